@@ -1,0 +1,6 @@
+"""``python -m paramctl`` is ``paramctl``."""
+
+from paramctl.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The command line: the only user of click and tabulate, and the only place where errors are printed.
+
+Every command is declared here, at once, from modules that import nothing heavy at the top; what is
+heavy is imported in a command's body. To add a command, write one file and one row below.
+"""
+
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from paramctl import __version__
+from paramctl.cli.completion import completion
+from paramctl.cli.layers import layers
+from paramctl.cli.render import PipeClosed, printable
+from paramctl.cli.summary import summary
+from paramctl.errors import ParamctlError
+
+YES, NO, TROUBLE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
+
+COMMANDS: list[click.Command] = [summary, layers, completion]
+
+EPILOG = "A model document's language: man paramctl-model. One command: paramctl COMMAND --help."
+
+
+@click.group(
+    commands=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PARAMCTL"},
+    epilog=EPILOG,
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def paramctl() -> None:
+    """A neural network's parameters, from a shell.
+
+    \b
+    paramctl summary                      the model in ./model.yaml
+    paramctl summary gpt2.yaml --depth 1  another, one row for each block
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command line and exit: the entry point."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command line; the exit code. Every error becomes one line on standard error here."""
+    try:
+        if sys.stdout is None:
+            raise OSError("closed")
+        _never_fail_to_encode()
+        code: Any = paramctl.main(arguments, prog_name="paramctl", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else YES
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "paramctl"
+        _say(f"{command}: {error.format_message()} See {command} --help.")
+    except click.ClickException as error:
+        _say(f"paramctl: {error.format_message()}")
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except ParamctlError as error:
+        _say(str(error))
+    except (PipeClosed, BrokenPipeError):
+        _abandon_output()
+        return PIPE_CLOSED
+    except OSError as error:  # those of files are ParamctlError's: this is standard output's
+        _abandon_output()
+        _say(f"standard output: {error.strerror or error}")
+    return TROUBLE
+
+
+def _say(line: str) -> None:
+    """One line on standard error, whatever is in it."""
+    if sys.stderr is not None:
+        sys.stderr.write(printable(" ".join(line.splitlines())) + "\n")
+
+
+def _never_fail_to_encode() -> None:
+    """Write what a terminal's encoding lacks as an escape, rather than not at all."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _abandon_output() -> None:
+    """Send what is still buffered nowhere, so that nothing fails again when Python ends."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

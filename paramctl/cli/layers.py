@@ -1,0 +1,42 @@
+"""paramctl layers: the types of layers that a document may name, and their options."""
+
+import click
+
+from paramctl.cli import options
+from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
+
+TYPE_COLUMNS = [
+    Column("type", "Type", lambda row: row.type),
+    Column("kind", "Kind", lambda row: row.kind),
+    Column("options", "Options", lambda row: list(row.options)),
+    Column("axes", "Axes of its input", lambda row: row.axes),
+    Column("about", "What it does", lambda row: row.about),
+]
+OPTION_COLUMNS = [
+    Column("type", "Type", lambda row: row.type),
+    Column("option", "Option", lambda row: row.option),
+    Column("default", "Default", lambda row: row.default, lambda row: row.default or "(required)"),
+    Column("rule", "Must be", lambda row: row.rule),
+]
+
+
+@click.command()
+@click.argument("types", metavar="[TYPE]...", nargs=-1, help="Which types to show the options of.")
+@options.format_(*ROW_FORMATS)
+def layers(types: tuple[str, ...], format_: str) -> None:
+    """List the types of layers that a model document may name, or the options of some.
+
+    \b
+    paramctl layers
+    paramctl layers conv2d lstm
+    paramctl layers --format json
+    """
+    from paramctl.inspect.layers import options as options_of
+    from paramctl.inspect.layers import types as all_types
+
+    if types:
+        emit(rows(format_, options_of(types), OPTION_COLUMNS))
+    elif format_ in ("table", "markdown"):
+        emit(rows(format_, all_types(), [TYPE_COLUMNS[0], TYPE_COLUMNS[1], TYPE_COLUMNS[-1]]))
+    else:
+        emit(rows(format_, all_types(), TYPE_COLUMNS))

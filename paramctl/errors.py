@@ -1,0 +1,59 @@
+"""The errors paramctl raises. Each is also the builtin that fits it.
+
+    ParamctlError
+    ├── DocumentError (ValueError)     a model document, or a value written like one, is wrong
+    ├── AddressError (LookupError)     an address or a pattern is malformed, or names nothing
+    └── InputError (OSError)           a file cannot be read
+
+An error says where, what the rule is and what was received, in one line. Foreign
+errors are turned into these where they arise; the command line prints them.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """Where something was written: a source's name, and a line and column counted from 1."""
+
+    source: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}:{self.column}"
+
+
+class ParamctlError(Exception):
+    """The root: every error that is not a defect of paramctl itself."""
+
+
+class DocumentError(ParamctlError, ValueError):
+    """``place: rule. Received: received. hint``; all but the rule may be unknown."""
+
+    def __init__(self, rule: str, place: Place | None = None, received: str | None = None, hint: str = "") -> None:
+        self.rule, self.place, self.received, self.hint = rule, place, received, hint
+        text = f"{place}: {rule}" if place else rule
+        if received is not None:
+            text += f". Received: {received}"
+        super().__init__(f"{text}. {hint}" if hint else text)
+
+
+class AddressError(ParamctlError, LookupError):
+    """``rule. Received: received. hint``."""
+
+    def __init__(self, rule: str, received: str, hint: str = "") -> None:
+        self.rule, self.received, self.hint = rule, received, hint
+        super().__init__(f"{rule}. Received: {received}" + (f". {hint}" if hint else ""))
+
+
+class InputError(ParamctlError, OSError):
+    """A file cannot be read; the message begins with its name."""
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """``Did you mean 'x'?`` for the known word nearest to this one, or nothing."""
+    from difflib import get_close_matches
+
+    nearest = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"Did you mean {nearest[0]!r}?" if nearest else ""

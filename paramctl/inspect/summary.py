@@ -1,0 +1,192 @@
+"""What a model holds: a row for each layer and for each parameter, and the totals.
+
+Each array is counted once, where it first stands; so the counts of the rows add up to the
+totals, at any depth and for any selection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from paramctl.address import nearest, pattern_within
+from paramctl.errors import AddressError
+from paramctl.init.rules import choose
+from paramctl.model import Block, Input, Model, Tie, Totals, totals
+from paramctl.model.layers import Sizes
+from paramctl.parameter import Parameter
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """One row of the table of layers.
+
+    parameters: how many values are counted here; None if the rows below count them (expanded)
+    or if the shape of an input is not known. shared: (name, path) of each parameter that is
+    counted at that path instead; the name is empty where it is the whole layer. holds: the
+    paths of the parameters that stand in this row, because nothing below it is expanded.
+    """
+
+    path: str
+    depth: int
+    type: str
+    output_shape: Sizes | None
+    parameters: int | None
+    trainable: int | None
+    non_trainable: int | None
+    bytes: int | None
+    reuse_of: str | None
+    from_: tuple[str, ...]
+    shared: tuple[tuple[str, str], ...]
+    holds: tuple[str, ...]
+    expanded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterRow:
+    """One parameter. tied_to: the path whose values it has; counted_at: where its array is counted."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    kind: str
+    trainable: bool
+    size: int
+    bytes: int
+    axes: tuple[str, ...]
+    fan_in: int | float | None
+    fan_out: int | None
+    scheme: str
+    tied_to: str | None
+    counted_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A model's rows and totals. unbuilt: how many layers wait for the shape of an input."""
+
+    model: str
+    inputs: tuple[Input, ...]
+    outputs: tuple[str, ...]
+    layers: list[LayerRow]
+    parameters: list[ParameterRow]
+    ties: tuple[Tie, ...]
+    totals: Totals
+    unbuilt: int
+
+
+def summarize(model: Model, patterns: Sequence[str] = (), depth: int | None = None) -> Summary:
+    """The summary of a model, or of what matches one of the patterns, with all below it.
+
+    depth: how many levels of blocks are expanded into rows; None is all of them.
+    Raises AddressError for a pattern that matches nothing.
+    """
+    matches = _selector(model, patterns)
+    selected = {path for path in model.parameters if matches(path)}
+    counted = [model.owner(path) for path in model.parameters if path in selected and model.counted_at(path) == path]
+    return Summary(
+        model=model.name,
+        inputs=model.inputs,
+        outputs=model.outputs,
+        layers=list(_Layers(model, matches, selected, depth).rows(model.blocks, 1)),
+        parameters=list(_parameter_rows(model, selected)),
+        ties=tuple(tie for tie in model.ties if tie.kept in selected or tie.tied in selected),
+        totals=totals(counted),
+        unbuilt=model.unbuilt,
+    )
+
+
+def _selector(model: Model, patterns: Sequence[str]) -> Callable[[str], bool]:
+    if not patterns:
+        return lambda path: True
+    paths = [*dict.fromkeys(block.path for block in model.walk()), *model.parameters]
+    tests = [pattern_within(text) for text in patterns]
+    for text, test in zip(patterns, tests, strict=True):
+        if not any(map(test, paths)):
+            raise AddressError(f"{model.name} has no layer or parameter of this name", repr(text), nearest(text, paths))
+    return lambda path: any(test(path) for test in tests)
+
+
+class _Layers:
+    """Makes the rows of layers, for a selection and a depth."""
+
+    def __init__(self, model: Model, matches: Callable[[str], bool], selected: set[str], depth: int | None) -> None:
+        self.model, self.matches, self.selected, self.depth = model, matches, selected, depth
+
+    def rows(self, blocks: Sequence[Block], level: int) -> Iterator[LayerRow]:
+        for block in blocks:
+            if not self.shown(block):
+                continue
+            expanded = bool(block.blocks) and block.reuse_of is None and level != self.depth
+            yield self.row(block, level, expanded)
+            if expanded:
+                yield from self.rows(block.blocks, level + 1)
+
+    def shown(self, block: Block) -> bool:
+        """Whether a block, or something in it, is selected."""
+        return self.matches(block.path) or any(
+            self.matches(inner.path) or any(parameter.path in self.selected for parameter in inner.parameters)
+            for inner in block.walk()
+        )
+
+    def row(self, block: Block, level: int, expanded: bool) -> LayerRow:
+        here = [
+            parameter
+            for inner in ([] if expanded or block.reuse_of else block.walk())
+            for parameter in inner.parameters
+            if parameter.path in self.selected
+        ]
+        counts = totals(self.model.owner(parameter.path) for parameter in here if self.counts(parameter))
+        known = not expanded and not any(inner.unbuilt for inner in block.walk())
+        return LayerRow(
+            path=block.path,
+            depth=level,
+            type=block.type,
+            output_shape=block.output,
+            parameters=counts.parameters if known else None,
+            trainable=counts.trainable if known else None,
+            non_trainable=counts.non_trainable if known else None,
+            bytes=sum(counts.bytes.values()) if known else None,
+            reuse_of=block.reuse_of,
+            from_=block.inputs,
+            shared=self.shared(block, here),
+            holds=tuple(parameter.path for parameter in here),
+            expanded=expanded,
+        )
+
+    def counts(self, parameter: Parameter) -> bool:
+        return self.model.counted_at(parameter.path) == parameter.path
+
+    def shared(self, block: Block, here: list[Parameter]) -> tuple[tuple[str, str], ...]:
+        if block.reuse_of is not None:
+            return (("", block.reuse_of),)
+        elsewhere = [parameter for parameter in here if not self.counts(parameter)]
+        whole = len(elsewhere) == len(here)
+        start = len(block.path) + 1
+        return tuple(
+            ("" if whole else parameter.path[start:], self.model.counted_at(parameter.path)) for parameter in elsewhere
+        )
+
+
+def _parameter_rows(model: Model, selected: set[str]) -> Iterator[ParameterRow]:
+    chosen = choose(model)
+    for path, parameter in model.parameters.items():
+        if path not in selected:
+            continue
+        owner, tie = model.owner(path), model.tied.get(path)
+        fan_in, fan_out = parameter.fans or (None, None)
+        yield ParameterRow(
+            path=path,
+            shape=parameter.shape,
+            dtype=owner.dtype,
+            kind=parameter.kind,
+            trainable=owner.trainable,
+            size=parameter.size,
+            bytes=owner.bytes,
+            axes=tuple(axis.role for axis in parameter.axes),
+            fan_in=fan_in,
+            fan_out=fan_out,
+            scheme=chosen[owner.path].scheme,
+            tied_to=tie.kept if tie else None,
+            counted_at=model.counted_at(path),
+        )

@@ -1,0 +1,317 @@
+"""YAML text to nodes: the only user of YAML, and the only reader of model documents.
+
+A document is hostile until shown otherwise. It is read from the parser's stream of events, which
+is flat, so that depth, size and aliases are checked before anything recursive sees them; tags
+are refused, and scalars follow YAML 1.2's core schema (``1e-3`` is a number, ``no`` is text),
+except that what the versions of YAML read differently (``010``) and what is not finite is refused.
+https://yaml.org/spec/1.2.2/#103-core-schema
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import yaml
+
+from paramctl.errors import DocumentError, InputError, Place
+from paramctl.node import MAX_WHOLE, Node, Scalar, show
+
+MAX_BYTES = 8_000_000
+MAX_DEPTH = 64
+MAX_NODES = 1_000_000
+
+_Loader: Any = getattr(yaml, "CLoader", yaml.Loader)
+
+
+def read(path: str) -> Node:
+    """The document in a file, or on standard input if the path is ``-``.
+
+    Raises InputError if it cannot be read, DocumentError if it is not one mapping in YAML.
+    """
+    source = "<stdin>" if path == "-" else path
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with open(path, "rb") as file:
+                data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{source}: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in the name
+        raise InputError(f"{source!r}: {error}") from error
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{source}: a model document may have at most {MAX_BYTES:,} bytes")
+    return parse(_decode(data, source), source)
+
+
+def parse(text: str, source: str) -> Node:
+    """The document in a text; ``source`` names it in errors."""
+    node = _compose(text, source)
+    if node is None or not isinstance(node.value, dict):
+        place = Place(source, 1, 1) if node is None else node.place
+        received = "an empty document" if node is None else show(node)
+        raise DocumentError("a model document must be a mapping with the key 'layers'", place, received)
+    return node
+
+
+def parse_value(text: str, source: str) -> Node:
+    """One value written as in a document, such as that of ``-D width=128``."""
+    return _compose(text, source) or Node(None, source, 1, 1)
+
+
+def _decode(data: bytes, source: str) -> str:
+    try:
+        return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
+        rule = "a model document must be text in UTF-8"
+        place = Place(source, line, column)
+        raise DocumentError(rule, place, f"the byte 0x{data[error.start]:02x}") from None
+
+
+def _events(text: str, source: str) -> Iterator[Any]:
+    """The parser's events; its errors become ours."""
+    try:
+        yield from yaml.parse(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        raise _explain(error, text, source) from None
+    except yaml.YAMLError as error:  # the reader's: a character that YAML does not allow
+        position = getattr(error, "position", 0)
+        before = text[:position] if isinstance(position, int) else ""
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        character = getattr(error, "character", None)
+        received = f"the character {chr(character)!a}" if isinstance(character, int) else None
+        rule = "YAML allows no control characters"
+        raise DocumentError(rule, Place(source, line, column), received) from None
+
+
+def _explain(error: Any, text: str, source: str) -> DocumentError:
+    """A parser's complaint, with the cause that people meet most when there is one."""
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line, mark.column) if mark else (0, 0)
+    lines = text.split("\n")
+    here = lines[line] if line < len(lines) else ""
+    around = lines[max(0, line - 1) : line + 1]
+    place = Place(source, line + 1, column + 1)
+    problem = " ".join(filter(None, [error.context, error.problem]))
+    if "\t" in here[: column + 1]:
+        return DocumentError("YAML is indented with spaces, never with tabs", place, "a tab")
+    for near in around:
+        if re.search(r"""(?<!["'])\$\{""", near) and re.search(r"[\[{].*\$\{", near):
+            hint = 'Within { } or [ ], write "${...}" in quotes.'
+            return DocumentError(f"not valid YAML: {problem}", place, hint=hint)
+    if "alias" in problem:
+        hint = "A pattern that begins with * is written in quotes."
+        return DocumentError(f"not valid YAML: {problem}", place, hint=hint)
+    return DocumentError(f"not valid YAML: {problem}", place)
+
+
+_MERGE = Node("<<")
+"""Stands as the key under which a mapping merges others."""
+
+
+class _Open:
+    """A list or a mapping whose end has not come yet."""
+
+    __slots__ = ("anchor", "column", "height", "items", "keys", "line", "merges", "pending")
+
+    def __init__(self, event: Any) -> None:
+        self.items: list[Node] | dict[str, Node] = [] if isinstance(event, yaml.SequenceStartEvent) else {}
+        self.keys: dict[str, Node] = {}
+        self.pending: Node | None = None
+        self.merges: list[Node] = []
+        self.anchor: str | None = event.anchor
+        self.height = 1
+        self.line, self.column = event.start_mark.line + 1, event.start_mark.column + 1
+
+
+class _Composer:
+    """Builds nodes from events, holding to the limits as it goes."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.stack: list[_Open] = []
+        self.anchors: dict[str, tuple[Node, int] | None] = {}  # None while its value is open
+        self.nodes = 0
+        self.root: Node | None = None
+
+    def fail(self, event: Any, rule: str, received: str | None = None, hint: str = "") -> NoReturn:
+        mark = event.start_mark
+        raise DocumentError(rule, Place(self.source, mark.line + 1, mark.column + 1), received, hint)
+
+    def count(self, event: Any, nodes: int) -> None:
+        self.nodes += nodes
+        if self.nodes > MAX_NODES:
+            self.fail(event, f"a model document may have at most {MAX_NODES:,} values, aliases repeated")
+
+    def scalar(self, event: Any) -> None:
+        if event.tag is not None:
+            self.fail(event, "a model document has no tags", event.tag)
+        self.count(event, 1)
+        mark = event.start_mark
+        line, column = mark.line + 1, mark.column + 1
+        value: Scalar = event.value
+        if not event.style:
+            try:
+                value = _resolve(event.value)
+            except ValueError as error:
+                self.fail(event, str(error), _cut(event.value))
+        node = Node(value, self.source, line, column)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = (node, 0)
+        self.add(node, event, plain=not event.style)
+
+    def alias(self, event: Any) -> None:
+        if event.anchor not in self.anchors:
+            hint = "A pattern that begins with * is written in quotes."
+            self.fail(event, "no anchor of this name comes before", f"*{event.anchor}", hint)
+        known = self.anchors[event.anchor]
+        if known is None:
+            self.fail(event, "an alias may not stand inside what it repeats", f"*{event.anchor}")
+        node, height = known
+        self.count(event, node.size)
+        if len(self.stack) + height > MAX_DEPTH:
+            self.too_deep(event)
+        self.raise_height(height)
+        self.add(node, event, plain=False)
+
+    def open(self, event: Any) -> None:
+        if event.tag is not None:
+            self.fail(event, "a model document has no tags", event.tag)
+        self.count(event, 1)
+        if len(self.stack) >= MAX_DEPTH:
+            self.too_deep(event)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = None
+        if self.stack and isinstance(self.stack[-1].items, dict) and self.stack[-1].pending is None:
+            self.fail(event, "a key must be text", "a list or a mapping")
+        self.stack.append(_Open(event))
+
+    def close(self, event: Any) -> None:
+        frame = self.stack.pop()
+        items = frame.items
+        if isinstance(items, dict) and frame.merges:
+            items = self.merged(frame)
+        keys = frame.keys if isinstance(items, dict) else None
+        node = Node(items, self.source, frame.line, frame.column, keys)
+        if frame.anchor is not None:
+            self.anchors[frame.anchor] = (node, frame.height)
+        self.raise_height(frame.height)
+        self.add(node, event, plain=False)
+
+    def add(self, node: Node, event: Any, plain: bool) -> None:
+        """Put a finished node where it belongs: in a list, as a key, as a value, or as the root."""
+        if not self.stack:
+            self.root = node
+            return
+        frame = self.stack[-1]
+        if isinstance(frame.items, list):
+            frame.items.append(node)
+        elif frame.pending is None:
+            self.key(frame, node, event, plain)
+        else:
+            key, frame.pending = frame.pending, None
+            if key is _MERGE:
+                frame.merges.append(node)
+            else:
+                frame.items[str(key.value)] = node
+
+    def key(self, frame: _Open, node: Node, event: Any, plain: bool) -> None:
+        name = node.value
+        if plain and name == "<<":
+            frame.pending = _MERGE
+            return
+        if not isinstance(name, str):
+            self.fail(event, "a key must be text; write it in quotes", show(node))
+        if name in frame.keys:
+            first = frame.keys[name]
+            rule = f"the key {_cut(name)!r} stands twice in one mapping; first on line {first.line}"
+            self.fail(event, rule)
+        frame.keys[name] = node
+        frame.pending = node
+
+    def merged(self, frame: _Open) -> dict[str, Node]:
+        """A mapping with what ``<<`` brings in; its own keys win, then earlier ones."""
+        assert isinstance(frame.items, dict)
+        items: dict[str, Node] = {}
+        for merge in frame.merges:
+            for source in merge.value if isinstance(merge.value, list) else [merge]:
+                if not isinstance(source.value, dict):
+                    raise source.error("<< merges a mapping or a list of mappings")
+                for name, value in source.value.items():
+                    items.setdefault(name, value)
+                    frame.keys.setdefault(name, source.key(name))
+        return items | frame.items
+
+    def raise_height(self, height: int) -> None:
+        if self.stack:
+            self.stack[-1].height = max(self.stack[-1].height, height + 1)
+
+    def too_deep(self, event: Any) -> NoReturn:
+        self.fail(event, f"a model document may nest at most {MAX_DEPTH} deep")
+
+
+def _compose(text: str, source: str) -> Node | None:
+    composer = _Composer(source)
+    documents = 0
+    for event in _events(text, source):
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            composer.scalar(event)
+        elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
+            composer.open(event)
+        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+            composer.close(event)
+        elif kind is yaml.AliasEvent:
+            composer.alias(event)
+        elif kind is yaml.DocumentStartEvent:
+            documents += 1
+            if documents > 1:
+                composer.fail(event, "a file holds one model document; a second begins here")
+    return composer.root
+
+
+_WHOLE = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_WORDS: dict[str, Scalar] = dict.fromkeys(["", "~", "null", "Null", "NULL"])
+_WORDS |= dict.fromkeys(["true", "True", "TRUE"], True) | dict.fromkeys(["false", "False", "FALSE"], False)
+
+
+def _resolve(text: str) -> Scalar:
+    """A plain scalar by YAML 1.2's core schema; ValueError where it has no one meaning."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in "+-.0123456789":
+        return text
+    if _WHOLE.fullmatch(text):
+        digits = text.lstrip("+-")
+        if len(digits) > 1 and digits[0] == "0":
+            raise ValueError("a number with a leading zero is octal to some; write 0o10 or 8, or quote it")
+        return _whole(text, 10)
+    if _BASED.fullmatch(text):
+        return _whole(text, 0)
+    if _FLOAT.fullmatch(text):
+        value = float(text)
+        if value in (float("inf"), float("-inf")):
+            raise ValueError("a number must be finite")
+        return value
+    if _NOT_FINITE.fullmatch(text):
+        raise ValueError("a number must be finite")
+    return text
+
+
+def _whole(text: str, base: int) -> int:
+    value = int(text, base) if len(text) <= 30 else MAX_WHOLE + 1
+    if abs(value) > MAX_WHOLE:
+        raise ValueError("a whole number must fit in 64 bits")
+    return value
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -1,0 +1,56 @@
+"""An entry of a list of layers: ``type``, ``type: main option`` or ``type: {options}``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from paramctl.node import Node
+from paramctl.options import call
+
+COMMON = ("name", "from", "repeat", "when", "trainable")
+"""What every entry takes beside the options of its type."""
+
+
+class Entry(NamedTuple):
+    """One entry, cut into its type, what every entry takes, and the options of its type.
+
+    at: the node that holds the options, to which errors about them point.
+    """
+
+    node: Node
+    type: Node
+    at: Node
+    arguments: Node | None
+    common: Mapping[str, Node]
+
+
+def read_entry(node: Node) -> Entry:
+    """An entry of a list, its parts not yet read."""
+    called = call(node)
+    if called is None:
+        rule = "a layer must be written as 'type', 'type: main option' or 'type: {options}'"
+        hint = ""
+        if isinstance(node.value, dict) and len(node.value) > 1:
+            hint = "Are its options indented below its type?"
+        raise node.error(rule, hint=hint)
+    type_node, arguments = called
+    common: dict[str, Node] = {}
+    at = arguments or type_node
+    if arguments is not None and isinstance(arguments.value, dict):
+        common = {name: arguments.value[name] for name in COMMON if name in arguments.value}
+        if common:
+            rest = {name: item for name, item in arguments.value.items() if name not in common}
+            arguments = Node(rest, arguments.source, arguments.line, arguments.column, arguments.keys)
+    return Entry(node, type_node, at, arguments, common)
+
+
+def fixed_names(entries: Node) -> dict[str, Node]:
+    """The names that a list's entries are given as they stand, without looking further."""
+    names: dict[str, Node] = {}
+    for node in entries.value if isinstance(entries.value, list) else []:
+        called = call(node)
+        options = called[1].value if called and called[1] else None
+        if isinstance(options, dict) and isinstance(name := options.get("name"), Node):
+            names[str(name.value)] = name
+    return names

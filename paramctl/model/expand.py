@@ -1,0 +1,360 @@
+"""Lists of entries to blocks: variables filled in, repeats unrolled, shapes inferred, names given.
+
+The straight line of one entry: read it, fill in its variables, find its inputs, make it. What is
+made depends on its type: a layer has parameters and an output shape; a block of one's own and
+a layer with branches hold lists, which are expanded in turn; a reuse makes again what an earlier
+entry made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from paramctl.errors import DocumentError, suggest
+from paramctl.model.entry import Entry, fixed_names, read_entry
+from paramctl.model.expressions import Env
+from paramctl.model.layers import FUNCTIONS, LAYERS, Layer, ShapeError, Sizes
+from paramctl.model.layers.base import snake_case
+from paramctl.model.layers.branching import Branch, Branching, Reuse
+from paramctl.model.layers.core import Activation
+from paramctl.model.scope import Output, Scope, check_name
+from paramctl.model.tree import Block, shape_text
+from paramctl.node import Node
+from paramctl.options import IsFlag, IsNames, IsWhole, by_name, unknown_option
+from paramctl.parameter import Parameter
+
+MAX_DEPTH = 64
+MAX_VALUES = 1_000_000
+
+_FLAG = IsFlag()
+_FROM = IsNames()
+_REPEAT = IsWhole("a whole number, not negative", 0)
+
+
+class Template(NamedTuple):
+    """A block of one's own: its options with their defaults (null is required), and its layers."""
+
+    options: Mapping[str, Node]
+    layers: Node
+
+
+class Site(NamedTuple):
+    """Where a list of entries is expanded: the path above it, its names, its variables."""
+
+    path: str
+    scope: Scope
+    env: Env
+    trainable: bool
+    depth: int
+
+    def inside(self, path: str, entries: Node | None) -> Site:
+        """The site of a list within this one."""
+        scope = Scope(self.scope, fixed_names(entries) if entries else {})
+        return self._replace(path=path, scope=scope, depth=self.depth + 1)
+
+
+class Recipe(NamedTuple):
+    """How to make an entry again: what it was, where, and what came of it."""
+
+    entry: Entry
+    site: Site
+    block: Block
+
+
+class Made(NamedTuple):
+    block: Block
+    output: Output
+
+
+class Expansion:
+    """Expands the lists of one document; counts what they come to, to stay within the limits."""
+
+    def __init__(self, templates: Mapping[str, Template], variables: Env, dtype: str) -> None:
+        self.templates = templates
+        self.variables = variables
+        self.dtype = dtype
+        self.values = 0
+        self.using: list[str] = []
+        self._entries: dict[int, Entry] = {}
+        self._layers: dict[int, Layer] = {}
+
+    def expand(self, entries: Node, site: Site, given: Output | None) -> tuple[list[Block], Output | None]:
+        """A list's blocks, and what the last one gives; what is given to the first, if there is none."""
+        if site.depth > MAX_DEPTH:
+            raise entries.error(f"blocks may nest at most {MAX_DEPTH} deep", site.path)
+        blocks = []
+        assert isinstance(entries.value, list)
+        for node in entries.value:
+            for made in self._repeated(node, site, given):
+                blocks.append(made.block)
+                given = made.output
+        return blocks, given
+
+    def _repeated(self, node: Node, site: Site, given: Output | None) -> Iterator[Made]:
+        """What one entry makes: once, or as often as it repeats; each takes what the one before gives."""
+        entry = self._entries.get(id(node)) or self._entries.setdefault(id(node), read_entry(node))
+        repeat = entry.common.get("repeat")
+        if repeat is None:
+            sites = iter([site])
+            times = 1
+        else:
+            resolved = site.env.resolve(repeat)
+            times = _REPEAT.read(resolved, "repeat")
+            self._spend(repeat, times)
+            sites = (site._replace(env=site.env.with_(i=Node(i))) for i in range(times))
+        for each in sites:
+            if self._present(entry, each):
+                made = self._one(entry, each, given, times)
+                given = made.output
+                yield made
+
+    def _present(self, entry: Entry, site: Site) -> bool:
+        when = entry.common.get("when")
+        if when is None or _FLAG.read(site.env.resolve(when), "when"):
+            return True
+        if "name" in entry.common and not entry.common["name"].dynamic:
+            site.scope.left_out[str(entry.common["name"].value)] = when
+        return False
+
+    def _one(self, entry: Entry, site: Site, given: Output | None, times: int) -> Made:
+        name = self._name(entry, site, times)
+        inputs = self._inputs(entry, site, given)
+        if "trainable" in entry.common:
+            trainable = _FLAG.read(site.env.resolve(entry.common["trainable"]), "trainable")
+            site = site._replace(trainable=site.trainable and trainable)
+        if name is None:
+            return self._reuse(entry, site, inputs, None)
+        path = f"{site.path}/{name}" if site.path else name
+        made = self._reuse(entry, site, inputs, path) if _is_reuse(entry) else self._make(entry, site, inputs, path)
+        site.scope.outputs[name] = made.output
+        return made
+
+    def _name(self, entry: Entry, site: Site, times: int) -> str | None:
+        """The name an entry has or gets; None for a reuse without one, which stands under its first."""
+        node = entry.common.get("name")
+        if node is None:
+            if _is_reuse(entry):
+                return None
+            type_name = str(entry.type.value)
+            is_function = type_name in FUNCTIONS and type_name not in LAYERS and type_name not in self.templates
+            name = site.scope.automatic(Activation.type if is_function else type_name)
+            site.scope.claim(name, entry.type)
+            return name
+        if times > 1 and not node.dynamic:
+            hint = f"Write '{node.value}-${{i}}', or no name: then they are numbered."
+            raise node.error("an entry that repeats may not have a fixed name", hint=hint)
+        name = check_name(site.env.resolve(node))
+        site.scope.claim(name, node)
+        return name
+
+    def _inputs(self, entry: Entry, site: Site, given: Output | None) -> list[Output]:
+        node = entry.common.get("from")
+        if node is None:
+            if given is None:
+                raise entry.node.error("the first layer of a model with several inputs must say 'from'")
+            return [given]
+        names = _FROM.read(site.env.resolve(node), "from")
+        return [site.scope.find(name) for name in names]
+
+    def _make(self, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
+        """A layer, a layer with branches or a block of one's own, by the entry's type."""
+        type_name = str(entry.type.value)
+        if type_name in self.templates:
+            made = self._from_template(entry, site, inputs, path)
+        else:
+            layer = self._layer(entry, site)
+            if isinstance(layer, Branching):
+                made = self._with_branches(layer, entry, site, inputs, path)
+            else:
+                made = self._plain(layer, entry, site, inputs, path)
+        made.output.recipe = Recipe(entry, site, made.block)
+        return made
+
+    def _layer(self, entry: Entry, site: Site) -> Layer:
+        """The layer of an entry with its options read; one without variables is read but once."""
+        known = self._layers.get(id(entry.node))
+        if known is not None:
+            return known
+        type_name = str(entry.type.value)
+        cls: Any = LAYERS.get(type_name) or FUNCTIONS.get(type_name)
+        if cls is None:
+            known_types = [*self.templates, *LAYERS, *FUNCTIONS]
+            raise entry.type.error("no layer or block has this type", hint=suggest(snake_case(type_name), known_types))
+        given = by_name(type_name, entry.arguments, cls.signature)
+        resolved = {
+            name: node if name in cls.signature and cls.signature[name].kind.deferred else site.env.resolve(node)
+            for name, node in given.items()
+        }
+        made = cls.read(type_name, entry.at, resolved)
+        layer: Layer = made if type_name in LAYERS else Activation(activation=made)
+        if not entry.node.dynamic:
+            self._layers[id(entry.node)] = layer
+        return layer
+
+    def _plain(self, layer: Layer, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
+        self._spend(entry.node, entry.node.size)
+        if layer.arity is None and len(inputs) < 2:
+            raise entry.at.error(f"{layer.type} merges two outputs or more: name them with 'from'", path)
+        if layer.arity is not None:
+            _single(entry, inputs)
+        references = {
+            name: site.scope.find(node) for name in layer.references if (node := getattr(layer, name)) is not None
+        }
+        taken = [*inputs, *references.values()]
+        shape, parameters = self._infer(layer, entry, path, inputs, references)
+        own = tuple(parameter.under(path, self.dtype, site.trainable) for parameter in parameters)
+        block = Block(path, layer.type, shape, _paths(taken), own, (), layer)
+        return Made(block, Output(path, shape))
+
+    def _infer(
+        self,
+        layer: Layer,
+        entry: Entry,
+        path: str,
+        inputs: list[Output],
+        references: Mapping[str, Output] = MappingProxyType({}),
+    ) -> tuple[Sizes | None, list[Parameter]]:
+        """A layer's output shape and its parameters; None and nothing if an input's shape is not known."""
+        taken = [*inputs, *references.values()]
+        shapes = [output.shape for output in inputs if output.shape is not None]
+        others = {name: output.shape for name, output in references.items() if output.shape is not None}
+        if len(shapes) + len(others) < len(taken):
+            return None, []
+        try:
+            for shape in (*shapes, *others.values()):
+                layer.check_axes(shape)
+            return layer.output(*shapes, **others), list(layer.parameters(*shapes, **others))
+        except ShapeError as error:
+            raise _misfit(entry, path, str(error), taken) from None
+
+    def _with_branches(self, layer: Branching, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
+        self._spend(entry.node, 1)
+        given = _single(entry, inputs)
+        lists = layer.lists()
+        inner = site.inside(path, next((each.entries for each in lists if each.name is None), None))
+        for each in lists:
+            if each.name is not None:
+                inner.scope.claim(check_name(each.name), each.name)
+        blocks: list[Block] = []
+        merged: dict[str, Output] = {}
+        for each in lists:
+            segment = str(each.name.value) if each.name else ""
+            made, merged[segment] = self._branch(each, inner, given, path, segment)
+            blocks += made
+        shape, _ = self._infer(layer.merging(), entry, path, list(merged.values()))
+        inner.scope.outputs.update({name: output for name, output in merged.items() if name})
+        block = Block(path, layer.type, shape, _paths(inputs), (), tuple(blocks), layer.merging())
+        return Made(block, Output(path, shape, inner.scope))
+
+    def _branch(
+        self, branch: Branch, inner: Site, given: Output, path: str, segment: str
+    ) -> tuple[list[Block], Output]:
+        """One list of a layer with branches: its layers as they stand, or a block of its own that holds them."""
+        if branch.entries is None:
+            return [], given
+        if not segment:
+            blocks, output = self.expand(branch.entries, inner, given)
+            return blocks, output or given
+        path = f"{path}/{segment}"
+        site = inner.inside(path, branch.entries)
+        blocks, output = self.expand(branch.entries, site, given)
+        if not blocks or output is None:
+            return [], given
+        block = Block(path, "branch", output.shape, (given.path,), (), tuple(blocks))
+        return [block], Output(path, output.shape, site.scope)
+
+    def _from_template(self, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
+        self._spend(entry.node, entry.node.size)
+        name = str(entry.type.value)
+        if name in self.using:
+            chain = " -> ".join([*self.using[self.using.index(name) :], name])
+            raise entry.type.error("a block may not use itself", chain)
+        template = self.templates[name]
+        given = _single(entry, inputs)
+        env = self._template_env(entry, template, site.env)
+        inner = site.inside(path, template.layers)._replace(env=env)
+        self.using.append(name)
+        blocks, output = self.expand(template.layers, inner, given)
+        self.using.pop()
+        output = output or given
+        block = Block(path, name, output.shape, _paths(inputs), (), tuple(blocks))
+        return Made(block, Output(path, output.shape, inner.scope))
+
+    def _template_env(self, entry: Entry, template: Template, env: Env) -> Env:
+        """The variables of a block's body: the document's, then its options, given or default."""
+        what, arguments = str(entry.type.value), entry.arguments
+        given: dict[str, Node] = {}
+        if arguments is not None and isinstance(arguments.value, dict):
+            given = arguments.value
+        elif arguments is not None:
+            if not template.options:
+                raise arguments.error(f"{what} takes no options")
+            given = {next(iter(template.options)): arguments}
+        for name in given:
+            if name not in template.options:
+                raise unknown_option(what, entry.at.key(name), name, template.options)
+        body = self.variables
+        for name, default in template.options.items():
+            if name in given:
+                body = body.with_(**{name: env.resolve(given[name])})
+            elif default.value is None:
+                raise entry.at.error(f"{what} needs the option {name!r}", ", ".join(given) or "no options")
+            else:
+                body = body.with_(**{name: body.resolve(default)})
+        return body
+
+    def _reuse(self, entry: Entry, site: Site, inputs: list[Output], path: str | None) -> Made:
+        reuse = self._layer(entry, site)
+        assert isinstance(reuse, Reuse)
+        if "trainable" in entry.common:
+            raise entry.common["trainable"].error("a reuse has no 'trainable': the first use has it")
+        original = site.scope.find(reuse.layer)
+        recipe = original.recipe
+        if not isinstance(recipe, Recipe):
+            raise reuse.layer.error("only a layer or a block can be reused")
+        first = recipe.block
+        made = self._make(recipe.entry, recipe.site, inputs, path or first.path)
+        if _shapes(made.block) != _shapes(first):
+            taken = ", ".join(_described(output) for output in inputs)
+            rule = f"{first.path} is applied again, so its parameters must keep their shapes"
+            raise entry.at.error(rule, taken)
+        made.output.recipe = recipe
+        return Made(replace(made.block, parameters=(), reuse_of=first.path), made.output)
+
+    def _spend(self, node: Node, values: int) -> None:
+        self.values += values
+        if self.values > MAX_VALUES:
+            raise node.error(f"a model may expand to at most {MAX_VALUES:,} values")
+
+
+def _is_reuse(entry: Entry) -> bool:
+    return entry.type.value == Reuse.type
+
+
+def _single(entry: Entry, inputs: list[Output]) -> Output:
+    if len(inputs) != 1:
+        received = ", ".join(output.path for output in inputs)
+        raise entry.common["from"].error(f"{entry.type.value} takes one input", received)
+    return inputs[0]
+
+
+def _paths(outputs: list[Output]) -> tuple[str, ...]:
+    return tuple(output.path for output in outputs)
+
+
+def _shapes(block: Block) -> list[tuple[str, tuple[int, ...]]]:
+    """The parameters below a block, named from it, with their shapes."""
+    start = len(block.path)
+    return [(parameter.path[start:], parameter.shape) for each in block.walk() for parameter in each.parameters]
+
+
+def _described(output: Output) -> str:
+    return f"{output.path} {shape_text(output.shape)}"
+
+
+def _misfit(entry: Entry, path: str, rule: str, taken: list[Output]) -> DocumentError:
+    """The error of shapes that do not fit: the layer, what it asks, and which outputs it got."""
+    return entry.at.error(f"{path}: {rule}", " and ".join(_described(output) for output in taken))

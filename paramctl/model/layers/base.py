@@ -1,0 +1,137 @@
+"""What every layer is: declared options, parameters, an output shape, and a place in the registry.
+
+To add a layer, write one class in the module of its kind and nothing else. Its type in a document
+is the snake_case of its name, its options are its annotations (the first is the main one), and the
+rest of paramctl (documents, errors, listings, man pages, schema) knows it from here.
+
+Shapes begin with the batch axis, and None is a size not known. What a layer computes will be
+a third method beside the two, ``compute(self, xp, parameters, *inputs)``, handed an array namespace.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+from paramctl.node import Node
+from paramctl.options import POSITIVE, Declared, Kind, Option, Several
+from paramctl.parameter import Parameter
+
+Sizes: TypeAlias = tuple[int | None, ...]
+"""A shape: the sizes of the axes, the batch first."""
+
+LAYERS: dict[str, type[Layer]] = {}
+"""Every type of layer by its name in a document."""
+
+
+SPACE = ("depth", "height", "width")
+
+
+class ShapeError(ValueError):
+    """What a layer asks of its inputs; the builder adds which inputs it got."""
+
+
+class IsReference(Kind):
+    """The name of an earlier output, an input of the layer beside the one before it."""
+
+    words = "the name of an earlier layer"
+
+    def read(self, node: Node, name: str) -> Node:
+        if isinstance(node.value, str) and node.value:
+            return node
+        raise self.refuse(node, name)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string"}
+
+
+Reference = Annotated[Node, IsReference()]
+
+
+class Layer(Declared):
+    """A layer with its options read. Subclasses declare options as annotations."""
+
+    type: ClassVar[str] = ""
+    input_axes: ClassVar[str] = "batch, ..."
+    """The axes its input must have, by name; ``...`` is any number of axes."""
+    arity: ClassVar[int | None] = 1
+    """How many inputs it takes; None for two or more."""
+    references: ClassVar[tuple[str, ...]] = ()
+    """Which options name a further input; its shape comes as an argument of that name."""
+    rank: ClassVar[int] = 0
+    """Over how many axes of space it works, in the families that come in one to three."""
+
+    def __init_subclass__(cls, abstract: bool = False, rank: int | None = None) -> None:
+        super().__init_subclass__()
+        if rank is not None:
+            cls.rank, cls.input_axes = rank, f"batch, {', '.join(SPACE[-rank:])}, channels"
+            cls.signature = {name: over(rank, option) for name, option in cls.signature.items()}
+        kinds = {name: option.kind for name, option in cls.signature.items()}
+        cls.references = tuple(name for name, kind in kinds.items() if isinstance(kind, IsReference))
+        if not abstract:
+            cls.type = snake_case(cls.__name__)
+            LAYERS[cls.type] = cls
+
+    def parameters(self, *args: Any, **kwargs: Any) -> Iterable[Parameter]:
+        """Its parameters, given the shapes of its inputs, named relative to it, in Keras' order."""
+        return ()
+
+    def output(self, *args: Any, **kwargs: Any) -> Sizes:
+        """The shape of its output, given the shapes of its inputs: here the first input's."""
+        shape: Sizes = args[0]
+        return shape
+
+    @classmethod
+    def check_axes(cls, shape: Sizes) -> None:
+        """Raise ShapeError unless a shape has the axes that this layer declares."""
+        names = cls.input_axes.split(", ")
+        least = len(names) - ("..." in names)
+        if len(shape) < least or ("..." not in names and len(shape) > least):
+            raise ShapeError(f"its input must have the axes ({cls.input_axes})")
+
+
+def snake_case(name: str) -> str:
+    """A class' name as Keras writes it in small letters: ``Conv2D`` is conv2d, ``PReLU`` p_re_lu."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def known(shape: Sizes, axis: int) -> int:
+    """The size of an axis that a parameter's shape depends on."""
+    size = shape[axis]
+    if size is None:
+        where = "last axis" if axis == -1 else f"axis {axis}"
+        raise ShapeError(f"the size of its input's {where} must be known")
+    return size
+
+
+def axis_of(axis: int, shape: Sizes) -> int:
+    """An axis counted from the front, the batch being 0; -1 is the last."""
+    if not -len(shape) <= axis < len(shape):
+        raise ShapeError(f"its axis {axis} does not exist")
+    return axis % len(shape)
+
+
+def default(name: str) -> Node:
+    """A scheme as a layer's default: a node that nobody wrote."""
+    return Node(name)
+
+
+class IsPerAxis(Several):
+    """A size for each axis of space, or one for all; how many there are, the subclass' rank says."""
+
+    def __init__(self, rank: int | None = None) -> None:
+        words = POSITIVE.words if rank in (None, 1) else f"{POSITIVE.words} or a list of {rank}"
+        super().__init__(POSITIVE, words, rank)
+
+
+PerAxis = Annotated[tuple[int, ...], IsPerAxis()]
+
+
+def over(rank: int, option: Option) -> Option:
+    """An option as a layer over so many axes of space has it: its kind and its default for each axis."""
+    if not isinstance(option.kind, IsPerAxis):
+        return option
+    default = option.default * rank if option.default else option.default
+    return option._replace(kind=type(option.kind)(rank), default=default)

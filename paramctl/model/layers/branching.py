@@ -1,0 +1,113 @@
+"""Layers that hold lists of layers: each list is a part of the tree, with names of its own."""
+
+from typing import Annotated, Any, NamedTuple
+
+from paramctl.errors import suggest
+from paramctl.model.layers.base import Layer, Reference
+from paramctl.model.layers.merging import Add, Average, Concatenate, Maximum, Multiply
+from paramctl.node import Node
+from paramctl.options import Kind, call
+
+
+class Branch(NamedTuple):
+    """One list of layers. name: its segment of the path, None if its layers stand in the block
+    itself. entries: None is the block's input as it is."""
+
+    name: Node | None
+    entries: Node | None
+
+
+class IsEntries(Kind):
+    """A list of layers, as under the document's own ``layers``."""
+
+    words = "a list of layers"
+    takes_list = True
+    deferred = True
+
+    def read(self, node: Node, name: str) -> Node:
+        if isinstance(node.value, list):
+            return node
+        raise self.refuse(node, name)
+
+    def schema(self) -> dict[str, Any]:
+        return {"$ref": "#/definitions/layers"}
+
+
+class IsBranches(Kind):
+    words = "a mapping from names to lists of layers"
+    deferred = True
+
+    def read(self, node: Node, name: str) -> list[Branch]:
+        if not isinstance(node.value, dict) or not node.value:
+            raise self.refuse(node, name)
+        lists = node.value.items()
+        return [Branch(node.key(key), IsEntries().read(item, f"branch {key!r}")) for key, item in lists]
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "object", "additionalProperties": {"$ref": "#/definitions/layers"}}
+
+
+class IsMerge(Kind):
+    """A merging layer: its name, or its name with options."""
+
+    words = "one of concatenate, add, multiply, average, maximum"
+    choices = (Concatenate, Add, Multiply, Average, Maximum)
+
+    def read(self, node: Node, name: str) -> Layer:
+        called = call(node)
+        if called is None:
+            raise self.refuse(node, name)
+        merge, arguments = called
+        known = {cls.type: cls for cls in self.choices}
+        cls = known.get(str(merge.value))
+        if cls is None:
+            raise self.refuse(merge, name, suggest(str(merge.value), known))
+        return cls.read_call(cls.type, merge, arguments)
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"enum": [cls.type for cls in self.choices]}, {"type": "object"}]}
+
+
+Entries = Annotated[Node, IsEntries()]
+
+
+class Branching(Layer, abstract=True):
+    """Gives its input to lists of layers, and merges what they make of it."""
+
+    def lists(self) -> list[Branch]:
+        raise AssertionError(f"{self.type} declares no branches")
+
+    def merging(self) -> Layer:
+        raise AssertionError(f"{self.type} declares no merge")
+
+
+class Residual(Branching):
+    """Adds its input, or what a shortcut makes of it, to what its layers give. Not in Keras."""
+
+    layers: Entries
+    shortcut: Entries | None = None
+
+    def lists(self) -> list[Branch]:
+        return [Branch(None, self.layers), Branch(Node("shortcut"), self.shortcut)]
+
+    def merging(self) -> Layer:
+        return Add()
+
+
+class Parallel(Branching):
+    """Gives its input to every branch, and merges what they make of it. Not in Keras."""
+
+    merge: Annotated[Layer, IsMerge()]
+    branches: Annotated[list[Branch], IsBranches()]
+
+    def lists(self) -> list[Branch]:
+        return self.branches
+
+    def merging(self) -> Layer:
+        return self.merge
+
+
+class Reuse(Layer):
+    """An earlier layer or block applied again: the same parameters, counted once."""
+
+    layer: Reference

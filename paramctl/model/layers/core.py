@@ -1,0 +1,102 @@
+"""The layers of which most networks are made: dense, embeddings, activations, dropout."""
+
+from collections.abc import Iterator
+
+from paramctl.model.layers.activations import Activation as Activated
+from paramctl.model.layers.activations import AnyActivation
+from paramctl.model.layers.base import Layer, ShapeError, Sizes, default, known
+from paramctl.options import Count, Flag, NotNegative, Number, Positive, Rate, Scheme
+from paramctl.parameter import Parameter, batch, bias, into, out, weight
+
+
+class Dense(Layer):
+    """Fully connected over the last axis: activation(x @ kernel + bias)."""
+
+    input_axes = "batch, ..., features"
+    units: Count
+    activation: Activated | None = None
+    use_bias: Flag = True
+    kernel_initializer: Scheme = default("glorot_uniform")
+    bias_initializer: Scheme = default("zeros")
+
+    def parameters(self, x: Sizes) -> Iterator[Parameter]:
+        yield weight("kernel", self.kernel_initializer, into(known(x, -1)), out(self.units))
+        if self.use_bias:
+            yield bias("bias", self.bias_initializer, out(self.units))
+
+    def output(self, x: Sizes) -> Sizes:
+        return (*x[:-1], self.units)
+
+
+class Embedding(Layer):
+    """A row of a table for each whole number in the input; 0 is padding if mask_zero."""
+
+    input_dim: Count
+    output_dim: Count
+    embeddings_initializer: Scheme = default("random_uniform")
+    mask_zero: Flag = False
+
+    def parameters(self, x: Sizes) -> Iterator[Parameter]:
+        yield weight("embeddings", self.embeddings_initializer, batch(self.input_dim), out(self.output_dim))
+
+    def output(self, x: Sizes) -> Sizes:
+        return (*x, self.output_dim)
+
+
+class PositionEmbedding(Layer):
+    """Adds to each position of a sequence a vector learned for it. Not in Keras."""
+
+    input_axes = "batch, ..., positions, features"
+    sequence_length: Count
+    embeddings_initializer: Scheme = default("random_uniform")
+
+    def parameters(self, x: Sizes) -> Iterator[Parameter]:
+        yield weight("embeddings", self.embeddings_initializer, batch(self.sequence_length), out(known(x, -1)))
+
+    def output(self, x: Sizes) -> Sizes:
+        if x[-2] is not None and x[-2] > self.sequence_length:
+            raise ShapeError(f"it has {self.sequence_length} positions, fewer than its input")
+        return x
+
+
+class Activation(Layer):
+    """An activation function; its bare name will do: ``- relu``."""
+
+    activation: AnyActivation
+
+    def output(self, x: Sizes) -> Sizes:
+        return self.activation.output(x)
+
+
+class ReLU(Layer):
+    """Keras' layer for relu: max(x, threshold), cut off at max_value."""
+
+    max_value: NotNegative | None = None
+    negative_slope: NotNegative = 0.0
+    threshold: NotNegative = 0.0
+
+
+class Dropout(Layer):
+    """Sets a share of the values to 0 in training, and scales the others up."""
+
+    rate: Rate
+
+
+class Rescaling(Layer):
+    """x * scale + offset."""
+
+    scale: Number
+    offset: Number = 0.0
+
+
+class HalveWhile(Layer):
+    """Halves x while the sum of its absolute values exceeds a limit, as D2L's FancyMLP. Not in Keras."""
+
+    limit: Positive = 1.0
+
+
+class ReduceSum(Layer):
+    """The sum over every axis, the batch too, as D2L's FancyMLP: a scalar. Not in Keras."""
+
+    def output(self, x: Sizes) -> Sizes:
+        return ()

@@ -1,0 +1,86 @@
+"""Layers that merge several inputs, named by ``from``."""
+
+from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of
+from paramctl.options import Whole
+
+
+def one_shape(shapes: tuple[Sizes, ...]) -> Sizes:
+    """The shape that all inputs have; a size not known agrees with any."""
+    merged = list(shapes[0])
+    for shape in shapes[1:]:
+        if len(shape) != len(merged):
+            raise ShapeError("its inputs must have one shape")
+        for axis, size in enumerate(shape):
+            if merged[axis] is None:
+                merged[axis] = size
+            elif size not in (None, merged[axis]):
+                raise ShapeError("its inputs must have one shape")
+    return tuple(merged)
+
+
+class Add(Layer):
+    """The sum of its inputs, which have one shape."""
+
+    arity = None
+
+    def output(self, *inputs: Sizes) -> Sizes:
+        return one_shape(inputs)
+
+
+class Average(Layer):
+    """The mean of its inputs, which have one shape."""
+
+    arity = None
+
+    def output(self, *inputs: Sizes) -> Sizes:
+        return one_shape(inputs)
+
+
+class Maximum(Layer):
+    """The greatest of its inputs at each place; they have one shape."""
+
+    arity = None
+
+    def output(self, *inputs: Sizes) -> Sizes:
+        return one_shape(inputs)
+
+
+class Multiply(Layer):
+    """The product of its inputs; an axis of size 1 is stretched to the others' size."""
+
+    arity = None
+
+    def output(self, *inputs: Sizes) -> Sizes:
+        if len({len(shape) for shape in inputs}) > 1:
+            raise ShapeError("its inputs must have one number of axes")
+        return tuple(map(self._stretched, zip(*inputs, strict=True)))
+
+    @staticmethod
+    def _stretched(sizes: Sizes) -> int | None:
+        wide = {size for size in sizes if size not in (1, None)}
+        if len(wide) > 1:
+            raise ShapeError("its inputs must have equal sizes, or size 1, along each axis")
+        if wide:
+            return wide.pop()
+        return None if None in sizes else 1
+
+
+class Concatenate(Layer):
+    """Its inputs one after another along an axis; along the others they have one size."""
+
+    arity = None
+    axis: Whole = -1
+
+    def output(self, *inputs: Sizes) -> Sizes:
+        axis = axis_of(self.axis, inputs[0])
+        if axis == 0:
+            raise ShapeError("it cannot join along the batch axis")
+        if len({len(shape) for shape in inputs}) > 1:
+            raise ShapeError("its inputs must have one number of axes")
+        try:
+            rest = one_shape(tuple(shape[:axis] + shape[axis + 1 :] for shape in inputs))
+        except ShapeError:
+            raise ShapeError(f"its inputs must have one size along every axis but {axis}") from None
+        sizes = [shape[axis] for shape in inputs]
+        joined = None if None in sizes else sum(size for size in sizes if size is not None)
+        return (*rest[:axis], joined, *rest[axis:])

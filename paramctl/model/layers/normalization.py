@@ -1,0 +1,51 @@
+"""Normalization."""
+
+from collections.abc import Iterator
+
+from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of, default, known
+from paramctl.options import Axes, Flag, Positive, Rate, Scheme, Whole
+from paramctl.parameter import Parameter, batch, norm, state
+
+
+class BatchNormalization(Layer):
+    """Each channel to mean 0 and deviation 1 over the batch; keeps moving averages, which are not trained."""
+
+    axis: Whole = -1
+    momentum: Rate = 0.99
+    epsilon: Positive = 0.001
+    center: Flag = True
+    scale: Flag = True
+    beta_initializer: Scheme = default("zeros")
+    gamma_initializer: Scheme = default("ones")
+    moving_mean_initializer: Scheme = default("zeros")
+    moving_variance_initializer: Scheme = default("ones")
+
+    def parameters(self, x: Sizes) -> Iterator[Parameter]:
+        channels = batch(known(x, axis_of(self.axis, x)))
+        if self.scale:
+            yield norm("gamma", self.gamma_initializer, channels)
+        if self.center:
+            yield norm("beta", self.beta_initializer, channels)
+        yield state("moving_mean", self.moving_mean_initializer, channels)
+        yield state("moving_variance", self.moving_variance_initializer, channels)
+
+
+class LayerNormalization(Layer):
+    """Each example to mean 0 and deviation 1 over one axis or several."""
+
+    axis: Axes = (-1,)
+    epsilon: Positive = 0.001
+    center: Flag = True
+    scale: Flag = True
+    beta_initializer: Scheme = default("zeros")
+    gamma_initializer: Scheme = default("ones")
+
+    def parameters(self, x: Sizes) -> Iterator[Parameter]:
+        axes = [axis_of(axis, x) for axis in self.axis]
+        if len(set(axes)) < len(axes):
+            raise ShapeError(f"its axes {list(self.axis)} name one twice")
+        sizes = [batch(known(x, axis)) for axis in axes]
+        if self.scale:
+            yield norm("gamma", self.gamma_initializer, *sizes)
+        if self.center:
+            yield norm("beta", self.beta_initializer, *sizes)
