@@ -31,8 +31,8 @@ def pattern_within(text: str) -> Callable[[str], bool]:
 def nearest(text: str, paths: Iterable[str]) -> str:
     """A hint with the path nearest to what was written, or with what there is; "" if there is nothing."""
     known = [path for path, _ in zip(paths, range(NEAREST_AMONG), strict=False)]
-    some = f"{', '.join(known[:3])}, ..." if len(known) > 3 else ", ".join(known)
-    return suggest(text, known) or (f"There are {some}" if known else "")
+    some = f"{', '.join(known[:3])} and others" if len(known) > 3 else ", ".join(known)
+    return suggest(text, known) or (f"There are {some}." if known else "")
 
 
 def _compiled(regex: str) -> Callable[[str], bool]:

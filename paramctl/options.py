@@ -26,6 +26,7 @@ class Kind:
 
     words = "anything"
     takes_list = False
+    takes_mapping = False
     deferred = False  # holds layers: left unread until its own variables are known
 
     def read(self, node: Node, name: str) -> Any:
@@ -192,6 +193,7 @@ class IsScheme(Kind):
     """An initializer: a call, kept as it is written; ``paramctl.init`` knows what it may be."""
 
     words = "an initializer: a name, or a name with its options"
+    takes_mapping = True
 
     def read(self, node: Node, name: str) -> Node:
         if call(node) is None:
@@ -269,15 +271,18 @@ def by_name(what: str, arguments: Node | None, options: Mapping[str, Option]) ->
     """A call's arguments by the names of its options.
 
     A mapping gives options by name. Anything else is the main option, except that a list is the
-    options in their order where the main one takes no list: ``random_uniform: [0, 1]``.
+    options in their order where the main one takes no list: ``random_uniform: [0, 1]``. Where the
+    main one takes a mapping, one that names no option is its value: ``activation: {gelu: {}}``.
     """
     if arguments is None:
         return {}
+    main = next(iter(options.values()), None)
     if isinstance(arguments.value, dict):
+        if main and main.kind.takes_mapping and arguments.value and options.keys().isdisjoint(arguments.value):
+            return {main.name: arguments}
         return arguments.value
-    if not options:
+    if main is None:
         raise arguments.error(f"{what} takes no options")
-    main = next(iter(options.values()))
     if isinstance(arguments.value, list) and not main.kind.takes_list:
         if len(arguments.value) > len(options):
             raise arguments.error(f"{what} takes at most {len(options)} options: {', '.join(options)}")

@@ -22,12 +22,13 @@ YES, NO, TROUBLE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
 COMMANDS: list[click.Command] = [summary, layers, completion]
 
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PARAMCTL"}
 EPILOG = "A model document's language: man paramctl-model. One command: paramctl COMMAND --help."
 
 
 @click.group(
     commands=COMMANDS,
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PARAMCTL"},
+    context_settings=CONTEXT,
     epilog=EPILOG,
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")

@@ -73,7 +73,7 @@ PARAMETER_JSON = tuple(column.key for column in PARAMETER_COLUMNS[:10])
 @click.command()
 @options.model
 @options.patterns
-@click.option("--depth", type=click.IntRange(min=1), help="How many levels of blocks to expand. [default: all]")
+@click.option("--depth", type=click.IntRange(min=1), metavar="N", help="How many levels of blocks to expand. [default: all]")
 @click.option("--parameters", is_flag=True, help="A row for each parameter, not for each layer.")
 @click.option("--columns", metavar="NAME,...", help="Which columns, in this order.")
 @options.define

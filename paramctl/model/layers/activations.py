@@ -35,6 +35,7 @@ class IsActivation(Kind):
     """A function's name, or its name with options. Within a layer it may not change the shape."""
 
     words = "an activation function: a name, or a name with its options"
+    takes_mapping = True
 
     def __init__(self, any_shape: bool = False) -> None:
         self.any_shape = any_shape

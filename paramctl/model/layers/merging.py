@@ -9,12 +9,12 @@ def one_shape(shapes: tuple[Sizes, ...]) -> Sizes:
     merged = list(shapes[0])
     for shape in shapes[1:]:
         if len(shape) != len(merged):
-            raise ShapeError("its inputs must have one shape")
+            raise ShapeError("the outputs it merges must have one shape")
         for axis, size in enumerate(shape):
             if merged[axis] is None:
                 merged[axis] = size
             elif size not in (None, merged[axis]):
-                raise ShapeError("its inputs must have one shape")
+                raise ShapeError("the outputs it merges must have one shape")
     return tuple(merged)
 
 
@@ -52,14 +52,14 @@ class Multiply(Layer):
 
     def output(self, *inputs: Sizes) -> Sizes:
         if len({len(shape) for shape in inputs}) > 1:
-            raise ShapeError("its inputs must have one number of axes")
+            raise ShapeError("the outputs it merges must have one number of axes")
         return tuple(map(self._stretched, zip(*inputs, strict=True)))
 
     @staticmethod
     def _stretched(sizes: Sizes) -> int | None:
         wide = {size for size in sizes if size not in (1, None)}
         if len(wide) > 1:
-            raise ShapeError("its inputs must have equal sizes, or size 1, along each axis")
+            raise ShapeError("the outputs it merges must have equal sizes, or size 1, along each axis")
         if wide:
             return wide.pop()
         return None if None in sizes else 1
@@ -76,11 +76,11 @@ class Concatenate(Layer):
         if axis == 0:
             raise ShapeError("it cannot join along the batch axis")
         if len({len(shape) for shape in inputs}) > 1:
-            raise ShapeError("its inputs must have one number of axes")
+            raise ShapeError("the outputs it merges must have one number of axes")
         try:
             rest = one_shape(tuple(shape[:axis] + shape[axis + 1 :] for shape in inputs))
         except ShapeError:
-            raise ShapeError(f"its inputs must have one size along every axis but {axis}") from None
+            raise ShapeError(f"the outputs it merges must have one size along every axis but {axis}") from None
         sizes = [shape[axis] for shape in inputs]
         joined = None if None in sizes else sum(size for size in sizes if size is not None)
         return (*rest[:axis], joined, *rest[axis:])

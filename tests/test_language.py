@@ -1,0 +1,304 @@
+"""The language of model documents: what each construct makes, by its paths, shapes and totals."""
+
+import pytest
+
+from paramctl.init.rules import choose
+from paramctl.model import Model, load, totals
+from paramctl.model.document import parse_value
+from paramctl.model.layers import FUNCTIONS
+from tests.conftest import ROOT, layers, model
+
+
+def paths(of: Model) -> list[str]:
+    return [block.path for block in of.walk()]
+
+
+def shapes(of: Model) -> dict[str, tuple[int, ...]]:
+    return {path: parameter.shape for path, parameter in of.parameters.items()}
+
+
+def outputs(of: Model) -> dict[str, object]:
+    return {block.path: block.output for block in of.walk()}
+
+
+def test_an_entry_is_a_type_a_main_option_or_options() -> None:
+    for entry in ("dense: 3", "dense: {units: 3}", "dense: [3]", "dense: [3, relu]"):
+        assert shapes(layers(f"  - {entry}")) == {"dense/kernel": (4, 3), "dense/bias": (3,)}
+
+
+def test_a_list_is_the_main_option_where_that_takes_one() -> None:
+    assert outputs(layers("  - reshape: [2, 2]"))["reshape"] == (None, 2, 2)
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_the_bare_name_of_a_function_is_an_activation_layer(name: str) -> None:
+    entry = f"{name}: {{threshold: 0.1, default_value: 0}}" if name == "threshold" else name
+    (block,) = layers(f"  - {entry}").walk()
+    assert (block.path, block.type) == ("activation", "activation")
+    assert block.layer is not None
+    assert isinstance(vars(block.layer)["activation"], FUNCTIONS[name])
+
+
+def test_an_activation_keeps_its_options() -> None:
+    for entry in ("activation: {gelu: {approximate: true}}", "gelu: {approximate: true, name: activation}"):
+        (block,) = layers(f"  - {entry}").walk()
+        assert vars(vars(block.layer)["activation"]) == {"approximate": True}
+
+
+def test_automatic_names_count_by_type_within_a_list() -> None:
+    made = layers("  - dense: 2\n  - relu\n  - dense: {name: mine, units: 2}\n  - dense: 2\n  - residual: [{dense: 2}]")
+    assert paths(made) == ["dense", "activation", "mine", "dense_1", "residual", "residual/dense"]
+
+
+def test_names_count_over_the_entries_present() -> None:
+    assert paths(layers("  - dense: {units: 2, when: false}\n  - dense: 3")) == ["dense"]
+
+
+def test_an_input_by_name_and_by_shape_and_dtype() -> None:
+    made = model("input: {shape: [null], dtype: int32}\nlayers: [{embedding: [10, 2]}]")
+    assert (made.inputs[0].shape, made.inputs[0].dtype) == ((None, None), "int32")
+    assert outputs(made)["embedding"] == (None, None, 2)
+
+
+def test_several_inputs_and_outputs() -> None:
+    made = model(
+        "inputs: {a: [2], b: [3]}\n"
+        "layers:\n  - dense: {name: x, units: 4, from: a}\n  - dense: {name: y, units: 4, from: b}\n  - add: {from: [x, y]}\n"
+        "outputs: [add, x]"
+    )
+    assert shapes(made)["x/kernel"] == (2, 4)
+    assert shapes(made)["y/kernel"] == (3, 4)
+    assert made.outputs == ("add", "x")
+
+
+def test_the_output_is_the_last_entrys_if_left_out() -> None:
+    assert layers("  - dense: 2\n  - dense: 3").outputs == ("dense_1",)
+
+
+def test_an_unknown_input_makes_unknown_shapes() -> None:
+    made = model("layers:\n  - dense: 3\n  - residual: [{dense: 3}]")
+    assert outputs(made) == {"dense": None, "residual": None, "residual/dense": None}
+    assert (made.unbuilt, made.parameters) == (2, {})
+
+
+def test_variables_see_those_before_them_and_the_command_line_changes_them() -> None:
+    text = 'vars: {width: 2, wide: "${4 * width}"}\ninput: [4]\nlayers:\n  - dense: "${wide}"'
+    assert shapes(model(text))["dense/bias"] == (8,)
+    assert shapes(model(text, width="3"))["dense/bias"] == (12,)
+    assert shapes(model(text, wide="5"))["dense/bias"] == (5,)
+
+
+BLOCK = """
+blocks:
+  stage:
+    options: {units: , half: "${units / 2}", last: 7}
+    layers:
+      - dense: "${units}"
+      - dense: {units: "${half}", repeat: 2}
+      - dense: {name: "out", units: "${last}"}
+"""
+
+
+def test_a_blocks_options_have_defaults_that_see_those_before() -> None:
+    made = model(f"input: [4]{BLOCK}layers:\n  - stage: 6\n  - stage: {{units: 4, last: 1}}")
+    assert shapes(made) == {
+        "stage/dense/kernel": (4, 6),
+        "stage/dense/bias": (6,),
+        "stage/dense_1/kernel": (6, 3),
+        "stage/dense_1/bias": (3,),
+        "stage/dense_2/kernel": (3, 3),
+        "stage/dense_2/bias": (3,),
+        "stage/out/kernel": (3, 7),
+        "stage/out/bias": (7,),
+        "stage_1/dense/kernel": (7, 4),
+        "stage_1/dense/bias": (4,),
+        "stage_1/dense_1/kernel": (4, 2),
+        "stage_1/dense_1/bias": (2,),
+        "stage_1/dense_2/kernel": (2, 2),
+        "stage_1/dense_2/bias": (2,),
+        "stage_1/out/kernel": (2, 1),
+        "stage_1/out/bias": (1,),
+    }
+
+
+def test_repeat_numbers_its_entries_and_gives_them_i() -> None:
+    made = layers('  - dense: {name: "d-${i}", repeat: 3, units: "${i + 1}"}\n  - dense: {repeat: 0, units: 9}')
+    assert [parameter.shape for parameter in made.owners() if parameter.kind == "bias"] == [(1,), (2,), (3,)]
+    assert paths(made) == ["d-0", "d-1", "d-2"]
+
+
+def test_an_inner_i_hides_the_outer_one_which_an_option_passes_on() -> None:
+    made = model(
+        "input: [4]\nblocks:\n  inner:\n    options: {outer: }\n    layers:\n"
+        '      - dense: {name: "d-${outer}-${i}", repeat: 2, units: 2}\n'
+        'layers:\n  - inner: {name: "b-${i}", repeat: 2, outer: "${i}"}'
+    )
+    assert [path for path in paths(made) if "/" in path] == ["b-0/d-0-0", "b-0/d-0-1", "b-1/d-1-0", "b-1/d-1-1"]
+
+
+def test_a_block_does_not_see_the_i_of_where_it_is_used() -> None:
+    with pytest.raises(ValueError, match=r"5:32: no variable has this name here. Received: 'i'"):
+        model(
+            "input: [4]\nblocks:\n  inner:\n    layers:\n      - dense: {units: 2, name: \"${i}x\"}\n"
+            "layers:\n  - inner: {repeat: 2}"
+        )
+
+
+def test_when_is_asked_of_each_repetition() -> None:
+    assert paths(layers('  - dense: {name: "d-${i}", repeat: 4, units: 2, when: "${i % 2 == 1}"}')) == ["d-1", "d-3"]
+
+
+def test_from_takes_an_earlier_output_and_descends_into_blocks() -> None:
+    made = layers(
+        "  - residual: {name: r, layers: [{dense: {name: inside, units: 4}}, {dense: {units: 4}}]}\n"
+        "  - dense: {units: 2, from: input}\n"
+        "  - concatenate: {from: [dense, r/inside]}"
+    )
+    assert outputs(made)["concatenate"] == (None, 6)
+    assert [block.inputs for block in made.walk() if block.type == "concatenate"] == [("dense", "r/inside")]
+
+
+def test_a_name_means_the_nearest_earlier_entry_so_called() -> None:
+    made = layers(
+        "  - dense: {name: a, units: 3}\n"
+        "  - dense: {name: x, units: 4}\n"
+        "  - residual: [{dense: {name: a, units: 5}}, {dense: {units: 4, from: a}}]\n"
+        "  - dense: {name: after, units: 1, from: a}"
+    )
+    assert shapes(made)["residual/dense/kernel"] == (5, 4)
+    assert shapes(made)["after/kernel"] == (3, 1)
+
+
+def test_a_block_sees_the_names_around_where_it_is_used_and_can_be_told_one() -> None:
+    made = model(
+        "input: [4]\nblocks:\n  up:\n    options: {skip: }\n    layers:\n"
+        '      - dense: 2\n      - concatenate: {from: ["${skip}", dense]}\n'
+        "layers:\n  - dense: {name: down, units: 7}\n  - up: {skip: down}"
+    )
+    assert outputs(made)["up"] == (None, 9)
+
+
+def test_a_repeated_entry_with_from_takes_it_each_time() -> None:
+    made = layers('  - dense: {name: "head-${i}", units: 2, repeat: 2, from: input}')
+    assert {block.inputs for block in made.walk()} == {("input",)}
+
+
+def test_residual_adds_its_input_or_its_shortcut() -> None:
+    made = layers("  - residual: [{dense: 8}, {dense: 4}]\n  - residual: {layers: [{dense: 6}], shortcut: [{dense: 6}]}")
+    assert outputs(made)["residual_1"] == (None, 6)
+    assert "residual_1/shortcut/dense/kernel" in shapes(made)
+    assert outputs(layers("  - residual: {layers: [{dense: 4}], shortcut: []}"))["residual"] == (None, 4)
+
+
+def test_a_shortcut_whose_layers_are_all_left_out_is_the_identity() -> None:
+    made = layers("  - residual: {layers: [{dense: 4}], shortcut: [{dense: {units: 9, when: false}}]}")
+    assert paths(made) == ["residual", "residual/dense"]
+
+
+@pytest.mark.parametrize(
+    ("merge", "shape"),
+    [("concatenate", (None, 12)), ("{concatenate: {axis: 1}}", (None, 12)), ("add", (None, 4)), ("average", (None, 4))],
+)
+def test_parallel_merges_its_branches(merge: str, shape: tuple[int | None, ...]) -> None:
+    made = layers(f"  - parallel: {{merge: {merge}, branches: {{a: [{{dense: 4}}], b: [{{dense: 4}}, relu], plain: []}}}}")
+    assert outputs(made)["parallel"] == shape
+    assert {"parallel/a/dense/kernel", "parallel/b/dense/kernel"} <= shapes(made).keys()
+
+
+def test_multiply_stretches_axes_of_size_1() -> None:
+    made = layers("  - dense: {name: gate, units: 1}\n  - multiply: {from: [input, gate]}")
+    assert outputs(made)["multiply"] == (None, 4)
+
+
+def test_reuse_is_listed_twice_and_counted_once() -> None:
+    made = layers("  - dense: {name: shared, units: 4}\n  - reuse: shared\n  - dense: 1")
+    assert paths(made) == ["shared", "shared", "dense"]
+    assert [block.reuse_of for block in made.walk()] == [None, "shared", None]
+    assert totals(made.owners()).parameters == 25
+
+
+def test_a_named_reuse_can_be_referred_to_and_its_output_follows_its_input() -> None:
+    made = model(
+        "inputs: {left: [null, 4], right: [7, 4]}\n"
+        "layers:\n"
+        "  - dense: {name: tower, units: 3, from: left}\n"
+        "  - reuse: {layer: tower, name: right_tower, from: right}\n"
+        "  - flatten: {from: right_tower}"
+    )
+    assert outputs(made) == {"tower": (None, None, 3), "right_tower": (None, 7, 3), "flatten": (None, 21)}
+    assert list(made.parameters) == ["tower/kernel", "tower/bias"]
+
+
+def test_a_block_can_be_reused_with_all_in_it() -> None:
+    made = layers("  - residual: {name: r, layers: [{dense: 4}]}\n  - reuse: {layer: r, name: again}\n  - reuse: again")
+    assert list(made.parameters) == ["r/dense/kernel", "r/dense/bias"]
+    assert [(block.path, block.reuse_of) for block in made.blocks] == [("r", None), ("again", "r"), ("r", "r")]
+
+
+def test_ties_share_one_array_under_two_names() -> None:
+    made = layers("  - dense: {name: a, units: 4}\n  - dense: {name: b, units: 4}\nties:\n  - {keep: a/kernel, tie: b/kernel}")
+    assert totals(made.owners()).parameters == 16 + 4 + 4
+    assert made.owner("b/kernel").path == "a/kernel"
+
+
+def test_a_tie_may_be_a_pattern_or_a_list() -> None:
+    made = layers('  - dense: {name: "d-${i}", repeat: 4, units: 4}\nties:\n  - {keep: d-0/kernel, tie: ["d-?/kernel"]}')
+    assert [tie.tied for tie in made.ties] == ["d-1/kernel", "d-2/kernel", "d-3/kernel"]
+    assert totals(made.owners()).parameters == 16 + 4 * 4
+
+
+def test_an_array_counts_where_it_first_stands_even_if_a_later_name_is_kept() -> None:
+    made = layers("  - dense: {name: a, units: 4}\n  - dense: {name: b, units: 4}\nties:\n  - {keep: b/kernel, tie: a/kernel}")
+    assert (made.counted_at("a/kernel"), made.counted_at("b/kernel")) == ("a/kernel", "a/kernel")
+    assert made.owner("a/kernel").path == "b/kernel"
+
+
+def test_trainable_false_freezes_all_below() -> None:
+    made = layers("  - residual: {trainable: false, layers: [{dense: 4}, {dense: {units: 4, trainable: true}}]}\n  - dense: 1")
+    assert [parameter.trainable for parameter in made.owners()] == [False] * 4 + [True] * 2
+
+
+def test_moving_averages_are_never_trained() -> None:
+    made = layers("  - batch_normalization")
+    assert [(p.path.rpartition("/")[2], p.trainable) for p in made.owners()] == [
+        ("gamma", True),
+        ("beta", True),
+        ("moving_mean", False),
+        ("moving_variance", False),
+    ]
+
+
+def test_which_initializer_applies() -> None:
+    """The layer's own, then the document's for what is trained, then the type's default."""
+    made = layers(
+        "  - dense: {name: own, units: 4, kernel_initializer: ones}\n"
+        "  - dense: {name: rule, units: 4}\n"
+        "  - dense: {name: frozen, units: 4, trainable: false}\n"
+        'initializers:\n  "rule/*": {constant: 42}\n  "**/kernel": {random_normal: {stddev: 0.01}}'
+    )
+    assert {path: chosen.scheme for path, chosen in choose(made).items()} == {
+        "own/kernel": "ones",
+        "own/bias": "zeros",
+        "rule/kernel": "constant(value=42)",
+        "rule/bias": "constant(value=42)",
+        "frozen/kernel": "glorot_uniform",
+        "frozen/bias": "zeros",
+    }
+
+
+def test_the_dtype_of_a_document_is_that_of_its_parameters() -> None:
+    made = model("input: [4]\ndtype: bfloat16\nlayers: [{dense: 3}]")
+    assert totals(made.owners()).bytes == {"bfloat16": 2 * 15}
+
+
+def test_an_input_shape_from_outside_takes_the_place_of_the_documents() -> None:
+    path = str(ROOT / "sample_models/mlp.yaml")
+    given = load(path, input_shapes={None: parse_value("[8]", "--input-shape")})
+    assert shapes(given)["dense/kernel"] == (8, 4)
+
+
+def test_yaml_aliases_and_merges_are_what_they_stand_for() -> None:
+    made = model(
+        "input: [4]\nlayers:\n  - dense: &d {units: 3, use_bias: false}\n  - dense: *d\n  - dense: {<<: *d, units: 5}\n"
+    )
+    assert shapes(made) == {"dense/kernel": (4, 3), "dense_1/kernel": (3, 3), "dense_2/kernel": (3, 5)}

@@ -1,0 +1,411 @@
+"""Every mistake a person makes in a document is told in one line, with its position and what to do.
+
+Each case is a document and what paramctl says of it: line, column, rule, what was received, and
+a hint where there is one.
+"""
+
+import pytest
+
+from paramctl.errors import DocumentError
+from paramctl.init.rules import choose
+from tests.conftest import model
+
+HEAD = "input: [4]\nlayers:\n"
+
+MISTAKES = [
+    (HEAD + "  - dens: 3", "3:5: no layer or block has this type. Received: 'dens'. Did you mean 'dense'?"),
+    (HEAD + "  - Dense: 3", "3:5: no layer or block has this type. Received: 'Dense'. Did you mean 'dense'?"),
+    (HEAD + "  - dense: {unit: 3}", "3:13: dense has no such option. Received: 'unit'. Did you mean 'units'?"),
+    (HEAD + "  - dense", "3:5: dense needs the option 'units'. Received: no options"),
+    (HEAD + "  - dense: {}", "3:12: dense needs the option 'units'. Received: no options"),
+    (HEAD + "  - dense: {units: true}", "3:20: units must be a positive whole number. Received: true"),
+    (HEAD + "  - dense: {units: 4.5}", "3:20: units must be a positive whole number. Received: 4.5"),
+    (HEAD + "  - dense: -3", "3:12: units must be a positive whole number. Received: -3"),
+    (HEAD + "  - dense: 0", "3:12: units must be a positive whole number. Received: 0"),
+    (HEAD + "  - dense: '4'", "3:12: units must be a positive whole number. Received: '4'"),
+    (
+        HEAD + "  - dense: [1, 2, 3, 4, 5, 6, 7]",
+        "3:12: dense takes at most 5 options: units, activation, use_bias, kernel_initializer, bias_initializer. Received: [1, 2, 3, 4, 5, 6, 7]",
+    ),
+    (
+        HEAD + "  - dense: {units: 3, activation: rellu}",
+        "3:35: no activation function has this name. Received: 'rellu'. Did you mean 'relu'?",
+    ),
+    (
+        HEAD + "  - dense: {units: 3, activation: {gelu: {aproximate: true}}}",
+        "3:43: gelu has no such option. Received: 'aproximate'. Did you mean 'approximate'?",
+    ),
+    (
+        HEAD + "  - dense: {units: 3, kernel_initializer: glorott}",
+        "3:43: no scheme has this name. Received: 'glorott'. Did you mean 'glorot'?",
+    ),
+    (
+        HEAD + "  - dense: {units: 3, kernel_initializer: {random_normal: {std: 1}}}",
+        "3:60: random_normal has no such option. Received: 'std'. Did you mean 'stddev'?",
+    ),
+    (
+        HEAD + "  - dense: {units: 3, kernel_initializer: {random_normal: {stddev: -1}}}",
+        "3:68: stddev must be a finite number, not negative. Received: -1",
+    ),
+    (
+        HEAD + "  - dense: {units: 3, kernel_regularizer: l2}",
+        "3:23: dense: this option of Keras is not supported in a model document. Received: 'kernel_regularizer'",
+    ),
+    (HEAD + "  - dense: {units: 3, use_bias: 1}", "3:33: use_bias must be true or false. Received: 1"),
+    (HEAD + "  - dense: {units: 3, use_bias: no}", "3:33: use_bias must be true or false. Received: 'no'"),
+    (HEAD + "  - dropout: 1.5", "3:14: rate must be a number from 0 up to but not including 1. Received: 1.5"),
+    (
+        HEAD + "  - conv2d: {filters: 3, kernel_size: 3}",
+        "3:13: conv2d: its input must have the axes (batch, height, width, channels). Received: input (None, 4)",
+    ),
+    (
+        "input: [5, 5, 1]\nlayers:\n  - conv2d: {filters: 3, kernel_size: 7}",
+        "3:13: conv2d: its window of 7 does not fit in 5. Received: input (None, 5, 5, 1)",
+    ),
+    (
+        "input: [5, 5, 1]\nlayers:\n  - conv2d: {filters: 3, kernel_size: [3, 3, 3]}",
+        "3:39: kernel_size must be a positive whole number or a list of 2. Received: [3, 3, 3]",
+    ),
+    (
+        "input: [5, 5, 1]\nlayers:\n  - conv2d: {filters: 3, kernel_size: 3, padding: sam}",
+        "3:51: padding must be valid or same. Received: 'sam'. Did you mean 'same'?",
+    ),
+    (
+        "input: [5, 5, 3]\nlayers:\n  - conv2d: {filters: 4, kernel_size: 3, groups: 2}",
+        "3:13: conv2d: its 2 groups must divide its channels and its 4 filters. Received: input (None, 5, 5, 3)",
+    ),
+    (HEAD + "  - reshape: [3, 2]", "3:14: reshape: it cannot make [3, 2] of 4 values. Received: input (None, 4)"),
+    (
+        "input: [2, 3]\nlayers:\n  - permute: [1, 1]",
+        "3:14: permute: its dims must be the numbers 1 to 2 in some order. Received: input (None, 2, 3)",
+    ),
+    (
+        "input: [2, 3]\nlayers:\n  - take: {index: 5}",
+        "3:11: take: its index 5 is outside axis 1, which has 2. Received: input (None, 2, 3)",
+    ),
+    (
+        "input: [null]\nlayers:\n  - dense: 3",
+        "3:12: dense: the size of its input's last axis must be known. Received: input (None, None)",
+    ),
+    (
+        HEAD + "  - dense: {name: a, units: 3}\n  - dense: {name: b, units: 5, from: input}\n  - add: {from: [a, b]}",
+        "5:10: add: the outputs it merges must have one shape. Received: a (None, 3) and b (None, 5)",
+    ),
+    (
+        HEAD
+        + "  - dense: {name: a, units: 3}\n  - dense: {name: b, units: 5, from: input}\n  - concatenate: {from: [a, b], axis: 0}",
+        "5:18: concatenate: it cannot join along the batch axis. Received: a (None, 3) and b (None, 5)",
+    ),
+    (HEAD + "  - add", "3:5: add merges two outputs or more: name them with 'from'. Received: add"),
+    (
+        HEAD + "  - residual: [{dense: 5}]",
+        "3:15: residual: the outputs it merges must have one shape. Received: residual/dense (None, 5) and input (None, 4)",
+    ),
+    (
+        HEAD + "  - parallel: {merge: add, branches: {a: [{dense: 3}], b: [{dense: 4}]}}",
+        "3:15: parallel: the outputs it merges must have one shape. Received: parallel/a (None, 3) and parallel/b (None, 4)",
+    ),
+    (
+        HEAD + "  - parallel: {merge: ad, branches: {a: []}}",
+        "3:23: merge must be one of concatenate, add, multiply, average, maximum. Received: 'ad'. Did you mean 'add'?",
+    ),
+    (HEAD + "  - parallel: {merge: add}", "3:15: parallel needs the option 'branches'. Received: merge"),
+    (HEAD + "  - residual: {layers: dense}", "3:24: layers must be a list of layers. Received: 'dense'"),
+    (
+        HEAD + "  - dense: {units: 3, from: later}\n  - dense: {name: later, units: 3}",
+        "3:29: only an earlier output can be named; this one comes on line 4. Received: 'later'",
+    ),
+    (
+        HEAD + "  - dense: {units: 3, from: nowhere}",
+        "3:29: no earlier output has this name. Received: 'nowhere'. Earlier are input.",
+    ),
+    (
+        HEAD + "  - dense: {name: hidden, units: 3}\n  - dense: {units: 3, from: hiden}",
+        "4:29: no earlier output has this name. Received: 'hiden'. Did you mean 'hidden'?",
+    ),
+    (
+        HEAD + "  - dense: {name: a, units: 3, when: false}\n  - dense: {units: 3, from: a}",
+        "4:29: this layer is left out: its 'when', on line 3, is false. Received: 'a'",
+    ),
+    (
+        HEAD + "  - dense: {name: a, units: 3}\n  - dense: {name: a, units: 3}",
+        "4:19: two layers of one list have one name; the first is on line 3. Received: 'a'",
+    ),
+    (
+        HEAD + "  - dense: {name: dense, units: 3}\n  - dense: 3",
+        "4:5: two layers of one list have one name; the first is on line 3. Received: 'dense'",
+    ),
+    (
+        HEAD + "  - dense: {name: 'a/b', units: 3}",
+        "3:19: a name may not hold any of / * ? [ ] = : , . ' \". Received: 'a/b'",
+    ),
+    (HEAD + "  - dense: {name: '12', units: 3}", "3:19: a name may not be all digits. Received: '12'"),
+    (HEAD + "  - dense: {name: '', units: 3}", "3:19: a name must be text, not empty. Received: ''"),
+    (
+        HEAD + "  - dense: {name: ' a', units: 3}",
+        "3:19: a name may not hold control characters, nor begin or end with a space. Received: ' a'",
+    ),
+    (
+        HEAD + '  - dense: {name: "a\\eb", units: 3}',
+        "3:19: a name may not hold control characters, nor begin or end with a space. Received: 'a\\x1bb'",
+    ),
+    (HEAD + "  - dense: {name: 12, units: 3}", "3:19: a name must be text, not empty. Received: 12"),
+    (
+        HEAD + '  - dense: {name: "é", units: 3}\n  - dense: {name: "é", units: 3}',
+        "4:19: two layers of one list have one name; the first is on line 3. Received: 'é'",
+    ),
+    (
+        HEAD + "  - dense: {name: a, units: 3, repeat: 2}",
+        "3:19: an entry that repeats may not have a fixed name. Received: 'a'. Write 'a-${i}', or no name: then they are numbered.",
+    ),
+    (HEAD + "  - dense: {units: 3, repeat: -1}", "3:31: repeat must be a whole number, not negative. Received: -1"),
+    (
+        HEAD + "  - dense: {units: 3, repeat: 1000000000}",
+        "3:31: a model may expand to at most 1,000,000 values. Received: 1000000000",
+    ),
+    (HEAD + "  - dense: {units: 3, when: 1}", "3:29: when must be true or false. Received: 1"),
+    (HEAD + "  - reuse: nothing", "3:12: no earlier output has this name. Received: 'nothing'. Earlier are input."),
+    (HEAD + "  - reuse: input", "3:12: only a layer or a block can be reused. Received: 'input'"),
+    (
+        HEAD + "  - dense: {name: a, units: 3}\n  - reuse: a",
+        "4:12: a is applied again, so its parameters must keep their shapes. Received: a (None, 3)",
+    ),
+    (
+        HEAD + "  - dense: {name: a, units: 4}\n  - reuse: {layer: a, trainable: false}",
+        "4:34: a reuse has no 'trainable': the first use has it. Received: false",
+    ),
+    (
+        HEAD + "  - dense: 3\nties:\n  - {keep: dense/kernel, tie: dense/bias}",
+        "5:31: tied parameters must have one shape. Received: dense/kernel (4, 3) and dense/bias (3,)",
+    ),
+    (
+        HEAD + "  - dense: 3\n  - dense: 4\nties:\n  - {keep: dense/kernel, tie: dense_1/kernel}",
+        "6:31: tied parameters must have one shape. Received: dense/kernel (4, 3) and dense_1/kernel (3, 4). Write 'transpose: true' to tie one to the other's transpose.",
+    ),
+    (
+        HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernel, tie: dense/kernel}",
+        "5:31: a parameter cannot be tied to itself. Received: 'dense/kernel'",
+    ),
+    (
+        HEAD
+        + "  - dense: 4\n  - dense: 4\nties:\n  - {keep: dense/kernel, tie: dense_1/kernel}\n  - {keep: dense_1/kernel, tie: dense/kernel}",
+        "6:12: dense/kernel is itself tied, to dense_1/kernel: keep that one instead. Received: 'dense/kernel'",
+    ),
+    (
+        HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernle, tie: dense/bias}",
+        "5:12: no parameter has this name. Received: 'dense/kernle'. Did you mean 'dense/kernel'?",
+    ),
+    (
+        HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernel, tie: '*/nothing'}",
+        "5:31: no parameter has a name like this. Received: '*/nothing'. There are dense/kernel, dense/bias.",
+    ),
+    (HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernel}", "5:5: a tie needs the option 'tie'. Received: keep"),
+    (
+        HEAD + "  - dense: 4\nties: {keep: a}",
+        "4:7: ties must be a list of {keep: NAME, tie: NAMES}. Received: a mapping with keep",
+    ),
+    (
+        HEAD + "  - dense: 4\ninitializers: {'**/kernels': zeros}",
+        "4:16: no parameter has a name like this. Received: '**/kernels'. Did you mean 'dense/kernel'?",
+    ),
+    (
+        HEAD + "  - dense: 4\ninitializers: {'a//b': zeros}",
+        "4:16: a name in an address may not be empty (character 2). Received: 'a//b'",
+    ),
+    (
+        HEAD + "  - dense: 4\ninitializers:\n  **/kernel: zeros",
+        "5:4: not valid YAML: while scanning an alias did not find expected alphabetic or numeric character. A pattern that begins with * is written in quotes.",
+    ),
+    (
+        HEAD + "  - dense: 4\ninitializers: {'**/bias': glorot_uniform}",
+        "4:27: glorot_uniform for dense/bias: it needs a parameter with fans, one that maps inputs to outputs. Received: (4,)",
+    ),
+    (
+        HEAD + "  - dense: ${width}",
+        "3:12: no variable has this name here. Received: 'width'. No variables are known here.",
+    ),
+    (
+        "vars: {width: 4}\n" + HEAD + "  - dense: ${widht}",
+        "4:12: no variable has this name here. Received: 'widht'. Did you mean 'width'?",
+    ),
+    (
+        "vars: {width: 4}\n" + HEAD + "  - dense: {units: ${width}}",
+        "4:21: not valid YAML: while parsing a flow mapping did not find expected ',' or '}'. Within { } or [ ], write \"${...}\" in quotes.",
+    ),
+    (
+        "vars: {width: 4}\n" + HEAD + '  - dense: "${width * }"',
+        "4:12: ${...} knows arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil and floor. Received: '${width * }'",
+    ),
+    ("vars: {width: 4}\n" + HEAD + '  - dense: "${width / 0}"', "4:12: division by zero. Received: '${width / 0}'"),
+    (
+        "vars: {width: 4}\n" + HEAD + '  - dense: "${width / 3}"',
+        "4:12: units must be a positive whole number. Received: 1.3333333333333333",
+    ),
+    (
+        "vars: {width: 4}\n" + HEAD + '  - dense: "${__import__(1)}"',
+        "4:12: ${...} has the functions min, max, ceil and floor. Received: '${__import__(1)}'",
+    ),
+    (
+        "vars: {width: 4}\n" + HEAD + '  - dense: "${width.real}"',
+        "4:12: ${...} knows arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil and floor. Received: '${width.real}'",
+    ),
+    ("vars: {width: 4}\n" + HEAD + '  - dense: "${width"', "4:12: a ${ must be closed by a }. Received: '${width'"),
+    (
+        "vars: {width: 4}\n" + HEAD + '  - dense: "${9 ** 99}"',
+        "4:12: the result must be a finite number that fits in 64 bits. Received: '${9 ** 99}'",
+    ),
+    (
+        "vars: {width: }\n" + HEAD + '  - dense: "${width}"',
+        "1:8: this variable has no value; give one with -D width=VALUE. Received: 'width'",
+    ),
+    ("vars: {w: a}\n" + HEAD + '  - dense: "${w * 2}"', "4:12: arithmetic needs numbers. Received: 'a'"),
+    (
+        "blocks:\n  b: {options: {n: }, layers: [{dense: '${n}'}]}\n" + HEAD + "  - b",
+        "5:5: b needs the option 'n'. Received: no options",
+    ),
+    (
+        "blocks:\n  b: {options: {n: }, layers: [{dense: '${n}'}]}\n" + HEAD + "  - b: {m: 3}",
+        "5:9: b has no such option. Received: 'm'. Its options are n.",
+    ),
+    (
+        "blocks:\n  b: {options: {n: }, layers: [{dense: '${n}'}]}\n" + HEAD + "  - b: -3",
+        "5:8: units must be a positive whole number. Received: -3",
+    ),
+    ("blocks:\n  b: {layers: [b]}\n" + HEAD + "  - b", "2:16: a block may not use itself. Received: b -> b"),
+    (
+        "blocks:\n  dense: {layers: [flatten]}\n" + HEAD + "  - dense",
+        "2:3: a block may not be called as a layer or an activation function is. Received: 'dense'",
+    ),
+    (
+        "blocks:\n  b: {options: {name: 1}, layers: [flatten]}\n" + HEAD + "  - b",
+        "2:17: every entry takes name, from, repeat, when, trainable: a block's option may not be called so. Received: 'name'",
+    ),
+    ("blocks:\n  b: {}\n" + HEAD + "  - b", "2:6: block 'b' needs the option 'layers'. Received: no options"),
+    ("blocks: [a]\n" + HEAD + "  - b", "1:9: blocks must be a mapping. Received: ['a']"),
+    ("layer: []", "1:1: a model document has no such option. Received: 'layer'. Did you mean 'layers'?"),
+    ("", "1:1: a model document must be a mapping with the key 'layers'. Received: an empty document"),
+    ("# nothing\n", "1:1: a model document must be a mapping with the key 'layers'. Received: an empty document"),
+    ("hello", "1:1: a model document must be a mapping with the key 'layers'. Received: 'hello'"),
+    ("[]", "1:1: a model document must be a mapping with the key 'layers'. Received: []"),
+    ("input: [4]", "1:1: a model document needs the option 'layers'. Received: input"),
+    ("input: [4]\nlayers: []", "2:9: a model must have at least one layer. Received: []"),
+    ("input: [4]\nlayers: dense", "2:9: layers must be a list of layers. Received: 'dense'"),
+    (
+        "input: [-4]\nlayers: [flatten]",
+        "1:9: shape must be a list of positive whole numbers, null where not known. Received: -4",
+    ),
+    (
+        "input: 4.5\nlayers: [flatten]",
+        "1:8: shape must be a list of positive whole numbers, null where not known. Received: 4.5",
+    ),
+    ("input: {shap: [4]}\nlayers: [flatten]", "1:9: input has no such option. Received: 'shap'. Did you mean 'shape'?"),
+    (
+        "input: {shape: [4], dtype: flot32}\nlayers: [flatten]",
+        "1:28: dtype must be float16, bfloat16, float32, float64, bool, int8, int16, int32, int64, uint8, uint16, uint32 or uint64. Received: 'flot32'. Did you mean 'float32'?",
+    ),
+    (
+        "inputs: {a: [4], b: [4]}\nlayers: [flatten]",
+        "2:10: the first layer of a model with several inputs must say 'from'. Received: 'flatten'",
+    ),
+    (
+        "inputs: {a: [4]}\ninput: [4]\nlayers: [flatten]",
+        "1:1: a document has 'input' or 'inputs', not both. Received: 'inputs'",
+    ),
+    (
+        HEAD + "  - flatten\noutputs: [x]",
+        "4:11: no earlier output has this name. Received: 'x'. Earlier are flatten, input.",
+    ),
+    (HEAD + "  - flatten\nseed: -1", "4:7: seed must be a whole number, not negative. Received: -1"),
+    (
+        HEAD + "  - flatten\ndtype: float31",
+        "4:8: dtype must be float16, bfloat16, float32 or float64. Received: 'float31'. Did you mean 'float32'?",
+    ),
+    (HEAD + "\t- flatten", "3:1: YAML is indented with spaces, never with tabs. Received: a tab"),
+    ("input: [4]\ninput: [5]\nlayers: [flatten]", "2:1: the key 'input' stands twice in one mapping; first on line 1"),
+    (HEAD + "  - dense: {units: 4, units: 5}", "3:23: the key 'units' stands twice in one mapping; first on line 3"),
+    ("input: [4]\n---\nlayers: [flatten]", "2:1: a file holds one model document; a second begins here"),
+    (
+        HEAD + "  - dense: 010",
+        "3:12: a number with a leading zero is octal to some; write 0o10 or 8, or quote it. Received: 010",
+    ),
+    (HEAD + "  - dense: 1_000", "3:12: units must be a positive whole number. Received: '1_000'"),
+    (HEAD + "  - dropout: .nan", "3:14: a number must be finite. Received: .nan"),
+    (
+        HEAD + "  - dense:\n    units: 4",
+        "3:5: a layer must be written as 'type', 'type: main option' or 'type: {options}'. Received: a mapping with dense, units. Are its options indented below its type?",
+    ),
+    (
+        HEAD + "  -",
+        "3:4: a layer must be written as 'type', 'type: main option' or 'type: {options}'. Received: nothing (null)",
+    ),
+    (HEAD + "  - 3", "3:5: a layer must be written as 'type', 'type: main option' or 'type: {options}'. Received: 3"),
+    (
+        HEAD + "  - {dense: 3, units: 4}",
+        "3:5: a layer must be written as 'type', 'type: main option' or 'type: {options}'. Received: a mapping with dense, units. Are its options indented below its type?",
+    ),
+    (
+        HEAD + "  - dense: !!python/name:os.system x",
+        "3:12: a model document has no tags. Received: tag:yaml.org,2002:python/name:os.system",
+    ),
+    ("? [a]\n: 1", "1:3: a key must be text. Received: a list or a mapping"),
+    ("1: a", "1:1: a key must be text; write it in quotes. Received: 1"),
+    (
+        HEAD + "  - multi_head_attention: {num_heads: 2, key_dim: 2, value: nowhere}",
+        "3:61: no earlier output has this name. Received: 'nowhere'. Earlier are input.",
+    ),
+    (HEAD + "  - embedding: [10]", "3:16: embedding needs the option 'output_dim'. Received: input_dim"),
+    (
+        HEAD + "  - lstm: 3",
+        "3:11: lstm: its input must have the axes (batch, steps, features). Received: input (None, 4)",
+    ),
+    (HEAD + "  - activation: {softmax: 3.5}", "3:27: axis must be a whole number. Received: 3.5"),
+    (
+        HEAD + "  - dense: {units: 3, activation: glu}",
+        "3:35: glu changes the shape: write it as a layer of its own. Received: 'glu'",
+    ),
+    (HEAD + "  - rescaling: {}", "3:16: rescaling needs the option 'scale'. Received: no options"),
+    (HEAD + "  - reduce_sum: 3", "3:17: reduce_sum takes no options. Received: 3"),
+    (
+        HEAD + "  - dense: {units: 3}\n    name: x",
+        "3:5: a layer must be written as 'type', 'type: main option' or 'type: {options}'. Received: a mapping with dense, name. Are its options indented below its type?",
+    ),
+    (
+        HEAD + "  - layer_normalization: {axis: 3}",
+        "3:26: layer_normalization: its axis 3 does not exist. Received: input (None, 4)",
+    ),
+    (HEAD + "  - halve_while: -1", "3:18: limit must be a positive finite number. Received: -1"),
+    (
+        "input: [4, 4]\nlayers:\n  - position_embedding: 2",
+        "3:25: position_embedding: it has 2 positions, fewer than its input. Received: input (None, 4, 4)",
+    ),
+    (
+        HEAD + "  - dense: {units: 3, kernel_initializer: {mixture: [[0.5, zeros]]}}",
+        "3:53: parts must be a list of [probability, scheme], the probabilities adding up to 1. Received: [[0.5, 'zeros']]",
+    ),
+    (HEAD + "  - dense: 'x", "3:14: not valid YAML: while scanning a quoted scalar found unexpected end of stream"),
+    (HEAD + "  - dense: {units: 3, from: [input, input]}", "3:29: dense takes one input. Received: input, input"),
+    (
+        HEAD + "  - dense: *x",
+        "3:12: no anchor of this name comes before. Received: *x. A pattern that begins with * is written in quotes.",
+    ),
+    (
+        HEAD + "  - dense: {name: a, units: 3}\n  - dense: {units: 2, from: a/b}",
+        "4:29: a holds no output named 'b'. Received: 'a/b'",
+    ),
+    (
+        HEAD + "  - zero_padding2d: [1, 2, 3]",
+        "3:21: padding must be a whole number, not negative, or a list of 2 numbers or pairs. Received: [1, 2, 3]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("document", "says"), MISTAKES)
+def test_mistake(document: str, says: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        choose(model(document))
+    assert str(caught.value) == f"m.yaml:{says}"
+    assert "\n" not in says
+
+
+def test_there_are_enough_cases() -> None:
+    assert len({document for document, _ in MISTAKES}) == len(MISTAKES) >= 60
