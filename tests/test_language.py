@@ -137,9 +137,9 @@ def test_an_inner_i_hides_the_outer_one_which_an_option_passes_on() -> None:
 
 
 def test_a_block_does_not_see_the_i_of_where_it_is_used() -> None:
-    with pytest.raises(ValueError, match=r"5:32: no variable has this name here. Received: 'i'"):
+    with pytest.raises(ValueError, match=r"5:33: no variable has this name here. Received: 'i'"):
         model(
-            "input: [4]\nblocks:\n  inner:\n    layers:\n      - dense: {units: 2, name: \"${i}x\"}\n"
+            'input: [4]\nblocks:\n  inner:\n    layers:\n      - dense: {units: 2, name: "${i}x"}\n'
             "layers:\n  - inner: {repeat: 2}"
         )
 
@@ -184,7 +184,9 @@ def test_a_repeated_entry_with_from_takes_it_each_time() -> None:
 
 
 def test_residual_adds_its_input_or_its_shortcut() -> None:
-    made = layers("  - residual: [{dense: 8}, {dense: 4}]\n  - residual: {layers: [{dense: 6}], shortcut: [{dense: 6}]}")
+    made = layers(
+        "  - residual: [{dense: 8}, {dense: 4}]\n  - residual: {layers: [{dense: 6}], shortcut: [{dense: 6}]}"
+    )
     assert outputs(made)["residual_1"] == (None, 6)
     assert "residual_1/shortcut/dense/kernel" in shapes(made)
     assert outputs(layers("  - residual: {layers: [{dense: 4}], shortcut: []}"))["residual"] == (None, 4)
@@ -200,7 +202,9 @@ def test_a_shortcut_whose_layers_are_all_left_out_is_the_identity() -> None:
     [("concatenate", (None, 12)), ("{concatenate: {axis: 1}}", (None, 12)), ("add", (None, 4)), ("average", (None, 4))],
 )
 def test_parallel_merges_its_branches(merge: str, shape: tuple[int | None, ...]) -> None:
-    made = layers(f"  - parallel: {{merge: {merge}, branches: {{a: [{{dense: 4}}], b: [{{dense: 4}}, relu], plain: []}}}}")
+    made = layers(
+        f"  - parallel: {{merge: {merge}, branches: {{a: [{{dense: 4}}], b: [{{dense: 4}}, relu], plain: []}}}}"
+    )
     assert outputs(made)["parallel"] == shape
     assert {"parallel/a/dense/kernel", "parallel/b/dense/kernel"} <= shapes(made).keys()
 
@@ -236,25 +240,33 @@ def test_a_block_can_be_reused_with_all_in_it() -> None:
 
 
 def test_ties_share_one_array_under_two_names() -> None:
-    made = layers("  - dense: {name: a, units: 4}\n  - dense: {name: b, units: 4}\nties:\n  - {keep: a/kernel, tie: b/kernel}")
+    made = layers(
+        "  - dense: {name: a, units: 4}\n  - dense: {name: b, units: 4}\nties:\n  - {keep: a/kernel, tie: b/kernel}"
+    )
     assert totals(made.owners()).parameters == 16 + 4 + 4
     assert made.owner("b/kernel").path == "a/kernel"
 
 
 def test_a_tie_may_be_a_pattern_or_a_list() -> None:
-    made = layers('  - dense: {name: "d-${i}", repeat: 4, units: 4}\nties:\n  - {keep: d-0/kernel, tie: ["d-?/kernel"]}')
+    made = layers(
+        '  - dense: {name: "d-${i}", repeat: 4, units: 4}\nties:\n  - {keep: d-0/kernel, tie: ["d-?/kernel"]}'
+    )
     assert [tie.tied for tie in made.ties] == ["d-1/kernel", "d-2/kernel", "d-3/kernel"]
     assert totals(made.owners()).parameters == 16 + 4 * 4
 
 
 def test_an_array_counts_where_it_first_stands_even_if_a_later_name_is_kept() -> None:
-    made = layers("  - dense: {name: a, units: 4}\n  - dense: {name: b, units: 4}\nties:\n  - {keep: b/kernel, tie: a/kernel}")
+    made = layers(
+        "  - dense: {name: a, units: 4}\n  - dense: {name: b, units: 4}\nties:\n  - {keep: b/kernel, tie: a/kernel}"
+    )
     assert (made.counted_at("a/kernel"), made.counted_at("b/kernel")) == ("a/kernel", "a/kernel")
     assert made.owner("a/kernel").path == "b/kernel"
 
 
 def test_trainable_false_freezes_all_below() -> None:
-    made = layers("  - residual: {trainable: false, layers: [{dense: 4}, {dense: {units: 4, trainable: true}}]}\n  - dense: 1")
+    made = layers(
+        "  - residual: {trainable: false, layers: [{dense: 4}, {dense: {units: 4, trainable: true}}]}\n  - dense: 1"
+    )
     assert [parameter.trainable for parameter in made.owners()] == [False] * 4 + [True] * 2
 
 

@@ -23,7 +23,7 @@ OPTION_COLUMNS = [
 @click.command()
 @click.argument("types", metavar="[TYPE]...", nargs=-1, help="Which types to show the options of.")
 @options.format_(*ROW_FORMATS)
-def layers(types: tuple[str, ...], format_: str) -> None:
+def layers(types: tuple[str, ...], format: str) -> None:
     """List the types of layers that a model document may name, or the options of some.
 
     \b
@@ -35,8 +35,8 @@ def layers(types: tuple[str, ...], format_: str) -> None:
     from paramctl.inspect.layers import types as all_types
 
     if types:
-        emit(rows(format_, options_of(types), OPTION_COLUMNS))
-    elif format_ in ("table", "markdown"):
-        emit(rows(format_, all_types(), [TYPE_COLUMNS[0], TYPE_COLUMNS[1], TYPE_COLUMNS[-1]]))
+        emit(rows(format, options_of(types), OPTION_COLUMNS))
+    elif format in ("table", "markdown"):
+        emit(rows(format, all_types(), [TYPE_COLUMNS[0], TYPE_COLUMNS[1], TYPE_COLUMNS[-1]]))
     else:
-        emit(rows(format_, all_types(), TYPE_COLUMNS))
+        emit(rows(format, all_types(), TYPE_COLUMNS))

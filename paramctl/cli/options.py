@@ -42,7 +42,7 @@ patterns: Callable[[F], F] = click.argument(
 define: Callable[[F], F] = click.option(
     "-D",
     "--define",
-    "variables",
+    "define",
     metavar="NAME=VALUE",
     multiple=True,
     help="A value for a variable of the document. May be repeated.",
@@ -50,7 +50,7 @@ define: Callable[[F], F] = click.option(
 
 input_shape: Callable[[F], F] = click.option(
     "--input-shape",
-    "input_shapes",
+    "input_shape",
     metavar="[NAME=]SIZE,...",
     multiple=True,
     help="The shape of an input, the batch left out; a size not known is null. May be repeated.",
@@ -61,7 +61,7 @@ def format_(*formats: str) -> Callable[[F], F]:
     """--format, the first of these being the default."""
     return click.option(
         "--format",
-        "format_",
+        "format",
         type=click.Choice(formats),
         default=formats[0],
         show_default=True,

@@ -73,7 +73,9 @@ PARAMETER_JSON = tuple(column.key for column in PARAMETER_COLUMNS[:10])
 @click.command()
 @options.model
 @options.patterns
-@click.option("--depth", type=click.IntRange(min=1), metavar="N", help="How many levels of blocks to expand. [default: all]")
+@click.option(
+    "--depth", type=click.IntRange(min=1), metavar="N", help="How many levels of blocks to expand. [default: all]"
+)
 @click.option("--parameters", is_flag=True, help="A row for each parameter, not for each layer.")
 @click.option("--columns", metavar="NAME,...", help="Which columns, in this order.")
 @options.define
@@ -85,9 +87,9 @@ def summary(
     depth: int | None,
     parameters: bool,
     columns: str | None,
-    variables: tuple[str, ...],
-    input_shapes: tuple[str, ...],
-    format_: str,
+    define: tuple[str, ...],
+    input_shape: tuple[str, ...],
+    format: str,
 ) -> None:
     """Show what a model holds: its layers, output shapes and parameters, counted once each.
 
@@ -102,24 +104,24 @@ def summary(
     paramctl summary gpt2.yaml 'block-0/**/kernel' --parameters
     paramctl summary mlp.yaml --format csv | cut -d, -f1,4
     """
-    if columns is not None and format_ in ("json", "tree"):
-        raise click.UsageError(f"--columns chooses among the columns of rows, and {format_} has none.")
+    if columns is not None and format in ("json", "tree"):
+        raise click.UsageError(f"--columns chooses among the columns of rows, and {format} has none.")
     available = PARAMETER_COLUMNS if parameters else LAYER_COLUMNS
     chosen = choose(available, columns, PARAMETER_TABLE if parameters else LAYER_TABLE)
     from paramctl.inspect.summary import summarize
 
-    facts = summarize(options.load(model, variables, input_shapes), patterns, depth)
+    facts = summarize(options.load(model, define, input_shape), patterns, depth)
     items: list[Any] = list(facts.parameters if parameters else facts.layers)
-    if format_ == "json":
+    if format == "json":
         emit([json_text(_object(facts))])
-    elif format_ in ("jsonl", "csv"):
+    elif format in ("jsonl", "csv"):
         everything = PARAMETER_JSON if parameters else LAYER_JSON
-        emit(rows(format_, items, chosen if columns else choose(available, None, everything)))
-    elif format_ == "markdown":
-        emit(rows(format_, items, chosen))
+        emit(rows(format, items, chosen if columns else choose(available, None, everything)))
+    elif format == "markdown":
+        emit(rows(format, items, chosen))
     else:
         emit(_heading(facts))
-        emit(_tree(facts, parameters) if format_ == "tree" else table(items, chosen))
+        emit(_tree(facts, parameters) if format == "tree" else table(items, chosen))
         emit(_totals(facts))
 
 

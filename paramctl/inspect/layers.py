@@ -57,9 +57,9 @@ def options(names: Sequence[str]) -> list[OptionRow]:
     return found
 
 
-def about(cls: type) -> str:
-    """The first paragraph of a class' docstring."""
-    return " ".join((cls.__doc__ or "").strip().partition("\n\n")[0].split())
+def about(declared: object) -> str:
+    """The first paragraph of the docstring of a class or a function."""
+    return " ".join((declared.__doc__ or "").strip().partition("\n\n")[0].split())
 
 
 def default_text(value: Any) -> str:

@@ -1,0 +1,63 @@
+"""Patterns match whole names: ``*`` and ``?`` within one, ``**`` any number of them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paramctl.address import nearest, pattern, pattern_within
+from paramctl.errors import AddressError
+
+PATHS = ["dense/kernel", "block-0/dense/kernel", "block-10/mlp/dense/kernel", "dense", "den/se/kernel", "a.b/c+d"]
+
+MATCHES = {
+    "dense/kernel": ["dense/kernel"],
+    "*/kernel": ["dense/kernel"],
+    "**/kernel": ["dense/kernel", "block-0/dense/kernel", "block-10/mlp/dense/kernel", "den/se/kernel"],
+    "block-?/**": ["block-0/dense/kernel"],
+    "block-*/**/kernel": ["block-0/dense/kernel", "block-10/mlp/dense/kernel"],
+    "block-*/**/dense/kernel": ["block-0/dense/kernel", "block-10/mlp/dense/kernel"],
+    "**": PATHS,
+    "*": ["dense"],
+    "d*e": ["dense"],
+    "a.b/c+d": ["a.b/c+d"],
+    "a?b/*": ["a.b/c+d"],
+    "**/**/kernel": ["dense/kernel", "block-0/dense/kernel", "block-10/mlp/dense/kernel", "den/se/kernel"],
+    "axb/c+d": [],
+}
+
+
+@pytest.mark.parametrize(("text", "paths"), MATCHES.items())
+def test_what_matches(text: str, paths: list[str]) -> None:
+    assert [path for path in PATHS if pattern(text)(path)] == paths
+
+
+def test_within_takes_in_all_below() -> None:
+    assert [path for path in PATHS if pattern_within("block-*")(path)] == PATHS[1:3]
+    assert [path for path in PATHS if pattern_within("den")(path)] == ["den/se/kernel"]
+
+
+@pytest.mark.parametrize(("text", "column"), [("", 1), ("/a", 1), ("a//b", 2), ("a/", 2)])
+def test_an_empty_name_is_refused_where_it_stands(text: str, column: int) -> None:
+    with pytest.raises(AddressError, match=rf"\(character {column}\)"):
+        pattern(text)
+
+
+names = st.text(st.characters(exclude_characters="/*?", exclude_categories=["Cs"]), min_size=1, max_size=6)
+
+
+@given(st.lists(names, min_size=1, max_size=4))
+def test_a_path_matches_itself_and_its_globs(parts: list[str]) -> None:
+    path = "/".join(parts)
+    assert pattern(path)(path)
+    assert pattern("**")(path)
+    assert pattern("/".join("*" for _ in parts))(path)
+    assert not pattern("/".join(["*"] * (len(parts) + 1)))(path)
+    assert pattern(f"**/{parts[-1]}")(path)
+
+
+def test_the_nearest_name_is_suggested() -> None:
+    assert nearest("dense/kernle", PATHS) == "Did you mean 'dense/kernel'?"
+    assert (
+        nearest("zzz", PATHS) == "There are dense/kernel, block-0/dense/kernel, block-10/mlp/dense/kernel and others."
+    )
+    assert nearest("zzz", []) == ""

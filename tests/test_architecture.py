@@ -1,0 +1,99 @@
+"""The house: imports run one way, and what only one room may use is used only there."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "paramctl"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# From the ground up: a module may import what stands above it in this list, and its own folder.
+FLOORS = [
+    ["errors"],
+    ["node"],
+    ["options", "parameter", "address"],
+    ["model"],
+    ["init", "store"],
+    ["source"],
+    ["inspect", "edit", "compute"],
+    ["cli"],
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+# Within model/ and inspect/ the same holds; a layer never sees the tree that holds it.
+MODEL_FLOORS = [["layers"], ["document", "expressions", "tree", "scope", "entry"], ["expand"], ["build"], ["__init__"]]
+MODEL_FLOOR = {room: number for number, rooms in enumerate(MODEL_FLOORS) for room in rooms}
+
+ONLY_IN = {
+    "yaml": {"model/document.py"},
+    "click": {"cli/"},
+    "tabulate": {"cli/render.py"},
+    "random": set(),
+    "time": set(),
+}
+
+
+def imported(path: Path) -> list[str]:
+    """The modules that a file imports, anywhere in it; those for type checkers alone too."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            names += [node.module or ""] + [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def room(module: str, depth: int = 1) -> str | None:
+    parts = module.split(".")
+    return parts[depth] if len(parts) > depth else None
+
+
+def test_there_are_files() -> None:
+    assert len(FILES) > 30
+    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
+    assert rooms - {"__init__", "__main__"} <= FLOOR.keys()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    parts = path.relative_to(PACKAGE).parts
+    own = parts[0].removesuffix(".py")
+    if own in ("__init__", "__main__"):
+        return
+    for module in imported(path):
+        other = room(module) if module.startswith("paramctl.") else None
+        if other in FLOOR and other != own:
+            assert FLOOR[other] < FLOOR[own], f"{own} imports {module}"
+        if own == "model" and other == "model" and (inner := room(module, 2)) in MODEL_FLOOR:
+            mine = parts[1].removesuffix(".py")
+            assert MODEL_FLOOR[inner] <= MODEL_FLOOR[mine], f"{mine} imports {module}"
+
+
+@pytest.mark.parametrize(("library", "allowed"), ONLY_IN.items())
+def test_what_one_room_alone_uses(library: str, allowed: set[str]) -> None:
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in FILES
+        if any(name.split(".")[0] == library for name in imported(path))
+    }
+    assert all(any(user.startswith(place) for place in allowed) for user in users), users
+    assert bool(users) is bool(allowed)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "cli" not in path.parts], ids=lambda path: path.name)
+def test_the_core_does_not_print_or_exit(path: Path) -> None:
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    names = {function.id for function in calls if isinstance(function, ast.Name)}
+    assert not names & {"print", "exit", "quit", "input", "eval", "exec", "breakpoint"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_has_one_idea_and_says_which(path: Path) -> None:
+    text = path.read_text()
+    assert ast.get_docstring(ast.parse(text)), "a module says in its docstring what it is for"
+    assert len(text.splitlines()) <= 400

@@ -1,0 +1,188 @@
+"""What a command line owes its users: cheap help, suggestions, exit codes, quiet ends, completion."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paramctl import __version__
+from paramctl.cli import COMMANDS
+from tests.conftest import ROOT, Run
+
+HEAVY = ("numpy", "h5py", "yaml", "tabulate", "ml_dtypes", "paramctl.model", "paramctl.init")
+MLP = str(ROOT / "sample_models/mlp.yaml")
+
+
+def test_there_are_commands() -> None:
+    assert {command.name for command in COMMANDS} >= {"summary", "layers", "completion"}
+
+
+LISTS_MODULES = """
+import json, sys
+from paramctl.cli import run
+try:
+    code = run(sys.argv[1:])
+except SystemExit as end:
+    code = end.code
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env"),
+    [
+        (["--help"], {}),
+        (["--version"], {}),
+        (["summary", "--help"], {}),
+        (["completion", "zsh"], {}),
+        ([], {"_PARAMCTL_COMPLETE": "bash_complete", "COMP_WORDS": "paramctl summ", "COMP_CWORD": "1"}),
+        ([], {"_PARAMCTL_COMPLETE": "bash_complete", "COMP_WORDS": "paramctl summary --", "COMP_CWORD": "2"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value.get("COMP_WORDS", ""),
+)
+def test_help_version_and_completion_import_nothing_heavy(arguments: list[str], env: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LISTS_MODULES, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **env},
+        cwd=ROOT,
+    )
+    modules = json.loads(done.stderr.splitlines()[-1])
+    assert "click" in modules
+    assert not [name for name in modules if name in HEAVY]
+    assert done.stdout
+
+
+def test_summary_imports_neither_numpy_nor_h5py() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LISTS_MODULES, "summary", MLP], capture_output=True, text=True, cwd=ROOT
+    )
+    modules = json.loads(done.stderr.splitlines()[-1])
+    assert "yaml" in modules
+    assert not {"numpy", "h5py", "ml_dtypes"} & set(modules)
+
+
+def test_version(paramctl: Run) -> None:
+    assert paramctl("--version").stdout == f"paramctl {__version__}\n"
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS])
+def test_every_command_has_help_with_examples_that_name_it(paramctl: Run, name: str) -> None:
+    long, short = paramctl(name, "--help"), paramctl(name, "-h")
+    assert (long.returncode, long.stdout) == (0, short.stdout)
+    assert f"paramctl {name}" in long.stdout.partition("\n")[2]
+    assert all(option in long.stdout for option in ("-h, --help", "Show this message and exit."))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["sumary"], "paramctl: No such command 'sumary'. Did you mean 'summary'? See paramctl --help."),
+        (["summary", "--paramters"], "paramctl summary: No such option '--paramters'. Did you mean '--parameters'?"),
+        (["summary", "--depth", "0"], "Invalid value for '--depth': 0 is not in the range x>=1."),
+        (["summary", "--format", "yaml"], "'yaml' is not one of 'table', 'tree', 'json', 'jsonl', 'csv', 'markdown'."),
+        (["summary", "missing.yaml"], "missing.yaml: No such file or directory"),
+        (["layers", "dens"], "no layer or activation function has this type. Received: 'dens'. Did you mean 'dense'?"),
+        (["completion", "tcsh"], "'tcsh' is not one of 'bash', 'zsh', 'fish'."),
+    ],
+)
+def test_trouble_is_one_line_on_standard_error_and_exit_code_2(paramctl: Run, arguments: list[str], says: str) -> None:
+    failed = paramctl(*arguments)
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert says in failed.stderr
+    assert failed.stderr.count("\n") == 1
+
+
+def test_no_arguments_is_help_and_trouble(paramctl: Run) -> None:
+    shown = paramctl()
+    assert shown.returncode == 2
+    assert "summary" in shown.stderr
+
+
+def large_model(folder: Path) -> str:
+    path = folder / "large.yaml"
+    path.write_text("input: [4]\nlayers:\n  - dense: {units: 4, repeat: 20000}\n")
+    return str(path)
+
+
+def test_a_closed_pipe_ends_quietly(paramctl: Run, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m paramctl summary {large_model(tmp_path)} --format csv"
+    piped = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | head -1"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (piped.stdout, piped.stderr) == ("path,type,output_shape,parameters,reuse_of,from\n", "")
+    assert piped.returncode == 141
+
+
+@pytest.mark.parametrize("format_", ["table", "csv"])
+def test_a_full_device_is_one_line_and_exit_code_2(paramctl: Run, tmp_path: Path, format_: str) -> None:
+    for path in (MLP, large_model(tmp_path)):
+        with open("/dev/full", "w") as full:
+            failed = paramctl(
+                "summary", path, "--format", format_, capture_output=False, stdout=full, stderr=subprocess.PIPE
+            )
+        assert (failed.returncode, failed.stderr) == (2, "standard output: No space left on device\n")
+
+
+def test_a_closed_standard_output_is_one_line_and_exit_code_2() -> None:
+    closed = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m paramctl summary {MLP} >&-"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (closed.returncode, closed.stderr) == (2, "standard output: closed\n")
+
+
+def test_an_interrupt_is_quiet_and_130(tmp_path: Path) -> None:
+    """Standard input is held open, so that the process waits for it when the interrupt comes."""
+    command = [sys.executable, "-u", "-m", "paramctl", "summary", "-"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"x" * 65536 * 3)  # more than a pipe holds: it returns when paramctl has begun to read
+        process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        process.stdin.close()
+        assert process.wait(30) == 130
+        assert process.stderr is not None
+        assert process.stderr.read().strip() == b""
+
+
+def test_what_an_encoding_lacks_is_escaped(paramctl: Run) -> None:
+    text = 'name: "gr\\xf6\\xdfe"\ninput: [4]\nlayers: [flatten, {residual: [flatten]}]\n'
+    shown = paramctl(
+        "summary", "-", "--format", "tree", input=text, env={"PYTHONIOENCODING": "ascii"}, encoding="ascii"
+    )
+    assert shown.stdout.startswith("gr\\xf6\\xdfe: ")
+    assert "\n`- residual" in shown.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_teaches_the_shell(paramctl: Run, shell: str) -> None:
+    """The script loads in the shell itself, where there is one."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    script = paramctl("completion", shell).stdout
+    assert "_PARAMCTL_COMPLETE" in script
+    prelude = "autoload -U compinit && compinit -D\n" if shell == "zsh" else ""
+    loaded = subprocess.run([shell], input=prelude + script, capture_output=True, text=True)
+    assert (loaded.returncode, loaded.stderr) == (0, "")
+
+
+def test_options_can_come_from_the_environment(paramctl: Run) -> None:
+    assert paramctl("summary", MLP, env={"PARAMCTL_SUMMARY_FORMAT": "csv"}).stdout.startswith("path,type,")
+
+
+def test_layers_lists_every_type_and_the_options_of_some(paramctl: Run) -> None:
+    listed = json.loads(paramctl("layers", "--format", "json").stdout)
+    by_type = {row["type"]: row for row in listed}
+    assert by_type["conv2d"]["options"][:3] == ["filters", "kernel_size", "strides"]
+    assert by_type["gelu"]["kind"] == "activation"
+    table = paramctl("layers", "conv2d").stdout
+    assert "conv2d  filters             (required)" in table
+    assert "conv2d  strides             1" in table

@@ -1,0 +1,144 @@
+"""``${...}`` calculates as Python does within its grammar, keeps types, and is bounded."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paramctl.errors import DocumentError
+from paramctl.model.expressions import MAX_EXPRESSION, Env
+from paramctl.node import Node
+
+NAMES = {"a": 7, "b": 2, "half": 0.5, "yes": True, "word": "relu", "nothing": None}
+ENV = Env({name: Node(value, "m.yaml", 1, 1) for name, value in NAMES.items()})
+
+
+def evaluate(text: str) -> object:
+    return ENV.resolve(Node(text, "m.yaml", 9, 5)).plain()
+
+
+CASES = {
+    "${a}": 7,
+    "${a + b * 3}": 13,
+    "${(a + b) * 3}": 27,
+    "${6 / b}": 3,
+    "${a / b}": 3.5,
+    "${a // b}": 3,
+    "${a % b}": 1,
+    "${-a}": -7,
+    "${b ** 10}": 1024,
+    "${2 ** 62}": 2**62,
+    "${half * 2}": 1.0,
+    "${a == 7}": True,
+    "${1 < b < a}": True,
+    "${not yes}": False,
+    "${yes and a > 9}": False,
+    "${a > 9 or yes}": True,
+    "${a if yes else b}": 7,
+    "${max(a, b, 9)}": 9,
+    "${min(a, b)}": 2,
+    "${ceil(a / b)}": 4,
+    "${floor(a / b)}": 3,
+    "${word == 'relu'}": True,
+    "${word}": "relu",
+    "${nothing}": None,
+    "${true}": True,
+    "${null == nothing}": True,
+    "block-${a}-${b}": "block-7-2",
+    "${word}6": "relu6",
+    "${yes}!": "true!",
+}
+
+
+@pytest.mark.parametrize(("text", "value"), CASES.items())
+def test_value_and_type(text: str, value: object) -> None:
+    result = evaluate(text)
+    assert result == value
+    assert type(result) is type(value)
+
+
+WRONG = {
+    "${c}": "no variable has this name here. Received: 'c'",
+    "${wrod}": "Did you mean 'word'?",
+    "${a": "a ${ must be closed by a }",
+    "${}": "knows arithmetic",
+    "${a b}": "knows arithmetic",
+    "${a.real}": "knows arithmetic",
+    "${a[0]}": "knows arithmetic",
+    "${[1]}": "knows arithmetic",
+    "${lambda: 1}": "knows arithmetic",
+    "${~a}": "knows arithmetic",
+    "${a << 3}": "knows arithmetic",
+    "${a in b}": "compares with",
+    "${open('x')}": "has the functions",
+    "${min()}": "min takes numbers",
+    "${ceil(1, 2)}": "ceil takes one number",
+    "${max(word)}": "arithmetic needs numbers",
+    "${word + word}": "arithmetic needs numbers",
+    "${yes + 1}": "arithmetic needs numbers",
+    "${a < word}": "cannot be compared",
+    "${a / 0}": "division by zero",
+    "${a % 0}": "division by zero",
+    "${0 ** -1}": "division by zero",
+    "${9 ** 9 ** 9}": "finite number that fits in 64 bits",
+    "${2 ** 63}": "finite number that fits in 64 bits",
+    "${(0 - 8) ** half}": "finite number",
+    "${1e308 * 10}": "finite number",
+    "${1e999}": "finite number",
+    "${99999999999999999999}": "finite number",
+    "${1j}": "holds whole numbers",
+    "${" + "-" * MAX_EXPRESSION + "1}": f"at most {MAX_EXPRESSION} characters",
+    "${" + "(" * 99 + "1" + ")" * 99 + "+}": "knows arithmetic",
+    "${a}" * 5_000: "may grow to at most",
+}
+
+
+@pytest.mark.parametrize(("text", "says"), WRONG.items(), ids=[text[:20] for text in WRONG])
+def test_what_is_refused(text: str, says: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        evaluate(text)
+    assert says in str(caught.value)
+    assert str(caught.value).startswith("m.yaml:9:5: ")
+
+
+def test_a_bare_name_keeps_the_place_of_its_value() -> None:
+    """So that the error about a block's option points at where the option was given."""
+    assert ENV.resolve(Node("${a}", "m.yaml", 9, 5)).place == ("m.yaml", 1, 1)
+    assert ENV.resolve(Node("${a + 1}", "m.yaml", 9, 5)).place == ("m.yaml", 9, 5)
+
+
+def test_what_a_value_brings_in_is_not_an_expression_again() -> None:
+    env = Env({"x": Node("a", "m.yaml", 1, 1), "y": Node("${", "m.yaml", 1, 1)})
+    assert env.resolve(Node("${y}{x}", "m.yaml", 1, 1)).plain() == "${{x}"
+
+
+numbers = st.integers(-50, 50).map(lambda n: f"({n})" if n < 0 else str(n))
+arithmetic = st.recursive(
+    numbers,
+    lambda inner: st.tuples(inner, st.sampled_from(["+", "-", "*", "//", "%", "<", "==", ">="]), inner).map(
+        lambda parts: f"({' '.join(parts)})"
+    ),
+    max_leaves=8,
+)
+
+
+@given(arithmetic)
+def test_arithmetic_agrees_with_python(expression: str) -> None:
+    """Python's own answer, except where paramctl refuses truth values in arithmetic or a zero divisor."""
+    try:
+        expected = eval(expression)  # noqa: S307 - made above of numbers and operators alone
+        result = evaluate(f"${{{expression}}}")
+    except ZeroDivisionError:
+        with pytest.raises(DocumentError):
+            evaluate(f"${{{expression}}}")
+    except DocumentError as error:
+        assert "arithmetic needs numbers" in str(error) or len(expression) > MAX_EXPRESSION
+    else:
+        assert result == expected
+
+
+@given(st.text(max_size=40))
+def test_no_text_causes_anything_but_an_error_with_a_place(text: str) -> None:
+    try:
+        evaluate("${" + text + "}")
+    except DocumentError as error:
+        assert error.place == ("m.yaml", 9, 5)

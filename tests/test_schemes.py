@@ -1,0 +1,105 @@
+"""Each scheme gives the law of its formula, and says where it does not fit."""
+
+from math import sqrt
+
+import pytest
+
+from paramctl.errors import DocumentError
+from paramctl.init.distributions import (
+    Constant,
+    Identity,
+    Law,
+    Mixture,
+    Normal,
+    Orthogonal,
+    Sections,
+    TruncatedNormal,
+    Uniform,
+)
+from paramctl.init.schemes import SCHEMES, TRUNCATED_STDDEV, law, text
+from paramctl.model.document import parse_value
+from paramctl.parameter import Parameter, field, into, out
+
+KERNEL = Parameter("conv/kernel", (field(3), field(3), into(64), out(16)))  # fans 576 and 144
+MATRIX = Parameter("dense/kernel", (into(8), out(8)))
+BIAS = Parameter("dense/bias", (out(8),), "bias")
+
+LAWS: dict[str, Law] = {
+    "zeros": Constant(0),
+    "ones": Constant(1),
+    "constant": Constant(0),
+    "constant: 42": Constant(42),
+    "random_uniform": Uniform(-0.05, 0.05),
+    "random_uniform: [0, 1]": Uniform(0, 1),
+    "uniform: {maxval: 1}": Uniform(-0.05, 1),
+    "random_normal": Normal(0, 0.05),
+    "normal: {stddev: 0.01}": Normal(0, 0.01),
+    "truncated_normal": TruncatedNormal(0, 0.05),
+    "variance_scaling": TruncatedNormal(0, sqrt(1 / 576) / TRUNCATED_STDDEV),
+    "variance_scaling: [2, fan_out, uniform]": Uniform(-sqrt(6 / 144), sqrt(6 / 144)),
+    "variance_scaling: {distribution: untruncated_normal, mode: fan_avg}": Normal(0, sqrt(1 / 360)),
+    "glorot_uniform": Uniform(-sqrt(6 / 720), sqrt(6 / 720)),
+    "xavier": Uniform(-sqrt(6 / 720), sqrt(6 / 720)),
+    "glorot_normal": TruncatedNormal(0, sqrt(2 / 720) / TRUNCATED_STDDEV),
+    "he_uniform": Uniform(-sqrt(6 / 576), sqrt(6 / 576)),
+    "kaiming_normal": TruncatedNormal(0, sqrt(2 / 576) / TRUNCATED_STDDEV),
+    "lecun_uniform": Uniform(-sqrt(3 / 576), sqrt(3 / 576)),
+    "lecun_normal": TruncatedNormal(0, sqrt(1 / 576) / TRUNCATED_STDDEV),
+    "orthogonal: 2": Orthogonal(2),
+    "unit_forget_bias": Sections((Constant(0), Constant(1), Constant(0), Constant(0))),
+    "unit_forget_bias: {constant: 3}": Sections((Constant(3), Constant(1), Constant(3), Constant(3))),
+    "mixture: [[0.25, {random_uniform: [5, 10]}], [0.5, zeros], [0.25, {uniform: [-10, -5]}]]": Mixture(
+        ((0.25, Uniform(5, 10)), (0.5, Constant(0)), (0.25, Uniform(-10, -5)))
+    ),
+}
+
+
+def flat(of: Law) -> list[object]:
+    """A law as its name and numbers, for comparison within the last bits."""
+    parts = [getattr(of, name) for name in of.__slots__]
+    numbers: list[object] = [type(of).__name__]
+    for part in parts:
+        if isinstance(part, tuple):
+            for item in part:
+                numbers += [item[0], *flat(item[1])] if isinstance(item, tuple) else flat(item)
+        else:
+            numbers.append(part)
+    return numbers
+
+
+@pytest.mark.parametrize(("scheme", "expected"), LAWS.items())
+def test_law(scheme: str, expected: Law) -> None:
+    made = flat(law(parse_value(scheme if ":" not in scheme else f"{{{scheme}}}", "scheme"), KERNEL))
+    wanted = flat(expected)
+    assert made[0] == wanted[0]
+    assert [item for item in made if isinstance(item, str)] == [item for item in wanted if isinstance(item, str)]
+    assert [item for item in made if not isinstance(item, str)] == pytest.approx(
+        [item for item in wanted if not isinstance(item, str)], rel=1e-14
+    )
+
+
+def test_every_scheme_is_among_them() -> None:
+    tried = {SCHEMES[scheme.partition(":")[0]].name for scheme in LAWS} | {"identity"}
+    assert tried == {scheme.name for scheme in SCHEMES.values()}
+    assert law(parse_value("identity", "scheme"), MATRIX) == Identity(1.0)
+
+
+@pytest.mark.parametrize(
+    "scheme", ["glorot", "he_normal", "lecun_uniform", "variance_scaling", "orthogonal", "identity"]
+)
+def test_a_scheme_that_does_not_fit_says_so(scheme: str) -> None:
+    with pytest.raises(DocumentError, match=r"scheme:1:1: \w+ for dense/bias: it needs .*Received: \(8,\)"):
+        law(parse_value(scheme, "scheme"), BIAS)
+
+
+def test_a_scheme_in_one_line_names_its_options() -> None:
+    shown = {
+        "glorot": "glorot_uniform",
+        "{normal: {stddev: 0.01}}": "random_normal(stddev=0.01)",
+        "{random_uniform: [0, 1]}": "random_uniform(minval=0, maxval=1)",
+        "{unit_forget_bias: zeros}": "unit_forget_bias(initializer=zeros)",
+        "{mixture: [[0.5, zeros], [0.5, {uniform: [5, 10]}]]}": (
+            "mixture(parts=[0.5 zeros, 0.5 random_uniform(minval=5, maxval=10)])"
+        ),
+    }
+    assert {scheme: text(parse_value(scheme, "scheme")) for scheme in shown} == shown

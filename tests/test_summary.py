@@ -1,0 +1,253 @@
+"""paramctl summary, run as a process: every format, selections, and what people and pipes see."""
+
+import csv
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Run
+
+SAMPLES = ROOT / "sample_models"
+TIED = str(SAMPLES / "tied_mlp.yaml")
+GPT2 = str(SAMPLES / "gpt2.yaml")
+RGNET = str(SAMPLES / "rgnet.yaml")
+
+TABLE = """\
+tied_mlp: input (None, 4)
+
+Layer    Type     Output shape  Parameters
+-------  -------  ------------  ---------------------
+flatten  flatten  (None, 4)              0
+shared   dense    (None, 4)             20
+shared   dense    (None, 4)              0 (= shared)
+dense    dense    (None, 1)              5
+
+Total parameters:  25
+    trainable:     25
+    non-trainable:  0
+Bytes in float32: 100
+"""
+
+
+def test_table(paramctl: Run) -> None:
+    assert paramctl("summary", TIED).stdout == TABLE
+
+
+def test_tree_with_parameters_as_leaves(paramctl: Run) -> None:
+    lines = paramctl("summary", RGNET, "--format", "tree", "--parameters").stdout.splitlines()
+    drawn = [line.split("  ")[0].rstrip() if line[:1] not in "├│└" else line[:20].rstrip() for line in lines[4:11]]
+    assert drawn == [
+        "├─ block2",
+        "│  ├─ block-0",
+        "│  │  ├─ flatten",
+        "│  │  └─ dense",
+        "│  │     ├─ kernel",
+        "│  │     └─ bias",
+        "│  ├─ block-1",
+    ]
+    counts = [int(line.split()[-1]) for line in lines[4:-5] if line.split()[-1].isdigit()]
+    assert sum(counts) == 85
+
+
+def test_json_is_one_object_with_all_there_is(paramctl: Run) -> None:
+    facts = json.loads(paramctl("summary", TIED, "--format", "json").stdout)
+    assert facts["model"] == "tied_mlp"
+    assert facts["inputs"] == [{"name": "input", "shape": [None, 4], "dtype": "float32"}]
+    assert facts["outputs"] == ["dense"]
+    assert facts["layers"][2] == {
+        "path": "shared",
+        "type": "dense",
+        "output_shape": [None, 4],
+        "parameters": 0,
+        "reuse_of": "shared",
+        "from": ["shared"],
+    }
+    assert facts["parameters"][0] == {
+        "path": "shared/kernel",
+        "shape": [4, 4],
+        "dtype": "float32",
+        "trainable": True,
+        "size": 16,
+        "axes": ["in", "out"],
+        "fan_in": 4,
+        "fan_out": 4,
+        "scheme": "glorot_uniform",
+        "tied_to": None,
+    }
+    assert facts["totals"] == {
+        "parameters": 25,
+        "trainable": 25,
+        "non_trainable": 0,
+        "bytes": 100,
+        "bytes_by_dtype": {"float32": 100},
+    }
+    assert sum(row["parameters"] for row in facts["layers"]) == 25
+
+
+def test_json_names_ties_on_both_sides(paramctl: Run) -> None:
+    facts = json.loads(paramctl("summary", GPT2, "--format", "json").stdout)
+    assert facts["ties"] == [{"keep": "tokens/embeddings", "tie": "head/kernel", "transpose": True}]
+    assert {row["path"]: row["tied_to"] for row in facts["parameters"] if row["tied_to"]} == {
+        "head/kernel": "tokens/embeddings"
+    }
+    assert all(row["parameters"] is None for row in facts["layers"] if row["type"] in ("block", "residual"))
+
+
+def test_jsonl_and_csv_have_the_same_rows(paramctl: Run) -> None:
+    for option in ([], ["--parameters"]):
+        jsonl = [
+            json.loads(line) for line in paramctl("summary", GPT2, *option, "--format", "jsonl").stdout.splitlines()
+        ]
+        rows = list(csv.DictReader(io.StringIO(paramctl("summary", GPT2, *option, "--format", "csv").stdout)))
+        assert [row["path"] for row in rows] == [row["path"] for row in jsonl]
+        assert list(rows[0]) == list(jsonl[0])
+        key = "size" if option else "parameters"
+        assert [row[key] for row in rows] == ["" if row[key] is None else str(row[key]) for row in jsonl]
+
+
+def test_markdown_escapes_what_would_end_a_cell(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "model.yaml").write_text('layers: [{dense: {name: "a|b", units: 3}}]\ninput: [4]\n')
+    assert paramctl("summary", "--format", "markdown").stdout == (
+        "| Layer | Type | Output shape | Parameters |\n| --- | --- | --- | ---: |\n| a\\|b | dense | (None, 3) | 15 |\n"
+    )
+
+
+def test_columns_are_chosen_in_order(paramctl: Run) -> None:
+    shown = paramctl("summary", RGNET, "--parameters", "--columns", "fan_in,path", "--format", "csv").stdout
+    assert shown.splitlines()[:2] == ["fan_in,path", "4,block2/block-0/dense/kernel"]
+    wrong = paramctl("summary", RGNET, "--columns", "fan_in")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "There is no column 'fan_in'; the columns are path, type, output_shape" in wrong.stderr
+
+
+def test_a_pattern_selects_with_all_below_and_totals_that(paramctl: Run) -> None:
+    shown = paramctl("summary", RGNET, "block2/block-[13]").stderr
+    assert "rgnet has no layer or parameter of this name" in shown
+    facts = json.loads(paramctl("summary", RGNET, "block2/block-1", "dense/bias", "--format", "json").stdout)
+    assert [row["path"] for row in facts["layers"]] == [
+        "block2",
+        "block2/block-1",
+        "block2/block-1/flatten",
+        "block2/block-1/dense",
+        "dense",
+    ]
+    assert facts["totals"]["parameters"] == 20 + 1
+
+
+def test_a_pattern_that_matches_nothing_is_an_error_with_the_nearest_name(paramctl: Run) -> None:
+    failed = paramctl("summary", RGNET, "block2/block-1/dense/bais")
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert failed.stderr == (
+        "rgnet has no layer or parameter of this name. Received: 'block2/block-1/dense/bais'. "
+        "Did you mean 'block2/block-1/dense/bias'?\n"
+    )
+
+
+def test_a_partly_tied_layer_counts_the_rest(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "model.yaml").write_text(
+        "input: [4]\nlayers:\n  - dense: {name: a, units: 4}\n  - dense: {name: b, units: 4}\n"
+        "ties:\n  - {keep: a/kernel, tie: b/kernel}\n"
+    )
+    shown = paramctl("summary").stdout
+    assert "b      dense  (None, 4)              4 (kernel = a/kernel)\n" in shown
+    assert "Tied: b/kernel = a/kernel\n" in shown
+
+
+def test_the_model_is_model_yaml_here_a_file_or_standard_input(paramctl: Run, tmp_path: Path) -> None:
+    assert "there is no model.yaml here" in paramctl("summary").stderr
+    text = (SAMPLES / "tied_mlp.yaml").read_text()
+    (tmp_path / "model.yaml").write_text(text)
+    assert paramctl("summary").stdout == TABLE
+    assert paramctl("summary", "-", input=text).stdout == TABLE
+
+
+def test_an_unknown_input_shows_what_is_known_and_what_to_give(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "model.yaml").write_text("layers: [flatten, {dense: 3}]\n")
+    shown = paramctl("summary")
+    assert shown.returncode == 0
+    assert "dense    dense    ?                      ?\n" in shown.stdout
+    assert "Total parameters: ? (2 layers wait for the shape of an input: give it by --input-shape)" in shown.stdout
+    assert json.loads(paramctl("summary", "--format", "json").stdout)["totals"]["parameters"] is None
+    assert "Total parameters:  15" in paramctl("summary", "--input-shape", "4").stdout
+    assert "Total parameters:  27" in paramctl("summary", "--input-shape", "(4,2)").stdout
+
+
+def test_input_shapes_by_name(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "model.yaml").write_text(
+        "inputs: {a: [1], b: [1]}\nlayers:\n  - dense: {units: 1, from: a}\n  - dense: {units: 1, from: b}\n"
+    )
+    assert "Total parameters:  8" in paramctl("summary", "--input-shape", "a=2", "--input-shape", "b=4").stdout
+    wrong = paramctl("summary", "--input-shape", "4")
+    assert "the model has no such input. Received: no name. Its inputs are a, b." in wrong.stderr
+
+
+def test_wrong_values_on_the_command_line_say_which(paramctl: Run) -> None:
+    cases = {
+        ("-D", "width"): "-D is followed by NAME=VALUE. Received: 'width'",
+        ("-D", "widht=3"): "-D widht:1:1: the document has no such variable. Received: 'widht'. Did you mean 'width'?",
+        ("-D", "width=x"): "-D width:1:1: output_dim must be a positive whole number. Received: 'x'",
+        ("-D", "width=[1"): "-D width:2:1: not valid YAML",
+        ("--input-shape", "a,b"): "--input-shape:1:2: shape must be a list of positive whole numbers",
+    }
+    for arguments, says in cases.items():
+        failed = paramctl("summary", GPT2, *arguments)
+        assert failed.returncode == 2
+        assert says in failed.stderr
+        assert failed.stderr.count("\n") == 1
+
+
+def test_names_are_never_read_as_numbers(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "model.yaml").write_text("name: 1e5x\ninput: [4]\nlayers: [{dense: {name: 1e5_0, units: 1}}]\n")
+    (tmp_path / "odd.yaml").write_text(
+        'input: [4]\nlayers: [{dense: {name: "1e5", units: 1}}, {dense: {name: "0x10", units: 1}}]\n'
+    )
+    shown = paramctl("summary", "odd.yaml").stdout
+    assert "\n1e5    dense" in shown
+    assert "\n0x10   dense" in shown
+
+
+def test_control_characters_are_escaped_in_tables_and_errors_and_exact_in_json(paramctl: Run) -> None:
+    text = 'name: "a\\e[31m\\u202e\\nb"\ninput: [4]\nlayers: [flatten]\n'
+    assert paramctl("summary", "-", input=text).stdout.startswith("a\\x1b[31m\\u202e\\nb: input (None, 4)\n")
+    assert json.loads(paramctl("summary", "-", "--format", "json", input=text).stdout)["model"] == "a\x1b[31m\u202e\nb"
+    failed = paramctl("summary", "-", input='layers: [{"x\\e]0;owned\\a": 3}]')
+    assert "\x1b" not in failed.stderr
+    assert failed.stderr.count("\n") == 1
+    missing = paramctl("summary", "no\x1b[31m\nsuch.yaml")
+    assert missing.stderr == "no\\x1b[31m such.yaml: No such file or directory\n"
+
+
+def terminal(*arguments: str, env: dict[str, str]) -> str:
+    """What paramctl writes on a terminal of 40 columns."""
+    ours, theirs = pty.openpty()
+    environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"COLUMNS": "40"} | env
+    command = [sys.executable, "-m", "paramctl", *arguments]
+    with subprocess.Popen(command, stdout=theirs, stdin=theirs, stderr=theirs, env=environment, cwd=ROOT) as process:
+        os.close(theirs)
+        written = b""
+        try:
+            while block := os.read(ours, 65536):
+                written += block
+        except OSError:  # Linux's way to say that the other side is closed
+            pass
+        assert process.wait() == 0
+    os.close(ours)
+    return written.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("format_", ["table", "tree", "json", "csv", "markdown"])
+def test_a_terminal_and_a_pipe_get_the_same_text(paramctl: Run, format_: str) -> None:
+    """Whatever the terminal's width; and with NO_COLOR or a dumb terminal to the last byte."""
+    arguments = ("summary", GPT2, "--parameters", "--format", format_)
+    piped = paramctl(*arguments).stdout
+    assert terminal(*arguments, env={"NO_COLOR": "1", "TERM": "xterm"}) == piped
+    assert terminal(*arguments, env={"TERM": "dumb"}) == piped
+    coloured = terminal(*arguments, env={"TERM": "xterm"})
+    assert coloured.replace("\x1b[1m", "").replace("\x1b[0m", "") == piped
+    assert ("\x1b[1m" in coloured) is (format_ in ("table", "tree"))
