@@ -98,3 +98,14 @@ def show(node: Node, longest: int = 60) -> str:
         return "true" if value else "false"
     text = repr(value)
     return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+def call(node: Node) -> tuple[Node, Node | None] | None:
+    """The name and the arguments of a call, or None if the node is not one."""
+    value = node.value
+    if isinstance(value, str) and value:
+        return node, None
+    if isinstance(value, dict) and len(value) == 1:
+        name, arguments = next(iter(value.items()))
+        return node.key(name), (None if arguments.value is None else arguments)
+    return None

@@ -14,7 +14,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     ["errors"],
     ["node"],
-    ["options", "parameter", "address"],
+    ["kinds", "parameter", "address"],
+    ["options"],
     ["model"],
     ["init", "store"],
     ["source"],
@@ -24,7 +25,14 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 # Within model/ and inspect/ the same holds; a layer never sees the tree that holds it.
-MODEL_FLOORS = [["layers"], ["document", "expressions", "tree", "scope", "entry"], ["expand"], ["build"], ["__init__"]]
+MODEL_FLOORS = [
+    ["layers", "document", "expressions"],
+    ["tree", "scope", "entry", "header"],
+    ["template"],
+    ["expand"],
+    ["build"],
+    ["__init__"],
+]
 MODEL_FLOOR = {room: number for number, rooms in enumerate(MODEL_FLOORS) for room in rooms}
 
 ONLY_IN = {

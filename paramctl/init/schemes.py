@@ -22,22 +22,9 @@ from paramctl.init.distributions import (
     TruncatedNormal,
     Uniform,
 )
-from paramctl.node import Node
-from paramctl.options import (
-    Choice,
-    IsNumber,
-    IsScheme,
-    Kind,
-    NotNegative,
-    Number,
-    Option,
-    Positive,
-    Scheme,
-    bind,
-    by_name,
-    call,
-    declared,
-)
+from paramctl.kinds import Choice, IsNumber, IsScheme, Kind, NotNegative, Number, Positive, Scheme
+from paramctl.node import Node, call
+from paramctl.options import Option, bind, by_name, declared
 from paramctl.parameter import Parameter
 
 TRUNCATED_STDDEV = 0.87962566103423978

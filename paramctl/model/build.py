@@ -2,121 +2,20 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from keyword import iskeyword
-from typing import Annotated, Any
 
 from paramctl.address import nearest, pattern
 from paramctl.errors import AddressError, suggest
-from paramctl.model.entry import COMMON, fixed_names
-from paramctl.model.expand import Expansion, Site, Template
+from paramctl.kinds import IsScheme
+from paramctl.model.entry import fixed_names
+from paramctl.model.expand import Expansion, Site
 from paramctl.model.expressions import Env
-from paramctl.model.layers import FUNCTIONS, LAYERS, Sizes
-from paramctl.model.layers.branching import Entries
-from paramctl.model.scope import Output, Scope, check_name
+from paramctl.model.header import Header, IsInput, IsMapping, OfTie, mapping_of, read_header
+from paramctl.model.layers import Sizes
+from paramctl.model.scope import Output, Scope, check_identifier, check_name
+from paramctl.model.template import templates_of
 from paramctl.model.tree import Input, Model, Tie, shape_text
 from paramctl.node import Node
-from paramctl.options import (
-    Choice,
-    Declared,
-    Flag,
-    IsScheme,
-    Kind,
-    Names,
-    Natural,
-    Shape,
-    Text,
-    unknown_option,
-)
-from paramctl.parameter import BYTES, Parameter
-
-DATA_TYPES = (
-    *("float16", "bfloat16", "float32", "float64", "bool"),
-    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-)
-
-
-class IsMapping(Kind):
-    """A mapping, kept as a node; a key without a value is an empty one."""
-
-    words = "a mapping"
-
-    def __init__(self, deferred: bool = False) -> None:
-        self.deferred = deferred
-
-    def read(self, node: Node, name: str) -> Node:
-        if node.value is None:
-            return Node({}).at(node)
-        if isinstance(node.value, dict):
-            return node
-        raise self.refuse(node, name)
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "object"}
-
-
-class IsInput(Kind):
-    """A shape, or a mapping of shape and dtype."""
-
-    words = "a shape without the batch axis, or {shape: SHAPE, dtype: DTYPE}"
-
-    def read(self, node: Node, name: str) -> tuple[Sizes, str]:
-        if node.value is None:
-            raise self.refuse(node, name)
-        of = OfInput.read_call(name, node, node)
-        return (None, *of.shape), of.dtype
-
-
-class IsTies(Kind):
-    words = "a list of {keep: NAME, tie: NAMES}"
-
-    def read(self, node: Node, name: str) -> list[Node]:
-        if not isinstance(node.value, list):
-            raise self.refuse(node, name)
-        for item in node.value:
-            if not isinstance(item.value, dict):
-                raise self.refuse(item, name)
-        return node.value
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": {"type": "object"}}
-
-
-class Header(Declared):
-    """What a document may say, key by key."""
-
-    layers: Entries
-    name: Text | None = None
-    input: Annotated[tuple[Sizes, str], IsInput()] | None = None
-    inputs: Annotated[Node, IsMapping()] | None = None
-    outputs: Names | None = None
-    vars: Annotated[Node, IsMapping(deferred=True)] | None = None
-    blocks: Annotated[Node, IsMapping(deferred=True)] | None = None
-    ties: Annotated[list[Node], IsTies()] | None = None
-    initializers: Annotated[Node, IsMapping()] | None = None
-    seed: Natural | None = None
-    dtype: Annotated[str, Choice(*BYTES)] = "float32"
-
-
-class OfInput(Declared):
-    """What a document says of an input."""
-
-    shape: Shape
-    dtype: Annotated[str, Choice(*DATA_TYPES)] = "float32"
-
-
-class OfBlock(Declared):
-    """What a document says of a block."""
-
-    layers: Entries
-    options: Annotated[Node, IsMapping(deferred=True)] | None = None
-
-
-class OfTie(Declared):
-    """What a document says of a tie."""
-
-    keep: Names
-    tie: Names
-    transpose: Flag = False
+from paramctl.parameter import Parameter
 
 
 def build(
@@ -132,7 +31,7 @@ def build(
     Raises DocumentError, with line and column, for whatever in the document is wrong.
     """
     env = _variables(document, variables or {})
-    header = _header(document, env)
+    header = read_header(document, env)
     inputs = _inputs(header, document, input_shapes or {})
     if header.inputs is not None and header.input is not None:
         raise document.key("inputs").error("a document has 'input' or 'inputs', not both")
@@ -140,7 +39,7 @@ def build(
     for given in inputs:
         outer.outputs[given.name] = Output(given.name, given.shape)
     scope = Scope(outer, fixed_names(header.layers))
-    expansion = Expansion(_templates(header), env, header.dtype)
+    expansion = Expansion(templates_of(header.blocks), env, header.dtype)
     first = next(iter(outer.outputs.values())) if len(inputs) == 1 else None
     blocks, last = expansion.expand(header.layers, Site("", scope, env, True, 1), first)
     if not blocks or last is None:
@@ -162,7 +61,7 @@ def _variables(document: Node, given: Mapping[str, Node]) -> Env:
     """The document's variables, each computed from those before it, with what was given in their place."""
     assert isinstance(document.value, dict)
     node = document.value.get("vars")
-    declared = _mapping(IsMapping().read(node, "vars")) if node is not None else {}
+    declared = mapping_of(IsMapping().read(node, "vars")) if node is not None else {}
     for name, value in given.items():
         if name not in declared:
             hint = suggest(name, declared) or (f"It has {', '.join(declared)}." if declared else "It has none.")
@@ -170,7 +69,7 @@ def _variables(document: Node, given: Mapping[str, Node]) -> Env:
     env = Env({})
     for name, value in declared.items():
         assert node is not None
-        _check_identifier(node.key(name))
+        check_identifier(node.key(name))
         if name in given:
             value = given[name]
         elif value.value is None:
@@ -179,22 +78,11 @@ def _variables(document: Node, given: Mapping[str, Node]) -> Env:
     return env
 
 
-def _header(document: Node, env: Env) -> Header:
-    assert isinstance(document.value, dict)
-    resolved = {}
-    for key, node in document.value.items():
-        option = Header.signature.get(key)
-        if option is None:
-            raise unknown_option("a model document", document.key(key), key, Header.signature)
-        resolved[key] = node if option.kind.deferred else env.resolve(node)
-    return Header.read("a model document", document, resolved)
-
-
 def _inputs(header: Header, document: Node, given: Mapping[str | None, Node]) -> tuple[Input, ...]:
     """The model's inputs, with the shapes given from outside in the place of the document's."""
     named: dict[str, tuple[Sizes | None, str]] = {}
     if header.inputs is not None:
-        for name, node in _mapping(header.inputs).items():
+        for name, node in mapping_of(header.inputs).items():
             check_name(header.inputs.key(name))
             named[name] = IsInput().read(node, f"input {name!r}")
         if not named:
@@ -210,36 +98,11 @@ def _inputs(header: Header, document: Node, given: Mapping[str | None, Node]) ->
     return tuple(Input(name, shape, dtype) for name, (shape, dtype) in named.items())
 
 
-def _templates(header: Header) -> dict[str, Template]:
-    """The document's own blocks."""
-    templates: dict[str, Template] = {}
-    for name, node in _mapping(header.blocks).items():
-        assert header.blocks is not None
-        key = header.blocks.key(name)
-        check_name(key)
-        if name in LAYERS or name in FUNCTIONS:
-            raise key.error("a block may not be called as a layer or an activation function is")
-        templates[name] = _template(name, node)
-    return templates
-
-
-def _template(name: str, node: Node) -> Template:
-    of = OfBlock.read_call(f"block {name!r}", node, node)
-    options = _mapping(of.options)
-    for option in options:
-        assert of.options is not None
-        key = of.options.key(option)
-        _check_identifier(key)
-        if option in COMMON:
-            raise key.error(f"every entry takes {', '.join(COMMON)}: a block's option may not be called so")
-    return Template(options, of.layers)
-
-
 def _ties(header: Header, parameters: Mapping[str, Parameter]) -> tuple[Tie, ...]:
     ties: dict[str, Tie] = {}
     kept_by: dict[str, Node] = {}
     for item in header.ties or []:
-        of = OfTie.read("a tie", item, _mapping(item))
+        of = OfTie.read("a tie", item, mapping_of(item))
         if len(of.keep) != 1:
             raise of.keep[1].error("a tie keeps one parameter")
         kept = str(of.keep[0].value)
@@ -276,7 +139,7 @@ def _check_tie(tie: Tie, node: Node, parameters: Mapping[str, Parameter]) -> Non
 
 def _initializers(header: Header, model: Model) -> tuple[tuple[str, Node], ...]:
     rules = []
-    for text, scheme in _mapping(header.initializers).items():
+    for text, scheme in mapping_of(header.initializers).items():
         assert header.initializers is not None
         if not model.unbuilt:
             _matching(header.initializers.key(text), model.parameters)
@@ -295,18 +158,3 @@ def _matching(node: Node, paths: Iterable[str]) -> list[str]:
     if not found:
         raise node.error("no parameter has a name like this", hint=nearest(text, paths))
     return found
-
-
-def _mapping(node: Node | None) -> dict[str, Node]:
-    if node is None:
-        return {}
-    assert isinstance(node.value, dict)
-    return node.value
-
-
-def _check_identifier(key: Node) -> None:
-    name = str(key.value)
-    if not name.isidentifier() or iskeyword(name):
-        raise key.error(
-            "a variable's name must be letters, digits and _, not begin with a digit, and be no word of ${...}"
-        )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from paramctl.node import Node
-from paramctl.options import call
+from paramctl.node import Node, call
 
 COMMON = ("name", "from", "repeat", "when", "trainable")
 """What every entry takes beside the options of its type."""

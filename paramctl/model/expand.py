@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from paramctl.errors import DocumentError, suggest
+from paramctl.kinds import IsFlag, IsNames, IsWhole
 from paramctl.model.entry import Entry, fixed_names, read_entry
 from paramctl.model.expressions import Env
 from paramctl.model.layers import FUNCTIONS, LAYERS, Layer, ShapeError, Sizes
@@ -21,9 +22,10 @@ from paramctl.model.layers.base import snake_case
 from paramctl.model.layers.branching import Branch, Branching, Reuse
 from paramctl.model.layers.core import Activation
 from paramctl.model.scope import Output, Scope, check_name
+from paramctl.model.template import Template
 from paramctl.model.tree import Block, shape_text
 from paramctl.node import Node
-from paramctl.options import IsFlag, IsNames, IsWhole, by_name, unknown_option
+from paramctl.options import by_name
 from paramctl.parameter import Parameter
 
 MAX_DEPTH = 64
@@ -32,13 +34,6 @@ MAX_VALUES = 1_000_000
 _FLAG = IsFlag()
 _FROM = IsNames()
 _REPEAT = IsWhole("a whole number, not negative", 0)
-
-
-class Template(NamedTuple):
-    """A block of one's own: its options with their defaults (null is required), and its layers."""
-
-    options: Mapping[str, Node]
-    layers: Node
 
 
 class Site(NamedTuple):
@@ -274,7 +269,7 @@ class Expansion:
             raise entry.type.error("a block may not use itself", chain)
         template = self.templates[name]
         given = _single(entry, inputs)
-        env = self._template_env(entry, template, site.env)
+        env = template.variables(entry, site.env, self.variables)
         inner = site.inside(path, template.layers)._replace(env=env)
         self.using.append(name)
         blocks, output = self.expand(template.layers, inner, given)
@@ -282,29 +277,6 @@ class Expansion:
         output = output or given
         block = Block(path, name, output.shape, _paths(inputs), (), tuple(blocks))
         return Made(block, Output(path, output.shape, inner.scope))
-
-    def _template_env(self, entry: Entry, template: Template, env: Env) -> Env:
-        """The variables of a block's body: the document's, then its options, given or default."""
-        what, arguments = str(entry.type.value), entry.arguments
-        given: dict[str, Node] = {}
-        if arguments is not None and isinstance(arguments.value, dict):
-            given = arguments.value
-        elif arguments is not None:
-            if not template.options:
-                raise arguments.error(f"{what} takes no options")
-            given = {next(iter(template.options)): arguments}
-        for name in given:
-            if name not in template.options:
-                raise unknown_option(what, entry.at.key(name), name, template.options)
-        body = self.variables
-        for name, default in template.options.items():
-            if name in given:
-                body = body.with_(**{name: env.resolve(given[name])})
-            elif default.value is None:
-                raise entry.at.error(f"{what} needs the option {name!r}", ", ".join(given) or "no options")
-            else:
-                body = body.with_(**{name: body.resolve(default)})
-        return body
 
     def _reuse(self, entry: Entry, site: Site, inputs: list[Output], path: str | None) -> Made:
         reuse = self._layer(entry, site)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any
 
 from paramctl.errors import DocumentError, suggest
@@ -26,6 +27,15 @@ def check_name(node: Node) -> str:
     if name != name.strip() or not name.isprintable():
         raise node.error("a name may not hold control characters, nor begin or end with a space")
     return name
+
+
+def check_identifier(key: Node) -> None:
+    """Raise unless a key can name a variable: ``${...}`` must be able to say it."""
+    name = str(key.value)
+    if not name.isidentifier() or iskeyword(name):
+        raise key.error(
+            "a variable's name must be letters, digits and _, not begin with a digit, and be no word of ${...}"
+        )
 
 
 @dataclass(slots=True)

@@ -7,9 +7,10 @@ options are its annotations, and its docstring is the formula.
 from typing import Annotated, Any, ClassVar
 
 from paramctl.errors import suggest
+from paramctl.kinds import Flag, Kind, NotNegative, Number, Positive, Whole
 from paramctl.model.layers.base import ShapeError, Sizes, axis_of, snake_case
-from paramctl.node import Node
-from paramctl.options import Declared, Flag, Kind, NotNegative, Number, Positive, Whole, call
+from paramctl.node import Node, call
+from paramctl.options import Declared
 
 
 class Function(Declared):

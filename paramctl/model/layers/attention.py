@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from paramctl.kinds import Axes, Count, Counts, Flag, Rate, Scheme
 from paramctl.model.layers.base import Layer, Reference, ShapeError, Sizes, axis_of, default, known
-from paramctl.options import Axes, Count, Counts, Flag, Rate, Scheme
 from paramctl.parameter import Axis, Parameter, bias, into, out, weight
 
 

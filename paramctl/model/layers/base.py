@@ -14,8 +14,9 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, TypeAlias
 
+from paramctl.kinds import POSITIVE, Kind, Several
 from paramctl.node import Node
-from paramctl.options import POSITIVE, Declared, Kind, Option, Several
+from paramctl.options import Declared, Option
 from paramctl.parameter import Parameter
 
 Sizes: TypeAlias = tuple[int | None, ...]

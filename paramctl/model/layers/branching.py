@@ -3,10 +3,10 @@
 from typing import Annotated, Any, NamedTuple
 
 from paramctl.errors import suggest
+from paramctl.kinds import Kind
 from paramctl.model.layers.base import Layer, Reference
 from paramctl.model.layers.merging import Add, Average, Concatenate, Maximum, Multiply
-from paramctl.node import Node
-from paramctl.options import Kind, call
+from paramctl.node import Node, call
 
 
 class Branch(NamedTuple):

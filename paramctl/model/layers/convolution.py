@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Annotated
 
+from paramctl.kinds import Choice, Count, Flag, Scheme
 from paramctl.model.layers.activations import Activation
 from paramctl.model.layers.base import Layer, PerAxis, ShapeError, Sizes, default
 from paramctl.model.layers.spatial import DataFormat, Padding, channels_of, join, split, windows
-from paramctl.options import Choice, Count, Flag, Scheme
 from paramctl.parameter import Parameter, batch, bias, field, into, out, weight
 
 

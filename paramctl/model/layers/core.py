@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from paramctl.kinds import Count, Flag, NotNegative, Number, Positive, Rate, Scheme
 from paramctl.model.layers.activations import Activation as Activated
 from paramctl.model.layers.activations import AnyActivation
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, default, known
-from paramctl.options import Count, Flag, NotNegative, Number, Positive, Rate, Scheme
 from paramctl.parameter import Parameter, batch, bias, into, out, weight
 
 

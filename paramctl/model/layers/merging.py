@@ -1,7 +1,7 @@
 """Layers that merge several inputs, named by ``from``."""
 
+from paramctl.kinds import Whole
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of
-from paramctl.options import Whole
 
 
 def one_shape(shapes: tuple[Sizes, ...]) -> Sizes:

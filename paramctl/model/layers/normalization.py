@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from paramctl.kinds import Axes, Flag, Positive, Rate, Scheme, Whole
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of, default, known
-from paramctl.options import Axes, Flag, Positive, Rate, Scheme, Whole
 from paramctl.parameter import Parameter, batch, norm, state
 
 

@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
+from paramctl.kinds import IsWhole, Several
 from paramctl.model.layers.base import IsPerAxis, Layer, Sizes
 from paramctl.model.layers.spatial import DataFormat, join, split
 from paramctl.node import Node
-from paramctl.options import IsWhole, Several
 
 MARGIN = IsWhole("a whole number, not negative", 0)
 

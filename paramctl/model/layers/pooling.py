@@ -1,8 +1,8 @@
 """Pooling over one, two and three axes of space."""
 
+from paramctl.kinds import Flag
 from paramctl.model.layers.base import Layer, PerAxis, Sizes
 from paramctl.model.layers.spatial import DataFormat, Padding, join, split, windows
-from paramctl.options import Flag
 
 
 class Pooling(Layer, abstract=True):

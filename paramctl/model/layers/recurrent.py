@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from paramctl.kinds import Count, Flag, Rate, Scheme
 from paramctl.model.layers.activations import Activation, Sigmoid, Tanh
 from paramctl.model.layers.base import Layer, Sizes, default, known
 from paramctl.node import Node
-from paramctl.options import Count, Flag, Rate, Scheme
 from paramctl.parameter import Parameter, bias, into, out, weight
 
 

@@ -3,8 +3,8 @@
 from math import prod
 from typing import Annotated
 
+from paramctl.kinds import Axes, IsWhole, Several, Whole
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of
-from paramctl.options import Axes, IsWhole, Several, Whole
 
 Target = Annotated[
     tuple[int, ...],

@@ -2,8 +2,8 @@
 
 from typing import Annotated
 
+from paramctl.kinds import Choice
 from paramctl.model.layers.base import ShapeError, Sizes
-from paramctl.options import Choice
 
 DataFormat = Annotated[str, Choice("channels_last", "channels_first")]
 Padding = Annotated[str, Choice("valid", "same")]

@@ -1,0 +1,77 @@
+"""Blocks of one's own: templates of layers, with options, as a document defines and uses them."""
+
+from collections.abc import Mapping
+from typing import Annotated, NamedTuple
+
+from paramctl.model.entry import COMMON, Entry
+from paramctl.model.expressions import Env
+from paramctl.model.header import IsMapping, mapping_of
+from paramctl.model.layers import FUNCTIONS, LAYERS
+from paramctl.model.layers.branching import Entries
+from paramctl.model.scope import check_identifier, check_name
+from paramctl.node import Node
+from paramctl.options import Declared, unknown_option
+
+
+class OfBlock(Declared):
+    """What a document says of a block."""
+
+    layers: Entries
+    options: Annotated[Node, IsMapping(deferred=True)] | None = None
+
+
+class Template(NamedTuple):
+    """A block of one's own: its options with their defaults (null is required), and its layers."""
+
+    options: Mapping[str, Node]
+    layers: Node
+
+    def variables(self, entry: Entry, env: Env, body: Env) -> Env:
+        """The variables of its layers: to those of the document, its options, given or default.
+
+        env: the variables where it is used, which what is given there may hold.
+        """
+        what, arguments = str(entry.type.value), entry.arguments
+        given: dict[str, Node] = {}
+        if arguments is not None and isinstance(arguments.value, dict):
+            given = arguments.value
+        elif arguments is not None:
+            if not self.options:
+                raise arguments.error(f"{what} takes no options")
+            given = {next(iter(self.options)): arguments}
+        for name in given:
+            if name not in self.options:
+                raise unknown_option(what, entry.at.key(name), name, self.options)
+        for name, default in self.options.items():
+            if name in given:
+                body = body.with_(**{name: env.resolve(given[name])})
+            elif default.value is None:
+                raise entry.at.error(f"{what} needs the option {name!r}", ", ".join(given) or "no options")
+            else:
+                body = body.with_(**{name: body.resolve(default)})
+        return body
+
+
+def templates_of(blocks: Node | None) -> dict[str, Template]:
+    """The document's own blocks."""
+    templates: dict[str, Template] = {}
+    for name, node in mapping_of(blocks).items():
+        assert blocks is not None
+        key = blocks.key(name)
+        check_name(key)
+        if name in LAYERS or name in FUNCTIONS:
+            raise key.error("a block may not be called as a layer or an activation function is")
+        templates[name] = _template(name, node)
+    return templates
+
+
+def _template(name: str, node: Node) -> Template:
+    of = OfBlock.read_call(f"block {name!r}", node, node)
+    options = mapping_of(of.options)
+    for option in options:
+        assert of.options is not None
+        key = of.options.key(option)
+        check_identifier(key)
+        if option in COMMON:
+            raise key.error(f"every entry takes {', '.join(COMMON)}: a block's option may not be called so")
+    return Template(options, of.layers)
