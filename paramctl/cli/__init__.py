@@ -4,6 +4,7 @@ Every command is declared here, at once, from modules that import nothing heavy 
 heavy is imported in a command's body. To add a command, write one file and one row below.
 """
 
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -43,6 +44,7 @@ def paramctl() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line and exit: the entry point."""
+    gc.disable()  # a command makes no cycles and ends soon; collecting costs a large model a third of its time
     sys.exit(run(arguments))
 
 

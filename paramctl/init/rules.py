@@ -11,7 +11,7 @@ from paramctl.init import schemes
 from paramctl.init.distributions import Law
 from paramctl.model import Model
 from paramctl.node import Node
-from paramctl.parameter import Parameter
+from paramctl.parameter import Axis, Parameter
 
 
 class Chosen(NamedTuple):
@@ -31,6 +31,7 @@ def choose(model: Model) -> dict[str, Chosen]:
     for _, _, node in patterns:
         schemes.look_up(node)
     chosen = {}
+    alike: dict[tuple[int, tuple[Axis, ...]], tuple[str, Law]] = {}  # most layers of a network are one of a few
     for parameter in model.owners():
         node, why = _own(parameter)
         if node.place is None and parameter.trainable:
@@ -38,7 +39,10 @@ def choose(model: Model) -> dict[str, Chosen]:
                 if matches(parameter.path):
                     node, why = scheme, f"initializers: {text}"
                     break
-        chosen[parameter.path] = Chosen(schemes.text(node), schemes.law(node, parameter), why)
+        key = (id(node), parameter.axes)
+        if key not in alike:
+            alike[key] = schemes.text(node), schemes.law(node, parameter)
+        chosen[parameter.path] = Chosen(*alike[key], why)
     return chosen
 
 
