@@ -67,28 +67,30 @@ class IsWhole(Kind):
 
 
 class IsNumber(Kind):
-    """A finite number, perhaps bounded: ``least <= x``, ``above < x``, ``x < below``."""
+    """A finite number, perhaps bounded: ``least <= x <= most``, ``above < x < below``."""
 
     def __init__(
         self,
         words: str,
         least: float = -math.inf,
+        most: float = math.inf,
         above: float = -math.inf,
         below: float = math.inf,
     ) -> None:
-        self.words, self.least, self.above, self.below = words, least, above, below
+        self.words, self.least, self.most, self.above, self.below = words, least, most, above, below
 
     def read(self, node: Node, name: str) -> int | float:
         value = node.value
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.refuse(node, name)
-        if value < self.least or not self.above < value < self.below:
+        if not self.least <= value <= self.most or not self.above < value < self.below:
             raise self.refuse(node, name)
         return value
 
     def schema(self) -> dict[str, Any]:
         bounds = {
             "minimum": self.least,
+            "maximum": self.most,
             "exclusiveMinimum": self.above,
             "exclusiveMaximum": self.below,
         }
@@ -207,6 +209,7 @@ Number = Annotated[float, IsNumber("a finite number")]
 Positive = Annotated[float, IsNumber("a positive finite number", above=0)]
 NotNegative = Annotated[float, IsNumber("a finite number, not negative", least=0)]
 Rate = Annotated[float, IsNumber("a number from 0 up to but not including 1", least=0, below=1)]
+Share = Annotated[float, IsNumber("a number from 0 to 1", least=0, most=1)]
 Text = Annotated[str, IsText()]
 Names = Annotated[list[Node], IsNames()]
 Scheme = Annotated[Node, IsScheme()]

@@ -53,7 +53,7 @@ MISTAKES = [
     ),
     (HEAD + "  - dense: {units: 3, use_bias: 1}", "3:33: use_bias must be true or false. Received: 1"),
     (HEAD + "  - dense: {units: 3, use_bias: no}", "3:33: use_bias must be true or false. Received: 'no'"),
-    (HEAD + "  - dropout: 1.5", "3:14: rate must be a number from 0 up to but not including 1. Received: 1.5"),
+    (HEAD + "  - dropout: 1.5", "3:14: rate must be a number from 0 to 1. Received: 1.5"),
     (
         HEAD + "  - conv2d: {filters: 3, kernel_size: 3}",
         "3:13: conv2d: its input must have the axes (batch, height, width, channels). Received: input (None, 4)",
@@ -89,12 +89,12 @@ MISTAKES = [
     ),
     (
         HEAD + "  - dense: {name: a, units: 3}\n  - dense: {name: b, units: 5, from: input}\n  - add: {from: [a, b]}",
-        "5:10: add: the outputs it merges must have one shape. Received: a (None, 3) and b (None, 5)",
+        "5:10: add: the outputs it merges must have equal sizes, or size 1, along each axis. Received: a (None, 3) and b (None, 5)",
     ),
     (
         HEAD
         + "  - dense: {name: a, units: 3}\n  - dense: {name: b, units: 5, from: input}\n  - concatenate: {from: [a, b], axis: 0}",
-        "5:18: concatenate: it cannot join along the batch axis. Received: a (None, 3) and b (None, 5)",
+        "5:18: concatenate: the outputs it merges must have one size along every axis but 0. Received: a (None, 3) and b (None, 5)",
     ),
     (HEAD + "  - add", "3:5: add merges two outputs or more: name them with 'from'. Received: add"),
     (
@@ -103,7 +103,7 @@ MISTAKES = [
     ),
     (
         HEAD + "  - parallel: {merge: add, branches: {a: [{dense: 3}], b: [{dense: 4}]}}",
-        "3:15: parallel: the outputs it merges must have one shape. Received: parallel/a (None, 3) and parallel/b (None, 4)",
+        "3:15: parallel: the outputs it merges must have equal sizes, or size 1, along each axis. Received: parallel/a (None, 3) and parallel/b (None, 4)",
     ),
     (
         HEAD + "  - parallel: {merge: ad, branches: {a: []}}",

@@ -239,9 +239,9 @@ class Expansion:
             segment = str(each.name.value) if each.name else ""
             made, merged[segment] = self._branch(each, inner, given, path, segment)
             blocks += made
-        shape, _ = self._infer(layer.merging(), entry, path, list(merged.values()))
+        shape, _ = self._infer(layer, entry, path, list(merged.values()))
         inner.scope.outputs.update({name: output for name, output in merged.items() if name})
-        block = Block(path, layer.type, shape, _paths(inputs), (), tuple(blocks), layer.merging())
+        block = Block(path, layer.type, shape, _paths(inputs), (), tuple(blocks), layer)
         return Made(block, Output(path, shape, inner.scope))
 
     def _branch(

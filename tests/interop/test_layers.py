@@ -8,11 +8,9 @@ sizes that count are those of what comes out, and whoever cannot compute refuses
 
 import inspect
 import json
-import random
-from collections.abc import Callable, Iterator
-from functools import partial, singledispatch
-from itertools import permutations
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,15 +18,14 @@ import pytest
 from keras.src.utils.naming import to_snake_case
 
 from paramctl.errors import DocumentError
-from paramctl.kinds import Choice, IsFlag, IsNumber, IsScheme, IsWhole, Kind, Several
+from paramctl.kinds import Several
 from paramctl.model import build
 from paramctl.model.document import parse, parse_value
 from paramctl.model.layers import FUNCTIONS, LAYERS, Layer, ShapeError
 from paramctl.model.layers.activations import Function, IsActivation
-from paramctl.model.layers.base import IsPerAxis, IsReference
-from paramctl.model.layers.padding import IsMargins
 from paramctl.node import Node
 from paramctl.options import Option
+from tests.interop.cases import Case, cases, choices, known, required
 from tests.interop.facts import Facts, Shape, of_keras, of_paramctl
 
 NOT_IN_KERAS = {"residual", "parallel", "reuse", "position_embedding", "halve_while", "reduce_sum", "take"}
@@ -37,171 +34,16 @@ IN_KERAS = sorted(LAYERS.keys() - NOT_IN_KERAS)
 FAULTS_OF_KERAS = {"layer_normalization": "Given normalized_shape="}
 """What Keras says where it should compute. With torch it takes any adjacent axes for the last ones."""
 
-FORGETS_SIZES = {"add", "average", "maximum", "multiply", "concatenate"}
-"""Where one input's size is not known, these report none in Keras; paramctl takes it from the other inputs."""
+FORGETS_"""Where one input's size is not known, these report none in Keras; paramctl takes it from the other inputs."""
 
 ALWAYS_IN_KERAS = {("multi_head_attention", "value")}
 """Options that a document may leave out, for the input itself, and a call in Keras may not."""
 
 REFUSALS = (ValueError, TypeError, IndexError, RuntimeError, ZeroDivisionError, AttributeError, NotImplementedError)
-COMBINATIONS = 60
 BATCH = 2
 UNKNOWN = 9  # what a size that is not known is when a layer computes
 
 SIZES = {"depth": 7, "height": 8, "width": 9, "steps": 5, "positions": 5, "features": 6, "channels": 6}
-ANY_AXES: tuple[Shape, ...] = ((4,), (4, 6), (4, 6, 2), ())
-
-
-class Case(NamedTuple):
-    """Inputs by name, their shapes without the batch; and options as a document has them."""
-
-    inputs: dict[str, Shape]
-    options: dict[str, Any]
-
-
-# What an option may be, by its kind
-
-
-def choices(option: Option) -> list[Any]:
-    """Values for an option, as a document has them; the first is a good one."""
-    kind = option.kind
-    values = [f"{option.name}_input"] if isinstance(kind, IsReference) else written(kind)
-    return [*values, *([None] if option.nullable else [])]
-
-
-@singledispatch
-def written(kind: Kind) -> list[Any]:
-    raise AssertionError(f"no values are known for an option of the kind {type(kind).__name__}")
-
-
-@written.register
-def _(kind: IsFlag) -> list[Any]:
-    return [True, False]
-
-
-@written.register
-def _(kind: Choice) -> list[Any]:
-    return list(kind.choices)
-
-
-@written.register
-def _(kind: IsWhole) -> list[Any]:
-    return readable(kind, [2, 1, 3, 0, -1, -2])
-
-
-@written.register
-def _(kind: IsNumber) -> list[Any]:
-    return readable(kind, [0.5, 0, 1, 2.5, -1.5])
-
-
-@written.register
-def _(kind: IsScheme) -> list[Any]:
-    return ["he_normal", "zeros"]
-
-
-@written.register
-def _(kind: Several) -> list[Any]:
-    """Axes, sizes of a shape of 24 values, or counts: by what the item may be."""
-    assert isinstance(kind.item, IsWhole)
-    assert kind.length is None
-    if kind.item.least is None:
-        ordered = [list(axes) for length in (2, 1, 3) for axes in permutations((1, 2, 3), length)]
-        return [*ordered, -1, 2, [-1], [0], [-2, -1], [1, 1], [-1, 2]]
-    if kind.item.least < 0:
-        return [[6, 4], 24, -1, [-1], [24], [4, 3, 2], [2, -1, 3], [8, -1], [5], [5, -1], [-1, -1], [48]]
-    return [3, [3], [2, 3], [1, 2, 3]]
-
-
-@written.register
-def _(kind: IsPerAxis) -> list[Any]:
-    rank = kind.length or 1
-    return [2, 1, 3, [2, 1, 3][:rank], [1, 3, 2][:rank]]
-
-
-@written.register
-def _(kind: IsMargins) -> list[Any]:
-    rank = kind.length or 1
-    if rank == 1:
-        return [2, 0, [1, 3], [0, 2]]
-    return [2, 0, [2, 1, 0][:rank], [[1, 3], [0, 2], [2, 0]][:rank]]
-
-
-@written.register
-def _(kind: IsActivation) -> list[Any]:
-    """Every function by its name, and with each value of each of its options."""
-    values: list[Any] = []
-    for name, function in FUNCTIONS.items():
-        if not (function.keeps_shape or kind.any_shape):
-            continue
-        base = required(function.signature)
-        values.append({name: base} if base else name)
-        for option in function.signature.values():
-            values += [{name: base | {option.name: value}} for value in choices(option)]
-    return values
-
-
-def readable(kind: Kind, values: list[Any]) -> list[Any]:
-    """The values that an option of this kind may have."""
-    return [value for value in values if reads(kind, value)]
-
-
-def reads(kind: Kind, value: Any) -> bool:
-    try:
-        kind.read(Node(value), "value")
-    except DocumentError:
-        return False
-    return True
-
-
-def required(signature: dict[str, Option]) -> dict[str, Any]:
-    return {option.name: choices(option)[0] for option in signature.values() if option.required}
-
-
-# Cases
-
-
-def cases(layer: type[Layer]) -> list[Case]:
-    """Each value of each option, each input, then random combinations; every case once."""
-    grid = {name: choices(option) for name, option in layer.signature.items()} | {"trainable": [True, False]}
-    base = required(layer.signature)
-    inputs = list(all_inputs(layer))
-    found = [Case(given, base) for given in inputs]
-    found += [Case(given, base | {name: value}) for name in grid for value in grid[name] for given in inputs[:3]]
-    draw = random.Random(layer.type)  # noqa: S311
-    for _ in range(COMBINATIONS):
-        some = {name: draw.choice(values) for name, values in grid.items() if name in base or draw.random() < 0.5}
-        found.append(Case(draw.choice(inputs), some))
-    return list({json.dumps(case): case for case in found}.values())
-
-
-def all_inputs(layer: type[Layer]) -> Iterator[dict[str, Shape]]:
-    """Inputs of every rank that the layer takes: all sizes known, then one not known."""
-    for shape in shapes(layer.input_axes):
-        if layer.arity is None:
-            yield from ({"x": shape, "y": other} for other in partners(shape))
-            yield {"x": shape, "y": shape, "z": shape}
-        elif layer.references:
-            for length in (shape[:-1], (3,) * (len(shape) - 1)):
-                yield {"x": shape} | {f"{name}_input": (*length, 3 + i) for i, name in enumerate(layer.references)}
-        else:
-            yield {"x": shape}
-
-
-def shapes(input_axes: str) -> list[Shape]:
-    names = input_axes.split(", ")[1:]
-    expansions = ANY_AXES if "..." in names else [()]
-    known = [
-        tuple(size for name in names for size in (some if name == "..." else (SIZES[name],))) for some in expansions
-    ]
-    return known + [(*shape[:axis], None, *shape[axis + 1 :]) for shape in known for axis in range(len(shape))]
-
-
-def partners(shape: Shape) -> list[Shape]:
-    """Shapes to merge with this one: itself, and those that differ in one size or in their rank."""
-    found = [shape]
-    for axis in range(len(shape)):
-        found += [(*shape[:axis], size, *shape[axis + 1 :]) for size in (1, 5, None)]
-    return [*found, shape[1:]] if shape else found
 
 
 # Both sides
@@ -218,22 +60,29 @@ def by_paramctl(layer: type[Layer], case: Case) -> Facts | str:
     return of_paramctl("subject", model.blocks[0].output, list(model.parameters.values()))
 
 
-def by_keras(layer: type[Layer], case: Case) -> tuple[Facts, Shape] | str:
-    """What Keras says of a case and the shape of what it computes, or why it refuses."""
-    cls = getattr(keras.layers, layer.__name__)
+def by_keras(layer: type[Layer], case: Case) -> tuple[Facts, list[Shape]] | str:
+    """What Keras says of a case and the shapes of what it computes, or why it refuses.
+
+    Sizes that are not known are made up, as the other inputs' and otherwise; no refusal to compute with these counts.
+    """
     options, call_options = divided(layer, case)
     try:
-        subject = cls(name="subject", **options)
+        subject = getattr(keras.layers, layer.__name__)(name="subject", **options)
         facts = of_keras(subject, called(subject, case, call_options, keras.Input))
     except REFUSALS as error:
         return refusal(error)
-    try:
-        computed = called(subject, case, call_options, partial(zeros, case)).shape
-    except REFUSALS as error:
-        at_fault = FAULTS_OF_KERAS.get(layer.type)
-        decides = settled(case) and not (at_fault and at_fault in str(error))
-        return refusal(error) if decides else (facts, facts.output)
-    return facts, tuple(computed)
+    computed = []
+    settled = known(case.inputs)
+    for alike in [True] if settled or layer.type not in FORGETS_SIZES else [True, False]:
+        try:
+            result = called(subject, case, call_options, partial(zeros, case, alike))
+            computed.append(tuple(result.shape))
+        except REFUSALS as error:
+            if FAULTS_OF_KERAS.get(layer.type, "no fault") in str(error):
+                computed.append(facts.output)
+            elif settled:
+                return refusal(error)
+    return facts, computed
 
 
 def refusal(error: Exception) -> str:
@@ -261,33 +110,38 @@ def called(subject: keras.layers.Layer, case: Case, options: dict[str, Any], mak
     return subject(main if len(main) > 1 else main[0], **named)
 
 
-def settled(case: Case) -> bool:
-    """Whether all sizes are known, so that a refusal to compute is not that of a size made up here."""
-    return all(None not in shape for shape in case.inputs.values())
-
-
-def zeros(case: Case, shape: Shape) -> Any:
-    """An input to compute with: a size that is not known is as another input has it."""
+def zeros(case: Case, alike: bool, shape: Shape) -> Any:
+    """An input to compute with; alike: a size that is not known is as another input has it."""
     sizes = []
     for axis, size in enumerate(shape):
-        others = (other[axis] for other in case.inputs.values() if len(other) == len(shape) and other[axis])
-        sizes.append(size or next(others, None) or UNKNOWN)
+        others = (other[axis] for other in case.inputs.values() if alike and len(other) == len(shape) and other[axis])
+        sizes.append(size or next(others, UNKNOWN))
     return np.zeros((BATCH, *sizes), "float32")
 
 
-def agree(layer: type[Layer], ours: Facts | str, theirs: tuple[Facts, Shape] | str) -> bool:
+def agree(layer: type[Layer], ours: Facts | str, theirs: tuple[Facts, list[Shape]] | str) -> bool:
     """Whether both refuse, or both give the same parameters and a shape that holds, known as far as Keras knows it."""
-    if isinstance(ours, str) or isinstance(theirs, str):
-        return isinstance(ours, str) and isinstance(theirs, str)
+    if isinstance(theirs, str):
+        return isinstance(ours, str)
     reported, computed = theirs
-    assert ours.output is not None
-    assert reported.output is not None
-    if ours.parameters != reported.parameters or len(ours.output) != len(computed):
+    if isinstance(ours, str):
+        return not computed
+    return ours.parameters == reported.parameters and all(
+        holds(ours.output, reported.output, result, layer.type in FORGETS_SIZES)
+        for result in computed or [reported.output]
+    )
+
+
+def holds(ours: Shape | None, reported: Shape | None, computed: Shape | None, forgetful: bool) -> bool:
+    """Whether each size is the computed one, or unknown where Keras reports it unknown; the batch always is."""
+    assert ours is not None
+    assert reported is not None
+    assert computed is not None
+    if len(ours) != len(reported) or len(ours) != len(computed) or ours[0] is not None or reported[0] is not None:
         return False
-    forgetful = layer.type in FORGETS_SIZES
     return all(
         size == result if said is not None else size is None or (forgetful and size == result)
-        for size, said, result in zip(ours.output, reported.output, (None, *computed[1:]), strict=True)
+        for size, said, result in zip(ours[1:], reported[1:], computed[1:], strict=True)
     )
 
 

@@ -25,6 +25,9 @@ class Function(Declared):
         FUNCTIONS.update(dict.fromkeys((cls.name, *also), cls))
 
     def output(self, shape: Sizes) -> Sizes:
+        """The shape of what it gives; ShapeError if it works along an axis that there is not."""
+        if "axis" in self.signature:
+            axis_of(vars(self)["axis"], shape)
         return shape
 
 
@@ -55,6 +58,11 @@ class IsActivation(Kind):
 
     def schema(self) -> dict[str, Any]:
         return {"$ref": "#/definitions/activation"}
+
+
+def activated(function: Function | None, shape: Sizes) -> Sizes:
+    """The shape of a layer's output once its activation, if it has one, is applied."""
+    return shape if function is None else function.output(shape)
 
 
 Activation = Annotated[Function, IsActivation()]

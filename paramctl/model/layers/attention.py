@@ -41,11 +41,13 @@ class MultiHeadAttention(Layer):
     def output(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Sizes:
         value = x if value is None else value
         key = value if key is None else key
-        if key[1:-1] != value[1:-1] and None not in (*key[1:-1], *value[1:-1]):
-            raise ShapeError("its value and its key must have one length")
-        for axis in self.attention_axes or ():
-            if axis_of(axis, x) in (0, len(x) - 1):
-                raise ShapeError("its attention_axes may not be the batch or the features")
+        if len(key) != len(value) or any(a != b for a, b in zip(key[1:-1], value[1:-1], strict=True) if a and b):
+            raise ShapeError("its value and its key must have the same axes but for the last")
+        attended = [axis_of(axis, x) for axis in self.attention_axes or range(1, len(x) - 1)]
+        if len(set(attended)) < len(attended):
+            raise ShapeError("its attention_axes name one twice")
+        if self.use_causal_mask and len(x) > 3 and len(attended) > 1:
+            raise ShapeError("a causal mask needs a single axis of positions")
         return (*x[:-1], *self._features(x))
 
     def _features(self, x: Sizes) -> tuple[int, ...]:

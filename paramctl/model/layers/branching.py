@@ -4,8 +4,8 @@ from typing import Annotated, Any, NamedTuple
 
 from paramctl.errors import suggest
 from paramctl.kinds import Kind
-from paramctl.model.layers.base import Layer, Reference
-from paramctl.model.layers.merging import Add, Average, Concatenate, Maximum, Multiply
+from paramctl.model.layers.base import Layer, Reference, Sizes
+from paramctl.model.layers.merging import Add, Average, Concatenate, Maximum, Multiply, one_shape
 from paramctl.node import Node, call
 
 
@@ -77,7 +77,8 @@ class Branching(Layer, abstract=True):
     def lists(self) -> list[Branch]:
         raise AssertionError(f"{self.type} declares no branches")
 
-    def merging(self) -> Layer:
+    def output(self, *outputs: Sizes) -> Sizes:
+        """The shape of the merge of its lists' outputs."""
         raise AssertionError(f"{self.type} declares no merge")
 
 
@@ -90,8 +91,8 @@ class Residual(Branching):
     def lists(self) -> list[Branch]:
         return [Branch(None, self.layers), Branch(Node("shortcut"), self.shortcut)]
 
-    def merging(self) -> Layer:
-        return Add()
+    def output(self, *outputs: Sizes) -> Sizes:
+        return one_shape(outputs)
 
 
 class Parallel(Branching):
@@ -103,8 +104,8 @@ class Parallel(Branching):
     def lists(self) -> list[Branch]:
         return self.branches
 
-    def merging(self) -> Layer:
-        return self.merge
+    def output(self, *outputs: Sizes) -> Sizes:
+        return self.merge.output(*outputs)
 
 
 class Reuse(Layer):

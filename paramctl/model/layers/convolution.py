@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from paramctl.kinds import Choice, Count, Flag, Scheme
-from paramctl.model.layers.activations import Activation
+from paramctl.model.layers.activations import Activation, activated
 from paramctl.model.layers.base import Layer, PerAxis, ShapeError, Sizes, default
 from paramctl.model.layers.spatial import DataFormat, Padding, channels_of, join, split, windows
 from paramctl.parameter import Parameter, batch, bias, field, into, out, weight
@@ -40,9 +40,11 @@ class Convolution(Layer, abstract=True):
             yield bias("bias", self.bias_initializer, out(self.filters))
 
     def output(self, x: Sizes) -> Sizes:
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ShapeError("it cannot have both strides and a dilation_rate above 1")
         space, _ = split(x, self.data_format)
         fits = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
-        return join(x, fits, self.filters, self.data_format)
+        return activated(self.activation, join(x, fits, self.filters, self.data_format))
 
 
 class Conv1D(Convolution, rank=1):
@@ -89,7 +91,7 @@ class DepthwiseConvolution(Layer, abstract=True):
         space, _ = split(x, self.data_format)
         channels = channels_of(x, self.data_format) * self.depth_multiplier
         fits = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
-        return join(x, fits, channels, self.data_format)
+        return activated(self.activation, join(x, fits, channels, self.data_format))
 
 
 class DepthwiseConv1D(DepthwiseConvolution, rank=1):

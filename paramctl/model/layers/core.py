@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from paramctl.kinds import Count, Flag, NotNegative, Number, Positive, Rate, Scheme
+from paramctl.kinds import Count, Flag, NotNegative, Number, Positive, Scheme, Shape, Share
 from paramctl.model.layers.activations import Activation as Activated
-from paramctl.model.layers.activations import AnyActivation
+from paramctl.model.layers.activations import AnyActivation, activated
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, default, known
 from paramctl.parameter import Parameter, batch, bias, into, out, weight
 
@@ -25,7 +25,7 @@ class Dense(Layer):
             yield bias("bias", self.bias_initializer, out(self.units))
 
     def output(self, x: Sizes) -> Sizes:
-        return (*x[:-1], self.units)
+        return activated(self.activation, (*x[:-1], self.units))
 
 
 class Embedding(Layer):
@@ -79,7 +79,8 @@ class ReLU(Layer):
 class Dropout(Layer):
     """Sets a share of the values to 0 in training, and scales the others up."""
 
-    rate: Rate
+    rate: Share
+    noise_shape: Shape | None = None
 
 
 class Rescaling(Layer):

@@ -18,51 +18,46 @@ def one_shape(shapes: tuple[Sizes, ...]) -> Sizes:
     return tuple(merged)
 
 
-class Add(Layer):
-    """The sum of its inputs, which have one shape."""
+def broadcast(shapes: tuple[Sizes, ...]) -> Sizes:
+    """The shape to which all inputs are stretched: an axis of size 1 to the others' size.
+
+    Where the numbers of axes differ, axes of size 1 come after the batch.
+    """
+    most = max(map(len, shapes))
+    aligned = [(*shape[:1], *(1,) * (most - len(shape)), *shape[1:]) for shape in shapes]
+    return tuple(map(_stretched, zip(*aligned, strict=True)))
+
+
+def _stretched(sizes: Sizes) -> int | None:
+    wide = {size for size in sizes if size not in (1, None)}
+    if len(wide) > 1:
+        raise ShapeError("the outputs it merges must have equal sizes, or size 1, along each axis")
+    return wide.pop() if wide else None if None in sizes else 1
+
+
+class Elementwise(Layer, abstract=True):
+    """Merges its inputs value by value; an axis of size 1 is stretched to the others' size."""
 
     arity = None
 
     def output(self, *inputs: Sizes) -> Sizes:
-        return one_shape(inputs)
+        return broadcast(inputs)
 
 
-class Average(Layer):
-    """The mean of its inputs, which have one shape."""
-
-    arity = None
-
-    def output(self, *inputs: Sizes) -> Sizes:
-        return one_shape(inputs)
+class Add(Elementwise):
+    """The sum of its inputs; an axis of size 1 is stretched."""
 
 
-class Maximum(Layer):
-    """The greatest of its inputs at each place; they have one shape."""
-
-    arity = None
-
-    def output(self, *inputs: Sizes) -> Sizes:
-        return one_shape(inputs)
+class Average(Elementwise):
+    """The mean of its inputs; an axis of size 1 is stretched."""
 
 
-class Multiply(Layer):
-    """The product of its inputs; an axis of size 1 is stretched to the others' size."""
+class Maximum(Elementwise):
+    """The greatest of its inputs at each place; an axis of size 1 is stretched."""
 
-    arity = None
 
-    def output(self, *inputs: Sizes) -> Sizes:
-        if len({len(shape) for shape in inputs}) > 1:
-            raise ShapeError("the outputs it merges must have one number of axes")
-        return tuple(map(self._stretched, zip(*inputs, strict=True)))
-
-    @staticmethod
-    def _stretched(sizes: Sizes) -> int | None:
-        wide = {size for size in sizes if size not in (1, None)}
-        if len(wide) > 1:
-            raise ShapeError("the outputs it merges must have equal sizes, or size 1, along each axis")
-        if wide:
-            return wide.pop()
-        return None if None in sizes else 1
+class Multiply(Elementwise):
+    """The product of its inputs; an axis of size 1 is stretched."""
 
 
 class Concatenate(Layer):
@@ -73,8 +68,6 @@ class Concatenate(Layer):
 
     def output(self, *inputs: Sizes) -> Sizes:
         axis = axis_of(self.axis, inputs[0])
-        if axis == 0:
-            raise ShapeError("it cannot join along the batch axis")
         if len({len(shape) for shape in inputs}) > 1:
             raise ShapeError("the outputs it merges must have one number of axes")
         try:

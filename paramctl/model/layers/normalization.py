@@ -41,7 +41,7 @@ class LayerNormalization(Layer):
     gamma_initializer: Scheme = default("ones")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        axes = [axis_of(axis, x) for axis in self.axis]
+        axes = [axis_of(axis, x) for axis in sorted(self.axis)]  # Keras' order: as numbers, so that -1 is first
         if len(set(axes)) < len(axes):
             raise ShapeError(f"its axes {list(self.axis)} name one twice")
         sizes = [batch(known(x, axis)) for axis in axes]

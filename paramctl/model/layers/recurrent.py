@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from paramctl.kinds import Count, Flag, Rate, Scheme
-from paramctl.model.layers.activations import Activation, Sigmoid, Tanh
+from paramctl.model.layers.activations import Activation, Sigmoid, Tanh, activated
 from paramctl.model.layers.base import Layer, Sizes, default, known
 from paramctl.node import Node
 from paramctl.parameter import Parameter, bias, into, out, weight
@@ -37,6 +37,8 @@ class LSTM(Layer):
             yield bias("lstm_cell/bias", self._bias_initializer(), gates)
 
     def output(self, x: Sizes) -> Sizes:
+        for function in (self.activation, self.recurrent_activation):
+            activated(function, (x[0], self.units))
         return (*x[:-1], self.units) if self.return_sequences else (x[0], self.units)
 
     def _bias_initializer(self) -> Node:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from paramctl.kinds import Axes, IsWhole, Several, Whole
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of
+from paramctl.model.layers.spatial import DataFormat
 
 Target = Annotated[
     tuple[int, ...],
@@ -13,7 +14,9 @@ Target = Annotated[
 
 
 class Flatten(Layer):
-    """All axes but the batch become one."""
+    """All axes but the batch become one; channels_first moves the first of them to the end before."""
+
+    data_format: DataFormat = "channels_last"
 
     def output(self, x: Sizes) -> Sizes:
         sizes = [size for size in x[1:] if size is not None]
