@@ -18,7 +18,7 @@ from paramctl.options import Option
 from tests.interop.facts import Shape
 
 COMBINATIONS = 60
-SIZES = {"add", "average", "maximum", "multiply", "concatenate"}
+SIZES = {"depth": 7, "height": 8, "width": 9, "steps": 5, "positions": 5, "features": 6, "channels": 6}
 ANY_AXES: tuple[Shape, ...] = ((4,), (4, 6), (4, 6, 2), ())
 
 

@@ -34,7 +34,8 @@ IN_KERAS = sorted(LAYERS.keys() - NOT_IN_KERAS)
 FAULTS_OF_KERAS = {"layer_normalization": "Given normalized_shape="}
 """What Keras says where it should compute. With torch it takes any adjacent axes for the last ones."""
 
-FORGETS_"""Where one input's size is not known, these report none in Keras; paramctl takes it from the other inputs."""
+FORGETS_SIZES = {"add", "average", "maximum", "multiply", "concatenate"}
+"""Where one input's size is not known, these report none in Keras; paramctl takes it from the other inputs."""
 
 ALWAYS_IN_KERAS = {("multi_head_attention", "value")}
 """Options that a document may leave out, for the input itself, and a call in Keras may not."""
@@ -42,8 +43,6 @@ ALWAYS_IN_KERAS = {("multi_head_attention", "value")}
 REFUSALS = (ValueError, TypeError, IndexError, RuntimeError, ZeroDivisionError, AttributeError, NotImplementedError)
 BATCH = 2
 UNKNOWN = 9  # what a size that is not known is when a layer computes
-
-SIZES = {"depth": 7, "height": 8, "width": 9, "steps": 5, "positions": 5, "features": 6, "channels": 6}
 
 
 # Both sides
