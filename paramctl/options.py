@@ -100,9 +100,9 @@ def bind(what: str, at: Node, given: Mapping[str, Node], options: Mapping[str, O
 
 
 _LEFT_OUT = frozenset(
-    "activity_regularizer autocast batch_input_shape dtype flash_attention implementation input_dtype"
-    " lora_alpha lora_rank quantization_config renorm renorm_clipping renorm_momentum return_state seed"
-    " sliding_window sparse stateful synchronized unroll use_cudnn use_gate weights".split()
+    "activity_regularizer autocast backward_layer batch_input_shape dtype flash_attention implementation"
+    " input_dtype lora_alpha lora_rank quantization_config renorm renorm_clipping renorm_momentum return_state"
+    " seed sparse stateful synchronized unroll use_cudnn weights".split()
 )
 
 

@@ -26,6 +26,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 # Within model/ and inspect/ the same holds; a layer never sees the tree that holds it.
 MODEL_FLOORS = [
+    ["names"],
     ["layers", "document", "expressions"],
     ["tree", "scope", "entry", "header"],
     ["template"],

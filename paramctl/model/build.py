@@ -11,7 +11,8 @@ from paramctl.model.expand import Expansion, Site
 from paramctl.model.expressions import Env
 from paramctl.model.header import Header, IsInput, IsMapping, OfTie, mapping_of, read_header
 from paramctl.model.layers import Sizes
-from paramctl.model.scope import Output, Scope, check_identifier, check_name
+from paramctl.model.names import check_identifier, check_name
+from paramctl.model.scope import Output, Scope
 from paramctl.model.template import templates_of
 from paramctl.model.tree import Input, Model, Tie, shape_text
 from paramctl.node import Node

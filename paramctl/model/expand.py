@@ -21,7 +21,8 @@ from paramctl.model.layers import FUNCTIONS, LAYERS, Layer, ShapeError, Sizes
 from paramctl.model.layers.base import snake_case
 from paramctl.model.layers.branching import Branch, Branching, Reuse
 from paramctl.model.layers.core import Activation
-from paramctl.model.scope import Output, Scope, check_name
+from paramctl.model.names import check_name
+from paramctl.model.scope import Output, Scope
 from paramctl.model.template import Template
 from paramctl.model.tree import Block, shape_text
 from paramctl.node import Node
@@ -191,10 +192,7 @@ class Expansion:
 
     def _plain(self, layer: Layer, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
         self._spend(entry.node, entry.node.size)
-        if layer.arity is None and len(inputs) < 2:
-            raise entry.at.error(f"{layer.type} merges two outputs or more: name them with 'from'", path)
-        if layer.arity is not None:
-            _single(entry, inputs)
+        self._check_number(layer, entry, inputs, path)
         references = {
             name: site.scope.find(node) for name in layer.references if (node := getattr(layer, name)) is not None
         }
@@ -203,6 +201,13 @@ class Expansion:
         own = tuple(parameter.under(path, self.dtype, site.trainable) for parameter in parameters)
         block = Block(path, layer.type, shape, _paths(taken), own, (), layer)
         return Made(block, Output(path, shape))
+
+    def _check_number(self, layer: Layer, entry: Entry, inputs: list[Output], path: str) -> None:
+        if layer.arity == 1:
+            _single(entry, inputs)
+        elif len(inputs) != layer.arity if layer.arity else len(inputs) < 2:
+            many = f"{layer.arity} outputs" if layer.arity else "two outputs or more"
+            raise entry.at.error(f"{layer.type} merges {many}: name them with 'from'", path)
 
     def _infer(
         self,

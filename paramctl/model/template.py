@@ -8,7 +8,7 @@ from paramctl.model.expressions import Env
 from paramctl.model.header import IsMapping, mapping_of
 from paramctl.model.layers import FUNCTIONS, LAYERS
 from paramctl.model.layers.branching import Entries
-from paramctl.model.scope import check_identifier, check_name
+from paramctl.model.names import check_identifier, check_name
 from paramctl.node import Node
 from paramctl.options import Declared, unknown_option
 

@@ -12,8 +12,11 @@ from paramctl.model.layers import (  # noqa: F401
     normalization,
     padding,
     pooling,
+    rectifying,
     recurrent,
+    regularization,
     reshaping,
+    wrapping,
 )
 from paramctl.model.layers.activations import FUNCTIONS
 from paramctl.model.layers.base import LAYERS, Layer, ShapeError, Sizes

@@ -1,59 +1,111 @@
 """Attention."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from paramctl.kinds import Axes, Count, Counts, Flag, Rate, Scheme
+from paramctl.kinds import Axes, Count, Counts, Flag, Positive, Rate, Scheme
 from paramctl.model.layers.base import Layer, Reference, ShapeError, Sizes, axis_of, default, known
 from paramctl.parameter import Axis, Parameter, bias, into, out, weight
 
 
-class MultiHeadAttention(Layer):
-    """Attention from its input to value and key, which are its input too if left out; key is value if left out.
+class Heads(NamedTuple):
+    """How many heads queries have, and keys and values; and the sizes of a key and of a value."""
 
-    Vaswani et al. (2017).
+    queries: int
+    keys: int
+    key_dim: int
+    value_dim: int
+
+
+class Attending(Layer, abstract=True):
+    """Queries from its input; keys and values from other outputs, or from its input where left out.
+
+    rope_theta turns queries and keys by their position (Su et al., 2021), which Keras has not.
     """
 
-    input_axes = "batch, ..., positions, features"
-    num_heads: Count
-    key_dim: Count
-    value_dim: Count | None = None
     dropout: Rate = 0.0
     use_bias: Flag = True
-    output_shape: Counts | None = None
-    attention_axes: Axes | None = None
+    sliding_window: Count | None = None
+    use_gate: Flag = False
     kernel_initializer: Scheme = default("glorot_uniform")
     bias_initializer: Scheme = default("zeros")
     use_causal_mask: Flag = False
+    rope_theta: Positive | None = None
     value: Reference | None = None
     key: Reference | None = None
 
     def parameters(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Iterator[Parameter]:
         value = x if value is None else value
         key = value if key is None else key
-        heads, features = out(self.num_heads), self._features(x)
-        keys, values = out(self.key_dim), out(self.value_dim or self.key_dim)
-        yield from self._projection("query", [into(known(x, -1))], [heads, keys])
-        yield from self._projection("key", [into(known(key, -1))], [heads, keys])
-        yield from self._projection("value", [into(known(value, -1))], [heads, values])
-        summed = [into(self.num_heads), into(values.size)]
-        yield from self._projection("attention_output", summed, [out(size) for size in features])
+        heads = self.heads()
+        yield from self.projection("query", [into(known(x, -1))], [out(heads.queries), out(heads.key_dim)])
+        yield from self.projection("key", [into(known(key, -1))], [out(heads.keys), out(heads.key_dim)])
+        if self.use_gate:
+            yield from self.projection("gate", [into(known(x, -1))], [out(heads.queries), out(heads.value_dim)])
+        yield from self.projection("value", [into(known(value, -1))], [out(heads.keys), out(heads.value_dim)])
+        joined = [into(heads.queries), into(heads.value_dim)]
+        yield from self.projection("attention_output", joined, [out(size) for size in self.features(x)])
 
     def output(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Sizes:
         value = x if value is None else value
         key = value if key is None else key
         if len(key) != len(value) or any(a != b for a, b in zip(key[1:-1], value[1:-1], strict=True) if a and b):
             raise ShapeError("its value and its key must have the same axes but for the last")
+        return (*x[:-1], *self.features(x))
+
+    def projection(self, name: str, inputs: list[Axis], outputs: list[Axis]) -> Iterator[Parameter]:
+        yield weight(f"{name}/kernel", self.kernel_initializer, *inputs, *outputs)
+        if self.use_bias:
+            yield bias(f"{name}/bias", self.bias_initializer, *outputs)
+
+    def features(self, x: Sizes) -> tuple[int, ...]:
+        """The last axes of its output: as many as its input's."""
+        return (known(x, -1),)
+
+    def heads(self) -> Heads:
+        raise AssertionError(f"{self.type} declares no heads")
+
+
+class MultiHeadAttention(Attending):
+    """Attention with several heads. Vaswani et al. (2017)."""
+
+    input_axes = "batch, ..., positions, features"
+    num_heads: Count
+    key_dim: Count
+    value_dim: Count | None = None
+    output_shape: Counts | None = None
+    attention_axes: Axes | None = None
+
+    def output(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Sizes:
         attended = [axis_of(axis, x) for axis in self.attention_axes or range(1, len(x) - 1)]
         if len(set(attended)) < len(attended):
             raise ShapeError("its attention_axes name one twice")
         if self.use_causal_mask and len(x) > 3 and len(attended) > 1:
             raise ShapeError("a causal mask needs a single axis of positions")
-        return (*x[:-1], *self._features(x))
+        return super().output(x, value, key)
 
-    def _features(self, x: Sizes) -> tuple[int, ...]:
-        return self.output_shape or (known(x, -1),)
+    def features(self, x: Sizes) -> tuple[int, ...]:
+        return self.output_shape or super().features(x)
 
-    def _projection(self, name: str, inputs: list[Axis], outputs: list[Axis]) -> Iterator[Parameter]:
-        yield weight(f"{name}/kernel", self.kernel_initializer, *inputs, *outputs)
-        if self.use_bias:
-            yield bias(f"{name}/bias", self.bias_initializer, *outputs)
+    def heads(self) -> Heads:
+        return Heads(self.num_heads, self.num_heads, self.key_dim, self.value_dim or self.key_dim)
+
+
+class GroupedQueryAttention(Attending):
+    """Attention in which several heads of queries share one of keys and values. Ainslie et al. (2023)."""
+
+    input_axes = "batch, positions, features"
+    head_dim: Count
+    num_query_heads: Count
+    num_key_value_heads: Count
+
+    def output(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Sizes:
+        if self.num_query_heads % self.num_key_value_heads:
+            raise ShapeError(
+                f"its {self.num_query_heads} heads of queries must be a multiple of its "
+                f"{self.num_key_value_heads} of keys and values"
+            )
+        return super().output(x, value, key)
+
+    def heads(self) -> Heads:
+        return Heads(self.num_query_heads, self.num_key_value_heads, self.head_dim, self.head_dim)

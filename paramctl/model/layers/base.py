@@ -122,9 +122,13 @@ def default(name: str) -> Node:
 class IsPerAxis(Several):
     """A size for each axis of space, or one for all; how many there are, the subclass' rank says."""
 
-    def __init__(self, rank: int | None = None) -> None:
-        words = POSITIVE.words if rank in (None, 1) else f"{POSITIVE.words} or a list of {rank}"
-        super().__init__(POSITIVE, words, rank)
+    def __init__(self, rank: int | None = None, item: Kind = POSITIVE) -> None:
+        words = item.words if rank in (None, 1) else f"{item.words} or a list of {rank}"
+        super().__init__(item, words, rank)
+
+    def over(self, rank: int) -> IsPerAxis:
+        """This kind for a layer over so many axes."""
+        return type(self)(rank, self.item)
 
 
 PerAxis = Annotated[tuple[int, ...], IsPerAxis()]
@@ -135,4 +139,4 @@ def over(rank: int, option: Option) -> Option:
     if not isinstance(option.kind, IsPerAxis):
         return option
     default = option.default * rank if option.default else option.default
-    return option._replace(kind=type(option.kind)(rank), default=default)
+    return option._replace(kind=option.kind.over(rank), default=default)

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Annotated
 
-from paramctl.kinds import Choice, Count, Flag, Scheme
+from paramctl.kinds import Choice, Count, Flag, IsWhole, Scheme
 from paramctl.model.layers.activations import Activation, activated
-from paramctl.model.layers.base import Layer, PerAxis, ShapeError, Sizes, default
+from paramctl.model.layers.base import IsPerAxis, Layer, PerAxis, ShapeError, Sizes, default
 from paramctl.model.layers.spatial import DataFormat, Padding, channels_of, join, split, windows
 from paramctl.parameter import Parameter, batch, bias, field, into, out, weight
+
+Margin = Annotated[tuple[int, ...], IsPerAxis(item=IsWhole("a whole number, not negative", 0))]
 
 
 class Convolution(Layer, abstract=True):
@@ -100,3 +102,112 @@ class DepthwiseConv1D(DepthwiseConvolution, rank=1):
 
 class DepthwiseConv2D(DepthwiseConvolution, rank=2):
     """Depthwise convolution over two axes."""
+
+
+class SeparableConvolution(Layer, abstract=True):
+    """A depthwise convolution, then one of size 1 across the channels."""
+
+    filters: Count
+    kernel_size: PerAxis
+    strides: PerAxis = (1,)
+    padding: Padding = "valid"
+    data_format: DataFormat = "channels_last"
+    dilation_rate: PerAxis = (1,)
+    depth_multiplier: Count = 1
+    activation: Activation | None = None
+    use_bias: Flag = True
+    depthwise_initializer: Scheme = default("glorot_uniform")
+    pointwise_initializer: Scheme = default("glorot_uniform")
+    bias_initializer: Scheme = default("zeros")
+
+    def parameters(self, x: Sizes) -> Iterator[Parameter]:
+        channels = channels_of(x, self.data_format)
+        yield weight(
+            "depthwise_kernel",
+            self.depthwise_initializer,
+            *map(field, self.kernel_size),
+            batch(channels),
+            out(self.depth_multiplier),
+        )
+        yield weight(
+            "pointwise_kernel",
+            self.pointwise_initializer,
+            *(field(1) for _ in self.kernel_size),
+            into(channels * self.depth_multiplier),
+            out(self.filters),
+        )
+        if self.use_bias:
+            yield bias("bias", self.bias_initializer, out(self.filters))
+
+    def output(self, x: Sizes) -> Sizes:
+        space, _ = split(x, self.data_format)
+        fits = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
+        return activated(self.activation, join(x, fits, self.filters, self.data_format))
+
+
+class SeparableConv1D(SeparableConvolution, rank=1):
+    """Separable convolution over one axis; causal padding sees only what came before."""
+
+    padding: Annotated[str, Choice("valid", "same", "causal")] = "valid"
+
+
+class SeparableConv2D(SeparableConvolution, rank=2):
+    """Separable convolution over two axes. Chollet (2017)."""
+
+
+class TransposedConvolution(Layer, abstract=True):
+    """The transpose of a convolution: strides make its output larger than its input."""
+
+    filters: Count
+    kernel_size: PerAxis
+    strides: PerAxis = (1,)
+    padding: Padding = "valid"
+    output_padding: Margin | None = None
+    data_format: DataFormat = "channels_last"
+    dilation_rate: PerAxis = (1,)
+    activation: Activation | None = None
+    use_bias: Flag = True
+    kernel_initializer: Scheme = default("glorot_uniform")
+    bias_initializer: Scheme = default("zeros")
+
+    def parameters(self, x: Sizes) -> Iterator[Parameter]:
+        yield weight(
+            "kernel",
+            self.kernel_initializer,
+            *map(field, self.kernel_size, self.strides),
+            out(self.filters),
+            into(channels_of(x, self.data_format)),
+        )
+        if self.use_bias:
+            yield bias("bias", self.bias_initializer, out(self.filters))
+
+    def output(self, x: Sizes) -> Sizes:
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ShapeError("it cannot have both strides and a dilation_rate above 1")
+        extra = self.output_padding or (None,) * self.rank
+        if any(more is not None and more >= stride for more, stride in zip(extra, self.strides, strict=True)):
+            raise ShapeError("its output_padding must be less than its strides")
+        space, _ = split(x, self.data_format)
+        sizes = map(self._size, space, self.kernel_size, self.strides, self.dilation_rate, extra)
+        return activated(self.activation, join(x, tuple(sizes), self.filters, self.data_format))
+
+    def _size(self, n: int | None, kernel: int, stride: int, dilation: int, extra: int | None) -> int | None:
+        """As Keras has it: n * stride for same, (n - 1) * stride + the kernel's reach for valid, or as told."""
+        if n is None:
+            return None
+        reach = (kernel - 1) * dilation + 1
+        if self.padding == "same":
+            return n * stride if extra is None else (n - 1) * stride + reach % 2 + extra
+        return (n - 1) * stride + reach + (max(stride - reach, 0) if extra is None else extra)
+
+
+class Conv1DTranspose(TransposedConvolution, rank=1):
+    """Transposed convolution over one axis."""
+
+
+class Conv2DTranspose(TransposedConvolution, rank=2):
+    """Transposed convolution over two axes."""
+
+
+class Conv3DTranspose(TransposedConvolution, rank=3):
+    """Transposed convolution over three axes."""

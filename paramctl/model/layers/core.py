@@ -1,8 +1,8 @@
-"""The layers of which most networks are made: dense, embeddings, activations, dropout."""
+"""The layers of which most networks are made: dense, embeddings, arithmetic."""
 
 from collections.abc import Iterator
 
-from paramctl.kinds import Count, Flag, NotNegative, Number, Positive, Scheme, Shape, Share
+from paramctl.kinds import Count, Flag, Number, Positive, Scheme
 from paramctl.model.layers.activations import Activation as Activated
 from paramctl.model.layers.activations import AnyActivation, activated
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, default, known
@@ -59,6 +59,19 @@ class PositionEmbedding(Layer):
         return x
 
 
+class ClassToken(Layer):
+    """Puts a vector learned for the purpose in front of a sequence. Not in Keras."""
+
+    input_axes = "batch, positions, features"
+    embeddings_initializer: Scheme = default("zeros")
+
+    def parameters(self, x: Sizes) -> Iterator[Parameter]:
+        yield weight("embeddings", self.embeddings_initializer, batch(1), out(known(x, -1)))
+
+    def output(self, x: Sizes) -> Sizes:
+        return (x[0], None if x[1] is None else x[1] + 1, x[2])
+
+
 class Activation(Layer):
     """An activation function; its bare name will do: ``- relu``."""
 
@@ -68,26 +81,22 @@ class Activation(Layer):
         return self.activation.output(x)
 
 
-class ReLU(Layer):
-    """Keras' layer for relu: max(x, threshold), cut off at max_value."""
-
-    max_value: NotNegative | None = None
-    negative_slope: NotNegative = 0.0
-    threshold: NotNegative = 0.0
-
-
-class Dropout(Layer):
-    """Sets a share of the values to 0 in training, and scales the others up."""
-
-    rate: Share
-    noise_shape: Shape | None = None
-
-
 class Rescaling(Layer):
     """x * scale + offset."""
 
     scale: Number
     offset: Number = 0.0
+
+
+class Identity(Layer):
+    """Its input as it is."""
+
+
+class Masking(Layer):
+    """Marks steps that hold nothing but one value, for layers after it to pass over."""
+
+    input_axes = "batch, steps, ..."
+    mask_value: Number = 0.0
 
 
 class HalveWhile(Layer):

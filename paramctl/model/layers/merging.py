@@ -1,6 +1,6 @@
 """Layers that merge several inputs, named by ``from``."""
 
-from paramctl.kinds import Whole
+from paramctl.kinds import Axes, Flag, Whole
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of
 
 
@@ -56,6 +56,16 @@ class Maximum(Elementwise):
     """The greatest of its inputs at each place; an axis of size 1 is stretched."""
 
 
+class Minimum(Elementwise):
+    """The least of its inputs at each place; an axis of size 1 is stretched."""
+
+
+class Subtract(Elementwise):
+    """Its first input less its second; an axis of size 1 is stretched."""
+
+    arity = 2
+
+
 class Multiply(Elementwise):
     """The product of its inputs; an axis of size 1 is stretched."""
 
@@ -77,3 +87,22 @@ class Concatenate(Layer):
         sizes = [shape[axis] for shape in inputs]
         joined = None if None in sizes else sum(size for size in sizes if size is not None)
         return (*rest[:axis], joined, *rest[axis:])
+
+
+class Dot(Layer):
+    """The sum of products of two inputs along an axis of each, the batch kept; normalize gives cosines."""
+
+    arity = 2
+    axes: Axes
+    normalize: Flag = False
+
+    def output(self, a: Sizes, b: Sizes) -> Sizes:
+        if len(self.axes) > 2:
+            raise ShapeError("its axes are one number, or one for each input")
+        axes = axis_of(self.axes[0], a), axis_of(self.axes[-1], b)
+        if 0 in axes:
+            raise ShapeError("it cannot sum over the batch axis")
+        if None not in (a[axes[0]], b[axes[1]]) and a[axes[0]] != b[axes[1]]:
+            raise ShapeError(f"the axes {axes[0]} and {axes[1]} along which it sums must have one size")
+        rest = (*a[: axes[0]], *a[axes[0] + 1 :], *b[1 : axes[1]], *b[axes[1] + 1 :])
+        return rest if len(rest) > 1 else (*rest, 1)

@@ -1,8 +1,9 @@
 """Normalization."""
 
 from collections.abc import Iterator
+from typing import Annotated
 
-from paramctl.kinds import Axes, Flag, Positive, Rate, Scheme, Whole
+from paramctl.kinds import Axes, Flag, IsWhole, Positive, Rate, Scheme, Whole
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of, default, known
 from paramctl.parameter import Parameter, batch, norm, state
 
@@ -49,3 +50,50 @@ class LayerNormalization(Layer):
             yield norm("gamma", self.gamma_initializer, *sizes)
         if self.center:
             yield norm("beta", self.beta_initializer, *sizes)
+
+
+class GroupNormalization(Layer):
+    """The channels in groups, each to mean 0 and deviation 1; -1 groups are as many as channels.
+
+    Wu and He (2018).
+    """
+
+    groups: Annotated[int, IsWhole("a positive whole number, or -1", -1)] = 32
+    axis: Whole = -1
+    epsilon: Positive = 0.001
+    center: Flag = True
+    scale: Flag = True
+    beta_initializer: Scheme = default("zeros")
+    gamma_initializer: Scheme = default("ones")
+
+    def parameters(self, x: Sizes) -> Iterator[Parameter]:
+        channels = known(x, axis_of(self.axis, x))
+        groups = channels if self.groups == -1 else self.groups
+        if groups == 0 or channels % groups:
+            raise ShapeError(f"its {groups} groups must divide its {channels} channels")
+        if self.scale:
+            yield norm("gamma", self.gamma_initializer, batch(channels))
+        if self.center:
+            yield norm("beta", self.beta_initializer, batch(channels))
+
+
+class RMSNormalization(Layer):
+    """Divides by the root of the mean of the squares, over one axis or several. Zhang and Sennrich (2019)."""
+
+    axis: Axes = (-1,)
+    epsilon: Positive = 1e-6
+
+    def parameters(self, x: Sizes) -> Iterator[Parameter]:
+        sizes = [batch(known(x, axis_of(axis, x))) for axis in self.axis]
+        yield norm("scale", default("ones"), *sizes)
+
+
+class UnitNormalization(Layer):
+    """Divides by the norm over one axis or several."""
+
+    axis: Axes = (-1,)
+
+    def output(self, x: Sizes) -> Sizes:
+        for axis in self.axis:
+            axis_of(axis, x)
+        return x

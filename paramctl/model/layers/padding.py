@@ -1,9 +1,9 @@
-"""Padding axes of space."""
+"""Padding, cropping and stretching axes of space."""
 
 from typing import Annotated
 
-from paramctl.kinds import IsWhole, Several
-from paramctl.model.layers.base import IsPerAxis, Layer, Sizes
+from paramctl.kinds import Choice, IsWhole, Kind, Several
+from paramctl.model.layers.base import IsPerAxis, Layer, PerAxis, ShapeError, Sizes
 from paramctl.model.layers.spatial import DataFormat, join, split
 from paramctl.node import Node
 
@@ -13,11 +13,11 @@ MARGIN = IsWhole("a whole number, not negative", 0)
 class IsMargins(IsPerAxis):
     """How much before and after, for each axis: one number, one for each axis, or a pair for each."""
 
-    def __init__(self, rank: int | None = None) -> None:
-        super().__init__(rank)
+    def __init__(self, rank: int | None = None, item: Kind = MARGIN) -> None:
+        super().__init__(rank, item)
         each = "a pair" if rank in (None, 1) else f"a list of {rank} numbers or pairs"
-        self.words = f"{MARGIN.words}, or {each}"
-        self.pair = Several(MARGIN, self.words, 2)
+        self.words = f"{item.words}, or {each}"
+        self.pair = Several(item, self.words, 2)
 
     def read(self, node: Node, name: str) -> tuple[tuple[int, ...], ...]:
         rank = self.length or 1
@@ -44,5 +44,70 @@ class ZeroPadding(Layer, abstract=True):
         return join(x, tuple(padded), channels, self.data_format)
 
 
+class ZeroPadding1D(ZeroPadding, rank=1):
+    """Zeros before and after a sequence: one number, or [before, after]."""
+
+
 class ZeroPadding2D(ZeroPadding, rank=2):
     """Zeros around a plane: one number, [height, width], or [[top, bottom], [left, right]]."""
+
+
+class ZeroPadding3D(ZeroPadding, rank=3):
+    """Zeros around a volume: one number, one for each axis, or a pair for each."""
+
+
+class Cropping(Layer, abstract=True):
+    """Takes away from both ends of each axis."""
+
+    cropping: Margins = ((1, 1),)
+    data_format: DataFormat = "channels_last"
+
+    def output(self, x: Sizes) -> Sizes:
+        space, channels = split(x, self.data_format)
+        return join(x, tuple(map(_cropped, space, self.cropping)), channels, self.data_format)
+
+
+def _cropped(size: int | None, margins: tuple[int, ...]) -> int | None:
+    if size is not None and size <= sum(margins):
+        raise ShapeError(f"it takes away {sum(margins)} of an axis that has {size}")
+    return None if size is None else size - sum(margins)
+
+
+class Cropping1D(Cropping, rank=1):
+    """Takes away from both ends of a sequence: one number, or [start, end]."""
+
+
+class Cropping2D(Cropping, rank=2):
+    """Takes away from the sides of a plane: one number, [height, width], or a pair for each."""
+
+    cropping: Margins = ((0, 0),)
+
+
+class Cropping3D(Cropping, rank=3):
+    """Takes away from the sides of a volume: one number, one for each axis, or a pair for each."""
+
+
+class UpSampling(Layer, abstract=True):
+    """Repeats each position along each axis."""
+
+    size: PerAxis = (2,)
+    data_format: DataFormat = "channels_last"
+
+    def output(self, x: Sizes) -> Sizes:
+        space, channels = split(x, self.data_format)
+        sizes = zip(space, self.size, strict=True)
+        return join(x, tuple(None if n is None else n * times for n, times in sizes), channels, self.data_format)
+
+
+class UpSampling1D(UpSampling, rank=1):
+    """Repeats each step of a sequence."""
+
+
+class UpSampling2D(UpSampling, rank=2):
+    """Repeats the rows and columns of a plane, or interpolates between them."""
+
+    interpolation: Annotated[str, Choice("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5")] = "nearest"
+
+
+class UpSampling3D(UpSampling, rank=3):
+    """Repeats each position of a volume."""

@@ -83,3 +83,38 @@ class GlobalAveragePooling2D(GlobalPooling, rank=2):
 
 class GlobalAveragePooling3D(GlobalPooling, rank=3):
     """The mean of each channel."""
+
+
+class AdaptivePooling(Layer, abstract=True):
+    """As many windows along each axis as are asked for."""
+
+    output_size: PerAxis
+    data_format: DataFormat = "channels_last"
+
+    def output(self, x: Sizes) -> Sizes:
+        _, channels = split(x, self.data_format)
+        return join(x, self.output_size, channels, self.data_format)
+
+
+class AdaptiveMaxPooling1D(AdaptivePooling, rank=1):
+    """The greatest value in each of so many windows."""
+
+
+class AdaptiveMaxPooling2D(AdaptivePooling, rank=2):
+    """The greatest value in each of so many windows."""
+
+
+class AdaptiveMaxPooling3D(AdaptivePooling, rank=3):
+    """The greatest value in each of so many windows."""
+
+
+class AdaptiveAveragePooling1D(AdaptivePooling, rank=1):
+    """The mean of each of so many windows."""
+
+
+class AdaptiveAveragePooling2D(AdaptivePooling, rank=2):
+    """The mean of each of so many windows."""
+
+
+class AdaptiveAveragePooling3D(AdaptivePooling, rank=3):
+    """The mean of each of so many windows."""

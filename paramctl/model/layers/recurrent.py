@@ -1,46 +1,85 @@
 """Recurrent layers: one step's cell, applied along a sequence."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from paramctl.kinds import Count, Flag, Rate, Scheme
 from paramctl.model.layers.activations import Activation, Sigmoid, Tanh, activated
 from paramctl.model.layers.base import Layer, Sizes, default, known
 from paramctl.node import Node
-from paramctl.parameter import Parameter, bias, into, out, weight
+from paramctl.parameter import Axis, Parameter, batch, bias, into, out, weight
 
 
-class LSTM(Layer):
-    """Long short-term memory; the gates i, f, c, o lie side by side on the last axis.
+class Recurrent(Layer, abstract=True):
+    """A cell with gates side by side on the last axis of its parameters."""
 
-    Hochreiter and Schmidhuber (1997); the forget gate's bias starts at 1: Jozefowicz et al. (2015).
-    """
+    gates: ClassVar[int] = 1
 
     input_axes = "batch, steps, features"
     units: Count
     activation: Activation = Tanh()
-    recurrent_activation: Activation = Sigmoid()
     use_bias: Flag = True
     kernel_initializer: Scheme = default("glorot_uniform")
     recurrent_initializer: Scheme = default("orthogonal")
     bias_initializer: Scheme = default("zeros")
-    unit_forget_bias: Flag = True
     dropout: Rate = 0.0
     recurrent_dropout: Rate = 0.0
     return_sequences: Flag = False
     go_backwards: Flag = False
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        gates = out(4 * self.units)
-        yield weight("lstm_cell/kernel", self.kernel_initializer, into(known(x, -1)), gates)
-        yield weight("lstm_cell/recurrent_kernel", self.recurrent_initializer, into(self.units), gates)
+        gates = out(self.gates * self.units)
+        yield weight(f"{self.type}_cell/kernel", self.kernel_initializer, into(known(x, -1)), gates)
+        yield weight(f"{self.type}_cell/recurrent_kernel", self.recurrent_initializer, into(self.units), gates)
         if self.use_bias:
-            yield bias("lstm_cell/bias", self._bias_initializer(), gates)
+            yield bias(f"{self.type}_cell/bias", self.cell_bias(), *self.bias_axes())
 
     def output(self, x: Sizes) -> Sizes:
-        for function in (self.activation, self.recurrent_activation):
-            activated(function, (x[0], self.units))
-        return (*x[:-1], self.units) if self.return_sequences else (x[0], self.units)
+        step = activated(self.activation, (x[0], self.units))
+        return (*x[:-1], self.units) if self.return_sequences else step
 
-    def _bias_initializer(self) -> Node:
+    def bias_axes(self) -> tuple[Axis, ...]:
+        return (out(self.gates * self.units),)
+
+    def cell_bias(self) -> Node:
+        """The initializer of the bias."""
+        return self.bias_initializer
+
+
+class SimpleRNN(Recurrent):
+    """activation(x @ kernel + state @ recurrent_kernel + bias). Elman (1990)."""
+
+
+class LSTM(Recurrent):
+    """Long short-term memory, with the gates i, f, c, o.
+
+    Hochreiter and Schmidhuber (1997); the forget gate's bias starts at 1: Jozefowicz et al. (2015).
+    """
+
+    gates = 4
+    recurrent_activation: Activation = Sigmoid()
+    unit_forget_bias: Flag = True
+
+    def output(self, x: Sizes) -> Sizes:
+        activated(self.recurrent_activation, (x[0], self.units))
+        return super().output(x)
+
+    def cell_bias(self) -> Node:
         given = self.bias_initializer
         return Node({"unit_forget_bias": given}).at(given) if self.unit_forget_bias else given
+
+
+class GRU(Recurrent):
+    """Gated recurrent unit, with the gates z, r, h; two rows of biases if reset_after. Cho et al. (2014)."""
+
+    gates = 3
+    recurrent_activation: Activation = Sigmoid()
+    reset_after: Flag = True
+
+    def output(self, x: Sizes) -> Sizes:
+        activated(self.recurrent_activation, (x[0], self.units))
+        return super().output(x)
+
+    def bias_axes(self) -> tuple[Axis, ...]:
+        gates = out(self.gates * self.units)
+        return (batch(2), gates) if self.reset_after else (gates,)

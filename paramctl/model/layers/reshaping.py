@@ -3,7 +3,7 @@
 from math import prod
 from typing import Annotated
 
-from paramctl.kinds import Axes, IsWhole, Several, Whole
+from paramctl.kinds import Axes, Count, IsWhole, Several, Whole
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of
 from paramctl.model.layers.spatial import DataFormat
 
@@ -51,6 +51,16 @@ class Permute(Layer):
         if sorted(self.dims) != list(range(1, len(x))):
             raise ShapeError(f"its dims must be the numbers 1 to {len(x) - 1} in some order")
         return (x[0], *(x[axis] for axis in self.dims))
+
+
+class RepeatVector(Layer):
+    """A vector n times, as the steps of a sequence."""
+
+    input_axes = "batch, features"
+    n: Count
+
+    def output(self, x: Sizes) -> Sizes:
+        return (x[0], self.n, x[1])
 
 
 class Take(Layer):
