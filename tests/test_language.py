@@ -5,7 +5,7 @@ import pytest
 from paramctl.init.rules import choose
 from paramctl.model import Model, load, totals
 from paramctl.model.document import parse_value
-from paramctl.model.layers import FUNCTIONS
+from paramctl.model.layers import FUNCTIONS, LAYERS
 from tests.conftest import ROOT, layers, model
 
 
@@ -30,13 +30,19 @@ def test_a_list_is_the_main_option_where_that_takes_one() -> None:
     assert outputs(layers("  - reshape: [2, 2]"))["reshape"] == (None, 2, 2)
 
 
-@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+@pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - LAYERS.keys()))
 def test_the_bare_name_of_a_function_is_an_activation_layer(name: str) -> None:
     entry = f"{name}: {{threshold: 0.1, default_value: 0}}" if name == "threshold" else name
     (block,) = layers(f"  - {entry}").walk()
     assert (block.path, block.type) == ("activation", "activation")
     assert block.layer is not None
     assert isinstance(vars(block.layer)["activation"], FUNCTIONS[name])
+
+
+def test_where_keras_has_a_layer_of_a_functions_name_it_is_the_layer() -> None:
+    assert sorted(FUNCTIONS.keys() & LAYERS.keys()) == ["elu", "softmax"]
+    (block,) = layers("  - softmax").walk()
+    assert (block.path, block.type) == ("softmax", "softmax")
 
 
 def test_an_activation_keeps_its_options() -> None:

@@ -1,10 +1,11 @@
 """Attention."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from paramctl.kinds import Axes, Count, Counts, Flag, Positive, Rate, Scheme
-from paramctl.model.layers.base import Layer, Reference, ShapeError, Sizes, axis_of, default, known
+from paramctl.kinds import Axes, Count, Counts, Flag, Positive, Scheme, Share
+from paramctl.model.layers.base import Layer, Reference, ShapeError, Sizes, axes_of, default, known
+from paramctl.node import Node
 from paramctl.parameter import Axis, Parameter, bias, into, out, weight
 
 
@@ -20,19 +21,15 @@ class Heads(NamedTuple):
 class Attending(Layer, abstract=True):
     """Queries from its input; keys and values from other outputs, or from its input where left out.
 
-    rope_theta turns queries and keys by their position (Su et al., 2021), which Keras has not.
+    The options that the subclasses have in common, each in its place in Keras' order, are named
+    here for type checkers. rope_theta turns queries and keys by their position (Su et al., 2021), which Keras has not.
     """
 
-    dropout: Rate = 0.0
-    use_bias: Flag = True
-    sliding_window: Count | None = None
-    use_gate: Flag = False
-    kernel_initializer: Scheme = default("glorot_uniform")
-    bias_initializer: Scheme = default("zeros")
-    use_causal_mask: Flag = False
-    rope_theta: Positive | None = None
-    value: Reference | None = None
-    key: Reference | None = None
+    if TYPE_CHECKING:
+        use_bias: bool
+        use_gate: bool
+        kernel_initializer: Node
+        bias_initializer: Node
 
     def parameters(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Iterator[Parameter]:
         value = x if value is None else value
@@ -73,15 +70,23 @@ class MultiHeadAttention(Attending):
     num_heads: Count
     key_dim: Count
     value_dim: Count | None = None
+    dropout: Share = 0.0
+    use_bias: Flag = True
     output_shape: Counts | None = None
     attention_axes: Axes | None = None
+    sliding_window: Count | None = None
+    kernel_initializer: Scheme = default("glorot_uniform")
+    bias_initializer: Scheme = default("zeros")
+    use_gate: Flag = False
+    use_causal_mask: Flag = False
+    rope_theta: Positive | None = None
+    value: Reference | None = None
+    key: Reference | None = None
 
     def output(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Sizes:
-        attended = [axis_of(axis, x) for axis in self.attention_axes or range(1, len(x) - 1)]
-        if len(set(attended)) < len(attended):
-            raise ShapeError("its attention_axes name one twice")
-        if self.use_causal_mask and len(x) > 3 and len(attended) > 1:
-            raise ShapeError("a causal mask needs a single axis of positions")
+        attended = axes_of(self.attention_axes or range(1, len(x) - 1), x)
+        if self.use_causal_mask and len(x) > 3 and attended != [1]:
+            raise ShapeError("a causal mask of more than one axis of positions needs attention_axes: 1")
         return super().output(x, value, key)
 
     def features(self, x: Sizes) -> tuple[int, ...]:
@@ -98,6 +103,16 @@ class GroupedQueryAttention(Attending):
     head_dim: Count
     num_query_heads: Count
     num_key_value_heads: Count
+    dropout: Share = 0.0
+    use_bias: Flag = True
+    sliding_window: Count | None = None
+    kernel_initializer: Scheme = default("glorot_uniform")
+    bias_initializer: Scheme = default("zeros")
+    use_gate: Flag = False
+    use_causal_mask: Flag = False
+    rope_theta: Positive | None = None
+    value: Reference | None = None
+    key: Reference | None = None
 
     def output(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Sizes:
         if self.num_query_heads % self.num_key_value_heads:

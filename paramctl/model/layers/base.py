@@ -114,6 +114,14 @@ def axis_of(axis: int, shape: Sizes) -> int:
     return axis % len(shape)
 
 
+def axes_of(axes: Iterable[int], shape: Sizes) -> list[int]:
+    """Several axes counted from the front, none of them twice."""
+    counted = [axis_of(axis, shape) for axis in axes]
+    if len(set(counted)) < len(counted):
+        raise ShapeError(f"its axes {counted} name one twice")
+    return counted
+
+
 def default(name: str) -> Node:
     """A scheme as a layer's default: a node that nobody wrote."""
     return Node(name)

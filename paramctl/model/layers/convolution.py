@@ -146,9 +146,7 @@ class SeparableConvolution(Layer, abstract=True):
 
 
 class SeparableConv1D(SeparableConvolution, rank=1):
-    """Separable convolution over one axis; causal padding sees only what came before."""
-
-    padding: Annotated[str, Choice("valid", "same", "causal")] = "valid"
+    """Separable convolution over one axis."""
 
 
 class SeparableConv2D(SeparableConvolution, rank=2):

@@ -1,5 +1,7 @@
 """Layers that merge several inputs, named by ``from``."""
 
+from typing import ClassVar
+
 from paramctl.kinds import Axes, Flag, Whole
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of
 
@@ -38,7 +40,7 @@ def _stretched(sizes: Sizes) -> int | None:
 class Elementwise(Layer, abstract=True):
     """Merges its inputs value by value; an axis of size 1 is stretched to the others' size."""
 
-    arity = None
+    arity: ClassVar[int | None] = None
 
     def output(self, *inputs: Sizes) -> Sizes:
         return broadcast(inputs)

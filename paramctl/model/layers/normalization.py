@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Annotated
 
-from paramctl.kinds import Axes, Flag, IsWhole, Positive, Rate, Scheme, Whole
-from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of, default, known
+from paramctl.kinds import Axes, Flag, IsWhole, Positive, Scheme, Share, Whole
+from paramctl.model.layers.base import Layer, ShapeError, Sizes, axes_of, axis_of, default, known
 from paramctl.parameter import Parameter, batch, norm, state
 
 
@@ -12,7 +12,7 @@ class BatchNormalization(Layer):
     """Each channel to mean 0 and deviation 1 over the batch; keeps moving averages, which are not trained."""
 
     axis: Whole = -1
-    momentum: Rate = 0.99
+    momentum: Share = 0.99
     epsilon: Positive = 0.001
     center: Flag = True
     scale: Flag = True
@@ -42,9 +42,7 @@ class LayerNormalization(Layer):
     gamma_initializer: Scheme = default("ones")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        axes = [axis_of(axis, x) for axis in sorted(self.axis)]  # Keras' order: as numbers, so that -1 is first
-        if len(set(axes)) < len(axes):
-            raise ShapeError(f"its axes {list(self.axis)} name one twice")
+        axes = axes_of(sorted(self.axis), x)  # Keras' order: as numbers, so that -1 is first
         sizes = [batch(known(x, axis)) for axis in axes]
         if self.scale:
             yield norm("gamma", self.gamma_initializer, *sizes)
@@ -84,7 +82,7 @@ class RMSNormalization(Layer):
     epsilon: Positive = 1e-6
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        sizes = [batch(known(x, axis_of(axis, x))) for axis in self.axis]
+        sizes = [batch(known(x, axis)) for axis in axes_of(self.axis, x)]
         yield norm("scale", default("ones"), *sizes)
 
 
@@ -94,6 +92,5 @@ class UnitNormalization(Layer):
     axis: Axes = (-1,)
 
     def output(self, x: Sizes) -> Sizes:
-        for axis in self.axis:
-            axis_of(axis, x)
+        axes_of(self.axis, x)
         return x

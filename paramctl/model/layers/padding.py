@@ -60,11 +60,11 @@ class Cropping(Layer, abstract=True):
     """Takes away from both ends of each axis."""
 
     cropping: Margins = ((1, 1),)
-    data_format: DataFormat = "channels_last"
 
     def output(self, x: Sizes) -> Sizes:
-        space, channels = split(x, self.data_format)
-        return join(x, tuple(map(_cropped, space, self.cropping)), channels, self.data_format)
+        data_format = vars(self).get("data_format", "channels_last")
+        space, channels = split(x, data_format)
+        return join(x, tuple(map(_cropped, space, self.cropping)), channels, data_format)
 
 
 def _cropped(size: int | None, margins: tuple[int, ...]) -> int | None:
@@ -81,22 +81,25 @@ class Cropping2D(Cropping, rank=2):
     """Takes away from the sides of a plane: one number, [height, width], or a pair for each."""
 
     cropping: Margins = ((0, 0),)
+    data_format: DataFormat = "channels_last"
 
 
 class Cropping3D(Cropping, rank=3):
     """Takes away from the sides of a volume: one number, one for each axis, or a pair for each."""
+
+    data_format: DataFormat = "channels_last"
 
 
 class UpSampling(Layer, abstract=True):
     """Repeats each position along each axis."""
 
     size: PerAxis = (2,)
-    data_format: DataFormat = "channels_last"
 
     def output(self, x: Sizes) -> Sizes:
-        space, channels = split(x, self.data_format)
+        data_format = vars(self).get("data_format", "channels_last")
+        space, channels = split(x, data_format)
         sizes = zip(space, self.size, strict=True)
-        return join(x, tuple(None if n is None else n * times for n, times in sizes), channels, self.data_format)
+        return join(x, tuple(None if n is None else n * times for n, times in sizes), channels, data_format)
 
 
 class UpSampling1D(UpSampling, rank=1):
@@ -106,8 +109,11 @@ class UpSampling1D(UpSampling, rank=1):
 class UpSampling2D(UpSampling, rank=2):
     """Repeats the rows and columns of a plane, or interpolates between them."""
 
+    data_format: DataFormat = "channels_last"
     interpolation: Annotated[str, Choice("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5")] = "nearest"
 
 
 class UpSampling3D(UpSampling, rank=3):
     """Repeats each position of a volume."""
+
+    data_format: DataFormat = "channels_last"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from paramctl.kinds import Axes, NotNegative, Number, Scheme
-from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of, default, known
+from paramctl.model.layers.base import Layer, ShapeError, Sizes, axes_of, default, known
 from paramctl.parameter import Parameter, batch, weight
 
 
@@ -18,7 +18,7 @@ class ReLU(Layer):
 class LeakyReLU(Layer):
     """x, and negative_slope * x below 0."""
 
-    negative_slope: Number = 0.3
+    negative_slope: NotNegative = 0.3
 
 
 class PReLU(Layer):
@@ -47,6 +47,5 @@ class Softmax(Layer):
     axis: Axes = (-1,)
 
     def output(self, x: Sizes) -> Sizes:
-        for axis in self.axis:
-            axis_of(axis, x)
+        axes_of(self.axis, x)
         return x

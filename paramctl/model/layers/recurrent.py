@@ -1,31 +1,33 @@
 """Recurrent layers: one step's cell, applied along a sequence."""
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from paramctl.kinds import Count, Flag, Rate, Scheme
-from paramctl.model.layers.activations import Activation, Sigmoid, Tanh, activated
+from paramctl.kinds import Count, Flag, Scheme, Share
+from paramctl.model.layers.activations import Activation, Function, Sigmoid, Tanh, activated
 from paramctl.model.layers.base import Layer, Sizes, default, known
 from paramctl.node import Node
 from paramctl.parameter import Axis, Parameter, batch, bias, into, out, weight
 
 
 class Recurrent(Layer, abstract=True):
-    """A cell with gates side by side on the last axis of its parameters."""
+    """A cell whose gates lie side by side on the last axis of its parameters.
+
+    The options that the subclasses have in common, each in its place in Keras' order, are named
+    here for type checkers.
+    """
+
+    if TYPE_CHECKING:
+        units: int
+        activation: Function
+        use_bias: bool
+        kernel_initializer: Node
+        recurrent_initializer: Node
+        bias_initializer: Node
+        return_sequences: bool
 
     gates: ClassVar[int] = 1
-
     input_axes = "batch, steps, features"
-    units: Count
-    activation: Activation = Tanh()
-    use_bias: Flag = True
-    kernel_initializer: Scheme = default("glorot_uniform")
-    recurrent_initializer: Scheme = default("orthogonal")
-    bias_initializer: Scheme = default("zeros")
-    dropout: Rate = 0.0
-    recurrent_dropout: Rate = 0.0
-    return_sequences: Flag = False
-    go_backwards: Flag = False
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         gates = out(self.gates * self.units)
@@ -49,6 +51,17 @@ class Recurrent(Layer, abstract=True):
 class SimpleRNN(Recurrent):
     """activation(x @ kernel + state @ recurrent_kernel + bias). Elman (1990)."""
 
+    units: Count
+    activation: Activation = Tanh()
+    use_bias: Flag = True
+    kernel_initializer: Scheme = default("glorot_uniform")
+    recurrent_initializer: Scheme = default("orthogonal")
+    bias_initializer: Scheme = default("zeros")
+    dropout: Share = 0.0
+    recurrent_dropout: Share = 0.0
+    return_sequences: Flag = False
+    go_backwards: Flag = False
+
 
 class LSTM(Recurrent):
     """Long short-term memory, with the gates i, f, c, o.
@@ -57,8 +70,18 @@ class LSTM(Recurrent):
     """
 
     gates = 4
+    units: Count
+    activation: Activation = Tanh()
     recurrent_activation: Activation = Sigmoid()
+    use_bias: Flag = True
+    kernel_initializer: Scheme = default("glorot_uniform")
+    recurrent_initializer: Scheme = default("orthogonal")
+    bias_initializer: Scheme = default("zeros")
     unit_forget_bias: Flag = True
+    dropout: Share = 0.0
+    recurrent_dropout: Share = 0.0
+    return_sequences: Flag = False
+    go_backwards: Flag = False
 
     def output(self, x: Sizes) -> Sizes:
         activated(self.recurrent_activation, (x[0], self.units))
@@ -73,7 +96,17 @@ class GRU(Recurrent):
     """Gated recurrent unit, with the gates z, r, h; two rows of biases if reset_after. Cho et al. (2014)."""
 
     gates = 3
+    units: Count
+    activation: Activation = Tanh()
     recurrent_activation: Activation = Sigmoid()
+    use_bias: Flag = True
+    kernel_initializer: Scheme = default("glorot_uniform")
+    recurrent_initializer: Scheme = default("orthogonal")
+    bias_initializer: Scheme = default("zeros")
+    dropout: Share = 0.0
+    recurrent_dropout: Share = 0.0
+    return_sequences: Flag = False
+    go_backwards: Flag = False
     reset_after: Flag = True
 
     def output(self, x: Sizes) -> Sizes:

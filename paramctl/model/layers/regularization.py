@@ -1,6 +1,6 @@
 """Layers that do something in training alone: dropout and noise."""
 
-from paramctl.kinds import NotNegative, Rate, Shape, Share
+from paramctl.kinds import Rate, Shape, Share
 from paramctl.model.layers.base import Layer
 from paramctl.model.layers.spatial import DataFormat
 
@@ -48,4 +48,4 @@ class GaussianDropout(Layer):
 class GaussianNoise(Layer):
     """Adds noise of mean 0 in training."""
 
-    stddev: NotNegative
+    stddev: Share
