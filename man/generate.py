@@ -15,8 +15,9 @@ import click
 
 from paramctl.cli import COMMANDS, CONTEXT, paramctl
 from paramctl.init.schemes import SCHEMES
-from paramctl.inspect.layers import about, default_text
+from paramctl.inspect.layers import about, plain
 from paramctl.model.layers import FUNCTIONS, LAYERS
+from paramctl.node import scalar_text
 from paramctl.options import Option
 
 HERE = Path(__file__).parent
@@ -146,7 +147,7 @@ def listing(name: str, says: str, options: dict[str, Option]) -> str:
     if options:
         lines.append(".Bl -tag -width indent -compact")
         for option in options.values():
-            default = "required" if option.required else f"default {default_text(option.default)}"
+            default = "required" if option.required else f"default {scalar_text(plain(option.default))}"
             lines += [f".It Ar {text(option.name)}", text(f"{option.kind.words}; {default}.")]
         lines.append(".El")
     return "\n".join(lines)

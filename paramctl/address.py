@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import islice
 
-from paramctl.errors import AddressError, suggest
-
-NEAREST_AMONG = 10_000
-"""How many names are searched for the nearest one: a hint must not cost more than the answer."""
+from paramctl.errors import NEAREST_AMONG, AddressError, suggest
 
 
 def pattern(text: str) -> Callable[[str], bool]:
@@ -23,37 +21,54 @@ def pattern(text: str) -> Callable[[str], bool]:
     return _compiled(_regex(text))
 
 
+def is_pattern(text: str) -> bool:
+    """Whether a text can match anything but itself."""
+    return "*" in text or "?" in text
+
+
 def pattern_within(text: str) -> Callable[[str], bool]:
     """Like pattern, but true also of whatever lies below a path that matches."""
-    return _compiled(f"{_regex(text)}(?:/.*)?")
+    return _compiled(f"{_regex(text)}.*")
 
 
 def nearest(text: str, paths: Iterable[str]) -> str:
     """A hint with the path nearest to what was written, or with what there is; "" if there is nothing."""
-    known = [path for path, _ in zip(paths, range(NEAREST_AMONG), strict=False)]
+    known = list(islice(paths, NEAREST_AMONG))
     some = f"{', '.join(known[:3])} and others" if len(known) > 3 else ", ".join(known)
     return suggest(text, known) or (f"There are {some}." if known else "")
 
 
 def _compiled(regex: str) -> Callable[[str], bool]:
     match = re.compile(regex, re.DOTALL).fullmatch
-    return lambda path: match(path) is not None
+    return lambda path: match(f"{path}/") is not None
 
 
 def _regex(text: str) -> str:
+    """A pattern as a regular expression over paths that end in a slash.
+
+    Between two wildcards of a kind the first place that fits is as good as any later one, so what
+    stands there is matched once and for all, in an atomic group: the time is linear in the path.
+    """
     names = text.split("/")
     if "" in names:
         column = len("/".join(names[: names.index("")])) + 1
         raise AddressError(f"a name in an address may not be empty (character {column})", repr(text))
-    regex = ""
-    for position, name in enumerate(names):
-        last = position == len(names) - 1
+    runs: list[list[str]] = [[]]  # what stands between one ** and the next
+    for name in names:
         if name == "**":
-            regex += ".+" if last else "(?:[^/]+/)*"
+            runs.append([])
         else:
-            regex += "".join(_PART.get(part, re.escape(part)) for part in re.split(r"([*?])", name))
-            regex += "" if last else "/"
-    return regex
+            runs[-1].append(f"{_name_regex(name)}/")
+    first, *later = ("".join(run) for run in runs)
+    if not later:
+        return first
+    *middle, last = later
+    return first + "".join(f"(?>(?:[^/]+/)*?{run})" for run in middle if run) + f"(?:[^/]+/)*{last}"
 
 
-_PART = {"*": "[^/]*", "?": "[^/]"}
+def _name_regex(name: str) -> str:
+    first, *later = ("".join("[^/]" if c == "?" else re.escape(c) for c in part) for part in name.split("*"))
+    if not later:
+        return first
+    *middle, last = later
+    return first + "".join(f"(?>[^/]*?{part})" for part in middle if part) + f"[^/]*{last}"

@@ -2,7 +2,7 @@
 
     ParamctlError
     ├── DocumentError (ValueError)     a model document, or a value written like one, is wrong
-    ├── AddressError (LookupError)     an address or a pattern is malformed, or names nothing
+    ├── AddressError (LookupError)     an address, a pattern or a type is malformed, or names nothing
     └── InputError (OSError)           a file cannot be read
 
 An error says where, what the rule is and what was received, in one line. Foreign
@@ -10,7 +10,11 @@ errors are turned into these where they arise; the command line prints them.
 """
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
+
+NEAREST_AMONG = 10_000
+LONGEST_WORD = 200
 
 
 class Place(NamedTuple):
@@ -52,8 +56,13 @@ class InputError(ParamctlError, OSError):
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """``Did you mean 'x'?`` for the known word nearest to this one, or nothing."""
-    from difflib import get_close_matches
+    """``Did you mean 'x'?`` for the known word nearest to this one, or nothing.
 
-    nearest = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"Did you mean {nearest[0]!r}?" if nearest else ""
+    Long words, and words beyond the first NEAREST_AMONG, are not compared: a hint must not cost
+    more than the answer.
+    """
+    from difflib import get_close_matches  # here, for nearly every run makes no mistake
+
+    among = {name.lower(): name for name in islice(known, NEAREST_AMONG) if len(name) <= LONGEST_WORD}
+    nearest = get_close_matches(word[:LONGEST_WORD].lower(), among, n=1, cutoff=0.6)
+    return f"Did you mean {among[nearest[0]]!r}?" if nearest else ""

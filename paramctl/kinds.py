@@ -11,7 +11,10 @@ import math
 from typing import Annotated, Any
 
 from paramctl.errors import DocumentError, suggest
-from paramctl.node import Node, call
+from paramctl.node import MAX_WHOLE, Node, call
+
+MAX_AXES = 64
+"""How many axes an array may have: as many as in NumPy."""
 
 
 class Kind:
@@ -27,6 +30,8 @@ class Kind:
         return node.plain()
 
     def refuse(self, node: Node, name: str, hint: str = "") -> DocumentError:
+        if not hint and isinstance(node.value, str) and node.value.startswith(("$", "{")):
+            hint = "Variables are written ${name}."
         return node.error(f"{name} must be {self.words}", hint=hint)
 
     def schema(self) -> dict[str, Any]:
@@ -56,7 +61,7 @@ class IsWhole(Kind):
         value = node.value
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MAX_WHOLE:
             raise self.refuse(node, name)
         if self.least is not None and value < self.least:
             raise self.refuse(node, name)
@@ -136,6 +141,8 @@ class Several(Kind):
         self.item, self.words, self.length = item, words, length
 
     def read(self, node: Node, name: str) -> tuple[Any, ...]:
+        if isinstance(node.value, list) and len(node.value) > MAX_AXES:
+            raise node.error(f"{name} may have at most {MAX_AXES} items")
         if not isinstance(node.value, list):
             return (self.read_item(node, name),) * (self.length or 1)
         if self.length is not None and len(node.value) != self.length:
@@ -158,6 +165,8 @@ class IsShape(Several):
     """Sizes of axes, null where not known; a single size is a shape of one axis."""
 
     def read_item(self, item: Node, name: str) -> Any:
+        if item.value == "None":
+            raise self.refuse(item, name, "Write null for a size not known; the batch axis is left out.")
         return None if item.value is None else super().read_item(item, name)
 
     def schema(self) -> dict[str, Any]:

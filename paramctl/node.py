@@ -15,18 +15,28 @@ Scalar: TypeAlias = "bool | int | float | str | None"
 Plain: TypeAlias = "Scalar | list[Plain] | dict[str, Plain]"
 
 MAX_WHOLE = 2**63 - 1
-"""The largest whole number a document may hold, or an expression give."""
+"""The largest whole number a document may hold, or an expression give; and the largest axis."""
+
+MAX_DEPTH = 64
+"""How deep lists and mappings may nest, and blocks of layers."""
+
+MAX_NODES = 1_000_000
+"""How many values a document may come to, whatever its aliases and variables multiply."""
 
 
 class Node:
     """One value: a scalar, a list of nodes, or a mapping from text to nodes.
 
     ``keys`` holds a mapping's keys as nodes of their own. ``size`` counts the values in it,
-    itself included, with whatever an alias repeats. ``dynamic`` says that a ``${...}``
-    stands somewhere inside.
+    itself included, as often as they stand there; ``height`` how deep it nests. ``dynamic``
+    says that a ``${...}`` stands somewhere inside.
     """
 
-    __slots__ = ("column", "dynamic", "keys", "line", "size", "source", "value")
+    __slots__ = ("column", "dynamic", "height", "keys", "line", "size", "source", "value")
+
+    size: int
+    height: int
+    dynamic: bool
 
     def __init__(
         self,
@@ -41,16 +51,14 @@ class Node:
         self.line = line
         self.column = column
         self.keys = keys
-        self.size: int
-        self.dynamic: bool
-        if isinstance(value, list):
-            self.size = 1 + sum(item.size for item in value)
-            self.dynamic = any(item.dynamic for item in value)
-        elif isinstance(value, dict):
-            self.size = 1 + sum(item.size for item in value.values())
-            self.dynamic = any(item.dynamic for item in value.values())
+        if isinstance(value, (list, dict)):
+            self.size, self.height, self.dynamic = 1, 1, False
+            for item in value if isinstance(value, list) else value.values():
+                self.size += item.size
+                self.height = max(self.height, item.height + 1)
+                self.dynamic = self.dynamic or item.dynamic
         else:
-            self.size = 1
+            self.size, self.height = 1, 0
             self.dynamic = isinstance(value, str) and "${" in value
 
     @property
@@ -80,23 +88,30 @@ class Node:
         return DocumentError(rule, self.place, show(self) if received is None else received, hint)
 
     def __repr__(self) -> str:
-        return f"Node({self.plain()!r})"
+        return f"Node({show(self)})"
 
 
 def show(node: Node, longest: int = 60) -> str:
     """A value as its writer would know it again, cut when long: ``-3``, ``'relu'``, ``a list of 3``."""
     value = node.value
     if isinstance(value, list):
-        items = [show(item, longest) for item in value[:8]]
-        text = f"[{', '.join(items)}]"
-        return text if len(text) <= longest and len(value) <= 8 else f"a list of {len(value)}"
+        text = f"[{', '.join(show(item, longest) for item in value)}]" if node.size <= 9 else ""
+        return text if 0 < len(text) <= longest else f"a list of {len(value):,}"
     if isinstance(value, dict):
-        return f"a mapping with {', '.join(list(value)[:5])[:longest]}" if value else "an empty mapping"
+        return f"a mapping with {cut(', '.join(list(value)[:5]), longest)}" if value else "an empty mapping"
     if value is None:
         return "nothing (null)"
+    return cut(repr(value) if isinstance(value, str) else scalar_text(value), longest)
+
+
+def scalar_text(value: Scalar) -> str:
+    """A scalar as a document would have it: ``true``, ``null``, ``0.5``."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = repr(value)
+    return "null" if value is None else str(value)
+
+
+def cut(text: str, longest: int = 60) -> str:
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 

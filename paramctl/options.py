@@ -99,17 +99,8 @@ def bind(what: str, at: Node, given: Mapping[str, Node], options: Mapping[str, O
     return values
 
 
-_LEFT_OUT = frozenset(
-    "activity_regularizer autocast backward_layer batch_input_shape dtype flash_attention implementation"
-    " input_dtype lora_alpha lora_rank quantization_config renorm renorm_clipping renorm_momentum return_state"
-    " seed sparse stateful synchronized unroll use_cudnn weights".split()
-)
-
-
 def unknown_option(what: str, key: Node, name: str, known: Iterable[str]) -> DocumentError:
-    """The error for an option that nobody declared: a slip of the pen, or one that only Keras has."""
-    if name in _LEFT_OUT or name.endswith(("_regularizer", "_constraint")):
-        return key.error(f"{what}: this option of Keras is not supported in a model document", repr(name))
+    """The error for an option that nobody declared."""
     hint = suggest(name, known)
     if not hint:
         hint = f"Its options are {', '.join(known)}." if known else "It has no options."
@@ -118,12 +109,19 @@ def unknown_option(what: str, key: Node, name: str, known: Iterable[str]) -> Doc
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class Declared:
-    """What declares its options as annotations; an instance has them read, as attributes."""
+    """What declares its options as annotations; an instance has them read, as attributes.
+
+    Options left out have their defaults; nothing can be set later.
+    """
 
     signature: ClassVar[dict[str, Option]] = {}
 
     def __init__(self, **options: Any) -> None:
-        vars(self).update(options)
+        defaults = {name: option.default for name, option in self.signature.items() if not option.required}
+        vars(self).update(defaults | options)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} cannot be changed")
 
     def __init_subclass__(cls) -> None:
         cls.signature = cls.signature | declared(vars(cls).get("__annotations__", {}), vars(cls))

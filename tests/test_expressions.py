@@ -46,6 +46,11 @@ CASES = {
     "block-${a}-${b}": "block-7-2",
     "${word}6": "relu6",
     "${yes}!": "true!",
+    "${2.0 ** -65}": 2.0**-65,
+    "${1.5 ** 100}": 1.5**100,
+    "${10 ** -70}": 10**-70,
+    "${1 if word == '}' else 2}": 2,
+    "${'}'}-${word}": "}-relu",
 }
 
 
@@ -88,7 +93,10 @@ WRONG = {
     "${1j}": "holds whole numbers",
     "${" + "-" * MAX_EXPRESSION + "1}": f"at most {MAX_EXPRESSION} characters",
     "${" + "(" * 99 + "1" + ")" * 99 + "+}": "knows arithmetic",
-    "${a}" * 5_000: "may grow to at most",
+    "${a}" * 2_000: "may grow to at most",
+    "${a}" * 5_000: "may have at most 10,000 characters",
+    "${ceil(1e999)}": "finite number",
+    "${1if a else 2}": "knows arithmetic",
 }
 
 
@@ -136,7 +144,21 @@ def test_arithmetic_agrees_with_python(expression: str) -> None:
         assert result == expected
 
 
-@given(st.text(max_size=40))
+words = st.sampled_from([*NAMES, "i", "'x'", "1e999", "1e308", "-2", "0", "64", "0.5", "9" * 19, "true", "null"])
+grammar = st.recursive(
+    words,
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(["+", "*", "/", "//", "%", "**", "<", "==", "and", "or", "if"]), inner).map(
+            " ".join
+        ),
+        st.tuples(st.sampled_from(["ceil", "floor", "min", "max"]), inner).map(lambda call: f"{call[0]}({call[1]})"),
+        inner.map(lambda text: f"({text})"),
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.one_of(st.text(max_size=40), grammar))
 def test_no_text_causes_anything_but_an_error_with_a_place(text: str) -> None:
     try:
         evaluate("${" + text + "}")

@@ -193,7 +193,7 @@ def test_wrong_values_on_the_command_line_say_which(paramctl: Run) -> None:
         ("-D", "widht=3"): "-D widht:1:1: the document has no such variable. Received: 'widht'. Did you mean 'width'?",
         ("-D", "width=x"): "-D width:1:1: output_dim must be a positive whole number. Received: 'x'",
         ("-D", "width=[1"): "-D width:2:1: not valid YAML",
-        ("--input-shape", "a,b"): "--input-shape:1:2: shape must be a list of positive whole numbers",
+        ("--input-shape", "a,b"): "--input-shape a,b:1:1: shape must be a list of positive whole numbers",
     }
     for arguments, says in cases.items():
         failed = paramctl("summary", GPT2, *arguments)

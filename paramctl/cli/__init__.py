@@ -19,6 +19,8 @@ from paramctl.cli.render import PipeClosed, printable
 from paramctl.cli.summary import summary
 from paramctl.errors import ParamctlError
 
+LONGEST_LINE = 2_000
+
 YES, NO, TROUBLE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
 COMMANDS: list[click.Command] = [summary, layers, completion]
@@ -57,32 +59,54 @@ def run(arguments: list[str] | None = None) -> int:
         code: Any = paramctl.main(arguments, prog_name="paramctl", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else YES
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "paramctl"
-        _say(f"{command}: {error.format_message()} See {command} --help.")
-    except click.ClickException as error:
-        _say(f"paramctl: {error.format_message()}")
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except ParamctlError as error:
-        _say(str(error))
     except (PipeClosed, BrokenPipeError):
-        _abandon_output()
-        return PIPE_CLOSED
-    except OSError as error:  # those of files are ParamctlError's: this is standard output's
+        return _pipe_closed()
+    except SystemExit as end:
+        if type(sys.stdout).__name__ == "PacifyFlushWrapper":  # click's answer when it prints help to a closed pipe
+            return _pipe_closed()
+        return end.code if isinstance(end.code, int) else TROUBLE  # completion's own
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except Exception as error:
+        return _tell(error)
+
+
+def _tell(error: Exception) -> int:
+    """What went wrong, in one line."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+    elif isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx else "paramctl"
+        _say(f"{command}: {error.format_message()} See {command} --help.")
+    elif isinstance(error, click.ClickException):
+        _say(f"paramctl: {error.format_message()}")
+    elif isinstance(error, ParamctlError):
+        _say(str(error))
+    elif isinstance(error, OSError):  # those of files are ParamctlError's: this is standard output's
         _abandon_output()
         _say(f"standard output: {error.strerror or error}")
+    elif os.environ.get("PARAMCTL_TRACEBACK"):
+        raise error
+    else:
+        _say(f"a defect of paramctl: {type(error).__name__}: {error} (PARAMCTL_TRACEBACK=1 shows where)")
     return TROUBLE
 
 
 def _say(line: str) -> None:
     """One line on standard error, whatever is in it."""
+    line = printable(" ".join(line.splitlines()))
     if sys.stderr is not None:
-        sys.stderr.write(printable(" ".join(line.splitlines())) + "\n")
+        with suppress(OSError):
+            sys.stderr.write(f"{line[:LONGEST_LINE]}...\n" if len(line) > LONGEST_LINE else f"{line}\n")
+            sys.stderr.flush()
+
+
+def _pipe_closed() -> int:
+    """Whoever read standard output, such as head, has what it wants."""
+    _abandon_output()
+    return PIPE_CLOSED
 
 
 def _never_fail_to_encode() -> None:

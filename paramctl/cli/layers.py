@@ -1,9 +1,24 @@
 """paramctl layers: the types of layers that a document may name, and their options."""
 
+from typing import Any
+
 import click
 
 from paramctl.cli import options
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
+
+
+def _default_text(row: Any) -> str:
+    from paramctl.node import scalar_text
+
+    return "(required)" if row.required else scalar_text(row.default)
+
+
+def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    from paramctl.model.layers import FUNCTIONS, LAYERS
+
+    return [name for name in {**LAYERS, **FUNCTIONS} if name.startswith(incomplete)]
+
 
 TYPE_COLUMNS = [
     Column("type", "Type", lambda row: row.type),
@@ -15,13 +30,16 @@ TYPE_COLUMNS = [
 OPTION_COLUMNS = [
     Column("type", "Type", lambda row: row.type),
     Column("option", "Option", lambda row: row.option),
-    Column("default", "Default", lambda row: row.default, lambda row: row.default or "(required)"),
+    Column("required", "Required", lambda row: row.required),
+    Column("default", "Default", lambda row: row.default, _default_text),
     Column("rule", "Must be", lambda row: row.rule),
 ]
 
 
 @click.command()
-@click.argument("types", metavar="[TYPE]...", nargs=-1, help="Which types to show the options of.")
+@click.argument(
+    "types", metavar="[TYPE]...", nargs=-1, help="Which types to show the options of.", shell_complete=_complete
+)
 @options.format_(*ROW_FORMATS)
 def layers(types: tuple[str, ...], format: str) -> None:
     """List the types of layers that a model document may name, or the options of some.
@@ -35,7 +53,10 @@ def layers(types: tuple[str, ...], format: str) -> None:
     from paramctl.inspect.layers import types as all_types
 
     if types:
-        emit(rows(format, options_of(types), OPTION_COLUMNS))
+        columns = [
+            column for column in OPTION_COLUMNS if format not in ("table", "markdown") or column.key != "required"
+        ]
+        emit(rows(format, options_of(types), columns))
     elif format in ("table", "markdown"):
         emit(rows(format, all_types(), [TYPE_COLUMNS[0], TYPE_COLUMNS[1], TYPE_COLUMNS[-1]]))
     else:

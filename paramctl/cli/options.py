@@ -75,7 +75,7 @@ def load(path: str | None, variables: tuple[str, ...], input_shapes: tuple[str, 
 
     if path is None:
         if not exists(DEFAULT_MODEL):
-            raise click.UsageError(f"No MODEL is given, and there is no {DEFAULT_MODEL} here.")
+            raise click.UsageError(f"No MODEL is given, and there is no {DEFAULT_MODEL} here; '-' is standard input.")
         path = DEFAULT_MODEL
     return load_model(path, dict(map(_definition, variables)), dict(map(_shape, input_shapes)))
 
@@ -91,6 +91,11 @@ def _definition(text: str) -> tuple[str, Node]:
 
 def _shape(text: str) -> tuple[str | None, Node]:
     from paramctl.model.document import parse_value
+    from paramctl.node import Node
 
     name, equals, sizes = text.rpartition("=")
-    return (name if equals else None), parse_value(f"[{sizes.strip('()[]')}]", "--input-shape")
+    if not sizes.strip("()[] "):
+        raise click.UsageError(f"--input-shape is followed by sizes, such as 28,28,1. Received: {text!r}.")
+    source = f"--input-shape {text}"
+    each = [parse_value(size.strip(), source) for size in sizes.strip("()[] ").rstrip(",").split(",")]
+    return (name if equals else None), Node(each, source, 1, 1)

@@ -186,7 +186,7 @@ def plain(value: Any) -> str:
     if isinstance(value, (int, float)):
         return f"{value:,}"
     if isinstance(value, (list, tuple)):
-        if all(item is None or isinstance(item, int) for item in value):
+        if value and all(item is None or isinstance(item, int) for item in value):
             return str(tuple(value))
         return ", ".join(map(str, value))
     return str(value)

@@ -30,6 +30,10 @@ def _size_text(row: ParameterRow) -> str:
     return f"{row.size:,}" if row.counted_at == row.path else "0"
 
 
+def _bytes_text(row: ParameterRow) -> str:
+    return f"{row.bytes:,}" if row.counted_at == row.path else "0"
+
+
 def _size_note(row: ParameterRow) -> str:
     return "" if row.counted_at == row.path else f"(= {row.counted_at})"
 
@@ -64,7 +68,7 @@ PARAMETER_COLUMNS = [
     Column("scheme", "Scheme", lambda row: row.scheme),
     Column("tied_to", "Tied to", lambda row: row.tied_to),
     Column("kind", "Kind", lambda row: row.kind),
-    Column("bytes", "Bytes", lambda row: row.bytes, right=True),
+    Column("bytes", "Bytes", lambda row: row.bytes, _bytes_text, right=True),
 ]
 PARAMETER_TABLE = ("path", "shape", "dtype", "size", "axes", "fan_in", "fan_out", "trainable", "scheme")
 PARAMETER_JSON = tuple(column.key for column in PARAMETER_COLUMNS[:10])
@@ -77,7 +81,15 @@ PARAMETER_JSON = tuple(column.key for column in PARAMETER_COLUMNS[:10])
     "--depth", type=click.IntRange(min=1), metavar="N", help="How many levels of blocks to expand. [default: all]"
 )
 @click.option("--parameters", is_flag=True, help="A row for each parameter, not for each layer.")
-@click.option("--columns", metavar="NAME,...", help="Which columns, in this order.")
+@click.option(
+    "--columns",
+    metavar="NAME,...",
+    help="Which columns, in this order, of "
+    + ", ".join(column.key for column in LAYER_COLUMNS)
+    + "; with --parameters, of "
+    + ", ".join(column.key for column in PARAMETER_COLUMNS)
+    + ".",
+)
 @options.define
 @options.input_shape
 @options.format_("table", "tree", "json", "jsonl", "csv", "markdown")
@@ -94,18 +106,25 @@ def summary(
     """Show what a model holds: its layers, output shapes and parameters, counted once each.
 
     Only rows that are not expanded carry a count, and a shared array counts where it first
-    stands; so the rows add up to the total. With --parameters, a row for each parameter: shape, dtype,
-    roles of its axes, fans, and the scheme that initializes it.
+    stands; so the rows add up to the total. A pattern shows what it matches and all below; the totals are
+    then those of what is shown.
+
+    With --parameters, a row for each parameter: shape, dtype, the role of each axis, fans, and the scheme
+    that initializes it. An axis is summed over for each output (in), counts outputs (out), is a position of
+    the receptive field (field), or counts what stands side by side (batch), as channels or rows of a table
+    do. In csv, jsonl and json a tied parameter has its own size; tied_to says whose values it has.
 
     \b
     paramctl summary
     paramctl summary resnet50.yaml --depth 1
     paramctl summary gpt2.yaml -D width=1024 -D depth=24 -D heads=16
     paramctl summary gpt2.yaml 'block-0/**/kernel' --parameters
-    paramctl summary mlp.yaml --format csv | cut -d, -f1,4
+    paramctl summary mlp.yaml --format jsonl | jq .parameters
     """
     if columns is not None and format in ("json", "tree"):
         raise click.UsageError(f"--columns chooses among the columns of rows, and {format} has none.")
+    if depth is not None and parameters and format in ("table", "jsonl", "csv", "markdown"):
+        raise click.UsageError("--depth is for layers; with --parameters there is a row for each parameter.")
     available = PARAMETER_COLUMNS if parameters else LAYER_COLUMNS
     chosen = choose(available, columns, PARAMETER_TABLE if parameters else LAYER_TABLE)
     from paramctl.inspect.summary import summarize

@@ -41,7 +41,8 @@ def choose(model: Model) -> dict[str, Chosen]:
                     break
         key = (id(node), parameter.axes)
         if key not in alike:
-            alike[key] = schemes.text(node), schemes.law(node, parameter)
+            law = schemes.law(node, parameter)  # first: it checks what the text then takes for granted
+            alike[key] = schemes.text(node), law
         chosen[parameter.path] = Chosen(*alike[key], why)
     return chosen
 

@@ -23,7 +23,7 @@ from paramctl.init.distributions import (
     Uniform,
 )
 from paramctl.kinds import Choice, IsNumber, IsScheme, Kind, NotNegative, Number, Positive, Scheme
-from paramctl.node import Node, call
+from paramctl.node import Node, call, show
 from paramctl.options import Option, bind, by_name, declared
 from paramctl.parameter import Parameter
 
@@ -70,8 +70,7 @@ def law(node: Node, parameter: Parameter) -> Law:
     Raises DocumentError if there is no such scheme, if its options are wrong, or if it asks
     something of the parameter that it has not.
     """
-    name, registered = look_up(node)
-    _, arguments = call(node) or (node, None)
+    name, registered, arguments = look_up(node)
     given = by_name(registered.name, arguments, registered.options)
     options = bind(registered.name, arguments or name, given, registered.options)
     try:
@@ -80,35 +79,32 @@ def law(node: Node, parameter: Parameter) -> Law:
         raise name.error(f"{registered.name} for {parameter.path}: {unfit}", str(parameter.shape)) from None
 
 
-def look_up(node: Node) -> tuple[Node, Registered]:
-    """The scheme that a call names, and the node of its name."""
+def look_up(node: Node) -> tuple[Node, Registered, Node | None]:
+    """The scheme that a call names: the node of its name, the scheme, and the call's arguments."""
     called = call(node)
     if called is None:
         raise node.error(f"a scheme must be {IsScheme.words}")
-    name, _ = called
+    name, arguments = called
     registered = SCHEMES.get(str(name.value))
     if registered is None:
         raise name.error("no scheme has this name", hint=suggest(str(name.value), SCHEMES))
-    return name, registered
+    return name, registered, arguments
 
 
 def text(node: Node) -> str:
-    """A scheme in one line, its options by name: ``random_normal(stddev=0.02)``."""
-    _, registered = look_up(node)
-    _, arguments = call(node) or (node, None)
+    """A scheme that gives a law, in one line, its options by name: ``random_normal(stddev=0.02)``."""
+    _, registered, arguments = look_up(node)
     given = by_name(registered.name, arguments, registered.options)
-    options = ", ".join(f"{name}={_value_text(registered, name, value)}" for name, value in given.items())
+    options = ", ".join(f"{name}={_option_text(registered.options[name], value)}" for name, value in given.items())
     return f"{registered.name}({options})" if options else registered.name
 
 
-def _value_text(registered: Registered, name: str, node: Node) -> str:
-    option = registered.options.get(name)
-    if option is not None and isinstance(option.kind, IsScheme):
+def _option_text(option: Option, node: Node) -> str:
+    if isinstance(option.kind, IsScheme):
         return text(node)
-    if option is not None and isinstance(option.kind, IsParts) and isinstance(node.value, list):
-        pairs = [part.value for part in node.value if isinstance(part.value, list)]
-        return "[" + ", ".join(f"{pair[0].value} {text(pair[1])}" for pair in pairs) + "]"
-    return str(node.value)
+    if isinstance(option.kind, IsParts):
+        return f"[{', '.join(f'{probability} {text(part)}' for probability, part in option.read(node))}]"
+    return show(node).strip("'")
 
 
 class IsParts(Kind):

@@ -10,7 +10,7 @@ from paramctl.errors import AddressError, suggest
 from paramctl.model.layers import FUNCTIONS, LAYERS
 from paramctl.model.layers.activations import Function
 from paramctl.model.layers.base import Layer
-from paramctl.node import Node
+from paramctl.node import Node, Scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,12 @@ class TypeRow:
 
 @dataclass(frozen=True, slots=True)
 class OptionRow:
-    """An option of a type: its default, None if it is required, and what it must be, in words."""
+    """An option of a type: whether it is required, its default otherwise, and what it must be, in words."""
 
     type: str
     option: str
-    default: str | None
+    required: bool
+    default: Scalar
     rule: str
 
 
@@ -50,10 +51,9 @@ def options(names: Sequence[str]) -> list[OptionRow]:
     for name in names:
         if name not in declared:
             raise AddressError("no layer or activation function has this type", repr(name), suggest(name, declared))
-        found += [
-            OptionRow(name, option.name, None if option.required else default_text(option.default), option.kind.words)
-            for option in declared[name].signature.values()
-        ]
+        for option in declared[name].signature.values():
+            default = None if option.required else plain(option.default)
+            found.append(OptionRow(name, option.name, option.required, default, option.kind.words))
     return found
 
 
@@ -62,17 +62,12 @@ def about(declared: object) -> str:
     return " ".join((declared.__doc__ or "").strip().partition("\n\n")[0].split())
 
 
-def default_text(value: Any) -> str:
-    """A default as a document would write it."""
-    if isinstance(value, Node):
-        return str(value.value)
-    if isinstance(value, Function):
-        return value.name
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (tuple, list)):
-        each = {default_text(item) for item in value}
-        return each.pop() if len(each) == 1 else f"[{', '.join(map(default_text, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def plain(default: Any) -> Scalar:
+    """A default as a document would have it: a function and a scheme by name, one for each axis as one."""
+    if isinstance(default, Node):
+        return str(default.value)
+    if isinstance(default, Function):
+        return default.name
+    while isinstance(default, tuple):
+        default = default[0]
+    return default  # type: ignore[no-any-return]

@@ -1,9 +1,9 @@
 """A model document to a model: its header read, its layers expanded, its ties and patterns checked."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
-from paramctl.address import nearest, pattern
+from paramctl.address import is_pattern, nearest, pattern
 from paramctl.errors import AddressError, suggest
 from paramctl.kinds import IsScheme
 from paramctl.model.entry import fixed_names
@@ -17,6 +17,8 @@ from paramctl.model.template import templates_of
 from paramctl.model.tree import Input, Model, Tie, shape_text
 from paramctl.node import Node
 from paramctl.parameter import Parameter
+
+MAX_COMPARISONS = 10_000_000
 
 
 def build(
@@ -38,7 +40,7 @@ def build(
         raise document.key("inputs").error("a document has 'input' or 'inputs', not both")
     outer = Scope(None)
     for given in inputs:
-        outer.outputs[given.name] = Output(given.name, given.shape)
+        outer.put(given.name, Output(given.name, given.shape))
     scope = Scope(outer, fixed_names(header.layers))
     expansion = Expansion(templates_of(header.blocks), env, header.dtype)
     first = next(iter(outer.outputs.values())) if len(inputs) == 1 else None
@@ -53,9 +55,10 @@ def build(
         blocks=tuple(blocks),
         seed=header.seed,
     )
-    ties = _ties(header, model.parameters)
-    initializers = _initializers(header, model)
-    return replace(model, ties=ties, initializers=initializers)
+    matcher = _Matcher(model)
+    ties = _ties(header, matcher)
+    model = replace(model, ties=ties)
+    return replace(model, initializers=_initializers(header, model, matcher))
 
 
 def _variables(document: Node, given: Mapping[str, Node]) -> Env:
@@ -67,7 +70,8 @@ def _variables(document: Node, given: Mapping[str, Node]) -> Env:
         if name not in declared:
             hint = suggest(name, declared) or (f"It has {', '.join(declared)}." if declared else "It has none.")
             raise value.error("the document has no such variable", repr(name), hint)
-    env = Env({})
+    names: dict[str, Node] = {}
+    env = Env(names)
     for name, value in declared.items():
         assert node is not None
         check_identifier(node.key(name))
@@ -75,7 +79,7 @@ def _variables(document: Node, given: Mapping[str, Node]) -> Env:
             value = given[name]
         elif value.value is None:
             raise node.key(name).error(f"this variable has no value; give one with -D {name}=VALUE")
-        env = env.with_(**{name: env.resolve(value)})
+        names[name] = env.resolve(value)
     return env
 
 
@@ -99,23 +103,52 @@ def _inputs(header: Header, document: Node, given: Mapping[str | None, Node]) ->
     return tuple(Input(name, shape, dtype) for name, (shape, dtype) in named.items())
 
 
-def _ties(header: Header, parameters: Mapping[str, Parameter]) -> tuple[Tie, ...]:
+class _Matcher:
+    """Finds the parameters that a name or a pattern in a document means, and bounds the work of it."""
+
+    def __init__(self, model: Model) -> None:
+        self.parameters = model.parameters
+        self.unbuilt = model.unbuilt  # if so, what is not found may yet come, with the input's shape
+        self.left = MAX_COMPARISONS
+
+    def find(self, node: Node) -> list[str]:
+        """The paths that it matches; an error if there are none."""
+        text = str(node.value)
+        try:
+            matches = pattern(text)
+        except AddressError as error:
+            raise node.error(error.rule, repr(text)) from None
+        if is_pattern(text):
+            self.left -= len(self.parameters)
+            if self.left < 0:
+                raise node.error(f"patterns times parameters may come to at most {MAX_COMPARISONS:,}")
+            found = [path for path in self.parameters if matches(path)]
+        else:
+            found = [text] if text in self.parameters else []
+        if not found and not self.unbuilt:
+            rule = "no parameter has a name like this" if is_pattern(text) else "no parameter has this name"
+            raise node.error(rule, hint=nearest(text, self.parameters))
+        return found
+
+
+def _ties(header: Header, matcher: _Matcher) -> tuple[Tie, ...]:
     ties: dict[str, Tie] = {}
     kept_by: dict[str, Node] = {}
     for item in header.ties or []:
         of = OfTie.read("a tie", item, mapping_of(item))
-        if len(of.keep) != 1:
-            raise of.keep[1].error("a tie keeps one parameter")
+        if len(of.keep) != 1 or is_pattern(str(of.keep[0].value)):
+            raise of.keep[0].error("a tie keeps one parameter, by its name")
         kept = str(of.keep[0].value)
-        if kept not in parameters:
-            raise of.keep[0].error("no parameter has this name", hint=nearest(kept, parameters))
+        if not matcher.find(of.keep[0]):
+            continue
         for node in of.tie:
-            paths = [path for path in _matching(node, parameters) if path != kept]
-            if not paths:
+            found = matcher.find(node)
+            paths = [path for path in found if path != kept]
+            if found and not paths:
                 raise node.error("a parameter cannot be tied to itself")
             for path in paths:
                 tie = Tie(kept, path, of.transpose)
-                _check_tie(tie, node, parameters)
+                _check_tie(tie, node, matcher.parameters)
                 if path in ties:
                     raise node.error(f"{path} is tied already, to {ties[path].kept}")
                 ties[path] = tie
@@ -138,24 +171,13 @@ def _check_tie(tie: Tie, node: Node, parameters: Mapping[str, Parameter]) -> Non
         raise node.error(rule, received, hint)
 
 
-def _initializers(header: Header, model: Model) -> tuple[tuple[str, Node], ...]:
+def _initializers(header: Header, model: Model, matcher: _Matcher) -> tuple[tuple[str, Node], ...]:
     rules = []
     for text, scheme in mapping_of(header.initializers).items():
         assert header.initializers is not None
-        if not model.unbuilt:
-            _matching(header.initializers.key(text), model.parameters)
+        key = header.initializers.key(text)
+        found = matcher.find(key)
+        if found and not any(path not in model.tied and model.parameters[path].trainable for path in found):
+            raise key.error("an initializer holds for what is trained and not tied to another, and this is not")
         rules.append((text, IsScheme().read(scheme, f"the initializer of {text!r}")))
     return tuple(rules)
-
-
-def _matching(node: Node, paths: Iterable[str]) -> list[str]:
-    """The paths that the pattern in a node matches; an error if there are none."""
-    text = str(node.value)
-    try:
-        matches: Callable[[str], bool] = pattern(text)
-    except AddressError as error:
-        raise node.error(error.rule, repr(text)) from None
-    found = [path for path in paths if matches(path)]
-    if not found:
-        raise node.error("no parameter has a name like this", hint=nearest(text, paths))
-    return found

@@ -11,29 +11,30 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import yaml
 
 from paramctl.errors import DocumentError, InputError, Place
-from paramctl.node import MAX_WHOLE, Node, Scalar, show
+from paramctl.node import MAX_DEPTH, MAX_NODES, MAX_WHOLE, Node, Scalar, cut, show
 
 MAX_BYTES = 8_000_000
-MAX_DEPTH = 64
-MAX_NODES = 1_000_000
+
+PATTERNS_IN_QUOTES = "A pattern that begins with * is written in quotes."
 
 _Loader: Any = getattr(yaml, "CLoader", yaml.Loader)
 
 
 def read(path: str) -> Node:
-    """The document in a file, or on standard input if the path is ``-``.
+    """The document in a file (it may be a pipe), or on standard input if the path is ``-``.
 
     Raises InputError if it cannot be read, DocumentError if it is not one mapping in YAML.
     """
     source = "<stdin>" if path == "-" else path
     try:
         if path == "-":
+            if sys.stdin is None:
+                raise InputError("<stdin>: closed")
             data = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
             with open(path, "rb") as file:
@@ -73,20 +74,27 @@ def _decode(data: bytes, source: str) -> str:
         raise DocumentError(rule, place, f"the byte 0x{data[error.start]:02x}") from None
 
 
-def _events(text: str, source: str) -> Iterator[Any]:
-    """The parser's events; its errors become ours."""
+def _loader(text: str, source: str) -> Any:
+    """A parser of the text. What is no character, such as a lone surrogate, is refused."""
     try:
-        yield from yaml.parse(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        raise _explain(error, text, source) from None
-    except yaml.YAMLError as error:  # the reader's: a character that YAML does not allow
-        position = getattr(error, "position", 0)
-        before = text[:position] if isinstance(position, int) else ""
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        character = getattr(error, "character", None)
-        received = f"the character {chr(character)!a}" if isinstance(character, int) else None
-        rule = "YAML allows no control characters"
-        raise DocumentError(rule, Place(source, line, column), received) from None
+        return _Loader(text)
+    except UnicodeEncodeError as error:
+        place = _place(text, error.start, source)
+        raise DocumentError("a text must be valid Unicode", place, f"{text[error.start]!a}") from None
+    except yaml.reader.ReaderError as error:
+        raise _not_allowed(error, text, source) from None
+
+
+def _not_allowed(error: Any, text: str, source: str) -> DocumentError:
+    """The reader's complaint: a character that YAML does not allow."""
+    place = _place(text, error.position, source)
+    received = f"the character {chr(error.character)!a}" if isinstance(error.character, int) else None
+    return DocumentError("YAML allows no control characters", place, received)
+
+
+def _place(text: str, position: int, source: str) -> Place:
+    before = text[:position]
+    return Place(source, before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
 def _explain(error: Any, text: str, source: str) -> DocumentError:
@@ -95,19 +103,28 @@ def _explain(error: Any, text: str, source: str) -> DocumentError:
     line, column = (mark.line, mark.column) if mark else (0, 0)
     lines = text.split("\n")
     here = lines[line] if line < len(lines) else ""
-    around = lines[max(0, line - 1) : line + 1]
+    around = [near[max(0, column - 200) : column + 200] for near in lines[max(0, line - 1) : line + 1]]
     place = Place(source, line + 1, column + 1)
     problem = " ".join(filter(None, [error.context, error.problem]))
+    if error.context_mark and error.context_mark.line != line:
+        problem += f"; it began on line {error.context_mark.line + 1}"
     if "\t" in here[: column + 1]:
         return DocumentError("YAML is indented with spaces, never with tabs", place, "a tab")
-    for near in around:
-        if re.search(r"""(?<!["'])\$\{""", near) and re.search(r"[\[{].*\$\{", near):
-            hint = 'Within { } or [ ], write "${...}" in quotes.'
-            return DocumentError(f"not valid YAML: {problem}", place, hint=hint)
+    return DocumentError(f"not valid YAML: {problem}", place, hint=_hint(problem, around))
+
+
+def _hint(problem: str, lines: list[str]) -> str:
+    """What people most often meant by lines that the parser refuses."""
+    for line in lines:
+        if re.search(r"""(?<!["'])\$\{""", line) and re.search(r"[\[{].*\$\{", line):
+            return 'Within { } or [ ], write "${...}" in quotes.'
     if "alias" in problem:
-        hint = "A pattern that begins with * is written in quotes."
-        return DocumentError(f"not valid YAML: {problem}", place, hint=hint)
-    return DocumentError(f"not valid YAML: {problem}", place)
+        return PATTERNS_IN_QUOTES
+    if "mapping values" in problem:
+        return "Several options go in { }, and a text that holds ': ' in quotes."
+    if "expected key" in problem or "block" in problem:
+        return "Is this line indented like those above it?"
+    return ""
 
 
 _MERGE = Node("<<")
@@ -117,7 +134,7 @@ _MERGE = Node("<<")
 class _Open:
     """A list or a mapping whose end has not come yet."""
 
-    __slots__ = ("anchor", "column", "height", "items", "keys", "line", "merges", "pending")
+    __slots__ = ("anchor", "column", "items", "keys", "line", "merges", "pending")
 
     def __init__(self, event: Any) -> None:
         self.items: list[Node] | dict[str, Node] = [] if isinstance(event, yaml.SequenceStartEvent) else {}
@@ -125,7 +142,6 @@ class _Open:
         self.pending: Node | None = None
         self.merges: list[Node] = []
         self.anchor: str | None = event.anchor
-        self.height = 1
         self.line, self.column = event.start_mark.line + 1, event.start_mark.column + 1
 
 
@@ -135,7 +151,7 @@ class _Composer:
     def __init__(self, source: str) -> None:
         self.source = source
         self.stack: list[_Open] = []
-        self.anchors: dict[str, tuple[Node, int] | None] = {}  # None while its value is open
+        self.anchors: dict[str, Node | None] = {}  # None while its value is open
         self.nodes = 0
         self.root: Node | None = None
 
@@ -159,24 +175,21 @@ class _Composer:
             try:
                 value = _resolve(event.value)
             except ValueError as error:
-                self.fail(event, str(error), _cut(event.value))
+                self.fail(event, str(error), cut(event.value))
         node = Node(value, self.source, line, column)
         if event.anchor is not None:
-            self.anchors[event.anchor] = (node, 0)
+            self.anchors[event.anchor] = node
         self.add(node, event, plain=not event.style)
 
     def alias(self, event: Any) -> None:
         if event.anchor not in self.anchors:
-            hint = "A pattern that begins with * is written in quotes."
-            self.fail(event, "no anchor of this name comes before", f"*{event.anchor}", hint)
-        known = self.anchors[event.anchor]
-        if known is None:
+            self.fail(event, "no anchor of this name comes before", f"*{event.anchor}", PATTERNS_IN_QUOTES)
+        node = self.anchors[event.anchor]
+        if node is None:
             self.fail(event, "an alias may not stand inside what it repeats", f"*{event.anchor}")
-        node, height = known
         self.count(event, node.size)
-        if len(self.stack) + height > MAX_DEPTH:
+        if len(self.stack) + node.height > MAX_DEPTH:
             self.too_deep(event)
-        self.raise_height(height)
         self.add(node, event, plain=False)
 
     def open(self, event: Any) -> None:
@@ -199,8 +212,7 @@ class _Composer:
         keys = frame.keys if isinstance(items, dict) else None
         node = Node(items, self.source, frame.line, frame.column, keys)
         if frame.anchor is not None:
-            self.anchors[frame.anchor] = (node, frame.height)
-        self.raise_height(frame.height)
+            self.anchors[frame.anchor] = node
         self.add(node, event, plain=False)
 
     def add(self, node: Node, event: Any, plain: bool) -> None:
@@ -229,7 +241,7 @@ class _Composer:
             self.fail(event, "a key must be text; write it in quotes", show(node))
         if name in frame.keys:
             first = frame.keys[name]
-            rule = f"the key {_cut(name)!r} stands twice in one mapping; first on line {first.line}"
+            rule = f"the key {cut(name)!r} stands twice in one mapping; first on line {first.line}"
             self.fail(event, rule)
         frame.keys[name] = node
         frame.pending = node
@@ -247,31 +259,33 @@ class _Composer:
                     frame.keys.setdefault(name, source.key(name))
         return items | frame.items
 
-    def raise_height(self, height: int) -> None:
-        if self.stack:
-            self.stack[-1].height = max(self.stack[-1].height, height + 1)
-
     def too_deep(self, event: Any) -> NoReturn:
         self.fail(event, f"a model document may nest at most {MAX_DEPTH} deep")
 
 
 def _compose(text: str, source: str) -> Node | None:
     composer = _Composer(source)
+    next_event = _loader(text, source).get_event
     documents = 0
-    for event in _events(text, source):
-        kind = type(event)
-        if kind is yaml.ScalarEvent:
-            composer.scalar(event)
-        elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
-            composer.open(event)
-        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
-            composer.close(event)
-        elif kind is yaml.AliasEvent:
-            composer.alias(event)
-        elif kind is yaml.DocumentStartEvent:
-            documents += 1
-            if documents > 1:
-                composer.fail(event, "a file holds one model document; a second begins here")
+    try:
+        while (event := next_event()) is not None:
+            kind = type(event)
+            if kind is yaml.ScalarEvent:
+                composer.scalar(event)
+            elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
+                composer.open(event)
+            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                composer.close(event)
+            elif kind is yaml.AliasEvent:
+                composer.alias(event)
+            elif kind is yaml.DocumentStartEvent:
+                documents += 1
+                if documents > 1:
+                    composer.fail(event, "a file holds one model document; a second begins here")
+    except yaml.MarkedYAMLError as error:
+        raise _explain(error, text, source) from None
+    except yaml.reader.ReaderError as error:
+        raise _not_allowed(error, text, source) from None
     return composer.root
 
 
@@ -311,7 +325,3 @@ def _whole(text: str, base: int) -> int:
     if abs(value) > MAX_WHOLE:
         raise ValueError("a whole number must fit in 64 bits")
     return value
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -14,10 +14,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from paramctl.errors import DocumentError, suggest
-from paramctl.kinds import IsFlag, IsNames, IsWhole
+from paramctl.kinds import MAX_AXES, IsFlag, IsNames, IsWhole
 from paramctl.model.entry import Entry, fixed_names, read_entry
 from paramctl.model.expressions import Env
-from paramctl.model.layers import FUNCTIONS, LAYERS, Layer, ShapeError, Sizes
+from paramctl.model.layers import FUNCTIONS, LAYERS, OF_KERAS, Layer, ShapeError, Sizes
 from paramctl.model.layers.base import snake_case
 from paramctl.model.layers.branching import Branch, Branching, Reuse
 from paramctl.model.layers.core import Activation
@@ -25,12 +25,15 @@ from paramctl.model.names import check_name
 from paramctl.model.scope import Output, Scope
 from paramctl.model.template import Template
 from paramctl.model.tree import Block, shape_text
-from paramctl.node import Node
+from paramctl.node import MAX_DEPTH, MAX_WHOLE, Node
 from paramctl.options import by_name
 from paramctl.parameter import Parameter
 
-MAX_DEPTH = 64
-MAX_VALUES = 1_000_000
+MAX_EXPANDED = 1_000_000
+"""What a model may expand to: its entries and options, repeats unrolled. Each layer weighs
+LAYER more than what is written of it, and each block BLOCK, for what is kept of them."""
+LAYER = 4
+BLOCK = 10
 
 _FLAG = IsFlag()
 _FROM = IsNames()
@@ -38,26 +41,38 @@ _REPEAT = IsWhole("a whole number, not negative", 0)
 
 
 class Site(NamedTuple):
-    """Where a list of entries is expanded: the path above it, its names, its variables."""
+    """Where a list of entries is expanded: the path above it, its names, its variables.
+
+    as_of: in a block that is applied again, how many outputs there were when it was first.
+    """
 
     path: str
     scope: Scope
     env: Env
     trainable: bool
     depth: int
+    as_of: int | None = None
 
-    def inside(self, path: str, entries: Node | None) -> Site:
+    def inside(self, path: str, entries: Node | None, born: int) -> Site:
         """The site of a list within this one."""
-        scope = Scope(self.scope, fixed_names(entries) if entries else {})
+        scope = Scope(self.scope, fixed_names(entries) if entries else {}, born)
         return self._replace(path=path, scope=scope, depth=self.depth + 1)
+
+    def find(self, node: Node) -> Output:
+        return self.scope.find(node, self.as_of)
 
 
 class Recipe(NamedTuple):
-    """How to make an entry again: what it was, where, and what came of it."""
+    """How to make an entry again: what it was, where, and what came of it.
+
+    using: the blocks of one's own within which it stood. as_of: how many outputs there were.
+    """
 
     entry: Entry
     site: Site
     block: Block
+    using: tuple[str, ...]
+    as_of: int
 
 
 class Made(NamedTuple):
@@ -72,8 +87,9 @@ class Expansion:
         self.templates = templates
         self.variables = variables
         self.dtype = dtype
-        self.values = 0
-        self.using: list[str] = []
+        self.expanded = 0
+        self.outputs = 0
+        self.using: tuple[str, ...] = ()
         self._entries: dict[int, Entry] = {}
         self._layers: dict[int, Layer] = {}
 
@@ -94,14 +110,14 @@ class Expansion:
         entry = self._entries.get(id(node)) or self._entries.setdefault(id(node), read_entry(node))
         repeat = entry.common.get("repeat")
         if repeat is None:
-            sites = iter([site])
-            times = 1
+            sites, times = iter([site]), 1
         else:
-            resolved = site.env.resolve(repeat)
-            times = _REPEAT.read(resolved, "repeat")
-            self._spend(repeat, times)
-            sites = (site._replace(env=site.env.with_(i=Node(i))) for i in range(times))
+            times = _REPEAT.read(site.env.resolve(repeat), "repeat")
+            if times > MAX_EXPANDED:
+                raise self._too_large(repeat)
+            sites = (site._replace(env=Env({"i": Node(i)}, site.env)) for i in range(times))
         for each in sites:
+            self._spend(node, 1)
             if self._present(entry, each):
                 made = self._one(entry, each, given, times)
                 given = made.output
@@ -111,8 +127,8 @@ class Expansion:
         when = entry.common.get("when")
         if when is None or _FLAG.read(site.env.resolve(when), "when"):
             return True
-        if "name" in entry.common and not entry.common["name"].dynamic:
-            site.scope.left_out[str(entry.common["name"].value)] = when
+        if "name" in entry.common:
+            site.scope.leave_out(str(site.env.resolve(entry.common["name"]).value), when)
         return False
 
     def _one(self, entry: Entry, site: Site, given: Output | None, times: int) -> Made:
@@ -125,7 +141,7 @@ class Expansion:
             return self._reuse(entry, site, inputs, None)
         path = f"{site.path}/{name}" if site.path else name
         made = self._reuse(entry, site, inputs, path) if _is_reuse(entry) else self._make(entry, site, inputs, path)
-        site.scope.outputs[name] = made.output
+        site.scope.put(name, made.output)
         return made
 
     def _name(self, entry: Entry, site: Site, times: int) -> str | None:
@@ -153,11 +169,12 @@ class Expansion:
                 raise entry.node.error("the first layer of a model with several inputs must say 'from'")
             return [given]
         names = _FROM.read(site.env.resolve(node), "from")
-        return [site.scope.find(name) for name in names]
+        return [site.find(name) for name in names]
 
     def _make(self, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
         """A layer, a layer with branches or a block of one's own, by the entry's type."""
         type_name = str(entry.type.value)
+        before = self.outputs
         if type_name in self.templates:
             made = self._from_template(entry, site, inputs, path)
         else:
@@ -166,7 +183,9 @@ class Expansion:
                 made = self._with_branches(layer, entry, site, inputs, path)
             else:
                 made = self._plain(layer, entry, site, inputs, path)
-        made.output.recipe = Recipe(entry, site, made.block)
+        self.outputs += 1
+        made.output.order = self.outputs
+        made.output.recipe = Recipe(entry, site, made.block, self.using, before)
         return made
 
     def _layer(self, entry: Entry, site: Site) -> Layer:
@@ -177,8 +196,15 @@ class Expansion:
         type_name = str(entry.type.value)
         cls: Any = LAYERS.get(type_name) or FUNCTIONS.get(type_name)
         if cls is None:
+            if type_name.lower() in OF_KERAS:
+                rule = "this layer of Keras is not supported in a model document"
+                raise entry.type.error(rule, hint="'paramctl layers' lists those that are.")
             known_types = [*self.templates, *LAYERS, *FUNCTIONS]
             raise entry.type.error("no layer or block has this type", hint=suggest(snake_case(type_name), known_types))
+        if type_name in LAYERS and cls.arity != 1 and entry.arguments and isinstance(entry.arguments.value, list):
+            raise entry.arguments.error(
+                f"what {type_name} merges is named by 'from'", hint=f"Write {type_name}: {{from: [...]}}."
+            )
         given = by_name(type_name, entry.arguments, cls.signature)
         resolved = {
             name: node if name in cls.signature and cls.signature[name].kind.deferred else site.env.resolve(node)
@@ -191,7 +217,7 @@ class Expansion:
         return layer
 
     def _plain(self, layer: Layer, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
-        self._spend(entry.node, entry.node.size)
+        self._spend(entry.node, entry.node.size + LAYER)
         self._check_number(layer, entry, inputs, path)
         references = {
             name: site.scope.find(node) for name in layer.references if (node := getattr(layer, name)) is not None
@@ -226,17 +252,19 @@ class Expansion:
         try:
             for shape in (*shapes, *others.values()):
                 layer.check_axes(shape)
-            return layer.output(*shapes, **others), list(layer.parameters(*shapes, **others))
+            output = layer.output(*shapes, **others)
+            _check_sizes(output)
+            return output, list(layer.parameters(*shapes, **others))
         except ShapeError as error:
             raise _misfit(entry, path, str(error), taken) from None
 
     def _with_branches(self, layer: Branching, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
-        self._spend(entry.node, 1)
+        self._spend(entry.node, BLOCK)
         given = _single(entry, inputs)
         lists = layer.lists()
-        inner = site.inside(path, next((each.entries for each in lists if each.name is None), None))
+        inner = site.inside(path, next((each.entries for each in lists if each.name is None), None), self.outputs)
         for each in lists:
-            if each.name is not None:
+            if each.name is not None and each.entries is not None:
                 inner.scope.claim(check_name(each.name), each.name)
         blocks: list[Block] = []
         merged: dict[str, Output] = {}
@@ -245,7 +273,9 @@ class Expansion:
             made, merged[segment] = self._branch(each, inner, given, path, segment)
             blocks += made
         shape, _ = self._infer(layer, entry, path, list(merged.values()))
-        inner.scope.outputs.update({name: output for name, output in merged.items() if name})
+        for segment, output in merged.items():
+            if segment:
+                inner.scope.put(segment, output)
         block = Block(path, layer.type, shape, _paths(inputs), (), tuple(blocks), layer)
         return Made(block, Output(path, shape, inner.scope))
 
@@ -259,7 +289,7 @@ class Expansion:
             blocks, output = self.expand(branch.entries, inner, given)
             return blocks, output or given
         path = f"{path}/{segment}"
-        site = inner.inside(path, branch.entries)
+        site = inner.inside(path, branch.entries, self.outputs)
         blocks, output = self.expand(branch.entries, site, given)
         if not blocks or output is None:
             return [], given
@@ -267,18 +297,18 @@ class Expansion:
         return [block], Output(path, output.shape, site.scope)
 
     def _from_template(self, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
-        self._spend(entry.node, entry.node.size)
+        self._spend(entry.node, entry.node.size + BLOCK)
         name = str(entry.type.value)
         if name in self.using:
-            chain = " -> ".join([*self.using[self.using.index(name) :], name])
+            chain = " -> ".join((*self.using[self.using.index(name) :], name))
             raise entry.type.error("a block may not use itself", chain)
         template = self.templates[name]
         given = _single(entry, inputs)
         env = template.variables(entry, site.env, self.variables)
-        inner = site.inside(path, template.layers)._replace(env=env)
-        self.using.append(name)
+        inner = site.inside(path, template.layers, self.outputs)._replace(env=env)
+        around, self.using = self.using, (*self.using, name)
         blocks, output = self.expand(template.layers, inner, given)
-        self.using.pop()
+        self.using = around
         output = output or given
         block = Block(path, name, output.shape, _paths(inputs), (), tuple(blocks))
         return Made(block, Output(path, output.shape, inner.scope))
@@ -288,23 +318,31 @@ class Expansion:
         assert isinstance(reuse, Reuse)
         if "trainable" in entry.common:
             raise entry.common["trainable"].error("a reuse has no 'trainable': the first use has it")
-        original = site.scope.find(reuse.layer)
+        original = site.find(reuse.layer)
         recipe = original.recipe
         if not isinstance(recipe, Recipe):
             raise reuse.layer.error("only a layer or a block can be reused")
         first = recipe.block
-        made = self._make(recipe.entry, recipe.site, inputs, path or first.path)
-        if _shapes(made.block) != _shapes(first):
-            taken = ", ".join(_described(output) for output in inputs)
+        if recipe.block.layer is None or recipe.block.layer.arity == 1:
+            _single(entry, inputs)
+        around, self.using = self.using, recipe.using
+        again = recipe.site._replace(depth=max(recipe.site.depth, site.depth) + 1, as_of=recipe.as_of)
+        made = self._make(recipe.entry._replace(at=entry.at), again, inputs, path or first.path)
+        self.using = around
+        changed = _changed(first, made.block)
+        if changed:
             rule = f"{first.path} is applied again, so its parameters must keep their shapes"
-            raise entry.at.error(rule, taken)
+            raise entry.at.error(rule, f"{changed} with {' and '.join(map(_described, inputs))}")
         made.output.recipe = recipe
         return Made(replace(made.block, parameters=(), reuse_of=first.path), made.output)
 
-    def _spend(self, node: Node, values: int) -> None:
-        self.values += values
-        if self.values > MAX_VALUES:
-            raise node.error(f"a model may expand to at most {MAX_VALUES:,} values")
+    def _spend(self, node: Node, amount: int) -> None:
+        self.expanded += amount
+        if self.expanded > MAX_EXPANDED:
+            raise self._too_large(node)
+
+    def _too_large(self, node: Node) -> DocumentError:
+        return node.error(f"a model may expand to at most {MAX_EXPANDED:,} entries and options, repeats unrolled")
 
 
 def _is_reuse(entry: Entry) -> bool:
@@ -314,18 +352,33 @@ def _is_reuse(entry: Entry) -> bool:
 def _single(entry: Entry, inputs: list[Output]) -> Output:
     if len(inputs) != 1:
         received = ", ".join(output.path for output in inputs)
-        raise entry.common["from"].error(f"{entry.type.value} takes one input", received)
+        others = LAYERS[str(entry.type.value)].references if entry.type.value in LAYERS else ()
+        hint = f"Name the others by its options {' and '.join(others)}." if len(others) > 1 else ""
+        raise entry.common["from"].error(f"{entry.type.value} takes one input", received, hint)
     return inputs[0]
+
+
+def _check_sizes(shape: Sizes) -> None:
+    """Sizes are arithmetic, but only as long as an array could have them."""
+    if len(shape) > MAX_AXES:
+        raise ShapeError(f"its output would have {len(shape)} axes, over {MAX_AXES}")
+    largest = max((size or 0 for size in shape), default=0)
+    if largest > MAX_WHOLE:
+        raise ShapeError(f"its output would have an axis of {largest:,}, which does not fit in 64 bits")
 
 
 def _paths(outputs: list[Output]) -> tuple[str, ...]:
     return tuple(output.path for output in outputs)
 
 
-def _shapes(block: Block) -> list[tuple[str, tuple[int, ...]]]:
-    """The parameters below a block, named from it, with their shapes."""
-    start = len(block.path)
-    return [(parameter.path[start:], parameter.shape) for each in block.walk() for parameter in each.parameters]
+def _changed(first: Block, again: Block) -> str:
+    """A parameter whose shape differs when a block is applied again, with both shapes; or nothing."""
+    were = [parameter for block in first.walk() for parameter in block.parameters]
+    are = [parameter for block in again.walk() for parameter in block.parameters]
+    for was, now in zip(were, are, strict=False):
+        if was.shape != now.shape:
+            return f"{was.path} {was.shape} would be {now.shape}"
+    return "" if len(were) == len(are) else f"{len(were)} parameters would be {len(are)}"
 
 
 def _described(output: Output) -> str:

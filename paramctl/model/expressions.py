@@ -9,15 +9,18 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Mapping
+import re
+import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from paramctl.errors import suggest
-from paramctl.node import MAX_WHOLE, Node, Scalar
+from paramctl.node import MAX_DEPTH, MAX_NODES, MAX_WHOLE, Node, Scalar, scalar_text
 
 MAX_EXPRESSION = 200
 MAX_TEXT = 1_000
+MAX_TEMPLATE = 10_000
 KNOWS = "${...} knows arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil and floor"
 
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -37,26 +40,43 @@ _COMPARISON: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-_FUNCTIONS: dict[str, tuple[int, int, Callable[[Any], Any]]] = {
+FUNCTIONS: dict[str, tuple[int, int, Callable[[Any], Any]]] = {
     "min": (1, MAX_EXPRESSION, min),
     "max": (1, MAX_EXPRESSION, max),
     "ceil": (1, 1, math.ceil),
     "floor": (1, 1, math.floor),
 }
 """Each function with the least and the most arguments it takes."""
-_CONSTANTS: dict[str, Scalar] = {"true": True, "false": False, "null": None}
+CONSTANTS: dict[str, Scalar] = {"true": True, "false": False, "null": None}
+
+
+_TEMPLATE = re.compile(r"""\$\{((?:[^}'"]|'[^']*'|"[^"]*")*)\}""")
+"""An expression in a text: up to the } that closes it, not one within quotes."""
 
 
 class Env:
-    """The names an expression may use: the document's variables, a block's options, and ``i``."""
+    """The names an expression may use: the document's variables, a block's options, and ``i``.
 
-    __slots__ = ("names",)
+    ``outer`` is looked in for what is not among the names themselves.
+    """
 
-    def __init__(self, names: Mapping[str, Node]) -> None:
+    __slots__ = ("names", "outer")
+
+    def __init__(self, names: dict[str, Node], outer: Env | None = None) -> None:
         self.names = names
+        self.outer = outer
 
-    def with_(self, **names: Node) -> Env:
-        return Env({**self.names, **names})
+    def get(self, name: str) -> Node | None:
+        env: Env | None = self
+        while env is not None:
+            if name in env.names:
+                return env.names[name]
+            env = env.outer
+        return None
+
+    def known(self) -> list[str]:
+        """Every name, the nearest first."""
+        return [*self.names, *(self.outer.known() if self.outer else ())]
 
     def resolve(self, node: Node) -> Node:
         """The node with every ``${...}`` in it replaced by its value."""
@@ -64,12 +84,18 @@ class Env:
             return node
         value = node.value
         if isinstance(value, str):
-            return _splice(node, value, self.names)
+            return _splice(node, value, self)
         place = (node.source, node.line, node.column, node.keys)
         if isinstance(value, list):
-            return Node([self.resolve(item) for item in value], *place)
-        assert isinstance(value, dict)
-        return Node({key: self.resolve(item) for key, item in value.items()}, *place)
+            result = Node([self.resolve(item) for item in value], *place)
+        else:
+            assert isinstance(value, dict)
+            result = Node({key: self.resolve(item) for key, item in value.items()}, *place)
+        if result.size > MAX_NODES or result.height > MAX_DEPTH:
+            raise node.error(
+                f"with its variables filled in, this nests over {MAX_DEPTH} deep or has over {MAX_NODES:,} values"
+            )
+        return result
 
 
 class _Wrong(ValueError):
@@ -80,13 +106,15 @@ class _Wrong(ValueError):
         self.rule, self.received, self.hint = rule, received, hint
 
 
-def _splice(node: Node, text: str, names: Mapping[str, Node]) -> Node:
+def _splice(node: Node, text: str, env: Env) -> Node:
     try:
+        if len(text) > MAX_TEMPLATE:
+            raise _Wrong(f"a text with ${{...}} in it may have at most {MAX_TEMPLATE:,} characters", f"{len(text):,}")
         parts = _parts(text)
         if len(parts) == 1 and not isinstance(parts[0], str):
-            value = _evaluate(parts[0], names)
+            value = _evaluate(parts[0], env)
             return value if isinstance(value, Node) else _at(node, value)
-        spliced = "".join(part if isinstance(part, str) else _text(_evaluate(part, names)) for part in parts)
+        spliced = "".join(part if isinstance(part, str) else _text(_evaluate(part, env)) for part in parts)
         if len(spliced) > MAX_TEXT:
             raise _Wrong(f"a text may grow to at most {MAX_TEXT:,} characters", f"{len(spliced):,}")
         return _at(node, spliced)
@@ -104,17 +132,16 @@ def _at(node: Node, value: Scalar) -> Node:
 def _parts(text: str) -> tuple[str | ast.expr, ...]:
     """A text cut into plain pieces and parsed expressions."""
     parts: list[str | ast.expr] = []
-    rest = text
-    while "${" in rest:
-        plain, _, rest = rest.partition("${")
-        expression, closed, rest = rest.partition("}")
-        if not closed:
-            raise _Wrong("a ${ must be closed by a }")
-        if plain:
-            parts.append(plain)
-        parts.append(_parse(expression.strip()))
-    if rest:
-        parts.append(rest)
+    end = 0
+    for match in _TEMPLATE.finditer(text):
+        if match.start() > end:
+            parts.append(text[end : match.start()])
+        parts.append(_parse(match[1].strip()))
+        end = match.end()
+    if "${" in text[end:]:
+        raise _Wrong("a ${ must be closed by a }")
+    if end < len(text):
+        parts.append(text[end:])
     return tuple(parts)
 
 
@@ -122,17 +149,15 @@ def _parse(expression: str) -> ast.expr:
     if len(expression) > MAX_EXPRESSION:
         raise _Wrong(f"an expression may have at most {MAX_EXPRESSION} characters", f"{len(expression):,}")
     try:
-        return ast.parse(expression, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SyntaxWarning)  # what Python merely doubts is refused
+            return ast.parse(expression, mode="eval").body
+    except (SyntaxError, SyntaxWarning, ValueError, RecursionError, MemoryError):
         raise _Wrong(KNOWS) from None
 
 
 def _text(value: Node | Scalar) -> str:
-    if isinstance(value, Node):
-        value = _scalar(value)
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    return str(value)
+    return scalar_text(_scalar(value) if isinstance(value, Node) else value)
 
 
 def _scalar(node: Node) -> Scalar:
@@ -141,11 +166,11 @@ def _scalar(node: Node) -> Scalar:
     return node.value
 
 
-def _evaluate(tree: ast.expr, names: Mapping[str, Node]) -> Node | Scalar:
+def _evaluate(tree: ast.expr, env: Env) -> Node | Scalar:
     """The value: a node when the expression is but a name, so that it keeps its place."""
-    if isinstance(tree, ast.Name) and tree.id in names:
-        return names[tree.id]
-    return _bounded(_value(tree, names))
+    if isinstance(tree, ast.Name) and (node := env.get(tree.id)) is not None:
+        return node
+    return _bounded(_value(tree, env))
 
 
 def _bounded(value: Any) -> Scalar:
@@ -158,40 +183,40 @@ def _bounded(value: Any) -> Scalar:
     raise _Wrong("the result must be a finite number that fits in 64 bits")
 
 
-def _value(tree: ast.expr, names: Mapping[str, Node]) -> Any:
+def _value(tree: ast.expr, env: Env) -> Any:
     for kind, evaluate in _EVALUATORS:
         if isinstance(tree, kind):
-            return evaluate(tree, names)
+            return evaluate(tree, env)
     raise _Wrong(KNOWS)
 
 
 def _constant(value: object) -> Scalar:
-    if value is None or isinstance(value, (bool, float, str)):
-        return value
-    if isinstance(value, int):
+    if value is None or isinstance(value, (bool, float, int, str)):
         return _bounded(value)
     raise _Wrong("${...} holds whole numbers, decimals, true, false, null and quoted text")
 
 
-def _name(name: str, names: Mapping[str, Node]) -> Scalar:
-    if name in names:
-        return _scalar(names[name])
-    if name in _CONSTANTS:
-        return _CONSTANTS[name]
-    hint = suggest(name, names)
+def _name(name: str, env: Env) -> Scalar:
+    node = env.get(name)
+    if node is not None:
+        return _scalar(node)
+    if name in CONSTANTS:
+        return CONSTANTS[name]
+    known = env.known()
+    hint = suggest(name, known)
     if not hint:
-        hint = f"Known here: {', '.join(names)}." if names else "No variables are known here."
+        hint = f"Known here: {', '.join(known[:10])}." if known else "No variables are known here."
     raise _Wrong("no variable has this name here", repr(name), hint)
 
 
-def _number(value: object) -> Any:
+def _number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _Wrong("arithmetic needs numbers", _text(value) if isinstance(value, bool) else repr(value))
+        raise _Wrong("arithmetic needs numbers", repr(value) if isinstance(value, str) else _text(value))
     return value
 
 
-def _unary(tree: ast.UnaryOp, names: Mapping[str, Node]) -> Any:
-    value = _value(tree.operand, names)
+def _unary(tree: ast.UnaryOp, env: Env) -> Any:
+    value = _value(tree.operand, env)
     if isinstance(tree.op, ast.Not):
         return not value
     if isinstance(tree.op, ast.Invert):
@@ -199,24 +224,24 @@ def _unary(tree: ast.UnaryOp, names: Mapping[str, Node]) -> Any:
     return -_number(value) if isinstance(tree.op, ast.USub) else _number(value)
 
 
-def _logic(tree: ast.BoolOp, names: Mapping[str, Node]) -> Any:
+def _logic(tree: ast.BoolOp, env: Env) -> Any:
     value = None
     for operand in tree.values:
-        value = _value(operand, names)
+        value = _value(operand, env)
         if bool(value) is isinstance(tree.op, ast.Or):
             break
     return value
 
 
-def _choice(tree: ast.IfExp, names: Mapping[str, Node]) -> Any:
-    return _value(tree.body if _value(tree.test, names) else tree.orelse, names)
+def _choice(tree: ast.IfExp, env: Env) -> Any:
+    return _value(tree.body if _value(tree.test, env) else tree.orelse, env)
 
 
-def _arithmetic(tree: ast.BinOp, names: Mapping[str, Node]) -> Any:
+def _arithmetic(tree: ast.BinOp, env: Env) -> Any:
     operation = _ARITHMETIC.get(type(tree.op))
     if operation is None:
         raise _Wrong(KNOWS)
-    left, right = _number(_value(tree.left, names)), _number(_value(tree.right, names))
+    left, right = _number(_value(tree.left, env)), _number(_value(tree.right, env))
     try:
         return _bounded(operation(left, right))
     except ZeroDivisionError:
@@ -226,15 +251,15 @@ def _arithmetic(tree: ast.BinOp, names: Mapping[str, Node]) -> Any:
 
 
 def _power(base: Any, exponent: Any) -> Any:
-    if abs(exponent) > 64 and abs(base) > 1:
-        raise OverflowError
+    if isinstance(base, int) and isinstance(exponent, int) and exponent > 64 and abs(base) > 1:
+        raise OverflowError  # before the power is taken, not after
     return base**exponent
 
 
-def _compare(tree: ast.Compare, names: Mapping[str, Node]) -> bool:
-    left = _value(tree.left, names)
+def _compare(tree: ast.Compare, env: Env) -> bool:
+    left = _value(tree.left, env)
     for sign, operand in zip(tree.ops, tree.comparators, strict=True):
-        right = _value(operand, names)
+        right = _value(operand, env)
         if type(sign) not in _COMPARISON:
             raise _Wrong("${...} compares with ==, !=, <, <=, > and >=")
         try:
@@ -246,19 +271,19 @@ def _compare(tree: ast.Compare, names: Mapping[str, Node]) -> bool:
     return True
 
 
-def _call(tree: ast.Call, names: Mapping[str, Node]) -> Any:
-    if not isinstance(tree.func, ast.Name) or tree.func.id not in _FUNCTIONS or tree.keywords:
+def _call(tree: ast.Call, env: Env) -> Any:
+    if not isinstance(tree.func, ast.Name) or tree.func.id not in FUNCTIONS or tree.keywords:
         raise _Wrong("${...} has the functions min, max, ceil and floor")
-    least, most, function = _FUNCTIONS[tree.func.id]
+    least, most, function = FUNCTIONS[tree.func.id]
     if not least <= len(tree.args) <= most:
         raise _Wrong(f"{tree.func.id} takes {'one number' if most == 1 else 'numbers'}", f"{len(tree.args)} of them")
-    arguments = [_number(_value(argument, names)) for argument in tree.args]
+    arguments = [_number(_value(argument, env)) for argument in tree.args]
     return function(arguments) if most > 1 else function(arguments[0])
 
 
-_EVALUATORS: tuple[tuple[type[ast.expr], Callable[[Any, Mapping[str, Node]], Any]], ...] = (
-    (ast.Constant, lambda tree, names: _constant(tree.value)),
-    (ast.Name, lambda tree, names: _name(tree.id, names)),
+_EVALUATORS: tuple[tuple[type[ast.expr], Callable[[Any, Env], Any]], ...] = (
+    (ast.Constant, lambda tree, _: _constant(tree.value)),
+    (ast.Name, lambda tree, env: _name(tree.id, env)),
     (ast.BinOp, _arithmetic),
     (ast.UnaryOp, _unary),
     (ast.BoolOp, _logic),

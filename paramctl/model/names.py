@@ -1,10 +1,14 @@
 """What may be a name: of a layer, an input, a block or a variable."""
 
+import unicodedata
 from keyword import iskeyword
 
+from paramctl.model.expressions import CONSTANTS, FUNCTIONS
 from paramctl.node import Node
 
 FORBIDDEN = "/*?[]=:,.'\""
+LONGEST_NAME = 255
+"""As in most file systems."""
 
 
 def check_name(node: Node) -> str:
@@ -14,6 +18,10 @@ def check_name(node: Node) -> str:
         raise node.error("a name must be text, not empty")
     if name.isdecimal():
         raise node.error("a name may not be all digits")
+    if len(name) > LONGEST_NAME:
+        raise node.error(f"a name may have at most {LONGEST_NAME} characters", f"{len(name):,}")
+    if "${" in name:
+        raise node.error("this name is taken as it stands: it may hold no ${...}")
     if any(character in FORBIDDEN for character in name):
         raise node.error(f"a name may not hold any of {' '.join(FORBIDDEN)}")
     if name != name.strip() or not name.isprintable():
@@ -21,10 +29,15 @@ def check_name(node: Node) -> str:
     return name
 
 
+def normal(name: str) -> str:
+    """A name as it is compared: two that Unicode normalizes to one are one."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
 def check_identifier(key: Node) -> None:
     """Raise unless a key can name a variable: ``${...}`` must be able to say it."""
     name = str(key.value)
-    if not name.isidentifier() or iskeyword(name):
-        raise key.error(
-            "a variable's name must be letters, digits and _, not begin with a digit, and be no word of ${...}"
-        )
+    if not name.isidentifier() or name != unicodedata.normalize("NFKC", name):
+        raise key.error("a variable's name must be of letters, digits and _, and not begin with a digit")
+    if iskeyword(name) or name in CONSTANTS or name in FUNCTIONS:
+        raise key.error("a variable may not be called as a word of ${...} is")

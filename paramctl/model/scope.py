@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from paramctl.errors import DocumentError, suggest
 from paramctl.model.layers import Sizes
+from paramctl.model.names import normal
 from paramctl.node import Node
 
 
@@ -17,27 +17,30 @@ class Output:
     """What a name stands for: where it comes from, its shape, and what can be done with it.
 
     scope: the names inside it, for ``block/layer``. recipe: how to apply it again, which only
-    the builder understands; None for an input of the model.
+    the builder understands; None for an input of the model. order: how many came before it.
     """
 
     path: str
     shape: Sizes | None
     scope: Scope | None = None
     recipe: Any = None
+    order: int = 0
 
 
 class Scope:
     """The names of one list of layers, and the scope around it.
 
-    ``later`` gives the names that the list holds in all, each with its node, for errors.
+    ``later`` gives the names that the list holds in all, each with its node, for errors. ``born``
+    is how many outputs there were when the list was begun.
     """
 
-    def __init__(self, outer: Scope | None, later: dict[str, Node] | None = None) -> None:
+    def __init__(self, outer: Scope | None, later: dict[str, Node] | None = None, born: int = 0) -> None:
         self.outer = outer
         self.later = later or {}
+        self.born = born
         self.outputs: dict[str, Output] = {}
         self.left_out: dict[str, Node] = {}
-        self._normal: dict[str, Node] = {}
+        self._claimed: dict[str, Node] = {}
         self._numbers: dict[str, int] = {}
 
     def automatic(self, type_name: str) -> str:
@@ -47,12 +50,19 @@ class Scope:
         return f"{type_name}_{number}" if number else type_name
 
     def claim(self, name: str, node: Node) -> None:
-        """Take a name, or say who has it: names that Unicode normalizes to one are one."""
-        normal = name if name.isascii() else unicodedata.normalize("NFC", name)
-        if normal in self._normal:
-            line = self._normal[normal].line
-            raise node.error(f"two layers of one list have one name; the first is on line {line}", repr(name))
-        self._normal[normal] = node
+        """Take a name, or say who has it."""
+        first = self._claimed.setdefault(normal(name), node)
+        if first is not node:
+            where = f"the first is on line {first.line}" if first.place else "it is a part of the block's own"
+            raise node.error(f"two layers of one list have one name; {where}", repr(name))
+
+    def put(self, name: str, output: Output) -> None:
+        """From here on the name means this output."""
+        self.outputs[normal(name)] = output
+
+    def leave_out(self, name: str, when: Node) -> None:
+        """The name is that of an entry which its ``when`` leaves out."""
+        self.left_out[normal(name)] = when
 
     def outward(self) -> Iterator[Scope]:
         scope: Scope | None = self
@@ -60,13 +70,16 @@ class Scope:
             yield scope
             scope = scope.outer
 
-    def find(self, node: Node) -> Output:
-        """The nearest earlier output of this name: in this list, then in those around it."""
-        text = str(node.value)
-        first, *rest = text.split("/")
+    def find(self, node: Node, as_of: int | None = None) -> Output:
+        """The nearest earlier output of this name: in this list, then in those around it.
+
+        as_of: of lists begun before so many outputs were made, only those outputs count.
+        """
+        first, *rest = (normal(name) for name in str(node.value).split("/"))
         for scope in self.outward():
-            if first in scope.outputs:
-                return self._inside(scope.outputs[first], rest, node)
+            output = scope.outputs.get(first)
+            if output and not (as_of is not None and scope.born <= as_of < output.order):
+                return self._inside(output, rest, node)
             if first in scope.left_out:
                 line = scope.left_out[first].line
                 raise node.error(f"this layer is left out: its 'when', on line {line}, is false")
@@ -88,6 +101,10 @@ class Scope:
                 line = scope.later[name].line
                 return node.error(f"only an earlier output can be named; this one comes on line {line}")
             names.extend(scope.outputs)
+            for output in scope.outputs.values():
+                if output.scope and name in output.scope.outputs:
+                    hint = f"There is {output.scope.outputs[name].path}."
+                    return node.error("no earlier output has this name", hint=hint)
         hint = suggest(name, names)
         if not hint and names:
             hint = f"Earlier are {', '.join(names[-10:])}."

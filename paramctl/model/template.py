@@ -42,14 +42,16 @@ class Template(NamedTuple):
         for name in given:
             if name not in self.options:
                 raise unknown_option(what, entry.at.key(name), name, self.options)
+        names: dict[str, Node] = {}
+        inner = Env(names, body)
         for name, default in self.options.items():
             if name in given:
-                body = body.with_(**{name: env.resolve(given[name])})
+                names[name] = env.resolve(given[name])
             elif default.value is None:
                 raise entry.at.error(f"{what} needs the option {name!r}", ", ".join(given) or "no options")
             else:
-                body = body.with_(**{name: body.resolve(default)})
-        return body
+                names[name] = inner.resolve(default)
+        return inner
 
 
 def templates_of(blocks: Node | None) -> dict[str, Template]:

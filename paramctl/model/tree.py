@@ -32,10 +32,6 @@ class Block:
     layer: Layer | None = None
     reuse_of: str | None = None
 
-    @property
-    def name(self) -> str:
-        return self.path.rpartition("/")[2]
-
     def walk(self) -> Iterator[Block]:
         """This block and all in it, each before what it holds; not what stands elsewhere already."""
         stack = [self]
@@ -48,7 +44,8 @@ class Block:
     @property
     def unbuilt(self) -> bool:
         """Whether its parameters are not known, for want of its input's shape."""
-        return self.output is None and not self.blocks and self.reuse_of is None
+        is_layer = self.layer is not None and not self.layer.holds_layers
+        return is_layer and self.output is None and self.reuse_of is None
 
 
 def shape_text(shape: Sizes | None) -> str:
@@ -111,12 +108,7 @@ class Model:
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
         """Every parameter by its path, tied ones too, in the order of the document."""
-        return {
-            parameter.path: parameter
-            for block in self.walk()
-            if block.reuse_of is None
-            for parameter in block.parameters
-        }
+        return {parameter.path: parameter for block in self.walk() for parameter in block.parameters}
 
     @cached_property
     def tied(self) -> dict[str, Tie]:

@@ -11,8 +11,8 @@ a third method beside the two, ``compute(self, xp, parameters, *inputs)``, hande
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
 from paramctl.kinds import POSITIVE, Kind, Several
 from paramctl.node import Node
@@ -25,6 +25,13 @@ Sizes: TypeAlias = tuple[int | None, ...]
 LAYERS: dict[str, type[Layer]] = {}
 """Every type of layer by its name in a document."""
 
+
+OF_KERAS = frozenset(
+    "activity_regularization additive_attention attention center_crop conv_lstm1d conv_lstm2d conv_lstm3d einsum_dense"
+    " gru_cell input input_layer lambda lstm_cell normalization resizing reversible_embedding rnn simple_rnn_cell"
+    " spectral_normalization stacked_rnn_cells".split()
+)
+"""Layers of Keras that people may look for here and not find."""
 
 SPACE = ("depth", "height", "width")
 
@@ -56,6 +63,7 @@ class Layer(Declared):
     type: ClassVar[str] = ""
     input_axes: ClassVar[str] = "batch, ..."
     """The axes its input must have, by name; ``...`` is any number of axes."""
+    holds_layers: ClassVar[bool] = False
     arity: ClassVar[int | None] = 1
     """How many inputs it takes; None for two or more."""
     references: ClassVar[tuple[str, ...]] = ()
@@ -78,6 +86,14 @@ class Layer(Declared):
         """Its parameters, given the shapes of its inputs, named relative to it, in Keras' order."""
         return ()
 
+    @classmethod
+    def read(cls, what: str, at: Node, given: Mapping[str, Node]) -> Self:
+        for name in given:
+            if name not in cls.signature and is_left_out(name):
+                rule = f"{what}: this option of Keras is not supported in a model document"
+                raise at.key(name).error(rule, repr(name))
+        return super().read(what, at, given)
+
     def output(self, *args: Any, **kwargs: Any) -> Sizes:
         """The shape of its output, given the shapes of its inputs: here the first input's."""
         shape: Sizes = args[0]
@@ -90,6 +106,18 @@ class Layer(Declared):
         least = len(names) - ("..." in names)
         if len(shape) < least or ("..." not in names and len(shape) > least):
             raise ShapeError(f"its input must have the axes ({cls.input_axes})")
+
+
+_LEFT_OUT = frozenset(
+    "activity_regularizer autocast backward_layer batch_input_shape dtype flash_attention implementation"
+    " input_dtype lora_alpha lora_rank quantization_config renorm renorm_clipping renorm_momentum return_state"
+    " seed sparse stateful synchronized unroll use_cudnn weights".split()
+)
+
+
+def is_left_out(option: str) -> bool:
+    """Whether a layer of Keras may have this option though none here has: it changes no shape, value or output."""
+    return option in _LEFT_OUT or option.endswith(("_regularizer", "_constraint"))
 
 
 def snake_case(name: str) -> str:

@@ -27,7 +27,8 @@ class IsEntries(Kind):
     def read(self, node: Node, name: str) -> Node:
         if isinstance(node.value, list):
             return node
-        raise self.refuse(node, name)
+        hint = "Put '- ' before each layer." if isinstance(node.value, dict) else ""
+        raise self.refuse(node, name, hint)
 
     def schema(self) -> dict[str, Any]:
         return {"$ref": "#/definitions/layers"}
@@ -73,6 +74,8 @@ Entries = Annotated[Node, IsEntries()]
 
 class Branching(Layer, abstract=True):
     """Gives its input to lists of layers, and merges what they make of it."""
+
+    holds_layers = True
 
     def lists(self) -> list[Branch]:
         raise AssertionError(f"{self.type} declares no branches")
