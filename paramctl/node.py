@@ -51,15 +51,15 @@ class Node:
         self.line = line
         self.column = column
         self.keys = keys
+        self.size = 1
+        self.height = 0
+        self.dynamic = type(value) is str and "${" in value
         if isinstance(value, (list, dict)):
-            self.size, self.height, self.dynamic = 1, 1, False
+            self.height = 1
             for item in value if isinstance(value, list) else value.values():
                 self.size += item.size
                 self.height = max(self.height, item.height + 1)
                 self.dynamic = self.dynamic or item.dynamic
-        else:
-            self.size, self.height = 1, 0
-            self.dynamic = isinstance(value, str) and "${" in value
 
     @property
     def place(self) -> Place | None:

@@ -18,7 +18,7 @@ from paramctl.model.tree import Input, Model, Tie, shape_text
 from paramctl.node import Node
 from paramctl.parameter import Parameter
 
-MAX_COMPARISONS = 10_000_000
+MAX_COMPARISONS = 5_000_000
 
 
 def build(

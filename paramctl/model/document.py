@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import yaml
@@ -169,17 +170,18 @@ class _Composer:
             self.fail(event, "a model document has no tags", event.tag)
         self.count(event, 1)
         mark = event.start_mark
-        line, column = mark.line + 1, mark.column + 1
-        value: Scalar = event.value
-        if not event.style:
+        text = event.value
+        value: Scalar = text
+        plain = not event.style
+        if plain and (text in _WORDS or text[0] in "+-.0123456789"):
             try:
-                value = _resolve(event.value)
+                value = _resolve(text)
             except ValueError as error:
-                self.fail(event, str(error), cut(event.value))
-        node = Node(value, self.source, line, column)
+                self.fail(event, str(error), cut(text))
+        node = Node(value, self.source, mark.line + 1, mark.column + 1)
         if event.anchor is not None:
             self.anchors[event.anchor] = node
-        self.add(node, event, plain=not event.style)
+        self.add(node, event, plain)
 
     def alias(self, event: Any) -> None:
         if event.anchor not in self.anchors:
@@ -263,7 +265,19 @@ class _Composer:
         self.fail(event, f"a model document may nest at most {MAX_DEPTH} deep")
 
 
+def _check_number(text: str, source: str) -> None:
+    """Refuse a text with too many values before any of them is kept."""
+    counter = _Composer(source)
+    next_event = _loader(text, source).get_event
+    with suppress(yaml.YAMLError):  # which composing will explain
+        while (event := next_event()) is not None:
+            if isinstance(event, yaml.NodeEvent):
+                counter.count(event, 1)
+
+
 def _compose(text: str, source: str) -> Node | None:
+    if len(text) > MAX_NODES:  # a value takes a character at least
+        _check_number(text, source)
     composer = _Composer(source)
     next_event = _loader(text, source).get_event
     documents = 0
@@ -298,11 +312,9 @@ _WORDS |= dict.fromkeys(["true", "True", "TRUE"], True) | dict.fromkeys(["false"
 
 
 def _resolve(text: str) -> Scalar:
-    """A plain scalar by YAML 1.2's core schema; ValueError where it has no one meaning."""
+    """What a plain scalar means by YAML 1.2's core schema; ValueError where it has no one meaning."""
     if text in _WORDS:
         return _WORDS[text]
-    if text[0] not in "+-.0123456789":
-        return text
     if _WHOLE.fullmatch(text):
         digits = text.lstrip("+-")
         if len(digits) > 1 and digits[0] == "0":

@@ -33,7 +33,7 @@ MAX_EXPANDED = 1_000_000
 """What a model may expand to: its entries and options, repeats unrolled. Each layer weighs
 LAYER more than what is written of it, and each block BLOCK, for what is kept of them."""
 LAYER = 4
-BLOCK = 10
+BLOCK = 25
 
 _FLAG = IsFlag()
 _FROM = IsNames()
@@ -314,6 +314,7 @@ class Expansion:
         return Made(block, Output(path, output.shape, inner.scope))
 
     def _reuse(self, entry: Entry, site: Site, inputs: list[Output], path: str | None) -> Made:
+        self._spend(entry.node, BLOCK)
         reuse = self._layer(entry, site)
         assert isinstance(reuse, Reuse)
         if "trainable" in entry.common:
