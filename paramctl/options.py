@@ -60,14 +60,20 @@ def by_name(what: str, arguments: Node | None, options: Mapping[str, Option]) ->
     """A call's arguments by the names of its options.
 
     A mapping gives options by name. Anything else is the main option, except that a list is the
-    options in their order where the main one takes no list: ``random_uniform: [0, 1]``. Where the
-    main one takes a mapping, one that names no option is its value: ``activation: {gelu: {}}``.
+    options in their order where the main one takes no list: ``random_uniform: [0, 1]``. Where the main
+    one is required and takes a mapping, one that names no option is its value: ``activation: {gelu: {}}``.
     """
     if arguments is None:
         return {}
     main = next(iter(options.values()), None)
     if isinstance(arguments.value, dict):
-        if main and main.kind.takes_mapping and arguments.value and options.keys().isdisjoint(arguments.value):
+        if (
+            main
+            and main.required
+            and main.kind.takes_mapping
+            and arguments.value
+            and options.keys().isdisjoint(arguments.value)
+        ):
             return {main.name: arguments}
         return arguments.value
     if main is None:

@@ -47,7 +47,7 @@ LAWS: dict[str, Law] = {
     "lecun_normal": TruncatedNormal(0, sqrt(1 / 576) / TRUNCATED_STDDEV),
     "orthogonal: 2": Orthogonal(2),
     "unit_forget_bias": Sections((Constant(0), Constant(1), Constant(0), Constant(0))),
-    "unit_forget_bias: {constant: 3}": Sections((Constant(3), Constant(1), Constant(3), Constant(3))),
+    "unit_forget_bias: {initializer: {constant: 3}}": Sections((Constant(3), Constant(1), Constant(3), Constant(3))),
     "mixture: [[0.25, {random_uniform: [5, 10]}], [0.5, zeros], [0.25, {uniform: [-10, -5]}]]": Mixture(
         ((0.25, Uniform(5, 10)), (0.5, Constant(0)), (0.25, Uniform(-10, -5)))
     ),

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 from paramctl.errors import DocumentError
 from paramctl.kinds import Choice, IsFlag, IsNumber, IsScheme, IsWhole, Kind, Several
-from paramctl.model.layers import FUNCTIONS, Layer
+from paramctl.model.layers import FUNCTIONS, LAYERS, Layer
 from paramctl.model.layers.activations import IsActivation
 from paramctl.model.layers.base import IsPerAxis, IsReference
 from paramctl.model.layers.padding import IsMargins
+from paramctl.model.layers.recurrent import Recurrent
+from paramctl.model.layers.wrapping import IsLayer
 from paramctl.node import Node
 from paramctl.options import Option
 from tests.interop.facts import Shape
@@ -73,7 +75,7 @@ def _(kind: IsScheme) -> list[Any]:
 def _(kind: Several) -> list[Any]:
     """Axes, sizes of a shape of 24 values, or counts: by what the item may be."""
     assert isinstance(kind.item, IsWhole)
-    assert kind.length is None
+    assert kind.length in (None, 2)
     if kind.item.least is None:
         ordered = [list(axes) for length in (2, 1, 3) for axes in permutations((1, 2, 3), length)]
         return [*ordered, -1, 2, [-1], [0], [-2, -1], [1, 1], [-1, 2]]
@@ -110,6 +112,44 @@ def _(kind: IsActivation) -> list[Any]:
     return values
 
 
+INNER: list[dict[str, dict[str, Any]]] = [
+    {"dense": {"units": 3}},
+    {"dense": {"units": 3, "name": "own", "activation": "relu", "use_bias": False}},
+    {"conv2d": {"filters": 3, "kernel_size": 2, "padding": "same"}},
+    {"conv1d": {"filters": 3, "kernel_size": 2, "name": "own"}},
+    {"max_pooling1d": {"pool_size": 2}},
+    {"flatten": {}},
+    {"reshape": {"target_shape": [-1, 2]}},
+    {"lstm": {"units": 3}},
+    {"gru": {"units": 3, "return_sequences": True, "name": "own"}},
+    {"layer_normalization": {}},
+    {"layer_normalization": {"center": False, "name": "own"}},
+    {"batch_normalization": {}},
+    {"dropout": {"rate": 0.5}},
+]
+"""Layers with one input, to be put within others."""
+
+
+@written.register
+def _(kind: IsLayer) -> list[Any]:
+    """Each recurrent layer with its options, if it may be one alone; otherwise some of every kind."""
+    if kind.fits(LAYERS["dense"]):
+        return INNER
+    values: list[Any] = []
+    for name in sorted(name for name, cls in LAYERS.items() if issubclass(cls, Recurrent)):
+        assert kind.fits(LAYERS[name])
+        more: list[dict[str, Any]] = [
+            {},
+            {"return_sequences": True},
+            {"name": "own"},
+            {"name": "forward_own"},
+            {"return_sequences": True, "name": "own", "use_bias": False, "activation": "relu"},
+            {"go_backwards": True},
+        ]
+        values += [{name: {"units": 3} | options} for options in more]
+    return values
+
+
 def readable(kind: Kind, values: list[Any]) -> list[Any]:
     """The values that an option of this kind may have."""
     return [value for value in values if reads(kind, value)]
@@ -136,7 +176,8 @@ def cases(layer: type[Layer]) -> list[Case]:
     base = required(layer.signature)
     inputs = list(all_inputs(layer))
     found = [Case(given, base) for given in inputs]
-    some_known = [given for given in inputs if known(given)][:3]
+    all_known = [given for given in inputs if known(given)]
+    some_known = all_known if layer.arity == 2 else all_known[:3]
     found += [Case(given, base | {name: value}) for name in grid for value in grid[name] for given in some_known]
     draw = random.Random(layer.type)  # noqa: S311
     for _ in range(COMBINATIONS):
@@ -148,9 +189,10 @@ def cases(layer: type[Layer]) -> list[Case]:
 def all_inputs(layer: type[Layer]) -> Iterator[dict[str, Shape]]:
     """Inputs of every rank that the layer takes: all sizes known, then one not known."""
     for shape in shapes(layer.input_axes):
-        if layer.arity is None:
+        if layer.arity != 1:
             yield from ({"x": shape, "y": other} for other in partners(shape))
-            yield {"x": shape, "y": shape, "z": shape}
+            if layer.arity is None:
+                yield {"x": shape, "y": shape, "z": shape}
         elif layer.references:
             for length in (shape[:-1], (3,) * (len(shape) - 1)):
                 yield {"x": shape} | {f"{name}_input": (*length, 3 + i) for i, name in enumerate(layer.references)}
@@ -173,8 +215,8 @@ def shapes(input_axes: str) -> list[Shape]:
 
 
 def partners(shape: Shape) -> list[Shape]:
-    """Shapes to merge with this one: itself, and those that differ in one size or in their rank."""
-    found = [shape]
+    """Shapes to merge with this one: itself, itself reversed, and those that differ in one size or in their rank."""
+    found = [shape, shape[::-1]]
     for axis in range(len(shape)):
         found += [(*shape[:axis], size, *shape[axis + 1 :]) for size in (1, 5, None)]
     return [*found, shape[1:]] if shape else found

@@ -3,8 +3,6 @@
 They know nothing of paramctl: a count that both have is found in two ways.
 """
 
-from typing import Any
-
 import keras
 from keras import Model, Sequential, layers
 
@@ -67,38 +65,3 @@ def lenet() -> Model:
 def lstm_classifier() -> Model:
     words = keras.Input((None,), dtype="int32")
     return Sequential([words, layers.Embedding(20000, 128), layers.LSTM(128), layers.Dense(1, activation="sigmoid")])
-
-
-def resnet50() -> Model:
-    return keras.applications.ResNet50(weights=None)
-
-
-class PositionEmbedding(layers.Layer):
-    """Adds a learned vector to each position: Keras documents it as a layer to write oneself."""
-
-    def __init__(self, sequence_length: int, **options: Any) -> None:
-        super().__init__(**options)
-        self.sequence_length = sequence_length
-
-    def build(self, shape: tuple[int | None, ...]) -> None:
-        self.embeddings = self.add_weight(name="embeddings", shape=(self.sequence_length, shape[-1]))
-
-    def call(self, x: Any) -> Any:
-        return x + self.embeddings
-
-
-def gpt2(depth: int) -> Model:
-    """Its output layer has a table of its own: Keras has no transposed tie."""
-    x = inputs = keras.Input((1024,), dtype="int32")
-    x = layers.Embedding(50257, 768)(x)
-    x = PositionEmbedding(1024)(x)
-    x = layers.Dropout(0.1)(x)
-    for _ in range(depth):
-        normal = layers.LayerNormalization(epsilon=1e-5)(x)
-        attended = layers.MultiHeadAttention(12, 64, dropout=0.1)(normal, normal, use_causal_mask=True)
-        x = layers.Add()([x, layers.Dropout(0.1)(attended)])
-        normal = layers.LayerNormalization(epsilon=1e-5)(x)
-        hidden = layers.Dense(3072, activation="gelu")(normal)
-        x = layers.Add()([x, layers.Dropout(0.1)(layers.Dense(768)(hidden))])
-    x = layers.LayerNormalization(epsilon=1e-5)(x)
-    return Model(inputs, layers.Dense(50257, use_bias=False)(x))

@@ -85,8 +85,9 @@ class MultiHeadAttention(Attending):
 
     def output(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Sizes:
         attended = axes_of(self.attention_axes or range(1, len(x) - 1), x)
-        if self.use_causal_mask and len(x) > 3 and attended != [1]:
-            raise ShapeError("a causal mask of more than one axis of positions needs attention_axes: 1")
+        masked = self.use_causal_mask or self.sliding_window is not None
+        if masked and len(x) > 3 and attended != [1]:
+            raise ShapeError("a mask over one of several axes of positions needs attention_axes: 1")
         return super().output(x, value, key)
 
     def features(self, x: Sizes) -> tuple[int, ...]:
@@ -120,6 +121,8 @@ class GroupedQueryAttention(Attending):
                 f"its {self.num_query_heads} heads of queries must be a multiple of its "
                 f"{self.num_key_value_heads} of keys and values"
             )
+        if value is not None and value[-1] != x[-1]:
+            raise ShapeError("its value must have as many features as its input")
         return super().output(x, value, key)
 
     def heads(self) -> Heads:

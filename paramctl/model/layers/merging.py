@@ -1,8 +1,8 @@
 """Layers that merge several inputs, named by ``from``."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from paramctl.kinds import Axes, Flag, Whole
+from paramctl.kinds import Flag, IsWhole, Several, Whole
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of
 
 
@@ -95,12 +95,10 @@ class Dot(Layer):
     """The sum of products of two inputs along an axis of each, the batch kept; normalize gives cosines."""
 
     arity = 2
-    axes: Axes
+    axes: Annotated[tuple[int, ...], Several(IsWhole("an axis"), "an axis, or a list of one for each input", 2)]
     normalize: Flag = False
 
     def output(self, a: Sizes, b: Sizes) -> Sizes:
-        if len(self.axes) > 2:
-            raise ShapeError("its axes are one number, or one for each input")
         axes = axis_of(self.axes[0], a), axis_of(self.axes[-1], b)
         if 0 in axes:
             raise ShapeError("it cannot sum over the batch axis")

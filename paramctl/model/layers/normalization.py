@@ -82,7 +82,7 @@ class RMSNormalization(Layer):
     epsilon: Positive = 1e-6
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        sizes = [batch(known(x, axis)) for axis in axes_of(self.axis, x)]
+        sizes = [batch(known(x, axis)) for axis in axes_of(sorted(self.axis), x)]
         yield norm("scale", default("ones"), *sizes)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from paramctl.kinds import Choice, IsWhole, Kind, Several
+from paramctl.kinds import Choice, Count, IsWhole, Kind, Several
 from paramctl.model.layers.base import IsPerAxis, Layer, PerAxis, ShapeError, Sizes
 from paramctl.model.layers.spatial import DataFormat, join, split
 from paramctl.node import Node
@@ -93,22 +93,24 @@ class Cropping3D(Cropping, rank=3):
 class UpSampling(Layer, abstract=True):
     """Repeats each position along each axis."""
 
-    size: PerAxis = (2,)
-
     def output(self, x: Sizes) -> Sizes:
         data_format = vars(self).get("data_format", "channels_last")
         space, channels = split(x, data_format)
-        sizes = zip(space, self.size, strict=True)
+        size = vars(self)["size"]
+        sizes = zip(space, (size,) if isinstance(size, int) else size, strict=True)
         return join(x, tuple(None if n is None else n * times for n, times in sizes), channels, data_format)
 
 
 class UpSampling1D(UpSampling, rank=1):
     """Repeats each step of a sequence."""
 
+    size: Count = 2
+
 
 class UpSampling2D(UpSampling, rank=2):
     """Repeats the rows and columns of a plane, or interpolates between them."""
 
+    size: PerAxis = (2,)
     data_format: DataFormat = "channels_last"
     interpolation: Annotated[str, Choice("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5")] = "nearest"
 
@@ -116,4 +118,5 @@ class UpSampling2D(UpSampling, rank=2):
 class UpSampling3D(UpSampling, rank=3):
     """Repeats each position of a volume."""
 
+    size: PerAxis = (2,)
     data_format: DataFormat = "channels_last"

@@ -89,7 +89,7 @@ class LSTM(Recurrent):
 
     def cell_bias(self) -> Node:
         given = self.bias_initializer
-        return Node({"unit_forget_bias": given}).at(given) if self.unit_forget_bias else given
+        return Node({"unit_forget_bias": Node({"initializer": given})}).at(given) if self.unit_forget_bias else given
 
 
 class GRU(Recurrent):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple
 
 from paramctl.errors import suggest
 from paramctl.kinds import Choice, Kind
-from paramctl.model.layers.base import LAYERS, Layer, Sizes
+from paramctl.model.layers.base import LAYERS, Layer, ShapeError, Sizes
 from paramctl.model.layers.branching import Branching, Reuse
 from paramctl.model.layers.recurrent import Recurrent
 from paramctl.model.names import check_name
@@ -63,9 +63,12 @@ class Bidirectional(Layer):
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         for direction in ("forward", "backward"):
             for parameter in self.layer.layer.parameters(x):
-                yield replace(parameter, path=f"{direction}_{self.layer.name}/{parameter.path}")
+                name = self.layer.name.removeprefix(f"{direction}_")
+                yield replace(parameter, path=f"{direction}_{name}/{parameter.path}")
 
     def output(self, x: Sizes) -> Sizes:
+        if vars(self.layer.layer)["go_backwards"]:
+            raise ShapeError("its layer may not go backwards: then both directions would be one")
         shape = self.layer.layer.output(x)
         return (*shape[:-1], 2 * (shape[-1] or 0)) if self.merge_mode == "concat" else shape
 
@@ -73,7 +76,7 @@ class Bidirectional(Layer):
 class TimeDistributed(Layer):
     """The same layer for each step of a sequence."""
 
-    input_axes = "batch, steps, ..."
+    input_axes = "batch, steps, ..., features"
     layer: Annotated[Wrapped, IsLayer("a layer with one input", _plain)]
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
