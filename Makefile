@@ -29,6 +29,9 @@ lint: .venv-lint/ready
 man: .venv/ready
 	.venv/bin/python man/generate.py
 
+bench: .venv/ready .venv-interop/ready
+	KERAS_BACKEND=torch .venv/bin/python benchmarks/summary.py .venv-interop/bin/python
+
 clean:
 	rm -rf .venv .venv-interop .venv-lint
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from paramctl import __version__
-from paramctl.cli import COMMANDS
+from paramctl.cli import COMMANDS, run
 from tests.conftest import ROOT, Run
 
 HEAVY = ("numpy", "h5py", "yaml", "tabulate", "ml_dtypes", "paramctl.model", "paramctl.init")
@@ -120,6 +120,54 @@ def test_a_closed_pipe_ends_quietly(paramctl: Run, tmp_path: Path) -> None:
     assert piped.returncode == 141
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["layers"], ["completion", "bash"]], ids=" ".join)
+def test_a_closed_pipe_ends_quietly_whatever_is_printed(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "paramctl", *arguments], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_full_standard_error_changes_no_exit_code() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "paramctl", "summary", "missing"], stderr=full, cwd=ROOT)
+    assert done.returncode == 2
+
+
+def test_a_closed_standard_input_is_one_line() -> None:
+    closed = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m paramctl summary - <&-"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (closed.returncode, closed.stderr) == (2, "<stdin>: closed\n")
+
+
+def test_a_pipe_may_stand_for_a_file() -> None:
+    """As a shell's process substitution does."""
+    command = f"{sys.executable} -m paramctl summary <(cat {MLP}) --format csv"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout.count("\n")) == (0, 4)
+
+
+def test_a_defect_is_one_line_and_trouble(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Never exit code 1, which would be an answer."""
+
+    def defective(*_: object) -> None:
+        raise ZeroDivisionError("a slip")
+
+    monkeypatch.setattr("paramctl.inspect.summary.summarize", defective)
+    assert run(["summary", MLP]) == 2
+    assert (
+        capsys.readouterr().err
+        == "a defect of paramctl: ZeroDivisionError: a slip (PARAMCTL_TRACEBACK=1 shows where)\n"
+    )
+    monkeypatch.setenv("PARAMCTL_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        run(["summary", MLP])
+
+
 @pytest.mark.parametrize("format_", ["table", "csv"])
 def test_a_full_device_is_one_line_and_exit_code_2(paramctl: Run, tmp_path: Path, format_: str) -> None:
     for path in (MLP, large_model(tmp_path)):
@@ -186,3 +234,12 @@ def test_layers_lists_every_type_and_the_options_of_some(paramctl: Run) -> None:
     table = paramctl("layers", "conv2d").stdout
     assert "conv2d  filters             (required)" in table
     assert "conv2d  strides             1" in table
+    options = {row["option"]: row for row in json.loads(paramctl("layers", "conv2d", "--format", "json").stdout)}
+    assert (options["filters"]["required"], options["filters"]["default"]) == (True, None)
+    assert (options["activation"]["required"], options["activation"]["default"]) == (False, None)
+    assert options["use_bias"]["default"] is True
+
+
+def test_types_of_layers_complete(paramctl: Run) -> None:
+    words = {"_PARAMCTL_COMPLETE": "bash_complete", "COMP_WORDS": "paramctl layers conv2", "COMP_CWORD": "2"}
+    assert paramctl(env=words).stdout.split() == ["plain,conv2d", "plain,conv2d_transpose"]

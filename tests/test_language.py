@@ -320,3 +320,74 @@ def test_yaml_aliases_and_merges_are_what_they_stand_for() -> None:
         "input: [4]\nlayers:\n  - dense: &d {units: 3, use_bias: false}\n  - dense: *d\n  - dense: {<<: *d, units: 5}\n"
     )
     assert shapes(made) == {"dense/kernel": (4, 3), "dense_1/kernel": (3, 3), "dense_2/kernel": (3, 5)}
+
+
+def test_a_reuse_takes_from_outside_what_its_layers_took_where_they_first_stood() -> None:
+    """A name that later means another output does not change what the block does."""
+    made = model(
+        "inputs: {x: [4]}\n"
+        "layers:\n"
+        "  - residual: {name: r, layers: [{dense: {units: 4, from: x}}]}\n"
+        "  - dense: {name: y, units: 9}\n"
+        "  - residual: {name: q, layers: [{dense: {units: 9, from: y}}]}\n"
+        "  - dense: {units: 4}\n"
+        "  - reuse: r\n"
+    )
+    assert outputs(made)["r"] == (None, 4)
+    again = layers(
+        "  - dense: {name: a, units: 4}\n"
+        "  - residual: {name: r, layers: [{dense: {units: 4, from: a}}]}\n"
+        "  - residual: {name: s, layers: [{dense: {name: a, units: 9}}, {dense: 4}]}\n"
+        "  - reuse: r\n"
+    )
+    assert [block.reuse_of for block in again.blocks] == [None, None, None, "r"]
+
+
+def test_a_reuse_within_a_second_use_of_its_block_is_no_recursion() -> None:
+    made = model(
+        "input: [4]\nblocks:\n  b:\n    options: {again: false}\n"
+        '    layers:\n      - dense: {units: 4}\n      - reuse: {layer: first, when: "${again}"}\n'
+        "layers:\n  - b: {name: first}\n  - b: {again: true}"
+    )
+    assert list(made.parameters) == ["first/dense/kernel", "first/dense/bias", "b/dense/kernel", "b/dense/bias"]
+
+
+def test_a_layer_may_be_called_shortcut_where_there_is_none() -> None:
+    assert paths(layers("  - residual: [{dense: {name: shortcut, units: 4}}]")) == ["residual", "residual/shortcut"]
+
+
+def test_a_name_left_out_does_not_fall_through_to_an_outer_one() -> None:
+    with pytest.raises(ValueError, match="this layer is left out"):
+        model(
+            "input: [4]\nvars: {n: a}\nlayers:\n  - dense: {name: a, units: 4}\n"
+            '  - residual: [{dense: {name: "${n}", units: 4, when: false}}, {dense: {units: 4, from: a}}]'
+        )
+
+
+def test_names_that_unicode_normalizes_to_one_are_one() -> None:
+    made = layers('  - dense: {name: "\\u00e9", units: 3}\n  - dense: {units: 2, from: "e\\u0301"}')
+    assert shapes(made)["dense/kernel"] == (3, 2)
+
+
+def test_ties_and_initializers_wait_for_an_unknown_input() -> None:
+    text = "layers: [{dense: 4}, {dense: 4}]\nties: [{keep: dense/kernel, tie: dense_1/kernel}]\ninitializers: {dense/bias: ones}"
+    assert model(text).ties == ()
+    assert len(model(f"input: [4]\n{text}").ties) == 1
+
+
+def test_an_empty_container_waits_for_nothing() -> None:
+    assert model("layers: [{residual: []}]").unbuilt == 0
+
+
+def test_an_initializer_that_could_have_no_effect_is_refused() -> None:
+    with pytest.raises(ValueError, match="holds for what is trained and not tied"):
+        layers("  - dense: {units: 4, trainable: false}\ninitializers: {'**/kernel': ones}")
+
+
+def test_bidirectional_and_time_distributed_hold_a_layer() -> None:
+    made = model("input: [5, 4]\nlayers: [{bidirectional: {layer: {lstm: {units: 3, name: own}}, merge_mode: sum}}]")
+    assert outputs(made)["bidirectional"] == (None, 3)
+    assert next(iter(made.parameters)) == "bidirectional/forward_own/lstm_cell/kernel"
+    made = model("input: [5, 8, 8, 2]\nlayers: [{time_distributed: {conv2d: {filters: 3, kernel_size: 3}}}]")
+    assert outputs(made)["time_distributed"] == (None, 5, 6, 6, 3)
+    assert shapes(made)["time_distributed/conv2d/kernel"] == (3, 3, 2, 3)

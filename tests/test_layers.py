@@ -96,7 +96,133 @@ CASES = {
             "attention_output/kernel": (2, 3, 6),
         },
     ),
-}
+    "dense": (TEXT + "layers: [{dense: 3}]", (None, 5, 3), {"kernel": (6, 3), "bias": (3,)}),
+    "embedding": ("input: [5]\nlayers: [{embedding: [10, 3]}]", (None, 5, 3), {"embeddings": (10, 3)}),
+    "class_token": (TEXT + "layers: [class_token]", (None, 6, 6), {"embeddings": (1, 6)}),
+    "conv3d": (
+        "input: [4, 5, 6, 2]\nlayers: [{conv3d: {filters: 3, kernel_size: 2}}]",
+        (None, 3, 4, 5, 3),
+        {"kernel": (2, 2, 2, 2, 3), "bias": (3,)},
+    ),
+    "depthwise_conv1d": (
+        TEXT + "layers: [{depthwise_conv1d: {kernel_size: 2, strides: 2}}]",
+        (None, 2, 6),
+        {"kernel": (2, 6, 1), "bias": (6,)},
+    ),
+    "separable_conv1d": (
+        TEXT + "layers: [{separable_conv1d: {filters: 4, kernel_size: 2, use_bias: false}}]",
+        (None, 4, 4),
+        {"depthwise_kernel": (2, 6, 1), "pointwise_kernel": (1, 6, 4)},
+    ),
+    "separable_conv2d": (
+        IMAGE + "layers: [{separable_conv2d: {filters: 4, kernel_size: 3, depth_multiplier: 2}}]",
+        (None, 6, 7, 4),
+        {"depthwise_kernel": (3, 3, 6, 2), "pointwise_kernel": (1, 1, 12, 4), "bias": (4,)},
+    ),
+    "conv1d_transpose": (
+        TEXT + "layers: [{conv1d_transpose: {filters: 4, kernel_size: 3, strides: 2}}]",
+        (None, 11, 4),
+        {"kernel": (3, 4, 6), "bias": (4,)},
+    ),
+    "conv2d_transpose": (
+        IMAGE + "layers: [{conv2d_transpose: {filters: 4, kernel_size: 3, strides: 2, padding: same}}]",
+        (None, 16, 18, 4),
+        {"kernel": (3, 3, 4, 6), "bias": (4,)},
+    ),
+    "conv3d_transpose": (
+        "input: [4, 5, 6, 2]\nlayers: [{conv3d_transpose: {filters: 3, kernel_size: 1, strides: 3, output_padding: 1}}]",
+        (None, 11, 14, 17, 3),
+        {"kernel": (1, 1, 1, 3, 2), "bias": (3,)},
+    ),
+    "max_pooling1d": (TEXT + "layers: [max_pooling1d]", (None, 2, 6), {}),
+    "max_pooling3d": ("input: [4, 5, 6, 2]\nlayers: [max_pooling3d]", (None, 2, 2, 3, 2), {}),
+    "average_pooling1d": (TEXT + "layers: [{average_pooling1d: 3}]", (None, 1, 6), {}),
+    "average_pooling3d": ("input: [4, 5, 6, 2]\nlayers: [{average_pooling3d: 2}]", (None, 2, 2, 3, 2), {}),
+    "global_max_pooling1d": (TEXT + "layers: [global_max_pooling1d]", (None, 6), {}),
+    "global_max_pooling3d": ("input: [4, 5, 6, 2]\nlayers: [global_max_pooling3d]", (None, 2), {}),
+    "global_average_pooling1d": (TEXT + "layers: [global_average_pooling1d]", (None, 6), {}),
+    "global_average_pooling3d": ("input: [4, 5, 6, 2]\nlayers: [global_average_pooling3d]", (None, 2), {}),
+    "adaptive_max_pooling1d": (TEXT + "layers: [{adaptive_max_pooling1d: 3}]", (None, 3, 6), {}),
+    "adaptive_max_pooling2d": (IMAGE + "layers: [{adaptive_max_pooling2d: [3, 4]}]", (None, 3, 4, 6), {}),
+    "adaptive_max_pooling3d": ("input: [4, 5, 6, 2]\nlayers: [{adaptive_max_pooling3d: 1}]", (None, 1, 1, 1, 2), {}),
+    "adaptive_average_pooling1d": (TEXT + "layers: [{adaptive_average_pooling1d: 3}]", (None, 3, 6), {}),
+    "adaptive_average_pooling2d": (IMAGE + "layers: [{adaptive_average_pooling2d: 2}]", (None, 2, 2, 6), {}),
+    "adaptive_average_pooling3d": (
+        "input: [4, 5, 6, 2]\nlayers: [{adaptive_average_pooling3d: 2}]",
+        (None, 2, 2, 2, 2),
+        {},
+    ),
+    "zero_padding1d": (TEXT + "layers: [{zero_padding1d: [1, 2]}]", (None, 8, 6), {}),
+    "zero_padding3d": ("input: [4, 5, 6, 2]\nlayers: [{zero_padding3d: [1, 2, 3]}]", (None, 6, 9, 12, 2), {}),
+    "cropping1d": (TEXT + "layers: [{cropping1d: [1, 2]}]", (None, 2, 6), {}),
+    "cropping2d": (IMAGE + "layers: [{cropping2d: [[1, 2], [0, 3]]}]", (None, 5, 6, 6), {}),
+    "cropping3d": ("input: [4, 5, 6, 2]\nlayers: [cropping3d]", (None, 2, 3, 4, 2), {}),
+    "up_sampling1d": (TEXT + "layers: [{up_sampling1d: 3}]", (None, 15, 6), {}),
+    "up_sampling2d": (IMAGE + "layers: [{up_sampling2d: [1, 3]}]", (None, 8, 27, 6), {}),
+    "up_sampling3d": ("input: [4, 5, 6, 2]\nlayers: [up_sampling3d]", (None, 8, 10, 12, 2), {}),
+    "repeat_vector": ("input: [6]\nlayers: [{repeat_vector: 3}]", (None, 3, 6), {}),
+    "group_normalization": (
+        IMAGE + "layers: [{group_normalization: {groups: 3, center: false}}]",
+        (None, 8, 9, 6),
+        {"gamma": (6,)},
+    ),
+    "rms_normalization": (TEXT + "layers: [rms_normalization]", (None, 5, 6), {"scale": (6,)}),
+    "unit_normalization": (TEXT + "layers: [unit_normalization]", (None, 5, 6), {}),
+    "simple_rnn": (
+        TEXT + "layers: [{simple_rnn: 3}]",
+        (None, 3),
+        {"simple_rnn_cell/kernel": (6, 3), "simple_rnn_cell/recurrent_kernel": (3, 3), "simple_rnn_cell/bias": (3,)},
+    ),
+    "gru": (
+        TEXT + "layers: [{gru: 3}]",
+        (None, 3),
+        {"gru_cell/kernel": (6, 9), "gru_cell/recurrent_kernel": (3, 9), "gru_cell/bias": (2, 9)},
+    ),
+    "bidirectional": (
+        TEXT + "layers: [{bidirectional: {gru: {units: 3, reset_after: false, use_bias: false}}}]",
+        (None, 6),
+        {
+            "forward_gru/gru_cell/kernel": (6, 9),
+            "forward_gru/gru_cell/recurrent_kernel": (3, 9),
+            "backward_gru/gru_cell/kernel": (6, 9),
+            "backward_gru/gru_cell/recurrent_kernel": (3, 9),
+        },
+    ),
+    "time_distributed": (
+        TEXT + "layers: [{time_distributed: {dense: 3}}]",
+        (None, 5, 3),
+        {"dense/kernel": (6, 3), "dense/bias": (3,)},
+    ),
+    "grouped_query_attention": (
+        TEXT + "layers: [{grouped_query_attention: {head_dim: 3, num_query_heads: 4, num_key_value_heads: 2, use_bias: false}}]",
+        (None, 5, 6),
+        {
+            "query/kernel": (6, 4, 3),
+            "key/kernel": (6, 2, 3),
+            "value/kernel": (6, 2, 3),
+            "attention_output/kernel": (4, 3, 6),
+        },
+    ),
+    "p_re_lu": (TEXT + "layers: [{p_re_lu: {shared_axes: 1}}]", (None, 5, 6), {"alpha": (1, 6)}),
+    **{name: (TEXT + f"layers: [{{{name}: {{from: [input, input]}}}}]", (None, 5, 6), {}) for name in
+       ("add", "average", "maximum", "minimum", "multiply", "subtract")},
+    "concatenate": (TEXT + "layers: [{concatenate: {from: [input, input, input]}}]", (None, 5, 18), {}),
+    "dot": (TEXT + "layers: [{dot: {axes: 1, from: [input, input]}}]", (None, 6, 6), {}),
+    **{name: (TEXT + f"layers: [{entry}]", (None, 5, 6), {}) for name, entry in {
+        "activation": "tanh", "re_lu": "re_lu", "leaky_re_lu": "leaky_re_lu", "elu": "elu", "softmax": "softmax",
+        "dropout": "{dropout: 0.5}", "spatial_dropout1d": "{spatial_dropout1d: 0.5}",
+        "alpha_dropout": "{alpha_dropout: 0.5}", "gaussian_dropout": "{gaussian_dropout: 0.5}",
+        "gaussian_noise": "{gaussian_noise: 0.5}", "rescaling": "{rescaling: 2}", "identity": "identity",
+        "masking": "masking", "halve_while": "halve_while",
+    }.items()},
+    "spatial_dropout2d": (IMAGE + "layers: [{spatial_dropout2d: 0.5}]", (None, 8, 9, 6), {}),
+    "spatial_dropout3d": ("input: [4, 5, 6, 2]\nlayers: [{spatial_dropout3d: 0.5}]", (None, 4, 5, 6, 2), {}),
+}  # fmt: skip
+
+
+def test_every_layer_is_among_them_but_those_that_hold_layers() -> None:
+    tried = {block.type for document, _, _ in CASES.values() for block in model(document).walk()}
+    assert LAYERS.keys() - tried == {"residual", "parallel", "reuse"}
 
 
 @pytest.mark.parametrize(("document", "output", "parameters"), CASES.values(), ids=CASES)
@@ -117,6 +243,17 @@ FANS = {
     "attention": ("input: [8, 64]\nlayers: [{multi_head_attention: {num_heads: 8, key_dim: 8}}]", (64, 64)),
     "lstm": ("input: [8, 64]\nlayers: [{lstm: 16}]", (64, 64)),
     "embedding": ("input: [8]\nlayers: [{embedding: [100, 64]}]", None),
+    "transposed": ("input: [8, 8, 64]\nlayers: [{conv2d_transpose: {filters: 16, kernel_size: 3}}]", (576, 144)),
+    "transposed, strides 2": (
+        "input: [8, 8, 64]\nlayers: [{conv2d_transpose: {filters: 16, kernel_size: 3, strides: 2}}]",
+        (144, 144),
+    ),
+    "separable": ("input: [8, 8, 64]\nlayers: [{separable_conv2d: {filters: 16, kernel_size: 3}}]", (9, 9)),
+    "grouped queries": (
+        "input: [8, 64]\nlayers: [{grouped_query_attention: {head_dim: 8, num_query_heads: 8, num_key_value_heads: 2}}]",
+        (64, 64),
+    ),
+    "gru": ("input: [8, 64]\nlayers: [{gru: 16}]", (64, 48)),
 }
 
 

@@ -203,7 +203,6 @@ def test_wrong_values_on_the_command_line_say_which(paramctl: Run) -> None:
 
 
 def test_names_are_never_read_as_numbers(paramctl: Run, tmp_path: Path) -> None:
-    (tmp_path / "model.yaml").write_text("name: 1e5x\ninput: [4]\nlayers: [{dense: {name: 1e5_0, units: 1}}]\n")
     (tmp_path / "odd.yaml").write_text(
         'input: [4]\nlayers: [{dense: {name: "1e5", units: 1}}, {dense: {name: "0x10", units: 1}}]\n'
     )

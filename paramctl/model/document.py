@@ -32,10 +32,10 @@ def read(path: str) -> Node:
     Raises InputError if it cannot be read, DocumentError if it is not one mapping in YAML.
     """
     source = "<stdin>" if path == "-" else path
+    if path == "-" and sys.stdin is None:
+        raise InputError("<stdin>: closed")
     try:
         if path == "-":
-            if sys.stdin is None:
-                raise InputError("<stdin>: closed")
             data = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
             with open(path, "rb") as file:

@@ -21,15 +21,15 @@ class IsMapping(Kind):
 
     words = "a mapping"
 
-    def __init__(self, deferred: bool = False) -> None:
-        self.deferred = deferred
+    def __init__(self, deferred: bool = False, hint: str = "") -> None:
+        self.deferred, self.hint = deferred, hint
 
     def read(self, node: Node, name: str) -> Node:
         if node.value is None:
             return Node({}).at(node)
         if isinstance(node.value, dict):
             return node
-        raise self.refuse(node, name)
+        raise self.refuse(node, name, self.hint)
 
     def schema(self) -> dict[str, Any]:
         return {"type": "object"}
@@ -68,7 +68,7 @@ class Header(Declared):
     layers: Entries
     name: Text | None = None
     input: Annotated[tuple[Sizes, str], IsInput()] | None = None
-    inputs: Annotated[Node, IsMapping()] | None = None
+    inputs: Annotated[Node, IsMapping(hint="A single one is called 'input'.")] | None = None
     outputs: Names | None = None
     vars: Annotated[Node, IsMapping(deferred=True)] | None = None
     blocks: Annotated[Node, IsMapping(deferred=True)] | None = None
