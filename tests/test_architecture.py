@@ -31,7 +31,7 @@ MODEL_FLOORS = [
     ["layers"],
     ["tree", "entry", "header"],
     ["scope"],
-    ["template"],
+    ["site", "template"],
     ["expand"],
     ["build"],
     ["__init__"],

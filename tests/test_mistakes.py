@@ -13,6 +13,71 @@ from tests.conftest import model
 HEAD = "input: [4]\nlayers:\n"
 
 MISTAKES = [
+    (
+        HEAD + "  - dense: {name: 'a${0}', units: 3, repeat: 2}",
+        "3:19: two layers of one list have one name; the first is on line 3. Received: 'a0'",
+    ),
+    (
+        HEAD + "  - lambda: x",
+        "3:5: this layer of Keras is not supported in a model document. Received: 'lambda'. 'paramctl layers' lists those that are.",
+    ),
+    (
+        HEAD + "  - add: [input, input]",
+        "3:10: what add merges is named by 'from'. Received: ['input', 'input']. Write add: {from: [...]}.",
+    ),
+    (
+        HEAD + "  - dense: $n",
+        "3:12: units must be a positive whole number. Received: '$n'. Variables are written ${name}.",
+    ),
+    (
+        "input: [None, 4]\nlayers: [flatten]",
+        "1:9: shape must be a list of positive whole numbers, null where not known. Received: 'None'. Write null for a size not known; the batch axis is left out.",
+    ),
+    ("inputs: [4]\nlayers: [flatten]", "1:9: inputs must be a mapping. Received: [4]. A single one is called 'input'."),
+    (
+        "layers: {dense: 3}",
+        "1:9: layers must be a list of layers. Received: a mapping with dense. Put '- ' before each layer.",
+    ),
+    (
+        HEAD + "  - dense: 10, activation: relu",
+        "3:26: not valid YAML: mapping values are not allowed in this context. Several options go in { }, and a text that holds ': ' in quotes.",
+    ),
+    (
+        HEAD + "  - dense: {units: 3\n  - dense: 4",
+        "4:10: not valid YAML: while parsing a flow mapping did not find expected ',' or '}'; it began on line 3",
+    ),
+    (
+        HEAD + "  - residual: {name: r, layers: [{dense: {name: x, units: 4}}]}\n  - dense: {units: 2, from: x}",
+        "4:29: no earlier output has this name. Received: 'x'. There is r/x.",
+    ),
+    (
+        HEAD + "  - dense: {units: 3, activation: Relu}",
+        "3:35: no activation function has this name. Received: 'Relu'. Did you mean 'relu'?",
+    ),
+    (
+        "vars: {min: 3}\n" + HEAD + "  - flatten",
+        "1:8: a variable may not be called as a word of ${...} is. Received: 'min'",
+    ),
+    (
+        "vars: {1a: 3}\n" + HEAD + "  - flatten",
+        "1:8: a variable's name must be of letters, digits and _, and not begin with a digit. Received: '1a'",
+    ),
+    (
+        "vars: {self: 3}\n" + HEAD + '  - dense: "${self - 4}"',
+        "4:12: units must be a positive whole number. Received: -1",
+    ),
+    (
+        HEAD + "  - dense: {units: 4, name: a}\n  - reuse: {layer: a, from: [a, input]}",
+        "4:29: reuse takes one input. Received: a, input",
+    ),
+    (
+        HEAD + "  - dense: {units: 4, kernel_initializer: {mixture: [[0.5]]}}",
+        "3:54: parts must be a list of [probability, scheme], the probabilities adding up to 1. Received: [0.5]",
+    ),
+    (
+        HEAD + "  - parallel: {merge: add, branches: {'t-${0}': []}}",
+        "3:39: this name is taken as it stands: it may hold no ${...}. Received: 't-${0}'",
+    ),
     (HEAD + "  - dens: 3", "3:5: no layer or block has this type. Received: 'dens'. Did you mean 'dense'?"),
     (HEAD + "  - Dense: 3", "3:5: no layer or block has this type. Received: 'Dense'. Did you mean 'dense'?"),
     (HEAD + "  - dense: {unit: 3}", "3:13: dense has no such option. Received: 'unit'. Did you mean 'units'?"),

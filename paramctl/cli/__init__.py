@@ -64,7 +64,7 @@ def run(arguments: list[str] | None = None) -> int:
     except (PipeClosed, BrokenPipeError):
         return _pipe_closed()
     except SystemExit as end:
-        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):  # click's answer when it prints help to a closed pipe
+        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):  # click's, on a closed pipe
             return _pipe_closed()
         return end.code if isinstance(end.code, int) else TROUBLE  # completion's own
     except click.exceptions.Exit as exit_:

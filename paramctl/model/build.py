@@ -7,12 +7,13 @@ from paramctl.address import is_pattern, nearest, pattern
 from paramctl.errors import AddressError, suggest
 from paramctl.kinds import IsScheme
 from paramctl.model.entry import fixed_names
-from paramctl.model.expand import Expansion, Site
+from paramctl.model.expand import Expansion
 from paramctl.model.expressions import Env
 from paramctl.model.header import Header, IsInput, IsMapping, OfTie, mapping_of, read_header
 from paramctl.model.layers import Sizes
 from paramctl.model.names import check_identifier, check_name
 from paramctl.model.scope import Output, Scope
+from paramctl.model.site import Site
 from paramctl.model.template import templates_of
 from paramctl.model.tree import Input, Model, Tie, shape_text
 from paramctl.node import Node

@@ -11,18 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from paramctl.errors import DocumentError, suggest
 from paramctl.kinds import MAX_AXES, IsFlag, IsNames, IsWhole
-from paramctl.model.entry import Entry, fixed_names, read_entry
+from paramctl.model.entry import Entry, read_entry
 from paramctl.model.expressions import Env
 from paramctl.model.layers import FUNCTIONS, LAYERS, OF_KERAS, Layer, ShapeError, Sizes
 from paramctl.model.layers.base import snake_case
 from paramctl.model.layers.branching import Branch, Branching, Reuse
 from paramctl.model.layers.core import Activation
 from paramctl.model.names import check_name
-from paramctl.model.scope import Output, Scope
+from paramctl.model.scope import Output
+from paramctl.model.site import Made, Recipe, Site
 from paramctl.model.template import Template
 from paramctl.model.tree import Block, shape_text
 from paramctl.node import MAX_DEPTH, MAX_WHOLE, Node
@@ -38,46 +39,6 @@ BLOCK = 25
 _FLAG = IsFlag()
 _FROM = IsNames()
 _REPEAT = IsWhole("a whole number, not negative", 0)
-
-
-class Site(NamedTuple):
-    """Where a list of entries is expanded: the path above it, its names, its variables.
-
-    as_of: in a block that is applied again, how many outputs there were when it was first.
-    """
-
-    path: str
-    scope: Scope
-    env: Env
-    trainable: bool
-    depth: int
-    as_of: int | None = None
-
-    def inside(self, path: str, entries: Node | None, born: int) -> Site:
-        """The site of a list within this one."""
-        scope = Scope(self.scope, fixed_names(entries) if entries else {}, born)
-        return self._replace(path=path, scope=scope, depth=self.depth + 1)
-
-    def find(self, node: Node) -> Output:
-        return self.scope.find(node, self.as_of)
-
-
-class Recipe(NamedTuple):
-    """How to make an entry again: what it was, where, and what came of it.
-
-    using: the blocks of one's own within which it stood. as_of: how many outputs there were.
-    """
-
-    entry: Entry
-    site: Site
-    block: Block
-    using: tuple[str, ...]
-    as_of: int
-
-
-class Made(NamedTuple):
-    block: Block
-    output: Output
 
 
 class Expansion:

@@ -51,10 +51,11 @@ class Scope:
 
     def claim(self, name: str, node: Node) -> None:
         """Take a name, or say who has it."""
-        first = self._claimed.setdefault(normal(name), node)
-        if first is not node:
+        first = self._claimed.get(normal(name))
+        if first is not None:
             where = f"the first is on line {first.line}" if first.place else "it is a part of the block's own"
             raise node.error(f"two layers of one list have one name; {where}", repr(name))
+        self._claimed[normal(name)] = node
 
     def put(self, name: str, output: Output) -> None:
         """From here on the name means this output."""
