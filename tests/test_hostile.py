@@ -4,10 +4,9 @@ Each case runs paramctl as a process and asks the operating system what it cost:
 which other work on the machine does not lengthen, and the most memory it had at once.
 """
 
-import os
+import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -39,22 +38,24 @@ class Ran(NamedTuple):
     megabytes: float
 
 
-def run(path: str | Path, text: str | None = None) -> Ran:
+LAUNCHER = """
+import json, os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+out, err = process.stdout.read(), process.stderr.read()
+_, status, used = os.wait4(process.pid, 0)
+process.returncode = os.waitstatus_to_exitcode(status)
+memory = used.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
+out, err = (text.decode(errors="replace") for text in (out, err))
+print(json.dumps([process.returncode, out, err, used.ru_utime + used.ru_stime, memory]))
+"""
+"""Runs a command from a small process: a child's memory begins as its parent's, which the system counts too."""
+
+
+def run(path: str | Path) -> Ran:
     """``paramctl summary`` of a file, with what it cost."""
-    with tempfile.TemporaryFile("w+b") as out, tempfile.TemporaryFile("w+b") as err:
-        command = [sys.executable, "-m", "paramctl", "summary", str(path), "--depth", "1"]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        err.seek(0)
-        return Ran(
-            process.returncode,
-            out.read().decode(errors="replace"),
-            err.read().decode(errors="replace"),
-            used.ru_utime + used.ru_stime,
-            used.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2),
-        )
+    command = [sys.executable, "-m", "paramctl", "summary", str(path), "--depth", "1"]
+    launched = subprocess.run([sys.executable, "-c", LAUNCHER, *command], capture_output=True, text=True, cwd=ROOT)
+    return Ran(*json.loads(launched.stdout))
 
 
 def aliases(levels: int, each: int) -> str:
