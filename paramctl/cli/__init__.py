@@ -16,6 +16,7 @@ from paramctl import __version__
 from paramctl.cli.completion import completion
 from paramctl.cli.layers import layers
 from paramctl.cli.render import PipeClosed, printable
+from paramctl.cli.schema import schema
 from paramctl.cli.summary import summary
 from paramctl.errors import ParamctlError
 
@@ -23,7 +24,7 @@ LONGEST_LINE = 2_000
 
 YES, NO, TROUBLE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
-COMMANDS: list[click.Command] = [summary, layers, completion]
+COMMANDS: list[click.Command] = [summary, layers, schema, completion]
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PARAMCTL"}
 EPILOG = "A model document's language: man paramctl-model. One command: paramctl COMMAND --help."

@@ -1,6 +1,6 @@
 """Padding, cropping and stretching axes of space."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from paramctl.kinds import Choice, Count, IsWhole, Kind, Several
 from paramctl.model.layers.base import IsPerAxis, Layer, PerAxis, ShapeError, Sizes
@@ -26,6 +26,12 @@ class IsMargins(IsPerAxis):
         if len(node.value) != rank:
             raise self.refuse(node, name)
         return tuple(self.pair.read(item, name) for item in node.value)
+
+    def schema(self) -> dict[str, Any]:
+        pairs = {"type": "array", "items": self.pair.schema()}
+        return {
+            "anyOf": [self.item.schema(), pairs | {"minItems": self.length or 1, "maxItems": max(2, self.length or 1)}]
+        }
 
 
 Margins = Annotated[tuple[tuple[int, ...], ...], IsMargins()]

@@ -45,7 +45,7 @@ class IsLayer(Kind):
         return Wrapped(check_name(own) if own else cls.type, layer)
 
     def schema(self) -> dict[str, Any]:
-        return {"$ref": "#/definitions/layer"}
+        return {"$ref": "#/definitions/inner_layer"}
 
 
 def _plain(cls: type[Layer]) -> bool:

@@ -1,0 +1,111 @@
+"""The JSON schema (draft 7) of model documents, from the layers, functions and schemes that there are.
+
+Editors that know it complete and check a document as it is written. It is broader than the
+language where a schema cannot follow: names, shapes, and blocks of one's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paramctl.init.schemes import SCHEMES
+from paramctl.inspect.layers import about
+from paramctl.model.header import Header, OfTie
+from paramctl.model.layers import FUNCTIONS, LAYERS
+from paramctl.model.template import OfBlock
+from paramctl.options import Option
+
+Schema = dict[str, Any]
+
+EXPRESSION: Schema = {"$ref": "#/definitions/expression"}
+NAMES: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+COMMON: Schema = {
+    "name": {"type": "string", "description": "Its name within the list."},
+    "from": NAMES | {"description": "The earlier outputs it takes, instead of the one before it."},
+    "repeat": {"anyOf": [{"type": "integer", "minimum": 0}, EXPRESSION], "description": "How many copies of it."},
+    "when": {"anyOf": [{"type": "boolean"}, EXPRESSION], "description": "false leaves it out."},
+    "trainable": {"anyOf": [{"type": "boolean"}, EXPRESSION], "description": "false freezes its parameters."},
+}
+
+
+def schema() -> Schema:
+    """The schema of a document."""
+    layers = {name: _entry(cls.signature, about(cls), COMMON) for name, cls in LAYERS.items()}
+    functions = {name: _entry(cls.signature, about(cls)) for name, cls in FUNCTIONS.items()}
+    as_layers = {name: _entry(cls.signature, about(cls), COMMON) for name, cls in FUNCTIONS.items()}
+    schemes = {name: _entry(scheme.options, about(scheme.function)) for name, scheme in SCHEMES.items()}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "paramctl model document",
+        **_object(Header.signature),
+        "definitions": {
+            "expression": {"type": "string", "pattern": r"\$\{"},
+            "layers": {"type": "array", "items": {"$ref": "#/definitions/layer"}},
+            "layer": _call(as_layers | layers, closed=False),
+            "inner_layer": _call(layers),
+            "activation": _call(functions),
+            "initializer": _call(schemes),
+        },
+    } | _parts()
+
+
+def _parts() -> Schema:
+    """The keys of a document whose items have a form of their own."""
+    properties = _object(Header.signature)["properties"]
+    blocks = {"anyOf": [{"$ref": "#/definitions/layers"}, _object(OfBlock.signature)]}
+    return {
+        "properties": properties
+        | {
+            "inputs": {"type": "object", "additionalProperties": properties["input"]},
+            "vars": {"type": "object"},
+            "blocks": {"type": "object", "additionalProperties": blocks},
+            "ties": {"type": "array", "items": _object(OfTie.signature)},
+            "initializers": {"type": "object", "additionalProperties": {"$ref": "#/definitions/initializer"}},
+        }
+    }
+
+
+def _call(entries: dict[str, Schema], closed: bool = True) -> Schema:
+    """A name, or a name with its options; where not closed, other names are blocks of one's own."""
+    names: Schema = {"type": "string"} if not closed else {"anyOf": [{"enum": list(entries)}, EXPRESSION]}
+    options = {"type": "object", "properties": entries, "minProperties": 1, "maxProperties": 1}
+    return {"anyOf": [names, options | {"additionalProperties": not closed}]}
+
+
+def _entry(signature: dict[str, Option], says: str, common: Schema | None = None) -> Schema:
+    """What may stand after ``type:``: the options by name, in order, the main one alone, or nothing."""
+    forms: list[Schema] = [_object(signature) if common is None else _object(signature, common)]
+    required = [option for option in signature.values() if option.required]
+    if signature and len(required) < 2:
+        forms.append(_value(next(iter(signature.values()))))
+    if signature and not next(iter(signature.values())).kind.takes_list:
+        items = [_value(option) for option in signature.values()]
+        forms.append({"type": "array", "items": items, "additionalItems": False, "minItems": max(1, len(required))})
+    if not required:
+        forms.append({"type": "null"})
+    return {"description": says, "anyOf": forms}
+
+
+def _object(signature: dict[str, Option], common: Schema | None = None) -> Schema:
+    required = [option.name for option in signature.values() if option.required]
+    properties = {option.name: _value(option) for option in signature.values()}
+    return {"type": "object", "properties": properties | (common or {}), "additionalProperties": False} | (
+        {"required": required} if required else {}
+    )
+
+
+def _value(option: Option) -> Schema:
+    forms = [_with_expressions(option.kind.schema()), EXPRESSION]
+    if option.nullable:
+        forms.append({"type": "null"})
+    return {"description": f"{option.kind.words[:1].upper()}{option.kind.words[1:]}.", "anyOf": forms}
+
+
+def _with_expressions(made: Any) -> Any:
+    """A kind's schema in which an item of a list may be an expression too."""
+    if isinstance(made, list):
+        return [_with_expressions(item) for item in made]
+    if not isinstance(made, dict):
+        return made
+    inner = {key: _with_expressions(value) for key, value in made.items()}
+    return inner | {"items": {"anyOf": [inner["items"], EXPRESSION]}} if isinstance(inner.get("items"), dict) else inner

@@ -1,0 +1,73 @@
+"""The JSON schema accepts what is a document and refuses what an editor should underline."""
+
+import json
+from typing import Any
+
+import pytest
+from jsonschema import Draft7Validator
+
+from paramctl.inspect.schema import schema
+from paramctl.model.document import parse
+from paramctl.model.layers import LAYERS
+from tests.conftest import SAMPLES, Run
+from tests.test_layers import CASES
+
+VALIDATOR = Draft7Validator(schema())
+
+
+def plain(text: str) -> Any:
+    return parse(text, "m.yaml").plain()
+
+
+def test_it_is_a_schema() -> None:
+    Draft7Validator.check_schema(schema())
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_every_sample_is_valid(path: Any) -> None:
+    assert list(VALIDATOR.iter_errors(plain(path.read_text()))) == []
+
+
+@pytest.mark.parametrize("document", [document for document, _, _ in CASES.values()], ids=CASES)
+def test_every_layer_is_valid(document: str) -> None:
+    assert list(VALIDATOR.iter_errors(plain(document))) == []
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_layer_takes_an_option_that_it_has_not(name: str) -> None:
+    assert not VALIDATOR.is_valid({"layers": [{name: {"no_such_option": 1}}]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "input: [4]",
+        "layers: dense",
+        "layer: [flatten]",
+        "layers: [3]",
+        "layers: [{dense: {unit: 3}}]",
+        "layers: [{dense: -3}]",
+        "layers: [{dense: {units: 3, use_bias: 1}}]",
+        "layers: [{dense: {units: 3, activation: rellu}}]",
+        "layers: [{dense: {units: 3, kernel_initializer: glorott}}]",
+        "layers: [{dense: {units: 3, kernel_initializer: {random_normal: {std: 1}}}}]",
+        "layers: [{conv2d: {filters: 3}}]",
+        "layers: [{conv2d: {filters: 3, kernel_size: [3, 3, 3]}}]",
+        "layers: [{conv2d: {filters: 3, kernel_size: 3, padding: sam}}]",
+        "layers: [{dropout: 1.5}]",
+        "layers: [{dense: 3, units: 4}]",
+        "layers: [{dense: {units: 3, repeat: -1}}]",
+        "layers: [flatten]\ninput: [-4]",
+        "layers: [flatten]\ninput: {shap: [4]}",
+        "layers: [flatten]\ndtype: float31",
+        "layers: [flatten]\nties: [{keep: a}]",
+        "layers: [flatten]\nblocks: {b: {}}",
+        "layers: [flatten]\ninitializers: {a: glorott}",
+    ],
+)
+def test_what_an_editor_should_underline(text: str) -> None:
+    assert not VALIDATOR.is_valid(plain(text))
+
+
+def test_the_command_prints_it(paramctl: Run) -> None:
+    assert json.loads(paramctl("schema").stdout) == schema()
