@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import click
 
@@ -162,7 +163,7 @@ def parts(command: click.Command) -> tuple[str, str]:
     """A command's help as paragraphs, and its examples as a section of their own."""
     about_it, _, examples = (command.help or "").partition("\b\n")
     paragraphs = [" ".join(each.split()) for each in about_it.strip().split("\n\n")]
-    lines = [text(line) for line in examples.rstrip().split("\n")]
+    lines = [text(line) for line in dedent(examples).rstrip().split("\n")]
     shown = "\n".join([".Sh EXAMPLES", ".Bd -literal -offset indent", *lines, ".Ed"]) if examples else ""
     return "\n.Pp\n".join(map(text, paragraphs)), shown
 
