@@ -11,8 +11,9 @@ demo: .venv/ready
 	show paramctl summary $(SAMPLES)/mlp.yaml; \
 	show paramctl summary $(SAMPLES)/fancy_mlp.yaml --format tree --parameters; \
 	show paramctl summary $(SAMPLES)/resnet50.yaml --depth 1; \
-	show paramctl summary $(SAMPLES)/gpt2.yaml block-0 head --parameters; \
-	show paramctl summary $(SAMPLES)/gpt2.yaml -D width=1600 -D depth=48 -D heads=25 --depth 1'
+	show paramctl summary $(SAMPLES)/rgnet.yaml --parameters; \
+	show paramctl summary $(SAMPLES)/gpt2.yaml --depth 1; \
+	show paramctl summary $(SAMPLES)/llama3_8b.yaml block-0 --format tree'
 
 test: .venv/ready
 	.venv/bin/python -m pytest
