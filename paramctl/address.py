@@ -12,13 +12,18 @@ from itertools import islice
 
 from paramctl.errors import NEAREST_AMONG, AddressError, suggest
 
+LONGEST = 4_096
+
 
 def pattern(text: str) -> Callable[[str], bool]:
     """Whether a path matches this pattern, as a function of the path.
 
     Raises AddressError if the pattern is empty or holds an empty name.
     """
-    return _compiled(_regex(text))
+    if is_pattern(text):
+        return _compiled(_regex(text))
+    _names(text)
+    return lambda path: path == text
 
 
 def is_pattern(text: str) -> bool:
@@ -49,10 +54,7 @@ def _regex(text: str) -> str:
     Between two wildcards of a kind the first place that fits is as good as any later one, so what
     stands there is matched once and for all, in an atomic group: the time is linear in the path.
     """
-    names = text.split("/")
-    if "" in names:
-        column = len("/".join(names[: names.index("")])) + 1
-        raise AddressError(f"a name in an address may not be empty (character {column})", repr(text))
+    names = _names(text)
     runs: list[list[str]] = [[]]  # what stands between one ** and the next
     for name in names:
         if name == "**":
@@ -64,6 +66,17 @@ def _regex(text: str) -> str:
         return first
     *middle, last = later
     return first + "".join(f"(?>(?:[^/]+/)*?{run})" for run in middle if run) + f"(?:[^/]+/)*{last}"
+
+
+def _names(text: str) -> list[str]:
+    """The names between the slashes of an address; AddressError if it cannot be one."""
+    if len(text) > LONGEST:
+        raise AddressError(f"an address may have at most {LONGEST:,} characters", f"{len(text):,}")
+    names = text.split("/")
+    if "" in names:
+        column = len("/".join(names[: names.index("")])) + 1
+        raise AddressError(f"a name in an address may not be empty (character {column})", repr(text))
+    return names
 
 
 def _name_regex(name: str) -> str:

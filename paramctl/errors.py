@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
-NEAREST_AMONG = 10_000
-LONGEST_WORD = 200
+NEAREST_AMONG = 1_000
+LONGEST_WORD = 64
 
 
 class Place(NamedTuple):

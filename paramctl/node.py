@@ -98,7 +98,8 @@ def show(node: Node, longest: int = 60) -> str:
         text = f"[{', '.join(show(item, longest) for item in value)}]" if node.size <= 9 else ""
         return text if 0 < len(text) <= longest else f"a list of {len(value):,}"
     if isinstance(value, dict):
-        return f"a mapping with {cut(', '.join(list(value)[:5]), longest)}" if value else "an empty mapping"
+        keys = ", ".join(repr(key)[1:-1] for key in list(value)[:5])
+        return f"a mapping with {cut(keys, longest)}" if value else "an empty mapping"
     if value is None:
         return "nothing (null)"
     return cut(repr(value) if isinstance(value, str) else scalar_text(value), longest)

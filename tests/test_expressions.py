@@ -93,8 +93,8 @@ WRONG = {
     "${1j}": "holds whole numbers",
     "${" + "-" * MAX_EXPRESSION + "1}": f"at most {MAX_EXPRESSION} characters",
     "${" + "(" * 99 + "1" + ")" * 99 + "+}": "knows arithmetic",
-    "${a}" * 2_000: "may grow to at most",
-    "${a}" * 5_000: "may have at most 10,000 characters",
+    "${1234567890}" * 101: "may grow to at most",
+    "${a}" * 5_000: "may have at most 2,000 characters",
     "${ceil(1e999)}": "finite number",
     "${1if a else 2}": "knows arithmetic",
 }

@@ -181,8 +181,8 @@ REFUSED = {
     "a bomb of lists": (variables(40, lambda k: f'["${{a{k - 1}}}", "${{a{k - 1}}}"]' if k else "[1]"), "over 1,000,000 values"),
     "a chain of lists": (variables(900, lambda k: f'["${{a{k - 1}}}"]' if k else "[1]"), "over 64 deep"),
     "a tower of powers": (HEAD + '  - dense: "${9 ** 9 ** 9 ** 9}"', "fits in 64 bits"),
-    "a long expression": (HEAD + '  - dense: "${' + "1+" * 400_000 + '1}"', "at most 10,000 characters"),
-    "many expressions": (HEAD + '  - dense: "' + "${1}" * 400_000 + '"', "at most 10,000 characters"),
+    "a long expression": (HEAD + '  - dense: "${' + "1+" * 400_000 + '1}"', "at most 2,000 characters"),
+    "many expressions": (HEAD + '  - dense: "' + "${1}" * 400_000 + '"', EXPANDED),
     "a long name": (HEAD + "  - flatten: {name: " + "x" * 100_000 + "}", "at most 255 characters"),
     "a pattern of stars": (
         HEAD + "  - dense: {units: 1, name: " + "a" * 200 + "}\ninitializers: {'" + "*a" * 60 + "b': zeros}",
@@ -195,7 +195,43 @@ REFUSED = {
     "patterns times parameters": (
         HEAD + "  - flatten: {name: f}\n  - dense: {units: 4, repeat: 20000, use_bias: false}\nties:\n"
         + "\n".join(f"  - {{keep: dense/kernel, tie: 'dense_{k}/*'}}" for k in range(1, 300)),
-        "may come to at most 5,000,000",
+        "may come to at most 3,000,000",
+    ),
+    "a costly condition": (
+        HEAD + '  - flatten: {repeat: 990000, when: "${' + "+".join(["1"] * 98) + ' == 0}"}',
+        EXPANDED,
+    ),
+    "a costly name": (HEAD + '  - flatten: {repeat: 20000, name: "a${i}' + "${''}" * 350 + '"}', EXPANDED),
+    "names that are nearly right": (
+        HEAD + '  - flatten: {repeat: 3000, name: "' + "a" * 190 + '${i}"}\n  - flatten: {from: ' + "a" * 199 + "}",
+        "no earlier output has this name",
+    ),
+    "a list of names, again and again": (
+        "vars: {big: [" + ", ".join(["input"] * 300_000) + "]}\n" + HEAD + '  - add: {from: "${big}", repeat: 30}',
+        "at most 1,000 inputs",
+    ),
+    "a mixture of thousands": (
+        HEAD + "  - dense: {units: 4, kernel_initializer: {mixture: [" + ", ".join(["[0.5, zeros]"] * 30_000) + "]}}",
+        "at most 64 parts",
+    ),
+    "a pattern of 2 MB": (HEAD + "  - dense: 4\ninitializers:\n  ? '" + "*a" * 1_000_000 + "'\n  : zeros", "at most 4,096"),
+    "100,000 patterns": (
+        "layers: [{dense: 4}]\ninitializers:\n" + "\n".join(f"  'a{k}*': zeros" for k in range(100_000)),
+        "may come to at most 3,000,000",
+    ),
+    "names of what is left out": (
+        HEAD + '  - flatten: {repeat: 990000, when: false, name: "${i}' + "x" * 900 + '"}',
+        "at most 255 characters",
+    ),
+    "long paths": (
+        "input: [4]\nblocks:\n  b0: {layers: [{dense: {units: 1, repeat: 30000}}]}\n"
+        + "".join(f"  b{k}: {{layers: [{{b{k - 1}: {{name: {'x' * 250}}}}}]}}\n" for k in range(1, 40))
+        + "layers: [b39]",
+        "a path may have at most 4,096 characters",
+    ),
+    "2^512 values": (
+        "input: [" + ", ".join(["4611686018427387904"] * 20) + "]\nlayers: [p_re_lu]",
+        "would have over 2^512 values",
     ),
     "a path": (HEAD + "  - dense: {units: 4, kernel_initializer: /etc/passwd}", "no scheme has this name"),
     "a name of Python": (HEAD + "  - dense: {units: 4, kernel_initializer: os.system}", "no scheme has this name"),
@@ -217,35 +253,45 @@ ACCEPTED = {
 }
 
 
-@pytest.fixture(scope="module")
-def slowness() -> float:
-    """How much slower than usual this machine is, by what an ordinary run costs, 0.15 s."""
-    return max(1.0, min(run(SAMPLES[0]).seconds for _ in range(3)) / 0.15)
+USUAL = 0.15
+
+
+def run_within_limits(path: str | Path) -> Ran:
+    """Runs, and holds what it cost against the limits.
+
+    A machine that is slower than usual just now, by what an ordinary run costs on it, has as much
+    more time; and what takes too long is measured again, twice at the most.
+    """
+    for attempt in range(3):
+        ran = run(path)
+        slowness = max(1.0, run(SAMPLES[0]).seconds / USUAL) if ran.seconds > SECONDS else 1.0
+        if ran.seconds < SECONDS * slowness:
+            break
+        assert attempt < 2, f"{ran.seconds} s, on a machine {slowness} times slower than usual"
+    assert ran.megabytes < MEGABYTES
+    return ran
 
 
 @pytest.mark.parametrize(("text", "says"), REFUSED.values(), ids=REFUSED)
-def test_refused_in_one_line_in_time_and_memory(tmp_path: Path, slowness: float, text: str, says: str) -> None:
+def test_refused_in_one_line_in_time_and_memory(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "m.yaml"
     path.write_bytes(text.encode())
-    ran = run(path)
+    ran = run_within_limits(path)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith(f"{path}:")
     assert says in ran.err
     assert ran.err.count("\n") == 1
     assert len(ran.err) < 2_500
-    assert ran.seconds < SECONDS * slowness
-    assert ran.megabytes < MEGABYTES
 
 
 @pytest.mark.parametrize("text", ACCEPTED.values(), ids=ACCEPTED)
-def test_accepted(tmp_path: Path, slowness: float, text: str) -> None:
+def test_accepted(tmp_path: Path, text: str) -> None:
     path = tmp_path / "m.yaml"
     path.write_bytes(text.encode())
-    ran = run(path)
+    ran = run_within_limits(path)
     assert (ran.code, ran.err) == (0, "")
     assert "Total parameters" in ran.out
     assert "\x1b" not in ran.out
-    assert ran.seconds < SECONDS * slowness
 
 
 @pytest.mark.parametrize(
@@ -263,9 +309,8 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     for path in (tmp_path, "/dev/zero", tmp_path / "missing", loop, "a\nb"):
-        ran = run(path)
+        ran = run_within_limits(path)
         assert (ran.code, ran.err.count("\n")) == (2, 1)
-        assert ran.megabytes < MEGABYTES
 
 
 def check(text: str) -> None:

@@ -384,6 +384,34 @@ def test_an_initializer_that_could_have_no_effect_is_refused() -> None:
         layers("  - dense: {units: 4, trainable: false}\ninitializers: {'**/kernel': ones}")
 
 
+def test_a_reused_attention_keeps_the_value_it_had() -> None:
+    """Also where a later layer has the name, or a later entry of the name is left out."""
+    for later in ("{name: h, units: 8}", "{name: h, units: 3, when: false}"):
+        made = model(
+            "inputs: {h: [5, 8]}\nlayers:\n"
+            "  - multi_head_attention: {name: m, num_heads: 1, key_dim: 2, value: h, from: h}\n"
+            f"  - dense: {later}\n"
+            "  - reuse: {layer: m, from: m, name: again}\n"
+        )
+        assert made.blocks[-1].reuse_of == "m"
+        assert made.blocks[-1].inputs == ("m", "h")
+
+
+def test_reuse_of_is_where_the_parameters_stand_even_within_a_copy() -> None:
+    made = layers(
+        "  - residual: {name: tower, layers: [{dense: {name: d, units: 4}}]}\n"
+        "  - reuse: {layer: tower, name: right}\n"
+        "  - reuse: right/d\n"
+        "  - reuse: {layer: right/d, name: q}\n"
+    )
+    assert [(block.path, block.reuse_of) for block in made.blocks] == [
+        ("tower", None),
+        ("right", "tower"),
+        ("right/d", "tower/d"),
+        ("q", "tower/d"),
+    ]
+
+
 def test_bidirectional_and_time_distributed_hold_a_layer() -> None:
     made = model("input: [5, 4]\nlayers: [{bidirectional: {layer: {lstm: {units: 3, name: own}}, merge_mode: sum}}]")
     assert outputs(made)["bidirectional"] == (None, 3)

@@ -13,6 +13,16 @@ from tests.conftest import model
 HEAD = "input: [4]\nlayers:\n"
 
 MISTAKES = [
+    (HEAD + '  - dense: {units: "${i}", repeat: 2}', "3:20: units must be a positive whole number. Received: 0"),
+    ("inputs: {\u00e9: [4], e\u0301: [5]}\nlayers: [flatten]", "1:18: two inputs have one name. Received: 'e\u0301'"),
+    (
+        "input: [7, 4]\nlayers: [{time_distributed: reduce_sum}]",
+        "2:29: time_distributed: the layer it holds must keep the batch axis. Received: input (None, 7, 4)",
+    ),
+    (
+        HEAD + '  - flatten: {name: "a\\nb", repeat: 2}',
+        "3:21: a name may not hold control characters, nor begin or end with a space. Received: 'a\\nb'",
+    ),
     (
         HEAD + "  - dense: {name: 'a${0}', units: 3, repeat: 2}",
         "3:19: two layers of one list have one name; the first is on line 3. Received: 'a0'",

@@ -7,6 +7,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from paramctl.inspect.schema import schema
+from paramctl.model import build
 from paramctl.model.document import parse
 from paramctl.model.layers import LAYERS
 from tests.conftest import SAMPLES, Run
@@ -31,6 +32,20 @@ def test_every_sample_is_valid(path: Any) -> None:
 @pytest.mark.parametrize("document", [document for document, _, _ in CASES.values()], ids=CASES)
 def test_every_layer_is_valid(document: str) -> None:
     assert list(VALIDATOR.iter_errors(plain(document))) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "layers: [flatten]\nvars:\nblocks:\nties:\ninitializers:\ninputs:\n",
+        "vars: {s: [4], d: int32}\ninput: {shape: '${s}', dtype: '${d}'}\nlayers: [flatten]",
+        "input: [4]\nlayers: [{activation: {relu: {}, name: x}}, {flatten: []}]",
+        "input: [5, 4]\nlayers: [{time_distributed: {dense: 3, name: x}}, {bidirectional: {lstm: 3, trainable: false}}]",
+    ],
+)
+def test_what_builds_is_valid(text: str) -> None:
+    build(parse(text, "m.yaml"))
+    assert list(VALIDATOR.iter_errors(plain(text))) == []
 
 
 @pytest.mark.parametrize("name", LAYERS)

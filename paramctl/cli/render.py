@@ -71,8 +71,8 @@ def rows(format_: str, items: Sequence[Any], columns: Sequence[Column]) -> Itera
     return writers[format_](items, columns)
 
 
-def table(items: Sequence[Any], columns: Sequence[Column], first: Sequence[str] | None = None) -> Iterator[str]:
-    """A table for people, never cut. ``first`` are texts to put in the place of the first column's."""
+def table(items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
+    """A table for people, never cut."""
     import tabulate
 
     tabulate.MIN_PADDING = 0  # a heading no wider than its text
@@ -81,8 +81,6 @@ def table(items: Sequence[Any], columns: Sequence[Column], first: Sequence[str] 
         width = max([len(column.heading), *(len(column.bare(item)) for item in items)]) if column.right else 0
         headings.append(column.heading.rjust(width))
         cells.append([column.cell(item, width) for item in items])
-    if first is not None:
-        cells[0] = list(first)
     text = tabulate.tabulate(
         list(zip(*cells, strict=True)),
         headers=headings,

@@ -6,7 +6,7 @@ trained; its type's default.
 
 from typing import NamedTuple
 
-from paramctl.address import pattern
+from paramctl.address import is_pattern, pattern
 from paramctl.init import schemes
 from paramctl.init.distributions import Law
 from paramctl.model import Model
@@ -27,18 +27,27 @@ def choose(model: Model) -> dict[str, Chosen]:
 
     Raises DocumentError where a scheme is unknown, misspelt or does not fit its parameter.
     """
-    patterns = [(text, pattern(text), node) for text, node in model.initializers]
-    for _, _, node in patterns:
-        schemes.look_up(node)
+    patterns = []  # (position, pattern, test, scheme): the first that matches counts
+    exact: dict[str, tuple[int, str, Node | None]] = {}  # the same for a plain name
+    for position, (text, scheme) in enumerate(model.initializers):
+        schemes.look_up(scheme)
+        if is_pattern(text):
+            patterns.append((position, text, pattern(text), scheme))
+        else:
+            exact.setdefault(text, (position, text, scheme))
+    none: tuple[int, str, Node | None] = (len(model.initializers), "", None)
     chosen = {}
     alike: dict[tuple[int, tuple[Axis, ...]], tuple[str, Law]] = {}  # most layers of a network are one of a few
     for parameter in model.owners():
         node, why = _own(parameter)
         if node.place is None and parameter.trainable:
-            for text, matches, scheme in patterns:
-                if matches(parameter.path):
-                    node, why = scheme, f"initializers: {text}"
+            position, text, rule = exact.get(parameter.path, none)
+            for earlier, other, matches, its_scheme in patterns:
+                if earlier < position and matches(parameter.path):
+                    text, rule = other, its_scheme
                     break
+            if rule is not None:
+                node, why = rule, f"initializers: {text}"
         key = (id(node), parameter.axes)
         if key not in alike:
             law = schemes.law(node, parameter)  # first: it checks what the text then takes for granted

@@ -32,6 +32,7 @@ TRUNCATED_STDDEV = 0.87962566103423978
 
 
 ZEROS = Node("zeros")
+MOST_PARTS = 64
 
 
 class Unfit(ValueError):
@@ -116,6 +117,8 @@ class IsParts(Kind):
 
     def read(self, node: Node, name: str) -> list[tuple[float, Node]]:
         parts = []
+        if isinstance(node.value, list) and len(node.value) > MOST_PARTS:
+            raise node.error(f"a mixture may have at most {MOST_PARTS} parts")
         for part in node.value if isinstance(node.value, list) else [node]:
             if not isinstance(part.value, list) or len(part.value) != 2:
                 raise self.refuse(part, name)

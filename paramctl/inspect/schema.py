@@ -10,8 +10,9 @@ from typing import Any
 
 from paramctl.init.schemes import SCHEMES
 from paramctl.inspect.layers import about
-from paramctl.model.header import Header, OfTie
+from paramctl.model.header import Header, OfInput, OfTie
 from paramctl.model.layers import FUNCTIONS, LAYERS
+from paramctl.model.layers.activations import IsActivation
 from paramctl.model.template import OfBlock
 from paramctl.options import Option
 
@@ -52,17 +53,19 @@ def schema() -> Schema:
 def _parts() -> Schema:
     """The keys of a document whose items have a form of their own."""
     properties = _object(Header.signature)["properties"]
+    shape, *_ = OfInput.signature.values()
+    given = {"anyOf": [_value(shape), _object(OfInput.signature)]}
     blocks = {"anyOf": [{"$ref": "#/definitions/layers"}, _object(OfBlock.signature)]}
-    return {
-        "properties": properties
-        | {
-            "inputs": {"type": "object", "additionalProperties": properties["input"]},
-            "vars": {"type": "object"},
-            "blocks": {"type": "object", "additionalProperties": blocks},
-            "ties": {"type": "array", "items": _object(OfTie.signature)},
-            "initializers": {"type": "object", "additionalProperties": {"$ref": "#/definitions/initializer"}},
-        }
+    items = {
+        "input": given,
+        "inputs": {"type": "object", "additionalProperties": given},
+        "vars": {"type": "object"},
+        "blocks": {"type": "object", "additionalProperties": blocks},
+        "ties": {"type": "array", "items": _object(OfTie.signature)},
+        "initializers": {"type": "object", "additionalProperties": {"$ref": "#/definitions/initializer"}},
     }
+    forms = {name: {"anyOf": [form, {"type": "null"}]} for name, form in items.items()}
+    return {"properties": properties | forms}
 
 
 def _call(entries: dict[str, Schema], closed: bool = True) -> Schema:
@@ -78,9 +81,14 @@ def _entry(signature: dict[str, Option], says: str, common: Schema | None = None
     required = [option for option in signature.values() if option.required]
     if signature and len(required) < 2:
         forms.append(_value(next(iter(signature.values()))))
+    if required and required[0].kind.takes_mapping and common is not None:
+        known = FUNCTIONS if isinstance(required[0].kind, IsActivation) else LAYERS
+        either = [{"required": [name]} for name in common]  # else it is the main option alone
+        names = common | {name: {} for name in known}
+        forms.append({"type": "object", "properties": names, "additionalProperties": False, "anyOf": either})
     if signature and not next(iter(signature.values())).kind.takes_list:
         items = [_value(option) for option in signature.values()]
-        forms.append({"type": "array", "items": items, "additionalItems": False, "minItems": max(1, len(required))})
+        forms.append({"type": "array", "items": items, "additionalItems": False, "minItems": len(required)})
     if not required:
         forms.append({"type": "null"})
     return {"description": says, "anyOf": forms}

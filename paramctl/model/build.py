@@ -11,7 +11,7 @@ from paramctl.model.expand import Expansion
 from paramctl.model.expressions import Env
 from paramctl.model.header import Header, IsInput, IsMapping, OfTie, mapping_of, read_header
 from paramctl.model.layers import Sizes
-from paramctl.model.names import check_identifier, check_name
+from paramctl.model.names import check_identifier, check_name, normal
 from paramctl.model.scope import Output, Scope
 from paramctl.model.site import Site
 from paramctl.model.template import templates_of
@@ -19,7 +19,7 @@ from paramctl.model.tree import Input, Model, Tie, shape_text
 from paramctl.node import Node
 from paramctl.parameter import Parameter
 
-MAX_COMPARISONS = 5_000_000
+MAX_COMPARISONS = 3_000_000
 
 
 def build(
@@ -89,17 +89,20 @@ def _inputs(header: Header, document: Node, given: Mapping[str | None, Node]) ->
     named: dict[str, tuple[Sizes | None, str]] = {}
     if header.inputs is not None:
         for name, node in mapping_of(header.inputs).items():
-            check_name(header.inputs.key(name))
+            key = header.inputs.key(name)
+            check_name(key)
+            if normal(name) in map(normal, named):
+                raise key.error("two inputs have one name", repr(name))
             named[name] = IsInput().read(node, f"input {name!r}")
         if not named:
             raise header.inputs.error("inputs must name at least one input")
     else:
         named["input"] = header.input or (None, "float32")
-    for key, node in given.items():
-        wanted = next(iter(named)) if key is None and len(named) == 1 else key
+    for asked, node in given.items():
+        wanted = next(iter(named)) if asked is None and len(named) == 1 else asked
         if wanted is None or wanted not in named:
             hint = f"Its inputs are {', '.join(named)}."
-            raise node.error("the model has no such input", "no name" if key is None else repr(key), hint)
+            raise node.error("the model has no such input", "no name" if asked is None else repr(asked), hint)
         named[wanted] = IsInput().read(node, "the shape")[0], named[wanted][1]
     return tuple(Input(name, shape, dtype) for name, (shape, dtype) in named.items())
 
@@ -110,6 +113,7 @@ class _Matcher:
     def __init__(self, model: Model) -> None:
         self.parameters = model.parameters
         self.unbuilt = model.unbuilt  # if so, what is not found may yet come, with the input's shape
+        self.weight = sum(1 + len(path) // 32 for path in self.parameters) + 100
         self.left = MAX_COMPARISONS
 
     def find(self, node: Node) -> list[str]:
@@ -118,9 +122,9 @@ class _Matcher:
         try:
             matches = pattern(text)
         except AddressError as error:
-            raise node.error(error.rule, repr(text)) from None
+            raise node.error(error.rule, error.received) from None
         if is_pattern(text):
-            self.left -= len(self.parameters)
+            self.left -= self.weight
             if self.left < 0:
                 raise node.error(f"patterns times parameters may come to at most {MAX_COMPARISONS:,}")
             found = [path for path in self.parameters if matches(path)]

@@ -35,6 +35,9 @@ MAX_EXPANDED = 1_000_000
 LAYER more than what is written of it, and each block BLOCK, for what is kept of them."""
 LAYER = 4
 BLOCK = 25
+MAX_BITS = 512
+LONGEST_PATH = 4_096
+MOST_INPUTS = 1_000
 
 _FLAG = IsFlag()
 _FROM = IsNames()
@@ -51,6 +54,7 @@ class Expansion:
         self.expanded = 0
         self.outputs = 0
         self.using: tuple[str, ...] = ()
+        self.copies: list[tuple[str, str]] = []  # (path, the path of its parameters) of what is being applied again
         self._entries: dict[int, Entry] = {}
         self._layers: dict[int, Layer] = {}
 
@@ -73,7 +77,7 @@ class Expansion:
         if repeat is None:
             sites, times = iter([site]), 1
         else:
-            times = _REPEAT.read(site.env.resolve(repeat), "repeat")
+            times = _REPEAT.read(self._resolve(site, repeat), "repeat")
             if times > MAX_EXPANDED:
                 raise self._too_large(repeat)
             sites = (site._replace(env=Env({"i": Node(i)}, site.env)) for i in range(times))
@@ -86,21 +90,26 @@ class Expansion:
 
     def _present(self, entry: Entry, site: Site) -> bool:
         when = entry.common.get("when")
-        if when is None or _FLAG.read(site.env.resolve(when), "when"):
+        if when is None or _FLAG.read(self._resolve(site, when), "when"):
             return True
         if "name" in entry.common:
-            site.scope.leave_out(str(site.env.resolve(entry.common["name"]).value), when)
+            name = check_name(self._resolve(site, entry.common["name"]))
+            self._spend(when, len(name) // 8)
+            site.scope.leave_out(name, when, self.outputs)
         return False
 
     def _one(self, entry: Entry, site: Site, given: Output | None, times: int) -> Made:
         name = self._name(entry, site, times)
         inputs = self._inputs(entry, site, given)
         if "trainable" in entry.common:
-            trainable = _FLAG.read(site.env.resolve(entry.common["trainable"]), "trainable")
+            trainable = _FLAG.read(self._resolve(site, entry.common["trainable"]), "trainable")
             site = site._replace(trainable=site.trainable and trainable)
         if name is None:
             return self._reuse(entry, site, inputs, None)
         path = f"{site.path}/{name}" if site.path else name
+        self._spend(entry.node, len(path) // 32)
+        if len(path) > LONGEST_PATH:
+            raise entry.node.error(f"a path may have at most {LONGEST_PATH:,} characters", f"{len(path):,}")
         made = self._reuse(entry, site, inputs, path) if _is_reuse(entry) else self._make(entry, site, inputs, path)
         site.scope.put(name, made.output)
         return made
@@ -117,9 +126,10 @@ class Expansion:
             site.scope.claim(name, entry.type)
             return name
         if times > 1 and not node.dynamic:
+            check_name(node)
             hint = f"Write '{node.value}-${{i}}', or no name: then they are numbered."
             raise node.error("an entry that repeats may not have a fixed name", hint=hint)
-        name = check_name(site.env.resolve(node))
+        name = check_name(self._resolve(site, node))
         site.scope.claim(name, node)
         return name
 
@@ -129,7 +139,9 @@ class Expansion:
             if given is None:
                 raise entry.node.error("the first layer of a model with several inputs must say 'from'")
             return [given]
-        names = _FROM.read(site.env.resolve(node), "from")
+        names = _FROM.read(self._resolve(site, node), "from")
+        if len(names) > MOST_INPUTS:
+            raise node.error(f"a layer may have at most {MOST_INPUTS:,} inputs", f"{len(names):,}")
         return [site.find(name) for name in names]
 
     def _make(self, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
@@ -146,8 +158,15 @@ class Expansion:
                 made = self._plain(layer, entry, site, inputs, path)
         self.outputs += 1
         made.output.order = self.outputs
-        made.output.recipe = Recipe(entry, site, made.block, self.using, before)
+        made.output.recipe = Recipe(entry, site, made.block, self._stands_at(path), self.using, before)
         return made
+
+    def _stands_at(self, path: str) -> str:
+        """Where the parameters of what is made at a path stand: elsewhere, within what is applied again."""
+        for copy, original in reversed(self.copies):
+            if path == copy or path.startswith(f"{copy}/"):
+                return original + path[len(copy) :]
+        return path
 
     def _layer(self, entry: Entry, site: Site) -> Layer:
         """The layer of an entry with its options read; one without variables is read but once."""
@@ -168,7 +187,7 @@ class Expansion:
             )
         given = by_name(type_name, entry.arguments, cls.signature)
         resolved = {
-            name: node if name in cls.signature and cls.signature[name].kind.deferred else site.env.resolve(node)
+            name: node if name in cls.signature and cls.signature[name].kind.deferred else self._resolve(site, node)
             for name, node in given.items()
         }
         made = cls.read(type_name, entry.at, resolved)
@@ -180,9 +199,7 @@ class Expansion:
     def _plain(self, layer: Layer, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
         self._spend(entry.node, entry.node.size + LAYER)
         self._check_number(layer, entry, inputs, path)
-        references = {
-            name: site.scope.find(node) for name in layer.references if (node := getattr(layer, name)) is not None
-        }
+        references = {name: site.find(node) for name in layer.references if (node := getattr(layer, name)) is not None}
         taken = [*inputs, *references.values()]
         shape, parameters = self._infer(layer, entry, path, inputs, references)
         own = tuple(parameter.under(path, self.dtype, site.trainable) for parameter in parameters)
@@ -214,8 +231,9 @@ class Expansion:
             for shape in (*shapes, *others.values()):
                 layer.check_axes(shape)
             output = layer.output(*shapes, **others)
-            _check_sizes(output)
-            return output, list(layer.parameters(*shapes, **others))
+            parameters = list(layer.parameters(*shapes, **others))
+            _check_sizes(output, parameters)
+            return output, parameters
         except ShapeError as error:
             raise _misfit(entry, path, str(error), taken) from None
 
@@ -258,12 +276,13 @@ class Expansion:
         return [block], Output(path, output.shape, site.scope)
 
     def _from_template(self, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
-        self._spend(entry.node, entry.node.size + BLOCK)
+        self._spend(entry.node, entry.node.size + BLOCK + _work(entry.node))
         name = str(entry.type.value)
         if name in self.using:
             chain = " -> ".join((*self.using[self.using.index(name) :], name))
             raise entry.type.error("a block may not use itself", chain)
         template = self.templates[name]
+        self._spend(entry.node, sum(_work(default) for default in template.options.values()))
         given = _single(entry, inputs)
         env = template.variables(entry, site.env, self.variables)
         inner = site.inside(path, template.layers, self.outputs)._replace(env=env)
@@ -289,14 +308,22 @@ class Expansion:
             _single(entry, inputs)
         around, self.using = self.using, recipe.using
         again = recipe.site._replace(depth=max(recipe.site.depth, site.depth) + 1, as_of=recipe.as_of)
+        self.copies.append((path or first.path, recipe.stands_at))
         made = self._make(recipe.entry._replace(at=entry.at), again, inputs, path or first.path)
+        self.copies.pop()
         self.using = around
         changed = _changed(first, made.block)
         if changed:
             rule = f"{first.path} is applied again, so its parameters must keep their shapes"
             raise entry.at.error(rule, f"{changed} with {' and '.join(map(_described, inputs))}")
         made.output.recipe = recipe
-        return Made(replace(made.block, parameters=(), reuse_of=first.path), made.output)
+        return Made(replace(made.block, parameters=(), reuse_of=recipe.stands_at), made.output)
+
+    def _resolve(self, site: Site, node: Node) -> Node:
+        """A node with its variables filled in, the work of it counted."""
+        if node.dynamic:
+            self._spend(node, _work(node))
+        return site.env.resolve(node)
 
     def _spend(self, node: Node, amount: int) -> None:
         self.expanded += amount
@@ -305,6 +332,16 @@ class Expansion:
 
     def _too_large(self, node: Node) -> DocumentError:
         return node.error(f"a model may expand to at most {MAX_EXPANDED:,} entries and options, repeats unrolled")
+
+
+def _work(node: Node) -> int:
+    """What filling in the variables of a node weighs: by the length of its expressions, long ones in full."""
+    if not node.dynamic:
+        return 0
+    if isinstance(node.value, (list, dict)):
+        return sum(map(_work, node.value.values() if isinstance(node.value, dict) else node.value))
+    length = len(str(node.value))
+    return max(length // 8, length - 24)
 
 
 def _is_reuse(entry: Entry) -> bool:
@@ -320,13 +357,16 @@ def _single(entry: Entry, inputs: list[Output]) -> Output:
     return inputs[0]
 
 
-def _check_sizes(shape: Sizes) -> None:
-    """Sizes are arithmetic, but only as long as an array could have them."""
+def _check_sizes(shape: Sizes, parameters: list[Parameter]) -> None:
+    """Sizes are arithmetic, but only as long as an array could have them, or a float its number of values."""
     if len(shape) > MAX_AXES:
         raise ShapeError(f"its output would have {len(shape)} axes, over {MAX_AXES}")
     largest = max((size or 0 for size in shape), default=0)
     if largest > MAX_WHOLE:
         raise ShapeError(f"its output would have an axis of {largest:,}, which does not fit in 64 bits")
+    for parameter in parameters:
+        if parameter.size.bit_length() > MAX_BITS:
+            raise ShapeError(f"its {parameter.path} would have over 2^{MAX_BITS} values")
 
 
 def _paths(outputs: list[Output]) -> tuple[str, ...]:

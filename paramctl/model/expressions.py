@@ -20,7 +20,7 @@ from paramctl.node import MAX_DEPTH, MAX_NODES, MAX_WHOLE, Node, Scalar, scalar_
 
 MAX_EXPRESSION = 200
 MAX_TEXT = 1_000
-MAX_TEMPLATE = 10_000
+MAX_TEMPLATE = 2_000
 KNOWS = "${...} knows arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil and floor"
 
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -113,7 +113,9 @@ def _splice(node: Node, text: str, env: Env) -> Node:
         parts = _parts(text)
         if len(parts) == 1 and not isinstance(parts[0], str):
             value = _evaluate(parts[0], env)
-            return value if isinstance(value, Node) else _at(node, value)
+            if isinstance(value, Node):
+                return value if value.source is not None else value.at(node)  # i is written nowhere else
+            return _at(node, value)
         spliced = "".join(part if isinstance(part, str) else _text(_evaluate(part, env)) for part in parts)
         if len(spliced) > MAX_TEXT:
             raise _Wrong(f"a text may grow to at most {MAX_TEXT:,} characters", f"{len(spliced):,}")

@@ -46,11 +46,6 @@ class IsInput(Kind):
         of = OfInput.read_call(name, node, node)
         return (None, *of.shape), of.dtype
 
-    def schema(self) -> dict[str, Any]:
-        shape, dtype = (option.kind.schema() for option in OfInput.signature.values())
-        mapping = {"type": "object", "properties": {"shape": shape, "dtype": dtype}, "additionalProperties": False}
-        return {"anyOf": [shape, mapping | {"required": ["shape"]}]}
-
 
 class IsTies(Kind):
     words = "a list of {keep: NAME, tie: NAMES}"

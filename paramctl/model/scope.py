@@ -9,7 +9,7 @@ from typing import Any
 from paramctl.errors import DocumentError, suggest
 from paramctl.model.layers import Sizes
 from paramctl.model.names import normal
-from paramctl.node import Node
+from paramctl.node import MAX_NODES, Node
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Scope:
         self.later = later or {}
         self.born = born
         self.outputs: dict[str, Output] = {}
-        self.left_out: dict[str, Node] = {}
+        self.left_out: dict[str, tuple[Node, int]] = {}
         self._claimed: dict[str, Node] = {}
         self._numbers: dict[str, int] = {}
 
@@ -61,9 +61,9 @@ class Scope:
         """From here on the name means this output."""
         self.outputs[normal(name)] = output
 
-    def leave_out(self, name: str, when: Node) -> None:
-        """The name is that of an entry which its ``when`` leaves out."""
-        self.left_out[normal(name)] = when
+    def leave_out(self, name: str, when: Node, order: int) -> None:
+        """The name is that of an entry which its ``when`` leaves out, after so many outputs."""
+        self.left_out[normal(name)] = when, order
 
     def outward(self) -> Iterator[Scope]:
         scope: Scope | None = self
@@ -78,12 +78,13 @@ class Scope:
         """
         first, *rest = (normal(name) for name in str(node.value).split("/"))
         for scope in self.outward():
+            since = as_of if as_of is not None and scope.born <= as_of else MAX_NODES
             output = scope.outputs.get(first)
-            if output and not (as_of is not None and scope.born <= as_of < output.order):
+            if output and output.order <= since:
                 return self._inside(output, rest, node)
-            if first in scope.left_out:
-                line = scope.left_out[first].line
-                raise node.error(f"this layer is left out: its 'when', on line {line}, is false")
+            when, order = scope.left_out.get(first, (node, MAX_NODES))
+            if order < since:
+                raise node.error(f"this layer is left out: its 'when', on line {when.line}, is false")
         raise self._missing(first, node)
 
     def _inside(self, output: Output, rest: list[str], node: Node) -> Output:

@@ -36,12 +36,14 @@ class Site(NamedTuple):
 class Recipe(NamedTuple):
     """How to make an entry again: what it was, where, and what came of it.
 
-    using: the blocks of one's own within which it stood. as_of: how many outputs there were.
+    stands_at: the path under which its parameters stand. using: the blocks of one's own within
+    which it stood. as_of: how many outputs there were.
     """
 
     entry: Entry
     site: Site
     block: Block
+    stands_at: str
     using: tuple[str, ...]
     as_of: int
 

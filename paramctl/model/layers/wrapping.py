@@ -89,4 +89,6 @@ class TimeDistributed(Layer):
         step = (x[0], *x[2:])
         self.layer.layer.check_axes(step)
         shape = self.layer.layer.output(step)
+        if not shape:
+            raise ShapeError("the layer it holds must keep the batch axis")
         return (*shape[:1], x[1], *shape[1:])
