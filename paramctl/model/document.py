@@ -267,12 +267,13 @@ class _Composer:
 
 def _check_number(text: str, source: str) -> None:
     """Refuse a text with too many values before any of them is kept."""
-    counter = _Composer(source)
     next_event = _loader(text, source).get_event
+    values = 0
     with suppress(yaml.YAMLError):  # which composing will explain
         while (event := next_event()) is not None:
-            if isinstance(event, yaml.NodeEvent):
-                counter.count(event, 1)
+            values += isinstance(event, yaml.NodeEvent)
+            if values > MAX_NODES:
+                _Composer(source).count(event, values)
 
 
 def _compose(text: str, source: str) -> Node | None:

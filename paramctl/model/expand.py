@@ -33,8 +33,8 @@ from paramctl.parameter import Parameter
 MAX_EXPANDED = 1_000_000
 """What a model may expand to: its entries and options, repeats unrolled. Each layer weighs
 LAYER more than what is written of it, and each block BLOCK, for what is kept of them."""
-LAYER = 4
-BLOCK = 25
+LAYER = 8
+BLOCK = 40
 MAX_BITS = 512
 LONGEST_PATH = 4_096
 MOST_INPUTS = 1_000
