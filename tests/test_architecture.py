@@ -26,7 +26,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 # Within model/ the same holds; a layer never sees the tree that holds it.
 MODEL_FLOORS = [
-    ["document", "expressions"],
+    ["document", "expressions", "budget"],
     ["names"],
     ["layers"],
     ["tree", "entry", "header"],

@@ -15,6 +15,7 @@ from typing import Any
 
 from paramctl.errors import DocumentError, suggest
 from paramctl.kinds import MAX_AXES, IsFlag, IsNames, IsWhole
+from paramctl.model.budget import BLOCK, LAYER, LONGEST_PATH, MAX_EXPANDED, MOST_INPUTS, Budget, too_large, work
 from paramctl.model.entry import Entry, read_entry
 from paramctl.model.expressions import Env
 from paramctl.model.layers import FUNCTIONS, LAYERS, OF_KERAS, Layer, ShapeError, Sizes
@@ -30,14 +31,7 @@ from paramctl.node import MAX_DEPTH, MAX_WHOLE, Node
 from paramctl.options import by_name
 from paramctl.parameter import Parameter
 
-MAX_EXPANDED = 1_000_000
-"""What a model may expand to: its entries and options, repeats unrolled. Each layer weighs
-LAYER more than what is written of it, and each block BLOCK, for what is kept of them."""
-LAYER = 8
-BLOCK = 40
 MAX_BITS = 512
-LONGEST_PATH = 4_096
-MOST_INPUTS = 1_000
 
 _FLAG = IsFlag()
 _FROM = IsNames()
@@ -51,7 +45,7 @@ class Expansion:
         self.templates = templates
         self.variables = variables
         self.dtype = dtype
-        self.expanded = 0
+        self.budget = Budget()
         self.outputs = 0
         self.using: tuple[str, ...] = ()
         self.copies: list[tuple[str, str]] = []  # (path, the path of its parameters) of what is being applied again
@@ -79,10 +73,10 @@ class Expansion:
         else:
             times = _REPEAT.read(self._resolve(site, repeat), "repeat")
             if times > MAX_EXPANDED:
-                raise self._too_large(repeat)
+                raise too_large(repeat)
             sites = (site._replace(env=Env({"i": Node(i)}, site.env)) for i in range(times))
         for each in sites:
-            self._spend(node, 1)
+            self.budget.spend(node, 1)
             if self._present(entry, each):
                 made = self._one(entry, each, given, times)
                 given = made.output
@@ -94,7 +88,7 @@ class Expansion:
             return True
         if "name" in entry.common:
             name = check_name(self._resolve(site, entry.common["name"]))
-            self._spend(when, len(name) // 8)
+            self.budget.spend(when, len(name) // 8)
             site.scope.leave_out(name, when, self.outputs)
         return False
 
@@ -107,7 +101,7 @@ class Expansion:
         if name is None:
             return self._reuse(entry, site, inputs, None)
         path = f"{site.path}/{name}" if site.path else name
-        self._spend(entry.node, len(path) // 32)
+        self.budget.spend(entry.node, len(path) // 32)
         if len(path) > LONGEST_PATH:
             raise entry.node.error(f"a path may have at most {LONGEST_PATH:,} characters", f"{len(path):,}")
         made = self._reuse(entry, site, inputs, path) if _is_reuse(entry) else self._make(entry, site, inputs, path)
@@ -197,7 +191,7 @@ class Expansion:
         return layer
 
     def _plain(self, layer: Layer, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
-        self._spend(entry.node, entry.node.size + LAYER)
+        self.budget.spend(entry.node, entry.node.size + LAYER)
         self._check_number(layer, entry, inputs, path)
         references = {name: site.find(node) for name in layer.references if (node := getattr(layer, name)) is not None}
         taken = [*inputs, *references.values()]
@@ -238,7 +232,7 @@ class Expansion:
             raise _misfit(entry, path, str(error), taken) from None
 
     def _with_branches(self, layer: Branching, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
-        self._spend(entry.node, BLOCK)
+        self.budget.spend(entry.node, BLOCK)
         given = _single(entry, inputs)
         lists = layer.lists()
         inner = site.inside(path, next((each.entries for each in lists if each.name is None), None), self.outputs)
@@ -276,13 +270,13 @@ class Expansion:
         return [block], Output(path, output.shape, site.scope)
 
     def _from_template(self, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
-        self._spend(entry.node, entry.node.size + BLOCK + _work(entry.node))
+        self.budget.spend(entry.node, entry.node.size + BLOCK + work(entry.node))
         name = str(entry.type.value)
         if name in self.using:
             chain = " -> ".join((*self.using[self.using.index(name) :], name))
             raise entry.type.error("a block may not use itself", chain)
         template = self.templates[name]
-        self._spend(entry.node, sum(_work(default) for default in template.options.values()))
+        self.budget.spend(entry.node, sum(work(default) for default in template.options.values()))
         given = _single(entry, inputs)
         env = template.variables(entry, site.env, self.variables)
         inner = site.inside(path, template.layers, self.outputs)._replace(env=env)
@@ -294,7 +288,7 @@ class Expansion:
         return Made(block, Output(path, output.shape, inner.scope))
 
     def _reuse(self, entry: Entry, site: Site, inputs: list[Output], path: str | None) -> Made:
-        self._spend(entry.node, BLOCK)
+        self.budget.spend(entry.node, BLOCK)
         reuse = self._layer(entry, site)
         assert isinstance(reuse, Reuse)
         if "trainable" in entry.common:
@@ -322,26 +316,8 @@ class Expansion:
     def _resolve(self, site: Site, node: Node) -> Node:
         """A node with its variables filled in, the work of it counted."""
         if node.dynamic:
-            self._spend(node, _work(node))
+            self.budget.spend(node, work(node))
         return site.env.resolve(node)
-
-    def _spend(self, node: Node, amount: int) -> None:
-        self.expanded += amount
-        if self.expanded > MAX_EXPANDED:
-            raise self._too_large(node)
-
-    def _too_large(self, node: Node) -> DocumentError:
-        return node.error(f"a model may expand to at most {MAX_EXPANDED:,} entries and options, repeats unrolled")
-
-
-def _work(node: Node) -> int:
-    """What filling in the variables of a node weighs: by the length of its expressions, long ones in full."""
-    if not node.dynamic:
-        return 0
-    if isinstance(node.value, (list, dict)):
-        return sum(map(_work, node.value.values() if isinstance(node.value, dict) else node.value))
-    length = len(str(node.value))
-    return max(length // 8, length - 24)
 
 
 def _is_reuse(entry: Entry) -> bool:
