@@ -209,10 +209,11 @@ class IsScheme(Kind):
 
 
 POSITIVE = IsWhole("a positive whole number", 1)
+NATURAL = IsWhole("a whole number, not negative", 0)
 
 Flag = Annotated[bool, IsFlag()]
 Count = Annotated[int, POSITIVE]
-Natural = Annotated[int, IsWhole("a whole number, not negative", 0)]
+Natural = Annotated[int, NATURAL]
 Whole = Annotated[int, IsWhole("a whole number")]
 Number = Annotated[float, IsNumber("a finite number")]
 Positive = Annotated[float, IsNumber("a positive finite number", above=0)]

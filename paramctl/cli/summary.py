@@ -38,14 +38,14 @@ def _size_note(row: ParameterRow) -> str:
     return "" if row.counted_at == row.path else f"(= {row.counted_at})"
 
 
-def _shape_text(row: LayerRow) -> str:
-    return "?" if row.output_shape is None else str(row.output_shape)
+def _shape_text(shape: tuple[int | None, ...] | None) -> str:
+    return "?" if shape is None else str(shape)
 
 
 LAYER_COLUMNS = [
     Column("path", "Layer", lambda row: row.path),
     Column("type", "Type", lambda row: row.type),
-    Column("output_shape", "Output shape", lambda row: row.output_shape, _shape_text),
+    Column("output_shape", "Output shape", lambda row: row.output_shape, lambda row: _shape_text(row.output_shape)),
     Column("parameters", "Parameters", lambda row: row.parameters, _count_text, True, _count_note),
     Column("trainable", "Trainable", lambda row: row.trainable, right=True),
     Column("non_trainable", "Non-trainable", lambda row: row.non_trainable, right=True),
@@ -167,7 +167,7 @@ def _object(facts: Summary) -> dict[str, Any]:
 
 
 def _heading(facts: Summary) -> Iterator[str]:
-    inputs = ", ".join(f"{each.name} {'?' if each.shape is None else each.shape}" for each in facts.inputs)
+    inputs = ", ".join(f"{each.name} {_shape_text(each.shape)}" for each in facts.inputs)
     yield style(printable(f"{facts.model}: {inputs}"), bold=True)
     yield ""
 
@@ -203,7 +203,7 @@ def _leaves(facts: Summary, parameters: bool) -> Iterator[Leaf]:
     for layer in facts.layers:
         own = [rows[path] for path in layer.holds if path in rows]
         count, note = ("", "") if own else (_count_text(layer), _count_note(layer))
-        yield Leaf(layer.depth, layer.path.rpartition("/")[2], layer.type, _shape_text(layer), count, note)
+        yield Leaf(layer.depth, layer.path.rpartition("/")[2], layer.type, _shape_text(layer.output_shape), count, note)
         for row in own:
             name = row.path[len(layer.path) + 1 :]
             yield Leaf(layer.depth + 1, name, row.dtype, plain(row.shape), _size_text(row), _size_note(row))

@@ -10,6 +10,7 @@ from typing import Any
 
 from paramctl.init.schemes import SCHEMES
 from paramctl.inspect.layers import about
+from paramctl.kinds import NATURAL, IsFlag, IsNames
 from paramctl.model.header import Header, OfInput, OfTie
 from paramctl.model.layers import FUNCTIONS, LAYERS
 from paramctl.model.layers.activations import IsActivation
@@ -19,13 +20,12 @@ from paramctl.options import Option
 Schema = dict[str, Any]
 
 EXPRESSION: Schema = {"$ref": "#/definitions/expression"}
-NAMES: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 COMMON: Schema = {
     "name": {"type": "string", "description": "Its name within the list."},
-    "from": NAMES | {"description": "The earlier outputs it takes, instead of the one before it."},
-    "repeat": {"anyOf": [{"type": "integer", "minimum": 0}, EXPRESSION], "description": "How many copies of it."},
-    "when": {"anyOf": [{"type": "boolean"}, EXPRESSION], "description": "false leaves it out."},
-    "trainable": {"anyOf": [{"type": "boolean"}, EXPRESSION], "description": "false freezes its parameters."},
+    "from": IsNames().schema() | {"description": "The earlier outputs it takes, instead of the one before it."},
+    "repeat": {"anyOf": [NATURAL.schema(), EXPRESSION], "description": "How many copies of it."},
+    "when": {"anyOf": [IsFlag().schema(), EXPRESSION], "description": "false leaves it out."},
+    "trainable": {"anyOf": [IsFlag().schema(), EXPRESSION], "description": "false freezes its parameters."},
 }
 
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from paramctl.errors import DocumentError, suggest
-from paramctl.kinds import MAX_AXES, IsFlag, IsNames, IsWhole
+from paramctl.kinds import MAX_AXES, NATURAL, IsFlag, IsNames
 from paramctl.model.budget import BLOCK, LAYER, LONGEST_PATH, MAX_EXPANDED, MOST_INPUTS, Budget, too_large, work
 from paramctl.model.entry import Entry, read_entry
 from paramctl.model.expressions import Env
@@ -35,7 +35,6 @@ MAX_BITS = 512
 
 _FLAG = IsFlag()
 _FROM = IsNames()
-_REPEAT = IsWhole("a whole number, not negative", 0)
 
 
 class Expansion:
@@ -71,7 +70,7 @@ class Expansion:
         if repeat is None:
             sites, times = iter([site]), 1
         else:
-            times = _REPEAT.read(self._resolve(site, repeat), "repeat")
+            times = NATURAL.read(self._resolve(site, repeat), "repeat")
             if times > MAX_EXPANDED:
                 raise too_large(repeat)
             sites = (site._replace(env=Env({"i": Node(i)}, site.env)) for i in range(times))

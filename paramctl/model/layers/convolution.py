@@ -3,13 +3,19 @@
 from collections.abc import Iterator
 from typing import Annotated
 
-from paramctl.kinds import Choice, Count, Flag, IsWhole, Scheme
+from paramctl.kinds import NATURAL, Choice, Count, Flag, Scheme
 from paramctl.model.layers.activations import Activation, activated
 from paramctl.model.layers.base import IsPerAxis, Layer, PerAxis, ShapeError, Sizes, default
 from paramctl.model.layers.spatial import DataFormat, Padding, channels_of, join, split, windows
 from paramctl.parameter import Parameter, batch, bias, field, into, out, weight
 
-Margin = Annotated[tuple[int, ...], IsPerAxis(item=IsWhole("a whole number, not negative", 0))]
+Margin = Annotated[tuple[int, ...], IsPerAxis(item=NATURAL)]
+
+
+def not_both(strides: tuple[int, ...], dilation_rate: tuple[int, ...]) -> None:
+    """Raise ShapeError if windows are both apart and spread, which Keras has not."""
+    if max(strides) > 1 and max(dilation_rate) > 1:
+        raise ShapeError("it cannot have both strides and a dilation_rate above 1")
 
 
 class Convolution(Layer, abstract=True):
@@ -42,8 +48,7 @@ class Convolution(Layer, abstract=True):
             yield bias("bias", self.bias_initializer, out(self.filters))
 
     def output(self, x: Sizes) -> Sizes:
-        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise ShapeError("it cannot have both strides and a dilation_rate above 1")
+        not_both(self.strides, self.dilation_rate)
         space, _ = split(x, self.data_format)
         fits = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
         return activated(self.activation, join(x, fits, self.filters, self.data_format))
@@ -180,8 +185,7 @@ class TransposedConvolution(Layer, abstract=True):
             yield bias("bias", self.bias_initializer, out(self.filters))
 
     def output(self, x: Sizes) -> Sizes:
-        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise ShapeError("it cannot have both strides and a dilation_rate above 1")
+        not_both(self.strides, self.dilation_rate)
         extra = self.output_padding or (None,) * self.rank
         if any(more is not None and more >= stride for more, stride in zip(extra, self.strides, strict=True)):
             raise ShapeError("its output_padding must be less than its strides")

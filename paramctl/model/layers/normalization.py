@@ -5,7 +5,17 @@ from typing import Annotated
 
 from paramctl.kinds import Axes, Flag, IsWhole, Positive, Scheme, Share, Whole
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axes_of, axis_of, default, known
-from paramctl.parameter import Parameter, batch, norm, state
+from paramctl.parameter import Axis, Parameter, batch, norm, state
+
+
+def scale_and_center(
+    layer: "BatchNormalization | LayerNormalization | GroupNormalization", *axes: Axis
+) -> Iterator[Parameter]:
+    """gamma and beta, as far as a normalization has them."""
+    if layer.scale:
+        yield norm("gamma", layer.gamma_initializer, *axes)
+    if layer.center:
+        yield norm("beta", layer.beta_initializer, *axes)
 
 
 class BatchNormalization(Layer):
@@ -23,10 +33,7 @@ class BatchNormalization(Layer):
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         channels = batch(known(x, axis_of(self.axis, x)))
-        if self.scale:
-            yield norm("gamma", self.gamma_initializer, channels)
-        if self.center:
-            yield norm("beta", self.beta_initializer, channels)
+        yield from scale_and_center(self, channels)
         yield state("moving_mean", self.moving_mean_initializer, channels)
         yield state("moving_variance", self.moving_variance_initializer, channels)
 
@@ -44,10 +51,7 @@ class LayerNormalization(Layer):
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         axes = axes_of(sorted(self.axis), x)  # Keras' order: as numbers, so that -1 is first
         sizes = [batch(known(x, axis)) for axis in axes]
-        if self.scale:
-            yield norm("gamma", self.gamma_initializer, *sizes)
-        if self.center:
-            yield norm("beta", self.beta_initializer, *sizes)
+        yield from scale_and_center(self, *sizes)
 
 
 class GroupNormalization(Layer):
@@ -69,10 +73,7 @@ class GroupNormalization(Layer):
         groups = channels if self.groups == -1 else self.groups
         if groups == 0 or channels % groups:
             raise ShapeError(f"its {groups} groups must divide its {channels} channels")
-        if self.scale:
-            yield norm("gamma", self.gamma_initializer, batch(channels))
-        if self.center:
-            yield norm("beta", self.beta_initializer, batch(channels))
+        yield from scale_and_center(self, batch(channels))
 
 
 class RMSNormalization(Layer):

@@ -2,18 +2,16 @@
 
 from typing import Annotated, Any
 
-from paramctl.kinds import Choice, Count, IsWhole, Kind, Several
+from paramctl.kinds import NATURAL, Choice, Count, Kind, Several
 from paramctl.model.layers.base import IsPerAxis, Layer, PerAxis, ShapeError, Sizes
 from paramctl.model.layers.spatial import DataFormat, join, split
 from paramctl.node import Node
-
-MARGIN = IsWhole("a whole number, not negative", 0)
 
 
 class IsMargins(IsPerAxis):
     """How much before and after, for each axis: one number, one for each axis, or a pair for each."""
 
-    def __init__(self, rank: int | None = None, item: Kind = MARGIN) -> None:
+    def __init__(self, rank: int | None = None, item: Kind = NATURAL) -> None:
         super().__init__(rank, item)
         each = "a pair" if rank in (None, 1) else f"a list of {rank} numbers or pairs"
         self.words = f"{item.words}, or {each}"
