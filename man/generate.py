@@ -15,7 +15,7 @@ from textwrap import dedent
 import click
 
 from paramctl.cli import COMMANDS, CONTEXT, paramctl
-from paramctl.init.schemes import SCHEMES
+from paramctl.init.registry import SCHEMES
 from paramctl.inspect.layers import about, plain
 from paramctl.model.layers import FUNCTIONS, LAYERS
 from paramctl.node import scalar_text

@@ -7,10 +7,11 @@ any one of them, and ``**`` any number of whole names, none included.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 
 from paramctl.errors import NEAREST_AMONG, AddressError, suggest
+from paramctl.slices import Index, split
 
 LONGEST = 4_096
 
@@ -34,6 +35,23 @@ def is_pattern(text: str) -> bool:
 def pattern_within(text: str) -> Callable[[str], bool]:
     """Like pattern, but true also of whatever lies below a path that matches."""
     return _compiled(f"{_regex(text)}.*")
+
+
+def select(addresses: Iterable[str], paths: Collection[str], what: str) -> list[tuple[str, tuple[Index, ...] | None]]:
+    """The parameters that addresses mean, with the slice of each, in the order of the paths and never twice.
+
+    An address that is no parameter's may be a block's, and means all below it. Raises AddressError for
+    one that is malformed or matches nothing; ``what`` is what they are looked for in.
+    """
+    found: dict[tuple[str, tuple[Index, ...] | None], None] = {}
+    for text in addresses:
+        path, indices = split(text)
+        matched = list(filter(pattern(path), paths)) or list(filter(pattern_within(path), paths))
+        if not matched:
+            raise AddressError(f"{what} has no parameter of this name", repr(path), nearest(path, paths))
+        found |= dict.fromkeys((each, indices) for each in matched)
+    order = {path: place for place, path in enumerate(paths)}
+    return sorted(found, key=lambda each: order[each[0]])
 
 
 def nearest(text: str, paths: Iterable[str]) -> str:

@@ -3,7 +3,8 @@
     ParamctlError
     ├── DocumentError (ValueError)     a model document, or a value written like one, is wrong
     ├── AddressError (LookupError)     an address, a pattern or a type is malformed, or names nothing
-    └── InputError (OSError)           a file cannot be read
+    ├── InputError (OSError)           a file cannot be read, or is not what it should be
+    └── OutputError (OSError)          a file cannot be written; what was there before is there still
 
 An error says where, what the rule is and what was received, in one line. Foreign
 errors are turned into these where they arise; the command line prints them.
@@ -52,7 +53,15 @@ class AddressError(ParamctlError, LookupError):
 
 
 class InputError(ParamctlError, OSError):
-    """A file cannot be read; the message begins with its name."""
+    """A file cannot be read, or is not what it should be; the message begins with its name."""
+
+
+class OutputError(ParamctlError, OSError):
+    """A file cannot be written; the message begins with its name. ``errno`` is the system's reason, if it was that."""
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -13,10 +13,20 @@ from typing import Literal
 
 from paramctl.node import Node
 
-Role = Literal["in", "out", "field", "batch"]
-Kind = Literal["weight", "bias", "norm", "state"]
+Role = Literal["in", "out", "field", "batch", "unknown"]
+Kind = Literal["weight", "bias", "norm", "state", "unknown"]
 
-BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+"""The dtypes in which values are drawn."""
+
+BYTES = {
+    **dict.fromkeys(("bool", "int8", "uint8"), 1),
+    **dict.fromkeys(("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"), 1),
+    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
+    **dict.fromkeys(("float32", "int32", "uint32"), 4),
+    **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
+    "complex128": 16,
+}
 """How many bytes one value of each dtype takes."""
 
 
@@ -26,7 +36,7 @@ class Axis:
 
     in: summed over for each output. out: counts outputs. field: a position of the receptive
     field. batch: counts independent kernels side by side, such as the channels of a depthwise
-    convolution or the rows of an embedding.
+    convolution or the rows of an embedding. unknown: the file that the array is in does not say.
 
     groups: into how many independent groups an out axis is cut (a grouped convolution).
     stride: by how much a field axis thins the inputs of one output (a transposed convolution).
@@ -59,13 +69,14 @@ class Parameter:
     """One named array: path, axes, dtype (a key of BYTES), kind, and whether training changes it.
 
     kind: weight, bias, norm (a scale or an offset of a normalization) or state (kept, not
-    trained: moving averages). initializer: the scheme that its layer declares for it.
+    trained: moving averages). initializer: the scheme that its layer declares for it. An array in a
+    file that does not say has the kind unknown, and trainable is None.
     """
 
     path: str
     axes: tuple[Axis, ...]
     kind: Kind = "weight"
-    trainable: bool = True
+    trainable: bool | None = True
     initializer: Node | None = None
     dtype: str = "float32"
 
@@ -100,7 +111,7 @@ class Parameter:
 
     def under(self, path: str, dtype: str, trainable: bool) -> Parameter:
         """This parameter of a layer as the model holds it: below a path, perhaps frozen."""
-        return replace(self, path=f"{path}/{self.path}", dtype=dtype, trainable=self.trainable and trainable)
+        return replace(self, path=f"{path}/{self.path}", dtype=dtype, trainable=bool(self.trainable) and trainable)
 
 
 def weight(name: str, initializer: Node, *axes: Axis) -> Parameter:

@@ -5,6 +5,12 @@ import pytest
 from paramctl.errors import DocumentError, InputError, Place
 from paramctl.model import document
 from paramctl.model.document import MAX_BYTES, MAX_DEPTH, parse, parse_value
+from paramctl.node import Node
+
+
+def _read(path: str) -> Node:
+    return parse(document.text_of(document.read(path), path), path)
+
 
 SCALARS = {
     "1": 1,
@@ -89,7 +95,7 @@ def test_bom_crlf_and_a_missing_last_newline_are_accepted(tmp_path: object) -> N
     path = f"{tmp_path}/m.yaml"
     with open(path, "wb") as file:
         file.write(b"\xef\xbb\xbfname: x\r\nlayers:\r\n  - flatten")
-    assert document.read(path).plain() == {"name": "x", "layers": ["flatten"]}
+    assert _read(path).plain() == {"name": "x", "layers": ["flatten"]}
 
 
 @pytest.mark.parametrize(
@@ -106,19 +112,19 @@ def test_what_is_not_text_is_refused_where_it_stands(tmp_path: object, data: byt
     with open(path, "wb") as file:
         file.write(data)
     with pytest.raises(DocumentError) as caught:
-        document.read(path)
+        _read(path)
     assert str(caught.value) == f"{path}:{says}"
 
 
 def test_files_that_cannot_be_read(tmp_path: object) -> None:
     for name, says in (("missing.yaml", "No such file or directory"), (".", "Is a directory")):
         with pytest.raises(InputError, match=f"{name}: {says}"):
-            document.read(f"{tmp_path}/{name}")
+            _read(f"{tmp_path}/{name}")
 
 
 def test_an_endless_file_is_refused_at_the_limit() -> None:
     with pytest.raises(InputError, match=f"at most {MAX_BYTES:,} bytes"):
-        document.read("/dev/zero")
+        _read("/dev/zero")
 
 
 def test_depth_is_limited_in_text_and_through_aliases() -> None:

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from paramctl.cli import COMMANDS
-from paramctl.init.schemes import SCHEMES
+from paramctl.init.registry import SCHEMES
 from paramctl.model.layers import FUNCTIONS, LAYERS
 from tests.conftest import ROOT
 

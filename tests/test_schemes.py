@@ -6,22 +6,26 @@ import pytest
 
 from paramctl.errors import DocumentError
 from paramctl.init.distributions import (
+    Centered,
     Constant,
-    Identity,
+    Delta,
     Law,
     Mixture,
     Normal,
     Orthogonal,
     Sections,
+    Sparse,
     TruncatedNormal,
     Uniform,
 )
-from paramctl.init.schemes import SCHEMES, TRUNCATED_STDDEV, law, text
+from paramctl.init.registry import SCHEMES, Target, law, text
+from paramctl.init.schemes import TRUNCATED_STDDEV
 from paramctl.model.document import parse_value
 from paramctl.parameter import Parameter, field, into, out
 
 KERNEL = Parameter("conv/kernel", (field(3), field(3), into(64), out(16)))  # fans 576 and 144
-MATRIX = Parameter("dense/kernel", (into(8), out(8)))
+WIDENING = Parameter("conv/kernel", (field(3), field(3), into(4), out(8)))
+MATRIX = Parameter("dense/kernel", (into(6), out(8)))
 BIAS = Parameter("dense/bias", (out(8),), "bias")
 
 LAWS: dict[str, Law] = {
@@ -40,14 +44,24 @@ LAWS: dict[str, Law] = {
     "variance_scaling: {distribution: untruncated_normal, mode: fan_avg}": Normal(0, sqrt(1 / 360)),
     "glorot_uniform": Uniform(-sqrt(6 / 720), sqrt(6 / 720)),
     "xavier": Uniform(-sqrt(6 / 720), sqrt(6 / 720)),
+    "glorot_uniform: {gain: relu}": Uniform(-sqrt(12 / 720), sqrt(12 / 720)),
+    "xavier_normal: 2": Normal(0, 2 * sqrt(2 / 720)),
     "glorot_normal": TruncatedNormal(0, sqrt(2 / 720) / TRUNCATED_STDDEV),
     "he_uniform": Uniform(-sqrt(6 / 576), sqrt(6 / 576)),
-    "kaiming_normal": TruncatedNormal(0, sqrt(2 / 576) / TRUNCATED_STDDEV),
+    "he_normal: fan_out": TruncatedNormal(0, sqrt(2 / 144) / TRUNCATED_STDDEV),
+    "variance_scaling: {mode: fan_geo_avg}": TruncatedNormal(0, sqrt(1 / 288) / TRUNCATED_STDDEV),
+    "kaiming_normal": Normal(0, sqrt(2 / 576)),
+    "kaiming_normal: {mode: fan_out, nonlinearity: tanh}": Normal(0, 5 / 3 / 12),
+    "kaiming_uniform: 2.23606797749979": Uniform(-1 / 24, 1 / 24),  # torch's default for its layers: 1 / sqrt(fan_in)
+    "trunc_normal": TruncatedNormal(0, 1, -2, 2),
+    "trunc_normal: {std: 0.02}": TruncatedNormal(0, 0.02, -100, 100),  # a and b are values: nothing is cut
     "lecun_uniform": Uniform(-sqrt(3 / 576), sqrt(3 / 576)),
     "lecun_normal": TruncatedNormal(0, sqrt(1 / 576) / TRUNCATED_STDDEV),
-    "orthogonal: 2": Orthogonal(2),
-    "unit_forget_bias": Sections((Constant(0), Constant(1), Constant(0), Constant(0))),
-    "unit_forget_bias: {initializer: {constant: 3}}": Sections((Constant(3), Constant(1), Constant(3), Constant(3))),
+    "orthogonal: 2": Orthogonal(2, 576, 16),
+    "unit_forget_bias": Sections((Constant(0), Constant(1), Constant(0), Constant(0)), 16),
+    "unit_forget_bias: {initializer: {constant: 3}}": Sections(
+        (Constant(3), Constant(1), Constant(3), Constant(3)), 16
+    ),
     "mixture: [[0.25, {random_uniform: [5, 10]}], [0.5, zeros], [0.25, {uniform: [-10, -5]}]]": Mixture(
         ((0.25, Uniform(5, 10)), (0.5, Constant(0)), (0.25, Uniform(-10, -5)))
     ),
@@ -69,7 +83,7 @@ def flat(of: Law) -> list[object]:
 
 @pytest.mark.parametrize(("scheme", "expected"), LAWS.items())
 def test_law(scheme: str, expected: Law) -> None:
-    made = flat(law(parse_value(scheme if ":" not in scheme else f"{{{scheme}}}", "scheme"), KERNEL))
+    made = flat(law(parse_value(scheme if ":" not in scheme else f"{{{scheme}}}", "scheme"), Target.of(KERNEL)))
     wanted = flat(expected)
     assert made[0] == wanted[0]
     assert [item for item in made if isinstance(item, str)] == [item for item in wanted if isinstance(item, str)]
@@ -78,18 +92,34 @@ def test_law(scheme: str, expected: Law) -> None:
     )
 
 
+OTHERS: dict[str, tuple[Parameter, Law]] = {
+    "identity": (MATRIX, Delta(1.0, ((0, 9, 6),), 48)),
+    "dirac": (KERNEL, Delta(1.0, ((4 * 64 * 16, 17, 16),), 9216)),
+    "dirac: 4": (KERNEL, Delta(1.0, tuple((4 * 64 * 16 + 4 * group, 17, 4) for group in range(4)), 9216)),
+    "sparse: 0.3": (MATRIX, Sparse(0.01, 6, 8, 3)),  # 0.3 of 8 outputs, rounded up
+    "delta_orthogonal": (WIDENING, Centered(Orthogonal(1.0, 4, 8), 4, 9)),
+}
+
+
+@pytest.mark.parametrize("scheme", OTHERS)
+def test_law_of_those_that_need_a_certain_parameter(scheme: str) -> None:
+    parameter, expected = OTHERS[scheme]
+    node = parse_value(scheme if ":" not in scheme else f"{{{scheme}}}", "scheme")
+    assert law(node, Target.of(parameter)) == expected
+
+
 def test_every_scheme_is_among_them() -> None:
-    tried = {SCHEMES[scheme.partition(":")[0]].name for scheme in LAWS} | {"identity"}
+    tried = {SCHEMES[scheme.partition(":")[0]].name for scheme in (*LAWS, *OTHERS)}
     assert tried == {scheme.name for scheme in SCHEMES.values()}
-    assert law(parse_value("identity", "scheme"), MATRIX) == Identity(1.0)
 
 
 @pytest.mark.parametrize(
-    "scheme", ["glorot", "he_normal", "lecun_uniform", "variance_scaling", "orthogonal", "identity"]
+    "scheme",
+    "glorot he_normal kaiming_normal lecun_uniform variance_scaling orthogonal identity dirac sparse delta_orthogonal".split(),
 )
 def test_a_scheme_that_does_not_fit_says_so(scheme: str) -> None:
     with pytest.raises(DocumentError, match=r"scheme:1:1: \w+ for dense/bias: it needs .*Received: \(8,\)"):
-        law(parse_value(scheme, "scheme"), BIAS)
+        law(parse_value(scheme, "scheme"), Target.of(BIAS))
 
 
 def test_a_scheme_in_one_line_names_its_options() -> None:

@@ -6,6 +6,7 @@ heavy is imported in a command's body. To add a command, write one file and one 
 
 import gc
 import os
+import signal
 import sys
 from contextlib import suppress
 from typing import Any
@@ -14,17 +15,23 @@ import click
 
 from paramctl import __version__
 from paramctl.cli.completion import completion
+from paramctl.cli.dump import dump
+from paramctl.cli.init import init
 from paramctl.cli.layers import layers
 from paramctl.cli.render import PipeClosed, printable
+from paramctl.cli.save import save
 from paramctl.cli.schema import schema
+from paramctl.cli.schemes import schemes
 from paramctl.cli.summary import summary
 from paramctl.errors import ParamctlError
 
 LONGEST_LINE = 2_000
 
-YES, NO, TROUBLE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
+YES, NO, TROUBLE, PIPE_CLOSED = 0, 1, 2, 141
+BY_SIGNAL = 128
+"""To which the number of the signal that ended it is added: 130 after Ctrl-C."""
 
-COMMANDS: list[click.Command] = [summary, layers, schema, completion]
+COMMANDS: list[click.Command] = [summary, init, dump, save, schemes, layers, schema, completion]
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PARAMCTL"}
 EPILOG = "A model document's language: man paramctl-model. One command: paramctl COMMAND --help."
@@ -47,8 +54,31 @@ def paramctl() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line and exit: the entry point."""
+    _end_in_order()
     gc.disable()  # a command makes no cycles and ends soon; collecting costs a large model a third of its time
     sys.exit(run(arguments))
+
+
+class Ended(BaseException):
+    """A signal to end has come; what is unfinished is cleared away on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _end_in_order() -> None:
+    """Have the signals that end a program end it as an exception does; the second of them changes nothing."""
+    signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+    def end(number: int, frame: object) -> None:
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)
+        raise Ended(number)
+
+    for each in signals:
+        if signal.getsignal(each) != signal.SIG_IGN:  # nohup
+            signal.signal(each, end)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -60,8 +90,10 @@ def run(arguments: list[str] | None = None) -> int:
         code: Any = paramctl.main(arguments, prog_name="paramctl", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else YES
+    except Ended as ended:
+        return BY_SIGNAL + ended.number
     except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
+        return BY_SIGNAL + signal.SIGINT
     except (PipeClosed, BrokenPipeError):
         return _pipe_closed()
     except SystemExit as end:

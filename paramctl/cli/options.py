@@ -1,25 +1,38 @@
 """Arguments and options that commands share.
 
     model         MODEL: a document, '-', or model.yaml here
+    source        SOURCE: the same, or a checkpoint
     patterns      PATTERN...: what of it
+    addresses     ADDRESS...: what of it, with slices
     define        -D NAME=VALUE: variables of the document
     input_shape   --input-shape [NAME=]SIZES
+    seed          --seed N, or random
+    dtype         --dtype
+    fan_convention  --fan-convention
+    output        -o FILE
+    force         --force
     format_       --format, from a list of formats
 
-What reads them, inside a command's body: load.
+What reads them, inside a command's body: opened, as_drawn, default_output.
 """
 
 from __future__ import annotations
 
+import secrets
+import sys
 from collections.abc import Callable
 from os.path import exists
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from paramctl.cli.render import printable
+
 if TYPE_CHECKING:
     from paramctl.model import Model
     from paramctl.node import Node
+    from paramctl.opened import Opened
+    from paramctl.source import Source
 
 DEFAULT_MODEL = "model.yaml"
 
@@ -29,7 +42,22 @@ model: Callable[[F], F] = click.argument(
     "model",
     required=False,
     type=click.Path(allow_dash=True),
-    help=f"A model document; '-' is standard input. [default: {DEFAULT_MODEL}]",
+    help=f"A model document or a checkpoint; '-' is standard input. [default: {DEFAULT_MODEL}]",
+)
+
+source: Callable[[F], F] = click.argument(
+    "source",
+    required=False,
+    type=click.Path(allow_dash=True),
+    help="A model document or a checkpoint (HDF5, safetensors, npz); '-' is standard input."
+    f" [default: {DEFAULT_MODEL}]",
+)
+
+addresses: Callable[[F], F] = click.argument(
+    "addresses",
+    metavar="[ADDRESS]...",
+    nargs=-1,
+    help="Which parameters: a path or a pattern, and perhaps a slice of values as NumPy writes it, [0, :5].",
 )
 
 patterns: Callable[[F], F] = click.argument(
@@ -57,6 +85,53 @@ input_shape: Callable[[F], F] = click.option(
 )
 
 
+class Seed(click.ParamType[int]):
+    """A whole number, or ``random``."""
+
+    name = "N|random"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if value == "random":
+            return secrets.randbits(48)
+        if not value.isdecimal() or int(value[:20]) >= 2**63:
+            self.fail(f"a seed is a whole number, not negative, below 2^63, or 'random'. Received: {value!r}.")
+        return int(value)
+
+
+seed: Callable[[F], F] = click.option(
+    "--seed",
+    type=Seed(),
+    metavar="N|random",
+    help="What values are drawn from; random draws one, and records it. [default: the document's, else 0]",
+)
+
+dtype: Callable[[F], F] = click.option(
+    "--dtype",
+    type=click.Choice(("float16", "bfloat16", "float32", "float64")),
+    help="The dtype of floating-point arrays. [default: the one they have]",
+)
+
+
+def fan_convention(default: str) -> Callable[[F], F]:
+    """--fan-convention."""
+    return click.option(
+        "--fan-convention",
+        type=click.Choice(("true", "keras", "torch")),
+        help="How fans are counted where kernels are grouped, depthwise or transposed, and in attention: truly, or as"
+        f" a framework does. {default}",
+    )
+
+
+force: Callable[[F], F] = click.option("--force", is_flag=True, help="Replace a file that exists.")
+
+
+def output(help: str, required: bool = False) -> Callable[[F], F]:
+    """-o, --output."""
+    return click.option("-o", "--output", "output", metavar="FILE", required=required, help=help)
+
+
 def format_(*formats: str) -> Callable[[F], F]:
     """--format, the first of these being the default."""
     return click.option(
@@ -69,15 +144,62 @@ def format_(*formats: str) -> Callable[[F], F]:
     )
 
 
-def load(path: str | None, variables: tuple[str, ...], input_shapes: tuple[str, ...]) -> Model:
-    """The model that the arguments above describe."""
-    from paramctl.model import load as load_model
+def opened(path: str | None, variables: tuple[str, ...], input_shapes: tuple[str, ...]) -> Opened:
+    """The model or checkpoint that the arguments above describe."""
+    from paramctl.opened import open_
 
     if path is None:
         if not exists(DEFAULT_MODEL):
             raise click.UsageError(f"No MODEL is given, and there is no {DEFAULT_MODEL} here; '-' is standard input.")
         path = DEFAULT_MODEL
-    return load_model(path, dict(map(_definition, variables)), dict(map(_shape, input_shapes)))
+    found = open_(path, dict(map(_definition, variables)), dict(map(_shape, input_shapes)))
+    if found.checkpoint and found.checkpoint.skipped:
+        click.echo(printable(f"{path}: passed over {_few(found.checkpoint.skipped)}, which hold no numbers"), err=True)
+    return found
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+
+
+def as_drawn(found: Opened, seed: int | None = None, dtype: str | None = None) -> Source:
+    """The source that is a model drawn by its own initializers, or a checkpoint as it is."""
+    from paramctl.init.rules import choose
+    from paramctl.source import Source
+
+    model = built(found.model).with_dtype(dtype)
+    chosen = {} if found.checkpoint else choose(model)
+    return Source(model, chosen, seed if seed is not None else model.seed or 0, found.checkpoint)
+
+
+def built(model: Model) -> Model:
+    """The model, unless some of its shapes are not known."""
+    if model.unbuilt:
+        waiting = "1 layer waits" if model.unbuilt == 1 else f"{model.unbuilt:,} layers wait"
+        raise click.UsageError(f"{waiting} for the shape of an input: give it by --input-shape.")
+    return model
+
+
+def default_output(model: Model) -> str:
+    """NAME.h5 here."""
+    if not model.name or "/" in model.name or "\0" in model.name:
+        raise click.UsageError(f"{model.name!r} cannot name a file: give one by -o.")
+    return f"{model.name}.h5"
+
+
+def warm_up(output: str) -> None:
+    """Have the process that lays out HDF5 start while the model is read. Raises OutputError for another suffix."""
+    from paramctl import store
+    from paramctl.store.h5_process import warm_up
+
+    if store.format_of(output) is store.HDF5:
+        warm_up()
+
+
+def refuse_terminal(what: str) -> None:
+    """Binary data belongs in a pipe or a file."""
+    if sys.stdout.isatty():
+        raise click.UsageError(f"{what} is binary, and standard output is a terminal: redirect it, or pipe it on.")
 
 
 def _definition(text: str) -> tuple[str, Node]:

@@ -190,6 +190,16 @@ def plain(value: Any) -> str:
     return str(value)
 
 
+def number(value: float | None) -> str:
+    """A number in four digits, a whole one in all of its own, nothing as nothing."""
+    return "" if value is None else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+def numeric(key: str, heading: str) -> Column:
+    """A column of such numbers, from the row's attribute of this name."""
+    return Column(key, heading, lambda row: getattr(row, key), lambda row: number(getattr(row, key)), right=True)
+
+
 def printable(text: str) -> str:
     """The text with every character that is not printable as an escape: ``\\x1b``, ``\\u202e``."""
     if text.isprintable():

@@ -62,7 +62,7 @@ PARAMETER_COLUMNS = [
     Column("dtype", "Dtype", lambda row: row.dtype),
     Column("trainable", "Trainable", lambda row: row.trainable),
     Column("size", "Size", lambda row: row.size, _size_text, True, _size_note),
-    Column("axes", "Axes", lambda row: list(row.axes)),
+    Column("axes", "Axes", lambda row: None if row.axes is None else list(row.axes)),
     Column("fan_in", "Fan in", lambda row: row.fan_in, right=True),
     Column("fan_out", "Fan out", lambda row: row.fan_out, right=True),
     Column("scheme", "Scheme", lambda row: row.scheme),
@@ -72,6 +72,9 @@ PARAMETER_COLUMNS = [
 ]
 PARAMETER_TABLE = ("path", "shape", "dtype", "size", "axes", "fan_in", "fan_out", "trainable", "scheme")
 PARAMETER_JSON = tuple(column.key for column in PARAMETER_COLUMNS[:10])
+
+OF_LAYERS = ("output_shape", "axes", "fan_in", "fan_out", "scheme")
+"""The columns that only a model with layers can fill."""
 
 
 @click.command()
@@ -127,14 +130,19 @@ def summary(
         raise click.UsageError("--depth is for layers; with --parameters there is a row for each parameter.")
     available = PARAMETER_COLUMNS if parameters else LAYER_COLUMNS
     chosen = choose(available, columns, PARAMETER_TABLE if parameters else LAYER_TABLE)
+    everything = PARAMETER_JSON if parameters else LAYER_JSON
     from paramctl.inspect.summary import summarize
 
-    facts = summarize(options.load(model, define, input_shape), patterns, depth)
+    found = options.opened(model, define, input_shape)
+    stored = found.checkpoint
+    schemes = {path: note.scheme for path, note in stored.notes.items()} if stored else None
+    facts = summarize(found.model, patterns, depth, schemes)
+    if not facts.inputs and not columns:  # a file without a document knows names, and no layers
+        chosen = [column for column in chosen if column.key not in OF_LAYERS]
     items: list[Any] = list(facts.parameters if parameters else facts.layers)
     if format == "json":
         emit([json_text(_object(facts))])
     elif format in ("jsonl", "csv"):
-        everything = PARAMETER_JSON if parameters else LAYER_JSON
         emit(rows(format, items, chosen if columns else choose(available, None, everything)))
     elif format == "markdown":
         emit(rows(format, items, chosen))
@@ -168,7 +176,7 @@ def _object(facts: Summary) -> dict[str, Any]:
 
 def _heading(facts: Summary) -> Iterator[str]:
     inputs = ", ".join(f"{each.name} {_shape_text(each.shape)}" for each in facts.inputs)
-    yield style(printable(f"{facts.model}: {inputs}"), bold=True)
+    yield style(printable(f"{facts.model}: {inputs}" if inputs else facts.model), bold=True)
     yield ""
 
 
@@ -218,8 +226,9 @@ def _totals(facts: Summary) -> Iterator[str]:
         return
     width = len(f"{counts.parameters:,}")
     yield f"Total parameters:  {counts.parameters:>{width},}"
-    yield f"    trainable:     {counts.trainable:>{width},}"
-    yield f"    non-trainable: {counts.non_trainable:>{width},}"
+    if not counts.unknown:
+        yield f"    trainable:     {counts.trainable:>{width},}"
+        yield f"    non-trainable: {counts.non_trainable:>{width},}"
     for dtype, size in counts.bytes.items():
         yield f"Bytes in {dtype}: {size:,}{_binary(size)}"
     for tie in facts.ties:

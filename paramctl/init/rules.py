@@ -1,17 +1,65 @@
 """Which scheme each parameter gets, and why.
 
-The first that applies: its layer's own initializer; the document's ``initializers``, for what is
-trained; its type's default.
+The first that applies: a rule; the scheme for every trainable weight that has fans; its layer's own
+initializer; the document's ``initializers``, for what is trained; a preset; its type's default. What is frozen
+changes by a rule alone. Of an array that a file holds already, only rules, the scheme and the preset make another.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
 
-from paramctl.address import is_pattern, pattern
-from paramctl.init import schemes
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from paramctl.address import is_pattern, nearest, pattern
+from paramctl.errors import AddressError
+from paramctl.init import registry
 from paramctl.init.distributions import Law
+from paramctl.init.registry import Target, Unfit
 from paramctl.model import Model
 from paramctl.node import Node
 from paramctl.parameter import Axis, Parameter
+
+
+class Assigned(Protocol):
+    """What a rule may assign: its text, and the law that it gives a parameter, Unfit if it gives it none."""
+
+    @property
+    def text(self) -> str: ...
+
+    def law(self, target: Target) -> Law: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A scheme as a document has it, or a command line."""
+
+    node: Node
+
+    @property
+    def text(self) -> str:
+        return registry.text(self.node)
+
+    def law(self, target: Target) -> Law:
+        return registry.fitted(self.node, target)
+
+
+class Rule(NamedTuple):
+    """What matches a pattern gets this; None is to keep what it would be without rules."""
+
+    pattern: str
+    gives: Assigned | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a command line asks for. preset: a scheme for a parameter by its path; convention: of fans."""
+
+    rules: tuple[Rule, ...] = ()
+    scheme: Assigned | None = None
+    preset: str = ""
+    from_preset: Mapping[str, Node] = field(default_factory=dict)
+    convention: str = "true"
 
 
 class Chosen(NamedTuple):
@@ -22,42 +70,134 @@ class Chosen(NamedTuple):
     why: str
 
 
-def choose(model: Model) -> dict[str, Chosen]:
-    """The choice for each stored parameter of a model, by path.
+NO_WISHES = Wishes()
 
-    Raises DocumentError where a scheme is unknown, misspelt or does not fit its parameter.
+
+def choose(model: Model, wishes: Wishes = NO_WISHES, stored: bool = False) -> dict[str, Chosen]:
+    """The choice for each array of a model, by path; where ``stored``, only for those that get other values.
+
+    Raises DocumentError where a scheme is unknown, misspelt or does not fit its parameter, and
+    AddressError for a rule that matches nothing.
     """
-    patterns = []  # (position, pattern, test, scheme): the first that matches counts
-    exact: dict[str, tuple[int, str, Node | None]] = {}  # the same for a plain name
-    for position, (text, scheme) in enumerate(model.initializers):
-        schemes.look_up(scheme)
-        if is_pattern(text):
-            patterns.append((position, text, pattern(text), scheme))
-        else:
-            exact.setdefault(text, (position, text, scheme))
-    none: tuple[int, str, Node | None] = (len(model.initializers), "", None)
+    ruled, kept = _by_rule(model, wishes)
+    document = _Initializers(model.initializers)
     chosen = {}
-    alike: dict[tuple[int, tuple[Axis, ...]], tuple[str, Law]] = {}  # most layers of a network are one of a few
+    alike: dict[tuple[int, tuple[Axis, ...], str], tuple[str, Law]] = {}  # most layers of a network are one of a few
     for parameter in model.owners():
-        node, why = _own(parameter)
-        if node.place is None and parameter.trainable:
-            position, text, rule = exact.get(parameter.path, none)
-            for earlier, other, matches, its_scheme in patterns:
-                if earlier < position and matches(parameter.path):
-                    text, rule = other, its_scheme
-                    break
-            if rule is not None:
-                node, why = rule, f"initializers: {text}"
-        key = (id(node), parameter.axes)
+        if parameter.path in ruled:
+            chosen[parameter.path] = ruled[parameter.path]
+            continue
+        found = None if parameter.path in kept else _wished(parameter, wishes, stored)
+        if found is None and not stored:
+            found = _declared(parameter, document, wishes)
+        if found is None:
+            continue
+        gives, why = found
+        identity = id(gives.node) if isinstance(gives, Written) else id(gives)
+        own = "" if isinstance(gives, Written) else parameter.path
+        key = (identity, parameter.axes, own)
         if key not in alike:
-            law = schemes.law(node, parameter)  # first: it checks what the text then takes for granted
-            alike[key] = schemes.text(node), law
+            law = _law(gives, Target.of(parameter, wishes.convention))
+            alike[key] = gives.text, law
         chosen[parameter.path] = Chosen(*alike[key], why)
     return chosen
 
 
-def _own(parameter: Parameter) -> tuple[Node, str]:
-    """What its layer says: an initializer that somebody wrote, or the type's default."""
-    node = parameter.initializer
-    assert node is not None, f"{parameter.path} has no initializer"
-    return node, "the type's default" if node.place is None else "its layer's own"
+def _law(gives: Assigned, target: Target) -> Law:
+    """The law; an Unfit becomes an error that points where the scheme is written."""
+    if isinstance(gives, Written):
+        return registry.law(gives.node, target)
+    try:
+        return gives.law(target)
+    except Unfit as unfit:
+        raise AddressError(f"{gives.text} for {target.path}: {unfit}", str(target.shape)) from None
+
+
+def _wished(parameter: Parameter, wishes: Wishes, stored: bool) -> tuple[Assigned, str] | None:
+    """What --scheme gives, to trainable weights that have fans and to nothing else; for a file, a preset too."""
+    if wishes.scheme and parameter.kind == "weight" and parameter.trainable and parameter.fans:
+        return wishes.scheme, "--scheme"
+    return _preset(parameter, wishes) if stored else None
+
+
+def _preset(parameter: Parameter, wishes: Wishes) -> tuple[Assigned, str] | None:
+    if parameter.trainable and parameter.path in wishes.from_preset:
+        return Written(wishes.from_preset[parameter.path]), f"--preset {wishes.preset}"
+    return None
+
+
+def _declared(parameter: Parameter, document: _Initializers, wishes: Wishes) -> tuple[Assigned, str]:
+    own = parameter.initializer
+    assert own is not None, f"{parameter.path} has no initializer"
+    if own.place is not None:
+        return Written(own), "its layer's own"
+    if parameter.trainable:
+        found = document.find(parameter.path)
+        if found:
+            return Written(found[1]), f"initializers: {found[0]}"
+    return _preset(parameter, wishes) or (Written(own), "the type's default")
+
+
+class _Initializers:
+    """The document's own patterns, the first that matches counting; plain names are looked up."""
+
+    def __init__(self, initializers: Sequence[tuple[str, Node]]) -> None:
+        self.patterns: list[tuple[int, str, Callable[[str], bool], Node]] = []
+        self.exact: dict[str, tuple[int, str, Node]] = {}
+        for position, (text, scheme) in enumerate(initializers):
+            registry.look_up(scheme)
+            if is_pattern(text):
+                self.patterns.append((position, text, pattern(text), scheme))
+            else:
+                self.exact.setdefault(text, (position, text, scheme))
+
+    def find(self, path: str) -> tuple[str, Node] | None:
+        exact = self.exact.get(path)
+        for position, text, matches, scheme in self.patterns:
+            if exact is not None and position > exact[0]:
+                break
+            if matches(path):
+                return text, scheme
+        return (exact[1], exact[2]) if exact else None
+
+
+def _by_rule(model: Model, wishes: Wishes) -> tuple[dict[str, Chosen], set[str]]:
+    """What the rules give, by path, and the paths that they keep; the first that matches counts.
+
+    A pattern passes over parameters to which its scheme does not fit, such as a bias under glorot;
+    a plain name must fit. Either name of a tied array will do, where it stands in full.
+    """
+    ruled: dict[str, Chosen] = {}
+    kept: set[str] = set()
+    for rule in wishes.rules:
+        fitted = 0
+        refusal = "only names that are tied to others"
+        for owner in _meant(rule, model):
+            new = owner.path not in ruled and owner.path not in kept
+            if rule.gives is None:
+                kept |= {owner.path} if new else set()
+                continue
+            target = Target.of(owner, wishes.convention)
+            try:
+                law = rule.gives.law(target) if is_pattern(rule.pattern) else _law(rule.gives, target)
+            except Unfit as unfit:
+                refusal = f"{owner.path} {owner.shape}: {unfit}"
+                continue
+            fitted += 1
+            if new:
+                ruled[owner.path] = Chosen(rule.gives.text, law, f"--rule {rule.pattern}")
+        if rule.gives is not None and not fitted:
+            raise AddressError(f"--rule {rule.pattern}: {rule.gives.text} fits nothing that it matches", refusal)
+    return ruled, kept
+
+
+def _meant(rule: Rule, model: Model) -> list[Parameter]:
+    """The arrays that a rule's pattern means."""
+    matches = pattern(rule.pattern)
+    matched = [path for path in model.parameters if matches(path)]
+    if not matched:
+        hint = nearest(rule.pattern, model.parameters)
+        raise AddressError(f"--rule: {model.name} has no parameter of this name", repr(rule.pattern), hint)
+    if is_pattern(rule.pattern):
+        return [model.parameters[path] for path in matched if path not in model.tied]
+    return [model.owner(path) for path in matched]

@@ -1,111 +1,46 @@
 """Schemes: functions from a parameter to a law. There is no randomness in here.
 
 To add one, write one function: its name is the scheme's, its annotated arguments are its options
-(the first is the main one), its docstring's first line is the formula. Names, options and
-defaults are Keras'; ``also`` are other names for it.
+(the first is the main one), its docstring's first line is the formula and, after a semicolon, its source.
+Names, options and defaults are Keras', and torch's where only torch has the name; ``also`` are other names for it.
 """
 
-import inspect
-from collections.abc import Callable
-from math import fsum, sqrt
-from typing import Annotated, NamedTuple
+from math import ceil, fsum, prod, sqrt
+from typing import Annotated
 
-from paramctl.errors import suggest
 from paramctl.init.distributions import (
+    WHOLE,
+    Centered,
     Constant,
-    Identity,
+    Delta,
     Law,
     Mixture,
     Normal,
     Orthogonal,
     Sections,
+    Sparse,
     TruncatedNormal,
     Uniform,
+    normal_mass,
 )
-from paramctl.kinds import Choice, IsNumber, IsScheme, Kind, NotNegative, Number, Positive, Scheme
-from paramctl.node import Node, call, show
-from paramctl.options import Option, bind, by_name, declared
-from paramctl.parameter import Parameter
+from paramctl.init.gains import GAINS, Gain
+from paramctl.init.registry import Target, Unfit, fitted, scheme
+from paramctl.kinds import Choice, Count, IsNumber, Kind, NotNegative, Number, Positive, Scheme, Share
+from paramctl.node import Node
 
 TRUNCATED_STDDEV = 0.87962566103423978
 """The deviation of a standard normal law cut at 2: what truncation takes away."""
 
+LEAST_MASS = 0.01
+"""How much of a normal law must lie within the bounds that truncate it."""
 
 ZEROS = Node("zeros")
 MOST_PARTS = 64
 
-
-class Unfit(ValueError):
-    """What a scheme asks of a parameter that this one has not."""
-
-
-class Registered(NamedTuple):
-    """A scheme: its name, its function, and the options that the function declares."""
-
-    name: str
-    function: Callable[..., Law]
-    options: dict[str, Option]
-
-
-SCHEMES: dict[str, Registered] = {}
-"""Every scheme by each of its names."""
-
-
-def scheme(*also: str) -> Callable[[Callable[..., Law]], Callable[..., Law]]:
-    """Register a function as a scheme, under its own name and these."""
-
-    def register(function: Callable[..., Law]) -> Callable[..., Law]:
-        arguments = inspect.signature(function).parameters.values()
-        defaults = {each.name: each.default for each in arguments if each.default is not each.empty}
-        name = function.__name__
-        registered = Registered(name, function, declared(function.__annotations__, defaults))
-        SCHEMES.update(dict.fromkeys((name, *also), registered))
-        return function
-
-    return register
-
-
-def law(node: Node, parameter: Parameter) -> Law:
-    """The law that a scheme, written as a call, gives a parameter.
-
-    Raises DocumentError if there is no such scheme, if its options are wrong, or if it asks
-    something of the parameter that it has not.
-    """
-    name, registered, arguments = look_up(node)
-    given = by_name(registered.name, arguments, registered.options)
-    options = bind(registered.name, arguments or name, given, registered.options)
-    try:
-        return registered.function(parameter, **options)
-    except Unfit as unfit:
-        raise name.error(f"{registered.name} for {parameter.path}: {unfit}", str(parameter.shape)) from None
-
-
-def look_up(node: Node) -> tuple[Node, Registered, Node | None]:
-    """The scheme that a call names: the node of its name, the scheme, and the call's arguments."""
-    called = call(node)
-    if called is None:
-        raise node.error(f"a scheme must be {IsScheme.words}")
-    name, arguments = called
-    registered = SCHEMES.get(str(name.value))
-    if registered is None:
-        raise name.error("no scheme has this name", hint=suggest(str(name.value), SCHEMES))
-    return name, registered, arguments
-
-
-def text(node: Node) -> str:
-    """A scheme that gives a law, in one line, its options by name: ``random_normal(stddev=0.02)``."""
-    _, registered, arguments = look_up(node)
-    given = by_name(registered.name, arguments, registered.options)
-    options = ", ".join(f"{name}={_option_text(registered.options[name], value)}" for name, value in given.items())
-    return f"{registered.name}({options})" if options else registered.name
-
-
-def _option_text(option: Option, node: Node) -> str:
-    if isinstance(option.kind, IsScheme):
-        return text(node)
-    if isinstance(option.kind, IsParts):
-        return f"[{', '.join(f'{probability} {text(part)}' for probability, part in option.read(node))}]"
-    return show(node).strip("'")
+Mode = Annotated[str, Choice("fan_in", "fan_out", "fan_avg", "fan_geo_avg")]
+TorchMode = Annotated[str, Choice("fan_in", "fan_out")]
+Shaped = Annotated[str, Choice("truncated_normal", "untruncated_normal", "uniform")]
+Nonlinearity = Annotated[str, Choice(*GAINS)]
 
 
 class IsParts(Kind):
@@ -129,60 +64,61 @@ class IsParts(Kind):
         return parts
 
 
-def _fans(parameter: Parameter) -> tuple[float, int]:
-    if parameter.fans is None:
-        raise Unfit("it needs a parameter with fans, one that maps inputs to outputs")
-    return parameter.fans
-
-
 @scheme("zero")
-def zeros(parameter: Parameter) -> Law:
-    """0"""
+def zeros(target: Target) -> Law:
+    """0; Keras, torch, JAX"""
     return Constant(0.0)
 
 
 @scheme("one")
-def ones(parameter: Parameter) -> Law:
-    """1"""
+def ones(target: Target) -> Law:
+    """1; Keras, torch, JAX"""
     return Constant(1.0)
 
 
 @scheme()
-def constant(parameter: Parameter, value: Number = 0.0) -> Law:
-    """value"""
+def constant(target: Target, value: Number = 0.0) -> Law:
+    """value; Keras, torch, JAX"""
     return Constant(value)
 
 
 @scheme("uniform")
-def random_uniform(parameter: Parameter, minval: Number = -0.05, maxval: Number = 0.05) -> Law:
-    """U(minval, maxval)"""
+def random_uniform(target: Target, minval: Number = -0.05, maxval: Number = 0.05) -> Law:
+    """U(minval, maxval), maxval excluded; Keras"""
     if maxval < minval:
         raise Unfit(f"minval {minval} exceeds maxval {maxval}")
     return Uniform(minval, maxval)
 
 
 @scheme("normal")
-def random_normal(parameter: Parameter, mean: Number = 0.0, stddev: NotNegative = 0.05) -> Law:
-    """N(mean, stddev)"""
+def random_normal(target: Target, mean: Number = 0.0, stddev: NotNegative = 0.05) -> Law:
+    """N(mean, stddev); Keras"""
     return Normal(mean, stddev)
 
 
 @scheme()
-def truncated_normal(parameter: Parameter, mean: Number = 0.0, stddev: NotNegative = 0.05) -> Law:
-    """N(mean, stddev), drawn again beyond 2 stddev"""
+def truncated_normal(target: Target, mean: Number = 0.0, stddev: NotNegative = 0.05) -> Law:
+    """N(mean, stddev), drawn again beyond 2 stddev; Keras"""
     return TruncatedNormal(mean, stddev)
 
 
 @scheme()
+def trunc_normal(target: Target, mean: Number = 0.0, std: Positive = 1.0, a: Number = -2.0, b: Number = 2.0) -> Law:
+    """N(mean, std), drawn again below a and above b, which are values and no multiples of std; torch"""
+    low, high = (a - mean) / std, (b - mean) / std
+    if not normal_mass(low, high) >= LEAST_MASS:
+        raise Unfit(f"less than {LEAST_MASS:.0%} of the law lies between a = {a} and b = {b}")
+    return TruncatedNormal(mean, std, low, high)
+
+
+@scheme()
 def variance_scaling(
-    parameter: Parameter,
-    scale: Positive = 1.0,
-    mode: Annotated[str, Choice("fan_in", "fan_out", "fan_avg")] = "fan_in",
-    distribution: Annotated[str, Choice("truncated_normal", "untruncated_normal", "uniform")] = "truncated_normal",
+    target: Target, scale: Positive = 1.0, mode: Mode = "fan_in", distribution: Shaped = "truncated_normal"
 ) -> Law:
-    """variance scale / max(1, fan): truncated or plain normal, or uniform"""
-    fan_in, fan_out = _fans(parameter)
-    fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
+    """variance scale / max(1, fan): truncated or plain normal, or uniform; Keras, and fan_geo_avg from JAX"""
+    fan_in, fan_out = target.fans
+    averages = {"fan_avg": (fan_in + fan_out) / 2, "fan_geo_avg": sqrt(fan_in * fan_out)}
+    fan = {"fan_in": fan_in, "fan_out": fan_out, **averages}[mode]
     variance = scale / max(1.0, fan)
     if distribution == "truncated_normal":
         return TruncatedNormal(0.0, sqrt(variance) / TRUNCATED_STDDEV)
@@ -192,65 +128,152 @@ def variance_scaling(
 
 
 @scheme("glorot", "xavier", "xavier_uniform")
-def glorot_uniform(parameter: Parameter) -> Law:
-    """U(-a, a), a = sqrt(6 / (fan_in + fan_out)); Glorot and Bengio (2010)"""
-    return variance_scaling(parameter, 1.0, "fan_avg", "uniform")
-
-
-@scheme("xavier_normal")
-def glorot_normal(parameter: Parameter) -> Law:
-    """truncated N(0, s), s = sqrt(2 / (fan_in + fan_out)) after truncation; Glorot and Bengio (2010)"""
-    return variance_scaling(parameter, 1.0, "fan_avg", "truncated_normal")
-
-
-@scheme("kaiming_uniform")
-def he_uniform(parameter: Parameter) -> Law:
-    """U(-a, a), a = sqrt(6 / fan_in); He et al. (2015)"""
-    return variance_scaling(parameter, 2.0, "fan_in", "uniform")
-
-
-@scheme("he", "kaiming", "kaiming_normal")
-def he_normal(parameter: Parameter) -> Law:
-    """truncated N(0, s), s = sqrt(2 / fan_in) after truncation; He et al. (2015)"""
-    return variance_scaling(parameter, 2.0, "fan_in", "truncated_normal")
+def glorot_uniform(target: Target, gain: Gain = 1.0) -> Law:
+    """U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)); Glorot and Bengio (2010)"""
+    return variance_scaling(target, gain**2, "fan_avg", "uniform")
 
 
 @scheme()
-def lecun_uniform(parameter: Parameter) -> Law:
-    """U(-a, a), a = sqrt(3 / fan_in); LeCun et al. (1998)"""
-    return variance_scaling(parameter, 1.0, "fan_in", "uniform")
+def glorot_normal(target: Target, gain: Gain = 1.0) -> Law:
+    """truncated N(0, s), s = gain sqrt(2 / (fan_in + fan_out)) after truncation; Glorot and Bengio (2010)"""
+    return variance_scaling(target, gain**2, "fan_avg", "truncated_normal")
+
+
+@scheme()
+def xavier_normal(target: Target, gain: Gain = 1.0) -> Law:
+    """N(0, s), s = gain sqrt(2 / (fan_in + fan_out)), not truncated; torch, after Glorot and Bengio (2010)"""
+    return variance_scaling(target, gain**2, "fan_avg", "untruncated_normal")
+
+
+@scheme()
+def he_uniform(target: Target, mode: Mode = "fan_in") -> Law:
+    """U(-a, a), a = sqrt(6 / fan_in); He et al. (2015)"""
+    return variance_scaling(target, 2.0, mode, "uniform")
+
+
+@scheme("he")
+def he_normal(target: Target, mode: Mode = "fan_in") -> Law:
+    """truncated N(0, s), s = sqrt(2 / fan_in) after truncation; He et al. (2015)"""
+    return variance_scaling(target, 2.0, mode, "truncated_normal")
+
+
+@scheme()
+def kaiming_uniform(
+    target: Target, a: Number = 0.0, mode: TorchMode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu"
+) -> Law:
+    """U(-b, b), b = gain sqrt(3 / fan), the gain of leaky_relu of slope a being sqrt(2 / (1 + a^2)); torch"""
+    return variance_scaling(target, _kaiming_gain(a, nonlinearity) ** 2, mode, "uniform")
+
+
+@scheme("kaiming")
+def kaiming_normal(
+    target: Target, a: Number = 0.0, mode: TorchMode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu"
+) -> Law:
+    """N(0, s), s = gain / sqrt(fan), not truncated; torch, after He et al. (2015)"""
+    return variance_scaling(target, _kaiming_gain(a, nonlinearity) ** 2, mode, "untruncated_normal")
+
+
+def _kaiming_gain(slope: float, nonlinearity: str) -> float:
+    return sqrt(2 / (1 + slope**2)) if nonlinearity == "leaky_relu" else GAINS[nonlinearity]
+
+
+@scheme()
+def lecun_uniform(target: Target, gain: Gain = 1.0) -> Law:
+    """U(-a, a), a = gain sqrt(3 / fan_in); LeCun et al. (1998)"""
+    return variance_scaling(target, gain**2, "fan_in", "uniform")
 
 
 @scheme("lecun")
-def lecun_normal(parameter: Parameter) -> Law:
-    """truncated N(0, s), s = sqrt(1 / fan_in) after truncation; LeCun et al. (1998)"""
-    return variance_scaling(parameter, 1.0, "fan_in", "truncated_normal")
+def lecun_normal(target: Target, gain: Gain = 1.0) -> Law:
+    """truncated N(0, s), s = gain sqrt(1 / fan_in) after truncation; LeCun et al. (1998)"""
+    return variance_scaling(target, gain**2, "fan_in", "truncated_normal")
 
 
 @scheme()
-def orthogonal(parameter: Parameter, gain: Number = 1.0) -> Law:
-    """gain times an orthogonal matrix; Saxe et al. (2014)"""
-    if len(parameter.axes) < 2:
+def orthogonal(target: Target, gain: Gain = 1.0) -> Law:
+    """gain times a matrix with orthonormal rows or columns, all axes but the last by the last; Saxe et al. (2014)"""
+    if len(target.axes) < 2:
         raise Unfit("it needs two axes or more")
-    return Orthogonal(gain)
+    *rows, columns = target.shape
+    return Orthogonal(gain, prod(rows), columns)
 
 
 @scheme()
-def identity(parameter: Parameter, gain: Number = 1.0) -> Law:
-    """gain times the unit matrix"""
-    if len(parameter.axes) != 2:
+def delta_orthogonal(target: Target, gain: Gain = 1.0) -> Law:
+    """a convolution's kernel that is 0 but for an orthogonal matrix at its centre; JAX, after Xiao et al. (2018)"""
+    roles = [axis.role for axis in target.axes]
+    if roles[-2:] != ["in", "out"] or len(roles) < 3 or set(roles[:-2]) != {"field"}:
+        raise Unfit("it needs the kernel of a convolution")
+    *fields, rows, columns = target.shape
+    if rows > columns:
+        raise Unfit("it needs no fewer outputs than inputs")
+    return Centered(Orthogonal(gain, rows, columns), _flat([(size - 1) // 2 for size in fields], fields), prod(fields))
+
+
+@scheme("eye")
+def identity(target: Target, gain: Number = 1.0) -> Law:
+    """gain times the unit matrix; Keras, torch"""
+    if len(target.axes) != 2:
         raise Unfit("it needs two axes")
-    return Identity(gain)
+    rows, columns = target.shape
+    return Delta(gain, ((0, columns + 1, min(rows, columns)),), rows * columns)
 
 
 @scheme()
-def mixture(parameter: Parameter, parts: Annotated[list[tuple[float, Node]], IsParts()]) -> Law:
-    """each value from one of several schemes, chosen with these probabilities"""
-    return Mixture(tuple((probability, law(node, parameter)) for probability, node in parts))
+def dirac(target: Target, groups: Count = 1) -> Law:
+    """a convolution's kernel that hands its input on: 1 at the centre, from each input to its output; torch"""
+    fields = [axis.size for axis in target.axes if axis.role == "field"]
+    rest = [axis for axis in target.axes if axis.role != "field"]
+    if not fields or len(rest) != 2:
+        raise Unfit("it needs the kernel of a convolution")
+    first, last = rest
+    start = _flat([size // 2 for size in fields], fields) * first.size * last.size
+    size = prod(target.shape)
+    if first.role == "batch":  # depthwise: every channel to the first of its outputs
+        return Delta(1.0, ((start, last.size, first.size),), size)
+    if last.size % groups:
+        raise Unfit(f"its {last.size} outputs cannot be cut into {groups} groups")
+    each = last.size // groups
+    runs = tuple((start + group * each, last.size + 1, min(each, first.size)) for group in range(groups))
+    return Delta(1.0, runs, size)
 
 
 @scheme()
-def unit_forget_bias(parameter: Parameter, initializer: Scheme = ZEROS) -> Law:
+def sparse(target: Target, sparsity: Share = 0.5, std: NotNegative = 0.01) -> Law:
+    """N(0, std), but of each input's weights the share sparsity is 0; torch, after Martens (2010)"""
+    if [axis.role for axis in target.axes] != ["in", "out"]:
+        raise Unfit("it needs one axis of inputs and one of outputs")
+    rows, columns = target.shape
+    return Sparse(std, rows, columns, ceil(sparsity * columns))
+
+
+@scheme()
+def mixture(target: Target, parts: Annotated[list[tuple[float, Node]], IsParts()]) -> Law:
+    """each value from one of several schemes, chosen with these probabilities; as in D2L's custom initialization"""
+    return Mixture(tuple((probability, _by_value(node, target)) for probability, node in parts))
+
+
+@scheme()
+def unit_forget_bias(target: Target, initializer: Scheme = ZEROS) -> Law:
     """initializer, but 1 for the second of an LSTM's four gates; Jozefowicz et al. (2015)"""
-    other = law(initializer, parameter)
-    return Sections((other, Constant(1.0), other, other))
+    *_, columns = target.shape or (0,)
+    if columns % 4:
+        raise Unfit("it needs a last axis of four gates")
+    other = _by_value(initializer, target)
+    return Sections((other, Constant(1.0), other, other), columns)
+
+
+def _by_value(node: Node, target: Target) -> Law:
+    """A law that is part of another."""
+    law = fitted(node, target)
+    if isinstance(law, WHOLE):
+        raise Unfit("its parts must be schemes that are drawn value by value")
+    return law
+
+
+def _flat(position: list[int], sizes: list[int]) -> int:
+    """The place of a position in C order."""
+    place = 0
+    for index, size in zip(position, sizes, strict=True):
+        place = place * size + index
+    return place

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from paramctl.init.schemes import SCHEMES
+from paramctl.init.registry import SCHEMES
 from paramctl.inspect.layers import about
 from paramctl.kinds import NATURAL, IsFlag, IsNames
 from paramctl.model.header import Header, OfInput, OfTie

@@ -6,7 +6,7 @@ totals, at any depth and for any selection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from paramctl.address import nearest, pattern_within
@@ -21,7 +21,7 @@ from paramctl.parameter import Parameter
 class LayerRow:
     """One row of the table of layers.
 
-    parameters: how many values are counted here; None if the rows below count them (expanded)
+    parameters: how many values are counted here; None if the rows below count them all (expanded)
     or if the shape of an input is not known. shared: (name, path) of each parameter that is
     counted at that path instead; the name is empty where it is the whole layer. holds: the
     paths of the parameters that stand in this row, because nothing below it is expanded.
@@ -49,14 +49,14 @@ class ParameterRow:
     path: str
     shape: tuple[int, ...]
     dtype: str
-    kind: str
-    trainable: bool
+    kind: str | None
+    trainable: bool | None
     size: int
     bytes: int
-    axes: tuple[str, ...]
+    axes: tuple[str, ...] | None
     fan_in: int | float | None
     fan_out: int | None
-    scheme: str
+    scheme: str | None
     tied_to: str | None
     counted_at: str
 
@@ -75,10 +75,16 @@ class Summary:
     unbuilt: int
 
 
-def summarize(model: Model, patterns: Sequence[str] = (), depth: int | None = None) -> Summary:
+def summarize(
+    model: Model,
+    patterns: Sequence[str] = (),
+    depth: int | None = None,
+    schemes: Mapping[str, str | None] | None = None,
+) -> Summary:
     """The summary of a model, or of what matches one of the patterns, with all below it.
 
-    depth: how many levels of blocks are expanded into rows; None is all of them.
+    depth: how many levels of blocks are expanded into rows; None is all of them. schemes: how the arrays came
+    by their values, where a file says; None if the model is to be drawn.
     Raises AddressError for a pattern that matches nothing.
     """
     matches = _selector(model, patterns)
@@ -89,7 +95,7 @@ def summarize(model: Model, patterns: Sequence[str] = (), depth: int | None = No
         inputs=model.inputs,
         outputs=model.outputs,
         layers=list(_Layers(model, matches, selected, depth).rows(model.blocks, 1)),
-        parameters=list(_parameter_rows(model, selected)),
+        parameters=list(_parameter_rows(model, selected, schemes)),
         ties=tuple(tie for tie in model.ties if tie.kept in selected or tie.tied in selected),
         totals=totals(counted),
         unbuilt=model.unbuilt,
@@ -130,14 +136,10 @@ class _Layers:
         )
 
     def row(self, block: Block, level: int, expanded: bool) -> LayerRow:
-        here = [
-            parameter
-            for inner in ([] if expanded or block.reuse_of else block.walk())
-            for parameter in inner.parameters
-            if parameter.path in self.selected
-        ]
+        counted = [block] if expanded else [] if block.reuse_of else block.walk()
+        here = [parameter for inner in counted for parameter in inner.parameters if parameter.path in self.selected]
         counts = totals(self.model.owner(parameter.path) for parameter in here if self.counts(parameter))
-        known = not expanded and not any(inner.unbuilt for inner in block.walk())
+        known = bool(here) if expanded else not any(inner.unbuilt for inner in block.walk())
         return LayerRow(
             path=block.path,
             depth=level,
@@ -168,8 +170,11 @@ class _Layers:
         )
 
 
-def _parameter_rows(model: Model, selected: set[str]) -> Iterator[ParameterRow]:
-    chosen = choose(model)
+def _parameter_rows(
+    model: Model, selected: set[str], schemes: Mapping[str, str | None] | None
+) -> Iterator[ParameterRow]:
+    if schemes is None:
+        schemes = {path: chosen.scheme for path, chosen in choose(model).items()}
     for path, parameter in model.parameters.items():
         if path not in selected:
             continue
@@ -179,14 +184,20 @@ def _parameter_rows(model: Model, selected: set[str]) -> Iterator[ParameterRow]:
             path=path,
             shape=parameter.shape,
             dtype=owner.dtype,
-            kind=parameter.kind,
+            kind=None if parameter.kind == "unknown" else parameter.kind,
             trainable=owner.trainable,
             size=parameter.size,
             bytes=owner.bytes,
-            axes=tuple(axis.role for axis in parameter.axes),
+            axes=_roles(parameter),
             fan_in=fan_in,
             fan_out=fan_out,
-            scheme=chosen[owner.path].scheme,
+            scheme=schemes.get(owner.path),
             tied_to=tie.kept if tie else None,
             counted_at=model.counted_at(path),
         )
+
+
+def _roles(parameter: Parameter) -> tuple[str, ...] | None:
+    """The roles of the axes; None where a file does not say."""
+    roles = tuple(axis.role for axis in parameter.axes)
+    return None if "unknown" in roles else roles

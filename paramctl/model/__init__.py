@@ -5,15 +5,30 @@
 25
 """
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePath
 
 from paramctl.model import document
 from paramctl.model.build import build
-from paramctl.model.tree import Block, Input, Model, Tie, Totals, shape_text, totals
+from paramctl.model.tree import Block, Document, Input, Model, Tie, Totals, shape_text, totals
 from paramctl.node import Node
 
-__all__ = ["Block", "Input", "Model", "Tie", "Totals", "build", "load", "shape_text", "totals"]
+__all__ = [
+    "Block",
+    "Document",
+    "Input",
+    "Model",
+    "Tie",
+    "Totals",
+    "build",
+    "from_bytes",
+    "from_document",
+    "load",
+    "shape_text",
+    "totals",
+]
 
 
 def load(
@@ -26,6 +41,28 @@ def load(
     variables and input_shapes: see build. Raises InputError if the file cannot be read, and
     DocumentError, with line and column, if what it says is wrong.
     """
-    node = document.read(path)
+    return from_bytes(document.read(path), path, variables, input_shapes)
+
+
+def from_bytes(
+    data: bytes,
+    path: str,
+    variables: Mapping[str, Node] | None = None,
+    input_shapes: Mapping[str | None, Node] | None = None,
+) -> Model:
+    """The model in a document that has been read, from this path; see load."""
+    source = document.source_name(path)
+    text = document.text_of(data, source)
     name = "model" if path == "-" else PurePath(path).stem
-    return build(node, name, variables, input_shapes)
+    model = build(document.parse(text, source), name, variables, input_shapes)
+    given = {key: node.plain() for key, node in (variables or {}).items()}
+    shapes = tuple((key, node.plain()) for key, node in (input_shapes or {}).items())
+    return replace(model, document=Document(text, model.name, given, shapes))
+
+
+def from_document(written: Document, source: str) -> Model:
+    """The model of a document that a checkpoint carries, with the values that its variables had."""
+    variables = {key: document.parse_value(json.dumps(value), f"-D {key}") for key, value in written.variables.items()}
+    shapes = {key: document.parse_value(json.dumps(value), "--input-shape") for key, value in written.input_shapes}
+    model = build(document.parse(written.text, source), written.name, variables, shapes)
+    return replace(model, document=written)

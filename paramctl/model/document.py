@@ -26,27 +26,35 @@ PATTERNS_IN_QUOTES = "A pattern that begins with * is written in quotes."
 _Loader: Any = getattr(yaml, "CLoader", yaml.Loader)
 
 
-def read(path: str) -> Node:
-    """The document in a file (it may be a pipe), or on standard input if the path is ``-``.
+def read(path: str) -> bytes:
+    """What is in a file (it may be a pipe), or on standard input if the path is ``-``: at most a document's size.
 
-    Raises InputError if it cannot be read, DocumentError if it is not one mapping in YAML.
+    Raises InputError if it cannot be read.
     """
-    source = "<stdin>" if path == "-" else path
+    source = source_name(path)
     if path == "-" and sys.stdin is None:
         raise InputError("<stdin>: closed")
     try:
         if path == "-":
-            data = sys.stdin.buffer.read(MAX_BYTES + 1)
-        else:
-            with open(path, "rb") as file:
-                data = file.read(MAX_BYTES + 1)
+            return sys.stdin.buffer.read(MAX_BYTES + 1)
+        with open(path, "rb") as file:
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{source}: {error.strerror or error}") from error
     except ValueError as error:  # a NUL in the name
         raise InputError(f"{source!r}: {error}") from error
+
+
+def source_name(path: str) -> str:
+    """What errors call the source at a path."""
+    return "<stdin>" if path == "-" else path
+
+
+def text_of(data: bytes, source: str) -> str:
+    """A document's text. Raises InputError if it is too long, DocumentError if it is not UTF-8."""
     if len(data) > MAX_BYTES:
         raise InputError(f"{source}: a model document may have at most {MAX_BYTES:,} bytes")
-    return parse(_decode(data, source), source)
+    return _decode(data, source)
 
 
 def parse(text: str, source: str) -> Node:

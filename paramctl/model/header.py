@@ -8,7 +8,7 @@ from paramctl.model.layers import Sizes
 from paramctl.model.layers.branching import Entries
 from paramctl.node import Node
 from paramctl.options import Declared, unknown_option
-from paramctl.parameter import BYTES
+from paramctl.parameter import FLOATS
 
 DATA_TYPES = (
     *("float16", "bfloat16", "float32", "float64", "bool"),
@@ -75,7 +75,7 @@ class Header(Declared):
     ties: Annotated[list[Node], IsTies()] | None = None
     initializers: Annotated[Node, IsMapping()] | None = None
     seed: Natural | None = None
-    dtype: Annotated[str, Choice(*BYTES)] = "float32"
+    dtype: Annotated[str, Choice(*FLOATS)] = "float32"
 
 
 class OfInput(Declared):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from paramctl.model.layers import Layer, Sizes
-from paramctl.node import Node
-from paramctl.parameter import Parameter
+from paramctl.node import Node, Plain
+from paramctl.parameter import FLOATS, Parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,22 @@ class Totals:
     trainable: int
     non_trainable: int
     bytes: dict[str, int]
+    unknown: int = 0
+    """Of how many values the file they are in does not say whether they are trained."""
 
     @property
     def parameters(self) -> int:
-        return self.trainable + self.non_trainable
+        return self.trainable + self.non_trainable + self.unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A model document as it was written, and what was said beside it, so that the same model can be built again."""
+
+    text: str
+    name: str
+    variables: Mapping[str, Plain]
+    input_shapes: tuple[tuple[str | None, Plain], ...]
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,7 @@ class Model:
     """A model document, built: which parameters there are, and nothing of their values.
 
     initializers: (pattern, scheme) for the whole model, the first that matches counts.
-    seed: what the document says, or None.
+    seed: what the document says, or None. document: what it was built from, if that is known.
     """
 
     name: str
@@ -99,6 +111,17 @@ class Model:
     ties: tuple[Tie, ...] = ()
     initializers: tuple[tuple[str, Node], ...] = ()
     seed: int | None = None
+    document: Document | None = None
+
+    def of(self, change: Callable[[Parameter], Parameter]) -> Model:
+        """This model with each of its parameters changed, but for its path."""
+        return replace(self, blocks=tuple(_changed(block, change) for block in self.blocks))
+
+    def with_dtype(self, dtype: str | None) -> Model:
+        """This model with its floating-point arrays in another dtype, as it is for None."""
+        if dtype is None:
+            return self
+        return self.of(lambda each: replace(each, dtype=dtype) if each.dtype in FLOATS else each)
 
     def walk(self) -> Iterator[Block]:
         """Every block, each before what it holds, in the order of the document."""
@@ -144,14 +167,24 @@ class Model:
         return sum(block.unbuilt for block in self.walk())
 
 
+def _changed(block: Block, change: Callable[[Parameter], Parameter]) -> Block:
+    return replace(
+        block,
+        parameters=tuple(map(change, block.parameters)),
+        blocks=tuple(_changed(inner, change) for inner in block.blocks),
+    )
+
+
 def totals(parameters: Iterable[Parameter]) -> Totals:
     """The totals of parameters, each given once."""
-    trainable = other = 0
+    trainable = other = unknown = 0
     by_dtype: Counter[str] = Counter()
     for parameter in parameters:
         by_dtype[parameter.dtype] += parameter.bytes
         if parameter.trainable:
             trainable += parameter.size
+        elif parameter.trainable is None:
+            unknown += parameter.size
         else:
             other += parameter.size
-    return Totals(trainable, other, dict(by_dtype))
+    return Totals(trainable, other, dict(by_dtype), unknown)

@@ -1,0 +1,203 @@
+"""Values to text and bytes: what ``paramctl dump`` prints. Imported when values are printed, for it needs NumPy.
+
+Everything is written as it comes, in pieces of bounded size.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from math import prod
+from typing import NamedTuple
+
+import click
+import numpy as np
+from numpy.lib import format as npy
+
+from paramctl.arrays import Array, numpy_dtype, printable_numbers
+from paramctl.cli.render import emit, printable
+from paramctl.source import Selected
+from paramctl.store.extents import as_bytes
+
+EDGE = 3
+MOST_AT_ONCE = 1 << 22
+
+
+class Style(NamedTuple):
+    """How NumPy prints; None is NumPy's own default."""
+
+    precision: int | None
+    threshold: int | None
+    full: bool
+
+
+def print_numpy(chosen: Sequence[Selected], style: Style) -> None:
+    """Each parameter as NumPy prints it, under a heading where there are several."""
+    for number, each in enumerate(chosen):
+        if len(chosen) > 1:
+            heading = printable(f"{each.name} {each.picks.shape} {each.dtype}")
+            emit(["", heading] if number else [heading])
+        emit([numpy_text(each, style)])
+
+
+def numpy_text(selected: Selected, style: Style) -> str:
+    """An array as NumPy prints it; where it is shortened, only its edges are read."""
+    size, shape = selected.picks.size, selected.picks.shape
+    threshold = 1000 if style.threshold is None else style.threshold
+    shortened = size > threshold and not style.full
+    if shortened:
+        array = _edges(selected)
+    elif size > MOST_AT_ONCE:
+        rule = f"NumPy's form needs all values at once for the width of its columns, at most {MOST_AT_ONCE:,}"
+        raise click.UsageError(f"{rule}; json, csv, npy and raw have no limit. Received: {selected.name}, {size:,}.")
+    else:
+        pieces = [printable_numbers(piece) for piece in selected.pieces()]
+        array = (np.concatenate(pieces) if pieces else np.empty(0)).reshape(shape)
+    return np.array2string(array, precision=style.precision, threshold=0 if shortened else max(size, 1), edgeitems=EDGE)
+
+
+def _edges(selected: Selected) -> Array:
+    """What NumPy prints of an array that is shortened, and one place more in the middle of each axis that is cut."""
+    segments = []
+    for places in selected.picks.ranges:
+        cut = len(places) > 2 * EDGE + 1
+        segments.append([places[: EDGE + 1], places[-EDGE:]] if cut else [places])
+    dtype = printable_numbers(np.empty(0, numpy_dtype(selected.dtype))).dtype
+    array = np.empty([sum(map(len, each)) for each in segments], dtype)
+    for corner in itertools.product(*map(enumerate, segments)):
+        ranges = tuple(places for _, places in corner)
+        there = tuple(slice(EDGE + 1, None) if number else slice(len(places)) for number, places in corner)
+        pieces = [printable_numbers(piece) for piece in selected.pieces(ranges)]
+        array[there] = np.concatenate(pieces).reshape(list(map(len, ranges)))
+    return array.reshape([min(size, 2 * EDGE + 1) for size in selected.picks.shape])
+
+
+def _texts(values: Array, quoted: bool) -> list[str]:
+    """Each value as the shortest text that reads back the same; ``quoted`` is for JSON, which has no NaN."""
+    values = printable_numbers(values)
+    if values.dtype.kind == "b":
+        return ["true" if value else "false" for value in values.tolist()]
+    texts = list(map(str, values if values.dtype.kind == "f" else values.tolist()))
+    if values.dtype.kind == "c":
+        return [json.dumps(text) for text in texts] if quoted else texts
+    if quoted and values.dtype.kind == "f" and not np.isfinite(values).all():
+        names = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
+        return [names.get(text, text) for text in texts]
+    return texts
+
+
+def _nested(selected: Selected) -> Iterator[str]:
+    """An array as nested lists, in pieces of text."""
+    shape = selected.picks.shape
+    if not shape:
+        yield from (text for piece in selected.pieces() for text in _texts(piece, True))
+        return
+    if not prod(shape):
+        yield json.dumps(np.empty(shape).tolist())
+        return
+    spans = [prod(shape[axis:]) for axis in range(len(shape))]  # how many values a list at each depth has
+    done = 0
+    for piece in selected.pieces():
+        texts = _texts(piece, True)
+        place = 0
+        while place < len(texts):
+            opened = sum(done % span == 0 for span in spans)
+            many = min(spans[-1] - done % spans[-1], len(texts) - place)
+            closed = sum((done + many) % span == 0 for span in spans)
+            comma = ", " if done and opened else ""
+            within = ", " if not opened else ""
+            yield f"{comma}{'[' * opened}{within}{', '.join(texts[place : place + many])}{']' * closed}"
+            done, place = done + many, place + many
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+
+
+def write_json(chosen: Sequence[Selected]) -> None:
+    _write("{")
+    for number, each in enumerate(chosen):
+        _write(f"{',' if number else ''}\n  {json.dumps(each.name)}: ")
+        for text in _nested(each):
+            _write(text)
+    _write("\n}\n" if chosen else "}\n")
+
+
+def write_jsonl(chosen: Sequence[Selected]) -> None:
+    for each in chosen:
+        facts = {"path": each.name, "shape": each.picks.shape, "dtype": each.dtype}
+        _write(f'{json.dumps(facts)[:-1]}, "values": ')
+        for text in _nested(each):
+            _write(text)
+        _write("}\n")
+
+
+def write_csv(chosen: Sequence[Selected]) -> None:
+    """A line for each value: the path, the value's place in the whole array, the value."""
+    _write("path,index,value\n")
+    for each in chosen:
+        places = (",".join(map(str, place)) for place in itertools.product(*each.picks.ranges))
+        for piece in each.pieces():
+            buffer = io.StringIO()
+            texts = _texts(piece, False)
+            csv.writer(buffer, lineterminator="\n").writerows(
+                zip(itertools.repeat(each.path, len(texts)), places, texts, strict=False)
+            )
+            _write(buffer.getvalue())
+
+
+def _npy_pieces(selected: Selected) -> Iterator[bytes | memoryview]:
+    dtype = numpy_dtype(selected.dtype)
+    dtype = np.dtype(np.float32) if dtype.kind == "V" else dtype
+    head = io.BytesIO()
+    facts = {"descr": dtype.newbyteorder("<").str, "fortran_order": False, "shape": selected.picks.shape}
+    npy.write_array_header_1_0(head, facts)
+    yield head.getvalue()
+    for piece in selected.pieces():
+        yield as_bytes(printable_numbers(piece))
+
+
+def write_npy(chosen: Sequence[Selected]) -> None:
+    for data in _npy_pieces(chosen[0]):
+        sys.stdout.buffer.write(data)
+
+
+class _Pipe(io.RawIOBase):
+    """Standard output as what cannot be sought in, even where it can, so that the bytes are the same."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        sys.stdout.buffer.write(data)
+        return len(data)
+
+
+def write_npz(chosen: Sequence[Selected]) -> None:
+    names = [each.name for each in chosen]
+    with zipfile.ZipFile(_Pipe(), "w", zipfile.ZIP_STORED) as archive:
+        for name, each in zip(names, chosen, strict=True):
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                for data in _npy_pieces(each):
+                    member.write(data)
+
+
+def write_raw(chosen: Sequence[Selected]) -> None:
+    for each in chosen:
+        for piece in each.pieces():
+            sys.stdout.buffer.write(as_bytes(piece))
+
+
+WRITERS: dict[str, Callable[[Sequence[Selected]], None]] = {
+    "json": write_json,
+    "jsonl": write_jsonl,
+    "csv": write_csv,
+    "npy": write_npy,
+    "npz": write_npz,
+    "raw": write_raw,
+}

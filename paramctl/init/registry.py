@@ -1,0 +1,119 @@
+"""The registry of schemes: how they declare themselves, are looked up, and are written in one line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
+from paramctl.errors import suggest
+from paramctl.init.distributions import Law
+from paramctl.init.fans import Fans
+from paramctl.init.fans import fans as fans_of
+from paramctl.kinds import IsScheme
+from paramctl.node import Node, call, show
+from paramctl.options import Option, bind, by_name, declared
+from paramctl.parameter import Axis, Parameter
+
+
+class Unfit(ValueError):
+    """What a scheme asks of a parameter that this one has not."""
+
+
+class Target(NamedTuple):
+    """What a scheme sees of a parameter: its path, its axes, and its fans by the convention that holds."""
+
+    path: str
+    axes: tuple[Axis, ...]
+    known_fans: Fans | None
+
+    @classmethod
+    def of(cls, parameter: Parameter, convention: str = "true") -> Target:
+        return cls(parameter.path, parameter.axes, fans_of(parameter, convention))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(axis.size for axis in self.axes)
+
+    @property
+    def fans(self) -> Fans:
+        """(fan_in, fan_out). Raises Unfit if it has none."""
+        if self.known_fans is None:
+            raise Unfit("it needs a parameter with fans, one that maps inputs to outputs")
+        return self.known_fans
+
+
+class Registered(NamedTuple):
+    """A scheme: its name, its function, the options that the function declares, and its other names."""
+
+    name: str
+    function: Callable[..., Law]
+    options: dict[str, Option]
+    also: tuple[str, ...]
+
+
+SCHEMES: dict[str, Registered] = {}
+"""Every scheme by each of its names."""
+
+
+def scheme(*also: str) -> Callable[[Callable[..., Law]], Callable[..., Law]]:
+    """Register a function as a scheme, under its own name and these."""
+
+    def register(function: Callable[..., Law]) -> Callable[..., Law]:
+        arguments = inspect.signature(function).parameters.values()
+        defaults = {each.name: each.default for each in arguments if each.default is not each.empty}
+        name = function.__name__
+        registered = Registered(name, function, declared(function.__annotations__, defaults), also)
+        SCHEMES.update(dict.fromkeys((name, *also), registered))
+        return function
+
+    return register
+
+
+def law(node: Node, target: Target) -> Law:
+    """The law that a scheme, written as a call, gives a parameter.
+
+    Raises DocumentError if there is no such scheme, if its options are wrong, or if it asks
+    something of the parameter that it has not.
+    """
+    try:
+        return fitted(node, target)
+    except Unfit as unfit:
+        name, registered, _ = look_up(node)
+        raise name.error(f"{registered.name} for {target.path}: {unfit}", str(target.shape)) from None
+
+
+def fitted(node: Node, target: Target) -> Law:
+    """Like law, but raises Unfit where the scheme asks something of the parameter that it has not."""
+    name, registered, arguments = look_up(node)
+    given = by_name(registered.name, arguments, registered.options)
+    options = bind(registered.name, arguments or name, given, registered.options)
+    return registered.function(target, **options)
+
+
+def look_up(node: Node) -> tuple[Node, Registered, Node | None]:
+    """The scheme that a call names: the node of its name, the scheme, and the call's arguments."""
+    called = call(node)
+    if called is None:
+        raise node.error(f"a scheme must be {IsScheme.words}")
+    name, arguments = called
+    registered = SCHEMES.get(str(name.value))
+    if registered is None:
+        raise name.error("no scheme has this name", hint=suggest(str(name.value), SCHEMES))
+    return name, registered, arguments
+
+
+def text(node: Node) -> str:
+    """A scheme that gives a law, in one line, its options by name: ``random_normal(stddev=0.02)``."""
+    _, registered, arguments = look_up(node)
+    given = by_name(registered.name, arguments, registered.options)
+    options = ", ".join(f"{name}={_option_text(registered.options[name], value)}" for name, value in given.items())
+    return f"{registered.name}({options})" if options else registered.name
+
+
+def _option_text(option: Option, node: Node) -> str:
+    if isinstance(option.kind, IsScheme):
+        return text(node)
+    if option.name == "parts":
+        return f"[{', '.join(f'{probability} {text(part)}' for probability, part in option.read(node))}]"
+    return show(node).strip("'")

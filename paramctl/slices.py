@@ -1,0 +1,117 @@
+"""Slices of values, as NumPy writes them: ``[0, :5]``, ``[..., -1]``, ``[::2]``. Parsed, never evaluated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from math import prod
+from typing import NamedTuple
+
+from paramctl.errors import AddressError
+
+_WHOLE = r"[+-]?\d{1,18}"
+_INDEX = re.compile(_WHOLE)
+_RANGE = re.compile(rf"({_WHOLE})?\s*:\s*({_WHOLE})?\s*(?::\s*({_WHOLE})?)?")
+
+
+class Span(NamedTuple):
+    """``start:stop:step``, each of which may be left out."""
+
+    start: int | None = None
+    stop: int | None = None
+    step: int | None = None
+
+
+Index = int | Span | None
+"""What selects of one axis; None is an ellipsis."""
+
+
+class Picks(NamedTuple):
+    """Which values of an array: for each axis the places, in order; and the shape of what they make."""
+
+    ranges: tuple[range, ...]
+    shape: tuple[int, ...]
+    everything: bool
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+
+def split(address: str) -> tuple[str, tuple[Index, ...] | None]:
+    """An address without its slice, and the slice. Raises AddressError, with the character, if it is malformed."""
+    path, bracket, rest = address.partition("[")
+    if not bracket:
+        return address, None
+    if not rest.endswith("]"):
+        raise AddressError(f"a slice ends with ']' (character {len(address)})", repr(address))
+    inside, place = rest[:-1], len(path) + 2
+    indices: list[Index] = []
+    for part in inside.split(",") if inside.strip() else []:
+        indices.append(_index(part, place, address))
+        place += len(part) + 1
+    if not indices:
+        raise AddressError(f"a slice holds an index, a:b or ... for each axis (character {place})", repr(address))
+    if indices.count(None) > 1:
+        raise AddressError(f"a slice has at most one '...' (character {len(path) + 1})", repr(address))
+    return path, tuple(indices)
+
+
+def _index(text: str, place: int, address: str) -> Index:
+    stripped = text.strip()
+    if stripped == "...":
+        return None
+    if _INDEX.fullmatch(stripped):
+        return int(stripped)
+    found = _RANGE.fullmatch(stripped)
+    if not found:
+        rule = "an index is a whole number, a:b, a:b:step or ..."
+        raise AddressError(f"{rule} (character {place + len(text) - len(text.lstrip())})", repr(address))
+    start, stop, step = (int(each) if each else None for each in found.groups())
+    if step == 0:
+        raise AddressError(f"the step of a slice may not be 0 (character {place})", repr(address))
+    return Span(start, stop, step)
+
+
+def text_of(indices: Sequence[Index]) -> str:
+    """A slice as it is written."""
+    return ", ".join(map(_text, indices))
+
+
+def _text(index: Index) -> str:
+    if index is None:
+        return "..."
+    if isinstance(index, int):
+        return str(index)
+    ends = index if index.step is not None else index[:2]
+    return ":".join("" if each is None else str(each) for each in ends)
+
+
+def everything(shape: Sequence[int]) -> Picks:
+    return Picks(tuple(range(size) for size in shape), tuple(shape), True)
+
+
+def pick(indices: Sequence[Index] | None, shape: Sequence[int], what: str) -> Picks:
+    """Which values these indices select of an array of this shape, by NumPy's rules; ``what`` is for errors.
+
+    Raises AddressError for an index out of range, or more of them than axes.
+    """
+    if indices is None:
+        return everything(shape)
+    given = len(indices) - (None in indices)
+    if given > len(shape):
+        raise AddressError(f"{what} has {len(shape)} axes, fewer than the slice", f"{given} indices")
+    at = list(indices).index(None) if None in indices else len(indices)
+    filled = [*indices[:at], *[Span()] * (len(shape) - given), *indices[at + 1 :]]
+    ranges, sizes = [], []
+    for axis, (index, size) in enumerate(zip(filled, shape, strict=True)):
+        if isinstance(index, int):
+            if not -size <= index < size:
+                raise AddressError(f"axis {axis} of {what} has the size {size}", f"the index {index}")
+            index %= size
+            ranges.append(range(index, index + 1))
+        else:
+            assert index is not None
+            ranges.append(range(*slice(*index).indices(size)))
+            sizes.append(len(ranges[-1]))
+    return Picks(tuple(ranges), tuple(sizes), all(r == range(size) for r, size in zip(ranges, shape, strict=True)))

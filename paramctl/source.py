@@ -1,0 +1,316 @@
+"""Source: anything that holds named parameters with values, drawn when asked or read when asked.
+
+The only place where schemes and files meet. A command opens a source, selects by address, and takes values block by
+block; nothing here holds a whole model.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from math import prod, sqrt
+from typing import NamedTuple
+
+import numpy as np
+
+from paramctl.address import nearest
+from paramctl.address import select as select_paths
+from paramctl.arrays import Array, cast, drawn_as, printable_numbers
+from paramctl.errors import AddressError, InputError, OutputError
+from paramctl.init import words
+from paramctl.init.distributions import Given, Law
+from paramctl.init.registry import Target, Unfit
+from paramctl.init.rules import Assigned, Chosen
+from paramctl.init.streams import BLOCK, RECIPE, Stream, WholeTooLarge, draw_block, draw_whole, is_whole
+from paramctl.model import Model
+from paramctl.opened import open_
+from paramctl.parameter import Parameter
+from paramctl.slices import Picks, everything, pick, text_of
+from paramctl.store import format_of, safetensors
+from paramctl.store.atomic import replacing
+from paramctl.store.checkpoint import Checkpoint, Note
+from paramctl.store.extents import as_bytes, in_parallel
+
+KEPT_BLOCKS = 4
+
+
+class Source:
+    """A model whose arrays have values: those in ``chosen`` are drawn, the others read from the checkpoint."""
+
+    def __init__(
+        self,
+        model: Model,
+        chosen: Mapping[str, Chosen] | None = None,
+        seed: int = 0,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self.model, self.chosen, self.seed, self.checkpoint = model, chosen or {}, seed, checkpoint
+        self._recent = _Recent()
+
+    @property
+    def notes(self) -> dict[str, Note]:
+        """How each array came by its values."""
+        notes = dict(self.checkpoint.notes) if self.checkpoint else {}
+        return notes | {path: Note(chosen.scheme, self.seed) for path, chosen in self.chosen.items()}
+
+    def values(self, path: str, start: int, stop: int) -> Array:
+        """The values of an array from one place to another in C order, in its dtype.
+
+        Raises InputError for a file that is damaged, and OutputError for a value that the dtype cannot hold.
+        """
+        parameter = self.model.parameters[path]
+        try:
+            if path not in self.chosen:
+                assert self.checkpoint is not None
+                return cast(self.checkpoint.reader.read(path, start, stop), parameter.dtype)
+            return cast(self._drawn(parameter, start, stop), parameter.dtype)
+        except OverflowError as error:
+            raise OutputError(f"{path}: {error}") from error
+        except WholeTooLarge as error:
+            raise AddressError(f"{self.chosen[path].scheme} for {path}: {error}", str(parameter.shape)) from error
+
+    def _drawn(self, parameter: Parameter, start: int, stop: int) -> Array:
+        law, stream = self.chosen[parameter.path].law, Stream(self.seed, parameter.path)
+        dtype, recent = drawn_as(parameter.dtype), self._recent
+        if is_whole(law):
+            key = (parameter.path, -1)
+            values = recent.get(key, partial(draw_whole, law, stream, parameter.shape, dtype))
+            if stop == parameter.size:
+                recent.drop(key)
+            return values[start:stop]
+        first, last = start // BLOCK, max(start, stop - 1) // BLOCK
+        if first == last and start == first * BLOCK and stop == min(start + BLOCK, parameter.size):
+            return draw_block(law, stream, first, parameter.size, dtype)
+        blocks = [
+            recent.get((parameter.path, k), partial(draw_block, law, stream, k, parameter.size, dtype))
+            for k in range(first, last + 1)
+        ]
+        offset = first * BLOCK
+        return (np.concatenate(blocks) if len(blocks) > 1 else blocks[0])[start - offset : stop - offset]
+
+    def pieces(self, parameter: Parameter) -> Iterator[tuple[str, int, int]]:
+        """The array cut into what is best drawn or read at once: (path, start, stop)."""
+        chosen = self.chosen.get(parameter.path)
+        step = parameter.size if chosen is not None and is_whole(chosen.law) else BLOCK
+        for start in range(0, parameter.size, max(step, 1)):
+            yield parameter.path, start, min(start + step, parameter.size)
+
+    def gather(self, path: str, picks: Picks) -> Iterator[Array]:
+        """What ``picks`` select of a parameter under any of its names, in C order, in flat pieces of bounded size."""
+        owner, tie = self.model.owner(path), self.model.tied.get(path)
+        if tie is not None and tie.transpose:
+            yield from self._transposed(owner, picks)
+        elif picks.everything:
+            yield from in_parallel(lambda piece: self.values(*piece), self.pieces(owner))
+        else:
+            yield from _gathered(self, owner.path, owner.shape, picks.ranges, 0)
+
+    def _transposed(self, owner: Parameter, picks: Picks) -> Iterator[Array]:
+        """The same of an array's transpose, a few of its rows at a time, each of which crosses all of the array."""
+        first, *rest = picks.ranges
+        many = max(1, 16 * BLOCK // max(1, prod(map(len, rest))))
+        for start in range(0, len(first), many):
+            rows = first[start : start + many]
+            shape = tuple(len(each) for each in (*reversed(rest), rows))
+            pieces = list(_gathered(self, owner.path, owner.shape, (*reversed(rest), rows), 0))
+            if pieces:
+                yield np.concatenate(pieces).reshape(shape).T.reshape(-1)
+
+
+class Selected(NamedTuple):
+    """Some values of a parameter of a source. name: its path, with the slice where that alone does not tell."""
+
+    source: Source
+    path: str
+    name: str
+    picks: Picks
+
+    @property
+    def dtype(self) -> str:
+        return self.source.model.owner(self.path).dtype
+
+    def pieces(self, ranges: tuple[range, ...] | None = None) -> Iterator[Array]:
+        """The values in C order, in flat pieces of bounded size; or those of other ranges of the array."""
+        shape = tuple(map(len, ranges or ()))
+        return self.source.gather(self.path, Picks(ranges, shape, False) if ranges is not None else self.picks)
+
+
+def select(source: Source, addresses: Sequence[str]) -> list[Selected]:
+    """What addresses mean in a source, in its order; every array once if there are none.
+
+    Raises AddressError for an address that matches nothing, or a slice that does not fit.
+    """
+    model = source.model
+    if not addresses:
+        return [Selected(source, each.path, each.path, everything(each.shape)) for each in model.owners()]
+    found = select_paths(addresses, model.parameters, model.name)
+    times = Counter(path for path, _ in found)
+    return [
+        Selected(
+            source,
+            path,
+            path if times[path] == 1 or indices is None else f"{path}[{text_of(indices)}]",
+            pick(indices, model.parameters[path].shape, path),
+        )
+        for path, indices in found
+    ]
+
+
+class _Recent:
+    """The blocks drawn last, for those who ask for parts of them one after another."""
+
+    def __init__(self) -> None:
+        self.kept: OrderedDict[tuple[str, int], Array] = OrderedDict()
+        self.lock = threading.Lock()
+
+    def get(self, key: tuple[str, int], draw: Callable[[], Array]) -> Array:
+        with self.lock:
+            if key in self.kept:
+                self.kept.move_to_end(key)
+                return self.kept[key]
+            made = draw()
+            self.kept[key] = made
+            if len(self.kept) > KEPT_BLOCKS:
+                self.kept.popitem(last=False)
+            return made
+
+    def drop(self, key: tuple[str, int]) -> None:
+        with self.lock:
+            self.kept.pop(key, None)
+
+
+def _gathered(source: Source, path: str, shape: Sequence[int], ranges: Sequence[range], offset: int) -> Iterator[Array]:
+    """Picked values of the part of an array that begins at ``offset``, reading at most a block at once."""
+    size = prod(shape)
+    if not size or not all(map(len, ranges)):
+        return
+    if size <= BLOCK:
+        values = source.values(path, offset, offset + size).reshape(shape)
+        yield _picked(values, ranges).reshape(-1)
+        return
+    first, row = ranges[0], size // shape[0]
+    if row > BLOCK // 2:
+        for index in first:
+            yield from _gathered(source, path, shape[1:], ranges[1:], offset + index * row)
+        return
+    many = max(1, BLOCK // row // abs(first.step))
+    for start in range(0, len(first), many):
+        group = first[start : start + many]
+        low, high = min(group[0], group[-1]), max(group[0], group[-1]) + 1
+        values = source.values(path, offset + low * row, offset + high * row).reshape(high - low, *shape[1:])
+        shifted = range(group.start - low, group.stop - low, group.step)
+        yield _picked(values, (shifted, *ranges[1:])).reshape(-1)
+
+
+def _picked(values: Array, ranges: Sequence[range]) -> Array:
+    return values[tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in ranges)]
+
+
+class Copied:
+    """``from:FILE[path]``: the values of a parameter in a checkpoint; without a path, of the same name."""
+
+    def __init__(self, text: str, checkpoint: Checkpoint, path: str) -> None:
+        self.text, self.source, self.path = text, Source(checkpoint.model, checkpoint=checkpoint), path
+
+    def law(self, target: Target) -> Law:
+        path = self.path or target.path
+        model = self.source.model
+        if path not in model.parameters:
+            raise Unfit(f"{model.name} has no parameter {path!r}. {nearest(path, model.parameters)}")
+        found = model.parameters[path]
+        if found.shape != target.shape:
+            raise Unfit(f"{path} there has the shape {found.shape}")
+        tie = model.tied.get(path)
+        if tie is not None and tie.transpose:
+            raise Unfit(f"{path} there is the transpose of {tie.kept}")
+        owner = model.owner(path).path
+        return Given(lambda start, stop: printable_numbers(self.source.values(owner, start, stop)))
+
+
+def scheme(text: str, option: str) -> Assigned:
+    """The scheme that a text on the command line means, one that copies from a file included."""
+    if not text.startswith("from:"):
+        return words.scheme(text, option)
+    file, bracket, path = text.removeprefix("from:").partition("[")
+    if bracket and not path.endswith("]"):
+        raise InputError(f"{option} {text}: what is copied is written from:FILE[PATH]")
+    checkpoint = open_(file).checkpoint
+    if checkpoint is None:
+        raise InputError(f"{file}: values are copied from a checkpoint, and this is a model document")
+    return Copied(text, checkpoint, path.removesuffix("]"))
+
+
+class Piece(NamedTuple):
+    """A piece of an array that has been written: its bytes, and, if measured, its sums about the ``shift``."""
+
+    path: str
+    size: int
+    bytes: int
+    total: float = 0.0
+    squares: float = 0.0
+
+
+Shifts = Mapping[str, float] | None
+
+
+def save(
+    source: Source, path: str, force: bool = False, shifts: Shifts = None, threads: int | None = None
+) -> Iterator[Piece]:
+    """Write a source to a file, whose suffix says the format; gives each piece as it is done, and must be exhausted.
+
+    shifts: if given, each piece is measured, about the value for its path. Raises OutputError; what was at the
+    path before is then there still.
+    """
+    format_ = format_of(path)
+    with replacing(path, force) as temporary:
+        extents = format_.load().create(temporary, source.model, source.notes, RECIPE)
+
+        def work(job: tuple[str, int, int]) -> Piece:
+            path, start, stop = job
+            values = source.values(path, start, stop)
+            extent = extents[path]
+            temporary.write(as_bytes(values), extent.offset + start * extent.dtype.itemsize)
+            return measure(path, values, shifts)
+
+        jobs = (piece for owner in source.model.owners() for piece in source.pieces(owner))
+        yield from in_parallel(work, jobs, threads)
+
+
+def stream(source: Source) -> Iterator[bytes | memoryview]:
+    """A source as a safetensors file, in order."""
+    data, _ = safetensors.header(source.model, source.notes, RECIPE)
+    yield data
+    jobs = (piece for owner in source.model.owners() for piece in source.pieces(owner))
+    yield from in_parallel(lambda job: as_bytes(source.values(*job)), jobs)
+
+
+def measure(path: str, values: Array, shifts: Shifts) -> Piece:
+    """What is measured of a piece: sums about a shift near the mean, so that they lose nothing."""
+    if shifts is None or not values.size or values.dtype.kind not in "fV":
+        return Piece(path, values.size, values.nbytes)
+    numbers = values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
+    if shift := shifts.get(path, 0.0):
+        numbers = numbers - numbers.dtype.type(shift)
+    return Piece(path, values.size, values.nbytes, float(numbers.sum()), float(np.dot(numbers, numbers)))
+
+
+class Moments:
+    """The mean and the deviation of arrays, from the pieces that were measured."""
+
+    def __init__(self, shifts: Mapping[str, float]) -> None:
+        self.shifts = shifts
+        self.sums: dict[str, tuple[int, float, float]] = {}
+
+    def add(self, piece: Piece) -> None:
+        size, total, squares = self.sums.get(piece.path, (0, 0.0, 0.0))
+        self.sums[piece.path] = size + piece.size, total + piece.total, squares + piece.squares
+
+    def of(self, path: str) -> tuple[float, float] | None:
+        """(mean, deviation) of an array; None if nothing of it was measured."""
+        size, total, squares = self.sums.get(path, (0, 0.0, 0.0))
+        if not size:
+            return None
+        mean = total / size
+        return self.shifts.get(path, 0.0) + mean, sqrt(max(squares / size - mean**2, 0.0))

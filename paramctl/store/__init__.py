@@ -1,0 +1,66 @@
+"""Where values are kept: the formats of files, told apart by their first bytes, and chosen by suffix to write.
+
+To add a format, write one file and one row of FORMATS. Its module has ``read(file) -> Checkpoint`` and, if it
+can be written, ``create(temporary, model, notes, recipe) -> extents``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from paramctl.errors import OutputError
+from paramctl.store.files import Bytes
+
+if TYPE_CHECKING:
+    from paramctl.store.checkpoint import Checkpoint
+
+LONGEST_USER_BLOCK = 1 << 20
+
+
+class Format(NamedTuple):
+    """A format: its name, the module that knows it, and the suffixes of what is written in it."""
+
+    name: str
+    module: str
+    suffixes: tuple[str, ...]
+
+    def load(self) -> Any:
+        return import_module(self.module)
+
+
+HDF5 = Format("HDF5", "paramctl.store.h5", (".h5", ".hdf5"))
+SAFETENSORS = Format("safetensors", "paramctl.store.safetensors", (".safetensors",))
+NPZ = Format("npz", "paramctl.store.npz", ())
+
+FORMATS = (HDF5, SAFETENSORS, NPZ)
+
+
+def detect(file: Bytes) -> Format | None:
+    """The format of a file by its first bytes; None for what may be a model document."""
+    start = file.read(0, 9)
+    if start[:8] == b"\x89HDF\r\n\x1a\n":
+        return HDF5
+    if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return NPZ
+    if len(start) > 8 and int.from_bytes(start[:8], "little") <= 100_000_000 and start[8:] in (b"{", b" "):
+        return SAFETENSORS
+    return None
+
+
+def read(file: Bytes, format_: Format) -> Checkpoint:
+    """What a file of this format holds. Raises InputError if it is damaged."""
+    checkpoint: Checkpoint = format_.load().read(file)
+    return checkpoint
+
+
+def format_of(path: str) -> Format:
+    """The format in which a file of this name is written: that of its longest suffix.
+
+    Raises OutputError if there is none.
+    """
+    suffixes = {suffix: each for each in FORMATS for suffix in each.suffixes}
+    for suffix in sorted(suffixes, key=len, reverse=True):
+        if path.lower().endswith(suffix):
+            return suffixes[suffix]
+    raise OutputError(f"{path}: the suffix says the format, and must be one of {', '.join(suffixes)}")

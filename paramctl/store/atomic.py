@@ -1,0 +1,202 @@
+"""Atomic and durable files: the old one or the new one, complete, whatever happens in between.
+
+A temporary file beside the target, under a lock; synced, given the target's mode, renamed over it, and the
+folder synced. The target itself is never opened. What writers that were killed have left is swept by the
+next: a temporary that nobody holds the lock of is nobody's.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from paramctl.errors import OutputError
+
+PREFIX, SUFFIX = ".paramctl-", ".tmp"
+
+
+class Temporary:
+    """A file that will take the target's place."""
+
+    def __init__(self, path: str, descriptor: int, target: str) -> None:
+        self.path, self.descriptor, self.target = path, descriptor, target
+
+    def reserve(self, size: int) -> None:
+        """Have the space for this many bytes before any is written. Raises OutputError if there is none."""
+        if not size:
+            return
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self.descriptor, 0, size)
+            else:
+                os.ftruncate(self.descriptor, size)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot reserve
+                return
+            raise self.trouble(error) from error
+
+    def write(self, data: memoryview | bytes, offset: int) -> None:
+        view = memoryview(data)
+        begin = offset
+        try:
+            while view:
+                done = os.pwrite(self.descriptor, view, offset)
+                view, offset = view[done:], offset + done
+            if hasattr(os, "posix_fadvise"):  # begin to move it to the disk, so that little is left to sync
+                os.posix_fadvise(self.descriptor, begin, offset - begin, os.POSIX_FADV_DONTNEED)
+        except OSError as error:
+            raise self.trouble(error) from error
+
+    def size(self) -> int:
+        return os.fstat(self.descriptor).st_size
+
+    def empty(self) -> None:
+        os.ftruncate(self.descriptor, 0)
+
+    def trouble(self, error: OSError) -> OutputError:
+        return OutputError(f"{self.target}: {error.strerror or error}", error.errno)
+
+
+def check_target(path: str, force: bool) -> None:
+    """Refuse, before any work, a target that exists (unless ``force``) or that cannot be one."""
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        folder = os.path.dirname(os.path.realpath(path))
+        if not os.path.basename(path):
+            raise OutputError(f"{path!r}: this names no file", errno.EISDIR) from None
+        if not os.path.isdir(folder):
+            raise OutputError(f"{path}: there is no folder {folder}", errno.ENOENT) from None
+        return
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}", error.errno) from error
+    except ValueError as error:  # a NUL in the name
+        raise OutputError(f"{path!r}: {error}", errno.EINVAL) from error
+    if not stat.S_ISREG(there.st_mode):
+        rule = "it is no regular file, and a checkpoint must be one ('-' is standard output)"
+        raise OutputError(f"{path}: {rule}", errno.EINVAL)
+    if not force:
+        raise OutputError(f"{path}: it exists already; --force replaces it", errno.EEXIST)
+
+
+@contextmanager
+def replacing(path: str, force: bool) -> Iterator[Temporary]:
+    """A temporary file that takes the place of ``path`` when the block ends, and vanishes if it fails.
+
+    A symbolic link stays one, and its file is replaced. The mode is the replaced file's, else the umask's.
+    Raises OutputError.
+    """
+    check_target(path, force)
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    _sweep(folder)
+    temporary = _create(folder, path)
+    try:
+        yield temporary
+        _finish(temporary, target, force)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary.path)
+        raise
+    finally:
+        os.close(temporary.descriptor)
+
+
+def _create(folder: str, target: str) -> Temporary:
+    """A new file with its lock: taken after it was made, so made again should a sweeper have been between."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        path = os.path.join(folder, f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}")
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise OutputError(f"{target}: {error.strerror or error}", error.errno) from error
+        if _lock(descriptor) is not False and _is(descriptor, path):
+            return Temporary(path, descriptor, target)
+        os.close(descriptor)
+
+
+def _finish(temporary: Temporary, target: str, force: bool) -> None:
+    try:
+        os.fchmod(temporary.descriptor, _mode(target))
+        os.fsync(temporary.descriptor)
+        if force:
+            os.replace(temporary.path, target)
+        else:
+            _appear(temporary.path, target)
+        _sync_folder(os.path.dirname(target))
+    except FileExistsError as error:
+        raise OutputError(f"{temporary.target}: it exists already; --force replaces it", errno.EEXIST) from error
+    except OSError as error:
+        raise temporary.trouble(error) from error
+
+
+def _appear(path: str, target: str) -> None:
+    """Rename to a name that nobody has taken meanwhile."""
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        os.replace(path, target)
+    else:
+        os.unlink(path)
+
+
+def _mode(target: str) -> int:
+    try:
+        return stat.S_IMODE(os.stat(target).st_mode)
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+def _sync_folder(folder: str) -> None:
+    """Make the rename last. A file system that cannot sync a folder makes it last by itself, or not at all."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(folder: str) -> None:
+    """Remove the temporaries of writers that are no more."""
+    with suppress(OSError):
+        for left in Path(folder).glob(f"{PREFIX}*{SUFFIX}"):
+            with suppress(OSError):
+                descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    if stat.S_ISREG(os.fstat(descriptor).st_mode) and _lock(descriptor) and _is(descriptor, str(left)):
+                        os.unlink(left)
+                finally:
+                    os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Take the lock: False if somebody else has it, None where the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _is(descriptor: int, path: str) -> bool:
+    """Whether a path still leads to an open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+    except OSError:
+        return False

@@ -1,0 +1,172 @@
+"""Checkpoint: what any file of parameters says, whatever its format, and how its values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from paramctl import __version__
+from paramctl.arrays import Array
+from paramctl.errors import ParamctlError
+from paramctl.model import Document, Model, Tie, from_document
+from paramctl.model.tree import Block
+from paramctl.parameter import Axis, Kind, Parameter
+
+VERSION = 1
+"""Of what paramctl's own files say beside values."""
+
+
+class Reader(Protocol):
+    """Reads the values of an array, from one place to another in C order."""
+
+    def read(self, path: str, start: int, stop: int) -> Array: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a file says of how an array came by its values: the scheme, and the seed if it was drawn."""
+
+    scheme: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A file of parameters. notes: by path. skipped: arrays in it that are no numbers, by name."""
+
+    model: Model
+    reader: Reader
+    notes: Mapping[str, Note] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+
+
+def stored(name: str, shape: tuple[int, ...], dtype: str, told: Mapping[str, Any] | None = None) -> Parameter:
+    """An array in a file as a parameter. told: what the file says of it, axes, kind, trainable, if it does."""
+    of = told or {}
+    axes_text = of.get("axes")
+    roles = axes_text.split(", ") if isinstance(axes_text, str) and axes_text else []
+    roles = roles if len(roles) == len(shape) else ["unknown"] * len(shape)
+    axes = tuple(_axis(size, role) for size, role in zip(shape, roles, strict=True))
+    kind: Kind = of["kind"] if of.get("kind") in ("weight", "bias", "norm", "state") else "unknown"
+    trainable = of.get("trainable")
+    return Parameter(name, axes, kind, trainable if isinstance(trainable, bool) else None, None, dtype)
+
+
+def axis_text(axis: Axis) -> str:
+    """An axis in a file's attributes: its role, and what makes its fans true: ``out/4`` groups, ``field:2`` strides."""
+    groups = f"/{axis.groups}" if axis.groups > 1 else ""
+    return f"{axis.role}{groups}" + (f":{axis.stride}" if axis.stride > 1 else "")
+
+
+def _axis(size: int, text: str) -> Axis:
+    """The axis of such a text; of anything else, one whose role is not known."""
+    role, _, stride = text.partition(":")
+    role, _, groups = role.partition("/")
+    counts = [int(each) if each.isdecimal() and int(each[:9]) > 0 else 1 for each in (groups, stride)]
+    if role not in ("in", "out", "field", "batch") or size % counts[0]:
+        return Axis(size, "unknown")
+    return Axis(size, role, *counts)  # type: ignore[arg-type]
+
+
+def model_of(
+    name: str, parameters: Mapping[str, Parameter], ties: tuple[Tie, ...], document: Document | None = None
+) -> Model:
+    """The model that a file holds: its document's tree if it has one that fits, else its groups'."""
+    if document is not None:
+        with suppress(ParamctlError):  # written by another version: the arrays are there all the same
+            model = replace(from_document(document, name), ties=ties)
+            if {path: each.shape for path, each in model.parameters.items()} == {
+                path: each.shape for path, each in parameters.items()
+            }:
+                return model.of(lambda declared: _as_stored(declared, parameters[declared.path]))
+    return Model(name, (), (), tuple(_groups(parameters)), ties)
+
+
+def _as_stored(declared: Parameter, found: Parameter) -> Parameter:
+    """A parameter of the document, with what the file has made of it."""
+    trainable = declared.trainable if found.trainable is None else found.trainable
+    return Parameter(declared.path, declared.axes, declared.kind, trainable, declared.initializer, found.dtype)
+
+
+def _groups(parameters: Mapping[str, Parameter]) -> Iterator[Block]:
+    """The tree that the names of arrays make, its groups in the order in which they first come."""
+    tree: dict[str, object] = {}
+    for path, parameter in parameters.items():
+        *folders, _ = path.split("/")
+        here = tree
+        for folder in folders:
+            here = here.setdefault(f"{folder}/", {})  # type: ignore[assignment]
+        here[path] = parameter
+    yield from _blocks(tree, "")
+
+
+def _blocks(tree: Mapping[str, object], prefix: str) -> Iterator[Block]:
+    for name, inner in tree.items():
+        if isinstance(inner, Parameter):
+            if not prefix:  # an array at the root is a row of its own
+                yield Block(inner.path, "array", None, (), (inner,))
+            continue
+        assert isinstance(inner, dict)
+        path = f"{prefix}{name.removesuffix('/')}"
+        own = tuple(each for each in inner.values() if isinstance(each, Parameter))
+        yield Block(path, "group", None, (), own, tuple(_blocks(inner, f"{path}/")))
+
+
+def described(model: Model, notes: Mapping[str, Note], recipe: int) -> dict[str, Any]:
+    """What a file of paramctl's own says beside values, as JSON has it; see facts."""
+    made: dict[str, Any] = {
+        "version": VERSION,
+        "recipe": recipe,
+        "written_by": f"paramctl {__version__}",
+        "ties": [[tie.kept, tie.tied, tie.transpose] for tie in model.ties],
+        "parameters": {each.path: says(each, notes.get(each.path)) for each in model.owners()},
+    }
+    if model.document is not None:
+        made["document"] = model.document.text
+        made["model"] = {
+            "name": model.document.name,
+            "variables": model.document.variables,
+            "input_shapes": model.document.input_shapes,
+        }
+    return made
+
+
+def says(parameter: Parameter, note: Note | None) -> dict[str, Any]:
+    """What a file says of an array: what is known of it."""
+    note = note or Note()
+    axes = ", ".join(map(axis_text, parameter.axes))
+    told = {
+        "axes": axes if axes and "unknown" not in axes else None,
+        "kind": parameter.kind if parameter.kind != "unknown" else None,
+        "trainable": parameter.trainable,
+        "scheme": note.scheme[:4_000] if note.scheme else None,
+        "seed": note.seed,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def document_of(own: Mapping[str, Any]) -> Document | None:
+    """The document in what a file says; None should it not be what it must."""
+    try:
+        model = own["model"]
+        shapes = tuple((name, shape) for name, shape in model["input_shapes"])
+        return Document(own["document"], model["name"], dict(model["variables"]), shapes)
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def transposed_of(own: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> tuple[Tie, ...]:
+    """The transposed ties in what a file says, those that can be."""
+    try:
+        ties = [Tie(kept, tied, True) for kept, tied, transpose in own["ties"] if transpose is True]
+        return tuple(tie for tie in ties if tie.kept in parameters and tie.tied not in parameters)
+    except (ValueError, TypeError, KeyError):
+        return ()
+
+
+def tied_to(tie: Tie, kept: Parameter) -> Parameter:
+    """The other name of an array as a parameter of its own."""
+    axes = kept.axes[::-1] if tie.transpose else kept.axes
+    return Parameter(tie.tied, axes, kept.kind, kept.trainable, None, kept.dtype)
