@@ -109,7 +109,7 @@ def _fill(law: Law, stream: Stream, block: int, start: int, out: Array) -> None:
     """Put a block's values into ``out``; ``start`` is the place of its first."""
     match law:
         case Constant(value):
-            out.fill(value)
+            out.fill(_number(value, out))
         case Uniform(low, high):
             _uniform(low, high, stream.generator(block), out)
         case Normal(mean, stddev):
@@ -138,9 +138,16 @@ def _fill(law: Law, stream: Stream, block: int, start: int, out: Array) -> None:
 
 
 def _scale(out: Array, by: float, plus: float) -> None:
-    out *= out.dtype.type(by)
+    out *= _number(by, out)
     if plus:
-        out += out.dtype.type(plus)
+        out += _number(plus, out)
+
+
+def _number(value: float, like: Array) -> Any:
+    """A number of a law in the dtype of the values. Raises OverflowError if that cannot hold it."""
+    if abs(value) > float(np.finfo(like.dtype).max):
+        raise OverflowError(f"a value exceeds what {like.dtype} holds")
+    return like.dtype.type(value)
 
 
 def _uniform(low: float, high: float, generator: np.random.Generator, out: Array) -> None:

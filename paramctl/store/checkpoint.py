@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -164,6 +164,13 @@ def transposed_of(own: Mapping[str, Any], parameters: Mapping[str, Parameter]) -
         return tuple(tie for tie in ties if tie.kept in parameters and tie.tied not in parameters)
     except (ValueError, TypeError, KeyError):
         return ()
+
+
+def in_order(ties: Sequence[Tie], own: Mapping[str, Any]) -> tuple[Tie, ...]:
+    """The ties in the order in which the file lists them, as far as it does."""
+    listed = own.get("ties")
+    order = {str(each[1]): place for place, each in enumerate(listed) if each[1:]} if isinstance(listed, list) else {}
+    return tuple(sorted(ties, key=lambda tie: order.get(tie.tied, len(order))))
 
 
 def tied_to(tie: Tie, kept: Parameter) -> Parameter:

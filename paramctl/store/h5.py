@@ -22,7 +22,17 @@ from paramctl.errors import InputError, OutputError
 from paramctl.model import Model, Tie
 from paramctl.parameter import BYTES, Parameter
 from paramctl.store.atomic import Temporary
-from paramctl.store.checkpoint import Checkpoint, Note, described, document_of, model_of, stored, tied_to, transposed_of
+from paramctl.store.checkpoint import (
+    Checkpoint,
+    Note,
+    described,
+    document_of,
+    in_order,
+    model_of,
+    stored,
+    tied_to,
+    transposed_of,
+)
 from paramctl.store.extents import Extent, Extents
 from paramctl.store.files import Bytes, OnDisk
 from paramctl.store.h5_process import Child, Died, child
@@ -64,7 +74,7 @@ def read(file: Bytes) -> Checkpoint:
     for tie in transposed:
         parameters[tie.tied] = tied_to(tie, parameters[tie.kept])
     name = PurePath(file.name).stem if document is None else document.name
-    model = model_of(name, parameters, (*ties, *transposed), document)
+    model = model_of(name, parameters, in_order((*ties, *transposed), own), document)
     return Checkpoint(model, _Reader(Extents(file, extents), process, elsewhere), notes, tuple(answer["skipped"]))
 
 

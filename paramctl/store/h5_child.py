@@ -30,6 +30,7 @@ MOST_MEMORY = 512 << 20
 MOST_CHUNK = 128 << 20
 PARSING_SECONDS = 20
 ALIGNED_FROM, ALIGNMENT = 1 << 16, 1 << 12
+TEXT = h5py.string_dtype()
 ATTRIBUTES = ("axes", "kind", "scheme", "seed", "trainable")
 
 
@@ -186,9 +187,11 @@ class Layout:
         access.set_file_locking(False, True)
         created = h5p.create(h5p.FILE_CREATE)
         created.set_link_creation_order(h5p.CRT_ORDER_TRACKED | h5p.CRT_ORDER_INDEXED)
+        created.set_obj_track_times(False)  # else the same content gives other bytes a second later
         self.file = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, fcpl=created, fapl=access)
         self.group_list = h5p.create(h5p.GROUP_CREATE)
         self.group_list.set_link_creation_order(h5p.CRT_ORDER_TRACKED | h5p.CRT_ORDER_INDEXED)
+        self.group_list.set_obj_track_times(False)
         self.array_list = h5p.create(h5p.DATASET_CREATE)
         self.array_list.set_layout(h5d.CONTIGUOUS)
         self.array_list.set_alloc_time(h5d.ALLOC_TIME_EARLY)
@@ -216,10 +219,10 @@ class Layout:
 
     def tell(self, item: Any, says: dict[str, Any]) -> None:
         for name, value in says.items():
-            data = np.array(value.encode("utf-8")) if isinstance(value, str) else np.array(value)
-            kind = _string(max(1, data.dtype.itemsize)) if isinstance(value, str) else _type(data.dtype.name)
+            data = np.array(value, TEXT) if isinstance(value, str) else np.array(value)
+            kind = _text() if isinstance(value, str) else _type(data.dtype.name)
             attribute = h5a.create(item, name.encode(), kind, h5s.create(h5s.SCALAR))
-            attribute.write(data, mtype=kind)
+            attribute.write(data)
 
     def close(self) -> None:
         self.file.close()
@@ -232,6 +235,11 @@ def _string(size: int) -> Any:
     kind.set_cset(h5t.CSET_UTF8)
     kind.set_strpad(h5t.STR_NULLPAD)
     return kind
+
+
+@cache
+def _text() -> Any:
+    return h5t.py_create(TEXT, logical=True)
 
 
 @cache

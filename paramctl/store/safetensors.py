@@ -18,7 +18,17 @@ from paramctl.errors import InputError
 from paramctl.model import Model, Tie
 from paramctl.parameter import BYTES, Parameter
 from paramctl.store.atomic import Temporary
-from paramctl.store.checkpoint import Checkpoint, Note, described, document_of, model_of, stored, tied_to, transposed_of
+from paramctl.store.checkpoint import (
+    Checkpoint,
+    Note,
+    described,
+    document_of,
+    in_order,
+    model_of,
+    stored,
+    tied_to,
+    transposed_of,
+)
 from paramctl.store.extents import Extent, Extents
 from paramctl.store.files import Bytes, OnDisk
 
@@ -56,8 +66,10 @@ def read(file: Bytes) -> Checkpoint:
         header, start = _header(file)
         metadata = _metadata(header)
         parameters, extents = _entries(header, start, file)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file.name}: {error or 'its header nests too deep'}") from error
+    except RecursionError as error:
+        raise InputError(f"{file.name}: its header nests too deep") from error
+    except ValueError as error:
+        raise InputError(f"{file.name}: {error}") from error
     own = _own(metadata)
     document, transposed = document_of(own), transposed_of(own, parameters)
     told = own.get("parameters")
@@ -69,7 +81,8 @@ def read(file: Bytes) -> Checkpoint:
     for tie in (*ties, *transposed):
         parameters[tie.tied] = tied_to(tie, parameters[tie.kept])
     name = document.name if document else PurePath(file.name).stem
-    return Checkpoint(model_of(name, parameters, (*ties, *transposed), document), Extents(file, extents), notes)
+    model = model_of(name, parameters, in_order((*ties, *transposed), own), document)
+    return Checkpoint(model, Extents(file, extents), notes)
 
 
 def _own(metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -126,9 +139,8 @@ def _entries(header: dict[str, Any], start: int, file: Bytes) -> tuple[dict[str,
         if begin != end:
             raise ValueError(f"{name!r} must begin at byte {end:,} of the values, where the one before it ends")
         if stop - begin != prod(shape) * BYTES[dtype]:
-            raise ValueError(
-                f"{name!r} has {stop - begin:,} bytes, and its shape {tuple(shape)} in {dtype} another number"
-            )
+            needed = f"its shape {tuple(shape)} in {dtype} needs {prod(shape) * BYTES[dtype]:,}"
+            raise ValueError(f"{name!r} has {stop - begin:,} bytes, and {needed}")
         parameters[name] = stored(name, tuple(shape), dtype)
         extents[name] = Extent(start + begin, numpy_dtype(dtype).newbyteorder("<"))
         end = stop

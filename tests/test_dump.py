@@ -1,0 +1,249 @@
+"""paramctl dump: values as text and bytes, of a model or a checkpoint, as much of them as is asked for."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, Run
+
+MLP = str(ROOT / "sample_models/mlp.yaml")
+TIED = (
+    "input: [6]\nlayers:\n  - dense: {name: a, units: 5}\n  - dense: {name: b, units: 6}\n"
+    "ties: [{keep: a/kernel, tie: b/kernel, transpose: true}]\n"
+)
+LARGE = "input: [700]\nlayers:\n  - dense: {units: 900, bias_initializer: random_normal}\n"
+
+
+@pytest.fixture
+def values(paramctl: Run, tmp_path: Path) -> dict[str, np.ndarray]:
+    """What h5py reads in m.h5, which stands beside m.yaml."""
+    (tmp_path / "m.yaml").write_text(LARGE)
+    assert paramctl("init", "m.yaml", "-q").returncode == 0
+    with h5py.File(tmp_path / "m.h5") as file:
+        return {name: file[f"dense/{name}"][()] for name in ("kernel", "bias")}
+
+
+def raw(*arguments: str, cwd: Path, **options: object) -> bytes:
+    command = [sys.executable, "-m", "paramctl", "dump", *arguments]
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, **options).stdout  # type: ignore[call-overload,no-any-return]
+
+
+SLICES = [
+    "",
+    "[0]",
+    "[-1]",
+    "[3, 5]",
+    "[:2]",
+    "[0, :5]",
+    "[..., -1]",
+    "[::100]",
+    "[5:1:-2, 897:]",
+    "[690:, ::-300]",
+    "[7:7]",
+    "[:, 3:4]",
+    "[ 1 , : ]",
+]
+
+
+@pytest.mark.parametrize("text", SLICES)
+def test_a_slice_is_numpys(text: str, values: dict[str, np.ndarray], paramctl: Run, tmp_path: Path) -> None:
+    """From the file, from the model and from a pipe; in each form that holds values exactly, and as NumPy prints them."""
+    expected = eval(f"kernel{text}", {"kernel": values["kernel"]})  # noqa: S307
+    address = f"dense/kernel{text}"
+    for source in ("m.h5", "m.yaml"):
+        assert np.array_equal(np.load(io.BytesIO(raw(source, address, "--format", "npy", cwd=tmp_path))), expected)
+        assert raw(source, address, "--format", "raw", cwd=tmp_path) == expected.tobytes()
+        assert paramctl("dump", source, address).stdout == f"{np.array2string(np.asarray(expected))}\n"
+    made = json.loads(paramctl("dump", "m.h5", address, "--format", "json").stdout)
+    assert list(made) == ["dense/kernel"]
+    assert np.array_equal(np.array(made["dense/kernel"], "float32").reshape(np.shape(expected)), expected)
+    lines = list(csv.reader(io.StringIO(paramctl("dump", "m.h5", address, "--format", "csv").stdout)))
+    assert lines[0] == ["path", "index", "value"]
+    for path, index, value in lines[1:]:
+        assert path == "dense/kernel"
+        assert values["kernel"][tuple(map(int, index.split(",")))] == np.float32(value), (
+            "the place is that in the whole"
+        )
+    assert len(lines) - 1 == expected.size
+
+
+def test_several_in_the_sources_order_each_once(values: dict[str, np.ndarray], paramctl: Run) -> None:
+    done = paramctl("dump", "m.h5", "dense/bias[:1]", "**[0]", "dense/bias[:1]", "--format", "jsonl")
+    names = [(each["path"], each["shape"]) for each in map(json.loads, done.stdout.splitlines())]
+    assert names == [("dense/kernel", [900]), ("dense/bias[:1]", [1]), ("dense/bias[0]", [])]
+
+
+def test_without_an_address_every_array_once(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text(TIED)
+    assert list(json.loads(paramctl("dump", "t.yaml", "--format", "json").stdout)) == ["a/kernel", "a/bias", "b/bias"]
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "h5", "safetensors"])
+def test_either_name_of_a_transposed_tie(suffix: str, paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text(TIED)
+    if suffix != "yaml":
+        paramctl("save", "t.yaml", "-o", f"t.{suffix}")
+    kept, other = (
+        json.loads(paramctl("dump", f"t.{suffix}", "*/kernel", "--format", "json").stdout)[f"{x}/kernel"] for x in "ab"
+    )
+    assert np.array(kept).shape == (6, 5)
+    assert np.array_equal(np.array(kept).T, other)
+    part = json.loads(paramctl("dump", f"t.{suffix}", "b/kernel[1:4, ::2]", "--format", "json").stdout)["b/kernel"]
+    assert np.array_equal(np.array(kept).T[1:4, ::2], part)
+
+
+def test_a_blocks_name_means_all_below_it_and_headings_tell_them_apart(paramctl: Run) -> None:
+    text = paramctl("dump", MLP, "dense_1").stdout
+    assert text.startswith("dense_1/kernel (4, 1) float32\n[[")
+    assert text.endswith("\n\ndense_1/bias (1,) float32\n[0.]\n")
+
+
+def test_numpys_options(values: dict[str, np.ndarray], paramctl: Run) -> None:
+    kernel = values["kernel"]
+    short = paramctl("dump", "m.h5", "dense/kernel", "--precision", "2", "--threshold", "10").stdout
+    assert short == f"{np.array2string(kernel, precision=2, threshold=10)}\n"
+    full = paramctl("dump", "m.h5", "dense/kernel[:20]", "--full").stdout
+    assert full == f"{np.array2string(kernel[:20], threshold=10**9)}\n"
+    assert "..." not in full
+    refused = paramctl("dump", "m.h5", "dense/kernel", "--format", "csv", "--full")
+    assert (refused.returncode, "--full is for --format numpy" in refused.stderr) == (2, True)
+
+
+def test_npz_holds_many_and_npy_one(values: dict[str, np.ndarray], tmp_path: Path, paramctl: Run) -> None:
+    archive = np.load(io.BytesIO(raw("m.h5", "--format", "npz", cwd=tmp_path)))
+    assert list(archive) == ["dense/kernel", "dense/bias"]
+    assert all(np.array_equal(archive[f"dense/{name}"], each) for name, each in values.items())
+    (tmp_path / "m.npz").write_bytes(raw("m.h5", "--format", "npz", cwd=tmp_path))
+    assert raw("m.npz", "dense/bias", "--format", "raw", cwd=tmp_path) == values["bias"].tobytes(), "and is read again"
+    refused = paramctl("dump", "m.h5", "--format", "npy")
+    assert (refused.returncode, "npy holds one parameter, and 2 are asked for" in refused.stderr) == (2, True)
+
+
+DTYPES = ["float16", "bfloat16", "float32", "float64"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numbers_read_back_the_same(dtype: str, paramctl: Run, tmp_path: Path) -> None:
+    kind = np.dtype(ml_dtypes.bfloat16) if dtype == "bfloat16" else np.dtype(dtype)
+    paramctl("init", MLP, "--dtype", dtype, "-o", "m.h5", "-q")
+    exact = np.frombuffer(raw("m.h5", "dense/kernel", "--format", "raw", cwd=tmp_path), kind).reshape(4, 4)
+    made = json.loads(paramctl("dump", "m.h5", "dense/kernel", "--format", "json").stdout)["dense/kernel"]
+    assert np.array_equal(np.array(made, "float64").astype(kind), exact)
+    loaded = np.load(io.BytesIO(raw("m.h5", "dense/kernel", "--format", "npy", cwd=tmp_path)))
+    assert loaded.dtype == (np.float32 if dtype == "bfloat16" else kind)
+    assert np.array_equal(loaded.astype(kind), exact)
+
+
+def test_what_is_not_finite_is_text_in_json(paramctl: Run, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "n.h5", "w") as file:
+        file["w"] = np.array([1, np.nan, np.inf, -np.inf], "float32")
+        file["flags"] = np.array([True, False])
+        file["whole"] = np.array([2**53 + 1, -3])
+        file["empty"] = np.zeros((2, 0), "float32")
+        file["scalar"] = np.float32(0.1)
+    made = json.loads(paramctl("dump", "n.h5", "--format", "json").stdout)
+    assert made["w"] == [1.0, "NaN", "Infinity", "-Infinity"]
+    assert made["flags"] == [True, False]
+    assert made["whole"] == [2**53 + 1, -3]
+    assert made["empty"] == [[], []]
+    assert made["scalar"] == 0.1, "the shortest text that is this float32"
+    lines = paramctl("dump", "n.h5", "w", "scalar", "--format", "csv").stdout.splitlines()
+    assert lines == ["path,index,value", "scalar,,0.1", "w,0,1.0", "w,1,nan", "w,2,inf", "w,3,-inf"]
+
+
+@pytest.mark.parametrize("format_", ["h5", "safetensors", "npz", "yaml"])
+def test_a_pipe_is_told_by_its_first_bytes(
+    format_: str, values: dict[str, np.ndarray], paramctl: Run, tmp_path: Path
+) -> None:
+    paramctl("save", "m.yaml", "-o", "m.safetensors")
+    (tmp_path / "m.npz").write_bytes(raw("m.h5", "--format", "npz", cwd=tmp_path))
+    data = (tmp_path / f"m.{format_}").read_bytes()
+    out = raw("-", "dense/kernel[5]", "--format", "raw", cwd=tmp_path, input=data)
+    assert out == values["kernel"][5].tobytes()
+
+
+def test_pipelines_with_nothing_on_disk(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m paramctl"
+    line = f"{command} init {MLP} --scheme constant:2 -o - | {command} dump - 'dense/kernel[0]' --format csv"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[1:] == [f'dense/kernel,"0,{k}",2.0' for k in range(4)]
+    assert os.listdir(tmp_path) == []
+
+
+def test_whoever_reads_may_stop_and_a_full_disk_is_one_line(values: dict[str, np.ndarray], tmp_path: Path) -> None:
+    command = f"{sys.executable} -m paramctl dump m.h5 --format csv"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -2; exit ${{PIPESTATUS[0]}}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (141, "")
+    assert done.stdout.startswith("path,index,value\ndense/kernel")
+    for format_ in ("csv", "npy", "numpy"):
+        full = subprocess.run(
+            ["bash", "-c", f"{sys.executable} -m paramctl dump m.h5 dense/kernel --format {format_} > /dev/full"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert (full.returncode, full.stderr) == (2, "standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("dense/kernl", "m has no parameter of this name. Received: 'dense/kernl'. Did you mean 'dense/kernel'?"),
+        ("dense/kernel[700]", "axis 0 of dense/kernel has the size 700. Received: the index 700"),
+        ("dense/kernel[0, -901]", "axis 1 of dense/kernel has the size 900. Received: the index -901"),
+        ("dense/kernel[1,2,3]", "dense/kernel has 2 axes, fewer than the slice. Received: 3 indices"),
+        (
+            "dense/kernel[1.5]",
+            "an index is a whole number, a:b, a:b:step or ... (character 14). Received: 'dense/kernel[1.5]'",
+        ),
+        ("dense/kernel[0, x]", "(character 17)"),
+        ("dense/kernel[::0]", "the step of a slice may not be 0 (character 14)"),
+        ("dense/kernel[..., ...]", "a slice has at most one '...'"),
+        ("dense/kernel[0", "a slice ends with ']' (character 14)"),
+        ("dense/kernel[]", "a slice holds an index, a:b or ... for each axis"),
+        ("dense//kernel", "a name in an address may not be empty (character 6)"),
+    ],
+)
+def test_a_wrong_address_is_one_line(address: str, says: str, values: dict[str, np.ndarray], paramctl: Run) -> None:
+    done = paramctl("dump", "m.h5", address)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert says in done.stderr
+
+
+def test_a_slice_of_what_would_be_ten_gigabytes_is_drawn_alone(paramctl: Run, tmp_path: Path) -> None:
+    """It takes the memory of a start, not of the parameter."""
+    (tmp_path / "m.yaml").write_text("input: [50000]\nlayers: [{dense: {units: 50000, use_bias: false}}]\n")
+    limited = f"ulimit -v 1500000; {sys.executable} -m paramctl dump m.yaml 'dense/kernel[49999, -2:]' --format csv"
+    done = subprocess.run(
+        ["bash", "-c", limited],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert done.stdout.splitlines()[1].startswith('dense/kernel,"49999,49998",'), done.stderr
+    shortened = paramctl("dump", "m.yaml")
+    assert shortened.stdout.count("...") == 7, "NumPy's short form reads edges alone"
+
+
+def test_a_document_with_an_unknown_input_has_no_values(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("layers: [{dense: 3}]\n")
+    done = paramctl("dump", "m.yaml")
+    assert (done.returncode, "1 layer waits for the shape of an input: give it by --input-shape." in done.stderr) == (
+        2,
+        True,
+    )
+    assert paramctl("dump", "m.yaml", "--input-shape", "2", "dense/bias").stdout == "[0. 0. 0.]\n"

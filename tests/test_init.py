@@ -1,0 +1,379 @@
+"""paramctl init: which scheme each parameter gets, where it is written, and what is said of it."""
+
+import json
+import os
+from math import sqrt
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from paramctl.cli.init import PRESETS
+from paramctl.init import presets
+from paramctl.init.fans import fans
+from paramctl.init.rules import Wishes, choose
+from paramctl.parameter import BYTES
+from tests.conftest import ROOT, SAMPLES, Run, layers, model
+
+MLP = str(ROOT / "sample_models/mlp.yaml")
+RGNET = str(ROOT / "sample_models/rgnet.yaml")
+FANCY = str(ROOT / "sample_models/fancy_mlp.yaml")
+GPT2 = str(ROOT / "sample_models/gpt2.yaml")
+
+
+def plan(paramctl: Run, *arguments: str) -> dict[str, dict[str, object]]:
+    """The plan of an init, by path."""
+    done = paramctl("init", *arguments, "--dry-run", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return {row["path"]: row for row in json.loads(done.stdout)}
+
+
+def test_the_first_that_applies(paramctl: Run, tmp_path: Path) -> None:
+    """rule, scheme, the layer's own, the document's initializers, preset, default: each wins over the next."""
+    (tmp_path / "m.yaml").write_text(
+        "input: [8]\nlayers:\n"
+        "  - dense: {name: ruled, units: 8, kernel_initializer: ones}\n"
+        "  - dense: {name: own, units: 8, kernel_initializer: ones, bias_initializer: ones}\n"
+        "  - dense: {name: document, units: 8}\n"
+        "  - dense: {name: frozen, units: 8, trainable: false}\n"
+        "initializers: {document/*: {constant: 3}}\n"
+    )
+    everything = plan(paramctl, "m.yaml", "--rule", "ruled/*=zeros", "--scheme", "glorot", "--preset", "torch")
+    assert {path: row["why"] for path, row in everything.items()} == {
+        "ruled/kernel": "--rule ruled/*",
+        "ruled/bias": "--rule ruled/*",
+        "own/kernel": "--scheme",
+        "own/bias": "its layer's own",
+        "document/kernel": "--scheme",
+        "document/bias": "initializers: document/*",
+        "frozen/kernel": "the type's default",
+        "frozen/bias": "the type's default",
+    }
+    less = plan(paramctl, "m.yaml", "--preset", "torch")
+    assert less["own/kernel"]["why"] == "its layer's own"
+    assert less["document/kernel"]["why"] == "initializers: document/*"
+    assert less["ruled/bias"]["why"] == "--preset torch"
+    assert less["ruled/bias"]["scheme"] == f"random_uniform(minval={-1 / sqrt(8)}, maxval={1 / sqrt(8)})"
+
+
+def test_the_first_rule_that_matches_counts_and_keep_keeps(paramctl: Run) -> None:
+    rows = plan(
+        paramctl,
+        RGNET,
+        "--rule",
+        "block2/block-1/dense/kernel=keep",
+        "--rule",
+        "block2/**=constant:42",
+        "--scheme",
+        "he",
+    )
+    assert rows["block2/block-1/dense/kernel"]["scheme"] == "glorot_uniform", (
+        "keep keeps even what --scheme would change"
+    )
+    assert rows["block2/block-0/dense/kernel"]["scheme"] == "constant(value=42)"
+    assert rows["block2/block-1/dense/bias"]["scheme"] == "constant(value=42)"
+    assert rows["dense/kernel"]["scheme"] == "he_normal"
+    assert rows["dense/bias"]["scheme"] == "zeros"
+
+
+def test_a_pattern_passes_over_what_its_scheme_does_not_fit(paramctl: Run) -> None:
+    rows = plan(paramctl, MLP, "--rule", "dense/**=glorot_normal")
+    assert rows["dense/kernel"]["scheme"] == "glorot_normal"
+    assert rows["dense/bias"]["scheme"] == "zeros"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--rule", "dense/bias=glorot"], "glorot_uniform for dense/bias: it needs a parameter with fans"),
+        (
+            ["--rule", "*/bias=glorot"],
+            "--rule */bias: glorot_uniform fits nothing that it matches. Received: dense_1/bias (1,): it needs",
+        ),
+        (
+            ["--rule", "dens/kernel=zeros"],
+            "has no parameter of this name. Received: 'dens/kernel'. Did you mean 'dense/kernel'?",
+        ),
+        (["--rule", "dense/kernel"], "--rule is followed by PATTERN=SCHEME. Received: 'dense/kernel'."),
+        (["--scheme", "glorrot"], "--scheme:1:1: no scheme has this name. Received: 'glorrot'. Did you mean 'glorot'?"),
+        (["--scheme", "normal:stdev=1"], "random_normal has no such option. Received: 'stdev'. Did you mean 'stddev'?"),
+        (["--scheme", "normal:stddev=-1"], "stddev must be a finite number, not negative. Received: -1"),
+        (["--scheme", "normal:stddev=.nan"], "Received: "),
+        (["--scheme", "trunc_normal:a=5,b=6"], "less than 1% of the law lies between a = 5 and b = 6"),
+        (["--scheme", "lecun_normal:gain=gellu"], "Did you mean 'gelu'?"),
+        (["--scheme", "{mixture: [[0.5, zeros]]}"], "the probabilities adding up to 1"),
+        (
+            ["--scheme", "{mixture: [[0.5, zeros], [0.5, orthogonal]]}"],
+            "its parts must be schemes that are drawn value by value",
+        ),
+        (["--scheme", "constant:1e39"], "dense/kernel: a value exceeds what float32 holds"),
+        (["--dtype", "float16", "--scheme", "constant:70000"], "dense/kernel: a value exceeds what float16 holds"),
+        (["--seed", "-1"], "a seed is a whole number, not negative, below 2^63, or 'random'. Received: '-1'."),
+        (["--seed", "9223372036854775808"], "below 2^63"),
+        (["-o", "x.txt"], "x.txt: the suffix says the format, and must be one of .h5"),
+        (["-o", "no/x.h5"], "no/x.h5: there is no folder"),
+        (["-D", "width=3"], "the document has no such variable"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_and_writes_nothing(
+    arguments: list[str], says: str, paramctl: Run, tmp_path: Path
+) -> None:
+    done = paramctl("init", MLP, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert says in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_where_it_is_written_by_default(paramctl: Run, tmp_path: Path) -> None:
+    """model.yaml here, to the name in the document; never over a file that is there."""
+    (tmp_path / "model.yaml").write_text("name: net\ninput: [2]\nlayers: [{dense: 3}]\n")
+    assert paramctl("init").stderr == "wrote net.h5: 2 arrays, 9 values, seed 0\n"
+    before = (tmp_path / "net.h5").read_bytes()
+    again = paramctl("init", "--seed", "1")
+    assert (again.returncode, again.stderr) == (2, "net.h5: it exists already; --force replaces it\n")
+    assert (tmp_path / "net.h5").read_bytes() == before
+    assert paramctl("init", "--seed", "1", "--force").returncode == 0
+    assert (tmp_path / "net.h5").read_bytes() != before
+    assert sorted(os.listdir(tmp_path)) == ["model.yaml", "net.h5"]
+
+
+def test_two_commands_agree_and_so_do_their_files(paramctl: Run, tmp_path: Path) -> None:
+    paramctl("init", MLP, "-o", "a.h5", "-q")
+    paramctl("init", MLP, "-o", "b.h5", "-q", "--seed", "0")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_a_random_seed_is_recorded_and_gives_the_same_again(paramctl: Run, tmp_path: Path) -> None:
+    told = paramctl("init", MLP, "-o", "a.h5", "--seed", "random", "-q").stderr
+    seed = told.split("seed ")[1].strip()
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert str(file["dense/kernel"].attrs["seed"]) == seed
+    other = paramctl("init", MLP, "-o", "b.h5", "--seed", "random", "-q").stderr
+    assert other.split("seed ")[1].strip() != seed
+    paramctl("init", MLP, "-o", "c.h5", "--seed", seed, "-q")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "c.h5").read_bytes()
+
+
+def test_the_documents_seed_holds_unless_the_command_line_has_one(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("seed: 7\ninput: [2]\nlayers: [{dense: 3}]\n")
+    of_document = paramctl("dump", "m.yaml", "dense/kernel").stdout
+    assert of_document == paramctl("dump", "m.yaml", "dense/kernel", "--seed", "7").stdout
+    assert of_document != paramctl("dump", "m.yaml", "dense/kernel", "--seed", "8").stdout
+
+
+def test_the_report_measures_what_was_written(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("input: [300]\nlayers: [{dense: 900}]\n")
+    done = paramctl("init", "m.yaml", "--rule", "*/bias=normal:mean=1000,stddev=0.01", "--format", "json")
+    kernel, bias = json.loads(done.stdout)
+    with h5py.File(tmp_path / "m.h5") as file:
+        values = file["dense/kernel"][()].astype(float)
+        biases = file["dense/bias"][()].astype(float)
+    assert kernel["stddev"] == pytest.approx((2 / 1200) ** 0.5)
+    assert kernel["measured_mean"] == pytest.approx(values.mean(), abs=1e-8)
+    assert kernel["measured_stddev"] == pytest.approx(values.std(), rel=1e-5)
+    assert bias["measured_mean"] == pytest.approx(biases.mean(), rel=1e-9)
+    assert bias["measured_stddev"] == pytest.approx(biases.std(), rel=1e-3), "a great mean hides no deviation"
+
+
+def test_a_checkpoint_keeps_what_nothing_names(paramctl: Run, tmp_path: Path) -> None:
+    paramctl("init", RGNET, "-o", "old.h5", "--seed", "3", "-q")
+    done = paramctl(
+        "init", "old.h5", "--rule", "block2/block-1/**=he", "--seed", "5", "-o", "new.h5", "--format", "json"
+    )
+    changed = [row["path"] for row in json.loads(done.stdout) if row["why"] != "kept"]
+    assert changed == ["block2/block-1/dense/kernel"]
+    with h5py.File(tmp_path / "old.h5") as old, h5py.File(tmp_path / "new.h5") as new:
+        assert np.array_equal(old["dense/kernel"], new["dense/kernel"])
+        assert not np.array_equal(old["block2/block-1/dense/kernel"], new["block2/block-1/dense/kernel"])
+        assert new["dense/kernel"].attrs["seed"] == 3, "it came by its values as before"
+        assert new["block2/block-1/dense/kernel"].attrs["seed"] == 5
+        assert new["block2/block-1/dense/kernel"].attrs["scheme"] == "he_normal"
+    again = paramctl("dump", RGNET, "dense/kernel", "--seed", "3").stdout
+    assert again == paramctl("dump", "new.h5", "dense/kernel").stdout
+
+
+def test_a_file_that_says_nothing_of_axes_has_no_fans(paramctl: Run, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file["head/kernel"] = np.ones((3, 3), "float32")
+    refused = paramctl("init", "foreign.h5", "--rule", "head/kernel=glorot", "-o", "new.h5")
+    assert refused.returncode == 2
+    assert "needs a parameter with fans" in refused.stderr
+    assert paramctl("init", "foreign.h5", "--rule", "head/kernel=normal:stddev=2", "-o", "new.h5", "-q").returncode == 0
+    with h5py.File(tmp_path / "new.h5") as file:
+        assert np.unique(file["head/kernel"]).size == 9
+
+
+def test_values_are_copied_from_another_file(paramctl: Run, tmp_path: Path) -> None:
+    paramctl("init", MLP, "-o", "old.h5", "--seed", "9", "-q")
+    done = paramctl(
+        "init", MLP, "--rule", "dense/*=from:old.h5", "--rule", "dense_1/bias=from:old.h5[dense_1/bias]", "-o", "new.h5"
+    )
+    assert done.returncode == 0, done.stderr
+    assert paramctl("dump", "new.h5", "dense/kernel").stdout == paramctl("dump", "old.h5", "dense/kernel").stdout
+    assert paramctl("dump", "new.h5", "dense_1/kernel").stdout != paramctl("dump", "old.h5", "dense_1/kernel").stdout
+    wrong = paramctl("init", MLP, "--rule", "dense/kernel=from:old.h5[dense/bias]", "-o", "x.h5")
+    assert "dense/bias there has the shape (4,)" in wrong.stderr
+    missing = paramctl("init", MLP, "--rule", "dense/kernel=from:no.h5", "-o", "x.h5")
+    assert (missing.returncode, missing.stderr) == (2, "no.h5: No such file or directory\n")
+
+
+OWN = """
+import numpy as np
+print("loaded")
+
+def ramp(shape, dtype, generator, scale=1.0):
+    return np.arange(np.prod(shape)).reshape(shape) * scale
+
+def noise(shape, dtype, generator):
+    return generator.standard_normal(shape)
+
+class Keraslike:
+    def __init__(self, seed=None):
+        self.seed = seed
+    def __call__(self, shape, dtype=None):
+        return np.random.default_rng(self.seed).random(shape).astype(dtype)
+
+def wrong(shape, dtype, generator):
+    return np.zeros(3)
+
+def infinite(shape, dtype, generator):
+    return np.full(shape, np.inf)
+
+def ends(shape, dtype, generator):
+    raise SystemExit(0)
+"""
+
+
+def test_a_scheme_of_ones_own(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+
+    def values(scheme: str) -> str:
+        done = paramctl("init", MLP, "--scheme", scheme, "-o", "a.h5", "--force", "-q")
+        assert done.returncode == 0, done.stderr
+        return paramctl("dump", "a.h5", "dense/kernel", "--format", "csv").stdout
+
+    ramp = values("./own.py:ramp:scale=0.5")
+    assert ramp.splitlines()[1:4] == ['dense/kernel,"0,0",0.0', 'dense/kernel,"0,1",0.5', 'dense/kernel,"0,2",1.0']
+    for name in ("noise", "Keraslike"):
+        assert values(f"own.py:{name}") == values(f"own.py:{name}"), "its random numbers are the stream's"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "says"),
+    [
+        ("own.py:wrong", "own.py:wrong must give real numbers of the shape (4, 4). Received: float64 (3,)"),
+        ("own.py:infinite", "must give finite numbers"),
+        ("own.py:ends", "failed for the shape (4, 4): SystemExit"),
+        ("own.py:nothing", "own.py has no function or class of this name"),
+        ("no.py:f", "this does not load: FileNotFoundError"),
+        ("own.py:ramp:3", "options for code of one's own are written name=value"),
+    ],
+)
+def test_what_ones_own_code_does_wrong(scheme: str, says: str, paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    done = paramctl("init", MLP, "--scheme", scheme, "-o", "a.h5")
+    assert done.returncode == 2
+    assert says in done.stderr.splitlines()[-1]
+    assert os.listdir(tmp_path) in (["own.py"], ["own.py", "__pycache__"], ["__pycache__", "own.py"])
+
+
+def test_no_code_runs_because_a_document_names_it(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("open('ran', 'w')\ndef f(shape, dtype, generator): ...\n")
+    (tmp_path / "numpy.py").write_text("open('ran', 'w')\n")
+    (tmp_path / "h5py.py").write_text("open('ran', 'w')\n")
+    (tmp_path / "m.yaml").write_text("input: [2]\nlayers: [{dense: {units: 3, kernel_initializer: './own.py:f'}}]\n")
+    done = paramctl("init", "m.yaml", env={"PYTHONSAFEPATH": "1"})
+    assert done.returncode == 2
+    assert "no scheme has this name" in done.stderr
+    (tmp_path / "ok.yaml").write_text("input: [2]\nlayers: [{dense: 3}]\n")
+    assert paramctl("init", "ok.yaml", env={"PYTHONSAFEPATH": "1"}).returncode == 0
+    assert not (tmp_path / "ran").exists(), "what lies in the folder is not imported, by the child either"
+
+
+def test_presets_are_those_that_there_are() -> None:
+    assert list(PRESETS) == list(presets.PRESETS)
+    assert len(PRESETS) >= 4
+
+
+def test_gpt2s_own_initializers_are_its_preset() -> None:
+    """The sample's patterns and --preset gpt2 agree, parameter by parameter."""
+    from paramctl.model import load
+
+    gpt2 = load(GPT2)
+    of_document = choose(gpt2)
+    of_preset = presets.gpt2(gpt2)
+    assert len(of_preset) > 100
+    for path, node in of_preset.items():
+        if path in gpt2.tied:
+            continue
+        stddev = node.plain()["random_normal"]["stddev"] if isinstance(node.value, dict) else 0  # type: ignore[index,call-overload]
+        law = of_document[path].law
+        assert getattr(law, "stddev", getattr(law, "value", None)) == pytest.approx(stddev), path
+
+
+def test_true_fans_and_those_of_the_frameworks() -> None:
+    """The table of fans: grouped, depthwise, transposed, attention, embedding."""
+    built = model(
+        "inputs: {image: [8, 8, 64], text: {shape: [4], dtype: int32}}\nlayers:\n"
+        "  - conv2d: {filters: 16, kernel_size: 3, from: image}\n"
+        "  - conv2d: {name: grouped, filters: 64, kernel_size: 3, groups: 4, from: image}\n"
+        "  - depthwise_conv2d: {kernel_size: 3, from: image}\n"
+        "  - conv2d_transpose: {filters: 16, kernel_size: 3, from: image}\n"
+        "  - conv2d_transpose: {name: strided, filters: 16, kernel_size: 3, strides: 3, from: image}\n"
+        "  - embedding: {input_dim: 100, output_dim: 64, from: text}\n"
+        "  - multi_head_attention: {num_heads: 8, key_dim: 8}\n"
+    )
+    table = {
+        "conv2d/kernel": ((576, 144), (576, 144), (576, 144)),
+        "grouped/kernel": ((144, 144), (144, 576), (144, 576)),
+        "depthwise_conv2d/kernel": ((9, 9), (576, 9), (9, 576)),
+        "conv2d_transpose/kernel": ((576, 144), (144, 576), (144, 576)),
+        "strided/kernel": ((64, 144), (144, 576), (144, 576)),
+        "embedding/embeddings": (None, (100, 64), (64, 100)),
+        "multi_head_attention/query/kernel": ((64, 64), (64, 64), (64, 192)),
+        "multi_head_attention/attention_output/kernel": ((64, 64), (64, 64), (64, 64)),
+    }
+    for path, expected in table.items():
+        found = tuple(fans(built.parameters[path], convention) for convention in ("true", "keras", "torch"))
+        assert found == expected, path
+
+
+def test_every_sample_model_can_be_planned() -> None:
+    assert len(SAMPLES) > 10
+    from paramctl.model import load
+
+    for path in SAMPLES:
+        built = load(str(path))
+        for preset, make in presets.PRESETS.items():
+            chosen = choose(built, Wishes(preset=preset, from_preset=make(built)))
+            assert chosen.keys() == {each.path for each in built.owners()}
+
+
+def test_llama_is_planned_at_once_and_nothing_is_written(paramctl: Run, tmp_path: Path) -> None:
+    rows = plan(paramctl, str(ROOT / "sample_models/llama3_8b.yaml"), "--preset", "gpt2")
+    assert sum(int(np.prod(row["shape"])) * BYTES[str(row["dtype"])] for row in rows.values()) == 16_060_522_496  # type: ignore[arg-type]
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_drawn_at_once_has_a_limit(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("input: [10000]\nlayers: [{dense: 10000}]\n")
+    done = paramctl("init", "m.yaml", "--scheme", "orthogonal")
+    assert done.returncode == 2
+    assert (
+        "orthogonal for dense/kernel: what is not drawn value by value may have at most 67,108,864 values"
+        in done.stderr
+    )
+    assert os.listdir(tmp_path) == ["m.yaml"]
+
+
+def test_keep_is_no_scheme_elsewhere() -> None:
+    with pytest.raises(ValueError, match="no scheme has this name"):
+        choose(layers("  - dense: {units: 4, kernel_initializer: keep}"))
+
+
+def test_constants_are_changed_by_a_rule_alone(paramctl: Run) -> None:
+    assert plan(paramctl, FANCY, "--scheme", "he")["constant/kernel"]["scheme"] == "random_uniform(minval=0, maxval=1)"
+    assert plan(paramctl, FANCY, "--rule", "constant/kernel=he")["constant/kernel"]["scheme"] == "he_normal"

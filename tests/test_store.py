@@ -1,0 +1,288 @@
+"""Files: what a native one holds and shows, and what is read of any other."""
+
+import json
+import os
+from pathlib import Path
+
+import h5py
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tests.conftest import ROOT, SAMPLES, Run
+
+TIED = str(ROOT / "sample_models/tied_mlp.yaml")
+MLP = str(ROOT / "sample_models/mlp.yaml")
+BOTH = (
+    "name: both\ninput: [6]\nvars: {width: 5}\nlayers:\n"
+    '  - dense: {name: a, units: "${width}"}\n  - dense: {name: b, units: 6}\n  - dense: {name: c, units: 6, use_bias: false}\n'
+    "  - dense: {name: d, units: 6, trainable: false}\n  - batch_normalization\n"
+    "ties: [{keep: a/kernel, tie: b/kernel, transpose: true}, {keep: c/kernel, tie: d/kernel}]\n"
+)
+
+
+def test_a_native_file_is_what_a_person_would_hope(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "both.yaml").write_text(BOTH)
+    assert paramctl("init", "both.yaml", "-D", "width=4", "--seed", "11", "-q").returncode == 0
+    with h5py.File(tmp_path / "both.h5") as file:
+        assert list(file) == ["a", "b", "c", "d", "batch_normalization", "__paramctl__"], "in the order of the document"
+        kernel = file["a/kernel"]
+        assert (kernel.shape, kernel.dtype, kernel.chunks, kernel.compression) == ((6, 4), "float32", None, None)
+        assert dict(kernel.attrs) == {
+            "axes": "in, out",
+            "kind": "weight",
+            "trainable": True,
+            "scheme": "glorot_uniform",
+            "seed": 11,
+        }
+        assert file["a"].attrs["type"] == "dense"
+        assert file["d/bias"].attrs["trainable"] == np.False_
+        assert file["d/kernel"] == file["c/kernel"], "a tie is a hard link"
+        assert "kernel" not in file["b"], "a transposed one is no array of its own"
+        own = file["__paramctl__"]
+        assert own["document"][()].decode() == BOTH
+        assert json.loads(own["ties"][()]) == [["a/kernel", "b/kernel", True], ["c/kernel", "d/kernel", False]]
+        assert json.loads(own["model"][()])["variables"] == {"width": 4}
+        assert (own.attrs["version"], own.attrs["recipe"]) == (1, 1)
+        assert own.attrs["written_by"].startswith("paramctl ")
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_a_file_shows_the_same_tree_as_its_document(path: Path, paramctl: Run, tmp_path: Path) -> None:
+    """Every sample, made small by its variables where it is large; as HDF5 and as safetensors."""
+    small = {
+        "gpt2": ["width=24", "depth=2", "heads=2", "vocabulary=50", "context=8"],
+        "llama3_8b": [],
+        "bert_base": ["width=24", "depth=2", "heads=2", "vocabulary=50", "positions=16"],
+    }
+    text = path.read_text()
+    arguments = [
+        each for value in small.get(path.stem, []) if f"{value.split('=')[0]}:" in text for each in ("-D", value)
+    ]
+    model = paramctl("summary", str(path), *arguments, "--format", "json")
+    if json.loads(model.stdout)["totals"]["bytes"] > 500_000_000:
+        pytest.skip("too large to write in a test")
+    for suffix in ("h5", "safetensors"):
+        made = paramctl("save", str(path), *arguments, "-o", f"m.{suffix}")
+        assert made.returncode == 0, made.stderr
+        again = paramctl("summary", f"m.{suffix}", "--format", "json")
+        assert again.stdout == model.stdout
+        os.unlink(tmp_path / f"m.{suffix}")
+
+
+def test_the_file_goes_on_when_its_document_does_not_fit(paramctl: Run, tmp_path: Path) -> None:
+    """Somebody has changed an array: the file's own groups are shown, and no error."""
+    paramctl("init", MLP, "-q")
+    with h5py.File(tmp_path / "mlp.h5", "a") as file:
+        del file["dense/bias"]
+    shown = paramctl("summary", "mlp.h5", "--format", "json")
+    assert [row["path"] for row in json.loads(shown.stdout)["parameters"]] == [
+        "dense/kernel",
+        "dense_1/kernel",
+        "dense_1/bias",
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_other_libraries_read_what_is_written(dtype: str, paramctl: Run, tmp_path: Path) -> None:
+    kind = np.dtype(ml_dtypes.bfloat16) if dtype == "bfloat16" else np.dtype(dtype)
+    for suffix in ("h5", "safetensors"):
+        paramctl("init", MLP, "--dtype", dtype, "-o", f"m.{suffix}", "-q")
+    with h5py.File(tmp_path / "m.h5") as file:
+        dataset = file["dense/kernel"]
+        if dtype == "bfloat16":
+            assert (dataset.dtype.kind, dataset.attrs["dtype"]) == ("V", "bfloat16"), "Keras' convention"
+        values = dataset[()].view(kind)
+    told = json.loads(paramctl("dump", "m.h5", "dense/kernel", "--format", "json").stdout)["dense/kernel"]
+    assert np.array_equal(values.astype("float64"), np.array(told, "float32" if dtype != "float64" else "float64"))
+    header = (
+        json.loads((tmp_path / "m.safetensors").read_bytes()[8:].split(b"\0")[0].rsplit(b"}", 1)[0] + b"}")
+        if dtype == "bfloat16"
+        else None
+    )
+    if header is None:
+        assert np.array_equal(load_file(tmp_path / "m.safetensors")["dense/kernel"], values)
+    else:
+        assert header["dense/kernel"]["dtype"] == "BF16"
+
+
+def test_ties_survive_every_way(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "both.yaml").write_text(BOTH)
+    paramctl("save", "both.yaml", "-o", "a.h5")
+    paramctl("save", "a.h5", "-o", "b.safetensors")
+    paramctl("save", "b.safetensors", "-o", "c.h5")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "c.h5").read_bytes()
+    assert (
+        paramctl("summary", "b.safetensors").stdout.endswith(
+            "Tied: d/kernel = c/kernel\nTied: b/kernel = a/kernel, transposed\n"
+        )
+        or "Tied: b/kernel = a/kernel, transposed" in paramctl("summary", "b.safetensors").stdout
+    )
+
+
+def test_the_tied_chapter_model_counts_once(paramctl: Run) -> None:
+    paramctl("init", TIED, "-q", "-o", "t.h5")
+    assert "Total parameters:  25" in paramctl("summary", "t.h5").stdout
+
+
+def test_any_hdf5_file_is_read(paramctl: Run, tmp_path: Path) -> None:
+    """Chunked, compressed, compact, big-endian, scalar, empty, linked twice; what is no number is passed over."""
+    rng = np.random.default_rng(0)
+    large = rng.random((300, 2000), dtype="float32")
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file.create_dataset("zipped/w", data=large, compression="gzip", chunks=(7, 900))
+        file["big"] = large.astype(">f8")
+        file["deep/a/b/c/scalar"] = np.float32(3)
+        file["empty"] = np.zeros((0, 4), "float32")
+        file["twice"] = file["big"]
+        file["text"] = "words"
+        file["soft"] = h5py.SoftLink("/big")
+        file["outside"] = h5py.ExternalLink("other.h5", "/x")
+        compact = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        compact.set_layout(h5py.h5d.COMPACT)
+        space = h5py.h5s.create_simple((3,))
+        made = h5py.h5d.create(file.id, b"compact", h5py.h5t.IEEE_F32LE, space, dcpl=compact)
+        made.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array([1, 2, 3], "float32"))
+    shown = paramctl("summary", "f.h5", "--format", "json")
+    assert json.loads(shown.stdout)["totals"]["parameters"] == 2 * large.size + 1 + 3
+    for name in ("text", "soft", "outside"):
+        assert name in shown.stderr
+    everything = np.frombuffer(_raw(paramctl, tmp_path, "zipped/w"), "float32").reshape(large.shape)
+    assert np.array_equal(everything, large)
+    assert np.array_equal(
+        np.frombuffer(_raw(paramctl, tmp_path, "zipped/w[5:290:17, 3]"), "float32"), large[5:290:17, 3]
+    )
+    assert np.array_equal(np.frombuffer(_raw(paramctl, tmp_path, "twice[1]"), "<f8"), large[1].astype("float64"))
+    assert np.array_equal(np.frombuffer(_raw(paramctl, tmp_path, "compact"), "float32"), [1, 2, 3])
+    assert _raw(paramctl, tmp_path, "empty") == b""
+    saved = paramctl("save", "f.h5", "-o", "g.h5")
+    assert saved.returncode == 0, saved.stderr
+    with h5py.File(tmp_path / "g.h5") as file:
+        assert np.array_equal(file["zipped/w"], large)
+        assert file["big"].dtype == "<f8"
+        assert file["big"] == file["twice"]
+
+
+def _raw(paramctl: Run, folder: Path, address: str) -> bytes:
+    with open(folder / "out", "wb") as out:
+        done = paramctl("dump", "f.h5", address, "--format", "raw", stdout=out, capture_output=False)
+    assert done.returncode == 0
+    return (folder / "out").read_bytes()
+
+
+REFUSED = {
+    "a virtual dataset": "v is a virtual dataset, which is never read",
+    "external storage": "e keeps its values in another file, which is never read",
+    "never written": "n was never written",
+    "claims": "claims 4,000,000,000,000 bytes in a file of",
+    "nested": "its groups nest deeper than 64",
+    "within itself": "is a group within itself",
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_never_read_in_hdf5(what: str, paramctl: Run, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        if what == "a virtual dataset":
+            layout = h5py.VirtualLayout((3,), "float32")
+            layout[:] = h5py.VirtualSource("other.h5", "x", (3,))
+            file.create_virtual_dataset("v", layout)
+        elif what == "external storage":
+            file.create_dataset("e", (3,), "float32", external=[("/etc/passwd", 0, 12)])
+        elif what == "never written":
+            file.create_dataset("n", (3,), "float32")
+        elif what == "claims":
+            file.create_dataset("c", (10**12,), "float32", chunks=(1000,))
+        elif what == "nested":
+            file.create_group("/".join("g" * 70))
+        else:
+            group = file.create_group("a/b")
+            group["c"] = file["a"]
+    done = paramctl("summary", "f.h5")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("f.h5: ")
+    assert REFUSED[what] in done.stderr
+
+
+def test_a_damaged_file_is_one_line(paramctl: Run, tmp_path: Path) -> None:
+    paramctl("init", MLP, "-q")
+    whole = (tmp_path / "mlp.h5").read_bytes()
+    for size in (9, 100, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut.h5").write_bytes(whole[:size])
+        done = paramctl("dump", "cut.h5")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), size
+        assert done.stderr.startswith("cut.h5: ")
+
+
+def _safetensors(path: Path, header: object, data: bytes = b"", length: int | None = None) -> None:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes((len(text) if length is None else length).to_bytes(8, "little") + text + data)
+
+
+def entry(**other: object) -> dict[str, object]:
+    return {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **other}
+
+
+STRICT: dict[str, tuple[object, bytes, str]] = {
+    "twins": (
+        b'{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}',
+        b"\0",
+        "the key 'w' twice",
+    ),
+    "a space": (b' {"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"\0", "must begin with '{'"),
+    "a hole": ({"w": entry(data_offsets=[8, 16])}, bytes(16), "'w' must begin at byte 0"),
+    "an overlap": ({"v": entry(), "w": entry(data_offsets=[4, 12])}, bytes(12), "'w' must begin at byte 8"),
+    "trailing bytes": ({"w": entry()}, bytes(9), "and by its header"),
+    "too short": ({"w": entry()}, bytes(7), "and by its header"),
+    "another size": ({"w": entry(shape=[3])}, bytes(8), "in float32 needs 12"),
+    "an overflow": ({"w": entry(shape=[2**32, 2**32, 2])}, bytes(8), "in float32 needs"),
+    "a negative size": ({"w": entry(shape=[-2])}, bytes(8), "shape must be a list of whole numbers, not negative"),
+    "a size that is no number": ({"w": entry(shape=[True])}, bytes(8), "shape must be a list of whole numbers"),
+    "an unknown dtype": ({"w": entry(dtype="F4")}, bytes(8), "the dtype 'F4', which is not supported"),
+    "something more": ({"w": entry(more=1)}, bytes(8), "must have dtype, shape and data_offsets, and nothing else"),
+    "no JSON": (b"{", b"", "its header is no JSON"),
+    "a list": (b"{]", b"", "its header is no JSON"),
+    "deep": (b'{"w":' + b"[" * 100_000, b"", "its header"),
+    "metadata": ({"__metadata__": {"a": 1}, "w": entry()}, bytes(8), "must map text to text"),
+}
+
+
+@pytest.mark.parametrize("what", STRICT)
+def test_safetensors_are_read_as_strictly_as_specified(what: str, paramctl: Run, tmp_path: Path) -> None:
+    header, data, says = STRICT[what]
+    _safetensors(tmp_path / "x.safetensors", header, data)
+    done = paramctl("summary", "x.safetensors")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("x.safetensors: ")
+    assert says in done.stderr
+
+
+def test_safetensors_of_the_library(paramctl: Run, tmp_path: Path) -> None:
+    arrays = {
+        "a.b": np.arange(6, dtype="float32").reshape(2, 3),
+        "n": np.array(7, "int64"),
+        "e": np.zeros((0, 2), "float16"),
+    }
+    save_file(arrays, tmp_path / "x.safetensors")
+    made = json.loads(paramctl("dump", "x.safetensors", "--format", "json").stdout)
+    assert made == {"a.b": [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]], "n": 7, "e": []}
+    paramctl("save", "x.safetensors", "-o", "y.safetensors")
+    again = load_file(tmp_path / "y.safetensors")
+    assert again.keys() == arrays.keys()
+    assert all(np.array_equal(again[name], arrays[name]) and again[name].dtype == arrays[name].dtype for name in arrays)
+
+
+def test_npz(paramctl: Run, tmp_path: Path) -> None:
+    arrays = {"a/w": np.arange(6.0).reshape(2, 3), "file": np.array([True, False])}
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "x.npz", allow_pickle=False, **arrays)
+        made = json.loads(paramctl("dump", "x.npz", "--format", "json").stdout)
+        assert made == {name: each.tolist() for name, each in arrays.items()}
+    np.savez(tmp_path / "o.npz", o=np.array([{}], dtype=object))
+    done = paramctl("dump", "o.npz")
+    assert (done.returncode, done.stderr) == (2, "o.npz: 'o' has the dtype |O, which is no number that is supported\n")
+    whole = (tmp_path / "x.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[:-30])
+    done = paramctl("dump", "cut.npz")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
