@@ -48,12 +48,13 @@ def test_a_native_file_is_what_a_person_would_hope(paramctl: Run, tmp_path: Path
         assert own.attrs["written_by"].startswith("paramctl ")
 
 
-@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in SAMPLES if path.stem not in ("llama3_8b", "vgg16")], ids=lambda path: path.stem
+)
 def test_a_file_shows_the_same_tree_as_its_document(path: Path, paramctl: Run, tmp_path: Path) -> None:
-    """Every sample, made small by its variables where it is large; as HDF5 and as safetensors."""
+    """Every sample but two that take more than half a gigabyte, made small by its variables where it is large; as HDF5 and as safetensors."""
     small = {
         "gpt2": ["width=24", "depth=2", "heads=2", "vocabulary=50", "context=8"],
-        "llama3_8b": [],
         "bert_base": ["width=24", "depth=2", "heads=2", "vocabulary=50", "positions=16"],
     }
     text = path.read_text()
@@ -61,8 +62,6 @@ def test_a_file_shows_the_same_tree_as_its_document(path: Path, paramctl: Run, t
         each for value in small.get(path.stem, []) if f"{value.split('=')[0]}:" in text for each in ("-D", value)
     ]
     model = paramctl("summary", str(path), *arguments, "--format", "json")
-    if json.loads(model.stdout)["totals"]["bytes"] > 500_000_000:
-        pytest.skip("too large to write in a test")
     for suffix in ("h5", "safetensors"):
         made = paramctl("save", str(path), *arguments, "-o", f"m.{suffix}")
         assert made.returncode == 0, made.stderr
@@ -95,16 +94,15 @@ def test_other_libraries_read_what_is_written(dtype: str, paramctl: Run, tmp_pat
             assert (dataset.dtype.kind, dataset.attrs["dtype"]) == ("V", "bfloat16"), "Keras' convention"
         values = dataset[()].view(kind)
     told = json.loads(paramctl("dump", "m.h5", "dense/kernel", "--format", "json").stdout)["dense/kernel"]
-    assert np.array_equal(values.astype("float64"), np.array(told, "float32" if dtype != "float64" else "float64"))
-    header = (
-        json.loads((tmp_path / "m.safetensors").read_bytes()[8:].split(b"\0")[0].rsplit(b"}", 1)[0] + b"}")
-        if dtype == "bfloat16"
-        else None
-    )
-    if header is None:
-        assert np.array_equal(load_file(tmp_path / "m.safetensors")["dense/kernel"], values)
-    else:
+    assert np.array_equal(values, np.array(told).astype(kind))
+    if dtype == "bfloat16":  # the library's NumPy side does not know it
+        data = (tmp_path / "m.safetensors").read_bytes()
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         assert header["dense/kernel"]["dtype"] == "BF16"
+        start = 8 + int.from_bytes(data[:8], "little") + header["dense/kernel"]["data_offsets"][0]
+        assert data[start : start + 32] == values.tobytes()
+    else:
+        assert np.array_equal(load_file(tmp_path / "m.safetensors")["dense/kernel"], values)
 
 
 def test_ties_survive_every_way(paramctl: Run, tmp_path: Path) -> None:
@@ -113,12 +111,8 @@ def test_ties_survive_every_way(paramctl: Run, tmp_path: Path) -> None:
     paramctl("save", "a.h5", "-o", "b.safetensors")
     paramctl("save", "b.safetensors", "-o", "c.h5")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "c.h5").read_bytes()
-    assert (
-        paramctl("summary", "b.safetensors").stdout.endswith(
-            "Tied: d/kernel = c/kernel\nTied: b/kernel = a/kernel, transposed\n"
-        )
-        or "Tied: b/kernel = a/kernel, transposed" in paramctl("summary", "b.safetensors").stdout
-    )
+    shown = paramctl("summary", "b.safetensors").stdout
+    assert shown.endswith("Tied: b/kernel = a/kernel, transposed\nTied: d/kernel = c/kernel\n")
 
 
 def test_the_tied_chapter_model_counts_once(paramctl: Run) -> None:
@@ -274,9 +268,9 @@ def test_safetensors_of_the_library(paramctl: Run, tmp_path: Path) -> None:
 
 
 def test_npz(paramctl: Run, tmp_path: Path) -> None:
-    arrays = {"a/w": np.arange(6.0).reshape(2, 3), "file": np.array([True, False])}
+    arrays = {"a/w": np.arange(6.0).reshape(2, 3), "flags": np.array([True, False])}
     for save in (np.savez, np.savez_compressed):
-        save(tmp_path / "x.npz", allow_pickle=False, **arrays)
+        save(tmp_path / "x.npz", **arrays)
         made = json.loads(paramctl("dump", "x.npz", "--format", "json").stdout)
         assert made == {name: each.tolist() for name, each in arrays.items()}
     np.savez(tmp_path / "o.npz", o=np.array([{}], dtype=object))
