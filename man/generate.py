@@ -22,7 +22,7 @@ from paramctl.node import scalar_text
 from paramctl.options import Option
 
 HERE = Path(__file__).parent
-DATE = "November 23, 2026"
+DATE = "November 24, 2026"
 
 EXIT_STATUS = """.Sh EXIT STATUS
 .Bl -tag -width indent

@@ -7,11 +7,11 @@ any one of them, and ``**`` any number of whole names, none included.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from paramctl.errors import NEAREST_AMONG, AddressError, suggest
-from paramctl.slices import Index, split
 
 LONGEST = 4_096
 
@@ -22,7 +22,7 @@ def pattern(text: str) -> Callable[[str], bool]:
     Raises AddressError if the pattern is empty or holds an empty name.
     """
     if is_pattern(text):
-        return _compiled(_regex(text))
+        return _compiled(_regex([Text(name, True) for name in _names(text)]))
     _names(text)
     return lambda path: path == text
 
@@ -32,26 +32,24 @@ def is_pattern(text: str) -> bool:
     return "*" in text or "?" in text
 
 
-def pattern_within(text: str) -> Callable[[str], bool]:
-    """Like pattern, but true also of whatever lies below a path that matches."""
-    return _compiled(f"{_regex(text)}.*")
+class Text(NamedTuple):
+    """A name in an address: as it is, or, if ``plain`` (not in quotes), perhaps with wildcards."""
+
+    text: str
+    plain: bool
+
+    @property
+    def loose(self) -> bool:
+        return self.plain and is_pattern(self.text)
 
 
-def select(addresses: Iterable[str], paths: Collection[str], what: str) -> list[tuple[str, tuple[Index, ...] | None]]:
-    """The parameters that addresses mean, with the slice of each, in the order of the paths and never twice.
+ANY = Text("**", True)
 
-    An address that is no parameter's may be a block's, and means all below it. Raises AddressError for
-    one that is malformed or matches nothing; ``what`` is what they are looked for in.
-    """
-    found: dict[tuple[str, tuple[Index, ...] | None], None] = {}
-    for text in addresses:
-        path, indices = split(text)
-        matched = list(filter(pattern(path), paths)) or list(filter(pattern_within(path), paths))
-        if not matched:
-            raise AddressError(f"{what} has no parameter of this name", repr(path), nearest(path, paths))
-        found |= dict.fromkeys((each, indices) for each in matched)
-    order = {path: place for place, path in enumerate(paths)}
-    return sorted(found, key=lambda each: order[each[0]])
+
+def compiled(names: Sequence[Text], separator: str) -> Callable[[str], bool]:
+    """Whether a path, whose names are joined by this separator, matches these, as a function of the path."""
+    matches = _compiled(_regex(names))
+    return matches if separator == "/" else lambda path: matches(path.replace(separator, "/"))
 
 
 def nearest(text: str, paths: Iterable[str]) -> str:
@@ -66,16 +64,15 @@ def _compiled(regex: str) -> Callable[[str], bool]:
     return lambda path: match(f"{path}/") is not None
 
 
-def _regex(text: str) -> str:
-    """A pattern as a regular expression over paths that end in a slash.
+def _regex(names: Sequence[Text]) -> str:
+    """Names as a regular expression over paths that end in a slash.
 
     Between two wildcards of a kind the first place that fits is as good as any later one, so what
     stands there is matched once and for all, in an atomic group: the time is linear in the path.
     """
-    names = _names(text)
     runs: list[list[str]] = [[]]  # what stands between one ** and the next
     for name in names:
-        if name == "**":
+        if name == ANY:
             runs.append([])
         else:
             runs[-1].append(f"{_name_regex(name)}/")
@@ -97,8 +94,10 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _name_regex(name: str) -> str:
-    first, *later = ("".join("[^/]" if c == "?" else re.escape(c) for c in part) for part in name.split("*"))
+def _name_regex(name: Text) -> str:
+    if not name.plain:
+        return re.escape(name.text)
+    first, *later = ("".join("[^/]" if c == "?" else re.escape(c) for c in part) for part in name.text.split("*"))
     if not later:
         return first
     *middle, last = later

@@ -27,25 +27,30 @@ Index = int | Span | None
 
 
 class Picks(NamedTuple):
-    """Which values of an array: for each axis the places, in order; and the shape of what they make."""
+    """Which values of an array: for each axis the places, in order, and whether an index drops the axis."""
 
     ranges: tuple[range, ...]
-    shape: tuple[int, ...]
-    everything: bool
+    dropped: tuple[bool, ...]
+    everything: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of what is picked."""
+        return tuple(len(of) for of, drop in zip(self.ranges, self.dropped, strict=True) if not drop)
 
     @property
     def size(self) -> int:
-        return prod(self.shape)
+        return prod(map(len, self.ranges))
 
 
-def split(address: str) -> tuple[str, tuple[Index, ...] | None]:
-    """An address without its slice, and the slice. Raises AddressError, with the character, if it is malformed."""
-    path, bracket, rest = address.partition("[")
-    if not bracket:
-        return address, None
-    if not rest.endswith("]"):
+def parse(text: str, begin: int, address: str) -> tuple[Index, ...]:
+    """The slice in brackets that begins at a character of an address.
+
+    Raises AddressError, with the character, if it is malformed.
+    """
+    if not text.endswith("]"):
         raise AddressError(f"a slice ends with ']' (character {len(address)})", repr(address))
-    inside, place = rest[:-1], len(path) + 2
+    inside, place = text[1:-1], begin + 2
     indices: list[Index] = []
     for part in inside.split(",") if inside.strip() else []:
         indices.append(_index(part, place, address))
@@ -53,8 +58,8 @@ def split(address: str) -> tuple[str, tuple[Index, ...] | None]:
     if not indices:
         raise AddressError(f"a slice holds an index, a:b or ... for each axis (character {place})", repr(address))
     if indices.count(None) > 1:
-        raise AddressError(f"a slice has at most one '...' (character {len(path) + 1})", repr(address))
-    return path, tuple(indices)
+        raise AddressError(f"a slice has at most one '...' (character {begin + 1})", repr(address))
+    return tuple(indices)
 
 
 def _index(text: str, place: int, address: str) -> Index:
@@ -88,7 +93,7 @@ def _text(index: Index) -> str:
 
 
 def everything(shape: Sequence[int]) -> Picks:
-    return Picks(tuple(range(size) for size in shape), tuple(shape), True)
+    return Picks(tuple(range(size) for size in shape), (False,) * len(shape), True)
 
 
 def pick(indices: Sequence[Index] | None, shape: Sequence[int], what: str) -> Picks:
@@ -103,7 +108,7 @@ def pick(indices: Sequence[Index] | None, shape: Sequence[int], what: str) -> Pi
         raise AddressError(f"{what} has {len(shape)} axes, fewer than the slice", f"{given} indices")
     at = list(indices).index(None) if None in indices else len(indices)
     filled = [*indices[:at], *[Span()] * (len(shape) - given), *indices[at + 1 :]]
-    ranges, sizes = [], []
+    ranges, dropped = [], []
     for axis, (index, size) in enumerate(zip(filled, shape, strict=True)):
         if isinstance(index, int):
             if not -size <= index < size:
@@ -113,5 +118,6 @@ def pick(indices: Sequence[Index] | None, shape: Sequence[int], what: str) -> Pi
         else:
             assert index is not None
             ranges.append(range(*slice(*index).indices(size)))
-            sizes.append(len(ranges[-1]))
-    return Picks(tuple(ranges), tuple(sizes), all(r == range(size) for r, size in zip(ranges, shape, strict=True)))
+        dropped.append(isinstance(index, int))
+    whole = all(of == range(size) for of, size in zip(ranges, shape, strict=True))
+    return Picks(tuple(ranges), tuple(dropped), whole)

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from paramctl import selection
 from paramctl.address import nearest
-from paramctl.address import select as select_paths
 from paramctl.arrays import Array, cast, drawn_as, printable_numbers
 from paramctl.errors import AddressError, InputError, OutputError
 from paramctl.init import words
@@ -27,7 +27,8 @@ from paramctl.init.streams import BLOCK, RECIPE, Stream, WholeTooLarge, draw_blo
 from paramctl.model import Model
 from paramctl.opened import open_
 from paramctl.parameter import Parameter
-from paramctl.slices import Picks, everything, pick, text_of
+from paramctl.selection import EVERYTHING, Filters
+from paramctl.slices import Picks, pick, text_of
 from paramctl.store import format_of, safetensors
 from paramctl.store.atomic import replacing
 from paramctl.store.checkpoint import Checkpoint, Note
@@ -133,19 +134,17 @@ class Selected(NamedTuple):
 
     def pieces(self, ranges: tuple[range, ...] | None = None) -> Iterator[Array]:
         """The values in C order, in flat pieces of bounded size; or those of other ranges of the array."""
-        shape = tuple(map(len, ranges or ()))
-        return self.source.gather(self.path, Picks(ranges, shape, False) if ranges is not None else self.picks)
+        picks = self.picks if ranges is None else Picks(ranges, (False,) * len(ranges))
+        return self.source.gather(self.path, picks)
 
 
-def select(source: Source, addresses: Sequence[str]) -> list[Selected]:
+def select(source: Source, addresses: Sequence[str], keep: Filters = EVERYTHING) -> list[Selected]:
     """What addresses mean in a source, in its order; every array once if there are none.
 
     Raises AddressError for an address that matches nothing, or a slice that does not fit.
     """
     model = source.model
-    if not addresses:
-        return [Selected(source, each.path, each.path, everything(each.shape)) for each in model.owners()]
-    found = select_paths(addresses, model.parameters, model.name)
+    found = selection.select(model, addresses, keep)
     times = Counter(path for path, _ in found)
     return [
         Selected(
@@ -265,7 +264,8 @@ def save(
     """
     format_ = format_of(path)
     with replacing(path, force) as temporary:
-        extents = format_.load().create(temporary, source.model, source.notes, RECIPE)
+        like = source.checkpoint.file if source.checkpoint else None
+        extents = format_.load().create(temporary, source.model, source.notes, RECIPE, like)
 
         def work(job: tuple[str, int, int]) -> Piece:
             path, start, stop = job

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paramctl.address import nearest, pattern, pattern_within
+from paramctl.address import nearest, pattern
 from paramctl.errors import AddressError
 
 PATHS = ["dense/kernel", "block-0/dense/kernel", "block-10/mlp/dense/kernel", "dense", "den/se/kernel", "a.b/c+d"]
@@ -29,11 +29,6 @@ MATCHES = {
 @pytest.mark.parametrize(("text", "paths"), MATCHES.items())
 def test_what_matches(text: str, paths: list[str]) -> None:
     assert [path for path in PATHS if pattern(text)(path)] == paths
-
-
-def test_within_takes_in_all_below() -> None:
-    assert [path for path in PATHS if pattern_within("block-*")(path)] == PATHS[1:3]
-    assert [path for path in PATHS if pattern_within("den")(path)] == ["den/se/kernel"]
 
 
 @pytest.mark.parametrize(("text", "column"), [("", 1), ("/a", 1), ("a//b", 2), ("a/", 2)])

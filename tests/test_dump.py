@@ -214,7 +214,7 @@ def test_whoever_reads_may_stop_and_a_full_disk_is_one_line(values: dict[str, np
         ("dense/kernel[..., ...]", "a slice has at most one '...'"),
         ("dense/kernel[0", "a slice ends with ']' (character 14)"),
         ("dense/kernel[]", "a slice holds an index, a:b or ... for each axis"),
-        ("dense//kernel", "a name in an address may not be empty (character 6)"),
+        ("dense//kernel", "a name in an address may not be empty (character 7)"),
     ],
 )
 def test_a_wrong_address_is_one_line(address: str, says: str, values: dict[str, np.ndarray], paramctl: Run) -> None:

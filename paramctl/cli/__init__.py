@@ -22,7 +22,11 @@ from paramctl.cli.render import PipeClosed, printable
 from paramctl.cli.save import save
 from paramctl.cli.schema import schema
 from paramctl.cli.schemes import schemes
+from paramctl.cli.set import set_
 from paramctl.cli.summary import summary
+from paramctl.cli.tie import tie
+from paramctl.cli.ties import ties
+from paramctl.cli.untie import untie
 from paramctl.errors import ParamctlError
 
 LONGEST_LINE = 2_000
@@ -31,7 +35,7 @@ YES, NO, TROUBLE, PIPE_CLOSED = 0, 1, 2, 141
 BY_SIGNAL = 128
 """To which the number of the signal that ended it is added: 130 after Ctrl-C."""
 
-COMMANDS: list[click.Command] = [summary, init, dump, save, schemes, layers, schema, completion]
+COMMANDS: list[click.Command] = [summary, init, dump, save, set_, tie, untie, ties, schemes, layers, schema, completion]
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PARAMCTL"}
 EPILOG = "A model document's language: man paramctl-model. One command: paramctl COMMAND --help."

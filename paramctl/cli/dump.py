@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from paramctl.cli import options
+from paramctl.cli.command import Command
+
+if TYPE_CHECKING:
+    from paramctl.selection import Filters
 
 FORMATS = ("numpy", "json", "jsonl", "csv", "npy", "npz", "raw")
 
 
-@click.command()
+@click.command(cls=Command)
 @options.source
 @options.addresses
 @options.format_(*FORMATS)
@@ -23,6 +29,7 @@ FORMATS = ("numpy", "json", "jsonl", "csv", "npy", "npz", "raw")
     help="numpy: arrays of more values are shortened to their edges. [default: 1000]",
 )
 @click.option("--full", is_flag=True, help="numpy: shorten nothing.")
+@options.filters
 @options.seed
 @options.define
 @options.input_shape
@@ -33,6 +40,7 @@ def dump(
     precision: int | None,
     threshold: int | None,
     full: bool,
+    keep: Filters,
     seed: int | None,
     define: tuple[str, ...],
     input_shape: tuple[str, ...],
@@ -63,7 +71,7 @@ def dump(
     from paramctl.source import select
 
     made = options.as_drawn(options.opened(source, define, input_shape), seed)
-    chosen = select(made, addresses)
+    chosen = select(made, addresses, keep)
     if format == "npy" and len(chosen) != 1:
         raise click.UsageError(f"npy holds one parameter, and {len(chosen):,} are asked for; npz holds many.")
     if format == "numpy":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from paramctl.cli import options, progress
+from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ COLUMNS = [
 ]
 
 
-@click.command()
+@click.command(cls=Command)
 @options.model
 @click.option(
     "--scheme",

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from paramctl.cli import options
+from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
 
 
@@ -36,7 +37,7 @@ OPTION_COLUMNS = [
 ]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument(
     "types", metavar="[TYPE]...", nargs=-1, help="Which types to show the options of.", shell_complete=_complete
 )

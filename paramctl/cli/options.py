@@ -4,6 +4,7 @@
     source        SOURCE: the same, or a checkpoint
     patterns      PATTERN...: what of it
     addresses     ADDRESS...: what of it, with slices
+    filters       --trainable/--frozen, --dtype, --kind, --min-size
     define        -D NAME=VALUE: variables of the document
     input_shape   --input-shape [NAME=]SIZES
     seed          --seed N, or random
@@ -21,6 +22,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Callable
+from functools import wraps
 from os.path import exists
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -53,8 +55,24 @@ source: Callable[[F], F] = click.argument(
     f" [default: {DEFAULT_MODEL}]",
 )
 
+
+def _complete_address(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The paths, of blocks and parameters, in the model or file on the command line."""
+    from paramctl.errors import ParamctlError
+    from paramctl.opened import open_
+
+    path = context.params.get("source") or context.params.get("model") or DEFAULT_MODEL
+    try:
+        model = open_(path).model if path != "-" else None
+    except ParamctlError:
+        return []
+    paths = [*dict.fromkeys(block.path for block in model.walk()), *model.parameters] if model else []
+    return [each for each in paths if each.startswith(incomplete)]
+
+
 addresses: Callable[[F], F] = click.argument(
     "addresses",
+    shell_complete=_complete_address,
     metavar="[ADDRESS]...",
     nargs=-1,
     help="Which parameters: a path or a pattern, and perhaps a slice of values as NumPy writes it, [0, :5].",
@@ -62,6 +80,7 @@ addresses: Callable[[F], F] = click.argument(
 
 patterns: Callable[[F], F] = click.argument(
     "patterns",
+    shell_complete=_complete_address,
     metavar="[PATTERN]...",
     nargs=-1,
     help="What of it: the path of a layer or parameter; *, ? and ** stand for parts of names, and for names.",
@@ -125,6 +144,45 @@ def fan_convention(default: str) -> Callable[[F], F]:
 
 
 force: Callable[[F], F] = click.option("--force", is_flag=True, help="Replace a file that exists.")
+
+in_place: Callable[[F], F] = click.option(
+    "--in-place", is_flag=True, help="Change the source itself, by a copy that takes its place."
+)
+
+
+def check_destination(source: str | None, output: str | None, in_place: bool, dry_run: bool = False) -> None:
+    """Refuse, before any work, neither or both of -o and --in-place, and a pipe in place."""
+    if in_place and output is not None:
+        raise click.UsageError("-o and --in-place exclude each other.")
+    if in_place and source in (None, "-"):
+        raise click.UsageError("What is changed in place is a file, and it must be named.")
+    if output is None and not in_place and not dry_run:
+        raise click.UsageError("Give a file to write by -o, or --in-place.")
+
+
+def filters(function: F) -> F:
+    """--trainable/--frozen, --dtype, --kind, --min-size: what they say comes as one argument, ``keep``."""
+
+    @wraps(function)
+    def filtered(
+        *args: Any, trainable: bool | None, dtype: str | None, kind: str | None, min_size: int | None, **others: Any
+    ) -> Any:
+        from paramctl.selection import Filters
+
+        return function(*args, keep=Filters(trainable, dtype, kind, min_size), **others)
+
+    options = [
+        click.option("--trainable/--frozen", default=None, help="Only what is trained, or is not."),
+        click.option("--dtype", metavar="DTYPE", help="Only arrays of this dtype."),
+        click.option(
+            "--kind", type=click.Choice(("weight", "bias", "norm", "state")), help="Only parameters of this kind."
+        ),
+        click.option("--min-size", type=click.IntRange(0), metavar="N", help="Only arrays of so many values or more."),
+    ]
+    made: Any = filtered
+    for option in reversed(options):
+        made = option(made)
+    return made  # type: ignore[no-any-return]
 
 
 def output(help: str, required: bool = False) -> Callable[[F], F]:

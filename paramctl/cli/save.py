@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from paramctl.cli import options
+from paramctl.cli.command import Command
 from paramctl.cli.init import tell, to_file, to_pipe
 
 
-@click.command()
+@click.command(cls=Command)
 @options.source
 @options.output(
     "Where to write: the suffix says the format, .h5 or .safetensors; '-' streams safetensors.", required=True

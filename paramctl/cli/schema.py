@@ -2,10 +2,11 @@
 
 import click
 
+from paramctl.cli.command import Command
 from paramctl.cli.render import emit, json_text
 
 
-@click.command()
+@click.command(cls=Command)
 def schema() -> None:
     """Print the JSON schema of model documents, for editors that complete and check them.
 

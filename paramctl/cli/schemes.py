@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from paramctl.cli import options
+from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
 
 COLUMNS = [
@@ -39,7 +40,7 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
     return [name for name in SCHEMES if name.startswith(incomplete)]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument(
     "schemes", metavar="[SCHEME]...", nargs=-1, help="Which schemes, perhaps with options.", shell_complete=_complete
 )
@@ -85,21 +86,18 @@ def schemes(
 def _effects(
     names: tuple[str, ...], parameter: str, convention: str, define: tuple[str, ...], input_shape: tuple[str, ...]
 ) -> list[Any]:
-    from paramctl.address import is_pattern, nearest, pattern
     from paramctl.errors import AddressError
     from paramctl.init.registry import Unfit
     from paramctl.inspect.schemes import effect
+    from paramctl.selection import match
     from paramctl.source import scheme
 
     path, colon, address = parameter.rpartition(":")
     if not colon or not path or not address:
         raise click.UsageError(f"--parameter is followed by MODEL:PATH. Received: {parameter!r}.")
     model = options.built(options.opened(path, define, input_shape).model)
-    found = [each for name, each in model.parameters.items() if pattern(address)(name)]
-    if not found:
-        raise AddressError(
-            f"{model.name} has no parameter of this name", repr(address), nearest(address, model.parameters)
-        )
+    meant = match(model, address)
+    found = [model.parameters[path] for path in meant.paths]
     effects = []
     for name in names:
         assigned = scheme(name, "SCHEME")
@@ -107,7 +105,7 @@ def _effects(
             try:
                 effects.append(effect(assigned, each, convention))
             except Unfit as unfit:
-                if not is_pattern(address):
+                if len(found) == 1:
                     raise AddressError(f"{assigned.text} for {each.path}: {unfit}", str(each.shape)) from None
     if not effects:
         raise AddressError("none of these schemes fits any of these parameters", repr(address))

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from paramctl.cli import options
+from paramctl.cli.command import Command
 from paramctl.cli.render import Column, branches, choose, emit, json_text, plain, printable, rows, style, table
 
 if TYPE_CHECKING:
     from paramctl.inspect.summary import LayerRow, ParameterRow, Summary
+    from paramctl.selection import Filters
 
 
 def _count_text(row: LayerRow) -> str:
@@ -77,7 +79,7 @@ OF_LAYERS = ("output_shape", "axes", "fan_in", "fan_out", "scheme")
 """The columns that only a model with layers can fill."""
 
 
-@click.command()
+@click.command(cls=Command)
 @options.model
 @options.patterns
 @click.option(
@@ -93,6 +95,7 @@ OF_LAYERS = ("output_shape", "axes", "fan_in", "fan_out", "scheme")
     + ", ".join(column.key for column in PARAMETER_COLUMNS)
     + ".",
 )
+@options.filters
 @options.define
 @options.input_shape
 @options.format_("table", "tree", "json", "jsonl", "csv", "markdown")
@@ -102,6 +105,7 @@ def summary(
     depth: int | None,
     parameters: bool,
     columns: str | None,
+    keep: Filters,
     define: tuple[str, ...],
     input_shape: tuple[str, ...],
     format: str,
@@ -136,7 +140,7 @@ def summary(
     found = options.opened(model, define, input_shape)
     stored = found.checkpoint
     schemes = {path: note.scheme for path, note in stored.notes.items()} if stored else None
-    facts = summarize(found.model, patterns, depth, schemes)
+    facts = summarize(found.model, patterns, depth, schemes, keep)
     if not facts.inputs and not columns:  # a file without a document knows names, and no layers
         chosen = [column for column in chosen if column.key not in OF_LAYERS]
     items: list[Any] = list(facts.parameters if parameters else facts.layers)
@@ -211,7 +215,14 @@ def _leaves(facts: Summary, parameters: bool) -> Iterator[Leaf]:
     for layer in facts.layers:
         own = [rows[path] for path in layer.holds if path in rows]
         count, note = ("", "") if own else (_count_text(layer), _count_note(layer))
-        yield Leaf(layer.depth, layer.path.rpartition("/")[2], layer.type, _shape_text(layer.output_shape), count, note)
+        yield Leaf(
+            layer.depth,
+            layer.path.rpartition(facts.separator)[2],
+            layer.type,
+            _shape_text(layer.output_shape),
+            count,
+            note,
+        )
         for row in own:
             name = row.path[len(layer.path) + 1 :]
             yield Leaf(layer.depth + 1, name, row.dtype, plain(row.shape), _size_text(row), _size_note(row))

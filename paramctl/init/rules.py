@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from paramctl.address import is_pattern, nearest, pattern
+from paramctl.address import is_pattern, pattern
 from paramctl.errors import AddressError
 from paramctl.init import registry
 from paramctl.init.distributions import Law
@@ -19,6 +19,7 @@ from paramctl.init.registry import Target, Unfit
 from paramctl.model import Model
 from paramctl.node import Node
 from paramctl.parameter import Axis, Parameter
+from paramctl.selection import match
 
 
 class Assigned(Protocol):
@@ -172,14 +173,15 @@ def _by_rule(model: Model, wishes: Wishes) -> tuple[dict[str, Chosen], set[str]]
     for rule in wishes.rules:
         fitted = 0
         refusal = "only names that are tied to others"
-        for owner in _meant(rule, model):
+        owners, loose = _meant(rule, model)
+        for owner in owners:
             new = owner.path not in ruled and owner.path not in kept
             if rule.gives is None:
                 kept |= {owner.path} if new else set()
                 continue
             target = Target.of(owner, wishes.convention)
             try:
-                law = rule.gives.law(target) if is_pattern(rule.pattern) else _law(rule.gives, target)
+                law = rule.gives.law(target) if loose else _law(rule.gives, target)
             except Unfit as unfit:
                 refusal = f"{owner.path} {owner.shape}: {unfit}"
                 continue
@@ -191,13 +193,11 @@ def _by_rule(model: Model, wishes: Wishes) -> tuple[dict[str, Chosen], set[str]]
     return ruled, kept
 
 
-def _meant(rule: Rule, model: Model) -> list[Parameter]:
-    """The arrays that a rule's pattern means."""
-    matches = pattern(rule.pattern)
-    matched = [path for path in model.parameters if matches(path)]
-    if not matched:
-        hint = nearest(rule.pattern, model.parameters)
-        raise AddressError(f"--rule: {model.name} has no parameter of this name", repr(rule.pattern), hint)
-    if is_pattern(rule.pattern):
-        return [model.parameters[path] for path in matched if path not in model.tied]
-    return [model.owner(path) for path in matched]
+def _meant(rule: Rule, model: Model) -> tuple[list[Parameter], bool]:
+    """The arrays that a rule's address means, and whether it may pass over some of them."""
+    found = match(model, rule.pattern)
+    if found.indices is not None:
+        raise AddressError("a scheme is for whole parameters, and this names a slice", repr(rule.pattern))
+    if found.loose:
+        return [model.parameters[path] for path in found.paths if path not in model.tied], True
+    return [model.owner(path) for path in found.paths], len(found.paths) > 1

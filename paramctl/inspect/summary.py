@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from paramctl.address import nearest, pattern_within
-from paramctl.errors import AddressError
 from paramctl.init.rules import choose
 from paramctl.model import Block, Input, Model, Tie, Totals, totals
 from paramctl.model.layers import Sizes
 from paramctl.parameter import Parameter
+from paramctl.selection import EVERYTHING, Filters, within
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class ParameterRow:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A model's rows and totals. unbuilt: how many layers wait for the shape of an input."""
+    """A model's rows and totals. unbuilt: how many layers wait for the shape of an input. separator: of paths."""
 
     model: str
     inputs: tuple[Input, ...]
@@ -73,6 +72,7 @@ class Summary:
     ties: tuple[Tie, ...]
     totals: Totals
     unbuilt: int
+    separator: str
 
 
 def summarize(
@@ -80,15 +80,16 @@ def summarize(
     patterns: Sequence[str] = (),
     depth: int | None = None,
     schemes: Mapping[str, str | None] | None = None,
+    keep: Filters = EVERYTHING,
 ) -> Summary:
     """The summary of a model, or of what matches one of the patterns, with all below it.
 
     depth: how many levels of blocks are expanded into rows; None is all of them. schemes: how the arrays came
-    by their values, where a file says; None if the model is to be drawn.
+    by their values, where a file says; None if the model is to be drawn. keep: which parameters count.
     Raises AddressError for a pattern that matches nothing.
     """
     matches = _selector(model, patterns)
-    selected = {path for path in model.parameters if matches(path)}
+    selected = {path for path, parameter in model.parameters.items() if matches(path) and keep(parameter)}
     counted = [model.owner(path) for path in model.parameters if path in selected and model.counted_at(path) == path]
     return Summary(
         model=model.name,
@@ -99,17 +100,14 @@ def summarize(
         ties=tuple(tie for tie in model.ties if tie.kept in selected or tie.tied in selected),
         totals=totals(counted),
         unbuilt=model.unbuilt,
+        separator=model.separator,
     )
 
 
 def _selector(model: Model, patterns: Sequence[str]) -> Callable[[str], bool]:
     if not patterns:
         return lambda path: True
-    paths = [*dict.fromkeys(block.path for block in model.walk()), *model.parameters]
-    tests = [pattern_within(text) for text in patterns]
-    for text, test in zip(patterns, tests, strict=True):
-        if not any(map(test, paths)):
-            raise AddressError(f"{model.name} has no layer or parameter of this name", repr(text), nearest(text, paths))
+    tests = [within(model, text) for text in patterns]
     return lambda path: any(test(path) for test in tests)
 
 

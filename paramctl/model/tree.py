@@ -112,6 +112,8 @@ class Model:
     initializers: tuple[tuple[str, Node], ...] = ()
     seed: int | None = None
     document: Document | None = None
+    separator: str = "/"
+    """What joins the names in a path: ``.`` in a file whose names hold no slash."""
 
     def of(self, change: Callable[[Parameter], Parameter]) -> Model:
         """This model with each of its parameters changed, but for its path."""

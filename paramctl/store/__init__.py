@@ -1,7 +1,7 @@
 """Where values are kept: the formats of files, told apart by their first bytes, and chosen by suffix to write.
 
 To add a format, write one file and one row of FORMATS. Its module has ``read(file) -> Checkpoint`` and, if it
-can be written, ``create(temporary, model, notes, recipe) -> extents``.
+can be written, ``create(temporary, model, notes, recipe, like) -> extents`` and ``unmark(temporary, paths)``.
 """
 
 from __future__ import annotations

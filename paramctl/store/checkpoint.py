@@ -13,6 +13,8 @@ from paramctl.errors import ParamctlError
 from paramctl.model import Document, Model, Tie, from_document
 from paramctl.model.tree import Block
 from paramctl.parameter import Axis, Kind, Parameter
+from paramctl.store.extents import Extent
+from paramctl.store.files import Bytes
 
 VERSION = 1
 """Of what paramctl's own files say beside values."""
@@ -34,12 +36,18 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A file of parameters. notes: by path. skipped: arrays in it that are no numbers, by name."""
+    """A file of parameters.
+
+    notes: by path. skipped: arrays in it that are no numbers, by name. file and extents: where the
+    values lie that may be changed in a copy of the file.
+    """
 
     model: Model
     reader: Reader
+    file: Bytes
     notes: Mapping[str, Note] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    extents: Mapping[str, Extent] = field(default_factory=dict)
 
 
 def stored(name: str, shape: tuple[int, ...], dtype: str, told: Mapping[str, Any] | None = None) -> Parameter:
@@ -81,7 +89,9 @@ def model_of(
                 path: each.shape for path, each in parameters.items()
             }:
                 return model.of(lambda declared: _as_stored(declared, parameters[declared.path]))
-    return Model(name, (), (), tuple(_groups(parameters)), ties)
+    dotted = not any("/" in path for path in parameters) and any("." in path for path in parameters)
+    separator = "." if dotted else "/"
+    return Model(name, (), (), tuple(_groups(parameters, separator)), ties, separator=separator)
 
 
 def _as_stored(declared: Parameter, found: Parameter) -> Parameter:
@@ -90,28 +100,26 @@ def _as_stored(declared: Parameter, found: Parameter) -> Parameter:
     return Parameter(declared.path, declared.axes, declared.kind, trainable, declared.initializer, found.dtype)
 
 
-def _groups(parameters: Mapping[str, Parameter]) -> Iterator[Block]:
+def _groups(parameters: Mapping[str, Parameter], separator: str) -> Iterator[Block]:
     """The tree that the names of arrays make, its groups in the order in which they first come."""
-    tree: dict[str, object] = {}
+    tree: dict[str, Any] = {}
     for path, parameter in parameters.items():
-        *folders, _ = path.split("/")
+        *folders, _ = path.split(separator)
         here = tree
         for folder in folders:
-            here = here.setdefault(f"{folder}/", {})  # type: ignore[assignment]
+            here = here.setdefault(f"{folder}{separator}", {})
         here[path] = parameter
-    yield from _blocks(tree, "")
+    yield from _blocks(tree, "", separator)
 
 
-def _blocks(tree: Mapping[str, object], prefix: str) -> Iterator[Block]:
+def _blocks(tree: Mapping[str, Any], prefix: str, separator: str) -> Iterator[Block]:
     for name, inner in tree.items():
-        if isinstance(inner, Parameter):
-            if not prefix:  # an array at the root is a row of its own
-                yield Block(inner.path, "array", None, (), (inner,))
-            continue
-        assert isinstance(inner, dict)
-        path = f"{prefix}{name.removesuffix('/')}"
-        own = tuple(each for each in inner.values() if isinstance(each, Parameter))
-        yield Block(path, "group", None, (), own, tuple(_blocks(inner, f"{path}/")))
+        if isinstance(inner, dict):
+            path = f"{prefix}{name.removesuffix(separator)}"
+            own = tuple(each for each in inner.values() if isinstance(each, Parameter))
+            yield Block(path, "group", None, (), own, tuple(_blocks(inner, f"{path}{separator}", separator)))
+        elif not prefix:  # an array at the root is a row of its own
+            yield Block(inner.path, "array", None, (), (inner,))
 
 
 def described(model: Model, notes: Mapping[str, Note], recipe: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -45,10 +45,9 @@ HEADER = 2_048
 def read(file: Bytes) -> Checkpoint:
     """What an HDF5 file holds. Raises InputError if it is damaged, or holds what is never read."""
     process = child()
-    descriptor = file.descriptor()
     try:
-        path = f"/proc/{os.getpid()}/fd/{descriptor}" if _PROC else file.name
-        answer = process.ask("list", path=path, named=isinstance(file, OnDisk))
+        path, named = _path(file)
+        answer = process.ask("list", path=path, named=named)
     except Died as died:
         raise InputError(f"{file.name}: {died}") from died
     if "error" in answer:
@@ -75,7 +74,14 @@ def read(file: Bytes) -> Checkpoint:
         parameters[tie.tied] = tied_to(tie, parameters[tie.kept])
     name = PurePath(file.name).stem if document is None else document.name
     model = model_of(name, parameters, in_order((*ties, *transposed), own), document)
-    return Checkpoint(model, _Reader(Extents(file, extents), process, elsewhere), notes, tuple(answer["skipped"]))
+    reader = _Reader(Extents(file, extents), process, elsewhere)
+    return Checkpoint(model, reader, file, notes, tuple(answer["skipped"]), extents)
+
+
+def _path(file: Bytes) -> tuple[str, bool]:
+    """A path by which another process opens the same file, and whether HDF5 can open it by name."""
+    path = f"/proc/{os.getpid()}/fd/{file.descriptor()}" if _PROC else file.name
+    return path, isinstance(file, OnDisk)
 
 
 _PROC = os.path.isdir("/proc/self/fd")
@@ -113,8 +119,13 @@ class _Reader:
         return np.frombuffer(data, dtype).astype(dtype.newbyteorder("="))
 
 
-def create(temporary: Temporary, model: Model, notes: Mapping[str, Note], recipe: int) -> dict[str, Extent]:
-    """Lay out a file for a model's arrays; where the values of each are to be written, but for empty ones."""
+def create(
+    temporary: Temporary, model: Model, notes: Mapping[str, Note], recipe: int, like: Bytes | None = None
+) -> dict[str, Extent]:
+    """Lay out a file for a model's arrays; where the values of each are to be written, but for empty ones.
+
+    like: an HDF5 file whose attributes, and what in it is no parameter, go along.
+    """
     owners = list(model.owners())
     own = described(model, notes, recipe)
     attributes = own.pop("parameters")
@@ -133,6 +144,7 @@ def create(temporary: Temporary, model: Model, notes: Mapping[str, Note], recipe
             links=[[tie.kept, tie.tied] for tie in model.ties if not tie.transpose],
             own=own,
             texts=texts,
+            like=_path(like) if like is not None and like.read(0, 8) == SIGNATURE else None,
         )
     except Died as died:
         raise OutputError(f"{temporary.target}: laying it out {died}; is the disk full?") from died
@@ -144,6 +156,16 @@ def create(temporary: Temporary, model: Model, notes: Mapping[str, Note], recipe
         for each, offset in zip(owners, answer["offsets"], strict=True)
         if offset is not None and each.size
     }
+
+
+def unmark(temporary: Temporary, paths: Sequence[str]) -> None:
+    """Take from arrays of a native file what is said of how they came by their values."""
+    try:
+        answer = child().ask("unmark", path=temporary.path, arrays=paths)
+    except Died as died:
+        raise OutputError(f"{temporary.target}: changing it {died}; is the disk full?") from died
+    if "error" in answer:
+        raise OutputError(f"{temporary.target}: {answer['error']}")
 
 
 def _groups(model: Model) -> list[tuple[str, dict[str, Any]]]:

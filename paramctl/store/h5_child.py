@@ -224,6 +224,32 @@ class Layout:
             attribute = h5a.create(item, name.encode(), kind, h5s.create(h5s.SCALAR))
             attribute.write(data)
 
+    def take_along(self, path: str, named: bool) -> None:
+        """Copy from another file what is said of groups and arrays that this one has too, and what is no number."""
+        with h5py.File(path if named else open(path, "rb"), "r", locking=False if named else None) as old:
+            new = h5py.File(self.file)
+            self.copy_attributes(old, new)
+            stack = [(old, new)]
+            while stack:
+                source, target = stack.pop()
+                for name in source:
+                    if not isinstance(source.get(name, getlink=True), h5py.HardLink) or source[name].name == f"/{OWN}":
+                        continue
+                    item = source[name]
+                    if name in target and isinstance(item, h5py.Group) == isinstance(target[name], h5py.Group):
+                        self.copy_attributes(item, target[name])
+                        if isinstance(item, h5py.Group):
+                            stack.append((item, target[name]))
+                    elif isinstance(item, h5py.Dataset) and _dtype_name(item) is None:
+                        old.copy(item, target, name)
+                    elif isinstance(item, h5py.Group) and not len(item):
+                        self.copy_attributes(item, target.create_group(name))
+
+    def copy_attributes(self, old: Any, new: Any) -> None:
+        for name, value in old.attrs.items():
+            if name not in new.attrs and name not in ATTRIBUTES:
+                new.attrs[name] = value
+
     def close(self) -> None:
         self.file.close()
 
@@ -257,11 +283,28 @@ def create(request: dict[str, Any]) -> dict[str, Any]:
     offsets = [layout.array(*each) for each in request["arrays"]]
     for kept, tied in request["links"]:
         layout.file.links.create_hard(tied.encode(), layout.file, kept.encode())
+    if request["like"]:
+        layout.take_along(*request["like"])
     layout.group(OWN, request["own"])
     for name, text in request["texts"].items():
         layout.text(f"{OWN}/{name}", text)
     layout.close()
     return {"offsets": offsets}
+
+
+def unmark(request: dict[str, Any]) -> dict[str, Any]:
+    """Take from arrays what is said of how they came by their values, for they have others now."""
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_sieve_buf_size(0)
+    access.set_file_locking(False, True)
+    file = h5f.open(os.fsencode(request["path"]), h5f.ACC_RDWR, fapl=access)
+    for path in request["arrays"]:
+        item = h5py.h5o.open(file, path.encode())
+        for name in (b"scheme", b"seed"):
+            if h5a.exists(item, name):
+                h5a.delete(item, name)
+    file.close()
+    return {}
 
 
 def _limit() -> None:
@@ -293,6 +336,8 @@ def serve() -> NoReturn:
         try:
             if request["do"] == "create":
                 _say(create(request))
+            elif request["do"] == "unmark":
+                _say(unmark(request))
             elif request["do"] == "list":
                 _limit()
                 parser = Parser(request["path"], request["named"])

@@ -73,7 +73,7 @@ def _read(file: Bytes) -> Checkpoint:
         else:
             folded[name] = member, start, dtype
     model = model_of(PurePath(file.name).stem, parameters, ())
-    return Checkpoint(model, _Reader(Extents(file, extents), archive, folded))
+    return Checkpoint(model, _Reader(Extents(file, extents), archive, folded), file)
 
 
 def _npy_header(stream: BinaryIO, name: str) -> tuple[np.dtype[Any], tuple[int, ...], int]:

@@ -8,7 +8,8 @@ hub's helpers do; and what else a native file would say under ``__metadata__["pa
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import PurePath
 from typing import Any
@@ -82,7 +83,7 @@ def read(file: Bytes) -> Checkpoint:
         parameters[tie.tied] = tied_to(tie, parameters[tie.kept])
     name = document.name if document else PurePath(file.name).stem
     model = model_of(name, parameters, in_order((*ties, *transposed), own), document)
-    return Checkpoint(model, Extents(file, extents), notes)
+    return Checkpoint(model, Extents(file, extents), file, notes, (), extents)
 
 
 def _own(metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -193,7 +194,26 @@ def _written(model: Model, notes: Mapping[str, Note], recipe: int) -> dict[str, 
     return ties | {OWN: json.dumps(described(model, notes, recipe), ensure_ascii=False)}
 
 
-def create(temporary: Temporary, model: Model, notes: Mapping[str, Note], recipe: int) -> dict[str, Extent]:
+def unmark(temporary: Temporary, paths: Sequence[str]) -> None:
+    """Take from arrays what is said of how they came by their values; the header keeps its length, by spaces."""
+    file = OnDisk(os.dup(temporary.descriptor), temporary.target)
+    made, start = _header(file)
+    own = _own(made.get("__metadata__", {}))
+    told = own.get("parameters")
+    if not isinstance(told, dict):
+        return
+    for path in paths:
+        for name in ("scheme", "seed"):
+            told.get(path, {}).pop(name, None)
+    made["__metadata__"][OWN] = json.dumps(own, ensure_ascii=False)
+    data = json.dumps(made, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    if len(data) <= start - 8:  # somebody else's may be written more briefly than ours
+        temporary.write(data.ljust(start - 8), 8)
+
+
+def create(
+    temporary: Temporary, model: Model, notes: Mapping[str, Note], recipe: int, like: Bytes | None = None
+) -> dict[str, Extent]:
     """Lay out a file: the space, and the header."""
     data, extents = header(model, notes, recipe)
     temporary.reserve(len(data) + sum(each.bytes for each in model.owners()))

@@ -1,0 +1,145 @@
+"""paramctl set: other values for parameters, or for parts of them."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from paramctl.cli import options, progress
+from paramctl.cli.command import Command
+from paramctl.cli.init import tell, to_pipe
+from paramctl.cli.render import ROW_FORMATS, Column, emit, number, rows
+
+if TYPE_CHECKING:
+    from paramctl.edit.assign import Assignment, Edited
+    from paramctl.selection import Filters
+
+COLUMNS = [
+    Column("path", "Parameter", lambda row: row.path),
+    Column("assignment", "Assignment", lambda row: row.assignment),
+    Column("shape", "Shape", lambda row: list(row.shape)),
+    Column("values", "Values", lambda row: row.values, right=True),
+    Column("changed", "Changed in all", lambda row: row.changed, right=True),
+    Column("greatest", "By at most", lambda row: row.greatest, lambda row: number(row.greatest), right=True),
+]
+
+
+@click.command("set", cls=Command)
+@options.source
+@click.argument(
+    "assignments", metavar="ASSIGNMENT...", nargs=-1, required=True, help="ADDRESS=VALUE, or with +=, -=, *= or /=."
+)
+@options.output("Where to write; '-' streams safetensors to standard output.")
+@options.in_place
+@options.force
+@click.option("--dry-run", is_flag=True, help="Print what would change, and by how much, and write nothing.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
+@options.filters
+@options.seed
+@options.define
+@options.input_shape
+@options.format_(*ROW_FORMATS)
+def set_(
+    source: str | None,
+    assignments: tuple[str, ...],
+    output: str | None,
+    in_place: bool,
+    force: bool,
+    dry_run: bool,
+    quiet: bool,
+    keep: Filters,
+    seed: int | None,
+    define: tuple[str, ...],
+    input_shape: tuple[str, ...],
+    format: str,
+) -> None:
+    """Assign values to parameters, from left to right, each to all that its address matches.
+
+    A value is a number, nested lists, @FILE.npy, @- for npy on standard input, or a scheme, as paramctl init has them.
+    Shapes broadcast as NumPy's do. The longest operator counts and spaces may stand around it, so an address that
+    ends in * is written '**/bias* = 0.5'.
+
+    In place means a copy beside the file, changed where it must be, synced and renamed over it: the old file or the
+    new one, always. Attributes, ties and everything that was not named stay as they are.
+
+    \b
+    paramctl set mlp.h5 'dense/kernel[0, 0] = 42' 'dense/kernel += 1' --in-place
+    paramctl set mlp.h5 '**/bias* = 0.5' 'dense_1/kernel=@new.npy' -o new.h5
+    paramctl set gpt2.h5 'tokens/embeddings[0]=zeros' --dry-run -o gpt2-b.h5
+    paramctl init mlp.yaml -o - | paramctl set - 'dense/kernel[0,0]=42' -o - | paramctl dump - 'dense/kernel[0]'
+    """
+    options.check_destination(source, output, in_place, dry_run)
+    if output is not None and output != "-" and not dry_run:
+        options.warm_up(output)
+    from paramctl.edit.amend import amend
+    from paramctl.edit.assign import Edited, changes
+    from paramctl.inspect.edits import edits
+
+    found = options.opened(source, define, input_shape)
+    if in_place and not found.checkpoint:
+        raise click.UsageError("A model document has no values to change in place: give a file to write by -o.")
+    base = options.as_drawn(found, seed)
+    parsed = [_assignment(text, source) for text in assignments]
+    made = changes(base, parsed, keep)
+    edited = Edited(base, made, seed if seed is not None else base.seed)
+    if dry_run:
+        emit(rows(format, edits(edited, made), COLUMNS))
+    elif output == "-":
+        options.refuse_terminal("safetensors")
+        to_pipe(edited)
+    else:
+        path = str(source) if in_place else str(output)
+        _check_in_place(edited, in_place)
+        total = sum(parameter.bytes for parameter in base.model.owners())
+        for _ in progress.shown(amend(edited, path, force or in_place), total, lambda piece: piece.bytes, "writing"):
+            pass
+        if not quiet:
+            count = sum(changed for changed, _ in edited.tally.values())
+            tell(edited, path, f", {count:,} of them changed")
+
+
+def _check_in_place(edited: Edited, in_place: bool) -> None:
+    from paramctl.edit.amend import in_extents
+
+    if in_place and not in_extents(edited):
+        raise click.UsageError("What is changed does not lie in one piece in this file: give another to write by -o.")
+
+
+def _assignment(text: str, source: str | None) -> Assignment:
+    from paramctl.edit.assign import Assignment, split
+
+    address, operator, value = split(text)
+    return Assignment(text, address, operator, _value(value, operator, text, source))
+
+
+def _value(text: str, operator: str, assignment: str, source: str | None) -> Any:
+    import numpy as np
+
+    from paramctl.errors import InputError
+    from paramctl.model.document import parse_value
+    from paramctl.source import scheme
+
+    if text.startswith("@"):
+        if text == "@-" and source == "-":
+            raise click.UsageError("Standard input cannot be both the source and a value.")
+        try:
+            file = io.BytesIO(sys.stdin.buffer.read()) if text == "@-" else text[1:]
+            return np.load(file, mmap_mode=None if text == "@-" else "r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no npy file"
+            raise InputError(f"{text[1:]}: {reason}") from error
+    node = parse_value(text, assignment)
+    if isinstance(node.value, (str, dict)):
+        if operator != "=":
+            raise click.UsageError(f"A scheme is assigned by '=' alone. Received: {assignment!r}.")
+        return scheme(text, assignment)
+    try:
+        array = np.array(node.plain())
+    except ValueError:
+        array = np.array(None)
+    if array.dtype.kind not in "biuf":
+        raise node.error("a value is a number, or lists of numbers that nest evenly")
+    return array

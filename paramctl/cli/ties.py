@@ -1,0 +1,44 @@
+"""paramctl ties: which parameters share an array, and which could."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from paramctl.cli import options
+from paramctl.cli.command import Command
+from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
+
+COLUMNS = [
+    Column("keep", "Kept", lambda row: row.kept),
+    Column("tie", "Tied", lambda row: row.tied),
+    Column("transpose", "Transposed", lambda row: row.transpose),
+]
+FOUND = [
+    Column("keep", "Kept", lambda row: row[0]),
+    Column("tie", "Equal, not tied", lambda row: row[1]),
+]
+
+
+@click.command(cls=Command)
+@options.source
+@click.option("--find", is_flag=True, help="List arrays that are equal but not tied, instead.")
+@options.define
+@options.input_shape
+@options.format_(*ROW_FORMATS)
+def ties(source: str | None, find: bool, define: tuple[str, ...], input_shape: tuple[str, ...], format: str) -> None:
+    """List the parameters that share an array with another, or those that could.
+
+    \b
+    paramctl ties gpt2.yaml
+    paramctl ties weights.h5 --find
+    """
+    found = options.opened(source, define, input_shape)
+    if not find:
+        emit(rows(format, found.model.ties, COLUMNS))
+        return
+    from paramctl.edit.tie import equal
+
+    pairs: list[Any] = [(first, other) for first, *others in equal(options.as_drawn(found)) for other in others]
+    emit(rows(format, pairs, FOUND))

@@ -1,0 +1,1 @@
+"""What changes in a source: values, and which names share an array."""

@@ -1,0 +1,123 @@
+"""Ties: which names share an array, changed in a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from math import prod
+
+import numpy as np
+
+from paramctl.arrays import Array
+from paramctl.errors import AddressError
+from paramctl.model import Model, Tie
+from paramctl.parameter import Parameter
+from paramctl.selection import match
+from paramctl.slices import Picks
+from paramctl.source import Source
+from paramctl.store.extents import as_bytes
+
+
+def tied(model: Model, keep: str, others: Sequence[str], transpose: bool = False) -> Model:
+    """The model with other names for an array: those that ``others`` match have the values of ``keep``.
+
+    Raises AddressError where shapes or dtypes disagree, and where one of them is tied already or to itself.
+    """
+    kept = _one(model, keep)
+    if kept.path in model.tied:
+        owner = model.tied[kept.path].kept
+        raise AddressError(f"{kept.path} is itself tied, to {owner}: keep that one instead", repr(keep))
+    made = []
+    for path in dict.fromkeys(path for other in others for path in _paths(model, other)):
+        other = model.parameters[path]
+        if path == kept.path:
+            raise AddressError("a parameter cannot be tied to itself", repr(path))
+        if path in model.tied:
+            raise AddressError(f"{path} is tied already, to {model.tied[path].kept}", repr(path))
+        if any(tie.kept == path for tie in model.ties):
+            raise AddressError(f"{path} is what others are tied to: untie them first", repr(path))
+        _check(kept, other, transpose)
+        made.append(Tie(kept.path, path, transpose))
+    return replace(model, ties=(*model.ties, *made))
+
+
+def _check(kept: Parameter, other: Parameter, transpose: bool) -> None:
+    both = f"{kept.path} {kept.shape} {kept.dtype} and {other.path} {other.shape} {other.dtype}"
+    if other.shape != (kept.shape[::-1] if transpose else kept.shape):
+        rule = "tied parameters must have one shape" + (", one the reverse of the other" if transpose else "")
+        turned = not transpose and other.shape == kept.shape[::-1]
+        raise AddressError(rule, both, "--transpose ties one to the other's transpose." if turned else "")
+    if other.dtype != kept.dtype:
+        raise AddressError("tied parameters must have one dtype", both)
+
+
+def untied(model: Model, others: Sequence[str]) -> Model:
+    """The model in which these names have arrays of their own again. Raises AddressError for one that is not tied."""
+    freed = set()
+    for path in dict.fromkeys(path for other in others for path in _paths(model, other)):
+        if path not in model.tied:
+            names = [tie.tied for tie in model.ties if tie.kept == path]
+            hint = f"It is kept, and {', '.join(names)} tied to it: untie that." if names else ""
+            raise AddressError(f"{path} is not tied to another", repr(path), hint)
+        freed.add(path)
+    return replace(model, ties=tuple(tie for tie in model.ties if tie.tied not in freed))
+
+
+def _one(model: Model, text: str) -> Parameter:
+    paths = _paths(model, text)
+    if len(paths) > 1:
+        raise AddressError("a tie keeps one parameter", f"{text!r}, which matches {len(paths):,}")
+    return model.parameters[paths[0]]
+
+
+def _paths(model: Model, text: str) -> list[str]:
+    found = match(model, text)
+    if found.indices is not None:
+        raise AddressError("whole parameters are tied, and this names a slice", repr(text))
+    return found.paths
+
+
+class Retied(Source):
+    """A source under other ties: a name that was tied and is not has the values that it had."""
+
+    def __init__(self, base: Source, model: Model) -> None:
+        super().__init__(model, base.chosen, base.seed, base.checkpoint)
+        self.base = base
+
+    def values(self, path: str, start: int, stop: int) -> Array:
+        tie = self.base.model.tied.get(path)
+        if tie is None:
+            return self.base.values(path, start, stop)
+        if not tie.transpose:
+            return self.base.values(tie.kept, start, stop)
+        shape = self.model.parameters[path].shape
+        row = prod(shape[1:])
+        first, last = start // row, -(-stop // row)
+        ranges = (range(first, last), *map(range, shape[1:]))
+        pieces = list(self.base.gather(path, Picks(ranges, (False,) * len(shape))))
+        return np.concatenate(pieces)[start - first * row : stop - first * row]
+
+
+def equal(source: Source) -> list[list[str]]:
+    """Groups of arrays that are equal and not tied: one shape, one dtype, the same bytes by their hash."""
+    groups: dict[tuple[object, ...], list[str]] = {}
+    alike: dict[tuple[object, ...], list[Parameter]] = {}
+    for parameter in source.model.owners():
+        if parameter.size:
+            alike.setdefault((parameter.shape, parameter.dtype), []).append(parameter)
+    for shape, parameters in alike.items():
+        for parameter in parameters if len(parameters) > 1 else ():
+            groups.setdefault((*shape, _hash(source, parameter)), []).append(parameter.path)
+    return [paths for paths in groups.values() if len(paths) > 1]
+
+
+def _hash(source: Source, parameter: Parameter) -> bytes:
+    digest = blake2b(digest_size=32)
+    for piece in _pieces(source, parameter):
+        digest.update(as_bytes(piece))
+    return digest.digest()
+
+
+def _pieces(source: Source, parameter: Parameter) -> Iterable[Array]:
+    return (source.values(*piece) for piece in source.pieces(parameter))

@@ -1,0 +1,341 @@
+"""Selection: what an address on the command line means in a model. One grammar, for every command.
+
+    block2/block-1/dense/bias     names, joined by ``/``; in a file whose names hold none, by ``.``
+    block-*/**/kernel             ``*`` and ``?`` within a name, ``**`` any number of names
+    0/1/1/bias   -1/kernel        a layer, or a parameter of one, by its place; a name beats a place
+    layers[0].layers[1].weights[1]    the same as Python has it
+    'a[0]'/b                      a name as it is, in quotes
+    re:.*bias                     a regular expression for the whole path
+    dense/kernel[0, :5]           and a slice of the values, as NumPy has it, after any but the last
+
+Either name of a tied pair resolves. What matches a block means all below it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from paramctl.address import ANY, LONGEST, Text, compiled, nearest
+from paramctl.errors import AddressError
+from paramctl.model import Block, Model
+from paramctl.parameter import Parameter
+from paramctl.slices import Index, parse
+
+_PYTHON = re.compile(r"(?:layers|weights)\[-?\d{1,9}\](?:\.(?:layers|weights)\[-?\d{1,9}\]|\.[^\W\d]\w*)*")
+_PYTHON_PART = re.compile(r"(layers|weights)\[(-?\d+)\]|(\w+)")
+_PLACE = re.compile(r"-?\d{1,9}")
+
+
+class Weight(NamedTuple):
+    """The parameter at a place among all those of a layer or model, as Keras' ``weights`` has them."""
+
+    place: int
+
+
+class Layer(NamedTuple):
+    """The layer at a place, as Keras' ``layers`` has them."""
+
+    place: int
+
+
+Segment = Text | Weight | Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address, parsed. segments: None for a regular expression; loose: it may match anything but one name."""
+
+    text: str
+    segments: tuple[Segment, ...] | None
+    expression: re.Pattern[str] | None
+    indices: tuple[Index, ...] | None
+
+    @property
+    def loose(self) -> bool:
+        return self.segments is None or any(isinstance(each, Text) and each.loose for each in self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a parameter must be beside matching an address; None is anything."""
+
+    trainable: bool | None = None
+    dtype: str | None = None
+    kind: str | None = None
+    min_size: int | None = None
+
+    def __call__(self, parameter: Parameter) -> bool:
+        return (
+            self.trainable in (None, parameter.trainable)
+            and self.dtype in (None, parameter.dtype)
+            and self.kind in (None, parameter.kind)
+            and (self.min_size is None or parameter.size >= self.min_size)
+        )
+
+
+EVERYTHING = Filters()
+
+
+def address(text: str, separator: str = "/") -> Address:
+    """An address, parsed. Raises AddressError, with the character, if it is malformed."""
+    if len(text) > LONGEST:
+        raise AddressError(f"an address may have at most {LONGEST:,} characters", f"{len(text):,}")
+    text = text.strip()
+    if text.startswith("re:"):
+        try:
+            return Address(text, None, re.compile(text[3:]), None)
+        except re.error as error:
+            at = f" (character {error.pos + 4})" if error.pos is not None else ""
+            raise AddressError(f"a regular expression is wrong: {error.msg}{at}", repr(text)) from None
+    if python := _PYTHON.match(text):
+        rest = text[python.end() :]
+        if not rest or rest.startswith("["):
+            parts = tuple(_python_part(*part.groups()) for part in _PYTHON_PART.finditer(python.group()))
+            return Address(text, parts, None, parse(rest, python.end(), text) if rest else None)
+    segments, end = _segments(text, "./" if separator == "." else "/")
+    return Address(text, segments, None, parse(text[end:], end, text) if end < len(text) else None)
+
+
+def _python_part(what: str | None, place: str | None, name: str | None) -> Segment:
+    if name is not None:
+        return Text(name, False)
+    return Weight(int(place or 0)) if what == "weights" else Layer(int(place or 0))
+
+
+def _segments(text: str, separators: str) -> tuple[tuple[Segment, ...], int]:
+    """The segments up to a slice or the end, and where that is."""
+    segments: list[Segment] = []
+    place = 0
+    while True:
+        if text[place : place + 1] in ("'", '"') and text[place:]:
+            end = text.find(text[place], place + 1)
+            if end < 0:
+                raise AddressError(f"a quote has no end (character {place + 1})", repr(text))
+            segments.append(Text(text[place + 1 : end], False))
+            place = end + 1
+            if place < len(text) and text[place] not in f"{separators}[":
+                raise AddressError(f"after a quoted name comes '/' or '[' (character {place + 1})", repr(text))
+        else:
+            begin = place
+            while place < len(text) and text[place] not in f"{separators}[":
+                place += 1
+            if begin == place:
+                raise AddressError(f"a name in an address may not be empty (character {begin + 1})", repr(text))
+            segments.append(Text(text[begin:place], True))
+        if place == len(text) or text[place] == "[":
+            return tuple(segments), place
+        place += 1
+
+
+class Match(NamedTuple):
+    """What an address means: the paths of parameters, in the model's order, and the slice of each."""
+
+    paths: list[str]
+    indices: tuple[Index, ...] | None
+    loose: bool
+
+
+def match(model: Model, text: str) -> Match:
+    """What an address means in a model. Raises AddressError if it is malformed or matches nothing."""
+    of = address(text, model.separator)
+    tree = _Tree(model)
+    exact, below = tree.find(of)
+    paths = [path for path in model.parameters if path in exact] or [path for path in model.parameters if path in below]
+    if not paths:
+        raise _no_match(of, model, tree)
+    return Match(paths, of.indices, of.loose)
+
+
+def _no_match(of: Address, model: Model, tree: _Tree) -> AddressError:
+    hint = nearest(of.text, [*model.parameters])
+    return AddressError(f"{model.name} has no parameter of this name", repr(of.text), tree.beyond(of) or hint)
+
+
+def select(
+    model: Model, addresses: Sequence[str], keep: Filters = EVERYTHING
+) -> list[tuple[str, tuple[Index, ...] | None]]:
+    """The parameters that addresses mean, and the slice of each, in the model's order and never twice.
+
+    Without an address, every array once. Raises AddressError for one that is malformed or matches nothing, and if
+    the filters leave nothing.
+    """
+    if addresses:
+        found = dict.fromkeys(
+            (path, of.indices) for of in (match(model, text) for text in addresses) for path in of.paths
+        )
+    else:
+        found = dict.fromkeys((parameter.path, None) for parameter in model.owners())
+    kept = [each for each in found if keep(model.parameters[each[0]])]
+    if found and not kept:
+        raise AddressError(
+            f"{model.name}: no parameter that is asked for passes the filters", f"{len(found):,} parameters"
+        )
+    order = {path: place for place, path in enumerate(model.parameters)}
+    return sorted(kept, key=lambda each: order[each[0]])
+
+
+def within(model: Model, text: str) -> Callable[[str], bool]:
+    """Whether the path of a block or parameter is what an address means, or lies below it.
+
+    Raises AddressError if it is malformed, has a slice, or means nothing in the model.
+    """
+    of = address(text, model.separator)
+    if of.indices is not None:
+        raise AddressError("a slice is of values, and here whole parameters are meant", repr(text))
+    tree = _Tree(model)
+    exact, below = tree.find(of)
+    blocks = tree.blocks(of)
+    if not exact and not below and not blocks:
+        hint = tree.beyond(of) or nearest(of.text, [*dict.fromkeys(b.path for b in model.walk()), *model.parameters])
+        raise AddressError(f"{model.name} has no layer or parameter of this name", repr(text), hint)
+    return (exact | below | blocks).__contains__
+
+
+@dataclass(slots=True)
+class _Place:
+    """A block, a parameter, or a name between them. counted: what a place among its layers means."""
+
+    path: str
+    parameter: bool = False
+    named: dict[str, _Place] = field(default_factory=dict)
+    counted: list[_Place] = field(default_factory=list)
+    layers: list[_Place] = field(default_factory=list)
+
+    def below(self) -> Iterator[_Place]:
+        """Itself and all below it."""
+        stack, seen = [self], set()
+        while stack:
+            place = stack.pop()
+            if id(place) not in seen:
+                seen.add(id(place))
+                yield place
+                stack.extend(reversed([*place.named.values(), *place.counted]))
+
+
+class _Tree:
+    """A model's names and places, made once they are asked for."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._root: _Place | None = None
+
+    def find(self, of: Address) -> tuple[set[str], set[str]]:
+        """The paths of parameters that an address matches, and of those below blocks that it matches."""
+        separator = self.model.separator
+        if of.expression is not None:
+            return {path for path in self.model.parameters if of.expression.fullmatch(path)}, set()
+        assert of.segments is not None
+        texts = [each for each in of.segments if isinstance(each, Text)]
+        if len(texts) == len(of.segments):
+            matches, matches_below = compiled(texts, separator), compiled([*texts, ANY], separator)
+            exact = {path for path in self.model.parameters if matches(path)}
+            below = {path for path in self.model.parameters if matches_below(path)}
+            if exact or below or not any(each.plain and _PLACE.fullmatch(each.text) for each in texts):
+                return exact, below
+        found = self.walk(of.segments)
+        exact = {place.path for place in found if place.parameter}
+        return exact, {inner.path for place in found for inner in place.below() if inner.parameter}
+
+    def blocks(self, of: Address) -> set[str]:
+        """The paths of blocks that an address matches, and of all below them."""
+        paths = dict.fromkeys(block.path for block in self.model.walk())
+        if of.expression is not None:
+            return {path for path in paths if of.expression.fullmatch(path)}
+        assert of.segments is not None
+        texts = [each for each in of.segments if isinstance(each, Text)]
+        matched: set[str] = set()
+        if len(texts) == len(of.segments):
+            matches = compiled([*texts, ANY], self.model.separator)
+            matched = {path for path in paths if matches(path)}
+        return matched or {inner.path for place in self.walk(of.segments) for inner in place.below()}
+
+    def walk(self, segments: Sequence[Segment]) -> list[_Place]:
+        """The places that segments lead to, from the root."""
+        found: list[_Place] = []
+        stack, seen = [(self.root, 0)], set()
+        while stack:
+            place, depth = stack.pop()
+            if (id(place), depth) in seen:
+                continue
+            seen.add((id(place), depth))
+            if depth == len(segments):
+                found.append(place)
+                continue
+            segment = segments[depth]
+            if segment == ANY:
+                stack += [(place, depth + 1), *((inner, depth) for inner in place.named.values())]
+            else:
+                stack += [(inner, depth + 1) for inner in _step(place, segment)]
+        return found
+
+    def beyond(self, of: Address) -> str:
+        """A hint where a place is counted beyond the last."""
+        for count, segment in enumerate(of.segments or ()):
+            number = segment.place if isinstance(segment, (Weight, Layer)) else _number(segment)
+            for place in self.walk((of.segments or ())[:count]) if number is not None else ():
+                what = "weights" if isinstance(segment, Weight) else "layers" if place.layers else "parameters"
+                many = len(_weights(place)) if what == "weights" else len(place.layers or place.counted)
+                if not -many <= (number or 0) < many:
+                    return f"{place.path or self.model.name} has {many:,} {what}."
+        return ""
+
+    @property
+    def root(self) -> _Place:
+        if self._root is None:
+            self._root = _Place("")
+            for block in self.model.blocks:
+                self.put(self._root, block)
+        return self._root
+
+    def put(self, parent: _Place, block: Block) -> None:
+        """Make the place of a block, and of all in it."""
+        separator = self.model.separator
+        name = block.path[len(parent.path) + 1 :] if parent.path and block.reuse_of is None else block.path
+        name = name.rpartition(separator)[2] if block.reuse_of is not None else name
+        made = _Place(block.path, block.path in self.model.parameters)
+        parent.named.setdefault(name, made)
+        parent.layers.append(made)
+        parent.counted.append(made)
+        for inner in block.blocks:
+            self.put(made, inner)
+        for parameter in block.parameters:
+            if parameter.path == block.path:
+                continue
+            here = made
+            *between, last = parameter.path[len(block.path) + 1 :].split(separator)
+            for name in between:
+                here = here.named.setdefault(name, _Place(f"{here.path}{separator}{name}"))
+            leaf = here.named.setdefault(last, _Place(parameter.path, True))
+            made.counted.append(leaf)
+
+
+def _step(place: _Place, segment: Segment) -> list[_Place]:
+    """Where one segment leads from a place."""
+    if isinstance(segment, Weight):
+        return _at(_weights(place), segment.place)
+    if isinstance(segment, Layer):
+        return _at(place.layers, segment.place)
+    if segment.text in place.named:
+        return [place.named[segment.text]]
+    number = _number(segment)
+    if number is not None:
+        return _at(place.layers or place.counted, number)
+    matches = compiled([segment], "/")
+    return [inner for name, inner in place.named.items() if matches(name)]
+
+
+def _number(segment: Segment) -> int | None:
+    if isinstance(segment, Text) and segment.plain and _PLACE.fullmatch(segment.text):
+        return int(segment.text)
+    return None
+
+
+def _weights(place: _Place) -> list[_Place]:
+    return list({inner.path: inner for inner in place.below() if inner.parameter}.values())
+
+
+def _at(places: list[_Place], number: int) -> list[_Place]:
+    return [places[number]] if -len(places) <= number < len(places) else []
