@@ -98,6 +98,18 @@ class Source:
         for start in range(0, parameter.size, max(step, 1)):
             yield parameter.path, start, min(start + step, parameter.size)
 
+    def under(self, name: str, start: int, stop: int) -> Array:
+        """The same for a parameter under any of its names."""
+        tie = self.model.tied.get(name)
+        if tie is None or not tie.transpose:
+            return self.values(tie.kept if tie else name, start, stop)
+        shape = self.model.parameters[name].shape
+        row = prod(shape[1:])
+        first, last = start // row, -(-stop // row)
+        ranges = (range(first, last), *map(range, shape[1:]))
+        pieces = list(self.gather(name, Picks(ranges, (False,) * len(shape))))
+        return np.concatenate(pieces)[start - first * row : stop - first * row]
+
     def gather(self, path: str, picks: Picks) -> Iterator[Array]:
         """What ``picks`` select of a parameter under any of its names, in C order, in flat pieces of bounded size."""
         owner, tie = self.model.owner(path), self.model.tied.get(path)

@@ -18,7 +18,7 @@ FLOORS = [
     ["arrays"],
     ["options"],
     ["model"],
-    ["selection"],
+    ["selection", "naming"],
     ["init", "store"],
     ["opened"],
     ["source"],
@@ -39,6 +39,7 @@ MODEL_FLOORS = [
     ["expand"],
     ["build"],
     ["__init__"],
+    ["amend"],
 ]
 MODEL_FLOOR = {room: number for number, rooms in enumerate(MODEL_FLOORS) for room in rooms}
 
@@ -54,6 +55,7 @@ ONLY_IN = {
         "store/",
         "source.py",
         "edit/",
+        "inspect/diff.py",
         "cli/values.py",
         "cli/set.py",
     },

@@ -15,6 +15,7 @@ import click
 
 from paramctl import __version__
 from paramctl.cli.completion import completion
+from paramctl.cli.diff import diff
 from paramctl.cli.dump import dump
 from paramctl.cli.init import init
 from paramctl.cli.layers import layers
@@ -35,7 +36,11 @@ YES, NO, TROUBLE, PIPE_CLOSED = 0, 1, 2, 141
 BY_SIGNAL = 128
 """To which the number of the signal that ended it is added: 130 after Ctrl-C."""
 
-COMMANDS: list[click.Command] = [summary, init, dump, save, set_, tie, untie, ties, schemes, layers, schema, completion]
+COMMANDS: list[click.Command] = [
+    *(summary, init, dump, save, set_, diff),
+    *(tie, untie, ties),
+    *(schemes, layers, schema, completion),
+]
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PARAMCTL"}
 EPILOG = "A model document's language: man paramctl-model. One command: paramctl COMMAND --help."

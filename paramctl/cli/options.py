@@ -149,6 +149,13 @@ in_place: Callable[[F], F] = click.option(
     "--in-place", is_flag=True, help="Change the source itself, by a copy that takes its place."
 )
 
+rename: Callable[[F], F] = click.option(
+    "--rename",
+    metavar="PATTERN=NAME",
+    multiple=True,
+    help="Another name for what matches; the wildcards of the pattern stand in the name. May be repeated.",
+)
+
 
 def check_destination(source: str | None, output: str | None, in_place: bool, dry_run: bool = False) -> None:
     """Refuse, before any work, neither or both of -o and --in-place, and a pipe in place."""

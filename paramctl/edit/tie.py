@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from math import prod
-
-import numpy as np
 
 from paramctl.arrays import Array
 from paramctl.errors import AddressError
 from paramctl.model import Model, Tie
 from paramctl.parameter import Parameter
 from paramctl.selection import match
-from paramctl.slices import Picks
 from paramctl.source import Source
 from paramctl.store.extents import as_bytes
 
@@ -86,17 +82,7 @@ class Retied(Source):
         self.base = base
 
     def values(self, path: str, start: int, stop: int) -> Array:
-        tie = self.base.model.tied.get(path)
-        if tie is None:
-            return self.base.values(path, start, stop)
-        if not tie.transpose:
-            return self.base.values(tie.kept, start, stop)
-        shape = self.model.parameters[path].shape
-        row = prod(shape[1:])
-        first, last = start // row, -(-stop // row)
-        ranges = (range(first, last), *map(range, shape[1:]))
-        pieces = list(self.base.gather(path, Picks(ranges, (False,) * len(shape))))
-        return np.concatenate(pieces)[start - first * row : stop - first * row]
+        return self.base.under(path, start, stop)
 
 
 def equal(source: Source) -> list[list[str]]:

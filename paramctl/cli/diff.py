@@ -1,0 +1,77 @@
+"""paramctl diff: what differs between two models or files."""
+
+from __future__ import annotations
+
+import click
+
+from paramctl.cli import options, progress
+from paramctl.cli.command import Command
+from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
+
+COLUMNS = [
+    Column("path", "Parameter", lambda row: row.path),
+    Column("status", "Differs in", lambda row: row.status),
+    Column("a", "A", lambda row: row.a),
+    Column("b", "B", lambda row: row.b),
+    numeric("different", "Values"),
+    numeric("greatest", "By at most"),
+    Column("at", "At", lambda row: None if row.at is None else list(row.at)),
+    numeric("relative", "Relative"),
+    numeric("norm", "Norm"),
+    numeric("cosine", "Cosine"),
+]
+
+
+@click.command(cls=Command)
+@click.argument("a", type=click.Path(allow_dash=True), help="A model document or a checkpoint.")
+@click.argument("b", type=click.Path(allow_dash=True), help="Another, of any kind.")
+@click.option("--rtol", type=click.FloatRange(0), default=0.0, help="Relative tolerance, of B's values. [default: 0]")
+@click.option("--atol", type=click.FloatRange(0), default=0.0, help="Absolute tolerance. [default: 0]")
+@click.option("--equal-nan", is_flag=True, help="A NaN is the same as any other; else only as one of the same bits.")
+@click.option("--structure", is_flag=True, help="Compare names, shapes, dtypes and ties, and no values.")
+@options.rename
+@click.option("--top", type=click.IntRange(1), metavar="N", help="Only the N that differ most.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing: the exit code says it.")
+@options.seed
+@options.format_(*ROW_FORMATS)
+def diff(
+    a: str,
+    b: str,
+    rtol: float,
+    atol: float,
+    equal_nan: bool,
+    structure: bool,
+    rename: tuple[str, ...],
+    top: int | None,
+    quiet: bool,
+    seed: int | None,
+    format: str,
+) -> int:
+    """Compare two models or files, of any formats, and print what differs.
+
+    The exit code is 0 if nothing does, 1 if something does, 2 in trouble. What is compared: which names there are,
+    shapes, dtypes, ties, and the values: how many differ, by how much at most and where, the norm of the
+    difference, and the cosine between the two.
+
+    \b
+    paramctl diff before.h5 after.h5
+    paramctl diff mlp.yaml mlp.h5 -q && echo same
+    paramctl diff keras.weights.h5 exported.safetensors --rtol 1e-5
+    paramctl diff a.safetensors b.safetensors --rename 'model.**=**' --top 10
+    """
+    if a == "-" and b == "-":
+        raise click.UsageError("Standard input can be one of the two.")
+    from paramctl.inspect.diff import Comparison, Tolerance
+    from paramctl.naming import renamer
+
+    one = options.as_drawn(options.opened(a, (), ()), seed)
+    other = options.as_drawn(options.opened(b, (), ()), seed)
+    compared = Comparison(one, other, renamer(rename, other.model), Tolerance(rtol, atol, equal_nan), structure)
+    for _ in progress.shown(compared.pieces(), compared.bytes, lambda p: p.size * 4, "comparing"):
+        pass
+    found = compared.rows()
+    if top is not None:
+        found = sorted(found, key=lambda row: -(row.greatest if row.greatest is not None else float("inf")))[:top]
+    if not quiet and (found or format in ("json", "csv")):
+        emit(rows(format, found, COLUMNS))
+    return 1 if found else 0
