@@ -143,10 +143,21 @@ def match(model: Model, text: str) -> Match:
     of = address(text, model.separator)
     tree = _Tree(model)
     exact, below = tree.find(of)
+    if not exact and not below and (meant := _by_stored_path(of, model)):
+        return Match(meant, of.indices, of.loose)
     paths = [path for path in model.parameters if path in exact] or [path for path in model.parameters if path in below]
     if not paths:
         raise _no_match(of, model, tree)
     return Match(paths, of.indices, of.loose)
+
+
+def _by_stored_path(of: Address, model: Model) -> list[str]:
+    """The parameters that a file keeps under paths which the address matches."""
+    if not model.stored or of.segments is None:
+        return []
+    texts = [each for each in of.segments if isinstance(each, Text)]
+    matches = compiled(texts, "/") if len(texts) == len(of.segments) else None
+    return [path for path, stored in model.stored.items() if matches is not None and matches(stored)]
 
 
 def _no_match(of: Address, model: Model, tree: _Tree) -> AddressError:

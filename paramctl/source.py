@@ -276,7 +276,7 @@ def save(
     """
     format_ = format_of(path)
     with replacing(path, force) as temporary:
-        like = source.checkpoint.file if source.checkpoint else None
+        like = source.checkpoint.file if source.checkpoint and not source.model.stored else None
         extents = format_.load().create(temporary, source.model, source.notes, RECIPE, like)
 
         def work(job: tuple[str, int, int]) -> Piece:

@@ -154,6 +154,9 @@ def summary(
         emit(_heading(facts))
         emit(_tree(facts, parameters) if format == "tree" else table(items, chosen))
         emit(_totals(facts))
+        if stored and stored.apart[0]:
+            arrays, values = stored.apart
+            emit([f"Beside them: {arrays:,} arrays of an optimizer or of metrics, {values:,} values"])
 
 
 def _object(facts: Summary) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def amend(edited: Edited, path: str, force: bool) -> Iterator[Piece]:
         return
     with replacing(path, force) as temporary:
         temporary.copy(checkpoint.file.descriptor())
-        format_.load().unmark(temporary, sorted(edited.by_path))
+        format_.load().unmark(temporary, [path for path in edited.by_path if path not in edited.model.stored])
 
         def work(job: tuple[str, int, int]) -> Piece:
             name, start, stop = job

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from paramctl.model.layers import Layer, Sizes
@@ -114,6 +114,8 @@ class Model:
     document: Document | None = None
     separator: str = "/"
     """What joins the names in a path: ``.`` in a file whose names hold no slash."""
+    stored: Mapping[str, str] = field(default_factory=dict)
+    """What a file calls those parameters that have another name here."""
 
     def of(self, change: Callable[[Parameter], Parameter]) -> Model:
         """This model with each of its parameters changed, but for its path."""

@@ -31,9 +31,10 @@ class Format(NamedTuple):
 
 HDF5 = Format("HDF5", "paramctl.store.h5", (".h5", ".hdf5"))
 SAFETENSORS = Format("safetensors", "paramctl.store.safetensors", (".safetensors",))
+KERAS = Format("Keras", "paramctl.store.keras_archive", ())
 NPZ = Format("npz", "paramctl.store.npz", ())
 
-FORMATS = (HDF5, SAFETENSORS, NPZ)
+FORMATS = (HDF5, SAFETENSORS, KERAS, NPZ)
 
 
 def detect(file: Bytes) -> Format | None:
@@ -42,7 +43,7 @@ def detect(file: Bytes) -> Format | None:
     if start[:8] == b"\x89HDF\r\n\x1a\n":
         return HDF5
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return NPZ
+        return KERAS if NPZ.load().is_keras(file) else NPZ
     if len(start) > 8 and int.from_bytes(start[:8], "little") <= 100_000_000 and start[8:] in (b"{", b" "):
         return SAFETENSORS
     return None

@@ -48,6 +48,8 @@ class Checkpoint:
     notes: Mapping[str, Note] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     extents: Mapping[str, Extent] = field(default_factory=dict)
+    apart: tuple[int, int] = (0, 0)
+    """How many arrays and values are an optimizer's or a metric's, and no parameters."""
 
 
 def stored(name: str, shape: tuple[int, ...], dtype: str, told: Mapping[str, Any] | None = None) -> Parameter:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import prod
 from pathlib import PurePath
 from typing import Any
 
@@ -21,6 +23,7 @@ from paramctl.arrays import Array, numpy_dtype
 from paramctl.errors import InputError, OutputError
 from paramctl.model import Model, Tie
 from paramctl.parameter import BYTES, Parameter
+from paramctl.store import keras
 from paramctl.store.atomic import Temporary
 from paramctl.store.checkpoint import (
     Checkpoint,
@@ -42,40 +45,91 @@ HEADER = 2_048
 """How many bytes of a file an array takes at most beside its values, and a group."""
 
 
-def read(file: Bytes) -> Checkpoint:
-    """What an HDF5 file holds. Raises InputError if it is damaged, or holds what is never read."""
+def read(file: Bytes, begin: int = 0, size: int | None = None, config: Any = None) -> Checkpoint:
+    """What an HDF5 file holds, or one that lies within another file; config: Keras' own, if it is known.
+
+    Raises InputError if it is damaged, or holds what is never read.
+    """
     process = child()
     try:
         path, named = _path(file)
-        answer = process.ask("list", path=path, named=named)
+        answer = process.ask("list", path=path, named=named, begin=begin, size=size)
     except Died as died:
         raise InputError(f"{file.name}: {died}") from died
     if "error" in answer:
         raise InputError(f"{file.name}: {answer['error']}")
-    parameters: dict[str, Parameter] = {}
-    extents: dict[str, Extent] = {}
-    elsewhere: dict[str, np.dtype[Any]] = {}
-    notes: dict[str, Note] = {}
-    for each in answer["arrays"]:
-        path, says = each["path"], each["says"]
+    listed, told = answer["arrays"], answer["keras"]
+    found = _Found(file, process, begin)
+    if answer["own"] is None and keras.is_keras3(listed, told):
+        return found.keras(listed, keras.names3(listed, told), config, answer["skipped"])
+    if answer["own"] is None and keras.is_keras2(told):
+        config = config or _json(told.get("", {}).get("model_config"))
+        return found.keras(listed, keras.names2(listed, told), config, answer["skipped"])
+    for each in listed:
+        found.take(each, each["path"], each["says"])
+    own = _own(answer["own"])
+    document, transposed = document_of(own), transposed_of(own, found.parameters)
+    for tie in transposed:
+        found.parameters[tie.tied] = tied_to(tie, found.parameters[tie.kept])
+    ties = in_order((*(Tie(kept, tied) for kept, tied in answer["ties"]), *transposed), own)
+    model = model_of(document.name if document else _stem(file), found.parameters, ties, document)
+    return found.checkpoint(model, answer["skipped"])
+
+
+class _Found:
+    """The arrays of a file, gathered: parameters by their names, and where the values of each lie."""
+
+    def __init__(self, file: Bytes, process: Child, begin: int) -> None:
+        self.file, self.process, self.begin = file, process, begin
+        self.parameters: dict[str, Parameter] = {}
+        self.extents: dict[str, Extent] = {}
+        self.elsewhere: dict[str, tuple[str, np.dtype[Any]]] = {}
+        self.notes: dict[str, Note] = {}
+        self.stored: dict[str, str] = {}
+
+    def take(self, each: Mapping[str, Any], path: str, says: Mapping[str, Any]) -> None:
+        """One array, under a name."""
         if each["dtype"] not in BYTES:
-            raise InputError(f"{file.name}: {path} has the dtype {each['dtype']}, which is not supported")
-        parameters[path] = stored(path, tuple(each["shape"]), each["dtype"], says)
+            raise InputError(f"{self.file.name}: {path} has the dtype {each['dtype']}, which is not supported")
+        self.parameters[path] = stored(path, tuple(each["shape"]), each["dtype"], says)
         dtype = numpy_dtype(each["dtype"]).newbyteorder(each["order"])
         if each["offset"] is None:
-            elsewhere[path] = dtype
+            self.elsewhere[path] = each["path"], dtype
         else:
-            extents[path] = Extent(each["offset"], dtype)
-        notes[path] = Note(says.get("scheme"), says.get("seed"))
-    ties = tuple(Tie(kept, tied) for kept, tied in answer["ties"])
-    own = _own(answer["own"])
-    document, transposed = document_of(own), transposed_of(own, parameters)
-    for tie in transposed:
-        parameters[tie.tied] = tied_to(tie, parameters[tie.kept])
-    name = PurePath(file.name).stem if document is None else document.name
-    model = model_of(name, parameters, in_order((*ties, *transposed), own), document)
-    reader = _Reader(Extents(file, extents), process, elsewhere)
-    return Checkpoint(model, reader, file, notes, tuple(answer["skipped"]), extents)
+            self.extents[path] = Extent(self.begin + each["offset"], dtype)
+        self.notes[path] = Note(says.get("scheme"), says.get("seed"))
+        if path != each["path"]:
+            self.stored[path] = each["path"]
+
+    def keras(
+        self, listed: Sequence[Mapping[str, Any]], names: Mapping[str, keras.Named], config: Any, skipped: Sequence[str]
+    ) -> Checkpoint:
+        """A Keras file: its layers' arrays by Keras' names, and its optimizer's and metrics' apart."""
+        there = {each["path"]: each for each in listed}
+        document = keras.document_of(config) if config is not None else None
+        shapes = {named.path: tuple(there[path]["shape"]) for path, named in names.items()}
+        renamed = keras.by_document(document, shapes, _stem(self.file)) if document is not None else {}
+        for path, named in names.items():
+            self.take(there[path], renamed.get(named.path, named.path), named.says)
+        model = model_of(_stem(self.file), self.parameters, (), document if renamed else None)
+        apart = [each for each in listed if each["path"] not in names]
+        return self.checkpoint(model, skipped, (len(apart), sum(prod(each["shape"]) for each in apart)))
+
+    def checkpoint(self, model: Model, skipped: Sequence[str], apart: tuple[int, int] = (0, 0)) -> Checkpoint:
+        model = replace(model, stored=self.stored)
+        reader = _Reader(Extents(self.file, self.extents), self.process, self.elsewhere)
+        return Checkpoint(model, reader, self.file, self.notes, tuple(skipped), self.extents, apart)
+
+
+def _stem(file: Bytes) -> str:
+    return PurePath(file.name).stem.removesuffix(".weights")
+
+
+def _json(text: Any) -> Any:
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
 
 
 def _path(file: Bytes) -> tuple[str, bool]:
@@ -98,18 +152,18 @@ def _own(own: dict[str, Any] | None) -> dict[str, Any]:
 class _Reader:
     """Reads contiguous values itself, and has the child read the others."""
 
-    def __init__(self, extents: Extents, child: Child, elsewhere: Mapping[str, np.dtype[Any]]) -> None:
+    def __init__(self, extents: Extents, child: Child, elsewhere: Mapping[str, tuple[str, np.dtype[Any]]]) -> None:
         self.extents, self.child, self.elsewhere = extents, child, elsewhere
 
     def read(self, path: str, start: int, stop: int) -> Array:
-        dtype = self.elsewhere.get(path)
-        if dtype is None:
+        if path not in self.elsewhere:
             return self.extents.read(path, start, stop)
+        within, dtype = self.elsewhere[path]
         if start == stop:
             return np.empty(0, dtype.newbyteorder("="))
         name = self.extents.file.name
         try:
-            data = self.child.values(path, start, stop)
+            data = self.child.values(within, start, stop)
         except Died as died:
             raise InputError(f"{name}: {path} {died}") from died
         if isinstance(data, str):

@@ -10,6 +10,7 @@ HDF5: https://support.hdfgroup.org/documentation/hdf5/latest/
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
@@ -32,29 +33,79 @@ PARSING_SECONDS = 20
 ALIGNED_FROM, ALIGNMENT = 1 << 16, 1 << 12
 TEXT = h5py.string_dtype()
 ATTRIBUTES = ("axes", "kind", "scheme", "seed", "trainable")
+KERAS_TEXTS = ("name", "model_config", "keras_version")
+KERAS_LISTS = ("layer_names", "weight_names")
 
 
 class Refused(Exception):
     """What a file holds that is not read, in words."""
 
 
+class Window(io.RawIOBase):
+    """A part of a file as a file."""
+
+    def __init__(self, path: str, begin: int, size: int | None) -> None:
+        self.whole = open(path, "rb", buffering=0)  # noqa: SIM115  read as long as this is
+        self.begin = begin
+        self.size = os.fstat(self.whole.fileno()).st_size - begin if size is None else size
+        self.place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self.size}[whence]
+        return self.place
+
+    def tell(self) -> int:
+        return self.place
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        view = view[: max(0, self.size - self.place)]
+        done = os.preadv(self.whole.fileno(), [view], self.begin + self.place)
+        self.place += done
+        return done
+
+
 class Parser:
     """One open file."""
 
-    def __init__(self, path: str, named: bool) -> None:
-        # the library insists on a file's name, which what came through a pipe has not
-        file = path if named else open(path, "rb")  # noqa: SIM115  read as long as this is
-        self.file = h5py.File(file, "r", locking=False if named else None, rdcc_nbytes=32 << 20)
-        self.size = os.stat(path).st_size
+    def __init__(self, path: str, named: bool, begin: int, size: int | None) -> None:
+        # the library insists on a file's name, which what came through a pipe, or lies in another file, has not
+        whole = named and not begin and size is None
+        file = path if whole else Window(path, begin, size)
+        self.file = h5py.File(file, "r", locking=False if whole else None, rdcc_nbytes=32 << 20)
+        self.size = os.stat(path).st_size if size is None else size
         self.arrays: list[dict[str, Any]] = []
         self.skipped: list[str] = []
         self.first: dict[int, str] = {}  # by its address, the name under which an array first stands
         self.ties: list[tuple[str, str]] = []
+        self.told: dict[str, dict[str, Any]] = {}  # by its path, what Keras says of a group
 
     def list(self) -> dict[str, Any]:
         own = self.own()
+        self.note("", self.file)
         self.walk(self.file, "", {_address(self.file)}, 1, own is not None)
-        return {"arrays": self.arrays, "ties": self.ties, "skipped": self.skipped, "own": own}
+        return {"arrays": self.arrays, "ties": self.ties, "skipped": self.skipped, "own": own, "keras": self.told}
+
+    def note(self, path: str, group: Any) -> None:
+        """Keep what Keras tells in a group's attributes; a long list is cut into several, numbered."""
+        told: dict[str, Any] = {}
+        for name in group.attrs:
+            key = name.rstrip("0123456789")
+            if name in KERAS_TEXTS and isinstance(_plain(group.attrs[name]), str):
+                told[name] = _plain(group.attrs[name])
+            elif key in KERAS_LISTS:
+                told.setdefault(key, []).append((name, [_plain(each) for each in np.atleast_1d(group.attrs[name])]))
+        if told or path.rpartition("/")[2] == "vars":
+            self.told[path] = {
+                key: [each for _, part in sorted(value, key=_number) for each in part] if key in KERAS_LISTS else value
+                for key, value in told.items()
+            }
 
     def own(self) -> dict[str, Any] | None:
         """What lies in paramctl's own group, if there is one."""
@@ -95,6 +146,7 @@ class Parser:
                 if address in above:
                     raise Refused(f"{path} is a group within itself")
                 self.first.setdefault(address, path)
+                self.note(path, item)
                 self.walk(item, f"{path}/", above | {address}, depth + 1, native)
 
     def array(self, item: Any, path: str, native: bool) -> None:
@@ -150,6 +202,12 @@ class Parser:
 def _rows(start: int, stop: int, row: int) -> Iterator[tuple[int, int, int, int]]:
     first, last = start // row, -(-stop // row)
     yield first, last, start - first * row, stop - start
+
+
+def _number(part: tuple[str, list[Any]]) -> int:
+    """The number at the end of an attribute's name; 0 if it has none."""
+    digits = part[0][len(part[0].rstrip("0123456789")) :]
+    return int(digits or 0)
 
 
 def _address(item: Any) -> int:
@@ -340,7 +398,7 @@ def serve() -> NoReturn:
                 _say(unmark(request))
             elif request["do"] == "list":
                 _limit()
-                parser = Parser(request["path"], request["named"])
+                parser = Parser(request["path"], request["named"], request["begin"], request["size"])
                 _say(parser.list())
                 _limit_time(resource.RLIM_INFINITY)
             else:

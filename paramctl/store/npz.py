@@ -27,6 +27,9 @@ MOST_MEMBERS = 100_000
 MOST_HEADER = 10_000
 
 
+WEIGHTS = "model.weights.h5"
+
+
 class _Damaged(ValueError):
     """What is wrong with a file."""
 
@@ -69,11 +72,20 @@ def _read(file: Bytes) -> Checkpoint:
             raise _Damaged(f"{name!r} has {member.file_size:,} bytes, and by its header another number")
         parameters[name] = stored(name, shape, dtype.name)
         if member.compress_type == zipfile.ZIP_STORED:
-            extents[name] = Extent(_data_offset(file, member) + start, dtype)
+            extents[name] = Extent(data_offset(file, member) + start, dtype)
         else:
             folded[name] = member, start, dtype
     model = model_of(PurePath(file.name).stem, parameters, ())
     return Checkpoint(model, _Reader(Extents(file, extents), archive, folded), file)
+
+
+def is_keras(file: Bytes) -> bool:
+    """Whether a zip is Keras' archive and no npz."""
+    try:
+        names = zipfile.ZipFile(open(file.descriptor(), "rb", closefd=False)).namelist()  # noqa: SIM115
+    except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, struct.error):
+        return False
+    return "config.json" in names and WEIGHTS in names
 
 
 def _npy_header(stream: BinaryIO, name: str) -> tuple[np.dtype[Any], tuple[int, ...], int]:
@@ -93,7 +105,7 @@ def _npy_header(stream: BinaryIO, name: str) -> tuple[np.dtype[Any], tuple[int, 
     return dtype, shape, head.tell()
 
 
-def _data_offset(file: Bytes, member: zipfile.ZipInfo) -> int:
+def data_offset(file: Bytes, member: zipfile.ZipInfo) -> int:
     """Where a stored member's bytes begin: after its local header, which may be longer than the central one."""
     local = file.read(member.header_offset, 30)
     name, extra = struct.unpack("<HH", local[26:30])
