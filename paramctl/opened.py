@@ -32,7 +32,7 @@ def open_(
 
     variables and input_shapes are a document's; see model.load. Raises InputError and DocumentError.
     """
-    file = open_bytes(path)
+    file = open_bytes(store.within(path) if path != "-" else path)
     format_ = store.detect(file)
     if format_ is None:
         return Opened(from_bytes(file.read(0, MAX_BYTES + 1), path, variables, input_shapes), None)

@@ -22,6 +22,7 @@ FLOORS = [
     ["init", "store"],
     ["opened"],
     ["source"],
+    ["saving"],
     ["edit", "compute"],
     ["inspect"],
     ["cli"],

@@ -42,6 +42,9 @@ COMMANDS: list[click.Command] = [
     *(schemes, layers, schema, completion),
 ]
 
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}
+"""LAPACK sums in another order when it has more threads; set before NumPy is imported, which reads it."""
+
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PARAMCTL"}
 EPILOG = "A model document's language: man paramctl-model. One command: paramctl COMMAND --help."
 
@@ -64,6 +67,7 @@ def paramctl() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line and exit: the entry point."""
     _end_in_order()
+    os.environ |= ONE_THREAD
     gc.disable()  # a command makes no cycles and ends soon; collecting costs a large model a third of its time
     sys.exit(run(arguments))
 

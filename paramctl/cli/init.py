@@ -156,15 +156,16 @@ def _scheme(text: str, option: str) -> Any:
     return scheme(text, option)
 
 
-def to_file(source: Source, path: str, force: bool, measured: bool = False) -> Moments:
+def to_file(source: Source, path: str, force: bool, measured: bool = False, most: int | None = None) -> Moments:
     """Write a source to a file, with a progress bar; what was measured."""
     from paramctl.inspect.plan import shifts
-    from paramctl.source import Moments, save
+    from paramctl.saving import save_as
+    from paramctl.source import Moments
 
     about = shifts(source.model, source.chosen)
     moments = Moments(about)
     total = sum(parameter.bytes for parameter in source.model.owners())
-    pieces = save(source, path, force, about if measured else None)
+    pieces = save_as(source, path, force, most, about if measured else None)
     for piece in progress.shown(pieces, total, lambda piece: piece.bytes, f"writing {path}"):
         moments.add(piece)
     return moments

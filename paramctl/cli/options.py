@@ -119,6 +119,21 @@ class Seed(click.ParamType[int]):
         return int(value)
 
 
+class Size(click.ParamType[int]):
+    """A number of bytes, in the units of Hugging Face: KB, MB and GB are decimal."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        number, unit = value.rstrip("KMGTB"), value[len(value.rstrip("KMGTB")) :]
+        units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+        if unit not in units or not number.isdecimal() or not int(number):
+            self.fail(f"a size is a positive whole number with KB, MB, GB or nothing after it. Received: {value!r}.")
+        return int(number) * units[unit]
+
+
 seed: Callable[[F], F] = click.option(
     "--seed",
     type=Seed(),
@@ -257,7 +272,7 @@ def warm_up(output: str) -> None:
     from paramctl import store
     from paramctl.store.h5_process import warm_up
 
-    if store.format_of(output) is store.HDF5:
+    if not output.endswith("/") and store.format_of(output) is store.HDF5:
         warm_up()
 
 

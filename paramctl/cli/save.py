@@ -12,8 +12,17 @@ from paramctl.cli.init import tell, to_file, to_pipe
 @click.command(cls=Command)
 @options.source
 @options.output(
-    "Where to write: the suffix says the format, .h5 or .safetensors; '-' streams safetensors.", required=True
+    "Where to write: the suffix says the format, .h5, .safetensors or .npz; FOLDER/ holds safetensors, and '-' streams"
+    " them.",
+    required=True,
 )
+@click.option(
+    "--max-shard-size",
+    type=options.Size(),
+    metavar="N[MB|GB]",
+    help="Cut safetensors into files of at most this size, with an index. [default: one file; in a folder, 5GB]",
+)
+@options.rename
 @options.seed
 @options.dtype
 @options.force
@@ -23,6 +32,8 @@ from paramctl.cli.init import tell, to_file, to_pipe
 def save(
     source: str | None,
     output: str,
+    max_shard_size: int | None,
+    rename: tuple[str, ...],
     seed: int | None,
     dtype: str | None,
     force: bool,
@@ -44,10 +55,14 @@ def save(
     if output != "-":
         options.warm_up(output)
     made = options.as_drawn(options.opened(source, define, input_shape), seed, dtype)
+    if rename:
+        from paramctl.edit.rename import renamed
+
+        made = renamed(made, rename)
     if output == "-":
         options.refuse_terminal("safetensors")
         to_pipe(made)
         return
-    to_file(made, output, force)
+    to_file(made, output, force, most=max_shard_size)
     if not quiet:
         tell(made, output)

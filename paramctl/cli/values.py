@@ -10,18 +10,17 @@ import io
 import itertools
 import json
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import NamedTuple
 
 import click
 import numpy as np
-from numpy.lib import format as npy
 
 from paramctl.arrays import Array, numpy_dtype, printable_numbers
 from paramctl.cli.render import emit, printable
 from paramctl.source import Selected
+from paramctl.store import npz
 from paramctl.store.extents import as_bytes
 
 EDGE = 3
@@ -151,20 +150,11 @@ def write_csv(chosen: Sequence[Selected]) -> None:
             _write(buffer.getvalue())
 
 
-def _npy_pieces(selected: Selected) -> Iterator[bytes | memoryview]:
-    dtype = numpy_dtype(selected.dtype)
-    dtype = np.dtype(np.float32) if dtype.kind == "V" else dtype
-    head = io.BytesIO()
-    facts = {"descr": dtype.newbyteorder("<").str, "fortran_order": False, "shape": selected.picks.shape}
-    npy.write_array_header_1_0(head, facts)
-    yield head.getvalue()
-    for piece in selected.pieces():
-        yield as_bytes(printable_numbers(piece))
-
-
 def write_npy(chosen: Sequence[Selected]) -> None:
-    for data in _npy_pieces(chosen[0]):
-        sys.stdout.buffer.write(data)
+    (one,) = chosen
+    sys.stdout.buffer.write(npz.npy_header(one.dtype, one.picks.shape))
+    for piece in one.pieces():
+        sys.stdout.buffer.write(as_bytes(printable_numbers(piece)))
 
 
 class _Pipe(io.RawIOBase):
@@ -179,12 +169,7 @@ class _Pipe(io.RawIOBase):
 
 
 def write_npz(chosen: Sequence[Selected]) -> None:
-    names = [each.name for each in chosen]
-    with zipfile.ZipFile(_Pipe(), "w", zipfile.ZIP_STORED) as archive:
-        for name, each in zip(names, chosen, strict=True):
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                for data in _npy_pieces(each):
-                    member.write(data)
+    npz.write(_Pipe(), ((each.name, each.dtype, each.picks.shape, each.pieces()) for each in chosen))
 
 
 def write_raw(chosen: Sequence[Selected]) -> None:

@@ -1,15 +1,17 @@
 """Where values are kept: the formats of files, told apart by their first bytes, and chosen by suffix to write.
 
 To add a format, write one file and one row of FORMATS. Its module has ``read(file) -> Checkpoint`` and, if it
-can be written, ``create(temporary, model, notes, recipe, like) -> extents`` and ``unmark(temporary, paths)``.
+can be written, ``create(temporary, model, notes, recipe, like) -> extents`` and ``unmark(temporary, paths)``,
+or ``write_model(file, model, notes, recipe, values)`` where it is written in one go.
 """
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from paramctl.errors import OutputError
+from paramctl.errors import InputError, OutputError
 from paramctl.store.files import Bytes
 
 if TYPE_CHECKING:
@@ -32,9 +34,11 @@ class Format(NamedTuple):
 HDF5 = Format("HDF5", "paramctl.store.h5", (".h5", ".hdf5"))
 SAFETENSORS = Format("safetensors", "paramctl.store.safetensors", (".safetensors",))
 KERAS = Format("Keras", "paramctl.store.keras_archive", ())
-NPZ = Format("npz", "paramctl.store.npz", ())
+NPZ = Format("npz", "paramctl.store.npz", (".npz",))
 
-FORMATS = (HDF5, SAFETENSORS, KERAS, NPZ)
+SHARDED = Format("sharded", "paramctl.store.sharded", ())
+
+FORMATS = (HDF5, SAFETENSORS, SHARDED, KERAS, NPZ)
 
 
 def detect(file: Bytes) -> Format | None:
@@ -46,7 +50,24 @@ def detect(file: Bytes) -> Format | None:
         return KERAS if NPZ.load().is_keras(file) else NPZ
     if len(start) > 8 and int.from_bytes(start[:8], "little") <= 100_000_000 and start[8:] in (b"{", b" "):
         return SAFETENSORS
+    if start[:1] == b"{" and b'"weight_map"' in file.read(0, 1 << 20):
+        return SHARDED
     return None
+
+
+def within(path: str) -> str:
+    """The file to open for a path: of a folder, its index, or its only safetensors file.
+
+    Raises InputError for a folder that has neither.
+    """
+    if not os.path.isdir(path):
+        return path
+    names = sorted(os.listdir(path))
+    for suffix in (".safetensors.index.json", ".safetensors", ".weights.json"):
+        found = [name for name in names if name.endswith(suffix)]
+        if len(found) == 1:
+            return os.path.join(path, found[0])
+    raise InputError(f"{path}: it is a folder, and has no single index (*.safetensors.index.json) or safetensors file")
 
 
 def read(file: Bytes, format_: Format) -> Checkpoint:

@@ -12,9 +12,10 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from paramctl.errors import OutputError
 
@@ -74,6 +75,10 @@ class Temporary:
 
     def size(self) -> int:
         return os.fstat(self.descriptor).st_size
+
+    def open(self) -> IO[bytes]:
+        """The same file, to be written from its beginning; an OSError is the caller's to tell as ``trouble``."""
+        return os.fdopen(os.dup(self.descriptor), "wb")
 
     def empty(self) -> None:
         os.ftruncate(self.descriptor, 0)
@@ -139,6 +144,13 @@ def write_text(path: str, text: str, force: bool) -> None:
     """Replace a file by a text. Raises OutputError."""
     with replacing(path, force) as temporary:
         temporary.write(text.encode("utf-8"), 0)
+
+
+def remove(paths: Iterable[str]) -> None:
+    """Remove what nothing needs any more, as far as that can be done."""
+    for path in paths:
+        with suppress(OSError):
+            os.unlink(path)
 
 
 def _create(folder: str, target: str) -> Temporary:

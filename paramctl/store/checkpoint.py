@@ -26,6 +26,16 @@ class Reader(Protocol):
     def read(self, path: str, start: int, stop: int) -> Array: ...
 
 
+class Joined:
+    """Reads each array from the file that has it."""
+
+    def __init__(self, readers: Mapping[str, Reader]) -> None:
+        self.readers = readers
+
+    def read(self, path: str, start: int, stop: int) -> Array:
+        return self.readers[path].read(path, start, stop)
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """What a file says of how an array came by its values: the scheme, and the seed if it was drawn."""
@@ -52,9 +62,9 @@ class Checkpoint:
     """How many arrays and values are an optimizer's or a metric's, and no parameters."""
 
 
-def stored(name: str, shape: tuple[int, ...], dtype: str, told: Mapping[str, Any] | None = None) -> Parameter:
+def stored(name: str, shape: tuple[int, ...], dtype: str, told: object = None) -> Parameter:
     """An array in a file as a parameter. told: what the file says of it, axes, kind, trainable, if it does."""
-    of = told or {}
+    of = told if isinstance(told, dict) else {}
     axes_text = of.get("axes")
     roles = axes_text.split(", ") if isinstance(axes_text, str) and axes_text else []
     roles = roles if len(roles) == len(shape) else ["unknown"] * len(shape)
@@ -167,20 +177,27 @@ def document_of(own: Mapping[str, Any]) -> Document | None:
         return None
 
 
-def transposed_of(own: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> tuple[Tie, ...]:
-    """The transposed ties in what a file says, those that can be."""
+def ties_of(own: Mapping[str, Any]) -> tuple[Tie, ...]:
+    """The ties in what a file says; none should they not be what they must."""
     try:
-        ties = [Tie(kept, tied, True) for kept, tied, transpose in own["ties"] if transpose is True]
-        return tuple(tie for tie in ties if tie.kept in parameters and tie.tied not in parameters)
+        return tuple(Tie(str(kept), str(tied), transpose is True) for kept, tied, transpose in own["ties"])
     except (ValueError, TypeError, KeyError):
         return ()
+
+
+def transposed_of(own: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> tuple[Tie, ...]:
+    """The transposed ties in what a file says, those that can be."""
+    ties = (tie for tie in ties_of(own) if tie.transpose)
+    return tuple(tie for tie in ties if tie.kept in parameters and tie.tied not in parameters)
 
 
 def in_order(ties: Sequence[Tie], own: Mapping[str, Any]) -> tuple[Tie, ...]:
     """The ties in the order in which the file lists them, as far as it does."""
     listed = own.get("ties")
-    order = {str(each[1]): place for place, each in enumerate(listed) if each[1:]} if isinstance(listed, list) else {}
-    return tuple(sorted(ties, key=lambda tie: order.get(tie.tied, len(order))))
+    places = enumerate(listed) if isinstance(listed, list) else ()
+    order = {str(each[1]): place for place, each in places if isinstance(each, list) and len(each) > 1}
+    first = {tie.tied: tie for tie in reversed(ties)}.values()
+    return tuple(sorted(first, key=lambda tie: order.get(tie.tied, len(order))))
 
 
 def tied_to(tie: Tie, kept: Parameter) -> Parameter:

@@ -27,7 +27,9 @@ from paramctl.store import keras
 from paramctl.store.atomic import Temporary
 from paramctl.store.checkpoint import (
     Checkpoint,
+    Joined,
     Note,
+    Reader,
     described,
     document_of,
     in_order,
@@ -50,14 +52,7 @@ def read(file: Bytes, begin: int = 0, size: int | None = None, config: Any = Non
 
     Raises InputError if it is damaged, or holds what is never read.
     """
-    process = child()
-    try:
-        path, named = _path(file)
-        answer = process.ask("list", path=path, named=named, begin=begin, size=size)
-    except Died as died:
-        raise InputError(f"{file.name}: {died}") from died
-    if "error" in answer:
-        raise InputError(f"{file.name}: {answer['error']}")
+    process, answer = _listed(file, begin, size)
     listed, told = answer["arrays"], answer["keras"]
     found = _Found(file, process, begin)
     if answer["own"] is None and keras.is_keras3(listed, told):
@@ -74,6 +69,43 @@ def read(file: Bytes, begin: int = 0, size: int | None = None, config: Any = Non
     ties = in_order((*(Tie(kept, tied) for kept, tied in answer["ties"]), *transposed), own)
     model = model_of(document.name if document else _stem(file), found.parameters, ties, document)
     return found.checkpoint(model, answer["skipped"])
+
+
+def read_together(index: Bytes, shards: Sequence[Bytes]) -> Checkpoint:
+    """What the shards of Keras 3 weights hold together: a layer's own name may lie in another than its values."""
+    answers = [_listed(shard, 0, None) for shard in shards]
+    told: dict[str, dict[str, Any]] = {}
+    for _, answer in answers:
+        for path, said in answer["keras"].items():
+            told.setdefault(path, {}).update(said)
+    everything = [each for _, answer in answers for each in answer["arrays"]]
+    names = keras.names3(everything, told)
+    parts = []
+    for shard, (process, answer) in zip(shards, answers, strict=True):
+        part = _Found(shard, process, 0)
+        for each in answer["arrays"]:
+            if each["path"] in names:
+                part.take(each, names[each["path"]].path, names[each["path"]].says)
+        parts.append(part)
+    parameters = {path: parameter for part in parts for path, parameter in part.parameters.items()}
+    readers = {path: part.reader for part in parts for path in part.parameters}
+    stored_paths = {path: of for part in parts for path, of in part.stored.items()}
+    ordered = {named.path: parameters[named.path] for named in names.values()}
+    model = replace(model_of(_stem(index), ordered, ()), stored=stored_paths)
+    return Checkpoint(model, Joined(readers), index)
+
+
+def _listed(file: Bytes, begin: int, size: int | None) -> tuple[Child, dict[str, Any]]:
+    """What the child tells of a file."""
+    process = child()
+    try:
+        path, named = _path(file)
+        answer = process.ask("list", path=path, named=named, begin=begin, size=size)
+    except Died as died:
+        raise InputError(f"{file.name}: {died}") from died
+    if "error" in answer:
+        raise InputError(f"{file.name}: {answer['error']}")
+    return process, answer
 
 
 class _Found:
@@ -115,10 +147,13 @@ class _Found:
         apart = [each for each in listed if each["path"] not in names]
         return self.checkpoint(model, skipped, (len(apart), sum(prod(each["shape"]) for each in apart)))
 
+    @property
+    def reader(self) -> Reader:
+        return _Reader(Extents(self.file, self.extents), self.process, self.elsewhere)
+
     def checkpoint(self, model: Model, skipped: Sequence[str], apart: tuple[int, int] = (0, 0)) -> Checkpoint:
         model = replace(model, stored=self.stored)
-        reader = _Reader(Extents(self.file, self.extents), self.process, self.elsewhere)
-        return Checkpoint(model, reader, self.file, self.notes, tuple(skipped), self.extents, apart)
+        return Checkpoint(model, self.reader, self.file, self.notes, tuple(skipped), self.extents, apart)
 
 
 def _stem(file: Bytes) -> str:

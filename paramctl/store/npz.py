@@ -6,9 +6,11 @@ Nothing is unpickled. A stored member is read in place; a compressed one as it u
 from __future__ import annotations
 
 import io
+import json
 import struct
 import threading
 import zipfile
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from pathlib import PurePath
 from typing import Any, BinaryIO
@@ -16,16 +18,30 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from paramctl.arrays import Array
-from paramctl.errors import InputError
+from paramctl.arrays import Array, numpy_dtype, printable_numbers
+from paramctl.errors import InputError, OutputError
+from paramctl.model import Model, Tie
 from paramctl.parameter import BYTES, Parameter
-from paramctl.store.checkpoint import Checkpoint, model_of, stored
-from paramctl.store.extents import Extent, Extents
+from paramctl.store.checkpoint import (
+    Checkpoint,
+    Note,
+    described,
+    document_of,
+    in_order,
+    model_of,
+    stored,
+    tied_to,
+    ties_of,
+)
+from paramctl.store.extents import Extent, Extents, as_bytes
 from paramctl.store.files import Bytes
 
 MOST_MEMBERS = 100_000
 MOST_HEADER = 10_000
+MOST_COMMENT = 65_535
 
+
+Entry = tuple[str, str, tuple[int, ...], Iterable[Array]]
 
 WEIGHTS = "model.weights.h5"
 
@@ -75,8 +91,34 @@ def _read(file: Bytes) -> Checkpoint:
             extents[name] = Extent(data_offset(file, member) + start, dtype)
         else:
             folded[name] = member, start, dtype
-    model = model_of(PurePath(file.name).stem, parameters, ())
-    return Checkpoint(model, _Reader(Extents(file, extents), archive, folded), file)
+    own = _own(archive.comment)
+    document = document_of(own)
+    told = own.get("parameters")
+    told = told if isinstance(told, dict) else {}
+    for path, each in parameters.items():
+        parameters[path] = stored(path, each.shape, each.dtype, told.get(path))
+    ties = [tie for tie in ties_of(own) if _fits(tie, parameters)]
+    for tie in ties:
+        parameters[tie.tied] = tied_to(tie, parameters[tie.kept])
+    notes = {path: Note(each.get("scheme"), each.get("seed")) for path, each in told.items() if isinstance(each, dict)}
+    model = model_of(document.name if document else PurePath(file.name).stem, parameters, in_order(ties, own), document)
+    return Checkpoint(model, _Reader(Extents(file, extents), archive, folded), file, notes)
+
+
+def _own(comment: bytes) -> dict[str, Any]:
+    """What paramctl wrote beside the values; nothing if it is not what it must be."""
+    try:
+        own = json.loads(comment)
+    except ValueError:
+        return {}
+    return own if isinstance(own, dict) else {}
+
+
+def _fits(tie: Tie, parameters: Mapping[str, Parameter]) -> bool:
+    if tie.kept not in parameters or tie.tied not in parameters:
+        return False
+    kept, tied = parameters[tie.kept].shape, parameters[tie.tied].shape
+    return tied == (kept[::-1] if tie.transpose else kept)
 
 
 def is_keras(file: Bytes) -> bool:
@@ -110,6 +152,45 @@ def data_offset(file: Bytes, member: zipfile.ZipInfo) -> int:
     local = file.read(member.header_offset, 30)
     name, extra = struct.unpack("<HH", local[26:30])
     return member.header_offset + 30 + int(name) + int(extra)
+
+
+def write(file: Any, entries: Iterable[Entry], comment: bytes = b"") -> None:
+    """Write arrays as they come: name, dtype, shape, flat pieces in C order. bfloat16, not known to npy, is float32."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, dtype, shape, pieces in entries:
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                member.write(npy_header(dtype, shape))
+                for piece in pieces:
+                    member.write(as_bytes(printable_numbers(piece)))
+        archive.comment = comment
+
+
+def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """What an npy file begins with."""
+    kind = numpy_dtype(dtype)
+    head = io.BytesIO()
+    described = {
+        "descr": (np.dtype(np.float32) if kind.kind == "V" else kind.newbyteorder("<")).str,
+        "fortran_order": False,
+        "shape": shape,
+    }
+    npy.write_array_header_1_0(head, described)
+    return head.getvalue()
+
+
+def write_model(
+    file: Any, model: Model, notes: Mapping[str, Note], recipe: int, values: Callable[[str], Iterable[Array]]
+) -> None:
+    """A model's parameters under every name, for npz knows no ties: these and the document are the zip's comment."""
+    for parameter in model.parameters.values():
+        if parameter.dtype == "bfloat16" or parameter.dtype.startswith("float8"):
+            raise OutputError(f"npz has no {parameter.dtype}: convert {parameter.path} by --dtype float32")
+    own = described(model, notes, recipe)
+    comment = json.dumps(own).encode()
+    if len(comment) > MOST_COMMENT:
+        comment = json.dumps({"ties": own["ties"]}).encode()
+    entries = ((each.path, each.dtype, each.shape, values(each.path)) for each in model.parameters.values())
+    write(file, entries, comment if len(comment) <= MOST_COMMENT else b"")
 
 
 class _Reader:

@@ -63,14 +63,27 @@ DTYPES = {dtype: name for name, dtype in NAMES.items()}
 
 def read(file: Bytes) -> Checkpoint:
     """What a safetensors file holds. Raises InputError unless it is exactly what the specification says."""
+    parameters, extents, metadata = contents(file)
+    model, notes = described_by(metadata, parameters, PurePath(file.name).stem)
+    return Checkpoint(model, Extents(file, extents), file, notes, (), extents)
+
+
+def contents(file: Bytes) -> tuple[dict[str, Parameter], dict[str, Extent], dict[str, str]]:
+    """The arrays in a file, where their values lie, and its metadata. Raises InputError."""
     try:
         header, start = _header(file)
         metadata = _metadata(header)
-        parameters, extents = _entries(header, start, file)
+        return *_entries(header, start, file), metadata
     except RecursionError as error:
         raise InputError(f"{file.name}: its header nests too deep") from error
     except ValueError as error:
         raise InputError(f"{file.name}: {error}") from error
+
+
+def described_by(
+    metadata: Mapping[str, str], parameters: dict[str, Parameter], name: str
+) -> tuple[Model, dict[str, Note]]:
+    """The model of these arrays, with what metadata says of them: ties, and what paramctl wrote."""
     own = _own(metadata)
     document, transposed = document_of(own), transposed_of(own, parameters)
     told = own.get("parameters")
@@ -81,9 +94,8 @@ def read(file: Bytes) -> Checkpoint:
     ties = tuple(Tie(kept, tied) for tied, kept in metadata.items() if kept in parameters and tied not in parameters)
     for tie in (*ties, *transposed):
         parameters[tie.tied] = tied_to(tie, parameters[tie.kept])
-    name = document.name if document else PurePath(file.name).stem
-    model = model_of(name, parameters, in_order((*ties, *transposed), own), document)
-    return Checkpoint(model, Extents(file, extents), file, notes, (), extents)
+    every = in_order((*ties, *transposed), own)
+    return model_of(document.name if document else name, parameters, every, document), notes
 
 
 def _own(metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -170,10 +182,15 @@ def _place(name: str, entry: Any) -> tuple[int, int]:
 
 def header(model: Model, notes: Mapping[str, Note], recipe: int) -> tuple[bytes, dict[str, Extent]]:
     """The header for a model's arrays, and where in the file the values of each are to be written."""
-    entries: dict[str, Any] = {"__metadata__": _written(model, notes, recipe)}
+    return header_of(list(model.owners()), metadata_of(model, notes, recipe))
+
+
+def header_of(parameters: Sequence[Parameter], metadata: Mapping[str, str]) -> tuple[bytes, dict[str, Extent]]:
+    """The same for some arrays, under this metadata."""
+    entries: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     places = {}
-    for parameter in model.owners():
+    for parameter in parameters:
         begin, end = end, end + parameter.bytes
         places[parameter.path] = begin
         name, shape = DTYPES[parameter.dtype], list(parameter.shape)
@@ -183,15 +200,16 @@ def header(model: Model, notes: Mapping[str, Note], recipe: int) -> tuple[bytes,
     start = 8 + len(data)
     extents = {
         parameter.path: Extent(start + places[parameter.path], numpy_dtype(parameter.dtype).newbyteorder("<"))
-        for parameter in model.owners()
+        for parameter in parameters
         if parameter.size
     }
     return len(data).to_bytes(8, "little") + data, extents
 
 
-def _written(model: Model, notes: Mapping[str, Note], recipe: int) -> dict[str, str]:
+def metadata_of(model: Model, notes: Mapping[str, Note], recipe: int) -> dict[str, str]:
+    """What is said beside the values: as the hub's helpers do, and what else a native file would say."""
     ties = {tie.tied: tie.kept for tie in model.ties if not tie.transpose}
-    return ties | {OWN: json.dumps(described(model, notes, recipe), ensure_ascii=False)}
+    return {"format": "pt"} | ties | {OWN: json.dumps(described(model, notes, recipe), ensure_ascii=False)}
 
 
 def unmark(temporary: Temporary, paths: Sequence[str]) -> None:

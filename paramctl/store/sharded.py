@@ -1,0 +1,136 @@
+"""Sets of files with an index: Hugging Face's ``model.safetensors.index.json``, and Keras' ``.weights.json``.
+
+The index names the file of each array, or of each of Keras' groups; files are beside it, and nowhere else.
+https://huggingface.co/docs/huggingface_hub/package_reference/serialization
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from paramctl.errors import InputError
+from paramctl.model import Model
+from paramctl.parameter import Parameter
+from paramctl.store import h5, safetensors
+from paramctl.store.checkpoint import Checkpoint, Joined, Note, Reader
+from paramctl.store.extents import Extents
+from paramctl.store.files import Bytes, open_bytes
+
+MOST_INDEX = 100_000_000
+MOST_SHARDS = 10_000
+
+
+def read(file: Bytes) -> Checkpoint:
+    """What the files of an index hold together. Raises InputError if they do not hold what it says."""
+    index = _index(file)
+    shards = {name: _beside(file, name) for name in _shards(index, file)}
+    if all(name.startswith("/") for name in index["weight_map"]):
+        return h5.read_together(file, [shards[name] for name in sorted(shards)])
+    return _together(file, index, shards)
+
+
+def _index(file: Bytes) -> dict[str, Any]:
+    data = file.read(0, MOST_INDEX + 1)
+    try:
+        if len(data) > MOST_INDEX:
+            raise ValueError(f"it has more than {MOST_INDEX:,} bytes")
+        index = json.loads(data)
+        entries = index["weight_map"]
+        if not isinstance(entries, dict) or not entries:
+            raise ValueError("weight_map must map the names of arrays to files")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{file.name}: this index is damaged ({error})") from error
+    return dict(index)
+
+
+def _shards(index: Mapping[str, Any], file: Bytes) -> list[str]:
+    """The names of the files, each of which must be a plain one."""
+    names: dict[str, None] = {}
+    for name, listed in index["weight_map"].items():
+        for shard in listed if isinstance(listed, list) else [listed]:
+            if not isinstance(shard, str) or not shard or shard in (".", "..") or set(shard) & set("/\\\0"):
+                raise InputError(f"{file.name}: {name!r} must lie in a file beside the index. Received: {shard!r}")
+            names[shard] = None
+    if len(names) > MOST_SHARDS:
+        raise InputError(f"{file.name}: an index may name at most {MOST_SHARDS:,} files")
+    return list(names)
+
+
+def _beside(file: Bytes, name: str) -> Bytes:
+    if file.name == "<stdin>":
+        raise InputError("<stdin>: an index is read from a file, for the others lie beside it")
+    return open_bytes(os.path.join(os.path.dirname(file.name), name))
+
+
+def _together(file: Bytes, index: Mapping[str, Any], shards: Mapping[str, Bytes]) -> Checkpoint:
+    """The arrays of safetensors shards: each where the index says, and no other."""
+    listed = index["weight_map"]
+    found: dict[str, tuple[Parameter, Reader]] = {}
+    metadata: dict[str, str] = {}
+    for name, shard in shards.items():
+        parameters, extents, said = safetensors.contents(shard)
+        metadata |= said
+        reader = Extents(shard, extents)
+        for path, parameter in parameters.items():
+            if listed.get(path) != name:
+                raise InputError(f"{file.name}: {path!r} lies in {name}, and the index says {listed.get(path)!r}")
+            found[path] = parameter, reader
+    for path, name in listed.items():
+        if path not in found:
+            raise InputError(f"{file.name}: {path!r} must lie in {name}, which does not have it")
+    told = index.get("metadata")
+    metadata |= {key: value for key, value in told.items() if isinstance(value, str)} if isinstance(told, dict) else {}
+    parameters = {path: found[path][0] for path in listed}
+    stem = PurePath(file.name).name.removesuffix(".index.json").removesuffix(".safetensors")
+    model, notes = safetensors.described_by(metadata, parameters, stem)
+    return Checkpoint(model, Joined({path: reader for path, (_, reader) in found.items()}), file, notes)
+
+
+def plan(model: Model, most: int) -> list[list[Parameter]]:
+    """Which arrays each file gets: filled in order, an array over the limit alone in its own."""
+    shards: list[list[Parameter]] = [[]]
+    filled = 0
+    for parameter in model.owners():
+        if shards[-1] and filled + parameter.bytes > most:
+            shards.append([])
+            filled = 0
+        shards[-1].append(parameter)
+        filled += parameter.bytes
+    return shards
+
+
+def files_of(index: str) -> list[str]:
+    """The files that an index names, those that are beside it; none if it is not there, or damaged."""
+    try:
+        with open(index, "rb") as file:
+            entries = json.loads(file.read(MOST_INDEX)).get("weight_map", {})
+        found = dict.fromkeys(name for name in entries.values() if isinstance(name, str) and "/" not in name)
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return []
+    return [name for name in found if os.path.isfile(os.path.join(os.path.dirname(index), name))]
+
+
+def names(folder: str, stem: str, count: int, taken: Sequence[str]) -> list[str]:
+    """Names for so many files; where the set that is there now has one of them, others."""
+    if count == 1:
+        return [f"{stem}.safetensors"]
+    made = [f"{stem}-{number + 1:05d}-of-{count:05d}.safetensors" for number in range(count)]
+    generation = 1
+    while set(made) & set(taken):
+        generation += 1
+        made = [f"{stem}-{generation}-{number + 1:05d}-of-{count:05d}.safetensors" for number in range(count)]
+    return made
+
+
+def index_of(
+    model: Model, notes: Mapping[str, Note], recipe: int, shards: Sequence[Sequence[Parameter]], names: Sequence[str]
+) -> str:
+    """The index of files of these names."""
+    metadata = {key: text for key, text in safetensors.metadata_of(model, notes, recipe).items() if key != "format"}
+    total = {"total_size": sum(parameter.bytes for parameter in model.owners())}
+    entries = {each.path: name for name, shard in zip(names, shards, strict=True) for each in shard}
+    return json.dumps({"metadata": total | metadata, "weight_map": entries}, indent=2, ensure_ascii=False) + "\n"

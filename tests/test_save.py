@@ -1,0 +1,153 @@
+"""paramctl save: every format into every other, sets of files with an index, other names."""
+
+import json
+import os
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests.conftest import ROOT, Run
+
+FIXTURES = ROOT / "tests/fixtures"
+MODEL = (
+    "name: m\ninput: [6]\nlayers:\n  - dense: {name: a, units: 5}\n  - dense: {name: b, units: 6}\n  - dense: {name: c, units: 6}\n"
+    "  - dense: {name: d, units: 6}\n"
+    "ties: [{keep: a/kernel, tie: b/kernel, transpose: true}, {keep: c/kernel, tie: d/kernel}]\n"
+)
+FORMS = ["m.h5", "m.safetensors", "m.npz", "m/"]
+
+
+@pytest.mark.parametrize(("first", "second"), list(product(FORMS, FORMS)))
+def test_every_format_into_every_other(first: str, second: str, paramctl: Run, tmp_path: Path) -> None:
+    """Through both and back into HDF5 it is the same file, to the byte: values, ties, axes, schemes, the document."""
+    (tmp_path / "m.yaml").write_text(MODEL)
+    assert paramctl("init", "m.yaml", "--scheme", "he", "-o", "start.h5", "-q").returncode == 0
+    for source, target in (
+        ("start.h5", f"one-{first}"),
+        (f"one-{first}", f"two-{second}"),
+        (f"two-{second}", "end.h5"),
+    ):
+        done = paramctl("save", source, "-o", target)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "start.h5").read_bytes() == (tmp_path / "end.h5").read_bytes()
+
+
+def test_npz_is_numpys(paramctl: Run, tmp_path: Path) -> None:
+    """Under every name, for who loads it knows no ties; and it is read again with them."""
+    (tmp_path / "m.yaml").write_text(MODEL)
+    paramctl("save", "m.yaml", "-o", "m.npz")
+    loaded = np.load(tmp_path / "m.npz")
+    assert np.array_equal(loaded["a/kernel"].T, loaded["b/kernel"])
+    assert loaded["a/kernel"].shape == (6, 5)
+    assert "Tied: b/kernel = a/kernel, transposed" in paramctl("summary", "m.npz").stdout
+    refused = paramctl("save", "m.yaml", "--dtype", "bfloat16", "-o", "b.npz")
+    assert (refused.returncode, refused.stderr) == (2, "npz has no bfloat16: convert a/kernel by --dtype float32\n")
+    assert not (tmp_path / "b.npz").exists()
+
+
+def test_a_set_of_files_and_its_index(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MODEL)
+    assert paramctl("save", "m.yaml", "-o", "set/", "--max-shard-size", "150").returncode == 0
+    index = json.loads((tmp_path / "set/model.safetensors.index.json").read_text())
+    files = sorted(set(index["weight_map"].values()))
+    assert sorted(os.listdir(tmp_path / "set")) == [*files, "model.safetensors.index.json"]
+    assert files[0] == f"model-00001-of-{len(files):05d}.safetensors"
+    assert len(files) > 2
+    arrays: dict[str, np.ndarray] = {}
+    for name in files:
+        loaded = load_file(tmp_path / "set" / name)
+        assert sum(each.nbytes for each in loaded.values()) <= 150 or len(loaded) == 1
+        assert all(index["weight_map"][path] == name for path in loaded)
+        arrays |= loaded
+    assert index["metadata"]["total_size"] == sum(each.nbytes for each in arrays.values())
+    assert index["metadata"]["d/kernel"] == "c/kernel", "a tie is told as the hub's helpers tell it"
+    assert paramctl("diff", "set", "m.yaml").returncode == 0
+
+
+def test_the_old_set_is_whole_until_the_new_index_stands(paramctl: Run, tmp_path: Path) -> None:
+    """The new files have other names than those that the index still names; afterwards only they are left."""
+    (tmp_path / "m.yaml").write_text(MODEL)
+    paramctl("save", "m.yaml", "-o", "set/", "--max-shard-size", "150")
+    before = set(os.listdir(tmp_path / "set"))
+    refused = paramctl("save", "m.yaml", "-o", "set/", "--max-shard-size", "150")
+    assert (refused.returncode, "it exists already; --force replaces it" in refused.stderr) == (2, True)
+    assert paramctl("save", "m.yaml", "-o", "set/", "--max-shard-size", "150", "--seed", "5", "--force").returncode == 0
+    after = set(os.listdir(tmp_path / "set"))
+    assert before & after == {"model.safetensors.index.json"}
+    assert len(after) == len(before)
+    assert paramctl("diff", "set", "m.yaml", "--seed", "5").returncode == 0
+    paramctl("save", "m.yaml", "-o", "set/", "--force")
+    assert os.listdir(tmp_path / "set") == ["model.safetensors"], "one file needs no index"
+
+
+WRONG_INDEX = {
+    "a file elsewhere": (
+        {"w": "../x.safetensors"},
+        "must lie in a file beside the index. Received: '../x.safetensors'",
+    ),
+    "an absolute file": ({"w": "/etc/passwd"}, "must lie in a file beside the index"),
+    "a missing file": ({"w": "gone.safetensors"}, "gone.safetensors: No such file or directory"),
+    "an array that is not there": (
+        {"big": "model-00001-of-00002.safetensors", "w": "model-00001-of-00002.safetensors"},
+        "'w' must lie in model-00001-of-00002.safetensors, which does not have it",
+    ),
+    "an array that is not listed": (
+        {"h.bias": "model-00002-of-00002.safetensors"},
+        "lies in model-00002-of-00002.safetensors, and the index says None",
+    ),
+    "no files": ({}, "weight_map must map the names of arrays to files"),
+    "numbers": ({"w": 3}, "must lie in a file beside the index. Received: 3"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_INDEX)
+def test_an_index_that_is_wrong(what: str, paramctl: Run, tmp_path: Path) -> None:
+    entries, says = WRONG_INDEX[what]
+    for path in (FIXTURES / "hf_sharded").glob("*.safetensors"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "m.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": entries}))
+    done = paramctl("summary", "m.safetensors.index.json")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert says in done.stderr
+
+
+def test_sets_that_others_wrote(paramctl: Run) -> None:
+    hub = json.loads(paramctl("summary", str(FIXTURES / "hf_sharded"), "--format", "json").stdout)
+    assert hub["totals"]["parameters"] == 90_060
+    assert hub["ties"] == [{"keep": "emb.weight", "tie": "out.weight", "transpose": False}]
+    keras = json.loads(paramctl("summary", str(FIXTURES / "keras3_sharded.weights.json"), "--format", "json").stdout)
+    assert [row["path"] for row in keras["parameters"]] == [
+        "dense_5/kernel",
+        "dense_5/bias",
+        "dense_6/kernel",
+        "dense_6/bias",
+    ]
+    assert keras["totals"]["parameters"] == 4100
+
+
+def test_other_names(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MODEL)
+    paramctl("save", "m.yaml", "-o", "m.safetensors", "--rename", "a/*=first.*", "--rename", "**/bias=**.b")
+    assert set(load_file(tmp_path / "m.safetensors")) == {"first.kernel", "first.bias", "b.b", "c/kernel", "c.b", "d.b"}
+    assert (
+        paramctl("diff", "m.yaml", "m.safetensors", "--rename", "first.*=a/*", "--rename", "**.b=**/bias").returncode
+        == 0
+    )
+    for rename, says in {
+        "x/*=y/*": "has no parameter of this name",
+        "a/*=y": "must have the wildcards of the pattern",
+        "a/kernel=a/bias": "a/kernel and a/bias would both be named",
+        "a/kernel": "written PATTERN=NAME",
+    }.items():
+        done = paramctl("save", "m.yaml", "-o", "n.h5", "--rename", rename)
+        assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("size", ["0", "5XB", "-1", "1.5GB", ""])
+def test_a_size_that_is_none(size: str, paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MODEL)
+    done = paramctl("save", "m.yaml", "-o", "set/", "--max-shard-size", size)
+    assert (done.returncode, "a size is a positive whole number with KB, MB, GB" in done.stderr) == (2, True)
