@@ -10,7 +10,6 @@ HDF5: https://support.hdfgroup.org/documentation/hdf5/latest/
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import resource
@@ -23,6 +22,8 @@ from typing import Any, NoReturn
 import h5py
 import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5p, h5s, h5t
+
+from paramctl.store.window import Window
 
 OWN = "__paramctl__"
 MOST_OBJECTS = 300_000
@@ -39,36 +40,6 @@ KERAS_LISTS = ("layer_names", "weight_names")
 
 class Refused(Exception):
     """What a file holds that is not read, in words."""
-
-
-class Window(io.RawIOBase):
-    """A part of a file as a file."""
-
-    def __init__(self, path: str, begin: int, size: int | None) -> None:
-        self.whole = open(path, "rb", buffering=0)  # noqa: SIM115  read as long as this is
-        self.begin = begin
-        self.size = os.fstat(self.whole.fileno()).st_size - begin if size is None else size
-        self.place = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self.size}[whence]
-        return self.place
-
-    def tell(self) -> int:
-        return self.place
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        view = view[: max(0, self.size - self.place)]
-        done = os.preadv(self.whole.fileno(), [view], self.begin + self.place)
-        self.place += done
-        return done
 
 
 class Parser:

@@ -10,11 +10,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from paramctl.init.registry import SCHEMES
 from paramctl.model.layers import FUNCTIONS, LAYERS
 from paramctl.model.layers.base import snake_case
 
-MOST_LAYERS = 100_000
+SCHEME_OPTIONS = ("value", "mean", "stddev", "minval", "maxval", "scale", "mode", "distribution", "gain")
 
 
 class Unsaid(ValueError):
@@ -172,11 +171,9 @@ def _option(key: str, value: Any) -> Any:
 
 def _scheme(value: Any) -> Any:
     if not isinstance(value, dict):
-        return value if snake_case(str(value)) in SCHEMES else None
+        return snake_case(str(value)) if value is not None else None
+    options = {key: each for key, each in value["config"].items() if each is not None and key in SCHEME_OPTIONS}
     name = snake_case(value["class_name"])
-    if name not in SCHEMES:
-        return None
-    options = {key: each for key, each in value["config"].items() if key in SCHEMES[name].options}
     return {name: options} if options else name
 
 
