@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
@@ -43,6 +44,8 @@ from paramctl.store.files import Bytes, OnDisk
 from paramctl.store.h5_process import Child, Died, child
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+LONGEST = 4_096
+OWN = "__paramctl__"
 HEADER = 2_048
 """How many bytes of a file an array takes at most beside its values, and a group."""
 
@@ -216,6 +219,7 @@ def create(
     like: an HDF5 file whose attributes, and what in it is no parameter, go along.
     """
     owners = list(model.owners())
+    _check_names([*model.parameters], temporary.target)
     own = described(model, notes, recipe)
     attributes = own.pop("parameters")
     texts = {key: own.pop(key) for key in ("document", "model", "ties") if key in own}
@@ -245,6 +249,19 @@ def create(
         for each, offset in zip(owners, answer["offsets"], strict=True)
         if offset is not None and each.size
     }
+
+
+def _check_names(paths: Sequence[str], target: str) -> None:
+    """Refuse what HDF5 cannot hold, or would make another name of."""
+    groups = {path[: match.start()] for path in paths for match in re.finditer("/", path)}
+    for path in paths:
+        if "\0" in path or len(path) > LONGEST or not {"", ".", ".."}.isdisjoint(path.split("/")):
+            rule = (
+                f"names in HDF5 are joined by '/', have at most {LONGEST:,} characters, and none is empty, '.' or '..'"
+            )
+            raise OutputError(f"{target}: {rule}. Received: {path[:100]!r}")
+        if path in groups or path.split("/")[0] == OWN:
+            raise OutputError(f"{target}: {path!r} cannot be an array, for other names begin with it")
 
 
 def unmark(temporary: Temporary, paths: Sequence[str]) -> None:

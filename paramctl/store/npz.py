@@ -9,6 +9,7 @@ import io
 import json
 import struct
 import threading
+import tokenize
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from math import prod
@@ -38,6 +39,7 @@ from paramctl.store.files import Bytes
 
 MOST_MEMBERS = 100_000
 MOST_HEADER = 10_000
+MOST_AXES = 64
 MOST_COMMENT = 65_535
 
 
@@ -137,10 +139,13 @@ def _npy_header(stream: BinaryIO, name: str) -> tuple[np.dtype[Any], tuple[int, 
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     if version not in readers:
         raise _Damaged(f"{name!r} is npy of the version {version}, which is not supported")
-    shape, fortran, dtype = readers[version](head, max_header_size=MOST_HEADER)
+    try:
+        shape, fortran, dtype = readers[version](head, max_header_size=MOST_HEADER)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError) as error:
+        raise _Damaged(f"the header of {name!r} is damaged") from error
     if dtype.hasobject or dtype.fields is not None or dtype.name not in BYTES:
         raise _Damaged(f"{name!r} has the dtype {dtype.str}, which is no number that is supported")
-    if any(type(size) is not int or size < 0 for size in shape):
+    if len(shape) > MOST_AXES or any(type(size) is not int or size < 0 for size in shape):
         raise _Damaged(f"{name!r} has the shape {shape}")
     if fortran and sum(size > 1 for size in shape) > 1:
         raise _Damaged(f"{name!r} lies in Fortran's order; save it in C order (numpy.ascontiguousarray)")

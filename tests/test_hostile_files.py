@@ -1,0 +1,197 @@
+"""Files that are damaged or hostile: one line, exit 2, within limits; nothing but an error of paramctl's own ever escapes.
+
+PARAMCTL_FUZZ multiplies how many damaged files are tried.
+"""
+
+import io
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from paramctl.errors import ParamctlError
+from paramctl.opened import open_
+from paramctl.source import Source, select
+from tests.conftest import ROOT, Run
+
+FIXTURES = ROOT / "tests/fixtures"
+ROUNDS = 30 * int(os.environ.get("PARAMCTL_FUZZ", "1"))
+
+SAMPLES = [
+    "keras3_nested.weights.h5",
+    "keras2_full_model.h5",
+    "keras3_nested.keras",
+    "dtypes.safetensors",
+    "x.npz",
+    "m.h5",
+]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A file of each kind."""
+    folder = tmp_path_factory.mktemp("samples")
+    made = {name: (FIXTURES / name).read_bytes() for name in SAMPLES if (FIXTURES / name).exists()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, a=np.arange(50.0), b=np.ones((3, 4), "float32"))
+    made["x.npz"] = buffer.getvalue()
+    model = ROOT / "sample_models/mlp.yaml"
+    subprocess.run(
+        [sys.executable, "-m", "paramctl", "save", str(model), "-o", "m.h5"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+    made["m.h5"] = (folder / "m.h5").read_bytes()
+    return made
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_whatever_is_damaged_is_told_or_read(name: str, samples: dict[str, bytes], tmp_path: Path) -> None:
+    """Bytes changed, cut and repeated at random places, mostly in the headers."""
+    rng = random.Random(name)  # noqa: S311
+    whole = samples[name]
+    refused = 0
+    for number in range(ROUNDS):
+        data = bytearray(whole)
+        for _ in range(rng.choice((1, 1, 3))):
+            place = rng.randrange(len(data)) if rng.random() < 0.4 else rng.randrange(min(len(data), 3000))
+            data[place] = rng.choice((0, 1, 0x7F, 0xFF, data[place] ^ (1 << rng.randrange(8))))
+        if rng.random() < 0.2:
+            del data[rng.randrange(len(data)) :]
+        path = tmp_path / f"{number}-{name}"
+        path.write_bytes(data)
+        try:
+            found = open_(str(path))
+            for each in select(Source(found.model, checkpoint=found.checkpoint), []) if found.checkpoint else ():
+                if each.picks.size < 10_000:
+                    list(each.pieces())
+        except ParamctlError as error:
+            refused += 1
+            assert str(error).startswith(str(path)) or str(path) in str(error)
+    assert refused > ROUNDS // 10, "damage is noticed"
+
+
+def _npz(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+def _npy(
+    descr: str = "<f4",
+    shape: str = "(2,)",
+    data: bytes = bytes(8),
+    fortran: str = "False",
+    version: bytes = b"\x01\x00",
+) -> bytes:
+    header = f"{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}".encode()
+    return b"\x93NUMPY" + version + struct.pack("<H", len(header)) + header + data
+
+
+NPZ = {
+    "a pickle": ({"a.npy": _npy("|O")}, "'a' has the dtype |O, which is no number that is supported"),
+    "no npy": ({"a.pkl": b"x"}, "its member 'a.pkl' is no .npy file"),
+    "twins": ({"w.npy": _npy(), "w": _npy()}, "its member 'w' is no .npy file"),
+    "a shape that is too large": (
+        {"a.npy": _npy(shape="(1000000000000,)")},
+        "bytes, and by its header another number",
+    ),
+    "too little": ({"a.npy": _npy(data=bytes(7))}, "by its header another number"),
+    "too much": ({"a.npy": _npy(data=bytes(9))}, "by its header another number"),
+    "a negative shape": ({"a.npy": _npy(shape="(-2,)")}, "a.npz: "),
+    "a shape that is code": (
+        {"a.npy": _npy(shape="__import__('os').system('touch ran')")},
+        "the header of 'a' is damaged",
+    ),
+    "text": ({"a.npy": _npy("<U2")}, "'a' has the dtype <U2"),
+    "records": ({"a.npy": _npy("<f4").replace(b"'<f4'", b"[('x','<f4')]")}, "a.npz: "),
+    "another version": ({"a.npy": _npy(version=b"\x09\x00")}, "a.npz: "),
+    "nothing in it": ({"a.npy": b""}, "a.npz: "),
+    "65 axes": ({"a.npy": _npy(shape="(" + "1," * 65 + ")", data=bytes(4))}, "a.npz: "),
+    "Fortran's order": ({"a.npy": _npy(shape="(2, 2)", data=bytes(16), fortran="True")}, "'a' lies in Fortran's order"),
+}
+
+
+@pytest.mark.parametrize("what", NPZ)
+def test_npz_that_is_not_what_it_should_be(what: str, paramctl: Run, tmp_path: Path) -> None:
+    members, says = NPZ[what]
+    _npz(tmp_path / "a.npz", members)
+    done = paramctl("dump", "a.npz")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert says in done.stderr
+    assert "allow_pickle" not in done.stderr
+    assert os.listdir(tmp_path) == ["a.npz"]
+
+
+def limited(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run under limits of time and memory, which a child that reads HDF5 has for itself too."""
+    command = " ".join(["ulimit -v 3000000; ulimit -t 20; exec", sys.executable, "-m paramctl", *arguments])
+    return subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def test_bombs_are_read_piece_by_piece(tmp_path: Path) -> None:
+    """A gigabyte of zeros in a megabyte, in npz and in HDF5: one value of it costs no more than a piece."""
+    with (
+        zipfile.ZipFile(tmp_path / "z.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("w.npy", "w", force_zip64=True) as member,
+    ):
+        member.write(_npy(shape="(250000000,)", data=b""))
+        for _ in range(1000):
+            member.write(bytes(1_000_000))
+    with h5py.File(tmp_path / "g.h5", "w") as file:
+        made = file.create_dataset("w", (250_000_000,), "float32", chunks=(1 << 22,), compression="gzip")
+        for start in range(0, 250_000_000, 1 << 22):
+            made[start : start + (1 << 22)] = 0
+    for name in ("z.npz", "g.h5"):
+        done = limited(tmp_path, "dump", name, "'w[0:3]'", "--format", "csv")
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == 4
+
+
+def test_hdf5_that_is_hostile(paramctl: Run, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "many.h5", "w") as file:
+        for number in range(64):  # each just small enough, all together no file
+            file.create_dataset(f"w{number}", (1_000_000_000,), "float32", chunks=(1000,), compression="gzip")
+    with h5py.File(tmp_path / "chunk.h5", "w") as file:
+        file.create_dataset("w", (1 << 29,), "float32", chunks=(1 << 29,), compression="gzip")
+    (tmp_path / "signature.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    (tmp_path / "zeros.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(2000))
+    for name in ("many.h5", "chunk.h5", "signature.h5", "zeros.h5"):
+        done = limited(tmp_path, "dump", name)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), name
+        assert done.stderr.startswith(f"{name}: ")
+
+
+def test_names_that_would_fool_a_terminal(paramctl: Run, tmp_path: Path) -> None:
+    name = "w\x1b[31m\u202e\n"
+    header = json.dumps({name: {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\7")
+    shown = paramctl("summary", "x.safetensors").stdout + paramctl("dump", "x.safetensors", "w").stderr
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert json.loads(paramctl("dump", "x.safetensors", "--format", "json").stdout) == {name: [7]}
+    saved = paramctl("save", "x.safetensors", "-o", "y.h5")
+    assert saved.returncode in (0, 2)
+    assert saved.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "names", [["a", "a/b"], ["..", "x"], ["a//b"], ["/a"], [""], ["a\0b"], ["./a"], ["a" * 70_000]]
+)
+def test_names_that_hdf5_cannot_hold(names: list[str], paramctl: Run, tmp_path: Path) -> None:
+    entries = {name: {"dtype": "U8", "shape": [1], "data_offsets": [k, k + 1]} for k, name in enumerate(names)}
+    header = json.dumps(entries).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(len(names)))
+    done = paramctl("save", "x.safetensors", "-o", "y.h5")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert not (tmp_path / "y.h5").exists()
+    assert sorted(os.listdir(tmp_path)) == ["x.safetensors"]
