@@ -10,7 +10,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from math import prod, sqrt
+from math import isfinite, prod, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -325,4 +325,6 @@ class Moments:
         if not size:
             return None
         mean = total / size
+        if not isfinite(total) or not isfinite(squares):
+            return None
         return self.shifts.get(path, 0.0) + mean, sqrt(max(squares / size - mean**2, 0.0))

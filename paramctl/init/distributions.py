@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import erf, exp, pi, sqrt
+from math import erf, exp, isfinite, pi, sqrt
 from typing import Any, TypeAlias
 
 
@@ -135,6 +135,14 @@ WHOLE = (Orthogonal, Centered, Sparse, Own)
 
 def moments(law: Law) -> tuple[float, float] | None:
     """The mean and the standard deviation that a value has under a law; None where nobody can say."""
+    try:
+        both = _moments(law)
+    except (OverflowError, ZeroDivisionError):  # numbers too large to compute with
+        return None
+    return both if both is not None and all(map(isfinite, both)) else None
+
+
+def _moments(law: Law) -> tuple[float, float] | None:
     match law:
         case Constant(value):
             return value, 0.0

@@ -15,7 +15,7 @@ from paramctl.node import Node
 
 GAINS = {
     "linear": 1.0,
-    "conv": 1.0,
+    **{f"conv{more}{rank}d": 1.0 for more in ("", "_transpose") for rank in (1, 2, 3)},
     "sigmoid": 1.0,
     "tanh": 5 / 3,
     "relu": sqrt(2),

@@ -89,9 +89,12 @@ def _torch(block: Block, parameter: Parameter) -> Node | None:
     if "attention" in block.type:
         if parameter.kind == "bias":
             return _scheme("zeros")
-        fan_in, fan_out = fans(parameter, "torch") or (1, 1)
-        packed = not parameter.path.endswith("attention_output/kernel")
-        return _within(sqrt(6 / (fan_in + fan_out)) if packed else 1 / sqrt(fan_in))
+        fan_in, fan_out = parameter.fans or (1, 1)
+        if parameter.path.endswith("attention_output/kernel"):
+            return _within(1 / sqrt(fan_in))
+        into = {own[path].shape[0] for path in own if path.endswith(("query/kernel", "key/kernel", "value/kernel"))}
+        packed = 3 if len(into) == 1 else 1  # torch packs the three into one weight if they have one width
+        return _within(sqrt(6 / (fan_in + packed * fan_out)))
     if recurrent := own.get(f"{folder}/recurrent_kernel"):
         return _within(1 / sqrt(recurrent.shape[0]))
     if name == "embeddings":

@@ -88,7 +88,10 @@ def fitted(node: Node, target: Target) -> Law:
     name, registered, arguments = look_up(node)
     given = by_name(registered.name, arguments, registered.options)
     options = bind(registered.name, arguments or name, given, registered.options)
-    return registered.function(target, **options)
+    try:
+        return registered.function(target, **options)
+    except OverflowError:
+        raise Unfit("its numbers are too large to compute with") from None
 
 
 def look_up(node: Node) -> tuple[Node, Registered, Node | None]:

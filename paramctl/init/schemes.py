@@ -84,7 +84,7 @@ def constant(target: Target, value: Number = 0.0) -> Law:
 
 @scheme("uniform")
 def random_uniform(target: Target, minval: Number = -0.05, maxval: Number = 0.05) -> Law:
-    """U(minval, maxval), maxval excluded; Keras"""
+    """U(minval, maxval), maxval excluded until values are rounded to half precision; Keras"""
     if maxval < minval:
         raise Unfit(f"minval {minval} exceeds maxval {maxval}")
     return Uniform(minval, maxval)
@@ -205,8 +205,8 @@ def delta_orthogonal(target: Target, gain: Gain = 1.0) -> Law:
     if roles[-2:] != ["in", "out"] or len(roles) < 3 or set(roles[:-2]) != {"field"}:
         raise Unfit("it needs the kernel of a convolution")
     *fields, rows, columns = target.shape
-    if rows > columns:
-        raise Unfit("it needs no fewer outputs than inputs")
+    if rows > columns or target.axes[-1].groups > 1:
+        raise Unfit("it needs no fewer outputs than inputs, in one group")
     return Centered(Orthogonal(gain, rows, columns), _flat([(size - 1) // 2 for size in fields], fields), prod(fields))
 
 
@@ -227,12 +227,14 @@ def dirac(target: Target, groups: Count = 1) -> Law:
     if not fields or len(rest) != 2:
         raise Unfit("it needs the kernel of a convolution")
     first, last = rest
+    if groups > 1 and first.role == "batch":
+        raise Unfit("a depthwise convolution is one group for each channel already")
     start = _flat([size // 2 for size in fields], fields) * first.size * last.size
     size = prod(target.shape)
     if first.role == "batch":  # depthwise: every channel to the first of its outputs
         return Delta(1.0, ((start, last.size, first.size),), size)
     if last.size % groups:
-        raise Unfit(f"its {last.size} outputs cannot be cut into {groups} groups")
+        raise Unfit(f"its last axis, of {last.size}, cannot be cut into {groups} groups")
     each = last.size // groups
     runs = tuple((start + group * each, last.size + 1, min(each, first.size)) for group in range(groups))
     return Delta(1.0, runs, size)

@@ -3,7 +3,8 @@
 A parameter's values are cut into blocks of 2^18, in C order, and block k has a bit generator of its
 own, SFC64 seeded from (seed, path, k): so any slice can be drawn alone, in any order, by any number of
 threads, and no parameter's values depend on another's. Beside the generator's own integers, ``random`` and
-``standard_normal``, only exact arithmetic is used, which gives the same bits on every processor; what is
+``standard_normal``, only exact arithmetic is used, which gives the same bits on every processor; and the tails of
+``standard_normal``, for which NumPy asks the C library's logarithm, are drawn anew by a logarithm of our own. What is
 orthogonal needs LAPACK, and promises the same bits on the same machine alone.
 
 RECIPE names all of this. A change that gives other values raises it.
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from math import log, sqrt
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,9 @@ from paramctl.init.distributions import (
 )
 
 RECIPE = 1
+TAILS = 1 << 30
+"""Which part of a stream tails come from: no law has so many parts."""
+
 BLOCK = 1 << 18
 """How many values a block has."""
 
@@ -113,17 +118,18 @@ def _fill(law: Law, stream: Stream, block: int, start: int, out: Array) -> None:
         case Uniform(low, high):
             _uniform(low, high, stream.generator(block), out)
         case Normal(mean, stddev):
-            stream.generator(block).standard_normal(out=out, dtype=out.dtype)
-            _scale(out, stddev, mean)
+            _Normals(stream, block).fill(out)
+            _scale_normal(out, stddev, mean)
         case TruncatedNormal(mean, stddev, low, high):
-            _truncated(low, high, stream.generator(block), out)
-            _scale(out, stddev, mean)
+            _truncated(low, high, _Normals(stream, block), out)
+            _scale_normal(out, stddev, mean)
         case Delta(value, runs, _):
             out.fill(0)
             for first, step, count in runs:
                 skipped = max(0, -((first - start) // step))  # how many places of the run lie before this block
                 if skipped < count:
-                    out[first + skipped * step - start : first + (count - 1) * step + 1 - start : step] = value
+                    begin, end = first + skipped * step - start, first + (count - 1) * step + 1 - start
+                    out[begin:end:step] = _number(value, out)
         case Mixture():
             _mixture(law, stream, block, start, out)
         case Sections(parts, columns):
@@ -143,6 +149,12 @@ def _scale(out: Array, by: float, plus: float) -> None:
         out += _number(plus, out)
 
 
+def _scale_normal(out: Array, stddev: float, mean: float) -> None:
+    """Raises OverflowError for a law whose values the dtype may not hold, whichever they are."""
+    _number(abs(mean) + 10 * stddev, out)
+    _scale(out, stddev, mean)
+
+
 def _number(value: float, like: Array) -> Any:
     """A number of a law in the dtype of the values. Raises OverflowError if that cannot hold it."""
     if abs(value) > float(np.finfo(like.dtype).max):
@@ -157,12 +169,68 @@ def _uniform(low: float, high: float, generator: np.random.Generator, out: Array
         np.minimum(out, np.nextafter(out.dtype.type(high), out.dtype.type(low)), out=out)
 
 
-def _truncated(low: float, high: float, generator: np.random.Generator, out: Array) -> None:
+class _Normals:
+    """A standard normal law for one block: NumPy's ziggurat, and beyond its last step tails of our own.
+
+    Tails: Marsaglia (1964), "Generating a variable from the tail of the normal distribution".
+    """
+
+    LAST = 3.6541528853610088  # numpy/random/src/distributions/ziggurat_constants.h
+
+    def __init__(self, stream: Stream, block: int) -> None:
+        self.generator = stream.generator(block)
+        self.stream, self.block = stream.part(TAILS), block
+        self.of_tails: np.random.Generator | None = None
+
+    def fill(self, out: Array) -> None:
+        self.generator.standard_normal(out=out, dtype=out.dtype)
+        self.mend(out)
+
+    def more(self, size: int, like: Array) -> Array:
+        values = self.generator.standard_normal(size, dtype=like.dtype)
+        self.mend(values)
+        return values
+
+    def mend(self, values: Array) -> None:
+        """Put tails of our own in the place of NumPy's, with the signs that those have."""
+        far = np.flatnonzero(np.abs(values) > self.LAST)
+        if far.size:
+            values[far] = np.copysign(self.tails(far.size), values[far])
+
+    def tails(self, size: int) -> Array:
+        if self.of_tails is None:
+            self.of_tails = self.stream.generator(self.block)
+        made = np.empty(size)
+        left = np.arange(size)
+        while left.size:
+            x = _log(1 - self.of_tails.random(left.size)) / -self.LAST
+            y = -_log(1 - self.of_tails.random(left.size))
+            fits = y + y > x * x
+            made[left[fits]] = self.LAST + x[fits]
+            left = left[~fits]
+        return made
+
+
+def _log(values: Array) -> Array:
+    """The natural logarithm, 2 atanh((m - 1) / (m + 1)), by sums and products, which give the same bits everywhere."""
+    mantissa, exponent = np.frexp(values)
+    small = mantissa < sqrt(0.5)
+    mantissa = np.where(small, mantissa * 2, mantissa)
+    z = (mantissa - 1) / (mantissa + 1)
+    square = z * z
+    total = np.zeros_like(z)
+    for odd in range(25, 0, -2):
+        total = total * square + 1 / odd
+    made: Array = 2 * z * total + (exponent - small) * log(2)
+    return made
+
+
+def _truncated(low: float, high: float, normals: _Normals, out: Array) -> None:
     """A standard normal law, drawn again beyond the bounds."""
-    generator.standard_normal(out=out, dtype=out.dtype)
+    normals.fill(out)
     beyond = np.flatnonzero((out < low) | (out > high))
     while beyond.size:
-        again = generator.standard_normal(beyond.size, dtype=out.dtype)
+        again = normals.more(beyond.size, out)
         out[beyond] = again
         beyond = beyond[(again < low) | (again > high)]
 
@@ -199,13 +267,13 @@ def _orthogonal(law: Orthogonal, stream: Stream, dtype: np.dtype[Any]) -> Array:
     tall, wide = max(law.rows, law.columns), min(law.rows, law.columns)
     q, r = np.linalg.qr(_normals(stream, tall * wide, dtype).reshape(tall, wide))
     q *= np.where(np.diag(r) < 0, -1, 1).astype(dtype)
-    q *= dtype.type(law.gain)
+    q *= _number(law.gain, q)
     return np.ascontiguousarray(q.T if law.rows < law.columns else q)
 
 
 def _sparse(law: Sparse, stream: Stream, dtype: np.dtype[Any]) -> Array:
     values = _normals(stream, law.rows * law.columns, dtype).reshape(law.rows, law.columns)
-    values *= dtype.type(law.stddev)
+    _scale_normal(values, law.stddev, 0.0)
     generator = stream.part(0).generator(0)
     many = max(1, BLOCK // max(1, law.columns))
     for row in range(0, law.rows, many):
