@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from paramctl.errors import OutputError
+from paramctl.errors import OutputError, ParamctlError
 
 FICLONE = 0x40049409
 """Linux' ioctl by which a file shares the blocks of another."""
@@ -72,6 +72,12 @@ class Temporary:
                 left, offset = left - done, offset + done
         except OSError as error:
             raise (error if isinstance(error, OutputError) else self.trouble(error)) from error
+
+    @property
+    def address(self) -> str:
+        """A path by which another process opens this file, whatever has become of its name."""
+        by_process = f"/proc/{os.getpid()}/fd/{self.descriptor}"
+        return by_process if os.path.exists(by_process) else self.path
 
     def size(self) -> int:
         return os.fstat(self.descriptor).st_size
@@ -128,16 +134,20 @@ def replacing(path: str, force: bool) -> Iterator[Temporary]:
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
     _sweep(folder)
-    temporary = _create(folder, path)
+    made: list[str] = []  # each path before there is a file, so that none is left whenever a signal comes
     try:
-        yield temporary
-        _finish(temporary, target, force)
+        temporary = _create(folder, path, made)
+        try:
+            yield temporary
+            _finish(temporary, target, force)
+        except OSError as error:
+            raise (error if isinstance(error, ParamctlError) else temporary.trouble(error)) from error
+        finally:
+            with suppress(OSError):  # all that counts has been synced
+                os.close(temporary.descriptor)
     except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary.path)
+        remove(made)
         raise
-    finally:
-        os.close(temporary.descriptor)
 
 
 def write_text(path: str, text: str, force: bool) -> None:
@@ -153,11 +163,15 @@ def remove(paths: Iterable[str]) -> None:
             os.unlink(path)
 
 
-def _create(folder: str, target: str) -> Temporary:
-    """A new file with its lock: taken after it was made, so made again should a sweeper have been between."""
+def _create(folder: str, target: str, made: list[str]) -> Temporary:
+    """A new file with its lock: taken after it was made, so made again should a sweeper have been between.
+
+    made: gets the path of every file before it is made.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     while True:
         path = os.path.join(folder, f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}")
+        made.append(path)
         try:
             descriptor = os.open(path, flags, 0o600)
         except OSError as error:
@@ -171,6 +185,8 @@ def _finish(temporary: Temporary, target: str, force: bool) -> None:
     try:
         os.fchmod(temporary.descriptor, _mode(target))
         os.fsync(temporary.descriptor)
+        if not _is(temporary.descriptor, temporary.path):
+            raise OutputError(f"{temporary.target}: somebody has replaced its temporary file {temporary.path}")
         if force:
             os.replace(temporary.path, target)
         else:
@@ -178,8 +194,6 @@ def _finish(temporary: Temporary, target: str, force: bool) -> None:
         _sync_folder(os.path.dirname(target))
     except FileExistsError as error:
         raise OutputError(f"{temporary.target}: it exists already; --force replaces it", errno.EEXIST) from error
-    except OSError as error:
-        raise temporary.trouble(error) from error
 
 
 def _appear(path: str, target: str) -> None:

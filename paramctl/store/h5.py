@@ -231,7 +231,7 @@ def create(
     try:
         answer = child().ask(
             "create",
-            path=temporary.path,
+            path=temporary.address,
             groups=groups,
             arrays=[[each.path, each.shape, each.dtype, attributes[each.path]] for each in owners],
             links=[[tie.kept, tie.tied] for tie in model.ties if not tie.transpose],
@@ -267,7 +267,7 @@ def _check_names(paths: Sequence[str], target: str) -> None:
 def unmark(temporary: Temporary, paths: Sequence[str]) -> None:
     """Take from arrays of a native file what is said of how they came by their values."""
     try:
-        answer = child().ask("unmark", path=temporary.path, arrays=paths)
+        answer = child().ask("unmark", path=temporary.address, arrays=paths)
     except Died as died:
         raise OutputError(f"{temporary.target}: changing it {died}; is the disk full?") from died
     if "error" in answer:
