@@ -232,6 +232,7 @@ class _Tree:
     def __init__(self, model: Model) -> None:
         self.model = model
         self._root: _Place | None = None
+        self.used: dict[str | None, _Place] = {}
 
     def find(self, of: Address) -> tuple[set[str], set[str]]:
         """The paths of parameters that an address matches, and of those below blocks that it matches."""
@@ -304,10 +305,12 @@ class _Tree:
     def put(self, parent: _Place, block: Block) -> None:
         """Make the place of a block, and of all in it."""
         separator = self.model.separator
-        name = block.path[len(parent.path) + 1 :] if parent.path and block.reuse_of is None else block.path
-        name = name.rpartition(separator)[2] if block.reuse_of is not None else name
-        made = _Place(block.path, block.path in self.model.parameters)
-        parent.named.setdefault(name, made)
+        if block.reuse_of in self.used:  # the same layer again, at another place
+            parent.layers.append(self.used[block.reuse_of])
+            parent.counted.append(self.used[block.reuse_of])
+            return
+        made = self.used.setdefault(block.path, _Place(block.path, block.path in self.model.parameters))
+        parent.named.setdefault(block.path[len(parent.path) + 1 :] if parent.path else block.path, made)
         parent.layers.append(made)
         parent.counted.append(made)
         for inner in block.blocks:

@@ -171,6 +171,18 @@ def test_a_pipe_is_told_by_its_first_bytes(
     assert out == values["kernel"][5].tobytes()
 
 
+def test_a_pipe_that_comes_in_drops_is_read_in_order_by_many_threads(
+    values: dict[str, np.ndarray], paramctl: Run, tmp_path: Path
+) -> None:
+    """Several threads ask for different places of what is still to come."""
+    paramctl("save", "m.yaml", "-o", "m.safetensors")
+    drops = f"{sys.executable} -c \"import sys, os; d = open('m.safetensors', 'rb').read(); [os.write(1, d[k : k + 777]) for k in range(0, len(d), 777)]\""
+    for _ in range(5):
+        line = f"{drops} | {sys.executable} -m paramctl save - -o again.safetensors --force -q"
+        subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=tmp_path, check=True, capture_output=True)
+        assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "m.safetensors").read_bytes()
+
+
 def test_pipelines_with_nothing_on_disk(tmp_path: Path) -> None:
     command = f"{sys.executable} -m paramctl"
     line = f"{command} init {MLP} --scheme constant:2 -o - | {command} dump - 'dense/kernel[0]' --format csv"

@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 import tempfile
+import threading
 from typing import Protocol
 
 from paramctl.errors import InputError
@@ -65,6 +66,7 @@ class Spooled:
         self.disk = OnDisk(os.dup(self.kept.fileno()), name)
         self.passed = 0
         self.ended = False
+        self.lock = threading.Lock()
 
     def read(self, offset: int, size: int) -> bytes:
         self.pass_on(offset + size)
@@ -79,16 +81,18 @@ class Spooled:
         return self.disk.descriptor()
 
     def pass_on(self, until: int) -> None:
-        """Keep what comes, up to a place at least."""
-        while self.passed < until and not self.ended:
-            try:
-                block = os.read(self.pipe, AT_ONCE)
-                for start in range(0, len(block), AT_ONCE):
-                    self.kept.write(block[start:])
-            except OSError as error:
-                raise InputError(f"{self.name}: {error.strerror or error}") from error
-            self.passed += len(block)
-            self.ended = not block
+        """Keep what comes, up to a place at least; one thread at a time, or it would be kept in another order."""
+        with self.lock:
+            while self.passed < until and not self.ended:
+                try:
+                    block = memoryview(os.read(self.pipe, AT_ONCE))
+                    self.ended = not block
+                    while block:
+                        done = os.pwrite(self.kept.fileno(), block, self.passed)
+                        self.passed += done
+                        block = block[done:]
+                except OSError as error:
+                    raise InputError(f"{self.name}: {error.strerror or error}") from error
 
 
 def open_bytes(path: str) -> OnDisk | Spooled:
