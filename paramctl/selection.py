@@ -14,7 +14,8 @@ Either name of a tied pair resolves. What matches a block means all below it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -79,18 +80,26 @@ class Filters:
 EVERYTHING = Filters()
 
 
-def address(text: str, separator: str = "/") -> Address:
-    """An address, parsed. Raises AddressError, with the character, if it is malformed."""
+def address(text: str, separator: str = "/", names: Container[str] = ()) -> Address:
+    """An address, parsed; names: those there are, which Python's form does not hide.
+
+    Raises AddressError, with the character, if it is malformed.
+    """
     if len(text) > LONGEST:
         raise AddressError(f"an address may have at most {LONGEST:,} characters", f"{len(text):,}")
     text = text.strip()
     if text.startswith("re:"):
         try:
-            return Address(text, None, re.compile(text[3:]), None)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return Address(text, None, re.compile(text[3:]), None)
+        except (OverflowError, RecursionError) as error:
+            raise AddressError(f"a regular expression is wrong: {error}", repr(text)) from None
         except re.error as error:
             at = f" (character {error.pos + 4})" if error.pos is not None else ""
             raise AddressError(f"a regular expression is wrong: {error.msg}{at}", repr(text)) from None
-    if python := _PYTHON.match(text):
+    python = _PYTHON.match(text)
+    if python and text.partition("[")[0] not in names:
         rest = text[python.end() :]
         if not rest or rest.startswith("["):
             parts = tuple(_python_part(*part.groups()) for part in _PYTHON_PART.finditer(python.group()))
@@ -140,7 +149,7 @@ class Match(NamedTuple):
 
 def match(model: Model, text: str) -> Match:
     """What an address means in a model. Raises AddressError if it is malformed or matches nothing."""
-    of = address(text, model.separator)
+    of = address(text, model.separator, model.parameters)
     tree = _Tree(model)
     exact, below = tree.find(of)
     if not exact and not below and (meant := _by_stored_path(of, model)):
@@ -193,7 +202,7 @@ def within(model: Model, text: str) -> Callable[[str], bool]:
 
     Raises AddressError if it is malformed, has a slice, or means nothing in the model.
     """
-    of = address(text, model.separator)
+    of = address(text, model.separator, model.parameters)
     if of.indices is not None:
         raise AddressError("a slice is of values, and here whole parameters are meant", repr(text))
     tree = _Tree(model)
@@ -267,6 +276,7 @@ class _Tree:
     def walk(self, segments: Sequence[Segment]) -> list[_Place]:
         """The places that segments lead to, from the root."""
         found: list[_Place] = []
+        segments = [each for k, each in enumerate(segments) if each != ANY or not k or segments[k - 1] != ANY]
         stack, seen = [(self.root, 0)], set()
         while stack:
             place, depth = stack.pop()
@@ -280,7 +290,7 @@ class _Tree:
             if segment == ANY:
                 stack += [(place, depth + 1), *((inner, depth) for inner in place.named.values())]
             else:
-                stack += [(inner, depth + 1) for inner in _step(place, segment)]
+                stack += [(inner, depth + 1) for inner in self.step(place, segment)]
         return found
 
     def beyond(self, of: Address) -> str:
@@ -289,10 +299,29 @@ class _Tree:
             number = segment.place if isinstance(segment, (Weight, Layer)) else _number(segment)
             for place in self.walk((of.segments or ())[:count]) if number is not None else ():
                 what = "weights" if isinstance(segment, Weight) else "layers" if place.layers else "parameters"
-                many = len(_weights(place)) if what == "weights" else len(place.layers or place.counted)
+                many = len(self.weights(place)) if what == "weights" else len(place.layers or place.counted)
                 if not -many <= (number or 0) < many:
                     return f"{place.path or self.model.name} has {many:,} {what}."
         return ""
+
+    def step(self, place: _Place, segment: Segment) -> list[_Place]:
+        """Where one segment leads from a place."""
+        if isinstance(segment, Weight):
+            return _at(self.weights(place), segment.place)
+        if isinstance(segment, Layer):
+            return _at(place.layers, segment.place)
+        if segment.text in place.named:
+            return [place.named[segment.text]]
+        number = _number(segment)
+        if number is not None:
+            return _at(place.layers or place.counted, number)
+        matches = compiled([segment], "/")
+        return [inner for name, inner in place.named.items() if matches(name)]
+
+    def weights(self, place: _Place) -> list[_Place]:
+        """Every parameter below a place once, in the model's order."""
+        below = {inner.path: inner for inner in place.below() if inner.parameter}
+        return [below[path] for path in self.model.parameters if path in below]
 
     @property
     def root(self) -> _Place:
@@ -326,29 +355,10 @@ class _Tree:
             made.counted.append(leaf)
 
 
-def _step(place: _Place, segment: Segment) -> list[_Place]:
-    """Where one segment leads from a place."""
-    if isinstance(segment, Weight):
-        return _at(_weights(place), segment.place)
-    if isinstance(segment, Layer):
-        return _at(place.layers, segment.place)
-    if segment.text in place.named:
-        return [place.named[segment.text]]
-    number = _number(segment)
-    if number is not None:
-        return _at(place.layers or place.counted, number)
-    matches = compiled([segment], "/")
-    return [inner for name, inner in place.named.items() if matches(name)]
-
-
 def _number(segment: Segment) -> int | None:
     if isinstance(segment, Text) and segment.plain and _PLACE.fullmatch(segment.text):
         return int(segment.text)
     return None
-
-
-def _weights(place: _Place) -> list[_Place]:
-    return list({inner.path: inner for inner in place.below() if inner.parameter}.values())
 
 
 def _at(places: list[_Place], number: int) -> list[_Place]:

@@ -101,9 +101,9 @@ class Source:
     def under(self, name: str, start: int, stop: int) -> Array:
         """The same for a parameter under any of its names."""
         tie = self.model.tied.get(name)
-        if tie is None or not tie.transpose:
-            return self.values(tie.kept if tie else name, start, stop)
         shape = self.model.parameters[name].shape
+        if tie is None or not tie.transpose or len(shape) < 2:
+            return self.values(tie.kept if tie else name, start, stop)
         row = prod(shape[1:])
         first, last = start // row, -(-stop // row)
         ranges = (range(first, last), *map(range, shape[1:]))
@@ -113,7 +113,7 @@ class Source:
     def gather(self, path: str, picks: Picks) -> Iterator[Array]:
         """What ``picks`` select of a parameter under any of its names, in C order, in flat pieces of bounded size."""
         owner, tie = self.model.owner(path), self.model.tied.get(path)
-        if tie is not None and tie.transpose:
+        if tie is not None and tie.transpose and len(owner.shape) > 1:
             yield from self._transposed(owner, picks)
         elif picks.everything:
             yield from in_parallel(lambda piece: self.values(*piece), self.pieces(owner))

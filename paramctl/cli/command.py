@@ -20,10 +20,11 @@ class Command(click.Command):
             for name in option.opts
         }
         before = [None, *args]
+        plain = args.index("--") if "--" in args else len(args)
         return super().parse_args(
             ctx,
             [
-                f" {arg}" if _NEGATIVE_PLACE.match(arg) and last not in takes else arg
-                for last, arg in zip(before, args, strict=False)
+                f" {arg}" if place < plain and _NEGATIVE_PLACE.match(arg) and last not in takes else arg
+                for place, (last, arg) in enumerate(zip(before, args, strict=False))
             ],
         )

@@ -59,7 +59,8 @@ def dump(
     paramctl dump mlp.h5 dense/bias
     paramctl dump mlp.yaml 'dense/kernel[0, :2]' --seed 1
     paramctl dump mlp.h5 '**/kernel[..., 0]' --format csv
-    paramctl dump mlp.h5 dense/kernel --format npy | python -c 'import numpy, sys; print(numpy.load(sys.stdin.buffer))'
+    paramctl dump mlp.h5 dense/kernel --format npy > kernel.npy
+    paramctl dump mlp.h5 dense --format raw | python -c 'import sys, numpy as n; print(n.frombuffer(sys.stdin.buffer.read(), "f4"))'
     paramctl init mlp.yaml --scheme constant:1 -o - | paramctl dump -
     """
     given = {"--precision": precision is not None, "--threshold": threshold is not None, "--full": full}

@@ -56,7 +56,7 @@ source: Callable[[F], F] = click.argument(
 )
 
 
-def _complete_address(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+def complete_address(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """The paths, of blocks and parameters, in the model or file on the command line."""
     from paramctl.errors import ParamctlError
     from paramctl.opened import open_
@@ -72,7 +72,7 @@ def _complete_address(context: click.Context, parameter: click.Parameter, incomp
 
 addresses: Callable[[F], F] = click.argument(
     "addresses",
-    shell_complete=_complete_address,
+    shell_complete=complete_address,
     metavar="[ADDRESS]...",
     nargs=-1,
     help="Which parameters: a path or a pattern, and perhaps a slice of values as NumPy writes it, [0, :5].",
@@ -80,7 +80,7 @@ addresses: Callable[[F], F] = click.argument(
 
 patterns: Callable[[F], F] = click.argument(
     "patterns",
-    shell_complete=_complete_address,
+    shell_complete=complete_address,
     metavar="[PATTERN]...",
     nargs=-1,
     help="What of it: the path of a layer or parameter; *, ? and ** stand for parts of names, and for names.",

@@ -30,7 +30,12 @@ COLUMNS = [
 @click.command("set", cls=Command)
 @options.source
 @click.argument(
-    "assignments", metavar="ASSIGNMENT...", nargs=-1, required=True, help="ADDRESS=VALUE, or with +=, -=, *= or /=."
+    "assignments",
+    metavar="ASSIGNMENT...",
+    nargs=-1,
+    required=True,
+    shell_complete=options.complete_address,
+    help="ADDRESS=VALUE, or with +=, -=, *= or /=.",
 )
 @options.output("Where to write; '-' streams safetensors to standard output.")
 @options.in_place
@@ -82,7 +87,7 @@ def set_(
     if in_place and not found.checkpoint:
         raise click.UsageError("A model document has no values to change in place: give a file to write by -o.")
     base = options.as_drawn(found, seed)
-    parsed = [_assignment(text, source) for text in assignments]
+    parsed = [_assignment(text.strip(), source) for text in assignments]
     made = changes(base, parsed, keep)
     edited = Edited(base, made, seed if seed is not None else base.seed)
     if dry_run:
@@ -94,7 +99,8 @@ def set_(
         path = str(source) if in_place else str(output)
         _check_in_place(edited, in_place)
         total = sum(parameter.bytes for parameter in base.model.owners())
-        for _ in progress.shown(amend(edited, path, force or in_place), total, lambda piece: piece.bytes, "writing"):
+        pieces = amend(edited, path, force, in_place)
+        for _ in progress.shown(pieces, total, lambda piece: piece.bytes, "writing"):
             pass
         if not quiet:
             count = sum(changed for changed, _ in edited.tally.values())
@@ -127,7 +133,12 @@ def _value(text: str, operator: str, assignment: str, source: str | None) -> Any
             raise click.UsageError("Standard input cannot be both the source and a value.")
         try:
             file = io.BytesIO(sys.stdin.buffer.read()) if text == "@-" else text[1:]
-            return np.load(file, mmap_mode=None if text == "@-" else "r", allow_pickle=False)
+            loaded = np.load(file, mmap_mode=None if text == "@-" else "r", allow_pickle=False)
+            if not isinstance(loaded, np.ndarray) or loaded.dtype.kind not in "biufc" or loaded.dtype.fields:
+                raise InputError(f"{text[1:]}: a value is one array of numbers, in an npy file")
+            return loaded
+        except InputError:
+            raise
         except (OSError, ValueError, EOFError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no npy file"
             raise InputError(f"{text[1:]}: {reason}") from error

@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @options.source
-@click.argument("keep", help="The parameter whose values win.")
-@click.argument("others", metavar="OTHER...", nargs=-1, required=True, help="What shall share its array.")
+@click.argument("keep", shell_complete=options.complete_address, help="The parameter whose values win.")
+@click.argument(
+    "others",
+    metavar="OTHER...",
+    nargs=-1,
+    required=True,
+    shell_complete=options.complete_address,
+    help="What shall share its array.",
+)
 @click.option("--transpose", is_flag=True, help="The others are the transpose of what is kept.")
 @options.output("Where to write.")
 @options.in_place
@@ -73,15 +80,22 @@ def retie(
     found = options.opened(source, (), ())
     made = change(found.model)
     path = str(source) if in_place else str(output)
+    if in_place and made.stored:
+        raise click.UsageError("Keras' own layout has no ties: write another file by -o NAME.h5.")
     differing = [tie for tie in (*made.ties, *found.model.ties) if (tie in made.ties) != (tie in found.model.ties)]
     if found.checkpoint is None:
         text = edit(found, made, str(source))
         if path == "-":
             emit([text.removesuffix("\n")])
         else:
+            from paramctl import store
+            from paramctl.model.document import read
             from paramctl.store.atomic import write_text
 
-            write_text(path, text, force or in_place)
+            if path.lower().endswith(tuple(suffix for each in store.FORMATS for suffix in each.suffixes)):
+                raise click.UsageError(f"This is a model document, and {path} is the name of a checkpoint.")
+            mark = "\ufeff" if source not in (None, "-") and read(str(source)).startswith(b"\xef\xbb\xbf") else ""
+            write_text(path, mark + text, force or in_place)
         return differing
     from paramctl.edit.tie import Retied
 

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @options.source
-@click.argument("others", metavar="OTHER...", nargs=-1, required=True, help="What shall have an array of its own.")
+@click.argument(
+    "others",
+    metavar="OTHER...",
+    nargs=-1,
+    required=True,
+    shell_complete=options.complete_address,
+    help="What shall have an array of its own.",
+)
 @options.output("Where to write.")
 @options.in_place
 @options.force

@@ -6,25 +6,31 @@ from collections.abc import Iterator
 
 from paramctl import store
 from paramctl.edit.assign import Edited, touched
-from paramctl.source import Piece, save
+from paramctl.saving import save_as
+from paramctl.source import Piece
 from paramctl.store.atomic import replacing
+from paramctl.store.checkpoint import Note
 from paramctl.store.extents import as_bytes, in_parallel
 
 
-def amend(edited: Edited, path: str, force: bool) -> Iterator[Piece]:
+def amend(edited: Edited, path: str, force: bool, in_place: bool = False) -> Iterator[Piece]:
     """Write an edited source; gives each piece as it is done, and must be exhausted.
 
     From a file to one of the same format, everything that is not changed is as it was, to the byte: attributes,
-    ties, and what is no parameter. Raises OutputError; what was at the path before is then there still.
+    ties, and what is no parameter. In place a file keeps its format whatever it is called. Raises OutputError; what
+    was at the path before is then there still.
     """
     checkpoint = edited.checkpoint
-    format_ = store.format_of(path)
-    if checkpoint is None or not in_extents(edited) or store.detect(checkpoint.file) is not format_:
-        yield from save(edited, path, force)
+    of_source = store.detect(checkpoint.file) if checkpoint is not None else None
+    same = of_source is not None and (in_place or path.lower().endswith(of_source.suffixes))
+    if checkpoint is None or of_source is None or not same or not in_extents(edited):
+        yield from save_as(edited, path, force)
         return
-    with replacing(path, force) as temporary:
+    with replacing(path, force or in_place) as temporary:
         temporary.copy(checkpoint.file.descriptor())
-        format_.load().unmark(temporary, [path for path in edited.by_path if path not in edited.model.stored])
+        told = [name for name in edited.by_path if checkpoint.notes.get(name, Note()) != Note()]
+        if told:
+            of_source.load().unmark(temporary, told)
 
         def work(job: tuple[str, int, int]) -> Piece:
             name, start, stop = job
@@ -39,4 +45,5 @@ def amend(edited: Edited, path: str, force: bool) -> Iterator[Piece]:
 
 def in_extents(edited: Edited) -> bool:
     """Whether all that is changed lies in one piece in the file that it comes from."""
-    return edited.checkpoint is not None and edited.by_path.keys() <= edited.checkpoint.extents.keys()
+    changed = {path for path in edited.by_path if edited.model.parameters[path].size}
+    return edited.checkpoint is not None and changed <= edited.checkpoint.extents.keys()

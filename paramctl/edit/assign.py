@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,7 +93,7 @@ def changes(source: Source, assignments: Sequence[Assignment], keep: Filters = E
         done: set[str] = set()
         for path in paths:
             owner, tie = source.model.owner(path), source.model.tied.get(path)
-            if owner.path in done and found.loose:
+            if owner.path in done and len(paths) > 1:
                 continue  # one array under two names changes once
             done.add(owner.path)
             parameter = source.model.parameters[path]
@@ -113,6 +114,11 @@ def _value(assignment: Assignment, parameter: Parameter, owner: Parameter, picks
         if not fits:
             rule = f"{assignment.text}: the value must fit the shape {picks.shape} of what it is assigned to"
             raise AddressError(rule, f"the shape {value.shape}")
+        if not value.ndim and value.dtype.kind == "f" and numpy_dtype(owner.dtype).kind in "fV":
+            try:  # a number is one of the array's own dtype, as in NumPy
+                value = cast(value.reshape(1), owner.dtype).astype(np.float64).reshape(())
+            except OverflowError as error:
+                raise AddressError(f"{assignment.text}: {error}", str(value)) from None
         if assignment.operator == "/=" and numpy_dtype(owner.dtype).kind in "biu":
             raise AddressError(f"{assignment.text}: division is not for whole numbers", owner.dtype)
         return value
@@ -134,7 +140,13 @@ class Edited(Source):
         self.by_path: dict[str, list[Change]] = {}
         for change in changes:
             self.by_path.setdefault(change.path, []).append(change)
-        self.drawn_with = seed
+        as_floats = self.model.of(_once_float) if any(isinstance(each.value, Chosen) for each in changes) else None
+        self.drawn = {
+            id(change): Source(as_floats, {change.name: change.value}, seed)
+            for change in changes
+            if isinstance(change.value, Chosen) and as_floats is not None
+        }
+        self.changes = changes  # so that what the identities are of stays
         self.tally: dict[str, tuple[int, float]] = {}
         self.lock = threading.Lock()
 
@@ -186,15 +198,15 @@ class Edited(Source):
     def operand(self, change: Change, places: list[Array]) -> Array:
         """The value's part for these places, which are counted along the axes of what is assigned to."""
         if isinstance(change.value, Chosen):
-            return self._of_scheme(change, change.value, places)
+            return self._of_scheme(change, places)
         kept = [place for place, drop in zip(places, change.picks.dropped, strict=True) if not drop]
         whole = np.broadcast_to(change.value, change.picks.shape)
         return np.asarray(whole[tuple(kept)] if kept else whole)
 
-    def _of_scheme(self, change: Change, chosen: Chosen, places: list[Array]) -> Array:
+    def _of_scheme(self, change: Change, places: list[Array]) -> Array:
         """The values that the scheme draws for the whole parameter, at these places."""
         parameter = self.model.parameters[change.name]
-        drawn = Source(self.model.of(_once_float), {change.name: chosen}, self.drawn_with)
+        drawn = self.drawn[id(change)]
         coordinates = [
             np.asarray(of.start + place * of.step) for place, of in zip(places, change.picks.ranges, strict=True)
         ]
@@ -228,7 +240,7 @@ def _result(operator: str, values: Array, operand: Array, dtype: str) -> Array:
     if operator == "=":
         return _exactly(operand, dtype)
     whole = values.dtype.kind in "biu"
-    wide: Any = np.int64 if whole else np.complex128 if values.dtype.kind == "c" else np.float64
+    wide: Any = object if whole else np.complex128 if values.dtype.kind == "c" else np.float64
     compute: dict[str, Callable[[Any, Any], Any]] = {
         "+=": np.add,
         "-=": np.subtract,
@@ -236,19 +248,30 @@ def _result(operator: str, values: Array, operand: Array, dtype: str) -> Array:
         "/=": np.true_divide,
     }
     with np.errstate(all="ignore"):
-        made = compute[operator](values.astype(wide), operand)
+        made = compute[operator](values.astype(wide), _exact(operand) if whole else operand)
     if not whole and not np.isfinite(made[np.isfinite(values.astype(wide)) & np.isfinite(operand)]).all():
         raise OverflowError("it gives what is not finite, of numbers that are")
     return _exactly(made, dtype)
+
+
+def _exact(values: Array) -> Array:
+    """Numbers of unlimited size, or fractions, for sums and products with whole numbers."""
+    numbers = values.reshape(-1).tolist()
+    made = np.empty(len(numbers), object)
+    made[:] = [Fraction(each) if isinstance(each, float) else each for each in numbers]
+    return made.reshape(values.shape)
 
 
 def _exactly(values: Array, dtype: str) -> Array:
     """The values in a dtype. Raises OverflowError for what it cannot hold, or would make another number of."""
     wanted = numpy_dtype(dtype)
     if wanted.kind in "biu":
-        with np.errstate(all="ignore"):
-            made = values.astype(wanted)
-        if not np.array_equal(made, values):
+        try:
+            with np.errstate(all="ignore"):
+                made = values.astype(wanted)
+        except (OverflowError, ValueError):
+            made = None
+        if made is None or not np.array_equal(made.astype(object), values.astype(object)):
             raise OverflowError(f"{dtype} cannot hold the value")
         return made
     if values.dtype.kind == "c" and wanted.kind != "c":

@@ -153,7 +153,7 @@ def compare(path: str, start: int, a: Array, b: Array, tolerance: Tolerance) -> 
         both_nan = np.isnan(x) & np.isnan(y)
         equal |= both_nan if tolerance.equal_nan else both_nan & _bits_equal(a, b)
         distance[equal] = 0.0
-        near = equal | (distance <= tolerance.absolute + tolerance.relative * np.abs(y))
+        near = equal | (np.isfinite(distance) & (distance <= tolerance.absolute + tolerance.relative * np.abs(y)))
         known = np.where(np.isfinite(distance), distance, -1.0)
         relative = np.where(known > 0, known / np.abs(y), 0.0)
         place = int(known.argmax())

@@ -25,11 +25,13 @@ def with_ties(document: Document, ties: Sequence[Tie], source: str) -> str:
     node = _ties_node(document, source)
     lines = [_line(tie) for tie in ties]
     if node is None:
-        text = f"{document.text.rstrip()}\n\nties:\n" + "".join(f"  - {line}\n" for line in lines)
+        end = "" if document.text.endswith("\n") else "\n"
+        text = f"{document.text}{end}\nties:\n" + "".join(f"  - {line}\n" for line in lines)
     elif isinstance(node.value, list) and node.value:
         text = _put_in(document.text, node.value[0], lines)
     else:  # a key without items
         text = _filled(document.text, node, lines)
+    text = _with_ends_of(document.text, text)
     _check(document, text, source, {(tie.kept, tie.tied, tie.transpose) for tie in ties}, set(), lines)
     return text
 
@@ -41,8 +43,14 @@ def without_ties(document: Document, ties: Sequence[Tie], source: str) -> str:
         node = _ties_node(replace(document, text=text), source)
         item = _item_of(node, tie, source)
         text = _taken_out(text, item)
+    text = _with_ends_of(document.text, text)
     _check(document, text, source, set(), {(tie.kept, tie.tied, tie.transpose) for tie in ties}, [])
     return text
+
+
+def _with_ends_of(old: str, text: str) -> str:
+    """The text with line ends as in DOS, if the old one has them."""
+    return re.sub(r"\r?\n", "\r\n", text) if "\r\n" in old else text
 
 
 def _line(tie: Tie) -> str:
@@ -78,11 +86,12 @@ def _put_in(text: str, first: Node, lines: Sequence[str]) -> str:
 
 def _filled(text: str, node: Node, lines: Sequence[str]) -> str:
     """The lines after ``ties:``, or within its empty brackets."""
-    begin = re.search(r"^ties:", text, re.MULTILINE)
-    if begin is None:
+    found = re.search(r"^ties:[ \t]*(?:\[[ \t]*\]|null|~)?[ \t]*(#[^\r\n]*)?(?=\r?$)", text, re.MULTILINE)
+    if found is None:
         raise _refused(Document(text, "", {}, ()), node.source or "", lines)
-    end = (text + "\n").index("\n", begin.end())
-    return f"{text[: begin.end()]}\n" + "".join(f"  - {line}\n" for line in lines) + text[end + 1 :]
+    key = f"ties:  {found[1]}" if found[1] else "ties:"
+    end = (text + "\n").index("\n", found.end()) + 1
+    return f"{text[: found.start()]}{key}\n" + "".join(f"  - {line}\n" for line in lines) + text[end:]
 
 
 def _item_of(node: Node | None, tie: Tie, source: str) -> Node:
@@ -109,10 +118,12 @@ def _taken_out(text: str, item: Node) -> str:
             own = len(line) - len(line.lstrip())
             if end > begin and line.strip() and own <= indent:
                 break
-            if end > begin and not line.strip():
+            if end > begin and (not line.strip() or line.strip().startswith("#")):
                 break
             end += len(line)
         return text[:begin] + text[end:]
+    if text[place : place + 1] != "{" or "}" not in text[place:]:
+        raise _refused(Document(text, "", {}, ()), item.source or "", [])
     end = text.index("}", place) + 1
     after = re.match(r"\s*,\s*", text[end:])
     if after:

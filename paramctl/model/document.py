@@ -117,6 +117,8 @@ def _explain(error: Any, text: str, source: str) -> DocumentError:
     problem = " ".join(filter(None, [error.context, error.problem]))
     if error.context_mark and error.context_mark.line != line:
         problem += f"; it began on line {error.context_mark.line + 1}"
+    if "nesting depth" in problem:  # the parser's own limit, which it meets by looking ahead
+        return DocumentError(f"a model document may nest at most {MAX_DEPTH} deep", place)
     if "\t" in here[: column + 1]:
         return DocumentError("YAML is indented with spaces, never with tabs", place, "a tab")
     return DocumentError(f"not valid YAML: {problem}", place, hint=_hint(problem, around))

@@ -81,6 +81,8 @@ def format_of(path: str) -> Format:
 
     Raises OutputError if there is none.
     """
+    if path.lower().endswith(".weights.h5"):
+        raise OutputError(f"{path}: Keras' own layout is not written; NAME.h5 is paramctl's")
     suffixes = {suffix: each for each in FORMATS for suffix in each.suffixes}
     for suffix in sorted(suffixes, key=len, reverse=True):
         if path.lower().endswith(suffix):

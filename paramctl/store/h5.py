@@ -37,6 +37,7 @@ from paramctl.store.checkpoint import (
     model_of,
     stored,
     tied_to,
+    ties_of,
     transposed_of,
 )
 from paramctl.store.extents import Extent, Extents
@@ -69,7 +70,7 @@ def read(file: Bytes, begin: int = 0, size: int | None = None, config: Any = Non
     document, transposed = document_of(own), transposed_of(own, found.parameters)
     for tie in transposed:
         found.parameters[tie.tied] = tied_to(tie, found.parameters[tie.kept])
-    ties = in_order((*(Tie(kept, tied) for kept, tied in answer["ties"]), *transposed), own)
+    ties = in_order((*_linked(answer["ties"], own), *transposed), own)
     model = model_of(document.name if document else _stem(file), found.parameters, ties, document)
     return found.checkpoint(model, answer["skipped"])
 
@@ -109,6 +110,19 @@ def _listed(file: Bytes, begin: int, size: int | None) -> tuple[Child, dict[str,
     if "error" in answer:
         raise InputError(f"{file.name}: {answer['error']}")
     return process, answer
+
+
+def _linked(pairs: Sequence[Sequence[str]], own: Mapping[str, Any]) -> list[Tie]:
+    """The ties that hard links are, each kept under the name that the file says, else under the first."""
+    groups: dict[str, list[str]] = {}
+    for first, other in pairs:
+        groups.setdefault(first, [first]).append(other)
+    kept = {tie.kept for tie in ties_of(own)}
+    made = []
+    for names in groups.values():
+        keep = next((name for name in names if name in kept), names[0])
+        made += [Tie(keep, name) for name in names if name != keep]
+    return made
 
 
 class _Found:

@@ -262,7 +262,12 @@ class Layout:
             while stack:
                 source, target = stack.pop()
                 for name in source:
-                    if not isinstance(source.get(name, getlink=True), h5py.HardLink) or source[name].name == f"/{OWN}":
+                    link = source.get(name, getlink=True)
+                    if not isinstance(link, h5py.HardLink):
+                        if name not in target:
+                            target[name] = link
+                        continue
+                    if source[name].name == f"/{OWN}":
                         continue
                     item = source[name]
                     if name in target and isinstance(item, h5py.Group) == isinstance(target[name], h5py.Group):

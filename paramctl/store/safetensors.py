@@ -222,7 +222,8 @@ def unmark(temporary: Temporary, paths: Sequence[str]) -> None:
         return
     for path in paths:
         for name in ("scheme", "seed"):
-            told.get(path, {}).pop(name, None)
+            if isinstance(told.get(path), dict):
+                told[path].pop(name, None)
     made["__metadata__"][OWN] = json.dumps(own, ensure_ascii=False)
     data = json.dumps(made, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
     if len(data) <= start - 8:  # somebody else's may be written more briefly than ours
@@ -233,7 +234,12 @@ def create(
     temporary: Temporary, model: Model, notes: Mapping[str, Note], recipe: int, like: Bytes | None = None
 ) -> dict[str, Extent]:
     """Lay out a file: the space, and the header."""
-    data, extents = header(model, notes, recipe)
+    metadata = metadata_of(model, notes, recipe)
+    if like is not None and like.read(8, 1) == b"{":  # what somebody else has said goes along
+        _, _, old = contents(like)
+        theirs = {key: text for key, text in old.items() if text not in model.parameters}
+        metadata = metadata | theirs | {OWN: metadata[OWN]}
+    data, extents = header_of(list(model.owners()), metadata)
     temporary.reserve(len(data) + sum(each.bytes for each in model.owners()))
     temporary.write(data, 0)
     return extents

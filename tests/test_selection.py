@@ -1,0 +1,687 @@
+"""Addresses: what each form means in a model, where a malformed one is wrong, and how they are completed."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from paramctl.cli import run
+from paramctl.errors import AddressError
+from paramctl.model import Model, load
+from paramctl.selection import Filters, match, select, within
+from paramctl.slices import Picks, Span, parse, pick, text_of
+from paramctl.store.checkpoint import model_of, stored
+from tests.conftest import ROOT, Run, model
+
+SAMPLE = {path.stem: str(path) for path in (ROOT / "sample_models").glob("*.yaml")}
+MLP, RGNET = SAMPLE["mlp"], SAMPLE["rgnet"]
+FILTERED = (
+    "input: [4]\nlayers:\n  - dense: {name: a, units: 4}\n  - dense: {name: b, units: 2, trainable: false}\n"
+    "  - batch_normalization: {name: n}\n"
+)
+TIED = (
+    "input: [4]\nlayers:\n  - dense: {name: a, units: 4}\n  - dense: {name: b, units: 4}\n"
+    "ties: [{keep: a/kernel, tie: b/kernel}]\n"
+)
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Runs a command line in this process, in an empty folder: its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def called(*arguments: str) -> tuple[int, str, str]:
+        code = run(list(arguments))
+        printed = capfd.readouterr()
+        return code, printed.out, printed.err
+
+    return called
+
+
+def flat(*names: str) -> Model:
+    """The model of a file that holds arrays of these names."""
+    return model_of("m", {name: stored(name, (2,), "float32") for name in names}, ())
+
+
+def paths(of: Model, text: str) -> list[str]:
+    return match(of, text).paths
+
+
+# What each form means
+
+BLOCKS = [f"block2/block-{k}/dense/{name}" for k in range(4) for name in ("kernel", "bias")]
+FORMS = {
+    "block2/block-1/dense/bias": BLOCKS[3:4],
+    "  block2/block-1/dense/bias ": BLOCKS[3:4],
+    "block2": BLOCKS,
+    "block2/block-3": BLOCKS[6:],
+    "block2/*/dense/bias": BLOCKS[1::2],
+    "block?/block-?/*/b*s": BLOCKS[1::2],
+    "b*": BLOCKS,
+    "*": [*BLOCKS, "dense/kernel", "dense/bias"],
+    "**": [*BLOCKS, "dense/kernel", "dense/bias"],
+    "**/kernel": [*BLOCKS[::2], "dense/kernel"],
+    "**/block-2/**": BLOCKS[4:6],
+    "block2/**/bias": BLOCKS[1::2],
+    "**/dense/kernel": [*BLOCKS[::2], "dense/kernel"],
+    "0/1/1/bias": None,
+    "0/1/0/bias": BLOCKS[3:4],
+    "0/1/-1/bias": BLOCKS[3:4],
+    "block2/1/dense/bias": BLOCKS[3:4],
+    "0/*/dense/1": BLOCKS[1::2],
+    "-1/kernel": ["dense/kernel"],
+    "-1": ["dense/kernel", "dense/bias"],
+    "-1/-1": ["dense/bias"],
+    "-2/-4/-1/-2": BLOCKS[0:1],
+    "block2/**/-1": BLOCKS[1::2],
+    "layers[0].layers[1].weights[1]": BLOCKS[3:4],
+    "layers[0].layers[-1].dense.bias": BLOCKS[7:],
+    "layers[1].kernel": ["dense/kernel"],
+    "layers[-1]": ["dense/kernel", "dense/bias"],
+    "layers[0].weights[3]": BLOCKS[3:4],
+    "weights[1]": BLOCKS[1:2],
+    "weights[-1]": ["dense/bias"],
+    "re:.*bias": [*BLOCKS[1::2], "dense/bias"],
+    "re:dense/(kernel|bias)": ["dense/kernel", "dense/bias"],
+    "re:(?i)DENSE/.*": ["dense/kernel", "dense/bias"],
+    "re:dense": None,
+    "'block2'/block-1/\"dense\"/bias": BLOCKS[3:4],
+    "'block*'": None,
+    "'0'": None,
+}
+"""In D2L's rgnet with its flattening layers taken out; None: nothing is meant."""
+
+
+@pytest.fixture(scope="module")
+def rgnet() -> Model:
+    """Blocks of a dense layer alone, so that a place in a file and one in the document are the same."""
+    return model(Path(RGNET).read_text().replace("      - flatten\n", ""))
+
+
+@pytest.mark.parametrize(("text", "means"), FORMS.items(), ids=list(FORMS))
+def test_each_form(text: str, means: list[str] | None, rgnet: Model) -> None:
+    if means is None:
+        with pytest.raises(AddressError, match="has no parameter of this name"):
+            match(rgnet, text)
+    else:
+        assert paths(rgnet, text) == means
+
+
+def test_the_chapters_address_counts_layers_without_parameters_too() -> None:
+    """``rgnet.layers[0].layers[1].layers[1].weights[1]``: the layer at 0 in each block flattens."""
+    whole = load(RGNET)
+    for text in ("layers[0].layers[1].layers[1].weights[1]", "0/1/1/bias", "0/1/1/1", "layers[0].layers[1].weights[1]"):
+        assert paths(whole, text) == ["block2/block-1/dense/bias"]
+    with pytest.raises(AddressError):
+        match(whole, "layers[0].layers[1].layers[0].weights[0]")
+
+
+@pytest.mark.parametrize("name", ["chimera", "gpt2", "resnet50", "tied_mlp"])
+def test_every_path_of_a_sample_means_itself(name: str) -> None:
+    of = load(SAMPLE[name])
+    for path in of.parameters:
+        assert paths(of, path) == [path]
+    for place, path in enumerate(of.parameters):
+        if place % 37 == 0:
+            assert paths(of, f"weights[{place}]") == [path], "in Keras' order"
+
+
+def test_a_slice_may_follow_every_form(rgnet: Model) -> None:
+    for text in ("-1/kernel", "layers[1].weights[0]", "weights[8]", "dense/kernel", "'dense'/'kernel'", "*/kernel"):
+        found = match(rgnet, f"{text}[0, :2]")
+        assert (found.paths, found.indices) == (["dense/kernel"], (0, Span(None, 2))), text
+    assert match(rgnet, "re:dense/kernel").indices is None
+
+
+# Names against places
+
+
+def test_a_name_beats_a_place() -> None:
+    """As in torch's Sequential, whose layers that have parameters are called 0, 2, 4."""
+    of = flat("0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "4.bias")
+    assert paths(of, "2.weight") == ["2.weight"], "the name, though the layer at 2 is 4"
+    assert paths(of, "2/weight") == ["2.weight"]
+    assert paths(of, "2") == ["2.weight", "2.bias"]
+    assert paths(of, "1.weight") == ["2.weight"], "no layer is called so: the place"
+    assert paths(of, "-1.weight") == ["4.weight"]
+    assert paths(of, "layers[2].weights[0]") == ["4.weight"]
+    assert paths(of, "'2'.weight") == ["2.weight"]
+    with pytest.raises(AddressError):
+        match(of, "'1'.weight")
+
+
+def test_a_name_beats_a_place_in_a_file(call: Call, tmp_path: Path) -> None:
+    arrays = {f"{k}.{name}": np.full(2, k, "float32") for k in (0, 2, 4) for name in ("weight", "bias")}
+    save_file(arrays, tmp_path / "m.safetensors")
+    for text, value in (("2.weight", 2), ("1.weight", 2), ("-1/bias", 4), ("layers[2].bias", 4), ("0.weight", 0)):
+        assert call("dump", "m.safetensors", text)[1] == f"[{value}. {value}.]\n", text
+
+
+@pytest.mark.parametrize("name", ["weights", "layers"])
+def test_an_array_called_as_in_pythons_form_can_be_sliced(name: str) -> None:
+    """``weights[0]`` is a slice where an array is called weights: a name beats a place."""
+    of = flat("a", name)
+    assert match(of, f"{name}[0]") == ([name], (0,), False)
+
+
+def test_quotes_reach_what_the_grammar_would_take_apart() -> None:
+    names = ["weights", "a[0]", "re:x", "it's", '"q"', " lead", "a*", "**", "?", "", "-1", "0", "é", "a\nb", "\x1b[1m"]
+    of = flat(*names)
+    for name in names:
+        quote = '"' if "'" in name else "'"
+        assert match(of, f"{quote}{name}{quote}") == ([name], None, False), name
+        assert match(of, f"{quote}{name}{quote}[1]") == ([name], (1,), False), name
+    assert paths(of, "a*") == ["a[0]", "a*", "a\nb"], "without quotes it is a pattern"
+
+
+@pytest.mark.parametrize(
+    ("names", "separator"),
+    [
+        (["a.b", "c"], "."),
+        (["a.b", "c/d"], "/"),
+        (["a", "b"], "/"),
+    ],
+)
+def test_a_dot_separates_where_no_name_has_a_slash(names: list[str], separator: str) -> None:
+    of = flat(*names)
+    assert of.separator == separator
+    assert all(paths(of, name) == [name] for name in names)
+    if separator == ".":
+        assert paths(of, "a/b") == paths(of, "a.*") == paths(of, "**/b") == paths(of, "a") == ["a.b"]
+    elif "a.b" in names:
+        with pytest.raises(AddressError):
+            match(of, "a/b")
+        with pytest.raises(AddressError):
+            match(of, "a")
+
+
+# Ties and layers that are used twice
+
+
+def test_either_name_of_a_tied_pair(call: Call) -> None:
+    of = load(SAMPLE["gpt2"])
+    assert paths(of, "head/kernel") == paths(of, "-1/0") == ["head/kernel"]
+    assert paths(of, "tokens/embeddings") == paths(of, "layers[0]") == ["tokens/embeddings"]
+    small = [each for name in ("width=4", "depth=1", "heads=2", "vocabulary=6", "context=3") for each in ("-D", name)]
+    dumped = [call("dump", SAMPLE["gpt2"], text, "--format", "json", *small)[1] for text in ("tokens", "head/kernel")]
+    tokens, head = (np.array(next(iter(json.loads(text).values()))) for text in dumped)
+    assert tokens.shape == (6, 4)
+    assert np.array_equal(tokens.T, head)
+
+
+@pytest.mark.parametrize("text", ["layers[2].weights[0]", "2/kernel", "layers[2].kernel", "2/0"])
+def test_a_layer_used_again_has_its_parameters_at_both_places(text: str) -> None:
+    """D2L compares ``net.layers[1].weights[0]`` with ``net.layers[2].weights[0]``: one array."""
+    of = load(SAMPLE["tied_mlp"])
+    assert paths(of, text.replace("2", "1", 1)) == paths(of, text) == ["shared/kernel"]
+    assert paths(of, "weights[2]") == ["dense/kernel"], "among all weights it counts once"
+    assert paths(load(SAMPLE["chimera"]), "layers[2].layers[4].weights[1]") == ["fancy_mlp/shared/bias"]
+    assert paths(load(SAMPLE["fancy_mlp"]), "4") == ["shared/kernel", "shared/bias"]
+
+
+def test_weights_are_counted_in_the_order_of_the_model() -> None:
+    """A layer's own come before those of the layers in it, as in Keras, and as they are listed everywhere else."""
+    of = flat("a/k", "a/inner/k", "a/b")
+    assert [paths(of, f"weights[{k}]") for k in range(3)] == [[path] for path in of.parameters]
+    assert [paths(of, f"layers[0].weights[{k}]") for k in range(3)] == [[path] for path in of.parameters]
+
+
+# Order, repeats, filters
+
+
+def test_the_models_order_and_no_repeats(rgnet: Model) -> None:
+    asked = ["dense/bias", "**/bias", "block2/block-0", "-1/bias", "weights[0]"]
+    assert select(rgnet, asked) == [(path, None) for path in [*BLOCKS[:2], *BLOCKS[3::2], "dense/bias"]]
+
+
+def test_slices_are_told_apart_by_what_they_say(rgnet: Model) -> None:
+    asked = ["dense/kernel[0]", "dense/kernel[ 0 ]", "weights[-2][0]", "dense/kernel[0, :]", "dense/kernel"]
+    found = select(rgnet, asked)
+    assert found == [("dense/kernel", indices) for indices in ((0,), (0, Span()), None)]
+
+
+def test_without_an_address_each_array_once() -> None:
+    assert [path for path, _ in select(model(TIED), [])] == ["a/kernel", "a/bias", "b/bias"]
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ("--trainable", "a/kernel a/bias n/gamma n/beta"),
+        ("--frozen", "b/kernel b/bias n/moving_mean n/moving_variance"),
+        ("--kind weight", "a/kernel b/kernel"),
+        ("--kind norm", "n/gamma n/beta"),
+        ("--kind state", "n/moving_mean n/moving_variance"),
+        ("--kind bias --trainable", "a/bias"),
+        ("--min-size 5", "a/kernel b/kernel"),
+        ("--min-size 8 --frozen", "b/kernel"),
+        ("--min-size 9 --dtype float32", "a/kernel"),
+        ("b n --kind bias", "b/bias"),
+        ("**[0] --frozen --min-size 3", "b/kernel"),
+    ],
+)
+def test_filters(options: str, left: str, call: Call, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(FILTERED)
+    code, out, err = call("dump", "m.yaml", *options.split(), "--format", "jsonl")
+    assert code == 0, err
+    assert [json.loads(line)["path"] for line in out.splitlines()] == left.split()
+
+
+def test_filters_choose_what_is_set(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(FILTERED)
+    code, _, err = call("set", "m.yaml", "** = 7", "--frozen", "--min-size", "3", "-o", "m.safetensors", "-q")
+    assert (code, err) == (0, "")
+    dumped = json.loads(call("dump", "m.safetensors", "--format", "json")[1])
+    assert {path for path, values in dumped.items() if np.all(np.array(values) == 7)} == {"b/kernel"}
+
+
+@pytest.mark.parametrize("command", ["dump", "set"])
+def test_filters_that_leave_nothing_are_one_line(command: str, call: Call, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(FILTERED)
+    what = ["b"] if command == "dump" else ["b = 1", "--dry-run"]
+    code, out, err = call(command, "m.yaml", *what, "--trainable")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "no parameter that is asked for passes the filters" in err
+
+
+def test_what_a_file_does_not_say_passes_no_filter_on_it(call: Call, tmp_path: Path) -> None:
+    save_file({"w": np.ones(2, "float32"), "h": np.ones(2, "float16")}, tmp_path / "m.safetensors")
+    assert call("dump", "m.safetensors", "--trainable")[0] == 2
+    assert call("dump", "m.safetensors", "--kind", "weight")[0] == 2
+    assert call("dump", "m.safetensors", "--dtype", "float16")[1] == "[1. 1.]\n"
+
+
+def test_filters_are_met_all_together() -> None:
+    every = model(FILTERED).parameters.values()
+    assert all(map(Filters(), every))
+    assert [each.path for each in every if Filters(False, "float32", "weight", 8)(each)] == ["b/kernel"]
+
+
+# An address that begins with a minus sign
+
+MINUS = {
+    "dump": (["dump", "t.yaml", "-2/bias"], "[0. 0. 0. 0.]\n"),
+    "dump, after a flag": (["dump", "t.yaml", "--full", "-2/bias"], "[0. 0. 0. 0.]\n"),
+    "dump, before an option": (["dump", "t.yaml", "-2/bias[:1]", "--format", "csv"], "a/bias,0,0.0"),
+    "dump, after two dashes": (["dump", "t.yaml", "--", "-2/bias[1]"], "0.\n"),
+    "summary": (["summary", "t.yaml", "-1", "--format", "csv"], "b,dense"),
+    "set": (["set", "t.yaml", "-1/bias=1", "--dry-run", "--format", "csv"], "b/bias,"),
+    "set, with spaces": (["set", "t.yaml", "-1 += 1", "--dry-run", "--format", "csv"], "b/bias,"),
+    "set, with a slice": (["set", "t.yaml", "-1/0[0] *= 2", "--dry-run", "--format", "csv"], "b/kernel,"),
+    "tie": (["tie", "t.yaml", "-2/bias", "-1/bias", "-o", "-"], "{keep: a/bias, tie: b/bias}"),
+    "untie": (["untie", "t.yaml", "-1/kernel", "-o", "-"], "ties: []"),
+    "init": (["init", "t.yaml", "--rule", "-1/bias=constant:3", "--dry-run", "--format", "csv"], "constant"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "shows"), MINUS.values(), ids=list(MINUS))
+def test_an_address_may_begin_with_a_minus_sign(arguments: list[str], shows: str, call: Call, tmp_path: Path) -> None:
+    """In every command that takes addresses, wherever it stands; only before a digit, so that options stay options."""
+    (tmp_path / "t.yaml").write_text(TIED)
+    code, out, err = call(*arguments)
+    assert code == 0, err
+    assert shows in out
+
+
+def test_an_option_keeps_a_negative_number_and_a_wrong_option_is_one(call: Call) -> None:
+    code, _, err = call("dump", MLP, "--seed", "-1")
+    assert code == 2
+    assert "a seed is a whole number, not negative" in err
+    assert "No such option" in call("dump", MLP, "-x/kernel")[2]
+
+
+def test_a_file_may_be_called_so_after_two_dashes(call: Call, tmp_path: Path) -> None:
+    save_file({"w": np.ones(2, "float32")}, tmp_path / "-1.safetensors")
+    assert call("dump", "--", "-1.safetensors", "w")[1] == "[1. 1.]\n"
+
+
+def test_an_assignment_is_shown_as_it_was_written(call: Call) -> None:
+    _, out, _ = call("set", MLP, "-1/bias = 1", "--dry-run", "--format", "json")
+    assert json.loads(out)[0]["assignment"] == "-1/bias = 1"
+
+
+# What means nothing
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("2", "rgnet has 2 layers."),
+        ("-3/kernel", "rgnet has 2 layers."),
+        ("0/4", "block2 has 4 layers."),
+        ("block2/-5/dense", "block2 has 4 layers."),
+        ("layers[7]", "rgnet has 2 layers."),
+        ("layers[0].layers[9].bias", "block2 has 4 layers."),
+        ("weights[10]", "rgnet has 10 weights."),
+        ("layers[0].weights[-9]", "block2 has 8 weights."),
+        ("dense/2", "dense has 2 parameters."),
+        ("block2/block-1/dens/bias", "Did you mean 'block2/block-1/dense/bias'?"),
+        ("dense/Kernel", "Did you mean 'dense/kernel'?"),
+        ("zzz", "There are block2/block-0/dense/kernel, block2/block-0/dense/bias, block2/block-1/dense/kernel and"),
+    ],
+)
+def test_what_means_nothing_says_what_there_is(text: str, hint: str, rgnet: Model) -> None:
+    with pytest.raises(AddressError) as refused:
+        match(rgnet, text)
+    assert str(refused.value).startswith(f"rgnet has no parameter of this name. Received: {text!r}. {hint}")
+
+
+def test_a_slice_is_no_pattern_of_layers(rgnet: Model) -> None:
+    with pytest.raises(AddressError, match="a slice is of values, and here whole parameters are meant"):
+        within(rgnet, "dense/kernel[0]")
+    assert within(rgnet, "-1")("dense/bias")
+    assert not within(rgnet, "-1")("block2/block-0/dense/bias")
+
+
+MALFORMED = {
+    "": (1, "a name in an address may not be empty"),
+    "   ": (1, "a name in an address may not be empty"),
+    "/dense": (1, "a name in an address may not be empty"),
+    "dense/": (7, "a name in an address may not be empty"),
+    "dense//bias": (7, "a name in an address may not be empty"),
+    "[0]": (1, "a name in an address may not be empty"),
+    "dense/[0]": (7, "a name in an address may not be empty"),
+    "'dense": (1, "a quote has no end"),
+    "dense/\"kernel'": (7, "a quote has no end"),
+    "'dense'kernel": (8, "after a quoted name comes '/' or '['"),
+    "'dense'.kernel": (8, "after a quoted name comes '/' or '['"),
+    "dense/kernel[": (13, "a slice ends with ']'"),
+    "dense/kernel[0": (14, "a slice ends with ']'"),
+    "dense/kernel[0]x": (16, "a slice ends with ']'"),
+    "dense/kernel[0]/x": (17, "a slice ends with ']'"),
+    "layers[0": (8, "a slice ends with ']'"),
+    "layers[0].": (10, "a slice ends with ']'"),
+    "dense/kernel[]": (14, "a slice holds an index, a:b or ... for each axis"),
+    "dense/kernel[ ]": (14, "a slice holds an index, a:b or ... for each axis"),
+    "dense/kernel[x]": (14, "an index is a whole number, a:b, a:b:step or ..."),
+    "dense/kernel[1.5]": (14, "an index is a whole number, a:b, a:b:step or ..."),
+    "dense/kernel[0, x]": (17, "an index is a whole number, a:b, a:b:step or ..."),
+    "dense/kernel[0,,1]": (16, "an index is a whole number, a:b, a:b:step or ..."),
+    "dense/kernel[0 1]": (14, "an index is a whole number, a:b, a:b:step or ..."),
+    "dense/kernel[1:2:3:4]": (14, "an index is a whole number, a:b, a:b:step or ..."),
+    "dense/kernel[None]": (14, "an index is a whole number, a:b, a:b:step or ..."),
+    "dense/kernel[12345678901234567890]": (14, "an index is a whole number, a:b, a:b:step or ..."),
+    "dense/kernel[::0]": (14, "the step of a slice may not be 0"),
+    "dense/kernel[0, ::-0]": (16, "the step of a slice may not be 0"),
+    "dense/kernel[..., ...]": (13, "a slice has at most one '...'"),
+    "re:(": (4, "a regular expression is wrong: missing ), unterminated subpattern"),
+    "re:ab)": (6, "a regular expression is wrong: unbalanced parenthesis"),
+    "re:*": (4, "a regular expression is wrong: nothing to repeat"),
+}
+
+
+@pytest.mark.parametrize(("text", "where"), MALFORMED.items(), ids=list(MALFORMED))
+def test_what_is_malformed_points_at_the_character(text: str, where: tuple[int, str], rgnet: Model) -> None:
+    character, rule = where
+    with pytest.raises(AddressError) as refused:
+        match(rgnet, text)
+    assert str(refused.value) == f"{rule} (character {character}). Received: {text.strip()!r}"
+
+
+@pytest.mark.parametrize("text", ["dense//bias", "'dense", "dense/kernel[0", "re:(", "dense/kernel[9]", "0/7"])
+@pytest.mark.parametrize("command", ["dump", "set", "tie", "summary"])
+def test_a_wrong_address_is_one_line_in_every_command(text: str, command: str, call: Call) -> None:
+    arguments = {
+        "dump": [text],
+        "set": [f"{text} = 1", "--dry-run"],
+        "tie": [text, "dense/bias", "-o", "-"],
+        "summary": [text],
+    }[command]
+    code, out, err = call(command, RGNET, *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "defect" not in err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "re:a{99999999999999}",
+        "re:" + "(" * 300 + ")" * 300,
+        "re:(?P<1>a)",
+        "re:\\",
+        "re:[z-a]",
+        "re:(?<=a+)b",
+    ],
+    ids=lambda text: text[:20],
+)
+def test_no_regular_expression_is_a_defect(text: str, rgnet: Model) -> None:
+    with pytest.raises(AddressError):
+        match(rgnet, text)
+
+
+def test_a_regular_expression_is_never_warned_of(rgnet: Model) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(paths(rgnet, "re:[[a-z].*")) == 10
+
+
+def test_an_address_has_a_greatest_length(rgnet: Model) -> None:
+    with pytest.raises(AddressError, match=r"at most 4,096 characters\. Received: 5,000"):
+        match(rgnet, "a" * 5_000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "**/" * 1_300 + "kernel",
+        "*?" * 2_000,
+        "**/" + "?" * 4_000,
+        "*a*" * 1_300,
+        "a[" + "0," * 2_000 + "0]",
+        "layers[0]." * 400 + "bias",
+        "0/" * 2_000 + "0",
+        "**/" * 1_300 + "0",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_huge_address_costs_little(text: str) -> None:
+    of = flat(*(f"b{k}/l{j}/kernel" for k in range(20) for j in range(20)))
+    begun = time.perf_counter()
+    with suppress(AddressError):
+        match(of, text)
+    assert time.perf_counter() - begun < 0.5
+
+
+def test_a_large_model_costs_little() -> None:
+    of = flat(*(f"b{k}/l{j}/kernel" for k in range(100) for j in range(100)))
+    begun = time.perf_counter()
+    assert paths(of, "weights[9999]") == paths(of, "99/99/0") == paths(of, "-1/-1/kernel") == ["b99/l99/kernel"]
+    assert len(paths(of, "**/0")) == len(paths(of, "**/kernel")) == 10_000
+    assert time.perf_counter() - begun < 5
+
+
+# Completion
+
+
+def completed(paramctl: Run, line: str) -> list[str]:
+    """What completion offers for the last word of a line, as the shell's script asks for it."""
+    words = {
+        "_PARAMCTL_COMPLETE": "bash_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split(" ")) - 1),
+    }
+    done = paramctl(env=words)
+    assert done.stderr == ""
+    return [word.removeprefix("plain,") for word in done.stdout.split()]
+
+
+def test_addresses_complete(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "model.yaml").write_text(TIED)
+    below = ["block2/block-1", "block2/block-1/dense", "block2/block-1/flatten"]
+    assert sorted(completed(paramctl, f"paramctl summary {RGNET} block2/block-1")) == sorted(
+        [*below, *(f"block2/block-1/dense/{name}" for name in ("kernel", "bias"))]
+    )
+    save_file({"0.weight": np.ones(2, "float32"), "0.bias": np.ones(2, "float32")}, tmp_path / "m.safetensors")
+    assert sorted(completed(paramctl, "paramctl dump m.safetensors 0.")) == ["0.bias", "0.weight"]
+    assert completed(paramctl, "paramctl dump missing.h5 x") == [], "what cannot be read offers nothing, and no error"
+    (tmp_path / "bad.yaml").write_text("layers: 3\n")
+    assert completed(paramctl, "paramctl dump bad.yaml x") == []
+
+
+@pytest.mark.parametrize("line", ["set m.yaml b/b", "tie m.yaml b/b", "tie m.yaml a/bias b/b", "untie m.yaml b/b"])
+def test_addresses_complete_where_they_are_edited(line: str, paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(TIED)
+    assert completed(paramctl, f"paramctl {line}") == ["b/bias"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_bash_itself_completes_an_address(tmp_path: Path) -> None:
+    """The script of ``paramctl completion bash``, asked as TAB asks it."""
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin/paramctl"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m paramctl "$@"\n')
+    command.chmod(0o755)
+    script = (
+        f'export PATH="{command.parent}:$PATH" PYTHONPATH="{ROOT}"\neval "$(paramctl completion bash)"\n'
+        f"COMP_WORDS=(paramctl dump {MLP} dense_1/k)\nCOMP_CWORD=3\n_paramctl_completion paramctl\n"
+        'printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("dense_1/kernel\n", "")
+
+
+# Whatever the names, the places, the slices and the texts
+
+PLAIN = st.text("abk019_-+é", min_size=1, max_size=4).filter(lambda name: not name.startswith("re:"))
+ODD = st.text(st.characters(exclude_characters="/\"'", exclude_categories=["Cs"]), min_size=1, max_size=5)
+
+
+def paths_of(names: st.SearchStrategy[str]) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.lists(names, min_size=1, max_size=4).map("/".join), min_size=1, max_size=8, unique=True)
+
+
+@given(paths_of(PLAIN), st.data())
+def test_any_path_means_itself(names: list[str], data: st.DataObject) -> None:
+    """Of plain names, digits included, whatever else there is, a group of the same name included."""
+    of = flat(*names)
+    assert sorted(of.parameters) == sorted(names)
+    path = data.draw(st.sampled_from(names))
+    assert match(of, path) == ([path], None, False)
+    assert match(of, f"{path}[-1]") == ([path], (-1,), False)
+
+
+@given(paths_of(ODD), st.data())
+def test_any_path_in_quotes_means_itself(names: list[str], data: st.DataObject) -> None:
+    of = flat(*names)
+    path = data.draw(st.sampled_from(names))
+    assume(of.separator == "/")
+    quoted = "/".join(f"'{name}'" for name in path.split("/"))
+    assert match(of, quoted) == ([path], None, False)
+    assert match(of, f"{quoted}[0:1]") == ([path], (Span(0, 1),), False)
+    assert path in paths(of, f"re:(?:{re.escape(path)})")
+
+
+Tree = dict[str, "Tree | None"]
+NAMES = st.text("abcxyz", min_size=1, max_size=3)
+ARRAYS: st.SearchStrategy[Tree] = st.dictionaries(NAMES, st.none(), min_size=1, max_size=3)
+TREES: st.SearchStrategy[Tree] = st.recursive(
+    ARRAYS, lambda inner: st.dictionaries(NAMES, inner, min_size=1, max_size=3), max_leaves=8
+)
+
+
+def leaves(tree: Tree, *names: str) -> Iterator[tuple[str, ...]]:
+    """The names that lead to each array."""
+    for name, inner in tree.items():
+        if inner is None:
+            yield (*names, name)
+        else:
+            yield from leaves(inner, *names, name)
+
+
+@given(TREES, st.data())
+def test_any_path_by_its_places(tree: Tree, data: st.DataObject) -> None:
+    """From either end, as segments and as Python has it, and counted among all weights from each block on."""
+    every = list(leaves(tree))
+    of = flat(*map("/".join, every))
+    wanted = data.draw(st.sampled_from(every))
+    path = "/".join(wanted)
+    forward, backward, here = [], [], tree
+    for name in wanted:
+        place = list(here).index(name)
+        forward.append(place)
+        backward.append(place - len(here))
+        here = here[name] or {}
+    for places in (forward, backward):
+        assert paths(of, "/".join(map(str, places))) == [path]
+        layers = [f"layers[{place}]" for place in places]
+        assert paths(of, ".".join([*layers[:-1], f"weights[{places[-1]}]"] if len(places) > 1 else layers)) == [path]
+    for depth in range(len(wanted)):
+        below = [each for each in every if each[:depth] == wanted[:depth]]
+        layers = [f"layers[{place}]" for place in forward[:depth]]
+        assert paths(of, ".".join([*layers, f"weights[{below.index(wanted)}]"])) == [path]
+    mixed = [data.draw(st.sampled_from(pair)) for pair in zip(wanted, map(str, forward), strict=True)]
+    assert paths(of, "/".join(mixed)) == [path]
+
+
+def written(index: object) -> str:
+    """An index as NumPy's users write it."""
+    if isinstance(index, slice):
+        ends = [index.start, index.stop, *([] if index.step is None else [index.step])]
+        return ":".join("" if end is None else str(end) for end in ends)
+    return "..." if index is Ellipsis else str(index)
+
+
+ENDS = st.none() | st.integers(-7, 7) | st.sampled_from([10**17, -(10**17)])
+INDICES = st.lists(
+    st.integers(-6, 6)
+    | st.just(...)
+    | st.builds(slice, ENDS, ENDS, st.none() | st.integers(-4, 4) | st.just(10**17))
+    | st.just(slice(None)),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(st.lists(st.integers(0, 5), max_size=4).map(tuple), INDICES, st.sampled_from(["", " "]))
+@settings(max_examples=400)
+def test_a_slice_picks_what_numpy_picks(shape: tuple[int, ...], indices: list[object], space: str) -> None:
+    """The same values in the same shape, and an error exactly where NumPy has one."""
+    array = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    text = f"[{space}{f'{space},{space}'.join(map(written, indices))}{space}]"
+    try:
+        expected = np.asarray(array[tuple(indices)])
+    except (IndexError, ValueError):
+        with pytest.raises(AddressError):
+            pick(parse(text, 1, f"w{text}"), shape, "w")
+        return
+    parsed = parse(text, 1, f"w{text}")
+    picks = pick(parsed, shape, "w")
+    found = array[np.ix_(*picks.ranges)].reshape(picks.shape)
+    assert (picks.shape, picks.size) == (expected.shape, expected.size)
+    assert np.array_equal(found, expected)
+    assert not picks.everything or np.array_equal(found.reshape(-1), array.reshape(-1))
+    assert parse(f"[{text_of(parsed)}]", 1, "") == parsed, "as it is written again"
+
+
+def test_without_a_slice_everything_is_picked() -> None:
+    assert pick(None, (2, 0), "w") == Picks((range(2), range(0)), (False, False), True)
+    assert pick(None, (), "w").size == 1
+
+
+GRAMMAR = st.text("abw[]0123456789:.-/*?'\" ,layers()\\é\n", max_size=30)
+
+
+@given(st.text(max_size=50) | GRAMMAR | st.tuples(GRAMMAR, st.integers(1, 300)).map(lambda each: each[0] * each[1]))
+@settings(max_examples=500, deadline=1_000)
+def test_any_text_is_an_address_or_an_error_and_quickly(text: str) -> None:
+    of = flat("a/b/w", "a/1/w", "w", "a/b/a")
+    assume(not text.strip().startswith("re:"))
+    for means in (match, within):
+        try:
+            means(of, text)
+        except AddressError as error:
+            assert str(error)
