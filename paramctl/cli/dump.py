@@ -60,9 +60,9 @@ def dump(
     paramctl dump mlp.yaml 'dense/kernel[0, :2]' --seed 1
     paramctl dump mlp.h5 '**/kernel[..., 0]' --format csv
     paramctl dump mlp.h5 dense/kernel --format npy > kernel.npy
-    paramctl dump mlp.h5 dense --format raw | python -c 'import sys, numpy as n; print(n.frombuffer(sys.stdin.buffer.read(), "f4"))'
+    paramctl dump mlp.h5 dense --format raw | python -c 'import sys, numpy; print(numpy.frombuffer(sys.stdin.buffer.read(), "f4"))'
     paramctl init mlp.yaml --scheme constant:1 -o - | paramctl dump -
-    """
+    """  # noqa: E501  a command is copied as one line
     given = {"--precision": precision is not None, "--threshold": threshold is not None, "--full": full}
     if format != "numpy" and any(given.values()):
         raise click.UsageError(f"{next(name for name in given if given[name])} is for --format numpy.")

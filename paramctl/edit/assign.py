@@ -114,7 +114,7 @@ def _value(assignment: Assignment, parameter: Parameter, owner: Parameter, picks
         if not fits:
             rule = f"{assignment.text}: the value must fit the shape {picks.shape} of what it is assigned to"
             raise AddressError(rule, f"the shape {value.shape}")
-        if not value.ndim and value.dtype.kind == "f" and numpy_dtype(owner.dtype).kind in "fV":
+        if not value.ndim and value.dtype.kind in "iuf" and numpy_dtype(owner.dtype).kind in "fV":
             try:  # a number is one of the array's own dtype, as in NumPy
                 value = cast(value.reshape(1), owner.dtype).astype(np.float64).reshape(())
             except OverflowError as error:
