@@ -10,7 +10,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from math import isfinite, prod, sqrt
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -23,16 +23,14 @@ from paramctl.init import words
 from paramctl.init.distributions import Given, Law
 from paramctl.init.registry import Target, Unfit
 from paramctl.init.rules import Assigned, Chosen
-from paramctl.init.streams import BLOCK, RECIPE, Stream, WholeTooLarge, draw_block, draw_whole, is_whole
+from paramctl.init.streams import BLOCK, Stream, WholeTooLarge, draw_block, draw_whole, is_whole
 from paramctl.model import Model
 from paramctl.opened import open_
 from paramctl.parameter import Parameter
 from paramctl.selection import EVERYTHING, Filters
 from paramctl.slices import Picks, pick, text_of
-from paramctl.store import format_of, safetensors
-from paramctl.store.atomic import replacing
 from paramctl.store.checkpoint import Checkpoint, Note
-from paramctl.store.extents import as_bytes, in_parallel
+from paramctl.store.extents import in_parallel
 
 KEPT_BLOCKS = 4
 
@@ -251,80 +249,3 @@ def scheme(text: str, option: str) -> Assigned:
     if checkpoint is None:
         raise InputError(f"{file}: values are copied from a checkpoint, and this is a model document")
     return Copied(text, checkpoint, path.removesuffix("]"))
-
-
-class Piece(NamedTuple):
-    """A piece of an array that has been written: its bytes, and, if measured, its sums about the ``shift``."""
-
-    path: str
-    size: int
-    bytes: int
-    total: float = 0.0
-    squares: float = 0.0
-
-
-Shifts = Mapping[str, float] | None
-
-
-def save(
-    source: Source, path: str, force: bool = False, shifts: Shifts = None, threads: int | None = None
-) -> Iterator[Piece]:
-    """Write a source to a file, whose suffix says the format; gives each piece as it is done, and must be exhausted.
-
-    shifts: if given, each piece is measured, about the value for its path. Raises OutputError; what was at the
-    path before is then there still.
-    """
-    format_ = format_of(path)
-    with replacing(path, force) as temporary:
-        like = source.checkpoint.file if source.checkpoint and not source.model.stored else None
-        extents = format_.load().create(temporary, source.model, source.notes, RECIPE, like)
-
-        def work(job: tuple[str, int, int]) -> Piece:
-            path, start, stop = job
-            values = source.values(path, start, stop)
-            extent = extents[path]
-            temporary.write(as_bytes(values), extent.offset + start * extent.dtype.itemsize)
-            return measure(path, values, shifts)
-
-        jobs = (piece for owner in source.model.owners() for piece in source.pieces(owner))
-        yield from in_parallel(work, jobs, threads)
-
-
-def stream(source: Source) -> Iterator[bytes | memoryview]:
-    """A source as a safetensors file, in order."""
-    data, _ = safetensors.header(source.model, source.notes, RECIPE)
-    yield data
-    jobs = (piece for owner in source.model.owners() for piece in source.pieces(owner))
-    yield from in_parallel(lambda job: as_bytes(source.values(*job)), jobs)
-
-
-def measure(path: str, values: Array, shifts: Shifts) -> Piece:
-    """What is measured of a piece: sums about a shift near the mean, so that they lose nothing."""
-    if shifts is None or not values.size or values.dtype.kind not in "fV":
-        return Piece(path, values.size, values.nbytes)
-    numbers = values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
-    if shift := shifts.get(path, 0.0):
-        numbers = numbers - numbers.dtype.type(shift)
-    return Piece(path, values.size, values.nbytes, float(numbers.sum()), float(np.dot(numbers, numbers)))
-
-
-class Moments:
-    """The mean and the deviation of arrays, from the pieces that were measured."""
-
-    def __init__(self, shifts: Mapping[str, float]) -> None:
-        self.shifts = shifts
-        self.sums: dict[str, tuple[int, float, float]] = {}
-
-    def add(self, piece: Piece) -> None:
-        size, total, squares = self.sums.get(piece.path, (0, 0.0, 0.0))
-        self.sums[piece.path] = size + piece.size, total + piece.total, squares + piece.squares
-
-    def of(self, path: str) -> tuple[float, float] | None:
-        """(mean, deviation) of an array; None if nothing of it was measured."""
-        size, total, squares = self.sums.get(path, (0, 0.0, 0.0))
-        if not size:
-            return None
-        mean = total / size
-        if not isfinite(total) or not isfinite(squares):
-            return None
-        return self.shifts.get(path, 0.0) + mean, sqrt(max(squares / size - mean**2, 0.0))

@@ -55,6 +55,7 @@ ONLY_IN = {
         "init/words.py",
         "store/",
         "source.py",
+        "saving.py",
         "edit/",
         "inspect/diff.py",
         "cli/values.py",

@@ -48,8 +48,9 @@ from paramctl.model.document import parse_value
 from paramctl.node import Node
 from paramctl.opened import open_
 from paramctl.parameter import Parameter
+from paramctl.saving import save, stream
 from paramctl.slices import Index, Span, text_of
-from paramctl.source import Source, save, select, stream
+from paramctl.source import Source, select
 from tests.conftest import ROOT, Run, model
 
 SEED = 20

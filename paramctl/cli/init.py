@@ -14,7 +14,8 @@ from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
 if TYPE_CHECKING:
     from paramctl.init.rules import Wishes
     from paramctl.model import Model
-    from paramctl.source import Moments, Source
+    from paramctl.saving import Moments
+    from paramctl.source import Source
 
 PRESETS = ("keras", "torch", "flax", "gpt2")
 
@@ -159,8 +160,7 @@ def _scheme(text: str, option: str) -> Any:
 def to_file(source: Source, path: str, force: bool, measured: bool = False, most: int | None = None) -> Moments:
     """Write a source to a file, with a progress bar; what was measured."""
     from paramctl.inspect.plan import shifts
-    from paramctl.saving import save_as
-    from paramctl.source import Moments
+    from paramctl.saving import Moments, save_as
 
     about = shifts(source.model, source.chosen)
     moments = Moments(about)
@@ -173,7 +173,7 @@ def to_file(source: Source, path: str, force: bool, measured: bool = False, most
 
 def to_pipe(source: Source) -> None:
     """Write a source to standard output, as safetensors."""
-    from paramctl.source import stream
+    from paramctl.saving import stream
 
     total = sum(parameter.bytes for parameter in source.model.owners())
     for data in progress.shown(stream(source), total, len, "writing"):

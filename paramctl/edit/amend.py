@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from paramctl import store
 from paramctl.edit.assign import Edited, touched
-from paramctl.saving import save_as
-from paramctl.source import Piece
+from paramctl.saving import Piece, save_as
 from paramctl.store.atomic import replacing
 from paramctl.store.checkpoint import Note
 from paramctl.store.extents import as_bytes, in_parallel
