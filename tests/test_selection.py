@@ -496,6 +496,19 @@ def test_a_huge_address_costs_little(text: str) -> None:
     assert time.perf_counter() - begun < 0.5
 
 
+def test_a_name_of_very_many_parts_is_no_defect(call: Call, tmp_path: Path) -> None:
+    """Whether it is shown or refused."""
+    for separator in "./":
+        save_file({separator.join("a" * 1_500): np.ones(2, "float32")}, tmp_path / "m.safetensors")
+        for arguments in (
+            ["dump", "m.safetensors", "**"],
+            ["dump", "m.safetensors", "0"],
+            ["summary", "m.safetensors"],
+        ):
+            code, _, err = call(*arguments)
+            assert (code in (0, 2), err.count("\n") <= 1, "defect" in err) == (True, True, False), err
+
+
 def test_a_large_model_costs_little() -> None:
     of = flat(*(f"b{k}/l{j}/kernel" for k in range(100) for j in range(100)))
     begun = time.perf_counter()

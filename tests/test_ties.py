@@ -144,11 +144,20 @@ def test_several_at_once_and_patterns_and_transposes(call: Call, tmp_path: Path)
 
 
 def test_a_name_that_yaml_would_read_otherwise_is_quoted(call: Call, tmp_path: Path) -> None:
-    document = 'input: [4]\nlayers:\n  - dense: {name: "1e3", units: 4}\n  - dense: {name: "b #", units: 4}\n'
-    (tmp_path / "m.yaml").write_text(document)
-    done(call("tie", "m.yaml", "1e3/kernel", "'b #'/kernel", "--in-place"))
-    assert listed(call, "m.yaml") == [("1e3/kernel", "b #/kernel", False)]
-    assert difference(document.encode(), (tmp_path / "m.yaml").read_bytes())[0] == []
+    for name in ("b #", "é"):
+        document = (
+            f'input: [4]\nlayers:\n  - dense: {{name: "1e3", units: 4}}\n  - dense: {{name: "{name}", units: 4}}\n'
+        )
+        (tmp_path / "m.yaml").write_text(document)
+        done(call("tie", "m.yaml", "1e3/kernel", f"'{name}'/kernel", "--in-place"))
+        assert listed(call, "m.yaml") == [("1e3/kernel", f"{name}/kernel", False)]
+        assert difference(document.encode(), (tmp_path / "m.yaml").read_bytes())[0] == []
+
+
+def test_a_name_beyond_the_basic_plane_is_written(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(THREE.replace("name: b", 'name: "😀"'))
+    done(call("tie", "m.yaml", "a/kernel", "😀/kernel", "--in-place"))
+    assert listed(call, "m.yaml") == [("a/kernel", "😀/kernel", False)]
 
 
 ENDS = {
@@ -172,6 +181,13 @@ def test_what_is_no_line_of_ties_stays(document: str, end: str, call: Call, tmp_
     assert [line for line in gone if not line.startswith("ties:")] == []
     assert all(line.endswith(end) and (end != "\n" or "\r" not in line) for line in come)
     assert ("none yet" in document) == (b"none yet" in after)
+
+
+def test_lines_that_end_in_either_way_stay_so(call: Call, tmp_path: Path) -> None:
+    document = THREE.replace("\n", "\r\n", 1).encode()
+    (tmp_path / "m.yaml").write_bytes(document)
+    done(call("tie", "m.yaml", "a/kernel", "b/kernel", "--in-place"))
+    assert difference(document, (tmp_path / "m.yaml").read_bytes())[0] == []
 
 
 REFUSED = {

@@ -234,11 +234,12 @@ def opened(path: str | None, variables: tuple[str, ...], input_shapes: tuple[str
         path = DEFAULT_MODEL
     found = open_(path, dict(map(_definition, variables)), dict(map(_shape, input_shapes)))
     if found.checkpoint and found.checkpoint.skipped:
-        click.echo(printable(f"{path}: passed over {_few(found.checkpoint.skipped)}, which hold no numbers"), err=True)
+        click.echo(printable(f"{path}: passed over {few(found.checkpoint.skipped)}, which hold no numbers"), err=True)
     return found
 
 
-def _few(names: tuple[str, ...]) -> str:
+def few(names: tuple[str, ...]) -> str:
+    """The first of them, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
 
 

@@ -63,8 +63,8 @@ def tie(
         return with_ties(found.model.document, made.ties[len(found.model.ties) :], path)
 
     made = retie(source, output, in_place, force, change, edit)
-    names = [each.tied for each in made]
-    click.echo(f"{', '.join(names)} tied to {made[0].kept}, whose values are kept", err=True)
+    names = tuple(each.tied for each in made)
+    click.echo(f"{options.few(names)} tied to {made[0].kept}, whose values are kept", err=True)
 
 
 def retie(
@@ -82,7 +82,8 @@ def retie(
     path = str(source) if in_place else str(output)
     if in_place and made.stored:
         raise click.UsageError("Keras' own layout has no ties: write another file by -o NAME.h5.")
-    differing = [tie for tie in (*made.ties, *found.model.ties) if (tie in made.ties) != (tie in found.model.ties)]
+    after, before = set(made.ties), set(found.model.ties)
+    differing = [tie for tie in (*made.ties, *found.model.ties) if (tie in after) != (tie in before)]
     if found.checkpoint is None:
         text = edit(found, made, str(source))
         if path == "-":

@@ -50,7 +50,7 @@ def untie(source: str | None, others: tuple[str, ...], output: str | None, in_pl
         from paramctl.model.amend import without_ties
 
         assert found.model.document is not None
-        return without_ties(found.model.document, [tie for tie in found.model.ties if tie not in made.ties], path)
+        return without_ties(found.model.document, [*set(found.model.ties) - set(made.ties)], path)
 
     gone = retie(source, output, in_place, force, change, edit)
-    click.echo(f"{', '.join(each.tied for each in gone)} untied, with the values as they were", err=True)
+    click.echo(f"{options.few(tuple(each.tied for each in gone))} untied, with the values as they were", err=True)

@@ -240,6 +240,8 @@ def _result(operator: str, values: Array, operand: Array, dtype: str) -> Array:
     if operator == "=":
         return _exactly(operand, dtype)
     whole = values.dtype.kind in "biu"
+    if whole and (operand.dtype.kind == "c" or not np.isfinite(operand.astype(np.float64)).all()):
+        raise OverflowError(f"{dtype} cannot hold the value")
     wide: Any = object if whole else np.complex128 if values.dtype.kind == "c" else np.float64
     compute: dict[str, Callable[[Any, Any], Any]] = {
         "+=": np.add,

@@ -25,13 +25,14 @@ def tied(model: Model, keep: str, others: Sequence[str], transpose: bool = False
         owner = model.tied[kept.path].kept
         raise AddressError(f"{kept.path} is itself tied, to {owner}: keep that one instead", repr(keep))
     made = []
+    kept_by_others = {tie.kept for tie in model.ties}
     for path in dict.fromkeys(path for other in others for path in _paths(model, other)):
         other = model.parameters[path]
         if path == kept.path:
             raise AddressError("a parameter cannot be tied to itself", repr(path))
         if path in model.tied:
             raise AddressError(f"{path} is tied already, to {model.tied[path].kept}", repr(path))
-        if any(tie.kept == path for tie in model.ties):
+        if path in kept_by_others:
             raise AddressError(f"{path} is what others are tied to: untie them first", repr(path))
         _check(kept, other, transpose)
         made.append(Tie(kept.path, path, transpose))

@@ -25,32 +25,31 @@ def with_ties(document: Document, ties: Sequence[Tie], source: str) -> str:
     node = _ties_node(document, source)
     lines = [_line(tie) for tie in ties]
     if node is None:
-        end = "" if document.text.endswith("\n") else "\n"
-        text = f"{document.text}{end}\nties:\n" + "".join(f"  - {line}\n" for line in lines)
+        end = _end(document.text)
+        last = "" if document.text.endswith("\n") else end
+        text = f"{document.text}{last}{end}ties:{end}" + "".join(f"  - {line}{end}" for line in lines)
     elif isinstance(node.value, list) and node.value:
         text = _put_in(document.text, node.value[0], lines)
     else:  # a key without items
         text = _filled(document.text, node, lines)
-    text = _with_ends_of(document.text, text)
     _check(document, text, source, {(tie.kept, tie.tied, tie.transpose) for tie in ties}, set(), lines)
     return text
 
 
 def without_ties(document: Document, ties: Sequence[Tie], source: str) -> str:
     """The text of a document without these ties. Raises DocumentError if it cannot be edited."""
+    node = _ties_node(document, source)
     text = document.text
-    for tie in ties:
-        node = _ties_node(replace(document, text=text), source)
-        item = _item_of(node, tie, source)
+    items = [_item_of(node, tie, source) for tie in ties]
+    for item in sorted(items, key=lambda item: (item.line, item.column), reverse=True):
         text = _taken_out(text, item)
-    text = _with_ends_of(document.text, text)
     _check(document, text, source, set(), {(tie.kept, tie.tied, tie.transpose) for tie in ties}, [])
     return text
 
 
-def _with_ends_of(old: str, text: str) -> str:
-    """The text with line ends as in DOS, if the old one has them."""
-    return re.sub(r"\r?\n", "\r\n", text) if "\r\n" in old else text
+def _end(text: str) -> str:
+    """How lines end in a text."""
+    return "\r\n" if "\r\n" in text else "\n"
 
 
 def _line(tie: Tie) -> str:
@@ -59,7 +58,7 @@ def _line(tie: Tie) -> str:
 
 
 def _name(path: str) -> str:
-    return path if _PLAIN.fullmatch(path) else json.dumps(path)
+    return path if _PLAIN.fullmatch(path) else json.dumps(path, ensure_ascii=False)
 
 
 def _ties_node(document: Document, source: str) -> Node | None:
@@ -80,7 +79,7 @@ def _put_in(text: str, first: Node, lines: Sequence[str]) -> str:
     begin = text.rfind("\n", 0, place) + 1
     dash = text[begin:place]
     if dash.strip() == "-":
-        return text[:begin] + "".join(f"{dash}{line}\n" for line in lines) + text[begin:]
+        return text[:begin] + "".join(f"{dash}{line}{_end(text)}" for line in lines) + text[begin:]
     return text[:place] + "".join(f"{line}, " for line in lines) + text[place:]
 
 
@@ -90,8 +89,9 @@ def _filled(text: str, node: Node, lines: Sequence[str]) -> str:
     if found is None:
         raise _refused(Document(text, "", {}, ()), node.source or "", lines)
     key = f"ties:  {found[1]}" if found[1] else "ties:"
-    end = (text + "\n").index("\n", found.end()) + 1
-    return f"{text[: found.start()]}{key}\n" + "".join(f"  - {line}\n" for line in lines) + text[end:]
+    stop = (text + "\n").index("\n", found.end()) + 1
+    end = _end(text)
+    return f"{text[: found.start()]}{key}{end}" + "".join(f"  - {line}{end}" for line in lines) + text[stop:]
 
 
 def _item_of(node: Node | None, tie: Tie, source: str) -> Node:

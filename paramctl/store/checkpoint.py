@@ -9,9 +9,10 @@ from typing import Any, Protocol
 
 from paramctl import __version__
 from paramctl.arrays import Array
-from paramctl.errors import ParamctlError
+from paramctl.errors import InputError, ParamctlError
 from paramctl.model import Document, Model, Tie, from_document
 from paramctl.model.tree import Block
+from paramctl.node import MAX_DEPTH
 from paramctl.parameter import Axis, Kind, Parameter
 from paramctl.store.extents import Extent
 from paramctl.store.files import Bytes
@@ -101,6 +102,8 @@ def model_of(
                 path: each.shape for path, each in parameters.items()
             }:
                 return model.of(lambda declared: _as_stored(declared, parameters[declared.path]))
+    if any(path.count("/") + path.count(".") > 10 * MAX_DEPTH for path in parameters):
+        raise InputError(f"{name}: a name in it has more than {10 * MAX_DEPTH} parts")
     dotted = not any("/" in path for path in parameters) and any("." in path for path in parameters)
     separator = "." if dotted else "/"
     return Model(name, (), (), tuple(_groups(parameters, separator)), ties, separator=separator)

@@ -166,6 +166,8 @@ def _place(name: str, entry: Any) -> tuple[int, int]:
     """Where an entry lies; ValueError if it is not what an entry must be."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{name!r} must have dtype, shape and data_offsets, and nothing else")
+    if any("\ud800" <= each <= "\udfff" for each in name):
+        raise ValueError(f"the name {name!r} is not text")
     if entry["dtype"] not in NAMES:
         raise ValueError(f"{name!r} has the dtype {entry['dtype']!r}, which is not supported")
     for key in ("shape", "data_offsets"):
