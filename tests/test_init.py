@@ -2,6 +2,10 @@
 
 import json
 import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
 from math import sqrt
 from pathlib import Path
 
@@ -377,3 +381,43 @@ def test_keep_is_no_scheme_elsewhere() -> None:
 def test_constants_are_changed_by_a_rule_alone(paramctl: Run) -> None:
     assert plan(paramctl, FANCY, "--scheme", "he")["constant/kernel"]["scheme"] == "random_uniform(minval=0, maxval=1)"
     assert plan(paramctl, FANCY, "--rule", "constant/kernel=he")["constant/kernel"]["scheme"] == "he_normal"
+
+
+def test_a_scheme_of_an_installed_package(paramctl: Run, tmp_path: Path) -> None:
+    """By the entry-point group paramctl.initializers; on the command line, and never in a document."""
+    site = tmp_path / "site"
+    (site / "ramps-1.0.dist-info").mkdir(parents=True)
+    (site / "ramps-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: ramps\nVersion: 1.0\n")
+    (site / "ramps-1.0.dist-info/entry_points.txt").write_text(
+        "[paramctl.initializers]\nramp = ramps:ramp\nbad = ramps:no\n"
+    )
+    (site / "ramps.py").write_text(
+        "import numpy\ndef ramp(shape, dtype, generator): return numpy.arange(numpy.prod(shape)).reshape(shape)\n"
+    )
+    environment = {"PYTHONPATH": str(site)}
+    done = paramctl("init", MLP, "--scheme", "ramp", "-o", "a.h5", "-q", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert paramctl("dump", "a.h5", "dense_1/kernel[:, 0]").stdout == "[0. 1. 2. 3.]\n"
+    broken = paramctl("init", MLP, "--scheme", "bad", "-o", "b.h5", env=environment)
+    assert (broken.returncode, broken.stderr.count("\n")) == (2, 1)
+    assert "--scheme:1:1: this does not load: AttributeError" in broken.stderr
+    (tmp_path / "m.yaml").write_text("input: [2]\nlayers: [{dense: {units: 3, kernel_initializer: ramp}}]\n")
+    assert "no scheme has this name" in paramctl("init", "m.yaml", env=environment).stderr
+
+
+def test_a_progress_bar_on_a_terminal_alone(tmp_path: Path) -> None:
+    """With its speed, when it takes more than a second; through a pipe there is none."""
+    (tmp_path / "m.yaml").write_text("input: [9000]\nlayers: [{dense: {units: 9000, use_bias: false, repeat: 4}}]\n")
+    command = [sys.executable, "-m", "paramctl", "init", "m.yaml", "--scheme", "he", "-o", "m.h5", "-q", "--force"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=theirs, stdout=subprocess.DEVNULL)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # the terminal is closed when the process ends
+        while more := os.read(ours, 4096):
+            shown += more
+    assert process.wait() == 0
+    assert b"writing m.h5" in shown
+    assert b"MB/s" in shown
+    piped = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert piped.stderr == "wrote m.h5: 4 arrays, 324,000,000 values, seed 0\n"
