@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from paramctl.address import ANY, LONGEST, Text, compiled, nearest
@@ -25,9 +24,9 @@ from paramctl.model import Block, Model
 from paramctl.parameter import Parameter
 from paramctl.slices import Index, parse
 
-_PYTHON = re.compile(r"(?:layers|weights)\[-?\d{1,9}\](?:\.(?:layers|weights)\[-?\d{1,9}\]|\.[^\W\d]\w*)*")
-_PYTHON_PART = re.compile(r"(layers|weights)\[(-?\d+)\]|(\w+)")
-_PLACE = re.compile(r"-?\d{1,9}")
+_PYTHON = r"(?:layers|weights)\[-?\d{1,9}\](?:\.(?:layers|weights)\[-?\d{1,9}\]|\.[^\W\d]\w*)*"
+_PYTHON_PART = r"(layers|weights)\[(-?\d+)\]|(\w+)"
+_PLACE = r"-?\d{1,9}"  # texts, compiled when an address is read: most commands have none
 
 
 class Weight(NamedTuple):
@@ -45,8 +44,7 @@ class Layer(NamedTuple):
 Segment = Text | Weight | Layer
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """An address, parsed. segments: None for a regular expression; loose: it may match anything but one name."""
 
     text: str
@@ -59,8 +57,7 @@ class Address:
         return self.segments is None or any(isinstance(each, Text) and each.loose for each in self.segments)
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
+class Filters(NamedTuple):
     """What a parameter must be beside matching an address; None is anything."""
 
     trainable: bool | None = None
@@ -98,11 +95,11 @@ def address(text: str, separator: str = "/", names: Container[str] = ()) -> Addr
         except re.error as error:
             at = f" (character {error.pos + 4})" if error.pos is not None else ""
             raise AddressError(f"a regular expression is wrong: {error.msg}{at}", repr(text)) from None
-    python = _PYTHON.match(text)
+    python = re.match(_PYTHON, text)
     if python and text.partition("[")[0] not in names:
         rest = text[python.end() :]
         if not rest or rest.startswith("["):
-            parts = tuple(_python_part(*part.groups()) for part in _PYTHON_PART.finditer(python.group()))
+            parts = tuple(_python_part(*part.groups()) for part in re.finditer(_PYTHON_PART, python.group()))
             return Address(text, parts, None, parse(rest, python.end(), text) if rest else None)
     segments, end = _segments(text, "./" if separator == "." else "/")
     return Address(text, segments, None, parse(text[end:], end, text) if end < len(text) else None)
@@ -214,15 +211,14 @@ def within(model: Model, text: str) -> Callable[[str], bool]:
     return (exact | below | blocks).__contains__
 
 
-@dataclass(slots=True)
 class _Place:
     """A block, a parameter, or a name between them. counted: what a place among its layers means."""
 
-    path: str
-    parameter: bool = False
-    named: dict[str, _Place] = field(default_factory=dict)
-    counted: list[_Place] = field(default_factory=list)
-    layers: list[_Place] = field(default_factory=list)
+    def __init__(self, path: str, parameter: bool = False) -> None:
+        self.path, self.parameter = path, parameter
+        self.named: dict[str, _Place] = {}
+        self.counted: list[_Place] = []
+        self.layers: list[_Place] = []
 
     def below(self) -> Iterator[_Place]:
         """Itself and all below it."""
@@ -254,7 +250,7 @@ class _Tree:
             matches, matches_below = compiled(texts, separator), compiled([*texts, ANY], separator)
             exact = {path for path in self.model.parameters if matches(path)}
             below = {path for path in self.model.parameters if matches_below(path)}
-            if exact or below or not any(each.plain and _PLACE.fullmatch(each.text) for each in texts):
+            if exact or below or not any(each.plain and re.fullmatch(_PLACE, each.text) for each in texts):
                 return exact, below
         found = self.walk(of.segments)
         exact = {place.path for place in found if place.parameter}
@@ -356,7 +352,7 @@ class _Tree:
 
 
 def _number(segment: Segment) -> int | None:
-    if isinstance(segment, Text) and segment.plain and _PLACE.fullmatch(segment.text):
+    if isinstance(segment, Text) and segment.plain and re.fullmatch(_PLACE, segment.text):
         return int(segment.text)
     return None
 

@@ -10,8 +10,7 @@ from typing import NamedTuple
 from paramctl.errors import AddressError
 
 _WHOLE = r"[+-]?\d{1,18}"
-_INDEX = re.compile(_WHOLE)
-_RANGE = re.compile(rf"({_WHOLE})?\s*:\s*({_WHOLE})?\s*(?::\s*({_WHOLE})?)?")
+_RANGE = rf"({_WHOLE})?\s*:\s*({_WHOLE})?\s*(?::\s*({_WHOLE})?)?"
 
 
 class Span(NamedTuple):
@@ -66,9 +65,9 @@ def _index(text: str, place: int, address: str) -> Index:
     stripped = text.strip()
     if stripped == "...":
         return None
-    if _INDEX.fullmatch(stripped):
+    if re.fullmatch(_WHOLE, stripped):
         return int(stripped)
-    found = _RANGE.fullmatch(stripped)
+    found = re.fullmatch(_RANGE, stripped)
     if not found:
         rule = "an index is a whole number, a:b, a:b:step or ..."
         raise AddressError(f"{rule} (character {place + len(text) - len(text.lstrip())})", repr(address))

@@ -19,7 +19,6 @@ What reads them, inside a command's body: opened, as_drawn, default_output.
 
 from __future__ import annotations
 
-import secrets
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -113,6 +112,8 @@ class Seed(click.ParamType[int]):
         if isinstance(value, int):
             return value
         if value == "random":
+            import secrets
+
             return secrets.randbits(48)
         if not value.isdecimal() or int(value[:20]) >= 2**63:
             self.fail(f"a seed is a whole number, not negative, below 2^63, or 'random'. Received: {value!r}.")

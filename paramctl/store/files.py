@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 import threading
 from typing import Protocol
 
@@ -35,7 +34,7 @@ class OnDisk:
         self.name = name
 
     def read(self, offset: int, size: int) -> bytes:
-        buffer = bytearray(size)
+        buffer = bytearray(min(size, max(0, self.size() - offset)))
         return bytes(buffer[: self.read_into(offset, memoryview(buffer))])
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
@@ -62,6 +61,8 @@ class Spooled:
 
     def __init__(self, descriptor: int, name: str) -> None:
         self.pipe, self.name = descriptor, name
+        import tempfile  # here, for it is slow to import and few read from a pipe
+
         self.kept = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  kept as long as this is
         self.disk = OnDisk(os.dup(self.kept.fileno()), name)
         self.passed = 0
