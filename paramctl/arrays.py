@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -39,6 +40,75 @@ def cast(values: Array, name: str) -> Array:
         if made.itemsize < values.itemsize and made.dtype.kind in "fV" and not _as_finite(values, made):
             raise OverflowError(f"a value exceeds what {name} holds")
     return made
+
+
+class Loss(ValueError):
+    """What a cast would lose: ``kind`` is one of KINDS."""
+
+    KINDS = ("overflow", "integers", "parts")
+
+    def __init__(self, kind: str, words: str) -> None:
+        super().__init__(words)
+        self.kind = kind
+
+
+def recast(values: Array, name: str, allowed: Collection[str] = ()) -> Array:
+    """The values in another dtype: floating-point numbers rounded to nearest, nothing else lost unless it is allowed.
+
+    overflow: a number beyond the range, which becomes infinite, or a whole number's nearest end. integers: a whole
+    number that a floating-point dtype rounds, or a fraction that a whole number has not. parts: an imaginary part.
+    Raises Loss.
+    """
+    wanted = numpy_dtype(name)
+    if values.dtype == wanted:
+        return values
+    if values.dtype.kind == "c" and wanted.kind != "c":
+        if "parts" not in allowed and values.imag.any():
+            raise Loss("parts", f"a complex number has an imaginary part, which {name} has not")
+        values = np.ascontiguousarray(values.real)
+    with np.errstate(all="ignore"):
+        if wanted.kind in "iub":
+            return _to_whole(values, wanted, name, allowed)
+        made: Array = values.astype(wanted)
+        if "overflow" not in allowed and not _as_finite(values, made):
+            raise Loss("overflow", f"a value exceeds what {name} holds")
+        if values.dtype.kind in "iu" and wanted.kind != "c" and "integers" not in allowed and not _exact(values, made):
+            raise Loss("integers", f"a whole number is rounded in {name}")
+    return made
+
+
+def _to_whole(values: Array, wanted: np.dtype[Any], name: str, allowed: Collection[str]) -> Array:
+    """The values as whole numbers, or as flags."""
+    low, high = (0, 1) if wanted.kind == "b" else (np.iinfo(wanted).min, np.iinfo(wanted).max)
+    if values.dtype.kind in "iub":
+        wide = values.astype(np.uint8) if values.dtype.kind == "b" else values
+        low, high = max(low, int(np.iinfo(wide.dtype).min)), min(high, int(np.iinfo(wide.dtype).max))
+        bounded = np.clip(wide, low, high)
+        if "overflow" not in allowed and not np.array_equal(bounded, wide):
+            raise Loss("overflow", f"a value exceeds what {name} holds")
+        whole: Array = bounded.astype(wanted)
+        return whole
+    numbers = values.astype(np.float64)
+    inside = (
+        (numbers > low - 1.0) & (numbers < high + 1.0) if high < 2**53 else (numbers >= low) & (numbers < float(high))
+    )
+    if "overflow" not in allowed and not inside.all():
+        raise Loss("overflow", f"a value exceeds what {name} holds")
+    if "integers" not in allowed and not np.array_equal(np.trunc(numbers)[inside], numbers[inside]):
+        raise Loss("integers", f"a fraction is lost in {name}")
+    made: Array = np.where(inside, numbers, 0.0).astype(wanted)
+    made[numbers >= float(high)] = high
+    made[numbers <= float(low)] = low
+    return made
+
+
+def _exact(values: Array, made: Array) -> bool:
+    """Whether floating-point numbers are the whole numbers that they were made of."""
+    numbers = made.astype(np.float64)
+    if values.dtype.itemsize < 8:
+        return bool(np.array_equal(numbers, values.astype(np.float64)))
+    beyond = float(np.iinfo(values.dtype).max)  # rounded up: no whole number of this dtype
+    return not (numbers >= beyond).any() and bool(np.array_equal(numbers.astype(values.dtype), values))
 
 
 def _as_finite(values: Array, made: Array) -> bool:

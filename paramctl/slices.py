@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -120,3 +120,24 @@ def pick(indices: Sequence[Index] | None, shape: Sequence[int], what: str) -> Pi
         dropped.append(isinstance(index, int))
     whole = all(of == range(size) for of, size in zip(ranges, shape, strict=True))
     return Picks(tuple(ranges), tuple(dropped), whole)
+
+
+def boxes(shape: Sequence[int], start: int, stop: int) -> Iterator[tuple[range, ...]]:
+    """The parts of an array, one after the other, that its values from one place to another in C order make."""
+    if not shape:
+        yield ()
+        return
+    row = prod(shape[1:])
+    first, last = -(-start // row), stop // row
+    if first > last:  # within one row
+        for box in boxes(shape[1:], start - last * row, stop - last * row):
+            yield (range(last, last + 1), *box)
+        return
+    if start < first * row:
+        for box in boxes(shape[1:], start - (first - 1) * row, row):
+            yield (range(first - 1, first), *box)
+    if first < last:
+        yield (range(first, last), *map(range, shape[1:]))
+    if last * row < stop:
+        for box in boxes(shape[1:], 0, stop - last * row):
+            yield (range(last, last + 1), *box)

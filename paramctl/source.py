@@ -33,6 +33,8 @@ from paramctl.store.checkpoint import Checkpoint, Note
 from paramctl.store.extents import in_parallel
 
 KEPT_BLOCKS = 4
+ENOUGH = 256
+"""How many values of a row are worth reading alone."""
 
 
 class Source:
@@ -46,7 +48,7 @@ class Source:
         checkpoint: Checkpoint | None = None,
     ) -> None:
         self.model, self.chosen, self.seed, self.checkpoint = model, chosen or {}, seed, checkpoint
-        self._recent = _Recent()
+        self._recent = Recent(KEPT_BLOCKS)
 
     @property
     def notes(self) -> dict[str, Note]:
@@ -98,10 +100,9 @@ class Source:
 
     def under(self, name: str, start: int, stop: int) -> Array:
         """The same for a parameter under any of its names."""
-        tie = self.model.tied.get(name)
         shape = self.model.parameters[name].shape
-        if tie is None or not tie.transpose or len(shape) < 2:
-            return self.values(tie.kept if tie else name, start, stop)
+        if not self._turned(name):
+            return self.values(self.model.owner(name).path, start, stop)
         row = prod(shape[1:])
         first, last = start // row, -(-stop // row)
         ranges = (range(first, last), *map(range, shape[1:]))
@@ -110,13 +111,23 @@ class Source:
 
     def gather(self, path: str, picks: Picks) -> Iterator[Array]:
         """What ``picks`` select of a parameter under any of its names, in C order, in flat pieces of bounded size."""
-        owner, tie = self.model.owner(path), self.model.tied.get(path)
-        if tie is not None and tie.transpose and len(owner.shape) > 1:
-            yield from self._transposed(owner, picks)
-        elif picks.everything:
-            yield from in_parallel(lambda piece: self.values(*piece), self.pieces(owner))
+        if picks.everything and not self._turned(path):
+            yield from in_parallel(lambda piece: self.values(*piece), self.pieces(self.model.owner(path)))
         else:
-            yield from _gathered(self, owner.path, owner.shape, picks.ranges, 0)
+            yield from self.seen(path, self.model.parameters[path].shape, picks)
+
+    def seen(self, path: str, shape: Sequence[int], picks: Picks) -> Iterator[Array]:
+        """The same of its values seen under another shape, which an array's transpose cannot be."""
+        owner = self.model.owner(path)
+        if self._turned(path):
+            yield from self._transposed(owner, picks)
+        else:
+            yield from _gathered(self, owner.path, shape, picks.ranges, 0)
+
+    def _turned(self, path: str) -> bool:
+        """Whether a name has the transpose of another's array."""
+        tie = self.model.tied.get(path)
+        return tie is not None and tie.transpose and len(self.model.parameters[path].shape) > 1
 
     def _transposed(self, owner: Parameter, picks: Picks) -> Iterator[Array]:
         """The same of an array's transpose, a few of its rows at a time, each of which crosses all of the array."""
@@ -167,10 +178,11 @@ def select(source: Source, addresses: Sequence[str], keep: Filters = EVERYTHING)
     ]
 
 
-class _Recent:
-    """The blocks drawn last, for those who ask for parts of them one after another."""
+class Recent:
+    """What was made last, for those who ask for parts of it one after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.kept: OrderedDict[tuple[str, int], Array] = OrderedDict()
         self.lock = threading.Lock()
 
@@ -181,7 +193,7 @@ class _Recent:
                 return self.kept[key]
             made = draw()
             self.kept[key] = made
-            if len(self.kept) > KEPT_BLOCKS:
+            if len(self.kept) > self.most:
                 self.kept.popitem(last=False)
             return made
 
@@ -195,12 +207,13 @@ def _gathered(source: Source, path: str, shape: Sequence[int], ranges: Sequence[
     size = prod(shape)
     if not size or not all(map(len, ranges)):
         return
-    if size <= BLOCK:
+    if size <= BLOCK and (len(shape) != 1 or 4 * len(ranges[0]) >= size):
         values = source.values(path, offset, offset + size).reshape(shape)
         yield _picked(values, ranges).reshape(-1)
         return
     first, row = ranges[0], size // shape[0]
-    if row > BLOCK // 2:
+    narrow = source.checkpoint is not None and ENOUGH <= prod(map(len, ranges[1:])) < row // 32
+    if row > BLOCK // 2 or narrow:
         for index in first:
             yield from _gathered(source, path, shape[1:], ranges[1:], offset + index * row)
         return

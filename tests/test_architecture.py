@@ -58,6 +58,7 @@ ONLY_IN = {
         "saving.py",
         "edit/",
         "inspect/diff.py",
+        "inspect/stat.py",
         "cli/values.py",
         "cli/set.py",
     },

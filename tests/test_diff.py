@@ -1,19 +1,33 @@
 """paramctl diff: what differs between two sources, and the exit code that says whether anything does."""
 
 import json
+import os
+import sys
+from fractions import Fraction
+from math import hypot, inf, isfinite, sqrt
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paramctl.inspect.diff import Tolerance, compare
+from paramctl.arrays import numpy_dtype
+from paramctl.init.streams import BLOCK
+from paramctl.inspect import diff
+from paramctl.inspect.diff import Comparison, DiffRow, Tolerance, compare
+from paramctl.model import Tie
+from paramctl.parameter import BYTES
+from paramctl.source import Source
+from paramctl.store.checkpoint import Checkpoint, model_of, stored
 from tests.conftest import ROOT, Run
 
 MLP = str(ROOT / "sample_models/mlp.yaml")
+EXACT = Tolerance()
 
 
 def write(path: Path, **values: np.ndarray) -> None:
@@ -22,9 +36,41 @@ def write(path: Path, **values: np.ndarray) -> None:
             file[name] = array
 
 
-def rows(paramctl: Run, *arguments: str) -> tuple[int, list[dict[str, object]]]:
-    done = paramctl("diff", *arguments, "--format", "json")
+def rows(paramctl: Run, *arguments: str, **options: object) -> tuple[int, list[dict[str, Any]]]:
+    done = paramctl("diff", *arguments, "--format", "json", **options)
     return done.returncode, json.loads(done.stdout)
+
+
+class Held:
+    """Arrays in memory, read as those of a file are."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        self.arrays = arrays
+
+    def read(self, path: str, start: int, stop: int) -> np.ndarray:
+        return self.arrays[path].reshape(-1)[start:stop]
+
+
+def source(*ties: Tie, **arrays: np.ndarray) -> Source:
+    kept = {name: stored(name, array.shape, array.dtype.name) for name, array in arrays.items()}
+    held = Held({name: array for name, array in arrays.items() if name not in {tie.tied for tie in ties}})
+    model = model_of("m", kept, ties)
+    return Source(model, checkpoint=Checkpoint(model, held, None))  # type: ignore[arg-type]
+
+
+def differing(
+    a: Source, b: Source, tolerance: Tolerance = EXACT, threads: int | None = None, structure: bool = False
+) -> list[DiffRow]:
+    comparison = Comparison(a, b, lambda path: path, tolerance, structure)
+    for _ in comparison.pieces(threads):
+        pass
+    return comparison.rows()
+
+
+def difference(a: Any, b: Any, tolerance: Tolerance = EXACT) -> DiffRow | None:
+    """The row of two arrays, None if they are the same."""
+    made = differing(source(w=np.asarray(a)), source(w=np.asarray(b)), tolerance)
+    return made[0] if made else None
 
 
 def test_a_model_and_its_file_are_the_same(paramctl: Run) -> None:
@@ -33,8 +79,8 @@ def test_a_model_and_its_file_are_the_same(paramctl: Run) -> None:
         paramctl("save", MLP, "-o", f"m.{suffix}")
         assert paramctl("diff", MLP, f"m.{suffix}").returncode == 0
         assert paramctl("diff", MLP, f"m.{suffix}").stdout == ""
-    code, differing = rows(paramctl, MLP, "m.h5", "--seed", "1")
-    assert (code, [row["path"] for row in differing]) == (1, ["dense/kernel", "dense_1/kernel"])
+    code, found = rows(paramctl, MLP, "m.h5", "--seed", "1")
+    assert (code, [row["path"] for row in found]) == (1, ["dense/kernel", "dense_1/kernel"])
 
 
 def test_what_is_told_of_a_difference(paramctl: Run, tmp_path: Path) -> None:
@@ -64,9 +110,9 @@ def test_names_shapes_dtypes_and_ties(paramctl: Run, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "b.h5", "a") as file:
         file["tied"] = np.ones(3)
     for option in ([], ["--structure"]):
-        code, differing = rows(paramctl, "a.h5", "b.h5", *option)
+        code, found = rows(paramctl, "a.h5", "b.h5", *option)
         assert code == 1
-        assert {row["path"]: row["status"] for row in differing} == {
+        assert {row["path"]: row["status"] for row in found} == {
             "gone": "only in A",
             "shape": "shape",
             "dtype": "dtype",
@@ -92,7 +138,7 @@ def test_what_is_not_finite(paramctl: Run, tmp_path: Path) -> None:
     write(tmp_path / "c.h5", w=np.array([0, 0, np.inf, np.inf], "float32"))
     assert paramctl("diff", "a.h5", "a.h5").returncode == 0
     code, (row,) = rows(paramctl, "a.h5", "b.h5")
-    assert (code, row["different"], row["greatest"], row["at"]) == (1, 2, 0.0, [0])
+    assert (code, row["different"], row["greatest"], row["at"]) == (1, 2, None, [0]), "how far NaN is from NaN is none"
     assert paramctl("diff", "a.h5", "b.h5", "--equal-nan").returncode == 0
     code, (row,) = rows(paramctl, "a.h5", "c.h5", "--atol", "1e300")
     assert (code, row["different"]) == (1, 3), "no tolerance reaches infinity"
@@ -115,6 +161,179 @@ def test_trouble_is_no_difference(paramctl: Run) -> None:
     assert paramctl("diff", "-", "-").returncode == 2
 
 
+def test_the_same_bytes_are_compared_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is the same nothing is computed; of an array that differs, all, though only a piece of it does."""
+    rng = np.random.default_rng(0)
+    a = rng.random(3 * BLOCK + 5)
+    b = a.copy()
+    b[BLOCK + 7] += 1.0
+    measured = []
+    real = diff.measure
+    monkeypatch.setattr(diff, "measure", lambda *job: measured.append(job[:2]) or real(*job))
+    assert differing(source(w=a, v=a), source(w=a.copy(), v=a)) == []
+    assert measured == []
+    (row,) = differing(source(v=a, w=a), source(v=a, w=b))
+    assert sorted(measured) == [("w", start) for start in range(0, a.size, BLOCK)]
+    assert (row.path, row.different, row.greatest, row.at) == ("w", 1, pytest.approx(1.0), (BLOCK + 7,))
+    assert row.norm == pytest.approx(1.0)
+    assert row.cosine == pytest.approx(a @ b / sqrt((a @ a) * (b @ b)), abs=1e-14)
+    assert row.cosine is not None
+    assert row.cosine < 1
+
+
+def test_the_same_whatever_the_threads(paramctl: Run, tmp_path: Path) -> None:
+    """Ours, and those of the library that multiplies."""
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal(7 * BLOCK + 3, dtype="float32")
+    b = a.copy()
+    b[2 * BLOCK : 4 * BLOCK] *= 1.01
+    b[-1] = 0
+    one, *others = (differing(source(w=a), source(w=b), threads=threads) for threads in (1, 2, 7))
+    assert len(one) == 1
+    assert all(other == one for other in others)
+    write(tmp_path / "a.h5", w=a)
+    write(tmp_path / "b.h5", w=b)
+    told = [rows(paramctl, "a.h5", "b.h5", env={"OPENBLAS_NUM_THREADS": str(n)}) for n in (1, os.cpu_count() or 2)]
+    assert told[0] == told[1]
+    assert told[0][1][0]["norm"] == one[0].norm
+
+
+def test_one_array_is_compared_under_one_name() -> None:
+    """A difference of values is told once for all names that both sides have for it."""
+    a, b = np.ones((2, 3)), np.full((2, 3), 2.0)
+    tie = Tie("x", "y", transpose=True)
+    (row,) = differing(source(tie, x=a, y=a.T), source(tie, x=b, y=b.T))
+    assert (row.path, row.status, row.different) == ("x", "values", 6)
+
+
+X, Y, Z = (np.full((2, 2), value) for value in (0.0, 1.0, 2.0))
+TIES = {
+    "the same": ([Tie("x", "y")], [Tie("x", "y")], []),
+    "under the other name": ([Tie("x", "y")], [Tie("y", "x")], []),
+    "all three, kept under each": ([Tie("x", "y"), Tie("x", "z")], [Tie("z", "x"), Tie("z", "y")], []),
+    "in A alone": ([Tie("x", "y")], [], ["y"]),
+    "in B alone": ([], [Tie("z", "x")], ["z"]),
+    "to another": ([Tie("x", "y")], [Tie("x", "z")], ["y", "z"]),
+    "to another, kept last": ([Tie("z", "y")], [Tie("z", "x")], ["z"]),
+    "transposed": ([Tie("x", "y", True)], [Tie("x", "y")], ["y"]),
+    "transposed under both names": ([Tie("x", "y", True)], [Tie("y", "x", True)], []),
+    "transposed twice": ([Tie("x", "y", True), Tie("x", "z", True)], [Tie("y", "z"), Tie("y", "x", True)], []),
+}
+
+
+@pytest.mark.parametrize(("in_a", "in_b", "expected"), TIES.values(), ids=TIES)
+def test_ties_are_of_names_to_each_other(in_a: list[Tie], in_b: list[Tie], expected: list[str]) -> None:
+    """Which names are one array, whichever of them a file keeps; a row for each that is of another than in B."""
+    zeros = np.zeros((2, 2))
+    sides = [source(*ties, x=zeros, y=zeros, z=zeros) for ties in (in_a, in_b)]
+    for structure in (True, False):
+        found = differing(*sides, structure=structure)
+        assert [row.path for row in found] == expected
+        assert {row.status for row in found} <= {"ties"}
+        assert all(row.a != row.b for row in found), "a row shows what differs"
+
+
+def test_ties_to_a_name_that_one_side_has_not() -> None:
+    """The names that both have are tied alike; the other is a row of its own."""
+    zeros = np.zeros(3)
+    a = source(Tie("k", "x"), Tie("k", "y"), k=zeros, x=zeros, y=zeros)
+    assert [(row.path, row.status) for row in differing(a, source(Tie("y", "x"), x=zeros, y=zeros))] == [
+        ("k", "only in A")
+    ]
+    found = differing(a, source(x=zeros, y=zeros + 1))
+    assert [(row.path, row.status) for row in found] == [("k", "only in A"), ("y", "values")]
+
+
+def test_no_values_and_one() -> None:
+    """Arrays of no values are the same, or differ in their dtype or shape; an array of no axes has one value."""
+    assert difference(np.zeros((0, 3)), np.zeros((0, 3))) is None
+    row = difference(np.zeros((0, 3)), np.zeros((0, 3), "float32"))
+    assert row is not None
+    assert (row.status, row.different) == ("dtype", None)
+    row = difference(np.zeros((0, 3)), np.zeros((3, 0)))
+    assert row is not None
+    assert row.status == "shape"
+    row = difference(np.float32(2), np.float32(3))
+    assert row is not None
+    assert (row.different, row.greatest, row.at, row.norm, row.cosine) == (1, 1.0, None, 1.0, 1.0)
+
+
+def test_zeros_of_either_sign() -> None:
+    for dtype in ("float16", "float32", "float64", "bfloat16", "float8_e4m3fn", "complex64"):
+        zeros = np.zeros(5, numpy_dtype(dtype))
+        assert (
+            difference(zeros, (-zeros.astype("complex64" if dtype == "complex64" else "float32")).astype(zeros.dtype))
+            is None
+        )
+
+
+def test_another_dtype_is_a_row_within_tolerance_too() -> None:
+    """It tells how far apart the values are, though none differs."""
+    a = np.linspace(1, 2, 50, dtype="float32")
+    b = a.astype(ml_dtypes.bfloat16)
+    row = difference(a, b, Tolerance(relative=2**-8))
+    assert row is not None
+    distance = np.abs(a.astype(float) - b.astype(float))
+    assert (row.status, row.different, row.greatest) == ("dtype", 0, distance.max())
+    assert row.norm == pytest.approx(np.linalg.norm(distance))
+    row = difference(a, a.astype("float64"))
+    assert row is not None
+    assert (row.status, row.different, row.greatest, row.norm, row.at) == ("dtype", 0, 0.0, 0.0, None)
+
+
+def test_the_greatest_is_of_what_differs() -> None:
+    """A value within the tolerance may be further away than one that is not; and NaN hides no number."""
+    for k in (0, BLOCK - 1, 2 * BLOCK):
+        a, b = np.ones(2 * BLOCK + 1), np.ones(2 * BLOCK + 1)
+        a[BLOCK], b[BLOCK] = 1000.0, 1001.0
+        b[k] = 1.25
+        row = difference(a, b, Tolerance(relative=0.01))
+        assert row is not None
+        assert (row.different, row.greatest, row.at, row.relative) == (1, 0.25, (k,), 0.2)
+        a[5 if k else 6] = np.nan
+        row = difference(a, b, Tolerance(relative=0.01))
+        assert row is not None
+        assert (row.different, row.greatest, row.at, row.norm, row.cosine) == (2, 0.25, (k,), None, None)
+
+
+WHOLE = {
+    "above 2^53": (["int64", "int64"], [2**53 + 1, -(2**62)], [2**53, -(2**62) - 3], 3),
+    "across all of int64": (["int64", "int64"], [-(2**63), 5], [2**63 - 1, 5], 2**64 - 1),
+    "across all of uint64": (["uint64", "uint64"], [2**64 - 1, 5], [0, 6], 2**64 - 1),
+    "of either sign": (["uint64", "int64"], [2**64 - 1, 2**64 - 1], [-(2**63) + 1, -(2**63)], 2**64 + 2**63 - 1),
+    "small beside large": (["int8", "uint64"], [-1, 0], [2**64 - 1, 2**64 - 1], 2**64),
+    "of 32 bits": (["uint32", "int32"], [2**32 - 1, 0], [-(2**31), 0], 2**32 + 2**31 - 1),
+    "truth": (["bool", "bool"], [True, False], [False, False], 1),
+    "truth beside large": (["bool", "uint64"], [True, False], [2**63 + 1, 0], 2**63),
+}
+
+
+@pytest.mark.parametrize(("dtypes", "a", "b", "greatest"), WHOLE.values(), ids=WHOLE)
+def test_whole_numbers_are_exact(dtypes: list[str], a: list[int], b: list[int], greatest: int) -> None:
+    row = difference(np.array(a, dtypes[0]), np.array(b, dtypes[1]))
+    assert row is not None
+    assert (row.greatest, type(row.greatest)) == (greatest, int)
+    assert row.different == sum(x != y for x, y in zip(a, b, strict=True))
+    assert row.status == ("values" if dtypes[0] == dtypes[1] else "dtype")
+
+
+def test_whole_numbers_beside_others() -> None:
+    """2^53 + 1 is no float64; and a tolerance is compared with the distance, not with what it is rounded to."""
+    row = difference(np.array([2**53 + 1, 7]), np.array([2.0**53, 7.0]))
+    assert row is not None
+    assert (row.status, row.different, row.greatest, row.at) == ("dtype", 1, 1.0, (0,))
+    row = difference(np.array([2**53 + 1, 7]), np.array([2.0**53, 7.0], "complex128"))
+    assert row is not None
+    assert row.different == 1
+    a, b = np.array([2**53 + 1]), np.array([0])
+    assert difference(a, b, Tolerance(absolute=2.0**53)) is not None
+    assert difference(a, b, Tolerance(absolute=2.0**53 + 2)) is None
+    assert difference(np.array([2**64 - 1], "uint64"), np.array([0], "uint64"), Tolerance(absolute=inf)) is None
+    row = difference(np.array([2**64 - 1], "uint64"), np.array([5e-324]))
+    assert row is not None
+    assert row.relative is None, "there is no float64 as large"
+
+
 NUMBERS = st.floats(width=16, allow_nan=True, allow_infinity=True)
 RATIO = st.floats(0, 1)
 floats = st.sampled_from([np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
@@ -135,3 +354,108 @@ def test_the_count_is_numpys_isclose(
     with np.errstate(all="ignore"):
         near = np.isclose(a.astype(float), b.astype(float), rtol, atol, equal_nan=True)
     assert piece.different == np.count_nonzero(~near)
+
+
+def exactly(value: Any) -> Any:
+    """A value as Python has it, from which nothing is lost."""
+    if isinstance(value, np.complexfloating):
+        return complex(value)
+    return int(value) if isinstance(value, (np.integer, np.bool_)) else float(value)
+
+
+def apart(x: Any, y: Any) -> Any:
+    """|x - y| as a fraction; as a float if it is not finite, or of complex numbers."""
+    parts = [(x.real, y.real), (x.imag, y.imag)]
+    if x == y:
+        return Fraction(0)
+    if not all(isfinite(each) for pair in parts for each in pair):
+        with np.errstate(all="ignore"):
+            return float(np.abs(np.complex128(x) - np.complex128(y)))
+    real, imaginary = (abs(Fraction(p) - Fraction(q)) for p, q in parts)
+    made = real if not imaginary else hypot(real, imaginary)
+    return made if made <= sys.float_info.max else inf
+
+
+def rounded(distance: Any, a: np.dtype, b: np.dtype) -> Any:
+    """A distance as the comparison has it: exact of whole numbers, else as long as 64 bits of one beside others need."""
+    if not isinstance(distance, Fraction) or {a.kind, b.kind} <= set("biu"):
+        return distance
+    if any(each.kind in "iu" and each.itemsize == 8 for each in (a, b)):
+        return np.longdouble(distance.numerator) / np.longdouble(distance.denominator)
+    return float(distance)
+
+
+def by_hand(a: np.ndarray, b: np.ndarray, tolerance: Tolerance) -> dict[str, Any]:
+    """The numbers of a row, one value after the other, in Python's exact arithmetic."""
+    distances, far = [], []
+    for p, q in zip(a, b, strict=True):
+        x, y = exactly(p), exactly(q)
+        distance = apart(x, y)
+        if x != x and y != y and (tolerance.equal_nan or (a.dtype == b.dtype and p.tobytes() == q.tobytes())):
+            distance = 0.0
+        with np.errstate(all="ignore"):
+            limit = float(
+                np.float64(tolerance.absolute) + np.float64(tolerance.relative) * np.abs(np.asarray(y, complex))
+            )
+        finite = isinstance(distance, Fraction) or isfinite(distance)
+        differs = distance != 0 and not (finite and rounded(distance, a.dtype, b.dtype) <= limit)
+        distances.append(distance)
+        far.append((differs, distance if finite else None, abs(y)))
+    norm = np.linalg.norm(np.array([float(each) for each in distances], np.longdouble))
+    told = [each for each in far if each[0]] or far
+    finite_ones = [each[1] for each in told if each[1] is not None]
+    ratios = [float(d) / float(y) for _, d, y in told if d is not None and y and isfinite(y)]
+    return {
+        "different": sum(each[0] for each in far),
+        "greatest": max(finite_ones, default=None),
+        "relative": max(filter(isfinite, ratios), default=None),
+        "norm": norm if isfinite(norm) else None,
+    }
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Two arrays of any bits and dtypes, many of whose values are the same."""
+    names = st.sampled_from(list(BYTES))
+    first, second = draw(names), draw(names)
+    second = draw(st.sampled_from([first, first, second]))
+    size = draw(st.integers(1, 12))
+
+    def values(name: str) -> np.ndarray:
+        bits = draw(st.binary(min_size=size * BYTES[name], max_size=size * BYTES[name]))
+        made = np.frombuffer(bits, "uint8" if name == "bool" else numpy_dtype(name))
+        return made % 2 == 1 if name == "bool" else made
+
+    a = values(first)
+    with np.errstate(all="ignore"):
+        b = a.real if numpy_dtype(second).kind != "c" else a
+        eight = first.startswith("float8") and second.startswith("float8")  # ml_dtypes casts not all of them
+        b = (b.astype("float32") if eight else b).astype(numpy_dtype(second))
+    keep = draw(st.lists(st.booleans(), min_size=size, max_size=size))
+    return a, np.where(keep, b, values(second))
+
+
+@settings(max_examples=300, deadline=None)
+@given(pairs(), st.sampled_from([0.0, 0.0, 0.5, 1e-3]), st.sampled_from([0.0, 0.0, 1.0, 1e20]), st.booleans())
+def test_any_values_of_any_dtypes(
+    pair: tuple[np.ndarray, np.ndarray], rtol: float, atol: float, equal_nan: bool
+) -> None:
+    """Against exact arithmetic, value by value; and in whatever chunks."""
+    a, b = pair
+    tolerance = Tolerance(rtol, atol, equal_nan)
+    expected = by_hand(a, b, tolerance)
+    for chunk, row_ in ((diff.CHUNK, diff.ROW), (5, 2)):
+        with patch.object(diff, "CHUNK", chunk), patch.object(diff, "ROW", row_):
+            row = difference(a, b, tolerance)
+        if row is None:
+            assert expected["different"] == 0
+            assert a.dtype == b.dtype
+            continue
+        assert row.different == expected["different"]
+        for name in ("greatest", "relative", "norm"):
+            told = getattr(row, name)
+            wanted = expected[name]
+            if name == "norm" and wanted is not None and not (wanted == 0 or 1e-140 < wanted < 1e140):
+                continue  # the squares are beyond float64
+            assert (told is None) == (wanted is None), name
+            assert told is None or told == pytest.approx(float(wanted), rel=1e-12, abs=0.0), name

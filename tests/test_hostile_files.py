@@ -117,7 +117,18 @@ NPZ = {
     "another version": ({"a.npy": _npy(version=b"\x09\x00")}, "a.npz: "),
     "nothing in it": ({"a.npy": b""}, "a.npz: "),
     "65 axes": ({"a.npy": _npy(shape="(" + "1," * 65 + ")", data=bytes(4))}, "a.npz: "),
-    "Fortran's order": ({"a.npy": _npy(shape="(2, 2)", data=bytes(16), fortran="True")}, "'a' lies in Fortran's order"),
+    "Fortran's order, and negative": (
+        {"a.npy": _npy(shape="(-2, -1)", fortran="True")},
+        "'a' has the shape (-2, -1)",
+    ),
+    "Fortran's order, and more than there is": (
+        {"a.npy": _npy(shape="(1099511627776, 1099511627776)", fortran="True")},
+        "'a' has a shape of more bytes than there can be",
+    ),
+    "bytes of which nothing is told": (
+        {"a.npy": _npy("|V2", data=bytes(4))},
+        "a.npz: 'a' has the dtype |V2: the real one is not told",
+    ),
 }
 
 

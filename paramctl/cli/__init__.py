@@ -24,6 +24,7 @@ from paramctl.cli.save import save
 from paramctl.cli.schema import schema
 from paramctl.cli.schemes import schemes
 from paramctl.cli.set import set_
+from paramctl.cli.stat import stat
 from paramctl.cli.summary import summary
 from paramctl.cli.tie import tie
 from paramctl.cli.ties import ties
@@ -37,7 +38,7 @@ BY_SIGNAL = 128
 """To which the number of the signal that ended it is added: 130 after Ctrl-C."""
 
 COMMANDS: list[click.Command] = [
-    *(summary, init, dump, save, set_, diff),
+    *(summary, init, dump, save, set_, diff, stat),
     *(tie, untie, ties),
     *(schemes, layers, schema, completion),
 ]

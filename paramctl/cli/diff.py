@@ -30,6 +30,7 @@ COLUMNS = [
 @click.option("--equal-nan", is_flag=True, help="A NaN is the same as any other; else only as one of the same bits.")
 @click.option("--structure", is_flag=True, help="Compare names, shapes, dtypes and ties, and no values.")
 @options.rename
+@click.option("--like", metavar="MODEL", help="Whose layers the arrays are of, where neither A nor B tells.")
 @click.option("--top", type=click.IntRange(1), metavar="N", help="Only the N that differ most.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing: the exit code says it.")
 @options.seed
@@ -42,6 +43,7 @@ def diff(
     equal_nan: bool,
     structure: bool,
     rename: tuple[str, ...],
+    like: str | None,
     top: int | None,
     quiet: bool,
     seed: int | None,
@@ -51,7 +53,8 @@ def diff(
 
     The exit code is 0 if nothing does, 1 if something does, 2 in trouble. What is compared: which names there are,
     shapes, dtypes, ties, and the values: how many differ, by how much at most and where, the norm of the
-    difference, and the cosine between the two.
+    difference, and the cosine between the two. Where the layers of one are known, or --like tells them, and the other
+    has the arrays of torch.nn's modules under the same names, they are turned first. --rename is for B.
 
     \b
     paramctl diff before.h5 after.h5
@@ -61,12 +64,13 @@ def diff(
     """
     if a == "-" and b == "-":
         raise click.UsageError("Standard input can be one of the two.")
+    from paramctl.edit.layout import alike
     from paramctl.inspect.diff import Comparison, Tolerance
-    from paramctl.naming import renamer
 
     one = options.as_drawn(options.opened(a, (), ()), seed)
     other = options.as_drawn(options.opened(b, (), ()), seed)
-    compared = Comparison(one, other, renamer(rename, other.model), Tolerance(rtol, atol, equal_nan), structure)
+    one, other, names = alike(one, other, rename, options.kinds(like, one.model) if like is not None else None)
+    compared = Comparison(one, other, names, Tolerance(rtol, atol, equal_nan), structure)
     for _ in progress.shown(compared.pieces(), compared.bytes, lambda p: p.size * 4, "comparing"):
         pass
     found = compared.rows()

@@ -10,11 +10,12 @@
     seed          --seed N, or random
     dtype         --dtype
     fan_convention  --fan-convention
+    layout        --layout
     output        -o FILE
     force         --force
     format_       --format, from a list of formats
 
-What reads them, inside a command's body: opened, as_drawn, default_output.
+What reads them, inside a command's body: opened, as_drawn, kinds, default_output.
 """
 
 from __future__ import annotations
@@ -142,9 +143,12 @@ seed: Callable[[F], F] = click.option(
     help="What values are drawn from; random draws one, and records it. [default: the document's, else 0]",
 )
 
+DRAWN = ("float16", "bfloat16", "float32", "float64")
+"""The dtypes in which a model is drawn."""
+
 dtype: Callable[[F], F] = click.option(
     "--dtype",
-    type=click.Choice(("float16", "bfloat16", "float32", "float64")),
+    type=click.Choice(DRAWN),
     help="The dtype of floating-point arrays. [default: the one they have]",
 )
 
@@ -157,6 +161,11 @@ def fan_convention(default: str) -> Callable[[F], F]:
         help="How fans are counted where kernels are grouped, depthwise or transposed, and in attention: truly, or as"
         f" a framework does. {default}",
     )
+
+
+def layout(help: str) -> Callable[[F], F]:
+    """--layout."""
+    return click.option("--layout", type=click.Choice(("keras", "torch")), help=help)
 
 
 force: Callable[[F], F] = click.option("--force", is_flag=True, help="Replace a file that exists.")
@@ -252,6 +261,17 @@ def as_drawn(found: Opened, seed: int | None = None, dtype: str | None = None) -
     model = built(found.model).with_dtype(dtype)
     chosen = {} if found.checkpoint else choose(model)
     return Source(model, chosen, seed if seed is not None else model.seed or 0, found.checkpoint)
+
+
+def kinds(like: str | None, model: Model) -> Model | None:
+    """The model that tells which layers arrays are of: that of ``like``, else the source's own; None if none does."""
+    if like is not None:
+        return built(opened(like, (), ()).model)
+    if model.inputs or model.origin is None:
+        return model if model.inputs else None
+    from paramctl.model import from_document
+
+    return from_document(model.origin, model.name)
 
 
 def built(model: Model) -> Model:

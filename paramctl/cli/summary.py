@@ -240,9 +240,11 @@ def _totals(facts: Summary) -> Iterator[str]:
         return
     width = len(f"{counts.parameters:,}")
     yield f"Total parameters:  {counts.parameters:>{width},}"
-    if not counts.unknown:
+    if counts.unknown < counts.parameters or not counts.parameters:
         yield f"    trainable:     {counts.trainable:>{width},}"
         yield f"    non-trainable: {counts.non_trainable:>{width},}"
+        if counts.unknown:
+            yield f"    not told:      {counts.unknown:>{width},}"
     for dtype, size in counts.bytes.items():
         yield f"Bytes in {dtype}: {size:,}{_binary(size)}"
     for tie in facts.ties:

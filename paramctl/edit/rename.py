@@ -29,7 +29,7 @@ class Renamed(Source):
         return self.base.values(self.old[path], start, stop)
 
 
-def renamed(source: Source, rules: Sequence[str]) -> Source:
+def renamed(source: Source, rules: Sequence[str]) -> Renamed:
     """A source under the names that rules give. Raises AddressError; see naming."""
     model = source.model
     new = renamer(rules, model)
@@ -37,4 +37,5 @@ def renamed(source: Source, rules: Sequence[str]) -> Source:
     for path, parameter in model.parameters.items():
         parameters[new(path)] = replace(parameter, path=new(path))
     ties = tuple(Tie(new(tie.kept), new(tie.tied), tie.transpose) for tie in model.ties)
-    return Renamed(source, model_of(model.name, parameters, ties), {new(path): path for path in model.parameters})
+    renamed = replace(model_of(model.name, parameters, ties), origin=model.origin or model.document)
+    return Renamed(source, renamed, {new(path): path for path in model.parameters})

@@ -1,20 +1,38 @@
-"""What differs between two sources: a row for each parameter that is not the same in both."""
+"""What differs between two sources: a row for each parameter that is not the same in both.
+
+Values go by pieces. Where both have the same bytes nothing is computed, unless the array turns out to differ
+somewhere else: its norms are over all of its values, and then such pieces are read once more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from math import isfinite, sqrt
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import reduce
+from math import inf, isfinite, sqrt
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from paramctl.arrays import Array
 from paramctl.init.streams import BLOCK
+from paramctl.model import Model
 from paramctl.source import Source
 from paramctl.store.extents import in_parallel
 
+CHUNK = 1 << 15
+"""How many values are measured at once, so that what is computed of them stays in the processor's cache."""
+
+ROW = 1 << 12
+"""How many products BLAS sums at once: it puts threads on many more, and each number of them rounds otherwise."""
+
+SPARE = 1 << 24
+"""Bytes taken and given back, untouched, at the start: glibc then keeps what smaller pieces leave, for the next ones.
+Else it gives that back to the system too, which has to make every page anew: that costs more than to compare them."""
+
 Status = Literal["only in A", "only in B", "shape", "dtype", "ties", "values"]
+Job = tuple[str, int, int]
 
 
 class Tolerance(NamedTuple):
@@ -24,13 +42,19 @@ class Tolerance(NamedTuple):
     absolute: float = 0.0
     equal_nan: bool = False
 
+    @property
+    def any(self) -> bool:
+        """Whether numbers that are not the same may count as such."""
+        return bool(self.relative or self.absolute)
+
 
 @dataclass(frozen=True, slots=True)
 class DiffRow:
     """One parameter that differs.
 
-    greatest, relative: the greatest |a - b|, and |a - b| / |b|; None where none is finite. at: the place of the
-    greatest. norm: of the difference. cosine: of the angle between the two. different: how many values are.
+    different: how many values do. greatest, relative: the greatest |a - b|, and |a - b| / |b|, of those values, or of
+    all if none does; None where none is finite. at: the place of the greatest, or of the first that differs. norm: of
+    the difference. cosine: of the angle between the two. Both are of all values, and None if these are not finite.
     """
 
     path: str
@@ -45,19 +69,29 @@ class DiffRow:
     cosine: float | None = None
 
 
-class Piece(NamedTuple):
-    """What a piece of two arrays adds to their comparison."""
+class Sums(NamedTuple):
+    """What norm and cosine follow from: the squares of a - b, the products of a and b, the squares of each."""
 
-    path: str
-    size: int
-    different: int
-    greatest: float
-    place: int
-    relative: float
     squares: float
     dot: float
     of_a: float
     of_b: float
+
+
+class Piece(NamedTuple):
+    """What a piece of two arrays adds to their comparison. sums: None where both have the same bytes.
+
+    greatest, relative: as in a DiffRow, whole numbers' greatest an int; negative where none is finite.
+    """
+
+    path: str
+    start: int
+    size: int
+    different: int = 0
+    greatest: float = -1.0
+    place: int = 0
+    relative: float = -1.0
+    sums: Sums | None = None
 
 
 class Comparison:
@@ -68,54 +102,61 @@ class Comparison:
     ) -> None:
         self.a, self.b, self.tolerance = a, b, tolerance
         self.in_b = {name_in_b(path): path for path in b.model.parameters}
+        common = [path for path in a.model.parameters if path in self.in_b]
+        self.shared_in_a = _shared(a.model, {path: path for path in common})
+        self.shared_in_b = _shared(b.model, {path: self.in_b[path] for path in common})
+        self.compared = [] if structure else [path for path in common if self.comparable(path)]
         self.found: dict[str, Piece] = {}
-        self.compared = [] if structure else [path for path in self.common() if self.comparable(path)]
-
-    def common(self) -> list[str]:
-        return [path for path in self.a.model.parameters if path in self.in_b]
+        self.same: defaultdict[str, list[Job]] = defaultdict(list)
 
     def comparable(self, path: str) -> bool:
         """Whether values are compared: of one shape, and not of an array that is compared under another name."""
         one, other = self.a.model.parameters[path], self.b.model.parameters[self.in_b[path]]
-        return one.shape == other.shape and not self.counted(path)
-
-    def counted(self, path: str) -> bool:
-        """Whether both sides tie the name to one that is compared."""
-        tie, other = self.a.model.tied.get(path), self.b.model.tied.get(self.in_b[path])
-        if tie is None or other is None or tie.transpose != other.transpose:
-            return False
-        return self.in_b.get(tie.kept) == other.kept
+        in_a, in_b = self.shared_in_a[path], self.shared_in_b[path]
+        return one.shape == other.shape and (in_a.first == path or in_a != in_b)
 
     @property
     def bytes(self) -> int:
         return sum(self.a.model.parameters[path].bytes for path in self.compared)
 
     def pieces(self, threads: int | None = None) -> Iterator[Piece]:
-        """Compare values, piece by piece; must be exhausted before ``rows``."""
-        jobs: Iterable[tuple[str, int, int]] = (
+        """Compare values, piece by piece; must be exhausted before ``rows``. Threads change no result."""
+        jobs: Iterable[Job] = (
             (path, start, min(start + BLOCK, size))
             for path in self.compared
             for size in [self.a.model.parameters[path].size]
             for start in range(0, size, BLOCK)
         )
+        np.empty(SPARE, np.uint8)
         for piece in in_parallel(self._piece, jobs, threads):
-            before = self.found.get(piece.path)
-            self.found[piece.path] = piece if before is None else _joined(before, piece)
+            if piece.sums is None:
+                self.same[piece.path].append((piece.path, piece.start, piece.start + piece.size))
+            else:
+                self._add(piece)
             yield piece
+        differ = [path for path in self.same if path in self.found and self.found[path].different]
+        for piece in in_parallel(self._same_piece, (job for path in differ for job in self.same[path]), threads):
+            self._add(piece)
 
-    def _piece(self, job: tuple[str, int, int]) -> Piece:
+    def _piece(self, job: Job) -> Piece:
         path, start, stop = job
         return compare(
             path, start, self.a.under(path, start, stop), self.b.under(self.in_b[path], start, stop), self.tolerance
         )
 
+    def _same_piece(self, job: Job) -> Piece:
+        """The sums of a piece that has the same bytes in both."""
+        path, start, stop = job
+        values = self.a.under(path, start, stop)
+        return measure(path, start, values, values, self.tolerance)
+
+    def _add(self, piece: Piece) -> None:
+        before = self.found.get(piece.path)
+        self.found[piece.path] = piece if before is None else _joined(before, piece)
+
     def rows(self) -> list[DiffRow]:
         """What differs, in A's order, then what only B has."""
-        made = []
-        for path in self.a.model.parameters:
-            row = self._row(path)
-            if row is not None:
-                made.append(row)
+        made = [row for row in map(self._row, self.a.model.parameters) if row is not None]
         for path, own in self.in_b.items():
             if path not in self.a.model.parameters:
                 made.append(DiffRow(path, "only in B", None, _said(self.b, own)))
@@ -125,102 +166,204 @@ class Comparison:
         if path not in self.in_b:
             return DiffRow(path, "only in A", _said(self.a, path), None)
         own = self.in_b[path]
-        said = _said(self.a, path), _said(self.b, own)
-        one, other = self.a.model.parameters[path], self.b.model.parameters[own]
-        if one.shape != other.shape:
-            return DiffRow(path, "shape", *said)
+        in_a, in_b = self.shared_in_a[path], self.shared_in_b[path]
+        said = _said(self.a, path, path, in_a), _said(self.b, own, path, in_b)
+        shape = self.a.model.parameters[path].shape
         piece = self.found.get(path)
-        if one.dtype != other.dtype:
-            return _measured(DiffRow(path, "dtype", *said), piece, one.shape)
+        if shape != self.b.model.parameters[own].shape:
+            return DiffRow(path, "shape", *said)
+        if self.a.model.owner(path).dtype != self.b.model.owner(own).dtype:
+            return _measured(DiffRow(path, "dtype", *said), piece, shape)
         if piece is not None and piece.different:
-            return _measured(DiffRow(path, "values", *said), piece, one.shape)
-        if (path in self.a.model.tied) != (own in self.b.model.tied):
-            return DiffRow(path, "ties", *said)
-        return None
+            return _measured(DiffRow(path, "values", *said), piece, shape)
+        return DiffRow(path, "ties", *said) if in_a != in_b else None
+
+
+class Shared(NamedTuple):
+    """The first name of an array, of those that both sides have, and whether another is of its transpose."""
+
+    first: str
+    turned: bool
+
+
+def _shared(model: Model, names: Mapping[str, str]) -> dict[str, Shared]:
+    """Of which array each name is; with the names go those that the model itself has for them.
+
+    Which name of an array a file keeps makes no difference, nor does what else it ties to it.
+    """
+    first: dict[str, tuple[str, bool]] = {}
+    made = {}
+    for path, own in names.items():
+        tie = model.tied.get(own)
+        turned = tie is not None and tie.transpose and len(model.parameters[own].axes) > 1
+        leader, as_leader = first.setdefault(tie.kept if tie else own, (path, turned))
+        made[path] = Shared(leader, turned != as_leader)
+    return made
 
 
 def compare(path: str, start: int, a: Array, b: Array, tolerance: Tolerance) -> Piece:
-    """Two pieces of one place, of any dtypes."""
-    same_bits = a.dtype == b.dtype and bool((a.view(np.uint8) == b.view(np.uint8)).all())
-    wide: Any = np.complex128 if "c" in (a.dtype.kind, b.dtype.kind) else np.float64
-    x, y = a.astype(wide), b.astype(wide)
-    of_a, of_b = _squares(x), _squares(y)
-    if same_bits:
-        return Piece(path, a.size, 0, 0.0, start, 0.0, 0.0, of_a, of_a, of_b)
+    """Two pieces of one place, flat, of any dtypes; measured unless both have the same bytes."""
+    if _same_bytes(a, b):
+        return Piece(path, start, a.size)
+    return measure(path, start, a, b, tolerance)
+
+
+def measure(path: str, start: int, a: Array, b: Array, tolerance: Tolerance) -> Piece:
+    """The same, with sums in any case."""
+    wide = _wide(a.dtype, b.dtype)
     with np.errstate(all="ignore"):
-        distance = np.abs(x - y)
-        equal = (a == b) if a.dtype == b.dtype else (x == y)
-        both_nan = np.isnan(x) & np.isnan(y)
-        equal |= both_nan if tolerance.equal_nan else both_nan & _bits_equal(a, b)
-        distance[equal] = 0.0
-        near = equal | (np.isfinite(distance) & (distance <= tolerance.absolute + tolerance.relative * np.abs(y)))
-        known = np.where(np.isfinite(distance), distance, -1.0)
-        relative = np.where(known > 0, known / np.abs(y), 0.0)
-        place = int(known.argmax())
-        dot = float(np.vdot(x, y).real)
-    bounded = relative[np.isfinite(relative)]
+        chunks = [
+            _chunk(path, start + k, a[k : k + CHUNK], b[k : k + CHUNK], wide, tolerance)
+            for k in range(0, a.size, CHUNK)
+        ]
+    return reduce(_joined, chunks)
+
+
+def _same_bytes(a: Array, b: Array) -> bool:
+    if a.dtype != b.dtype:
+        return False
+    width = (a.nbytes | 8) & -(a.nbytes | 8)  # the widest words that divide them
+    word = f"u{width}"
+    return bool((a.view(word) == b.view(word)).all())
+
+
+def _wide(a: np.dtype[Any], b: np.dtype[Any]) -> Any:
+    """The dtype to compute in; the longest there is for 64 bits of a whole number beside what is none."""
+    both_whole = a.kind in "biu" and b.kind in "biu"
+    long = not both_whole and any(each.kind in "iu" and each.itemsize == 8 for each in (a, b))
+    if "c" in (a.kind, b.kind):
+        return np.clongdouble if long else np.complex128
+    return np.longdouble if long else np.float64
+
+
+def _chunk(path: str, start: int, a: Array, b: Array, wide: Any, tolerance: Tolerance) -> Piece:
+    x = a.astype(wide)
+    of_a = _dot(x, x)
+    if _same_bytes(a, b):
+        return Piece(path, start, a.size, sums=Sums(0.0, of_a, of_a, of_a))
+    y = b.astype(wide)
+    distance = _distance(a, b, x, y)
+    far = distance if distance.dtype.kind == "f" else distance.astype(np.float64)
+    beyond = distance != 0
+    squares = _dot(far, far)
+    if not isfinite(squares):
+        beyond &= ~_alike(a, b, x, y, tolerance)
+        far[~beyond] = 0.0
+        squares = _dot(far, far)
+    if tolerance.any:
+        beyond &= ~_near(distance, y, tolerance)
+    different = int(np.count_nonzero(beyond))
+    ratio = far / np.abs(y)
+    top, steepest = _peak(distance, far, beyond, different), _peak(ratio, ratio, beyond, different)
     return Piece(
         path,
+        start,
         a.size,
-        int(a.size - np.count_nonzero(near)),
-        float(known[place]) if known[place] >= 0 else float("nan"),
-        start + (place if known[place] > 0 else int((~near).argmax())),
-        float(bounded.max(initial=0.0)),
-        _squares(distance),
-        dot,
-        of_a,
-        of_b,
+        different,
+        -1.0 if top is None else (float if distance is far else int)(distance[top]),
+        start + (int(beyond.argmax()) if top is None else top),
+        -1.0 if steepest is None else float(ratio[steepest]),
+        Sums(squares, _dot(x, y), of_a, _dot(y, y)),
     )
 
 
-def _bits_equal(a: Array, b: Array) -> Array:
+def _distance(a: Array, b: Array, x: Array, y: Array) -> Array:
+    """|a - b|: of whole numbers exact, as uint64 or Python's own; of others in the dtype of x and y, which they are."""
+    made: Array
+    if a.dtype.kind not in "biu" or b.dtype.kind not in "biu":
+        made = np.abs(x - y)
+        return made
+    common: Any = np.result_type(a.dtype, b.dtype)
+    if common.kind == "f":  # uint64 beside a signed one: NumPy has nothing that holds both
+        made = np.abs(a.astype(object) - b.astype(object))
+        return made
+    common = np.uint64 if common == np.uint64 else np.int64
+    p, q = a.astype(common), b.astype(common)
+    made = np.maximum(p, q).view(np.uint64) - np.minimum(p, q).view(np.uint64)
+    return made
+
+
+def _alike(a: Array, b: Array, x: Array, y: Array, tolerance: Tolerance) -> Array:
+    """Where values that may be infinite or no number are the same: a NaN as one of the same bits, or as any."""
+    made: Array = np.isnan(x) & np.isnan(y)
+    if not tolerance.equal_nan:
+        made &= _same_bits(a, b)
+    made |= x == y
+    return made
+
+
+def _same_bits(a: Array, b: Array) -> Array:
     if a.dtype != b.dtype:
-        return np.zeros(a.shape, bool)
+        return np.zeros(a.size, bool)
     made: Array = (a.view(np.uint8) == b.view(np.uint8)).reshape(a.size, -1).all(axis=1)
     return made
 
 
-def _squares(values: Array) -> float:
-    with np.errstate(all="ignore"):
-        return float(np.vdot(values, values).real)
+def _near(distance: Array, y: Array, tolerance: Tolerance) -> Array:
+    """Where a distance is within the tolerance, which never reaches infinity."""
+    limit: Array = tolerance.absolute + tolerance.relative * np.abs(y)
+    if distance.dtype != np.uint64:
+        return (distance <= limit) & (distance < inf)
+    most = 2.0**64  # whole numbers are compared as such: NumPy would round them to compare them with a float
+    return (limit >= most) | (distance <= np.where(limit < most, limit, 0).astype(np.uint64))
+
+
+def _peak(values: Array, far: Array, beyond: Array, different: int) -> int | None:
+    """Where the greatest is, of what is finite and differs, or of all if nothing does; far: the same as floats."""
+    place = int(values.argmax())
+    if isfinite(far[place]) and (beyond[place] or not different):
+        return place
+    places = np.flatnonzero(np.isfinite(far) & beyond if different else np.isfinite(far))
+    return int(places[values[places].argmax()]) if places.size else None
+
+
+def _dot(x: Array, y: Array) -> float:
+    whole = x.size // ROW * ROW
+    total = np.vecdot(x[:whole].reshape(-1, ROW), y[:whole].reshape(-1, ROW)).sum()
+    if whole < x.size:
+        total += np.vecdot(x[whole:], y[whole:])
+    return float(total.real)
 
 
 def _joined(one: Piece, other: Piece) -> Piece:
-    greater = other if not one.different or other.greatest > one.greatest else one
+    """Both as one; where values of either differ, the greatest is theirs."""
+    assert one.sums is not None
+    assert other.sums is not None
+    told = [piece for piece in (one, other) if piece.different] or [one, other]
+    greatest = max(told, key=lambda piece: piece.greatest)
     return Piece(
         one.path,
+        one.start,
         one.size + other.size,
         one.different + other.different,
-        greater.greatest,
-        greater.place,
-        max(one.relative, other.relative),
-        one.squares + other.squares,
-        one.dot + other.dot,
-        one.of_a + other.of_a,
-        one.of_b + other.of_b,
+        greatest.greatest,
+        greatest.place,
+        max(piece.relative for piece in told),
+        Sums(*map(float.__add__, one.sums, other.sums)),
     )
 
 
 def _measured(row: DiffRow, piece: Piece | None, shape: tuple[int, ...]) -> DiffRow:
-    if piece is None:
+    if piece is None or piece.sums is None:
         return row
-    length = sqrt(piece.of_a) * sqrt(piece.of_b) if isfinite(piece.of_a) and isfinite(piece.of_b) else 0.0
+    squares, dot, of_a, of_b = piece.sums
+    length = sqrt(of_a) * sqrt(of_b) if isfinite(of_a) and isfinite(of_b) else 0.0
     at = tuple(int(place) for place in np.unravel_index(piece.place, shape)) if piece.different and shape else None
-    return DiffRow(
-        row.path,
-        row.status,
-        row.a,
-        row.b,
-        piece.different,
-        piece.greatest if isfinite(piece.greatest) else None,
-        piece.relative if isfinite(piece.relative) else None,
-        at,
-        sqrt(piece.squares) if isfinite(piece.squares) else None,
-        piece.dot / length if length and isfinite(piece.dot) else None,
+    return replace(
+        row,
+        different=piece.different,
+        greatest=piece.greatest if 0 <= piece.greatest < inf else None,
+        relative=piece.relative if 0 <= piece.relative < inf else None,
+        at=at,
+        norm=sqrt(squares) if isfinite(squares) else None,
+        cosine=max(-1.0, min(1.0, dot / length)) if length and isfinite(dot) else None,
     )
 
 
-def _said(source: Source, path: str) -> str:
-    parameter = source.model.parameters[path]
-    tie = source.model.tied.get(path)
-    return f"{parameter.shape} {source.model.owner(path).dtype}" + (f" = {tie.kept}" if tie else "")
+def _said(source: Source, own: str, path: str = "", shared: Shared | None = None) -> str:
+    """Shape, dtype, and what it is tied to: the first name that both sides have, or what its own side keeps."""
+    text = f"{source.model.parameters[own].shape} {source.model.owner(own).dtype}"
+    if shared is not None and shared.first != path:
+        return f"{text} = {shared.first}" + (", transposed" if shared.turned else "")
+    tie = source.model.tied.get(own)
+    return f"{text} = {tie.kept}" if tie else text

@@ -40,8 +40,8 @@ def build(
     if header.inputs is not None and header.input is not None:
         raise document.key("inputs").error("a document has 'input' or 'inputs', not both")
     outer = Scope(None)
-    for given in inputs:
-        outer.put(given.name, Output(given.name, given.shape))
+    for place, given in enumerate(inputs):
+        outer.put(given.name, Output(given.name, given.shape, number=-1 - place))
     scope = Scope(outer, fixed_names(header.layers))
     expansion = Expansion(templates_of(header.blocks), env, header.dtype)
     first = next(iter(outer.outputs.values())) if len(inputs) == 1 else None
@@ -54,6 +54,7 @@ def build(
         inputs=inputs,
         outputs=tuple(output.path for output in outputs),
         blocks=tuple(blocks),
+        gives=tuple(output.number for output in outputs),
         seed=header.seed,
     )
     matcher = _Matcher(model)

@@ -8,7 +8,7 @@ entry made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -46,6 +46,7 @@ class Expansion:
         self.dtype = dtype
         self.budget = Budget()
         self.outputs = 0
+        self.numbered = 0
         self.using: tuple[str, ...] = ()
         self.copies: list[tuple[str, str]] = []  # (path, the path of its parameters) of what is being applied again
         self._entries: dict[int, Entry] = {}
@@ -197,7 +198,7 @@ class Expansion:
         shape, parameters = self._infer(layer, entry, path, inputs, references)
         own = tuple(parameter.under(path, self.dtype, site.trainable) for parameter in parameters)
         block = Block(path, layer.type, shape, _paths(taken), own, (), layer)
-        return Made(block, Output(path, shape))
+        return self._made(block, Output(path, shape), taken)
 
     def _check_number(self, layer: Layer, entry: Entry, inputs: list[Output], path: str) -> None:
         if layer.arity == 1:
@@ -249,7 +250,7 @@ class Expansion:
             if segment:
                 inner.scope.put(segment, output)
         block = Block(path, layer.type, shape, _paths(inputs), (), tuple(blocks), layer)
-        return Made(block, Output(path, shape, inner.scope))
+        return self._made(block, Output(path, shape, inner.scope), inputs, merged.values())
 
     def _branch(
         self, branch: Branch, inner: Site, given: Output, path: str, segment: str
@@ -266,7 +267,8 @@ class Expansion:
         if not blocks or output is None:
             return [], given
         block = Block(path, "branch", output.shape, (given.path,), (), tuple(blocks))
-        return [block], Output(path, output.shape, site.scope)
+        made = self._made(block, Output(path, output.shape, site.scope), [given], [output])
+        return [made.block], made.output
 
     def _from_template(self, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
         self.budget.spend(entry.node, entry.node.size + BLOCK + work(entry.node))
@@ -284,7 +286,7 @@ class Expansion:
         self.using = around
         output = output or given
         block = Block(path, name, output.shape, _paths(inputs), (), tuple(blocks))
-        return Made(block, Output(path, output.shape, inner.scope))
+        return self._made(block, Output(path, output.shape, inner.scope), inputs, [output])
 
     def _reuse(self, entry: Entry, site: Site, inputs: list[Output], path: str | None) -> Made:
         self.budget.spend(entry.node, BLOCK)
@@ -311,6 +313,12 @@ class Expansion:
             raise entry.at.error(rule, f"{changed} with {' and '.join(map(_described, inputs))}")
         made.output.recipe = recipe
         return Made(replace(made.block, parameters=(), reuse_of=recipe.stands_at), made.output)
+
+    def _made(self, block: Block, output: Output, takes: Iterable[Output], ends: Iterable[Output] = ()) -> Made:
+        """A block and its output, which gets a number, with the numbers of what it takes and of what in it ends it."""
+        self.numbered += 1
+        output.number = self.numbered
+        return Made(replace(block, takes=_numbers(takes), gives=output.number, ends=_numbers(ends)), output)
 
     def _resolve(self, site: Site, node: Node) -> Node:
         """A node with its variables filled in, the work of it counted."""
@@ -346,6 +354,10 @@ def _check_sizes(shape: Sizes, parameters: list[Parameter]) -> None:
 
 def _paths(outputs: list[Output]) -> tuple[str, ...]:
     return tuple(output.path for output in outputs)
+
+
+def _numbers(outputs: Iterable[Output]) -> tuple[int, ...]:
+    return tuple(output.number for output in outputs)
 
 
 def _changed(first: Block, again: Block) -> str:

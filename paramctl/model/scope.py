@@ -18,6 +18,7 @@ class Output:
 
     scope: the names inside it, for ``block/layer``. recipe: how to apply it again, which only
     the builder understands; None for an input of the model. order: how many came before it.
+    number: which output of the model it is, for a path may be that of several; inputs are below 0.
     """
 
     path: str
@@ -25,6 +26,7 @@ class Output:
     scope: Scope | None = None
     recipe: Any = None
     order: int = 0
+    number: int = 0
 
 
 class Scope:

@@ -21,6 +21,9 @@ class Block:
     takes. parameters: its own, in Keras' order. blocks: what it holds. layer: the layer itself,
     or, in a block with branches, what merges them. reuse_of: the path under which its
     parameters stand, if it is applied again.
+
+    takes and gives: the same outputs by their numbers, which are unique where a path is not, a model's
+    inputs being -1, -2, ... ends: in what holds blocks, the numbers of those outputs that it gives, or merges.
     """
 
     path: str
@@ -31,6 +34,9 @@ class Block:
     blocks: tuple[Block, ...] = ()
     layer: Layer | None = None
     reuse_of: str | None = None
+    takes: tuple[int, ...] = ()
+    gives: int = 0
+    ends: tuple[int, ...] = ()
 
     def walk(self) -> Iterator[Block]:
         """This block and all in it, each before what it holds; not what stands elsewhere already."""
@@ -96,12 +102,24 @@ class Document:
     input_shapes: tuple[tuple[str | None, Plain], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class KerasLayout:
+    """Where Keras' own file keeps each parameter, and, by its path in the file, what each object calls itself.
+
+    config: the text of Keras' configuration, if that was there too.
+    """
+
+    variables: Mapping[str, str]
+    names: Mapping[str, str]
+    config: str | None = None
+
+
 @dataclass(frozen=True)
 class Model:
     """A model document, built: which parameters there are, and nothing of their values.
 
-    initializers: (pattern, scheme) for the whole model, the first that matches counts.
-    seed: what the document says, or None. document: what it was built from, if that is known.
+    gives: the numbers of the outputs, as in Block. initializers: (pattern, scheme) for the whole model, the first that
+    matches counts. seed: what the document says, or None. document: what it was built from, if that is known.
     """
 
     name: str
@@ -114,8 +132,13 @@ class Model:
     document: Document | None = None
     separator: str = "/"
     """What joins the names in a path: ``.`` in a file whose names hold no slash."""
+    gives: tuple[int, ...] = ()
     stored: Mapping[str, str] = field(default_factory=dict)
     """What a file calls those parameters that have another name here."""
+    origin: Document | None = None
+    """The document of a model that these parameters are of, in another layout or under other names."""
+    keras: KerasLayout | None = None
+    """Where Keras kept the parameters, if it was Keras that wrote them."""
 
     def of(self, change: Callable[[Parameter], Parameter]) -> Model:
         """This model with each of its parameters changed, but for its path."""

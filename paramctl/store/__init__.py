@@ -33,12 +33,14 @@ class Format(NamedTuple):
 
 HDF5 = Format("HDF5", "paramctl.store.h5", (".h5", ".hdf5"))
 SAFETENSORS = Format("safetensors", "paramctl.store.safetensors", (".safetensors",))
-KERAS = Format("Keras", "paramctl.store.keras_archive", ())
+KERAS = Format("Keras", "paramctl.store.keras.archive", (".keras",))
+KERAS_WEIGHTS = Format("Keras weights", "paramctl.store.keras.file", (".weights.h5",))
+KERAS_SHARDS = Format("sharded Keras weights", "paramctl.store.sharded", (".weights.json",))
 NPZ = Format("npz", "paramctl.store.npz", (".npz",))
 
 SHARDED = Format("sharded", "paramctl.store.sharded", ())
 
-FORMATS = (HDF5, SAFETENSORS, SHARDED, KERAS, NPZ)
+FORMATS = (HDF5, SAFETENSORS, SHARDED, KERAS, KERAS_WEIGHTS, KERAS_SHARDS, NPZ)
 
 
 def detect(file: Bytes) -> Format | None:
@@ -47,7 +49,7 @@ def detect(file: Bytes) -> Format | None:
     if start[:8] == b"\x89HDF\r\n\x1a\n":
         return HDF5
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return KERAS if NPZ.load().is_keras(file) else NPZ
+        return KERAS if import_module("paramctl.store.zips").is_keras(file) else NPZ
     if len(start) > 8 and int.from_bytes(start[:8], "little") <= 100_000_000 and start[8:] in (b"{", b" "):
         return SAFETENSORS
     if start[:1] == b"{" and b'"weight_map"' in file.read(0, 1 << 20):
@@ -81,8 +83,6 @@ def format_of(path: str) -> Format:
 
     Raises OutputError if there is none.
     """
-    if path.lower().endswith(".weights.h5"):
-        raise OutputError(f"{path}: Keras' own layout is not written; NAME.h5 is paramctl's")
     suffixes = {suffix: each for each in FORMATS for suffix in each.suffixes}
     for suffix in sorted(suffixes, key=len, reverse=True):
         if path.lower().endswith(suffix):

@@ -150,6 +150,21 @@ def replacing(path: str, force: bool) -> Iterator[Temporary]:
         raise
 
 
+@contextmanager
+def scratch(path: str) -> Iterator[Temporary]:
+    """A temporary file beside ``path`` for what is done on the way to it; it vanishes when the block ends."""
+    made: list[str] = []
+    try:
+        temporary = _create(os.path.dirname(os.path.realpath(path)), path, made)
+        try:
+            yield temporary
+        finally:
+            with suppress(OSError):
+                os.close(temporary.descriptor)
+    finally:
+        remove(made)
+
+
 def write_text(path: str, text: str, force: bool) -> None:
     """Replace a file by a text. Raises OutputError."""
     with replacing(path, force) as temporary:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from paramctl import __version__
 from paramctl.arrays import Array
 from paramctl.errors import InputError, ParamctlError
-from paramctl.model import Document, Model, Tie, from_document
+from paramctl.model import Document, KerasLayout, Model, Tie, from_document
 from paramctl.model.tree import Block
 from paramctl.node import MAX_DEPTH
 from paramctl.parameter import Axis, Kind, Parameter
@@ -92,12 +92,18 @@ def _axis(size: int, text: str) -> Axis:
 
 
 def model_of(
-    name: str, parameters: Mapping[str, Parameter], ties: tuple[Tie, ...], document: Document | None = None
+    name: str,
+    parameters: Mapping[str, Parameter],
+    ties: tuple[Tie, ...],
+    document: Document | None = None,
+    keras: KerasLayout | None = None,
 ) -> Model:
     """The model that a file holds: its document's tree if it has one that fits, else its groups'."""
+    origin = None
     if document is not None:
         with suppress(ParamctlError):  # written by another version: the arrays are there all the same
-            model = replace(from_document(document, name), ties=ties)
+            model = replace(from_document(document, name), ties=ties, keras=keras)
+            origin = document
             if {path: each.shape for path, each in model.parameters.items()} == {
                 path: each.shape for path, each in parameters.items()
             }:
@@ -106,7 +112,8 @@ def model_of(
         raise InputError(f"{name}: a name in it has more than {10 * MAX_DEPTH} parts")
     dotted = not any("/" in path for path in parameters) and any("." in path for path in parameters)
     separator = "." if dotted else "/"
-    return Model(name, (), (), tuple(_groups(parameters, separator)), ties, separator=separator)
+    blocks = tuple(_groups(parameters, separator))
+    return Model(name, (), (), blocks, ties, separator=separator, keras=keras, origin=origin)
 
 
 def _as_stored(declared: Parameter, found: Parameter) -> Parameter:
@@ -146,12 +153,15 @@ def described(model: Model, notes: Mapping[str, Note], recipe: int) -> dict[str,
         "ties": [[tie.kept, tie.tied, tie.transpose] for tie in model.ties],
         "parameters": {each.path: says(each, notes.get(each.path)) for each in model.owners()},
     }
-    if model.document is not None:
-        made["document"] = model.document.text
+    if model.keras is not None:
+        made["keras"] = [dict(model.keras.variables), dict(model.keras.names), model.keras.config]
+    document = model.document or model.origin
+    if document is not None:
+        made["document"] = document.text
         made["model"] = {
-            "name": model.document.name,
-            "variables": model.document.variables,
-            "input_shapes": model.document.input_shapes,
+            "name": document.name,
+            "variables": document.variables,
+            "input_shapes": document.input_shapes,
         }
     return made
 
@@ -178,6 +188,18 @@ def document_of(own: Mapping[str, Any]) -> Document | None:
         return Document(own["document"], model["name"], dict(model["variables"]), shapes)
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def keras_of(own: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> KerasLayout | None:
+    """Where Keras kept the arrays, in what a file says; None should it not be what it must."""
+    try:
+        variables, names, config = own["keras"]
+        made = KerasLayout(dict(variables), dict(names), config)
+        texts = [*made.variables.values(), *made.names.values(), *made.names, config or ""]
+    except (ValueError, TypeError, KeyError):
+        return None
+    known = made.variables.keys() == parameters.keys() and all(isinstance(each, str) for each in texts)
+    return made if known else None
 
 
 def ties_of(own: Mapping[str, Any]) -> tuple[Tie, ...]:

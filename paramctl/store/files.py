@@ -34,8 +34,8 @@ class OnDisk:
         self.name = name
 
     def read(self, offset: int, size: int) -> bytes:
-        buffer = bytearray(min(size, max(0, self.size() - offset)))
-        return bytes(buffer[: self.read_into(offset, memoryview(buffer))])
+        buffer = memoryview(bytearray(min(size, max(0, self.size() - offset))))
+        return bytes(buffer[: self.read_into(offset, buffer)])
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         done = 0

@@ -22,9 +22,8 @@ import numpy as np
 
 from paramctl.arrays import Array, numpy_dtype
 from paramctl.errors import InputError, OutputError
-from paramctl.model import Model, Tie
+from paramctl.model import KerasLayout, Model, Tie
 from paramctl.parameter import BYTES, Parameter
-from paramctl.store import keras
 from paramctl.store.atomic import Temporary
 from paramctl.store.checkpoint import (
     Checkpoint,
@@ -34,6 +33,7 @@ from paramctl.store.checkpoint import (
     described,
     document_of,
     in_order,
+    keras_of,
     model_of,
     stored,
     tied_to,
@@ -43,16 +43,20 @@ from paramctl.store.checkpoint import (
 from paramctl.store.extents import Extent, Extents
 from paramctl.store.files import Bytes, OnDisk
 from paramctl.store.h5_process import Child, Died, child
+from paramctl.store.keras import names as keras
+from paramctl.store.keras.sketch import sketch
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 LONGEST = 4_096
 OWN = "__paramctl__"
+TEXTS = ("document", "model", "ties", "keras")
+"""What lies in that group as text."""
 HEADER = 2_048
 """How many bytes of a file an array takes at most beside its values, and a group."""
 
 
-def read(file: Bytes, begin: int = 0, size: int | None = None, config: Any = None) -> Checkpoint:
-    """What an HDF5 file holds, or one that lies within another file; config: Keras' own, if it is known.
+def read(file: Bytes, begin: int = 0, size: int | None = None, config: str | None = None) -> Checkpoint:
+    """What an HDF5 file holds, or one that lies within another file; config: the text of Keras' own, if it is known.
 
     Raises InputError if it is damaged, or holds what is never read.
     """
@@ -60,10 +64,9 @@ def read(file: Bytes, begin: int = 0, size: int | None = None, config: Any = Non
     listed, told = answer["arrays"], answer["keras"]
     found = _Found(file, process, begin)
     if answer["own"] is None and keras.is_keras3(listed, told):
-        return found.keras(listed, keras.names3(listed, told), config, answer["skipped"])
+        return found.keras(answer, keras.names3(listed, told), config, keras.told_names(told))
     if answer["own"] is None and keras.is_keras2(told):
-        config = config or _json(told.get("", {}).get("model_config"))
-        return found.keras(listed, keras.names2(listed, told), config, answer["skipped"])
+        return found.keras(answer, keras.names2(listed, told), config or told.get("", {}).get("model_config"))
     for each in listed:
         found.take(each, each["path"], each["says"])
     own = _own(answer["own"])
@@ -71,7 +74,8 @@ def read(file: Bytes, begin: int = 0, size: int | None = None, config: Any = Non
     for tie in transposed:
         found.parameters[tie.tied] = tied_to(tie, found.parameters[tie.kept])
     ties = in_order((*_linked(answer["ties"], own), *transposed), own)
-    model = model_of(document.name if document else _stem(file), found.parameters, ties, document)
+    layout = keras_of(own, found.parameters)
+    model = model_of(document.name if document else _stem(file), found.parameters, ties, document, layout)
     return found.checkpoint(model, answer["skipped"])
 
 
@@ -95,7 +99,9 @@ def read_together(index: Bytes, shards: Sequence[Bytes]) -> Checkpoint:
     readers = {path: part.reader for part in parts for path in part.parameters}
     stored_paths = {path: of for part in parts for path, of in part.stored.items()}
     ordered = {named.path: parameters[named.path] for named in names.values()}
-    model = replace(model_of(_stem(index), ordered, ()), stored=stored_paths)
+    pairs = [(names[one].path, names[other].path) for _, answer in answers for one, other in answer["ties"]]
+    layout = KerasLayout({named.path: path for path, named in names.items()}, keras.told_names(told))
+    model = replace(model_of(_stem(index), ordered, tuple(_linked(pairs, {}))), stored=stored_paths, keras=layout)
     return Checkpoint(model, Joined(readers), index)
 
 
@@ -151,18 +157,39 @@ class _Found:
             self.stored[path] = each["path"]
 
     def keras(
-        self, listed: Sequence[Mapping[str, Any]], names: Mapping[str, keras.Named], config: Any, skipped: Sequence[str]
+        self,
+        answer: Mapping[str, Any],
+        names: Mapping[str, keras.Named],
+        config: str | None,
+        told: Mapping[str, str] | None = None,
     ) -> Checkpoint:
-        """A Keras file: its layers' arrays by Keras' names, and its optimizer's and metrics' apart."""
+        """A Keras file: its layers' arrays by Keras' names, and its optimizer's and metrics' apart.
+
+        told: what the objects of a Keras 3 file call themselves.
+        """
+        listed = answer["arrays"]
         there = {each["path"]: each for each in listed}
-        document = keras.document_of(config) if config is not None else None
+        known = _json(config)
+        document = keras.document_of(known) if known is not None else None
         shapes = {named.path: tuple(there[path]["shape"]) for path, named in names.items()}
         renamed = keras.by_document(document, shapes, _stem(self.file)) if document is not None else {}
+        if known is not None and not renamed:
+            renamed = keras.by_class(known, shapes)
+            document = None
+        shown = {path: renamed.get(named.path, named.path) for path, named in names.items()}
         for path, named in names.items():
-            self.take(there[path], renamed.get(named.path, named.path), named.says)
-        model = model_of(_stem(self.file), self.parameters, (), document if renamed else None)
+            name = shown[path].rpartition("/")[2]
+            numbered = named.path.rpartition("/")[2].isdecimal() and not name.isdecimal()
+            self.take(there[path], shown[path], keras.says(name, (), -1) if numbered else named.says)
+        pairs = [(shown[one], shown[other]) for one, other in answer["ties"] if one in shown and other in shown]
+        ties = tuple(_linked(pairs, {}))
+        model = sketch(known, self.parameters, _stem(self.file)) if known is not None and document is None else None
+        model = replace(model, ties=ties) if model else model_of(_stem(self.file), self.parameters, ties, document)
+        if told is not None:
+            variables = {path: stored_path for stored_path, path in shown.items()}
+            model = replace(model, keras=KerasLayout(variables, told, config))
         apart = [each for each in listed if each["path"] not in names]
-        return self.checkpoint(model, skipped, (len(apart), sum(prod(each["shape"]) for each in apart)))
+        return self.checkpoint(model, answer["skipped"], (len(apart), sum(prod(each["shape"]) for each in apart)))
 
     @property
     def reader(self) -> Reader:
@@ -196,7 +223,8 @@ _PROC = os.path.isdir("/proc/self/fd")
 def _own(own: dict[str, Any] | None) -> dict[str, Any]:
     """What paramctl wrote beside the values; nothing if it is not what it must be."""
     try:
-        return {key: json.loads(text) if key in ("model", "ties") else text for key, text in (own or {}).items()}
+        coded = [key for key in TEXTS if key != "document"]
+        return {key: json.loads(text) if key in coded else text for key, text in (own or {}).items()}
     except (ValueError, TypeError):
         return {}
 
@@ -233,13 +261,35 @@ def create(
     like: an HDF5 file whose attributes, and what in it is no parameter, go along.
     """
     owners = list(model.owners())
-    _check_names([*model.parameters], temporary.target)
     own = described(model, notes, recipe)
     attributes = own.pop("parameters")
-    texts = {key: own.pop(key) for key in ("document", "model", "ties") if key in own}
-    texts = {key: text if isinstance(text, str) else json.dumps(text) for key, text in texts.items()}
-    groups = _groups(model)
-    needed = sum(each.bytes + HEADER + 4096 for each in owners) + HEADER * (len(groups) + 8)
+    texts = {key: own.pop(key) for key in TEXTS if key in own}
+    return lay_out(
+        temporary,
+        [(each, each.path, attributes[each.path]) for each in owners],
+        _groups(model),
+        [(tie.kept, tie.tied) for tie in model.ties if not tie.transpose],
+        (own, {key: text if isinstance(text, str) else json.dumps(text) for key, text in texts.items()}),
+        like,
+    )
+
+
+def lay_out(
+    temporary: Temporary,
+    arrays: Sequence[tuple[Parameter, str, Mapping[str, Any]]],
+    groups: Sequence[tuple[str, Mapping[str, Any]]],
+    links: Sequence[tuple[str, str]],
+    own: tuple[Mapping[str, Any], Mapping[str, str]] | None = None,
+    like: Bytes | None = None,
+) -> dict[str, Extent]:
+    """Lay out any HDF5 file; where the values of each array are to be written, by its parameter's path.
+
+    arrays: each with its path in the file and its attributes. groups: each after the one it is in. links: (a path,
+    another for the same array). own: what lies in paramctl's own group. like: see create.
+    """
+    _check_names([*(path for _, path, _ in arrays), *(other for _, other in links)], temporary.target)
+    more, texts = own or ({}, {})
+    needed = sum(each.bytes + HEADER + 4096 for each, _, _ in arrays) + HEADER * (len(groups) + 8)
     temporary.reserve(needed + sum(map(len, texts.values())) * 4)
     temporary.empty()
     try:
@@ -247,9 +297,9 @@ def create(
             "create",
             path=temporary.address,
             groups=groups,
-            arrays=[[each.path, each.shape, each.dtype, attributes[each.path]] for each in owners],
-            links=[[tie.kept, tie.tied] for tie in model.ties if not tie.transpose],
-            own=own,
+            arrays=[[path, each.shape, each.dtype, says] for each, path, says in arrays],
+            links=links,
+            own=more if own is not None else None,
             texts=texts,
             like=_path(like) if like is not None and like.read(0, 8) == SIGNATURE else None,
         )
@@ -260,7 +310,7 @@ def create(
     temporary.reserve(temporary.size())
     return {
         each.path: Extent(offset, numpy_dtype(each.dtype).newbyteorder("<"))
-        for each, offset in zip(owners, answer["offsets"], strict=True)
+        for (each, _, _), offset in zip(arrays, answer["offsets"], strict=True)
         if offset is not None and each.size
     }
 

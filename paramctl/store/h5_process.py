@@ -1,4 +1,8 @@
-"""The child process that parses and lays out HDF5 files, as its parent sees it; it may be started early."""
+"""The child process that parses and lays out HDF5 files, as its parent sees it; it may be started early.
+
+A process that has listed a file from which it need read nothing lists the next: a set of a hundred shards takes one.
+None that has parsed somebody's file ever writes one.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +17,52 @@ from typing import Any
 
 import paramctl
 
+MOST_READERS = 32
+
+
+def _start() -> subprocess.Popen[bytes]:
+    folder = str(PurePath(paramctl.__file__).parent.parent)
+    code = f"import sys; sys.path.append({folder!r}); from paramctl.store.h5_child import serve; serve()"
+    quiet = {"OPENBLAS_NUM_THREADS": "1", "HDF5_USE_FILE_LOCKING": "FALSE", "HDF5_PLUGIN_PRELOAD": "::"}
+    return subprocess.Popen(  # noqa: S603  our own interpreter, our own code
+        [sys.executable, "-P", "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | quiet,
+        start_new_session=True,  # a Ctrl-C is the parent's to hear
+    )
+
 
 class Child:
-    """The process that knows HDF5."""
+    """The process that knows HDF5, for one file."""
 
     def __init__(self) -> None:
-        folder = str(PurePath(paramctl.__file__).parent.parent)
-        code = f"import sys; sys.path.append({folder!r}); from paramctl.store.h5_child import serve; serve()"
-        quiet = {"OPENBLAS_NUM_THREADS": "1", "HDF5_USE_FILE_LOCKING": "FALSE", "HDF5_PLUGIN_PRELOAD": "::"}
-        self.process = subprocess.Popen(  # noqa: S603  our own interpreter, our own code
-            [sys.executable, "-P", "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | quiet,
-            start_new_session=True,  # a Ctrl-C is the parent's to hear
-        )
+        self.process: subprocess.Popen[bytes] | None = None
         self.lock = threading.Lock()
 
     def ask(self, what: str, **request: Any) -> dict[str, Any]:
         """The answer to a request. Raises Died if there is none."""
+        if self.process is None:
+            pool = _listers if what == "list" and _listers else _spare
+            self.process = pool.pop() if pool else _start()
+        answer = self._answer({"do": what, **request})
+        if what == "list" and "error" not in answer:
+            if not any(each["offset"] is None for each in answer["arrays"]):
+                _listers.append(self.process)
+                self.process = None
+            elif len(_readers) < MOST_READERS:
+                _readers.append(self.process)
+            else:
+                return {"error": f"at most {MOST_READERS} files in which values lie in chunks are read together"}
+        return answer
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self.process is not None
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
-            self.process.stdin.write(json.dumps({"do": what, **request}).encode() + b"\n")
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
             self.process.stdin.flush()
             line = self.process.stdout.readline()
         except BrokenPipeError:
@@ -47,9 +73,10 @@ class Child:
         return answer
 
     def values(self, path: str, start: int, stop: int) -> bytes | str:
-        """The bytes of values that are not contiguous, or what is wrong with them."""
-        assert self.process.stdout is not None
+        """The bytes of values that do not lie in one piece as they are, or what is wrong with them."""
         with self.lock:
+            assert self.process is not None
+            assert self.process.stdout is not None
             answer = self.ask("values", path=path, start=start, stop=stop)
             return answer["error"] if "error" in answer else self.process.stdout.read(answer["bytes"])
 
@@ -58,7 +85,7 @@ class Died(Exception):
     """The child ended before it answered: with an exit code, or by a signal if that is negative."""
 
     def __init__(self, code: int) -> None:
-        if code == -signal.SIGXCPU:
+        if code in (-signal.SIGPROF, -signal.SIGXCPU):
             words = "takes too long to parse"
         elif code < 0:
             words = f"crashes the HDF5 library ({signal.Signals(-code).name})"
@@ -67,15 +94,17 @@ class Died(Exception):
         super().__init__(words)
 
 
-_spare: list[Child] = []
+_spare: list[subprocess.Popen[bytes]] = []
+_listers: list[subprocess.Popen[bytes]] = []
+_readers: list[subprocess.Popen[bytes]] = []
 
 
 def warm_up() -> None:
     """Start the process that will be needed, while other work is done."""
     if not _spare:
-        _spare.append(Child())
+        _spare.append(_start())
 
 
 def child() -> Child:
-    """The process that was started, or another."""
-    return _spare.pop() if _spare else Child()
+    """One for a file: the process that was started, or another."""
+    return Child()

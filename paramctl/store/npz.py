@@ -1,233 +1,277 @@
 """npz: a zip of npy files, as numpy.savez writes it. https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 
-Nothing is unpickled. A stored member is read in place; a compressed one as it unfolds.
+Nothing is unpickled. A member that is stored in C order is read in place; one in Fortran's order, or compressed, by
+slabs. What NumPy has no dtype for is written by its bytes, as NumPy does with ml_dtypes. The zip's own comments, of
+which NumPy knows nothing, say the rest in JSON: a member's its dtype, if NumPy has none, and what is known of the
+parameter; the archive's what holds for all of them.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import struct
-import threading
-import tokenize
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from itertools import pairwise
 from math import prod
 from pathlib import PurePath
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.lib import format as npy
-
-from paramctl.arrays import Array, numpy_dtype, printable_numbers
+from paramctl.arrays import Array, printable_numbers
 from paramctl.errors import InputError, OutputError
 from paramctl.model import Model, Tie
-from paramctl.parameter import BYTES, Parameter
+from paramctl.parameter import Parameter
 from paramctl.store.checkpoint import (
     Checkpoint,
     Note,
     described,
     document_of,
     in_order,
+    keras_of,
     model_of,
+    says,
     stored,
     tied_to,
     ties_of,
 )
 from paramctl.store.extents import Extent, Extents, as_bytes
 from paramctl.store.files import Bytes
+from paramctl.store.npy import FOREIGN, Header, npy_header, read_header
+from paramctl.store.npy_order import SLAB, Lying, Slabs
+from paramctl.store.unfold import Unfolding
+from paramctl.store.zips import DAMAGED, LOCAL, WEIGHTS, Damaged, data_offset, is_keras, opened
 
-MOST_MEMBERS = 100_000
-MOST_HEADER = 10_000
-MOST_AXES = 64
-MOST_COMMENT = 65_535
+__all__ = ["WEIGHTS", "data_offset", "is_keras", "npy_header", "read", "unmark", "write", "write_model"]
 
+MOST_COMMENT = MOST_NAME = 65_535
 
 Entry = tuple[str, str, tuple[int, ...], Iterable[Array]]
-
-WEIGHTS = "model.weights.h5"
-
-
-class _Damaged(ValueError):
-    """What is wrong with a file."""
 
 
 def read(file: Bytes) -> Checkpoint:
     """What an npz file holds. Raises InputError if it is damaged, or holds what is no array of numbers."""
     try:
         return _read(file)
-    except _Damaged as error:
+    except Damaged as error:
         raise InputError(f"{file.name}: {error}") from error
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        EOFError,
-        RuntimeError,
-        NotImplementedError,
-        OSError,
-        struct.error,
-    ) as error:
-        raise InputError(f"{file.name}: this npz file is damaged ({' '.join(str(error).split())})") from error
+    except InputError:
+        raise
+    except DAMAGED as error:
+        why = " ".join(str(error).split()) or "it ends too soon"
+        raise InputError(f"{file.name}: this npz file is damaged ({why})") from error
 
 
 def _read(file: Bytes) -> Checkpoint:
-    archive = zipfile.ZipFile(open(file.descriptor(), "rb", closefd=False))  # noqa: SIM115  read as long as it is
-    members = archive.infolist()
-    if len(members) > MOST_MEMBERS:
-        raise _Damaged(f"it has more than {MOST_MEMBERS:,} members")
+    archive = opened(file)
     parameters: dict[str, Parameter] = {}
     extents: dict[str, Extent] = {}
-    folded: dict[str, tuple[zipfile.ZipInfo, int, np.dtype[Any]]] = {}
-    for member in members:
+    slabs: dict[str, Lying] = {}
+    own, told = _said(archive.comment), {}
+    together = _dictionary(own.get("parameters"))  # where versions before this one said what a member's comment does
+    for member in _members(archive):
         name = member.filename.removesuffix(".npy")
-        if name == member.filename:
-            raise _Damaged(f"its member {name!r} is no .npy file")
         if name in parameters:
-            raise _Damaged(f"it has {name!r} twice")
+            raise Damaged(f"it has {name!r} twice")
+        told[name] = _said(member.comment) or _dictionary(together.get(name))
         with archive.open(member) as stream:
-            dtype, shape, start = _npy_header(stream, name)  # type: ignore[arg-type]
-        if start + prod(shape) * dtype.itemsize != member.file_size:
-            raise _Damaged(f"{name!r} has {member.file_size:,} bytes, and by its header another number")
-        parameters[name] = stored(name, shape, dtype.name)
-        if member.compress_type == zipfile.ZIP_STORED:
-            extents[name] = Extent(data_offset(file, member) + start, dtype)
+            header = read_header(stream, name, told[name].get("dtype"))
+        if header.begin + header.size != member.file_size:
+            raise Damaged(f"{name!r} has {member.file_size:,} bytes, and by its header another number")
+        parameters[name] = stored(name, header.shape, header.dtype.name, told[name])
+        in_place = member.compress_type == zipfile.ZIP_STORED
+        begin = data_offset(file, member) + header.begin
+        if not header.size or (in_place and not header.fortran):
+            extents[name] = Extent(begin, header.dtype)
         else:
-            folded[name] = member, start, dtype
-    own = _own(archive.comment)
-    document = document_of(own)
-    told = own.get("parameters")
-    told = told if isinstance(told, dict) else {}
-    for path, each in parameters.items():
-        parameters[path] = stored(path, each.shape, each.dtype, told.get(path))
-    ties = [tie for tie in ties_of(own) if _fits(tie, parameters)]
+            place = _InPlace(file, begin, name) if in_place else _unfolding(file, archive, member, header)
+            slabs[name] = Lying(header.shape if header.fortran else (prod(header.shape),), header.dtype, place)
+    own.setdefault("ties", _of_members(told))
+    ties = _ties(own, parameters)
     for tie in ties:
         parameters[tie.tied] = tied_to(tie, parameters[tie.kept])
-    notes = {path: Note(each.get("scheme"), each.get("seed")) for path, each in told.items() if isinstance(each, dict)}
-    model = model_of(document.name if document else PurePath(file.name).stem, parameters, in_order(ties, own), document)
-    return Checkpoint(model, _Reader(Extents(file, extents), archive, folded), file, notes)
+    document, keras = document_of(own), keras_of(own, parameters)
+    model_name = document.name if document else PurePath(file.name).stem
+    model = model_of(model_name, parameters, in_order(ties, own), document, keras)
+    return Checkpoint(model, _Reader(Extents(file, extents), Slabs(slabs)), file, _notes(told))
 
 
-def _own(comment: bytes) -> dict[str, Any]:
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The members, each an npy file that is stored or compressed as NumPy does, and apart from the others."""
+    found = archive.infolist()
+    for member in found:
+        if not member.filename.endswith(".npy"):
+            raise Damaged(f"its member {member.filename!r} is no .npy file")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise Damaged(f"its member {member.filename!r} is compressed, and not as NumPy does it, by deflate")
+        if member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
+            raise Damaged(f"its member {member.filename!r} is stored, and has two sizes")
+    placed = sorted(found, key=lambda member: member.header_offset)
+    for one, other in pairwise(placed):
+        if one.header_offset + LOCAL + one.compress_size > other.header_offset:
+            raise Damaged(f"its members {one.filename!r} and {other.filename!r} overlap")
+    return found
+
+
+def _said(comment: bytes) -> dict[str, Any]:
     """What paramctl wrote beside the values; nothing if it is not what it must be."""
     try:
-        own = json.loads(comment)
-    except ValueError:
+        return _dictionary(json.loads(comment)) if comment else {}
+    except (ValueError, RecursionError):
         return {}
-    return own if isinstance(own, dict) else {}
+
+
+def _dictionary(said: object) -> dict[str, Any]:
+    return said if isinstance(said, dict) else {}
+
+
+def _of_members(told: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
+    """The ties that tied members tell of themselves, where the archive's comment had no room for any."""
+    said = ((path, each.get("tie")) for path, each in told.items())
+    return [[tie[0], path, tie[1]] for path, tie in said if isinstance(tie, list) and len(tie) == 2]
+
+
+def _ties(own: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> list[Tie]:
+    """The ties in what is said, those that can be: of one array with another that is not itself tied."""
+    ties = {tie.tied: tie for tie in ties_of(own)}
+    return [tie for tie in ties.values() if tie.kept not in ties and _fits(tie, parameters)]
 
 
 def _fits(tie: Tie, parameters: Mapping[str, Parameter]) -> bool:
     if tie.kept not in parameters or tie.tied not in parameters:
         return False
-    kept, tied = parameters[tie.kept].shape, parameters[tie.tied].shape
-    return tied == (kept[::-1] if tie.transpose else kept)
+    kept, tied = parameters[tie.kept], parameters[tie.tied]
+    return tied.dtype == kept.dtype and tied.shape == (kept.shape[::-1] if tie.transpose else kept.shape)
 
 
-def is_keras(file: Bytes) -> bool:
-    """Whether a zip is Keras' archive and no npz."""
-    try:
-        names = zipfile.ZipFile(open(file.descriptor(), "rb", closefd=False)).namelist()  # noqa: SIM115
-    except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, struct.error):
-        return False
-    return "config.json" in names and WEIGHTS in names
+def _notes(told: Mapping[str, Mapping[str, Any]]) -> dict[str, Note]:
+    """How arrays came by their values, as far as that is told."""
+    notes = {}
+    for path, each in told.items():
+        scheme, seed = each.get("scheme"), each.get("seed")
+        drawn = type(seed) is int and 0 <= seed < 2**63
+        if isinstance(scheme, str) or drawn:
+            notes[path] = Note(scheme if isinstance(scheme, str) else None, seed if drawn else None)
+    return notes
 
 
-def _npy_header(stream: BinaryIO, name: str) -> tuple[np.dtype[Any], tuple[int, ...], int]:
-    """dtype, shape, and where the values begin."""
-    head = io.BytesIO(stream.read(MOST_HEADER + 128))
-    version = npy.read_magic(head)
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    if version not in readers:
-        raise _Damaged(f"{name!r} is npy of the version {version}, which is not supported")
-    try:
-        shape, fortran, dtype = readers[version](head, max_header_size=MOST_HEADER)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError) as error:
-        raise _Damaged(f"the header of {name!r} is damaged") from error
-    if dtype.hasobject or dtype.fields is not None or dtype.name not in BYTES:
-        raise _Damaged(f"{name!r} has the dtype {dtype.str}, which is no number that is supported")
-    if len(shape) > MOST_AXES or any(type(size) is not int or size < 0 for size in shape):
-        raise _Damaged(f"{name!r} has the shape {shape}")
-    if fortran and sum(size > 1 for size in shape) > 1:
-        raise _Damaged(f"{name!r} lies in Fortran's order; save it in C order (numpy.ascontiguousarray)")
-    return dtype, shape, head.tell()
+def write(file: Any, entries: Iterable[Entry]) -> None:
+    """Write arrays for NumPy alone, as they come: name, dtype, shape, flat pieces in C order.
+
+    bfloat16, which NumPy has not, is written as float32.
+    """
+    members = (
+        _Member(name, npy_header(dtype, shape), map(printable_numbers, pieces))
+        for name, dtype, shape, pieces in entries
+    )
+    _write(file, members)
 
 
-def data_offset(file: Bytes, member: zipfile.ZipInfo) -> int:
-    """Where a stored member's bytes begin: after its local header, which may be longer than the central one."""
-    local = file.read(member.header_offset, 30)
-    name, extra = struct.unpack("<HH", local[26:30])
-    return member.header_offset + 30 + int(name) + int(extra)
+class _Member(NamedTuple):
+    """An array to write. comment: what the zip says of it."""
+
+    name: str
+    header: bytes
+    pieces: Iterable[Array]
+    comment: bytes = b""
 
 
-def write(file: Any, entries: Iterable[Entry], comment: bytes = b"") -> None:
-    """Write arrays as they come: name, dtype, shape, flat pieces in C order. bfloat16, not known to npy, is float32."""
+def _write(file: Any, members: Iterable[_Member], comment: bytes = b"") -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, dtype, shape, pieces in entries:
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                member.write(npy_header(dtype, shape))
-                for piece in pieces:
-                    member.write(as_bytes(printable_numbers(piece)))
+        for each in members:
+            _check_name(each.name)
+            about = zipfile.ZipInfo(f"{each.name}.npy")
+            about.comment = each.comment
+            with archive.open(about, "w", force_zip64=True) as member:
+                member.write(each.header)
+                for piece in each.pieces:
+                    member.write(as_bytes(piece))
         archive.comment = comment
-
-
-def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
-    """What an npy file begins with."""
-    kind = numpy_dtype(dtype)
-    head = io.BytesIO()
-    described = {
-        "descr": (np.dtype(np.float32) if kind.kind == "V" else kind.newbyteorder("<")).str,
-        "fortran_order": False,
-        "shape": shape,
-    }
-    npy.write_array_header_1_0(head, described)
-    return head.getvalue()
 
 
 def write_model(
     file: Any, model: Model, notes: Mapping[str, Note], recipe: int, values: Callable[[str], Iterable[Array]]
 ) -> None:
-    """A model's parameters under every name, for npz knows no ties: these and the document are the zip's comment."""
-    for parameter in model.parameters.values():
-        if parameter.dtype == "bfloat16" or parameter.dtype.startswith("float8"):
-            raise OutputError(f"npz has no {parameter.dtype}: convert {parameter.path} by --dtype float32")
+    """A model's parameters under every name, for NumPy knows no ties; comments say these and all else.
+
+    Raises OutputError for a name that a zip cannot hold.
+    """
+    for path in model.parameters:
+        _check_name(path)
     own = described(model, notes, recipe)
-    comment = json.dumps(own).encode()
-    if len(comment) > MOST_COMMENT:
-        comment = json.dumps({"ties": own["ties"]}).encode()
-    entries = ((each.path, each.dtype, each.shape, values(each.path)) for each in model.parameters.values())
-    write(file, entries, comment if len(comment) <= MOST_COMMENT else b"")
+    keras = own.get("keras")
+    comment = _fitting(
+        {key: own[key] for key in ("version", "recipe", "written_by")},
+        {"ties": own["ties"]},
+        {key: own[key] for key in ("document", "model") if key in own},
+        {"keras": [*keras[:2], None]} if keras else {},
+        {"keras": keras} if keras else {},
+    )
+
+    def member(each: Parameter) -> _Member:
+        tie = model.tied.get(each.path)
+        said = _fitting(
+            {"dtype": each.dtype} if each.dtype in FOREIGN else {},
+            {"tie": [tie.kept, tie.transpose]} if tie and "ties" not in comment else {},
+            {} if tie else says(each, notes.get(each.path)),
+        )
+        header = npy_header(each.dtype, each.shape, exact=True)
+        return _Member(each.path, header, values(each.path), _as_comment(said))
+
+    _write(file, map(member, model.parameters.values()), _as_comment(comment))
+
+
+def unmark(temporary: object, paths: object) -> None:
+    """Nothing: an npz is amended only where no array has a value that changes, and what is said of them stays true."""
+
+
+def _check_name(path: str) -> None:
+    try:
+        name = f"{path}.npy".encode()
+    except UnicodeEncodeError as error:
+        raise OutputError(f"the name {path[:60]!r} is not text, and npz has no other") from error
+    if b"\0" in name or len(name) > MOST_NAME:
+        rule = f"npz has no names with a NUL, or of more than {MOST_NAME - 4:,} bytes"
+        raise OutputError(f"{rule}. Received: {path[:60]!r}")
+
+
+def _fitting(*parts: dict[str, Any]) -> dict[str, Any]:
+    """As many of these as a comment has room for; the first are the most wanted."""
+    kept: dict[str, Any] = {}
+    for part in parts:
+        if len(_as_comment(kept | part)) <= MOST_COMMENT:
+            kept |= part
+    return kept
+
+
+def _as_comment(said: Mapping[str, Any]) -> bytes:
+    return json.dumps(said, separators=(",", ":")).encode() if said else b""
+
+
+class _InPlace(NamedTuple):
+    """The bytes of an array in a file, from where they begin."""
+
+    file: Bytes
+    begin: int
+    path: str
+
+    def fill(self, place: int, buffer: memoryview) -> None:
+        if self.file.read_into(self.begin + place, buffer) < len(buffer):
+            raise InputError(f"{self.file.name}: it ends within {self.path}")
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+def _unfolding(file: Bytes, archive: zipfile.ZipFile, member: zipfile.ZipInfo, header: Header) -> Unfolding:
+    name = f"{file.name}: {member.filename.removesuffix('.npy')}"
+    return Unfolding(partial(archive.open, member), header.begin, header.size, header.size <= SLAB, name)
 
 
 class _Reader:
-    """Reads stored members in place, and compressed ones from their beginning, on from where it was."""
+    """Reads what is stored in C order in place, and all else by slabs."""
 
-    def __init__(
-        self,
-        extents: Extents,
-        archive: zipfile.ZipFile,
-        folded: dict[str, tuple[zipfile.ZipInfo, int, np.dtype[Any]]],
-    ) -> None:
-        self.extents, self.archive, self.folded = extents, archive, folded
-        self.open: tuple[str, Any] | None = None
-        self.lock = threading.Lock()
+    def __init__(self, extents: Extents, slabs: Slabs) -> None:
+        self.extents, self.slabs = extents, slabs
 
     def read(self, path: str, start: int, stop: int) -> Array:
-        if path not in self.folded:
-            return self.extents.read(path, start, stop)
-        member, header, dtype = self.folded[path]
-        with self.lock:
-            data = self._unfolded(path, member, header + start * dtype.itemsize, (stop - start) * dtype.itemsize)
-        return np.frombuffer(data, dtype).astype(dtype.newbyteorder("="))
-
-    def _unfolded(self, path: str, member: zipfile.ZipInfo, offset: int, size: int) -> bytes:
-        try:
-            if self.open is None or self.open[0] != path:
-                self.open = path, self.archive.open(member)
-            stream = self.open[1]
-            stream.seek(offset)
-            data: bytes = stream.read(size)
-        except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"{self.extents.file.name}: {path}: {error}") from error
-        if len(data) < size:
-            raise InputError(f"{self.extents.file.name}: it ends within {path}")
-        return data
+        return (self.slabs if path in self.slabs.arrays else self.extents).read(path, start, stop)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from math import prod
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from paramctl.arrays import numpy_dtype
 from paramctl.errors import InputError
@@ -25,6 +28,7 @@ from paramctl.store.checkpoint import (
     described,
     document_of,
     in_order,
+    keras_of,
     model_of,
     stored,
     tied_to,
@@ -34,7 +38,12 @@ from paramctl.store.extents import Extent, Extents
 from paramctl.store.files import Bytes, OnDisk
 
 MOST_HEADER = 100_000_000
+MOST_METADATA = 32_000_000
+MOST_ARRAYS = 300_000
 MOST_AXES = 64
+MOST_TOKENS = 32
+"""For each array, in what paramctl says of all."""
+LONGEST_ENTRY = 8_192
 OWN = "paramctl"
 
 NAMES = {
@@ -71,11 +80,8 @@ def read(file: Bytes) -> Checkpoint:
 def contents(file: Bytes) -> tuple[dict[str, Parameter], dict[str, Extent], dict[str, str]]:
     """The arrays in a file, where their values lie, and its metadata. Raises InputError."""
     try:
-        header, start = _header(file)
-        metadata = _metadata(header)
-        return *_entries(header, start, file), metadata
-    except RecursionError as error:
-        raise InputError(f"{file.name}: its header nests too deep") from error
+        found = _header(file)
+        return *_laid_out(found, file), found.metadata
     except ValueError as error:
         raise InputError(f"{file.name}: {error}") from error
 
@@ -84,30 +90,62 @@ def described_by(
     metadata: Mapping[str, str], parameters: dict[str, Parameter], name: str
 ) -> tuple[Model, dict[str, Note]]:
     """The model of these arrays, with what metadata says of them: ties, and what paramctl wrote."""
-    own = _own(metadata)
+    own = _own(metadata, len(parameters))
     document, transposed = document_of(own), transposed_of(own, parameters)
     told = own.get("parameters")
     told = {path: each for path, each in told.items() if isinstance(each, dict)} if isinstance(told, dict) else {}
     for path, each in parameters.items():
         parameters[path] = stored(path, each.shape, each.dtype, told.get(path))
-    notes = {path: Note(each.get("scheme"), each.get("seed")) for path, each in told.items()}
+    notes = {path: _note(each) for path, each in told.items()}
     ties = tuple(Tie(kept, tied) for tied, kept in metadata.items() if kept in parameters and tied not in parameters)
     for tie in (*ties, *transposed):
         parameters[tie.tied] = tied_to(tie, parameters[tie.kept])
     every = in_order((*ties, *transposed), own)
-    return model_of(document.name if document else name, parameters, every, document), notes
+    return model_of(document.name if document else name, parameters, every, document, keras_of(own, parameters)), notes
 
 
-def _own(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What paramctl wrote beside the values; nothing if it is not what it must be."""
+def _note(told: Mapping[str, Any]) -> Note:
+    scheme, seed = told.get("scheme"), told.get("seed")
+    return Note(scheme if isinstance(scheme, str) else None, seed if type(seed) is int else None)
+
+
+def _own(metadata: Mapping[str, str], arrays: int) -> dict[str, Any]:
+    """What paramctl wrote beside the values of so many arrays; nothing if it is not what it must be."""
+    text = metadata.get(OWN, "{}")
+    most = MOST_TOKENS * (arrays + len(metadata) + 1_000)
+    if sum(1 for _ in islice(_TOKENS.finditer(text), most + 1)) > most:  # it would be many times larger in memory
+        return {}
     try:
-        own = json.loads(metadata.get(OWN, "{}"))
-    except ValueError:
+        own = json.loads(text)
+    except (ValueError, RecursionError):
         return {}
     return own if isinstance(own, dict) else {}
 
 
-def _header(file: Bytes) -> tuple[dict[str, Any], int]:
+class Entry(NamedTuple):
+    """What a header says of an array. begin, end: where its values lie, from the first of all."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As the header has it."""
+        return {"dtype": self.dtype, "shape": list(self.shape), "data_offsets": [self.begin, self.end]}
+
+
+class Header(NamedTuple):
+    """A header as it was read. start: where in the file the values begin."""
+
+    entries: dict[str, Entry]
+    metadata: dict[str, str]
+    start: int
+
+
+def _header(file: Bytes) -> Header:
+    """The header, read an entry at a time: what no entry may hold is never built, however much there is of it."""
     size = int.from_bytes(file.read(0, 8), "little")
     if size > MOST_HEADER:
         raise ValueError(f"its header claims {size:,} bytes; at most {MOST_HEADER:,} are allowed")
@@ -116,13 +154,94 @@ def _header(file: Bytes) -> tuple[dict[str, Any], int]:
         raise ValueError(f"its header claims {size:,} bytes, and the file ends before")
     if data[:1] != b"{":
         raise ValueError("its header must begin with '{'")
+    entries: dict[str, Entry] = {}
+    metadata: dict[str, str] = {}
+    text = _Text(data)
     try:
-        header = json.loads(data.decode("utf-8").rstrip(" "), object_pairs_hook=_without_twins)
+        for name in text.pairs():
+            if name == "__metadata__":
+                metadata = dict(text.texts())
+            elif len(entries) >= MOST_ARRAYS:
+                raise ValueError(f"it has more than {MOST_ARRAYS:,} arrays")
+            else:
+                entries[name] = _entry(name, text.flat())
     except UnicodeDecodeError as error:
         raise ValueError("its header is not text in UTF-8") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"its header is no JSON: {error}") from error
-    return header, 8 + size
+    if text.place < size:
+        raise ValueError(f"its header is no JSON: it ends at its byte {text.place:,}, and more follows")
+    return Header(entries, metadata, 8 + size)
+
+
+class _Text:
+    """The JSON of a header, a piece after the other."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.place = data, 0
+
+    def take(self, pattern: re.Pattern[bytes], what: str) -> bytes:
+        found = pattern.match(self.data, self.place)
+        if found is None:
+            raise ValueError(f"its header is no JSON: {what} must stand at its byte {self.place:,}")
+        self.place = found.end()
+        return found[1]
+
+    def pairs(self) -> Iterator[str]:
+        """Each key of an object; whoever listens takes its value."""
+        self.take(_OPEN, "'{'")
+        if _CLOSE.match(self.data, self.place):
+            self.take(_CLOSE, "'}'")
+            return
+        keys: set[str] = set()
+        more = True
+        while more:
+            key = self.text(_KEY, "a name and ':'")
+            if key in keys:
+                raise ValueError(f"its header has the key {key!r} twice")
+            keys.add(key)
+            yield key
+            more = self.take(_NEXT, "',' or '}'") == b","
+
+    def text(self, pattern: re.Pattern[bytes], what: str) -> str:
+        raw = self.take(pattern, what)
+        if b"\\" not in raw:
+            return raw[1:-1].decode("utf-8")
+        text: str = json.loads(raw)
+        if any("\ud800" <= each <= "\udfff" for each in text):
+            raise ValueError(f"{text!r} in its header is not text")
+        return text
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """The pairs of __metadata__."""
+        begin = self.place
+        if not _OPEN.match(self.data, self.place):
+            raise ValueError("its __metadata__ must map text to text")
+        for many, key in enumerate(self.pairs()):
+            value = _QUOTED.match(self.data, self.place)
+            if value is None:
+                raise ValueError(f"its __metadata__ must map text to text, and {key!r} is none")
+            if value.end() - begin > MOST_METADATA or many >= MOST_ARRAYS:
+                rule = f"at most {MOST_ARRAYS:,} texts of {MOST_METADATA:,} bytes together"
+                raise ValueError(f"its __metadata__ may have {rule}")
+            yield key, self.text(_QUOTED, "a text")
+
+    def flat(self) -> Any:
+        """An object in which no other lies; None if something else stands there."""
+        found = _FLAT.match(self.data, self.place)
+        if found is None:
+            return None
+        self.place = found.end()
+        return _DECODER.raw_decode(found[1].decode("utf-8"))[0]
+
+
+_SPACE = rb"[ \t\n\r]*+"
+_OPEN, _CLOSE, _NEXT = (re.compile(rb"([%s])" % each + _SPACE) for each in (b"{", b"}", b",}"))
+_QUOTED = re.compile(rb'("(?:[^"\\\x00-\x1f]++|\\[^\x00-\x1f])*+")' + _SPACE)
+_KEY = re.compile(_QUOTED.pattern + rb":" + _SPACE)
+_FLAT = re.compile(rb"(\{[^{}]{0,%d}+\})" % LONGEST_ENTRY + _SPACE)
+_TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|[\[{,]', re.DOTALL)
+"""Texts, and what comes between values: their number is about that of the values."""
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -134,52 +253,47 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _metadata(header: dict[str, Any]) -> dict[str, str]:
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(each, str) for each in metadata.values()):
-        raise ValueError("its __metadata__ must map text to text")
-    return metadata
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_twins)
 
 
-def _entries(header: dict[str, Any], start: int, file: Bytes) -> tuple[dict[str, Parameter], dict[str, Extent]]:
+def _entry(name: str, told: Any) -> Entry:
+    """What is told of an array; ValueError if it is not what an entry must be."""
+    if not isinstance(told, dict) or told.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"{name!r} in its header must have dtype, shape and data_offsets, and nothing else")
+    dtype, shape, offsets = told["dtype"], told["shape"], told["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in NAMES:
+        raise ValueError(f"{name!r} has the dtype {dtype!r}, which is not supported")
+    for key in ("shape", "data_offsets"):
+        value = told[key]
+        if not isinstance(value, list) or not all(type(each) is int and 0 <= each < 2**63 for each in value):
+            raise ValueError(f"{name!r}: {key} must be a list of whole numbers, not negative and below 2^63")
+    if len(offsets) != 2 or offsets[1] < offsets[0]:
+        raise ValueError(f"{name!r}: data_offsets must be a place and one that is not before it")
+    if len(shape) > MOST_AXES:
+        raise ValueError(f"{name!r} may have at most {MOST_AXES} axes")
+    return Entry(sys.intern(dtype), tuple(shape), *offsets)
+
+
+def _laid_out(found: Header, file: Bytes) -> tuple[dict[str, Parameter], dict[str, Extent]]:
     """The arrays in the order in which they lie, and where: each where the one before it ends."""
     parameters: dict[str, Parameter] = {}
     extents: dict[str, Extent] = {}
     end = 0
-    for name, entry in sorted(header.items(), key=lambda item: _place(*item)):
-        dtype, shape = NAMES[entry["dtype"]], entry["shape"]
-        begin, stop = entry["data_offsets"]
-        if begin != end:
+    for name, entry in sorted(found.entries.items(), key=lambda item: (item[1].begin, item[1].end)):
+        dtype, size = NAMES[entry.dtype], entry.end - entry.begin
+        if entry.begin != end:
             raise ValueError(f"{name!r} must begin at byte {end:,} of the values, where the one before it ends")
-        if stop - begin != prod(shape) * BYTES[dtype]:
-            needed = f"its shape {tuple(shape)} in {dtype} needs {prod(shape) * BYTES[dtype]:,}"
-            raise ValueError(f"{name!r} has {stop - begin:,} bytes, and {needed}")
-        parameters[name] = stored(name, tuple(shape), dtype)
-        extents[name] = Extent(start + begin, numpy_dtype(dtype).newbyteorder("<"))
-        end = stop
-    if isinstance(file, OnDisk) and file.size() != start + end:
-        raise ValueError(f"it has {file.size():,} bytes, and by its header {start + end:,}")
+        needed = prod(entry.shape) * BYTES[dtype]
+        if size != needed:
+            raise ValueError(f"{name!r} has {size:,} bytes, and its shape {entry.shape} in {dtype} needs {needed:,}")
+        if not needed and prod(each for each in entry.shape if each) * BYTES[dtype] >= 2**63:
+            raise ValueError(f"{name!r} is empty, and its shape {entry.shape} is more than NumPy can have all the same")
+        parameters[name] = stored(name, entry.shape, dtype)
+        extents[name] = Extent(found.start + entry.begin, numpy_dtype(dtype).newbyteorder("<"))
+        end = entry.end
+    if isinstance(file, OnDisk) and file.size() != found.start + end:
+        raise ValueError(f"it has {file.size():,} bytes, and by its header {found.start + end:,}")
     return parameters, extents
-
-
-def _place(name: str, entry: Any) -> tuple[int, int]:
-    """Where an entry lies; ValueError if it is not what an entry must be."""
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"{name!r} must have dtype, shape and data_offsets, and nothing else")
-    if any("\ud800" <= each <= "\udfff" for each in name):
-        raise ValueError(f"the name {name!r} is not text")
-    if entry["dtype"] not in NAMES:
-        raise ValueError(f"{name!r} has the dtype {entry['dtype']!r}, which is not supported")
-    for key in ("shape", "data_offsets"):
-        value = entry[key]
-        if not isinstance(value, list) or not all(type(each) is int and 0 <= each < 2**63 for each in value):
-            raise ValueError(f"{name!r}: {key} must be a list of whole numbers, not negative")
-    if len(entry["data_offsets"]) != 2 or entry["data_offsets"][1] < entry["data_offsets"][0]:
-        raise ValueError(f"{name!r}: data_offsets must be a place and one that is not before it")
-    if len(entry["shape"]) > MOST_AXES:
-        raise ValueError(f"{name!r} may have at most {MOST_AXES} axes")
-    begin, end = entry["data_offsets"]
-    return begin, end
 
 
 def header(model: Model, notes: Mapping[str, Note], recipe: int) -> tuple[bytes, dict[str, Extent]]:
@@ -217,8 +331,8 @@ def metadata_of(model: Model, notes: Mapping[str, Note], recipe: int) -> dict[st
 def unmark(temporary: Temporary, paths: Sequence[str]) -> None:
     """Take from arrays what is said of how they came by their values; the header keeps its length, by spaces."""
     file = OnDisk(os.dup(temporary.descriptor), temporary.target)
-    made, start = _header(file)
-    own = _own(made.get("__metadata__", {}))
+    found = _header(file)
+    own = _own(found.metadata, len(found.entries))
     told = own.get("parameters")
     if not isinstance(told, dict):
         return
@@ -226,10 +340,11 @@ def unmark(temporary: Temporary, paths: Sequence[str]) -> None:
         for name in ("scheme", "seed"):
             if isinstance(told.get(path), dict):
                 told[path].pop(name, None)
-    made["__metadata__"][OWN] = json.dumps(own, ensure_ascii=False)
+    said = found.metadata | {OWN: json.dumps(own, ensure_ascii=False)}
+    made = {"__metadata__": said} | {name: entry.told for name, entry in found.entries.items()}
     data = json.dumps(made, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-    if len(data) <= start - 8:  # somebody else's may be written more briefly than ours
-        temporary.write(data.ljust(start - 8), 8)
+    if len(data) <= found.start - 8:  # somebody else's may be written more briefly than ours
+        temporary.write(data.ljust(found.start - 8), 8)
 
 
 def create(

@@ -108,7 +108,8 @@ def files_of(index: str) -> list[str]:
     try:
         with open(index, "rb") as file:
             entries = json.loads(file.read(MOST_INDEX)).get("weight_map", {})
-        found = dict.fromkeys(name for name in entries.values() if isinstance(name, str) and "/" not in name)
+        lists = (each if isinstance(each, list) else [each] for each in entries.values())
+        found = dict.fromkeys(name for each in lists for name in each if isinstance(name, str) and "/" not in name)
     except (OSError, ValueError, AttributeError, RecursionError):
         return []
     return [name for name in found if os.path.isfile(os.path.join(os.path.dirname(index), name))]

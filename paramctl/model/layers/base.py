@@ -68,6 +68,8 @@ class Layer(Declared):
     """How many inputs it takes; None for two or more."""
     references: ClassVar[tuple[str, ...]] = ()
     """Which options name a further input; its shape comes as an argument of that name."""
+    in_keras: ClassVar[bool] = True
+    """Whether Keras has a layer of this type."""
     rank: ClassVar[int] = 0
     """Over how many axes of space it works, in the families that come in one to three."""
 

@@ -88,6 +88,7 @@ class Branching(Layer, abstract=True):
 class Residual(Branching):
     """Adds its input, or what a shortcut makes of it, to what its layers give. Not in Keras."""
 
+    in_keras = False
     layers: Entries
     shortcut: Entries | None = None
 
@@ -101,6 +102,7 @@ class Residual(Branching):
 class Parallel(Branching):
     """Gives its input to every branch, and merges what they make of it. Not in Keras."""
 
+    in_keras = False
     merge: Annotated[Layer, IsMerge()]
     branches: Annotated[list[Branch], IsBranches()]
 
@@ -114,4 +116,5 @@ class Parallel(Branching):
 class Reuse(Layer):
     """An earlier layer or block applied again: the same parameters, counted once."""
 
+    in_keras = False
     layer: Reference

@@ -46,6 +46,7 @@ class Embedding(Layer):
 class PositionEmbedding(Layer):
     """Adds to each position of a sequence a vector learned for it. Not in Keras."""
 
+    in_keras = False
     input_axes = "batch, ..., positions, features"
     sequence_length: Count
     embeddings_initializer: Scheme = default("random_uniform")
@@ -62,6 +63,7 @@ class PositionEmbedding(Layer):
 class ClassToken(Layer):
     """Puts a vector learned for the purpose in front of a sequence. Not in Keras."""
 
+    in_keras = False
     input_axes = "batch, positions, features"
     embeddings_initializer: Scheme = default("zeros")
 
@@ -102,11 +104,14 @@ class Masking(Layer):
 class HalveWhile(Layer):
     """Halves x while the sum of its absolute values exceeds a limit, as D2L's FancyMLP. Not in Keras."""
 
+    in_keras = False
     limit: Positive = 1.0
 
 
 class ReduceSum(Layer):
     """The sum over every axis, the batch too, as D2L's FancyMLP: a scalar. Not in Keras."""
+
+    in_keras = False
 
     def output(self, x: Sizes) -> Sizes:
         return ()

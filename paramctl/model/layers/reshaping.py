@@ -66,6 +66,7 @@ class RepeatVector(Layer):
 class Take(Layer):
     """One position along an axis, which then goes: index 0 of axis 1 is a sequence's first. Not in Keras."""
 
+    in_keras = False
     index: Whole
     axis: Whole = 1
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from paramctl.errors import ParamctlError
 from paramctl.model import Document, from_document
-from paramctl.store import keras_config
+from paramctl.store.keras import from_config
+from paramctl.store.keras.sketch import names
 
 APART = ("optimizer/", "metrics/", "optimizer_weights/", "_loss_tracker/", "_optimizer/", "compile_metrics/")
 _VARIABLE = re.compile(r"(?:(.*)/)?vars/(\d+)")
@@ -23,6 +25,7 @@ _NUMBERED = re.compile(r"(.+?)(?:_(\d+))?")
 
 AFFINE = ("gamma", "beta")
 MOVING = ("moving_mean", "moving_variance")
+ADAPTED = ("mean", "variance", "count")
 KERNEL = (("kernel",), ("kernel", "bias"))
 CELL = (("kernel", "recurrent_kernel"), ("kernel", "recurrent_kernel", "bias"))
 DENSE_AXES = {"kernel": ("in", "out"), "recurrent_kernel": ("in", "out"), "bias": ("out",)}
@@ -46,6 +49,7 @@ VARIABLES: dict[str, Sequence[tuple[str, ...]]] = {
     "layer_normalization": (AFFINE,),
     "group_normalization": (AFFINE,),
     "rms_normalization": (("scale",),),
+    "normalization": (ADAPTED,),
     "p_re_lu": (("alpha",),),
     "lstm_cell": CELL,
     "gru_cell": CELL,
@@ -90,7 +94,7 @@ def names3(arrays: Sequence[Mapping[str, Any]], told: Mapping[str, Any]) -> dict
         axes = PARTS.get(path.rpartition("/")[2], DENSE_AXES if kind in ("dense", "lstm_cell", "gru_cell") else {})
         for (_, stored, rank), name in zip(variables, names, strict=True):
             full = f"{shown[path]}/{name}" if shown[path] else name
-            made[stored] = Named(full, _says(name, axes.get(name, ()), rank))
+            made[stored] = Named(full, says(name, axes.get(name, ()), rank))
     return made
 
 
@@ -100,10 +104,10 @@ def _variables(kind: str | None, count: int) -> Sequence[str]:
     return fitting[0] if len(fitting) == 1 else [str(number) for number in range(count)]
 
 
-def _says(name: str, axes: tuple[str, ...], rank: int) -> dict[str, Any]:
-    kinds = {"bias": "bias", **dict.fromkeys((*AFFINE, "scale"), "norm"), **dict.fromkeys(MOVING, "state")}
+def says(name: str, axes: tuple[str, ...], rank: int) -> dict[str, Any]:
+    kinds = {"bias": "bias", **dict.fromkeys((*AFFINE, "scale"), "norm"), **dict.fromkeys((*MOVING, *ADAPTED), "state")}
     says: dict[str, Any] = {} if name.isdecimal() else {"kind": kinds.get(name, "weight")}
-    if name in MOVING:
+    if name in (*MOVING, *ADAPTED):
         says["trainable"] = False
     if len(axes) == rank and axes:
         says["axes"] = ", ".join(axes)
@@ -144,6 +148,15 @@ def _names_to(path: str, told: Mapping[str, Any]) -> str:
     return "/".join(names)
 
 
+def told_names(told: Mapping[str, Any]) -> dict[str, str]:
+    """What the objects of a Keras 3 file call themselves, by their paths; "" where they do not tell."""
+    return {
+        path.removesuffix("vars").rstrip("/"): str(said.get("name") or "")
+        for path, said in told.items()
+        if f"/{path}".endswith("/vars") and not f"{path}/".startswith(APART)
+    }
+
+
 def names2(arrays: Sequence[Mapping[str, Any]], told: Mapping[str, Any]) -> dict[str, Named]:
     """What each array of a Keras 2 file is called, by its stored path, in Keras' order."""
     root = "" if "layer_names" in told.get("", {}) else "model_weights/"
@@ -157,16 +170,16 @@ def names2(arrays: Sequence[Mapping[str, Any]], told: Mapping[str, Any]) -> dict
             *folders, name = re.sub(r":\d+$", "", weight).split("/")
             inside = folders[1:] if folders[:1] == [layer] else folders
             full = "/".join(([layer] if layer != "top_level_model_weights" else []) + inside + [name])
-            made[stored] = Named(full, _says(name, DENSE_AXES.get(name, ()) if name == "bias" else (), -1))
+            made[stored] = Named(full, says(name, DENSE_AXES.get(name, ()) if name == "bias" else (), -1))
     return made
 
 
 def document_of(config: Any) -> Document | None:
     """The document of a Keras configuration; None if it cannot be said in one."""
     try:
-        made = keras_config.document(config)
+        made = from_config.document(config)
         text = json.dumps(made, indent=1)
-    except (keras_config.Unsaid, ValueError):
+    except (from_config.Unsaid, ValueError):
         return None
     return Document(text, str(made["name"]), {}, ())
 
@@ -191,3 +204,11 @@ def by_document(document: Document, shapes: Mapping[str, tuple[int, ...]], sourc
         made[path] = there[place] if 0 <= place < len(there) else path
     same = {made[path]: shape for path, shape in shapes.items()} == {p.path: p.shape for p in parameters.values()}
     return made if same else {}
+
+
+def by_class(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+    """For each array whose name is only a number, what its layer's class and options in a configuration say."""
+    numbers = [path for path in shapes if path.rpartition("/")[2].isdecimal()]
+    found = names(config, Counter(path.rpartition("/")[0] for path in numbers))
+    folders = {path: path.rpartition("/") for path in numbers}
+    return {path: f"{folder}/{found[folder][int(n)]}" for path, (folder, _, n) in folders.items() if folder in found}

@@ -8,23 +8,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from paramctl.model.layers import FUNCTIONS, LAYERS
+from paramctl.model.layers.attention import Attending
 from paramctl.model.layers.base import snake_case
 
 SCHEME_OPTIONS = ("value", "mean", "stddev", "minval", "maxval", "scale", "mode", "distribution", "gain")
+GRAPHS = ("Functional", "Model")
+MODELS = ("Sequential", *GRAPHS)
+ALSO = {"group_query_attention": "grouped_query_attention"}
+"""Types that Keras exports under another name."""
 
 
 class Unsaid(ValueError):
     """What a configuration holds that a document cannot say."""
 
 
+class Called(NamedTuple):
+    """One call of a layer: the outputs that it takes, as (layer, number of its call, place), and what is said there."""
+
+    takes: list[tuple[str, int, int]]
+    options: Mapping[str, Any]
+
+
 def document(config: Mapping[str, Any]) -> dict[str, Any]:
     """The document, as YAML would load it. Raises Unsaid."""
     try:
         made = {"name": str(config["config"]["name"]), **_model(config, {})}
-    except (KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
         raise Unsaid(str(error)) from error
     return made
 
@@ -35,7 +47,7 @@ def _model(config: Mapping[str, Any], blocks: dict[str, Any]) -> dict[str, Any]:
     if kind == "Sequential":
         inputs, layers = _chain(of["layers"], blocks, config)
         made = {"input": inputs, "layers": layers}
-    elif kind in ("Functional", "Model"):
+    elif kind in GRAPHS:
         made = _graph(of, blocks)
     else:
         raise Unsaid(f"the class {kind}")
@@ -50,7 +62,7 @@ def _chain(layers: list[Any], blocks: dict[str, Any], config: Mapping[str, Any])
             given = _input(layer)
         else:
             given = given or layer["config"].get("batch_input_shape")
-            made.append(_entry(layer, blocks))
+            made.append(entry(layer, blocks))
     if isinstance(given, list):
         given = given[1:]
     return given, made
@@ -60,55 +72,68 @@ def _graph(of: Mapping[str, Any], blocks: dict[str, Any]) -> dict[str, Any]:
     """Each layer after what it takes, from the outputs of those."""
     layers = {layer["config"]["name"]: layer for layer in of["layers"]}
     inputs = {name: _input(layer) for name, layer in layers.items() if layer["class_name"] == "InputLayer"}
-    calls = {name: list(_calls(layer)) for name, layer in layers.items()}
-    names: dict[tuple[str, int], str] = {(name, 0): name for name in inputs}
-    waiting = [(name, number) for name in layers if name not in inputs for number in range(len(calls[name]))]
+    names = {(name, 0): name for name in inputs}
+    made = _entries(layers, names, blocks)
+    functional = {name for name, layer in layers.items() if layer["class_name"] in GRAPHS}
+    outputs = [names[name, node - (name in functional)] for name, node, *_ in tensors(of["output_layers"])]
+    return {"inputs": inputs, "layers": made, "outputs": outputs}
+
+
+def _entries(layers: Mapping[str, Any], names: dict[tuple[str, int], str], blocks: dict[str, Any]) -> list[Any]:
+    """The layers of a graph as entries, each after what it takes; ``names`` gets the name of what each call gives."""
+    every = {name: calls(layer) for name, layer in layers.items()}
+    waiting = [(name, number) for name in layers if (name, 0) not in names for number in range(len(every[name]))]
     made: list[Any] = []
     while waiting:
         left = []
         for name, number in waiting:
-            takes = [names.get(each) for each in calls[name][number]]
+            called = every[name][number]
+            if any(place for _, _, place in called.takes):
+                raise Unsaid("a layer with several outputs")
+            takes = [names.get((source, node)) for source, node, _ in called.takes]
             if None in takes or (number and (name, 0) not in names):
                 left.append((name, number))
                 continue
-            sources: Any = takes[0] if len(takes) == 1 else takes
+            again = f"{name}-{number}"
             if number:
-                again = f"{name}-{number}"
+                sources = takes[0] if len(takes) == 1 else takes
                 made.append({"reuse": {"layer": name, "from": sources, "name": again}})
-                names[name, number] = again
             else:
-                made.append(_entry(layers[name], blocks, takes))
-                names[name, 0] = name
+                made.append(entry(layers[name], blocks, takes, called.options))
+            names[name, number] = again if number else name
         if len(left) == len(waiting):
             raise Unsaid("layers that wait for each other")
         waiting = left
-    outputs = [names[name, node] for name, node, *_ in _tensors(of["output_layers"])]
-    return {"inputs": inputs, "layers": made, "outputs": outputs}
+    return made
 
 
-def _tensors(listed: Any) -> list[Any]:
+def tensors(listed: Any) -> list[Any]:
+    """The outputs in a list of them, however they are put together: [layer, number of its call, place]."""
     if isinstance(listed, dict):
-        return [each for value in listed.values() for each in _tensors(value)]
-    return [listed] if listed and isinstance(listed[0], str) else [each for item in listed for each in _tensors(item)]
+        return [each for value in listed.values() for each in tensors(value)]
+    return [listed] if listed and isinstance(listed[0], str) else [each for item in listed for each in tensors(item)]
 
 
-def _calls(layer: Mapping[str, Any]) -> Iterator[list[tuple[str, int]]]:
-    """What each call of a layer takes: (layer, number of its call)."""
+def calls(layer: Mapping[str, Any]) -> list[Called]:
+    """The calls of a layer."""
+    made = []
     for node in layer.get("inbound_nodes", ()):
         if isinstance(node, dict):  # Keras 3
-            yield list(_histories([node["args"], node["kwargs"]]))
+            made.append(Called(list(_histories([node["args"], node["kwargs"]])), node["kwargs"]))
         else:  # Keras 2
-            yield [(each[0], each[1]) for each in ([node] if isinstance(node[0], str) else node)]
+            parts = [node] if isinstance(node[0], str) else node
+            made.append(Called([tuple(each[:3]) for each in parts], parts[0][3] if len(parts[0]) > 3 else {}))
+    return made
 
 
-def _histories(value: Any) -> Iterator[tuple[str, int]]:
+def _histories(value: Any) -> Iterator[tuple[str, int, int]]:
     if isinstance(value, list):
         for each in value:
             yield from _histories(each)
     elif isinstance(value, dict):
         if value.get("class_name") == "__keras_tensor__":
-            name, node, _ = value["config"]["keras_history"]
-            yield name, node
+            name, node, place = value["config"]["keras_history"]
+            yield name, node, place
         else:
             yield from _histories(list(value.values()))
 
@@ -119,8 +144,13 @@ def _input(layer: Mapping[str, Any]) -> dict[str, Any]:
     return {"shape": shape[1:], "dtype": of.get("dtype") or "float32"}
 
 
-def _entry(layer: Mapping[str, Any], blocks: dict[str, Any], takes: list[str | None] | None = None) -> dict[str, Any]:
-    """A layer as an entry of a document's list."""
+def entry(
+    layer: Mapping[str, Any],
+    blocks: dict[str, Any],
+    takes: list[str | None] | None = None,
+    at_call: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A layer as an entry of a document's list; takes: what it takes in a graph. at_call: what is said there."""
     kind, of = layer["class_name"], layer["config"]
     name = _name(of["name"])
     common: dict[str, Any] = {"name": name}
@@ -128,22 +158,40 @@ def _entry(layer: Mapping[str, Any], blocks: dict[str, Any], takes: list[str | N
         common["from"] = takes[0] if len(takes) == 1 else takes
     if of.get("trainable") is False:
         common["trainable"] = False
-    if kind in ("Sequential", "Functional", "Model"):
-        inner = _model(layer, blocks)
-        if kind != "Sequential":
-            raise Unsaid("a functional model within another")
+    if kind in MODELS:
         block = f"{name}_block"
-        blocks[block] = {"layers": inner["layers"]}
+        while block in blocks or block in LAYERS:
+            block += "_"
+        blocks[block] = {"layers": []}
+        blocks[block]["layers"] = _inside(layer, blocks)
         return {block: common}
-    type_ = snake_case(kind)
+    type_ = ALSO.get(snake_case(kind), snake_case(kind))
     if type_ not in LAYERS:
         raise Unsaid(f"the class {kind}")
-    if type_ in ("multi_head_attention", "group_query_attention") and takes is not None:
-        if len(set(takes)) > 1:
-            raise Unsaid("cross-attention")
+    if issubclass(LAYERS[type_], Attending) and takes is not None:
         common["from"] = takes[0]
+        common |= {key: other for key, other in zip(("value", "key"), takes[1:], strict=False) if other != takes[0]}
+        common |= {"use_causal_mask": True} if (at_call or {}).get("use_causal_mask") else {}
     options = {key: _option(key, value) for key, value in of.items() if key in LAYERS[type_].signature}
     return {type_: {key: value for key, value in options.items() if value is not None} | common}
+
+
+def _inside(layer: Mapping[str, Any], blocks: dict[str, Any]) -> list[Any]:
+    """The layers of a model within another; its input, where its own layers name it, is an identity of that name."""
+    of = layer["config"]
+    if layer["class_name"] == "Sequential":
+        return _chain(of["layers"], blocks, layer)[1]
+    layers = {each["config"]["name"]: each for each in of["layers"]}
+    given = [name for name, each in layers.items() if each["class_name"] == "InputLayer"]
+    ends = [(name, node) for name, node, *_ in tensors(of["output_layers"])]
+    if len(given) != 1 or len(ends) != 1:
+        raise Unsaid("a model within another that has several inputs or outputs")
+    names = {(given[0], 0): _name(given[0])}
+    made = [{"identity": {"name": given[0]}}, *_entries(layers, names, blocks)]
+    name, node = ends[0]
+    output = names[name, node - (layers[name]["class_name"] in GRAPHS)]
+    last = next(iter(made[-1].values()))
+    return made if last["name"] == output else [*made, {"identity": {"name": f"{output}-output", "from": output}}]
 
 
 def _option(key: str, value: Any) -> Any:
@@ -161,10 +209,7 @@ def _option(key: str, value: Any) -> Any:
         return value[0]
     if isinstance(value, dict):
         if "class_name" in value and snake_case(value["class_name"]) in LAYERS:
-            entry = _entry(value, {})
-            for options in entry.values():
-                options.pop("name", None)
-            return entry
+            return entry(value, {})
         raise Unsaid(f"the option {key}")
     return value
 

@@ -1,0 +1,76 @@
+"""A source in other dtypes: what a cast would lose is refused, unless it is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from paramctl.arrays import Array, Loss, recast
+from paramctl.errors import AddressError, OutputError
+from paramctl.model import Model
+from paramctl.parameter import BYTES, FLOATS, Parameter
+from paramctl.selection import match
+from paramctl.source import Source
+from paramctl.store.checkpoint import Note
+
+
+class Recast(Source):
+    """A source whose arrays have the dtypes of ``model``; losses: by path, what may be lost of it."""
+
+    def __init__(self, base: Source, model: Model, losses: Callable[[str], frozenset[str]]) -> None:
+        super().__init__(model, seed=base.seed, checkpoint=base.checkpoint)
+        self.base, self.losses = base, losses
+
+    @property
+    def notes(self) -> dict[str, Note]:
+        return self.base.notes
+
+    def pieces(self, parameter: Parameter) -> Iterator[tuple[str, int, int]]:
+        return self.base.pieces(parameter)
+
+    def values(self, path: str, start: int, stop: int) -> Array:
+        dtype = self.model.parameters[path].dtype
+        try:
+            return recast(self.base.values(path, start, stop), dtype, self.losses(path))
+        except Loss as loss:
+            raise OutputError(f"{path}: {loss}; --allow {loss.kind} does it all the same") from loss
+
+
+def in_dtypes(source: Source, rules: Sequence[str], allowed: Sequence[str]) -> Source:
+    """A source in the dtypes that rules give: DTYPE for floating-point arrays, PATTERN=DTYPE for any; the first counts.
+
+    allowed: LOSS, or LOSS=PATTERN. Raises AddressError for a rule that is malformed or matches nothing.
+    """
+    model = source.model
+    wanted: dict[str, str] = {}
+    for text in rules:
+        pattern, equals, dtype = text.rpartition("=")
+        if dtype not in BYTES:
+            raise AddressError(f"a dtype is one of {', '.join(BYTES)}", repr(dtype))
+        if equals:
+            paths = [model.owner(path).path for path in match(model, pattern).paths]
+        else:
+            paths = [each.path for each in model.owners() if is_float(each.dtype)]
+            if not is_float(dtype):
+                raise AddressError("for what is no floating-point dtype say which arrays: PATTERN=DTYPE", repr(text))
+        for path in paths:
+            wanted.setdefault(path, dtype)
+    typed = model.of(lambda each: replace(each, dtype=wanted.get(model.owner(each.path).path, each.dtype)))
+    losses = _losses(model, allowed)
+    return Recast(source, typed, lambda path: frozenset(losses.get(path, ())))
+
+
+def is_float(dtype: str) -> bool:
+    return dtype in FLOATS or dtype.startswith("float8")
+
+
+def _losses(model: Model, allowed: Sequence[str]) -> Mapping[str, set[str]]:
+    made: dict[str, set[str]] = {}
+    for text in allowed:
+        kind, equals, pattern = text.partition("=")
+        if kind not in Loss.KINDS:
+            raise AddressError(f"what may be lost is one of {', '.join(Loss.KINDS)}", repr(text))
+        paths = match(model, pattern).paths if equals else list(model.parameters)
+        for path in paths:
+            made.setdefault(model.owner(path).path, set()).add(kind)
+    return made

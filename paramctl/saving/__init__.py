@@ -1,0 +1,101 @@
+"""Saving: a source into a file, or a set of files, of whichever format a path asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from paramctl.arrays import Array
+from paramctl.errors import OutputError, ParamctlError
+from paramctl.init.streams import RECIPE
+from paramctl.saving.pieces import Moments, Piece, Shifts, measure, written
+from paramctl.saving.sets import MOST, keras_set, safetensors_set
+from paramctl.slices import everything
+from paramctl.source import Source
+from paramctl.store import KERAS, KERAS_SHARDS, NPZ, SAFETENSORS, format_of, safetensors
+from paramctl.store.atomic import replacing, scratch
+from paramctl.store.extents import as_bytes, in_parallel
+
+__all__ = ["Moments", "Piece", "save", "save_as", "stream"]
+
+
+def save_as(
+    source: Source, path: str, force: bool = False, most: int | None = None, shifts: Shifts = None
+) -> Iterator[Piece]:
+    """Write a source; gives each piece as it is done, and must be exhausted.
+
+    path: its suffix says the format; one that ends in a slash is a folder of safetensors. most: bytes of values in a
+    shard. shifts: see measure. Raises OutputError; what was at the path before is then there still.
+    """
+    if path.endswith("/"):
+        yield from safetensors_set(source, path, most or MOST, force)
+        return
+    format_ = format_of(path)
+    if format_ is KERAS_SHARDS:
+        yield from keras_set(source, path, most or MOST, force)
+    elif most is not None:
+        if format_ is not SAFETENSORS:
+            raise OutputError(f"{path}: what is cut into shards is NAME.safetensors, NAME.weights.json or FOLDER/")
+        yield from safetensors_set(source, path, most, force)
+    elif format_ is NPZ:
+        yield from _in_order(source, path, force, shifts)
+    elif format_ is KERAS:
+        yield from _archived(source, path, force, shifts)
+    else:
+        yield from save(source, path, force, shifts)
+
+
+def save(
+    source: Source, path: str, force: bool = False, shifts: Shifts = None, threads: int | None = None
+) -> Iterator[Piece]:
+    """Write a source to a file, whose suffix says the format; gives each piece as it is done, and must be exhausted.
+
+    shifts: if given, each piece is measured, about the value for its path. Raises OutputError; what was at the
+    path before is then there still.
+    """
+    format_ = format_of(path)
+    with replacing(path, force) as temporary:
+        like = source.checkpoint.file if source.checkpoint and not source.model.stored else None
+        extents = format_.load().create(temporary, source.model, source.notes, RECIPE, like)
+        yield from written(source, source.model.parameters.values(), temporary, extents, shifts, threads)
+
+
+def _in_order(source: Source, path: str, force: bool, shifts: Shifts) -> Iterator[Piece]:
+    """A format whose parts come one after the other; the pieces are given when all is written."""
+    done: list[Piece] = []
+
+    def values(name: str) -> Iterator[Array]:
+        for piece in source.gather(name, everything(source.model.parameters[name].shape)):
+            done.append(measure(name, piece, shifts if name not in source.model.tied else None))
+            yield piece
+
+    with replacing(path, force) as temporary:
+        try:
+            with temporary.open() as file:
+                NPZ.load().write_model(file, source.model, source.notes, RECIPE, values)
+        except OSError as error:
+            raise (error if isinstance(error, ParamctlError) else temporary.trouble(error)) from error
+        yield from done
+
+
+def _archived(source: Source, path: str, force: bool, shifts: Shifts) -> Iterator[Piece]:
+    """Keras' archive, whose weights are a file that is written first, and then moved into it."""
+    archive = KERAS.load()
+    with replacing(path, force) as temporary:
+        layout, config = archive.configuration(source.model, path)
+        with scratch(path) as inner:
+            extents = archive.lay_out(inner, source.model, layout)
+            yield from written(source, source.model.parameters.values(), inner, extents, shifts)
+            like = source.checkpoint.file if source.checkpoint and source.model.keras else None
+            try:
+                with temporary.open() as file, open(inner.address, "rb") as weights:
+                    archive.write(file, weights, config, like)
+            except OSError as error:
+                raise (error if isinstance(error, ParamctlError) else temporary.trouble(error)) from error
+
+
+def stream(source: Source) -> Iterator[bytes | memoryview]:
+    """A source as a safetensors file, in order."""
+    data, _ = safetensors.header(source.model, source.notes, RECIPE)
+    yield data
+    jobs = (piece for owner in source.model.owners() for piece in source.pieces(owner))
+    yield from in_parallel(lambda job: as_bytes(source.values(*job)), jobs)

@@ -1,0 +1,88 @@
+"""Pieces of arrays as they are written, and what is measured of them on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite, sqrt
+from typing import NamedTuple
+
+import numpy as np
+
+from paramctl.arrays import Array
+from paramctl.parameter import Parameter
+from paramctl.slices import everything
+from paramctl.source import Source
+from paramctl.store.atomic import Temporary
+from paramctl.store.extents import Extent, as_bytes, in_parallel
+
+
+class Piece(NamedTuple):
+    """A piece of an array that has been written: its bytes, and, if measured, its sums about the ``shift``."""
+
+    path: str
+    size: int
+    bytes: int
+    total: float = 0.0
+    squares: float = 0.0
+
+
+Shifts = Mapping[str, float] | None
+
+
+def written(
+    source: Source,
+    parameters: Iterable[Parameter],
+    temporary: Temporary,
+    extents: Mapping[str, Extent],
+    shifts: Shifts = None,
+    threads: int | None = None,
+) -> Iterator[Piece]:
+    """Write the values of arrays into their extents, in parallel; then those of names that are copies there."""
+    given = [parameter for parameter in parameters if parameter.path in extents]
+    copies = [parameter for parameter in given if parameter.path in source.model.tied]
+
+    def work(job: tuple[str, int, int]) -> Piece:
+        values, extent = source.values(*job), extents[job[0]]
+        temporary.write(as_bytes(values), extent.offset + job[1] * extent.dtype.itemsize)
+        return measure(job[0], values, shifts)
+
+    owners = (parameter for parameter in given if parameter.path not in source.model.tied)
+    yield from in_parallel(work, (piece for owner in owners for piece in source.pieces(owner)), threads)
+    for parameter in copies:
+        offset = extents[parameter.path].offset
+        for values in source.gather(parameter.path, everything(parameter.shape)):
+            temporary.write(as_bytes(values), offset)
+            offset += values.nbytes
+            yield Piece(parameter.path, values.size, values.nbytes)
+
+
+def measure(path: str, values: Array, shifts: Shifts) -> Piece:
+    """What is measured of a piece: sums about a shift near the mean, so that they lose nothing."""
+    if shifts is None or not values.size or values.dtype.kind not in "fV":
+        return Piece(path, values.size, values.nbytes)
+    numbers = values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
+    if shift := shifts.get(path, 0.0):
+        numbers = numbers - numbers.dtype.type(shift)
+    return Piece(path, values.size, values.nbytes, float(numbers.sum()), float(np.dot(numbers, numbers)))
+
+
+class Moments:
+    """The mean and the deviation of arrays, from the pieces that were measured."""
+
+    def __init__(self, shifts: Mapping[str, float]) -> None:
+        self.shifts = shifts
+        self.sums: dict[str, tuple[int, float, float]] = {}
+
+    def add(self, piece: Piece) -> None:
+        size, total, squares = self.sums.get(piece.path, (0, 0.0, 0.0))
+        self.sums[piece.path] = size + piece.size, total + piece.total, squares + piece.squares
+
+    def of(self, path: str) -> tuple[float, float] | None:
+        """(mean, deviation) of an array; None if nothing of it was measured."""
+        size, total, squares = self.sums.get(path, (0, 0.0, 0.0))
+        if not size:
+            return None
+        mean = total / size
+        if not isfinite(total) or not isfinite(squares):
+            return None
+        return self.shifts.get(path, 0.0) + mean, sqrt(max(squares / size - mean**2, 0.0))

@@ -1,0 +1,80 @@
+"""Where in a Keras 3 ``.weights.h5`` each parameter lies: objects at paths, their variables in ``vars/0``, ``1``, ...
+
+A child of a list is called by its class in snake_case, numbered within the list; an object that stands in several
+places is written where Keras comes first, and uses up a number in the others.
+https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py (_save_state)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from paramctl.model.layers import Layer
+from paramctl.model.layers.attention import Attending, GroupedQueryAttention
+from paramctl.model.layers.base import snake_case
+from paramctl.model.layers.recurrent import Recurrent
+from paramctl.model.layers.wrapping import Bidirectional, TimeDistributed
+from paramctl.model.tree import KerasLayout
+from paramctl.store.keras.network import Object
+
+
+def layout(top: Object) -> KerasLayout:
+    """The paths in a file of a Keras model: of each parameter, and the name that each object tells of itself."""
+    variables: dict[str, str] = {}
+    names: dict[str, str] = {}
+    written: set[int] = set()
+    stack = [(top, "")]
+    while stack:
+        of, path = stack.pop()
+        if id(of) in written:
+            continue
+        written.add(id(of))
+        names[path] = of.name
+        if of.network is not None:
+            stack += reversed(
+                [(each, f"{path}/{name}" if path else name) for name, each in _children(of.network.layers)]
+            )
+        elif of.block is not None and of.block.layer is not None:
+            own = of.block.parameters
+            parts = _parts(of.block.layer, [each.path[len(of.block.path) + 1 :] for each in own])
+            for parameter, (inside, name, number) in zip(own, parts, strict=True):
+                names.setdefault(f"{path}/{inside}".rstrip("/"), name)
+                variables[parameter.path] = "/".join(filter(None, (path, inside, "vars", str(number))))
+    return KerasLayout(variables, names)
+
+
+def _children(layers: Sequence[Object]) -> Iterator[tuple[str, Object]]:
+    """The layers of a list under their names in it."""
+    counts: Counter[str] = Counter()
+    for each in layers:
+        kind = snake_case(each.kind)
+        yield f"layers/{kind}_{counts[kind]}" if counts[kind] else f"layers/{kind}", each
+        counts[kind] += 1
+
+
+def _parts(layer: Layer, names: Sequence[str]) -> Iterator[tuple[str, str, int]]:
+    """For each parameter of a layer: the object within it that has it, what that calls itself, and its number there."""
+    counts: Counter[str] = Counter()
+    for name in names:
+        folders = name.split("/")[:-1]
+        inside = "/".join(_attributes(layer, folders))
+        yield inside, folders[-1] if folders else "", counts[inside]
+        counts[inside] += 1
+
+
+def _attributes(layer: Layer, folders: list[str]) -> list[str]:
+    """The attributes of Keras' objects on the way to a part of a layer, which the folders of its path name."""
+    if not folders:
+        return []
+    first, *rest = folders
+    if isinstance(layer, Recurrent):
+        return ["cell"]
+    if isinstance(layer, Attending):
+        private = "_" if isinstance(layer, GroupedQueryAttention) else ""
+        return [f"{private}{'output' if first == 'attention_output' else first}_dense"]
+    if isinstance(layer, Bidirectional):
+        return [f"{first.partition('_')[0]}_layer", *_attributes(layer.layer.layer, rest)]
+    if isinstance(layer, TimeDistributed):
+        return ["layer", *_attributes(layer.layer.layer, rest)]
+    return folders

@@ -1,0 +1,354 @@
+"""Checkpoints both ways: what paramctl writes, Keras and torch's helpers load, with the same values; and what they write
+comes back through every format unchanged."""
+
+import json
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import huggingface_hub
+import keras
+import numpy as np
+import pytest
+import torch
+from keras import layers
+from safetensors.torch import load_file, load_model, save_model
+
+from paramctl.cli.options import as_drawn
+from paramctl.inspect.diff import Comparison, Tolerance
+from paramctl.model import build, totals
+from paramctl.model.document import parse
+from paramctl.model.layers import LAYERS
+from paramctl.opened import open_
+from paramctl.saving import save_as
+from paramctl.source import Source
+from tests.interop.cases import Case, cases
+from tests.interop.networks import SAMPLES, keras_counts
+from tests.interop.sides import by_paramctl, channels_first, matched, only_keras_takes
+from tests.interop.test_layers import IN_KERAS, NOT_IN_KERAS
+
+BUILDABLE = ["mlp", "rgnet", "tied_mlp", "nest_mlp", "lenet", "lstm_classifier", "vgg16", "resnet50", "mobilenet_v2"]
+"""The samples that have nothing but Keras' layers."""
+
+APPLICATIONS = ["MobileNetV2", "ResNet50", "EfficientNetB0", "DenseNet121"]
+
+
+def opened(path: Path) -> Source:
+    return as_drawn(open_(str(path)))
+
+
+def write(source: Source, path: Path | str, **options: Any) -> Path:
+    for _ in save_as(source, str(path), **options):
+        pass
+    return Path(path)
+
+
+def values(source: Source) -> Iterator[tuple[str, np.ndarray]]:
+    """Every array by each of its names."""
+    for path, parameter in source.model.parameters.items():
+        yield path, np.array(source.under(path, 0, parameter.size)).reshape(parameter.shape)
+
+
+def arrays_of(model: keras.Model) -> list[np.ndarray]:
+    return [np.asarray(variable.numpy()) for variable in model.variables if "seed" not in variable.path]
+
+
+def equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    return len(one) == len(other) > 0 and all(
+        a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(one, other, strict=True)
+    )
+
+
+def scramble(model: keras.Model) -> None:
+    """Other values in every variable, all different."""
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        if "seed" not in variable.path:
+            variable.assign(rng.normal(size=variable.shape).astype(variable.dtype))
+
+
+def load_without_a_word(model: keras.Model, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model.load_weights(path)
+
+
+def assert_same(a: Source, b: Source) -> None:
+    compared = Comparison(a, b, lambda path: path, Tolerance(), False)
+    assert list(compared.pieces())
+    assert compared.rows() == []
+
+
+def test_every_sample_is_buildable_or_has_a_layer_of_its_own() -> None:
+    for path in sorted(SAMPLES.glob("*.yaml")):
+        model = opened(path).model
+        own = any(block.type in NOT_IN_KERAS - {"residual", "parallel", "reuse"} for block in model.walk())
+        turned = any(getattr(block.layer, "rope_theta", None) for block in model.walk())
+        assert (path.stem in BUILDABLE) is not (own or turned), path.stem
+
+
+@pytest.mark.parametrize("name", BUILDABLE)
+def test_keras_loads_what_a_sample_is_saved_as(name: str, tmp_path: Path) -> None:
+    """.keras; .weights.h5 and .weights.json into the model that Keras builds of it; all with the drawn values."""
+    source = opened(SAMPLES / f"{name}.yaml")
+    model = keras.models.load_model(write(source, tmp_path / "m.keras"))
+    drawn = dict(values(source))
+    assert equal(sorted_arrays(drawn.values()), sorted_arrays(arrays_of(model)))
+    told = arrays_of(model)
+    if name == "tied_mlp":  # of which Keras' own configuration is no Sequential
+        shared = layers.Dense(4, activation="relu")
+        model = keras.Sequential([keras.Input((4,)), layers.Flatten(), shared, shared, layers.Dense(1)])
+    for suffix in ("weights.h5", "weights.json"):
+        scramble(model)
+        load_without_a_word(
+            model, write(source, tmp_path / f"m.{suffix}", **({"most": 2_000_000} if "json" in suffix else {}))
+        )
+        assert equal(told, arrays_of(model)), suffix
+    assert len(list(tmp_path.glob("m_*.h5"))) > (1 if model.count_params() > 2_000_000 else 0)
+
+
+@pytest.mark.parametrize("name", [name for name in BUILDABLE if name not in ("vgg16", "resnet50")])
+def test_what_keras_saves_of_it_comes_back(name: str, tmp_path: Path) -> None:
+    """The same names as in the document, with Keras' values: from .keras by themselves, from weights too."""
+    source = opened(SAMPLES / f"{name}.yaml")
+    model = keras.models.load_model(write(source, tmp_path / "m.keras"))
+    scramble(model)
+    model.save(tmp_path / "k.keras")
+    model.save_weights(tmp_path / "k.weights.h5")
+    found = dict(values(opened(tmp_path / "k.keras")))
+    assert found.keys() == source.model.parameters.keys()
+    assert equal(sorted_arrays(found.values()), sorted_arrays(arrays_of(model)))
+    for path, array in values(opened(tmp_path / "k.weights.h5")):
+        assert np.array_equal(array, found[path]), path
+
+
+def sorted_arrays(arrays: Any) -> list[np.ndarray]:
+    return sorted(arrays, key=lambda array: (array.shape, array.tobytes()))
+
+
+@pytest.mark.parametrize("name", [name for name in IN_KERAS if name not in ("bidirectional", "time_distributed")])
+def test_a_layer_lies_where_keras_keeps_it(name: str, tmp_path: Path) -> None:
+    """Every layer with parameters, in a few of its forms: Keras loads the file, and writes the same places again."""
+    tried = 0
+    for case in (channels_first(each) for each in cases(LAYERS[name])):
+        case = matched(LAYERS[name], case)
+        if tried == 3 or only_keras_takes(LAYERS[name], case) or not has_parameters(name, case):
+            continue
+        entry = {
+            name: {k: v for k, v in case.options.items() if k != "rope_theta"}
+            | {"name": "subject", "from": mains(case)}
+        }
+        try:
+            written = build(parse(json.dumps({"name": "m", "inputs": case.inputs, "layers": [entry]}), "case"))
+        except ValueError:
+            continue
+        (tmp_path / "m.yaml").write_text(json.dumps({"name": "m", "inputs": case.inputs, "layers": [entry]}))
+        source = opened(tmp_path / "m.yaml")
+        try:
+            path = write(source, tmp_path / "m.keras", force=True)
+        except OSError as error:
+            assert "has options, which a Keras configuration cannot say" in str(error)
+            continue
+        model = keras.models.load_model(path)
+        assert equal(sorted_arrays(dict(values(source)).values()), sorted_arrays(arrays_of(model))), (case, written)
+        model.save_weights(tmp_path / "k.weights.h5")
+        write(source, tmp_path / "m.weights.h5", force=True)
+        assert datasets(tmp_path / "k.weights.h5") == datasets(tmp_path / "m.weights.h5")
+        assert_same(source, opened(path))
+        tried += 1
+    assert tried == 3 or not any(has_parameters(name, case) for case in cases(LAYERS[name]))
+
+
+def mains(case: Case) -> list[str]:
+    return [name for name in case.inputs if not name.endswith("_input")]
+
+
+def has_parameters(name: str, case: Case) -> bool:
+    said = by_paramctl(LAYERS[name], case)
+    return (
+        not isinstance(said, str) and bool(said.parameters) and None not in {s for i in case.inputs.values() for s in i}
+    )
+
+
+def datasets(path: Path) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item.shape}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def configuration(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return archive.read("config.json")
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_a_whole_network_of_keras_through_other_formats_and_back(name: str, tmp_path: Path) -> None:
+    """Keras' own totals and values; and through safetensors back into .keras and .weights.h5, unchanged."""
+    keras.utils.set_random_seed(0)
+    model = getattr(keras.applications, name)(weights=None)
+    scramble(model)
+    model.save(tmp_path / "m.keras")
+    source = opened(tmp_path / "m.keras")
+    counted = totals(source.model.owners())
+    assert (counted.trainable, counted.non_trainable, counted.unknown) == (*keras_counts(model), 0)
+    listed = {variable.path.removeprefix(f"{model.name}/"): np.asarray(variable.numpy()) for variable in model.weights}
+    found = dict(values(source))
+    assert found.keys() == listed.keys()
+    assert all(np.array_equal(found[path], array) for path, array in listed.items())
+    assert all(block.output for block in source.model.blocks), "every layer has its shape"
+
+    write(source, tmp_path / "m.safetensors")
+    middle = opened(tmp_path / "m.safetensors")
+    again = keras.models.load_model(write(middle, tmp_path / "again.keras"))
+    assert configuration(tmp_path / "again.keras") == configuration(tmp_path / "m.keras")
+    assert equal(arrays_of(model), arrays_of(again))
+    scramble(again)
+    load_without_a_word(again, write(middle, tmp_path / "again.weights.h5"))
+    assert equal(arrays_of(model), arrays_of(again))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Own(layers.Layer):
+    """A layer of somebody's own, of which a file tells nothing but its class."""
+
+    def build(self, shape: Any) -> None:
+        self.w = self.add_weight(name="w", shape=(shape[-1],))
+        self.kept = self.add_weight(name="kept", shape=(shape[-1],), trainable=False)
+
+    def call(self, x: Any) -> Any:
+        return x * self.w
+
+
+def test_a_network_that_no_document_says(tmp_path: Path) -> None:
+    """Own classes, models within models with several inputs, cross-attention: shown as they are, and back unchanged."""
+    queries, keys = keras.Input((5, 6), name="queries"), keras.Input((7, 6), name="keys")
+    one, other = keras.Input((5, 6)), keras.Input((5, 6))
+    two = keras.Model([one, other], layers.Add()([layers.Dense(6, name="inner")(one), other]), name="two")
+    x = layers.MultiHeadAttention(2, 3, name="cross")(queries, keys)
+    x = Own(name="own")(two([x, queries]))
+    x = layers.BatchNormalization(scale=False, name="norm")(x)
+    x = layers.TimeDistributed(layers.Dense(3, name="each"), name="steps")(x)
+    x = layers.Bidirectional(layers.LSTM(2, name="lstm"), name="both")(x)
+    model = keras.Model([queries, keys], layers.Dense(2, name="head", trainable=False)(x), name="odd")
+    scramble(model)
+    model.save(tmp_path / "m.keras")
+    source = opened(tmp_path / "m.keras")
+    found = dict(values(source))
+    assert {"cross/query/kernel", "two/inner/kernel", "norm/beta", "steps/each/kernel"} <= found.keys()
+    assert {"both/forward_lstm/lstm_cell/kernel", "own/0", "own/1", "head/kernel"} <= found.keys()
+    by_path = source.model.parameters
+    assert (by_path["own/0"].trainable, by_path["head/kernel"].trainable, by_path["norm/moving_mean"].trainable) == (
+        None,
+        False,
+        False,
+    )
+    blocks = {block.path: block for block in source.model.walk()}
+    assert (blocks["own"].type, blocks["own"].output, blocks["own"].inputs) == ("own", (None, 5, 6), ("two",))
+    assert blocks["both"].output == (None, 4)
+    assert equal(sorted_arrays(found.values()), sorted_arrays(arrays_of(model)))
+    write(source, tmp_path / "m.npz")
+    write(opened(tmp_path / "m.npz"), tmp_path / "m.h5")
+    again = keras.models.load_model(write(opened(tmp_path / "m.h5"), tmp_path / "again.keras"))
+    assert equal(arrays_of(model), arrays_of(again))
+    assert configuration(tmp_path / "again.keras") == configuration(tmp_path / "m.keras")
+
+
+def test_a_subclassed_model_through_other_formats(tmp_path: Path) -> None:
+    """Its file tells no configuration; names stay numbers where the class does not tell, and the way back is exact."""
+
+    class Net(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.rest = layers.Dense(3), [layers.Dense(3), Own()]
+
+        def call(self, x: Any) -> Any:
+            for layer in (self.first, *self.rest):
+                x = layer(x)
+            return x
+
+    model = Net()
+    model(np.zeros((1, 4), "float32"))
+    scramble(model)
+    model.save_weights(tmp_path / "m.weights.h5")
+    source = opened(tmp_path / "m.weights.h5")
+    write(source, tmp_path / "m.safetensors")
+    written = write(opened(tmp_path / "m.safetensors"), tmp_path / "again.weights.h5")
+    before = arrays_of(model)
+    scramble(model)
+    for variable in model.variables:
+        variable.assign(variable * 0)
+    load_without_a_word(model, written)
+    assert equal(before, arrays_of(model))
+
+
+class Tied(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(50, 8)
+        self.inner = torch.nn.Linear(8, 8)
+        self.head = torch.nn.Linear(8, 50, bias=False)
+        self.head.weight = self.table.weight
+
+
+def test_torchs_helpers_load_a_tie(tmp_path: Path) -> None:
+    """safetensors' own load_model, strictly, and what its save_model wrote."""
+    network = Tied()
+    save_model(network, tmp_path / "t.safetensors")
+    source = opened(tmp_path / "t.safetensors")
+    assert {frozenset((tie.kept, tie.tied)) for tie in source.model.ties} == {
+        frozenset(("table.weight", "head.weight"))
+    }
+    write(source, tmp_path / "t.h5")
+    write(opened(tmp_path / "t.h5"), tmp_path / "again.safetensors")
+    other = Tied()
+    assert load_model(other, tmp_path / "again.safetensors", strict=True) == (set(), [])
+    assert torch.equal(other.head.weight, network.head.weight)
+    assert other.head.weight is other.table.weight
+
+
+def test_the_hubs_helpers_load_a_set(tmp_path: Path) -> None:
+    """huggingface_hub loads a folder of shards by its index, ties included, and paramctl what it wrote."""
+    network = Tied()
+    save_model(network, tmp_path / "t.safetensors")
+    write(opened(tmp_path / "t.safetensors"), f"{tmp_path}/set/", most=1_000)
+    assert len(list((tmp_path / "set").glob("*.safetensors"))) > 1
+    other = Tied()
+    huggingface_hub.load_torch_model(other, tmp_path / "set", strict=False)
+    for one, two in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+    (tmp_path / "hub").mkdir()
+    huggingface_hub.save_torch_model(network, tmp_path / "hub", max_shard_size=1_000)
+    assert_same(opened(tmp_path / "t.safetensors"), opened(tmp_path / "hub"))
+
+
+def test_bfloat16_and_float8_in_torch(tmp_path: Path) -> None:
+    """The same bits in torch, after a way through HDF5 and npz."""
+    arrays = {
+        "b": torch.randn(7, 5).to(torch.bfloat16),
+        "e4": torch.randn(7, 5).to(torch.float8_e4m3fn),
+        "e5": torch.randn(7, 5).to(torch.float8_e5m2),
+    }
+    from safetensors.torch import save_file
+
+    save_file(arrays, tmp_path / "t.safetensors")
+    write(opened(tmp_path / "t.safetensors"), tmp_path / "t.h5")
+    write(opened(tmp_path / "t.h5"), tmp_path / "t.npz")
+    again = load_file(write(opened(tmp_path / "t.npz"), tmp_path / "again.safetensors"))
+    for name, array in arrays.items():
+        assert again[name].dtype == array.dtype
+        assert torch.equal(again[name].view(torch.uint8), array.view(torch.uint8))
+
+
+def test_keras_loads_bfloat16(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("name: m\ninput: [4]\ndtype: bfloat16\nlayers: [{dense: 3}]\n")
+    source = opened(tmp_path / "m.yaml")
+    model = keras.models.load_model(write(source, tmp_path / "m.keras"))
+    kernel = model.variables[0]
+    assert kernel.dtype == "bfloat16"
+    assert np.array_equal(
+        kernel.value.detach().to(torch.float32).numpy(), dict(values(source))["dense/kernel"].astype("float32")
+    )

@@ -1,0 +1,343 @@
+"""--layout: what paramctl writes in torch's layout computes in torch what the same model computes in Keras, and back.
+
+Each case is a layer of a document and the module of torch.nn that it is. Its values are random in every array, so that
+a gate, an axis or a channel in another place would show in what comes out.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from tests.conftest import ROOT, Run, paramctl  # noqa: F401
+
+RANDOM = "--rule=**=random_uniform:minval=0.5,maxval=1.5"
+
+
+class Case(NamedTuple):
+    """layers and input: of the document. module: torch's, with the names of the document. space: how many axes there are
+    before the channels, which torch has first."""
+
+    layers: str
+    input: str
+    module: Callable[[], Mapping[str, nn.Module]]
+    space: int = 0
+
+
+def last(x: torch.Tensor) -> torch.Tensor:
+    """The output of torch's recurrent modules: of every step, without the state."""
+    return x[0]
+
+
+def padded(*modules: nn.Module) -> nn.Module:
+    return nn.Sequential(*modules)
+
+
+CASES = {
+    "dense": Case("- dense: 5", "[4]", lambda: {"dense": nn.Linear(4, 5)}),
+    "dense without bias": Case(
+        "- dense: {units: 5, use_bias: false}", "[3, 4]", lambda: {"dense": nn.Linear(4, 5, bias=False)}
+    ),
+    "conv1d": Case("- conv1d: [6, 3]", "[9, 4]", lambda: {"conv1d": nn.Conv1d(4, 6, 3)}, 1),
+    "conv2d": Case(
+        "- conv2d: {filters: 6, kernel_size: [3, 2], strides: 2}",
+        "[9, 8, 4]",
+        lambda: {"conv2d": nn.Conv2d(4, 6, (3, 2), 2)},
+        2,
+    ),
+    "conv2d in groups": Case(
+        "- conv2d: {filters: 6, kernel_size: 3, groups: 2}",
+        "[7, 7, 4]",
+        lambda: {"conv2d": nn.Conv2d(4, 6, 3, groups=2)},
+        2,
+    ),
+    "conv3d": Case("- conv3d: [3, [2, 3, 1]]", "[4, 5, 6, 2]", lambda: {"conv3d": nn.Conv3d(2, 3, (2, 3, 1))}, 3),
+    "depthwise_conv2d": Case(
+        "- depthwise_conv2d: {kernel_size: [3, 2], depth_multiplier: 2}",
+        "[7, 6, 3]",
+        lambda: {"depthwise_conv2d": nn.Conv2d(3, 6, (3, 2), groups=3)},
+        2,
+    ),
+    "depthwise_conv1d": Case(
+        "- depthwise_conv1d: {kernel_size: 3, depth_multiplier: 2}",
+        "[7, 3]",
+        lambda: {"depthwise_conv1d": nn.Conv1d(3, 6, 3, groups=3)},
+        1,
+    ),
+    "separable_conv2d": Case(
+        "- separable_conv2d: {filters: 5, kernel_size: 3, depth_multiplier: 2}",
+        "[7, 6, 3]",
+        lambda: {
+            "separable_conv2d": nn.Sequential(
+                *[nn.Conv2d(3, 6, 3, groups=3, bias=False), nn.Conv2d(6, 5, 1)],
+            )
+        },
+        2,
+    ),
+    "conv1d_transpose": Case(
+        "- conv1d_transpose: {filters: 5, kernel_size: 3, strides: 2}",
+        "[6, 4]",
+        lambda: {"conv1d_transpose": nn.ConvTranspose1d(4, 5, 3, 2)},
+        1,
+    ),
+    "conv2d_transpose": Case(
+        "- conv2d_transpose: {filters: 5, kernel_size: [3, 2]}",
+        "[6, 5, 4]",
+        lambda: {"conv2d_transpose": nn.ConvTranspose2d(4, 5, (3, 2))},
+        2,
+    ),
+    "conv3d_transpose": Case(
+        "- conv3d_transpose: {filters: 2, kernel_size: [3, 2, 2]}",
+        "[3, 4, 5, 3]",
+        lambda: {"conv3d_transpose": nn.ConvTranspose3d(3, 2, (3, 2, 2))},
+        3,
+    ),
+    "batch_normalization": Case(
+        "- batch_normalization", "[6]", lambda: {"batch_normalization": nn.BatchNorm1d(6, eps=1e-3)}
+    ),
+    "batch_normalization without scale": Case(
+        "- batch_normalization: {scale: false}", "[6]", lambda: {"batch_normalization": nn.BatchNorm1d(6, eps=1e-3)}
+    ),
+    "batch_normalization of images": Case(
+        "- batch_normalization: {center: false}",
+        "[4, 5, 6]",
+        lambda: {"batch_normalization": nn.BatchNorm2d(6, eps=1e-3)},
+        2,
+    ),
+    "batch_normalization bare": Case(
+        "- batch_normalization: {center: false, scale: false}",
+        "[6]",
+        lambda: {"batch_normalization": nn.BatchNorm1d(6, eps=1e-3, affine=False)},
+    ),
+    "layer_normalization": Case(
+        "- layer_normalization", "[3, 6]", lambda: {"layer_normalization": nn.LayerNorm(6, eps=1e-3)}
+    ),
+    "layer_normalization without center": Case(
+        "- layer_normalization: {center: false}",
+        "[3, 6]",
+        lambda: {"layer_normalization": nn.LayerNorm(6, eps=1e-3)},
+    ),
+    "group_normalization": Case(
+        "- group_normalization: {groups: 3}",
+        "[4, 5, 6]",
+        lambda: {"group_normalization": nn.GroupNorm(3, 6, eps=1e-3)},
+        2,
+    ),
+    "rms_normalization": Case("- rms_normalization", "[3, 6]", lambda: {"rms_normalization": nn.RMSNorm(6, eps=1e-6)}),
+    "p_re_lu": Case("- p_re_lu: {shared_axes: [1, 2]}", "[4, 5, 6]", lambda: {"p_re_lu": nn.PReLU(6)}, 2),
+    "lstm": Case(
+        "- lstm: {units: 5, return_sequences: true}", "[7, 4]", lambda: {"lstm": nn.LSTM(4, 5, batch_first=True)}
+    ),
+    "lstm without bias": Case(
+        "- lstm: {units: 5, return_sequences: true, use_bias: false}",
+        "[7, 4]",
+        lambda: {"lstm": nn.LSTM(4, 5, batch_first=True, bias=False)},
+    ),
+    "gru": Case("- gru: {units: 5, return_sequences: true}", "[7, 4]", lambda: {"gru": nn.GRU(4, 5, batch_first=True)}),
+    "simple_rnn": Case(
+        "- simple_rnn: {units: 5, return_sequences: true}",
+        "[7, 4]",
+        lambda: {"simple_rnn": nn.RNN(4, 5, batch_first=True)},
+    ),
+    "bidirectional lstm": Case(
+        "- bidirectional: {layer: {lstm: {units: 3, return_sequences: true}}}",
+        "[7, 4]",
+        lambda: {"bidirectional": nn.LSTM(4, 3, batch_first=True, bidirectional=True)},
+    ),
+    "bidirectional gru": Case(
+        "- bidirectional: {layer: {gru: {units: 3, return_sequences: true}}}",
+        "[7, 4]",
+        lambda: {"bidirectional": nn.GRU(4, 3, batch_first=True, bidirectional=True)},
+    ),
+    "time_distributed": Case(
+        "- time_distributed: {layer: {dense: 5}}",
+        "[7, 4]",
+        lambda: {"time_distributed": nn.ModuleDict({"dense": nn.Linear(4, 5)})},
+    ),
+    "multi_head_attention": Case(
+        "- multi_head_attention: {num_heads: 2, key_dim: 3}",
+        "[7, 6]",
+        lambda: {"multi_head_attention": nn.MultiheadAttention(6, 2, batch_first=True)},
+    ),
+    "multi_head_attention without bias": Case(
+        "- multi_head_attention: {num_heads: 3, key_dim: 2, use_bias: false}",
+        "[7, 6]",
+        lambda: {"multi_head_attention": nn.MultiheadAttention(6, 3, batch_first=True, bias=False)},
+    ),
+    "a flat image": Case(
+        "- conv2d: [6, 3]\n- re_lu\n- flatten\n- batch_normalization\n- dense: 5",
+        "[5, 6, 3]",
+        lambda: {
+            "conv2d": nn.Conv2d(3, 6, 3),
+            "re_lu": nn.ReLU(),
+            "flatten": nn.Flatten(),
+            "batch_normalization": nn.BatchNorm1d(72, eps=1e-3),
+            "dense": nn.Linear(72, 5),
+        },
+        -2,
+    ),
+    "a sequence laid flat": Case(
+        "- dense: 6\n- flatten\n- dense: {name: out, units: 5}",
+        "[7, 4]",
+        lambda: {"dense": nn.Linear(4, 6), "flatten": nn.Flatten(), "out": nn.Linear(42, 5)},
+    ),
+}
+
+
+class Network(nn.Module):
+    """Modules under the names of a document, applied in order."""
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        for name, module in modules.items():
+            if name == "separable_conv2d":
+                assert isinstance(module, nn.Sequential)
+                module = nn.ModuleDict({"depthwise": module[0], "pointwise": module[1]})
+            self.add_module(name, module)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for module in self.children():
+            if isinstance(module, nn.ModuleDict):
+                for inner in module.values():
+                    x = inner(x)
+            elif isinstance(module, nn.MultiheadAttention):
+                x = module(x, x, x)[0]
+            else:
+                x = module(x)
+            x = x[0] if isinstance(x, tuple) else x
+        return x
+
+
+def document(case: Case) -> str:
+    return f"input: {case.input}\nlayers:\n" + "".join(f"  {line}\n" for line in case.layers.splitlines())
+
+
+def of_torch(case: Case, network: nn.Module, x: np.ndarray) -> np.ndarray:
+    """What a network gives for an input whose channels are last; channels are moved on the way in and, if they are the
+    output's too (space above 0), out."""
+    given = torch.from_numpy(np.moveaxis(x, -1, 1) if case.space else x)
+    with torch.no_grad():
+        made = network.eval()(given.contiguous()).numpy()
+    return np.moveaxis(made, 1, -1) if case.space > 0 else made
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_torch_computes_the_same(name: str, paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
+    """Drawn by paramctl, computed by Keras and by torch; and a file of torch's, back in Keras."""
+    case = CASES[name]
+    (tmp_path / "m.yaml").write_text(document(case))
+    for arguments in (
+        ("init", "m.yaml", RANDOM, "-o", "m.h5", "-q"),
+        ("save", "m.h5", "-o", "m.keras"),
+        ("save", "m.h5", "--layout", "torch", "-o", "m.safetensors"),
+    ):
+        done = paramctl(*arguments)
+        assert done.returncode == 0, done.stderr
+    in_keras = keras.models.load_model(tmp_path / "m.keras")
+    shape = tuple(in_keras.input_shape[1:])
+    x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+    network = Network(case.module())
+    network.load_state_dict(load_file(tmp_path / "m.safetensors"), strict=True)
+    assert same(of_torch(case, network, x), np.asarray(in_keras.predict(x, verbose=0)))
+
+    torch.manual_seed(1)
+    other = Network(case.module())
+    for array in [*other.parameters(), *other.buffers()]:
+        if array.dtype == torch.float32 and array.ndim:
+            torch.nn.init.uniform_(array.data, 0.5, 1.5)
+    without = {"weight": "scale: false", "bias": "center: false"}
+    for module in other.modules():  # what Keras' layer has not
+        for part, words in without.items():
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)) and words in case.layers:
+                getattr(module, part) is not None and getattr(module, part).data.fill_(float(part == "weight"))
+    save_file({key: value.contiguous() for key, value in other.state_dict().items()}, tmp_path / "t.safetensors")
+    done = paramctl("save", "t.safetensors", "--like", "m.yaml", "--layout", "keras", "-o", "t.keras")
+    assert done.returncode == 0, done.stderr
+    again = keras.models.load_model(tmp_path / "t.keras")
+    assert same(of_torch(case, other, x), np.asarray(again.predict(x, verbose=0)))
+
+
+def test_the_values_differ_between_the_cases_arrays(paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
+    """A control: the comparison fails if two gates change places."""
+    case = CASES["lstm"]
+    (tmp_path / "m.yaml").write_text(document(case))
+    paramctl("init", "m.yaml", RANDOM, "-o", "m.h5", "-q")
+    paramctl("save", "m.h5", "--layout", "torch", "-o", "m.safetensors")
+    network = Network(case.module())
+    arrays = load_file(tmp_path / "m.safetensors")
+    network.load_state_dict(arrays)
+    x = np.random.default_rng(0).normal(size=(2, 7, 4)).astype("float32")
+    right = of_torch(case, network, x)
+    gates = arrays["lstm.weight_ih_l0"].reshape(4, 5, 4)
+    arrays["lstm.weight_ih_l0"] = gates[[1, 0, 2, 3]].reshape(20, 4)
+    network.load_state_dict(arrays)
+    assert not same(of_torch(case, network, x), right)
+
+
+def test_lenet_as_a_whole(paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
+    sample = str(ROOT / "sample_models/lenet.yaml")
+    assert paramctl("save", sample, "-o", "l.keras").returncode == 0
+    assert paramctl("save", sample, "--layout", "torch", "-o", "l.safetensors").returncode == 0
+    modules: dict[str, Any] = {
+        "conv2d": nn.Conv2d(1, 6, 5, padding=2),
+        "s1": nn.Sigmoid(),
+        "p1": nn.AvgPool2d(2, 2),
+        "conv2d_1": nn.Conv2d(6, 16, 5),
+        "s2": nn.Sigmoid(),
+        "p2": nn.AvgPool2d(2, 2),
+        "flatten": nn.Flatten(),
+        "dense": nn.Linear(400, 120),
+        "s3": nn.Sigmoid(),
+        "dense_1": nn.Linear(120, 84),
+        "s4": nn.Sigmoid(),
+        "dense_2": nn.Linear(84, 10),
+    }
+    network = Network(modules)
+    network.load_state_dict(load_file(tmp_path / "l.safetensors"), strict=True)
+    x = np.random.default_rng(0).normal(size=(3, 28, 28, 1)).astype("float32")
+    theirs = keras.models.load_model(tmp_path / "l.keras").predict(x, verbose=0)
+    assert same(of_torch(Case("", "", dict, -2), network, x), np.asarray(theirs))
+
+
+def test_cross_attention_and_a_tied_table(paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
+    """Keys and values of another size have arrays of their own; a table and its transpose are one array in torch."""
+    (tmp_path / "m.yaml").write_text(
+        "inputs: {x: [5, 6], y: [7, 4], words: {shape: [9], dtype: int32}}\n"
+        "layers:\n"
+        "  - multi_head_attention: {num_heads: 2, key_dim: 3, from: x, value: y}\n"
+        "  - embedding: {input_dim: 11, output_dim: 6, from: words}\n"
+        "  - dense: {name: head, units: 11, use_bias: false}\n"
+        "outputs: [multi_head_attention, head]\n"
+        "ties: [{keep: embedding/embeddings, tie: head/kernel, transpose: true}]\n"
+    )
+    assert paramctl("init", "m.yaml", RANDOM, "-o", "m.h5", "-q").returncode == 0
+    assert paramctl("save", "m.h5", "-o", "m.keras").returncode == 0
+    done = paramctl("save", "m.h5", "--layout", "torch", "-o", "m.safetensors")
+    assert done.returncode == 0, done.stderr
+    arrays = load_file(tmp_path / "m.safetensors")
+    attention = nn.MultiheadAttention(6, 2, kdim=4, vdim=4, batch_first=True)
+    attention.load_state_dict(
+        {k.removeprefix("multi_head_attention."): v for k, v in arrays.items() if k.startswith("multi")}, strict=True
+    )
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=shape).astype("float32") for shape in ((2, 5, 6), (2, 7, 4)))
+    words = rng.integers(0, 11, (2, 9)).astype("int32")
+    attended, logits = keras.models.load_model(tmp_path / "m.keras").predict([x, y, words], verbose=0)
+    with torch.no_grad():
+        ours = attention(torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(y))[0].numpy()
+    assert same(ours, attended)
+    assert "head.weight" not in arrays, "one array, as safetensors' own helpers have it"
+    table = arrays["embedding.weight"].numpy()
+    assert same(table[words] @ table.T, logits)
+    assert paramctl("save", "m.safetensors", "--layout", "keras", "-o", "back.h5", "-q").returncode == 0
+    assert paramctl("diff", "m.h5", "back.h5").returncode == 0

@@ -1,0 +1,343 @@
+"""paramctl save: other dtypes, other layouts, and a file held against a model: what is refused, allowed and reported."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from paramctl.arrays import Loss, recast
+from tests.conftest import ROOT, Run
+
+MLP = "input: [4]\nlayers:\n  - dense: {name: a, units: 3}\n  - dense: {name: b, units: 2}\n"
+
+
+def report(paramctl: Run, *arguments: str) -> dict[str, dict[str, Any]]:
+    """The rows that save prints, by what they are made of."""
+    done = paramctl("save", *arguments, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return {",".join(row["source"]): row for row in json.loads(done.stdout)}
+
+
+def refused(paramctl: Run, folder: Path, *arguments: str) -> str:
+    """The one line that a save which writes nothing says."""
+    before = sorted(folder.iterdir())
+    done = paramctl("save", *arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert sorted(folder.iterdir()) == before
+    return done.stderr
+
+
+LOSSES = [
+    ("float64", [1e300], "float32", "overflow"),
+    ("float32", [1e5], "float16", "overflow"),
+    ("float32", [500.0], "float8_e4m3fn", "overflow"),
+    ("int64", [2**53 + 1], "float64", "integers"),
+    ("uint64", [2**64 - 1], "float64", "integers"),
+    ("int64", [2**63 - 1], "float64", "integers"),
+    ("int32", [2**24 + 1], "float32", "integers"),
+    ("int16", [257], "bfloat16", "integers"),
+    ("int32", [70000], "float16", "overflow"),
+    ("float32", [0.5], "int32", "integers"),
+    ("float32", [3e9], "int32", "overflow"),
+    ("float64", [2.0**63], "int64", "overflow"),
+    ("float32", [np.nan], "int8", "overflow"),
+    ("int64", [300], "uint8", "overflow"),
+    ("int8", [-1], "uint64", "overflow"),
+    ("uint8", [2], "bool", "overflow"),
+    ("complex64", [1 + 1e-30j], "float32", "parts"),
+]
+
+
+@pytest.mark.parametrize(("dtype", "values", "wanted", "kind"), LOSSES)
+def test_a_cast_that_loses_is_refused_and_can_be_allowed(dtype: str, values: list[Any], wanted: str, kind: str) -> None:
+    array = np.array(values, dtype)
+    with pytest.raises(Loss) as loss:
+        recast(array, wanted)
+    assert loss.value.kind == kind
+    made = recast(array, wanted, Loss.KINDS)
+    assert made.dtype.name == wanted
+
+
+EXACT = [
+    ("float32", [1.5, -0.0, np.inf, np.nan], "float64"),
+    ("float64", [0.1], "float32"),
+    ("float32", [0.1], "bfloat16"),
+    ("int64", [2**53, -(2**63)], "float64"),
+    ("int32", [2**24], "float32"),
+    ("uint8", [255], "float16"),
+    ("bool", [True, False], "float32"),
+    ("float32", [0.0, 1.0], "bool"),
+    ("float64", [-(2.0**63), 2.0**62], "int64"),
+    ("complex128", [2.5 + 0j], "float32"),
+    ("int64", [127, -128], "int8"),
+]
+
+
+@pytest.mark.parametrize(("dtype", "values", "wanted"), EXACT)
+def test_a_cast_that_only_rounds_floats_is_not_refused(dtype: str, values: list[Any], wanted: str) -> None:
+    array = np.array(values, dtype)
+    made = recast(array, wanted)
+    assert np.array_equal(made.astype("float64"), array.astype(wanted).real.astype("float64"), equal_nan=True)
+
+
+@given(
+    st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=5),
+    st.sampled_from(["float32", "float64", "bfloat16"]),
+)
+def test_whole_numbers_are_exact_or_refused(values: list[int], wanted: str) -> None:
+    """Against Python's own whole numbers."""
+    dtype = np.dtype(ml_dtypes.bfloat16 if wanted == "bfloat16" else wanted)
+    exact = all(int(np.float64(np.array(value, "int64").astype(dtype))) == value for value in values)
+    try:
+        made = recast(np.array(values, "int64"), wanted)
+    except Loss as loss:
+        assert loss.kind == "integers"
+        assert not exact
+    else:
+        assert exact
+        assert [int(each) for each in made.astype("float64")] == values
+
+
+def test_casts_on_the_command_line(paramctl: Run, tmp_path: Path) -> None:
+    """Floating-point arrays by DTYPE alone, others by name; a loss is refused by name, and allowed by name."""
+    arrays = {
+        "steps": np.array([2**53 + 1, 3], "int64"),
+        "w": np.array([0.1, 1e5], "float32"),
+        "z": np.array([1 + 2j], "complex64"),
+        "f8": np.array([0.5, 448.0], ml_dtypes.float8_e4m3fn).astype("float32"),
+    }
+    save_file(arrays, tmp_path / "a.safetensors")
+    done = paramctl("save", "a.safetensors", "-o", "b.safetensors", "--dtype", "bfloat16")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(paramctl("summary", "b.safetensors", "--format", "json").stdout)
+    assert {row["path"]: row["dtype"] for row in summary["parameters"]} == {
+        "steps": "int64",
+        "w": "bfloat16",
+        "z": "complex64",
+        "f8": "bfloat16",
+    }
+    said = refused(paramctl, tmp_path, "a.safetensors", "-o", "c.safetensors", "--dtype", "float16")
+    assert said == "w: a value exceeds what float16 holds; --allow overflow does it all the same\n"
+    said = refused(paramctl, tmp_path, "a.safetensors", "-o", "c.safetensors", "--dtype", "steps=float32")
+    assert said == "steps: a whole number is rounded in float32; --allow integers does it all the same\n"
+    said = refused(paramctl, tmp_path, "a.safetensors", "-o", "c.safetensors", "--dtype", "z=float32")
+    assert "a complex number has an imaginary part, which float32 has not" in said
+    allowed = ("--allow", "overflow=w", "--allow", "integers=steps", "--allow", "parts")
+    casts = ("--dtype", "steps=float64", "--dtype", "z=float32", "--dtype", "float16")
+    assert paramctl("save", "a.safetensors", "-o", "d.safetensors", *casts, *allowed).returncode == 0
+    made = load_file(tmp_path / "d.safetensors")
+    assert {name: array.dtype.name for name, array in made.items()} == {
+        "steps": "float64",
+        "w": "float16",
+        "z": "float32",
+        "f8": "float16",
+    }
+    assert made["w"].tolist()[1] == np.inf
+    assert made["z"].tolist() == [1.0]
+    for rule, says in {
+        "float7": "a dtype is one of",
+        "x=float32": "has no parameter of this name",
+        "int8": "PATTERN=DTYPE",
+    }.items():
+        assert says in refused(paramctl, tmp_path, "a.safetensors", "-o", "e.h5", "--dtype", rule)
+    assert "overflow, integers, parts" in refused(paramctl, tmp_path, "a.safetensors", "-o", "e.h5", "--allow", "all")
+
+
+def test_every_float8_into_npz_and_float32(paramctl: Run, tmp_path: Path) -> None:
+    """What the refusal of old, to convert them by --dtype float32, promised."""
+    source = str(ROOT / "tests/fixtures/dtypes.safetensors")
+    assert paramctl("save", source, "-o", "f.npz", "--dtype", "float32").returncode == 0
+    loaded = np.load(tmp_path / "f.npz")
+    summary = json.loads(paramctl("summary", source, "--format", "json").stdout)
+    eights = [row["path"] for row in summary["parameters"] if row["dtype"].startswith("float8")]
+    assert eights
+    assert all(loaded[name].dtype == np.float32 for name in eights)
+
+
+def test_a_file_held_against_a_model(paramctl: Run, tmp_path: Path) -> None:
+    """Missing, unexpected and misshaped arrays are told at once, and allowed by name only."""
+    (tmp_path / "m.yaml").write_text(MLP)
+    arrays = {"a/kernel": np.ones((4, 3), "float32"), "b/kernel": np.ones((2, 3), "float32")}
+    arrays |= {"b/bias": np.zeros(2, "float32"), "c": np.zeros(1, "float32")}
+    save_file(arrays, tmp_path / "w.safetensors")
+    said = refused(paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "-o", "x.h5")
+    for words in ("missing a/bias (3,)", "b/kernel is (2, 3), and must be (3, 2)", "unexpected c (1,)"):
+        assert words in said
+    said = refused(paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "-o", "x.h5", "--partial", "c")
+    assert "unexpected" not in said
+    rows = report(
+        *(paramctl, "w.safetensors", "--like", "m.yaml", "-o", "x.h5", "--partial", "c", "--partial", "**/bias"),
+        *("--partial", "b/*"),
+    )
+    assert rows["a/kernel"]["status"] == rows["b/bias"]["status"] == "mapped"
+    assert (rows["c"]["status"], rows["c"]["path"]) == ("skipped", "")
+    summary = json.loads(paramctl("summary", "x.h5", "--format", "json").stdout)
+    assert {row["path"] for row in summary["parameters"]} == {"a/kernel", "b/bias"}
+    said = refused(
+        paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "-o", "y.h5", "--partial", "**", "--partial", "q"
+    )
+    assert "--partial names what is missing, unexpected or misshaped, and this is not. Received: 'q'" in said
+    assert "for --like and --layout" in refused(paramctl, tmp_path, "w.safetensors", "-o", "y.h5", "--partial", "c")
+
+
+def test_what_is_complete_has_the_models_layers(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MLP)
+    paramctl("save", "m.yaml", "-o", "m.npz")
+    arrays = dict(np.load(tmp_path / "m.npz"))
+    save_file({f"net.{name.replace('/', '.')}": array for name, array in arrays.items()}, tmp_path / "w.safetensors")
+    rows = report(paramctl, "w.safetensors", "--rename", "net.*.*=*/*", "--like", "m.yaml", "-o", "x.h5")
+    assert rows["net.a.kernel"]["path"] == "a/kernel"
+    shown = paramctl("summary", "x.h5").stdout
+    assert "(None, 3)" in shown
+    assert paramctl("diff", "x.h5", "m.yaml").returncode == 0
+
+
+def test_ties_of_the_model_must_hold_in_the_file(paramctl: Run, tmp_path: Path) -> None:
+    """Two arrays that a model ties become one if they are equal; to drop one that differs would lose it."""
+    (tmp_path / "m.yaml").write_text(
+        "input: [3]\nlayers:\n  - dense: {name: a, units: 3}\n  - dense: {name: b, units: 3}\n"
+        "ties: [{keep: a/kernel, tie: b/kernel, transpose: true}]\n"
+    )
+    w = np.arange(9, dtype="float32").reshape(3, 3)
+    biases = {"a/bias": np.zeros(3, "float32"), "b/bias": np.zeros(3, "float32")}
+    save_file({"a/kernel": w, "b/kernel": np.ascontiguousarray(w.T), **biases}, tmp_path / "same.safetensors")
+    save_file({"a/kernel": w, "b/kernel": w, **biases}, tmp_path / "other.safetensors")
+    assert paramctl("save", "same.safetensors", "--like", "m.yaml", "-o", "x.h5").returncode == 0
+    assert "Tied: b/kernel = a/kernel, transposed" in paramctl("summary", "x.h5").stdout
+    said = refused(paramctl, tmp_path, "other.safetensors", "--like", "m.yaml", "-o", "y.h5")
+    assert "ties b/kernel to a/kernel, and their values differ" in said
+
+
+def test_a_layout_needs_the_kinds_of_the_layers(paramctl: Run, tmp_path: Path) -> None:
+    """A matrix called weight may be anything."""
+    save_file({"a.weight": np.ones((3, 4), "float32")}, tmp_path / "w.safetensors")
+    for layout in ("keras", "torch"):
+        said = refused(paramctl, tmp_path, "w.safetensors", "--layout", layout, "-o", "x.h5")
+        assert "Which layers these arrays are of is not known: name their model by --like." in said
+
+
+def test_there_and_back_is_exact(paramctl: Run, tmp_path: Path) -> None:
+    """For every sample model that is small: torch's layout and back gives the same bits, and needs no --like."""
+    small = {"mlp": (), "rgnet": (), "tied_mlp": (), "nest_mlp": (), "fancy_mlp": (), "chimera": (), "lenet": ()}
+    small |= {
+        "lstm_classifier": ("-D", "vocabulary=50"),
+        "gpt2": ("-D", "depth=1", "-D", "width=24", "-D", "vocabulary=60"),
+    }
+    small |= {"bert_base": ("-D", "depth=1", "-D", "width=24", "-D", "vocabulary=60")}
+    small |= {"vit_b16": ("-D", "depth=1", "-D", "width=24")}
+    small |= {"llama3_8b": ("-D", "depth=1", "-D", "width=64", "-D", "hidden=80", "-D", "vocabulary=60")}
+    for name, variables in small.items():
+        sample = str(ROOT / f"sample_models/{name}.yaml")
+        assert paramctl("save", sample, *variables, "-o", f"{name}.h5").returncode == 0
+        done = paramctl("save", f"{name}.h5", "--layout", "torch", "-o", f"{name}.safetensors")
+        assert done.returncode == 0, done.stderr
+        names = load_torch_names(tmp_path / f"{name}.safetensors")
+        assert not any("/" in each for each in names)
+        done = paramctl("save", f"{name}.safetensors", "--layout", "keras", "-o", f"{name}-back.h5")
+        assert done.returncode == 0, done.stderr
+        assert paramctl("diff", f"{name}.h5", f"{name}-back.h5").returncode == 0, name
+        assert paramctl("diff", f"{name}.h5", f"{name}.safetensors").returncode == 0, "diff turns it by itself"
+
+
+def load_torch_names(path: Path) -> list[str]:
+    data = path.read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return [name for name in header if name != "__metadata__"]
+
+
+def test_what_the_report_says(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(
+        "input: [5, 6]\nlayers:\n  - lstm: {units: 4, return_sequences: true}\n  - batch_normalization: {scale: false}\n"
+        "  - multi_head_attention: {num_heads: 2, key_dim: 2}\n  - dense: 3\n"
+    )
+    rows = report(paramctl, "m.yaml", "--layout", "torch", "-o", "m.safetensors")
+    assert rows["dense/kernel"]["status"] == "transposed"
+    assert rows["dense/kernel"]["was"] == [4, 3]
+    assert rows["dense/kernel"]["shape"] == [3, 4]
+    assert rows["dense/bias"] == {
+        "path": "dense.bias",
+        "status": "mapped",
+        "shape": [3],
+        "source": ["dense/bias"],
+        "was": [3],
+        "note": "",
+    }
+    queries = ",".join(f"multi_head_attention/{part}/kernel" for part in ("query", "key", "value"))
+    assert (rows[queries]["status"], rows[queries]["path"]) == ("packed", "multi_head_attention.in_proj_weight")
+    back = report(paramctl, "m.safetensors", "--layout", "keras", "-o", "back.h5")
+    both = "lstm.bias_ih_l0,lstm.bias_hh_l0"
+    assert (back[both]["path"], back[both]["status"]) == ("lstm/lstm_cell/bias", "added")
+    assert back[both]["note"] == "not exact: the sum of the two"
+    assert back["batch_normalization.num_batches_tracked"]["status"] == "skipped"
+    assert paramctl("diff", "m.yaml", "back.h5").returncode == 0
+
+    arrays = load_file(tmp_path / "m.safetensors")
+    arrays["batch_normalization.weight"][1] = 2
+    save_file(arrays, tmp_path / "scaled.safetensors")
+    said = refused(paramctl, tmp_path, "scaled.safetensors", "--like", "m.yaml", "--layout", "keras", "-o", "x.h5")
+    assert "batch_normalization.weight must be 1 throughout" in said
+
+
+def test_names_of_ones_own_in_torchs_layout(paramctl: Run, tmp_path: Path) -> None:
+    """--rename gives names to what is torch's, on either side."""
+    (tmp_path / "m.yaml").write_text(MLP)
+    rows = report(paramctl, "m.yaml", "--layout", "torch", "--rename", "**=model.**", "-o", "m.safetensors")
+    assert rows["a/kernel"]["path"] == "model.a.weight"
+    assert sorted(load_file(tmp_path / "m.safetensors")) == [
+        "model.a.bias",
+        "model.a.weight",
+        "model.b.bias",
+        "model.b.weight",
+    ]
+    done = paramctl("save", "m.safetensors", "--rename", "model.**=**", "--layout", "keras", "-o", "back.h5")
+    assert done.returncode == 0, done.stderr
+    assert paramctl("diff", "m.yaml", "back.h5").returncode == 0
+    assert paramctl("diff", "m.yaml", "m.safetensors", "--rename", "model.**=**").returncode == 0
+    assert paramctl("diff", "m.yaml", "m.safetensors").returncode == 1
+
+
+def test_large_arrays_are_turned_within_bounded_memory(tmp_path: Path) -> None:
+    """A matrix of 400 MB: turning it takes a part of that, and gives the transpose."""
+    import resource
+    import subprocess
+    import sys
+
+    (tmp_path / "m.yaml").write_text("input: [10000]\nlayers: [{dense: {units: 10000, use_bias: false}}]\n")
+    code = (
+        "import resource, sys; from paramctl.cli import run\n"
+        "code = run(sys.argv[1:]); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr); sys.exit(code)"
+    )
+
+    def run(*arguments: str) -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return int(done.stderr.split()[-1]) // (1024 if sys.platform == "linux" else 1024**2)
+
+    assert resource.getpagesize()
+    run("init", "m.yaml", "--scheme", "normal", "-o", "m.safetensors", "-q")
+    assert run("save", "m.safetensors", "--layout", "torch", "-o", "t.safetensors", "-q") < 350
+    run("save", "t.safetensors", "--layout", "keras", "-o", "back.safetensors", "-q")
+    one, other = (
+        np.memmap(tmp_path / name, "float32", "r", offset=offset(tmp_path / name))
+        for name in ("m.safetensors", "t.safetensors")
+    )
+    rng = np.random.default_rng(0)
+    for i, j in rng.integers(0, 10_000, (200, 2)):
+        assert one[i * 10_000 + j] == other[j * 10_000 + i]
+    for name in ("m.safetensors", "back.safetensors", "t.safetensors"):
+        assert (tmp_path / name).stat().st_size > 400_000_000
+    assert np.array_equal(
+        one, np.memmap(tmp_path / "back.safetensors", "float32", "r", offset=offset(tmp_path / "back.safetensors"))
+    )
+
+
+def offset(path: Path) -> int:
+    with path.open("rb") as file:
+        return 8 + int.from_bytes(file.read(8), "little")

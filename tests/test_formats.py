@@ -1,0 +1,257 @@
+"""Every format into every other: the same arrays, names, dtypes and ties come out, to the bit; as users of each expect."""
+
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import h5py
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+from paramctl.cli.options import as_drawn
+from paramctl.edit.layout import Allowed, held_against
+from paramctl.errors import OutputError
+from paramctl.inspect.diff import Comparison, Tolerance
+from paramctl.model import Model
+from paramctl.opened import open_
+from paramctl.saving import save_as
+from paramctl.source import Source
+from tests.conftest import ROOT, Run
+
+FIXTURES = ROOT / "tests/fixtures"
+TIED = (
+    "name: m\ninput: [6]\nlayers:\n  - dense: {name: a, units: 5}\n  - dense: {name: b, units: 6}\n  - dense: {name: c, units: 6}\n"
+    "  - dense: {name: d, units: 6}\nties: [{keep: a/kernel, tie: b/kernel, transpose: true}, {keep: c/kernel, tie: d/kernel}]\n"
+)
+
+ANY = ["m.h5", "m.safetensors", "m/", "m.npz"]
+KERAS = ["m.weights.h5", "m.weights.json", "m.keras"]
+
+SUFFIXES = (".h5", ".keras", ".safetensors")
+ALONE = [path.name for path in FIXTURES.iterdir() if path.suffix in SUFFIXES and "sharded_0" not in path.name]
+FILES = [*sorted(ALONE), "hf_sharded", "keras3_sharded.weights.json"]
+OF_KERAS3 = [name for name in FILES if name.startswith("keras3") or name == "keras2_v3format.weights.h5"]
+
+
+def opened(path: Path) -> Source:
+    return as_drawn(open_(str(path)))
+
+
+def saved(source: Source, path: Path, name: str) -> Source:
+    """The source written under a name in a folder of its own, and read again."""
+    path.mkdir(parents=True)
+    target = f"{path}/{name}"
+    for _ in save_as(source, target):
+        pass
+    return opened(Path(target))
+
+
+def with_layers(source: Source, first: str, second: str, model: Model) -> Source:
+    """What was read from Keras' weights, which do not tell the configuration that ``.keras`` needs, as --like has it."""
+    needed = second.endswith(".keras") and first.startswith("m.weights")
+    return held_against(source, model, Allowed([]))[0] if needed else source
+
+
+def assert_same(a: Source, b: Source) -> None:
+    """The same names, shapes, dtypes and bits."""
+    compared = Comparison(a, b, lambda path: path, Tolerance(), False)
+    pieces = list(compared.pieces())
+    assert pieces or not list(a.model.owners())
+    assert [row for row in compared.rows() if row.status != "ties"] == []
+    for parameter in a.model.owners():
+        left, right = (s.values(s.model.owner(parameter.path).path, 0, parameter.size) for s in (a, b))
+        assert left.dtype == right.dtype
+        assert left.tobytes() == right.tobytes(), parameter.path
+
+
+def ties(source: Source) -> set[frozenset[str]]:
+    return {frozenset((tie.kept, tie.tied)) for tie in source.model.ties}
+
+
+def test_every_fixture_is_tried() -> None:
+    assert len(FILES) > 14
+    assert len(OF_KERAS3) >= 8
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_others_wrote_through_every_pair(name: str, tmp_path: Path) -> None:
+    """Into one format, from that into another: what comes out is what the file has, ties included."""
+    source = opened(FIXTURES / name)
+    targets = ANY + (KERAS if name in OF_KERAS3 and source.model.keras and source.model.keras.config else [])
+    targets += KERAS[:2] if name in OF_KERAS3 and targets == ANY else []
+    for number, first in enumerate(targets):
+        once = saved(source, tmp_path / str(number), first)
+        assert_same(source, once)
+        assert ties(once) == ties(source)
+        for second in targets:
+            known = with_layers(once, first, second, source.model)
+            twice = saved(known, tmp_path / f"{number}-{targets.index(second)}", second)
+            assert_same(source, twice)
+            assert ties(twice) == ties(source)
+
+
+@pytest.mark.parametrize(("first", "second"), list(product(ANY + KERAS, ANY + KERAS)))
+def test_a_model_of_ones_own_through_every_pair(first: str, second: str, tmp_path: Path) -> None:
+    """A tie is kept everywhere; a transposed one where the format can say it, and as a copy in Keras'."""
+    (tmp_path / "m.yaml").write_text(TIED)
+    source = opened(tmp_path / "m.yaml")
+    once = saved(source, tmp_path / "1", first)
+    twice = saved(with_layers(once, first, second, source.model), tmp_path / "2", second)
+    assert_same(source, twice)
+    transposed = {frozenset(("a/kernel", "b/kernel"))}
+    same = {frozenset(("c/kernel", "d/kernel"))}
+    assert ties(twice) == (same if {first, second} & set(KERAS) else same | transposed)
+
+
+@pytest.fixture
+def every_dtype(tmp_path: Path) -> Path:
+    """A safetensors file that has every dtype, and numbers that no conversion may touch."""
+    from safetensors.numpy import save_file
+
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"{kind}{bits}": rng.integers(0, 100, (3, 5)).astype(f"{kind}{bits}")
+        for kind in ("int", "uint")
+        for bits in (8, 16, 32, 64)
+    }
+    arrays |= {name: rng.normal(size=(3, 5)).astype(name) for name in ("float16", "float32", "float64")}
+    arrays |= {"bool": rng.random((3, 5)) > 0.5, "complex64": rng.normal(size=(2, 2)).astype("complex64")}
+    arrays["scalar"], arrays["empty"] = np.array(3.5, "float32"), np.zeros((0, 4), "float32")
+    arrays["not finite"] = np.array([np.nan, -np.nan, np.inf, -np.inf, -0.0], "float32")
+    path = tmp_path / "every.safetensors"
+    save_file(arrays, path)
+    return path
+
+
+@pytest.mark.parametrize(("first", "second"), list(product(ANY, ANY)))
+def test_every_dtype_through_every_pair(first: str, second: str, every_dtype: Path, tmp_path: Path) -> None:
+    source = opened(every_dtype)
+    assert len(source.model.parameters) == 16
+    assert_same(source, saved(saved(source, tmp_path / "1", first), tmp_path / "2", second))
+
+
+def test_what_users_of_each_format_expect_of_a_tie(tmp_path: Path) -> None:
+    """A hard link in HDF5, an entry of the metadata in safetensors, both names in npz."""
+    (tmp_path / "m.yaml").write_text(TIED)
+    source = opened(tmp_path / "m.yaml")
+    for name in ("m.h5", "m.weights.h5", "m.safetensors", "m.npz"):
+        saved(source, tmp_path / name.replace(".", "-"), name)
+    with h5py.File(tmp_path / "m-h5/m.h5") as file:
+        assert file["c/kernel"] == file["d/kernel"]
+        assert "kernel" not in file["b"], "a transposed tie is stored once"
+    with h5py.File(tmp_path / "m-weights-h5/m.weights.h5") as file:
+        assert file["layers/dense_2/vars/0"] == file["layers/dense_3/vars/0"]
+        assert np.array_equal(file["layers/dense_1/vars/0"], file["layers/dense/vars/0"][()].T)
+        assert "__paramctl__" not in file
+        assert file["layers/dense_2/vars"].attrs["name"] == "c"
+    with safe_open(tmp_path / "m-safetensors/m.safetensors", "numpy") as file:
+        assert file.metadata()["d/kernel"] == "c/kernel"
+        assert "d/kernel" not in file.keys()  # noqa: SIM118
+    loaded = np.load(tmp_path / "m-npz/m.npz")
+    assert np.array_equal(loaded["d/kernel"], loaded["c/kernel"])
+    assert np.array_equal(loaded["b/kernel"], loaded["a/kernel"].T)
+
+
+def test_an_array_in_fortrans_order_is_written_right(tmp_path: Path) -> None:
+    """safetensors' own writer gives other values for such an array (its issue 825); here it is itself."""
+    w = np.arange(12, dtype="float32").reshape(3, 4)
+    np.savez(tmp_path / "w.npz", w=np.asfortranarray(w), t=w.T)
+    saved(opened(tmp_path / "w.npz"), tmp_path / "s", "w.safetensors")
+    loaded = load_file(tmp_path / "s/w.safetensors")
+    assert np.array_equal(loaded["w"], w)
+    assert np.array_equal(loaded["t"], w.T)
+
+
+def test_bfloat16_in_keras_files_is_keras_own(tmp_path: Path) -> None:
+    """Opaque values of two bytes, and the dtype as an attribute."""
+    (tmp_path / "m.yaml").write_text("input: [4]\ndtype: bfloat16\nlayers: [{dense: 3}]\n")
+    saved(opened(tmp_path / "m.yaml"), tmp_path / "k", "m.weights.h5")
+    with h5py.File(tmp_path / "k/m.weights.h5") as file, h5py.File(FIXTURES / "keras3_bf16.weights.h5") as theirs:
+        ours, other = file["layers/dense/vars/0"], theirs["layers/dense/vars/0"]
+        assert ours.dtype == other.dtype == "V2"
+        assert dict(ours.attrs) == dict(other.attrs) == {"dtype": "bfloat16"}
+        assert np.isfinite(ours[()].view(ml_dtypes.bfloat16).astype("float32")).all()
+
+
+def paths(path: Path) -> Iterator[tuple[str, str, tuple[int, ...] | None]]:
+    """What lies in an HDF5 file, and what groups call themselves."""
+    found = []
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, item: found.append((name, item.attrs.get("name", ""), getattr(item, "shape", None)))
+        )
+    return iter(found)
+
+
+DOCUMENTS = {
+    "keras3_tied_sequential.weights.h5": (
+        "name: sequential_5\ninput: [4]\nlayers:\n  - flatten: {name: flatten_1}\n  - dense: {name: dense_3, units: 4}\n"
+        "  - reuse: dense_3\n  - dense: {name: dense_4, units: 1}\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_file_of_a_document_is_laid_out_as_keras_lays_it_out(name: str, tmp_path: Path) -> None:
+    """Against a file that Keras wrote: the same groups and shapes, the gap that a layer used twice leaves included."""
+    (tmp_path / "m.yaml").write_text(DOCUMENTS[name])
+    saved(opened(tmp_path / "m.yaml"), tmp_path / "k", "m.weights.h5")
+    ours = {(path, shape) for path, _, shape in paths(tmp_path / "k/m.weights.h5")}
+    theirs = {(path, shape) for path, _, shape in paths(FIXTURES / name)}
+    assert ours == theirs
+    assert ("layers/dense_2/vars/0", (4, 1)) in ours
+    assert not any(path.startswith("layers/dense_1") for path, _ in ours)
+
+
+NOT_KERAS = {
+    "input: [4]\nlayers: [{dense: 4}, {halve_while: {limit: 1}}]\n": "Keras has no layer halve_while",
+    "input: {shape: [4], dtype: int32}\nlayers: [{embedding: [5, 6]}, {position_embedding: 4}]\n": "Keras has no layer position_embedding",
+    "input: [4]\nlayers: [{dense: {units: 4, activation: {gelu: {approximate: true}}}}]\n": "dense's activation has options",
+    "input: [5, 4]\nlayers: [{grouped_query_attention: {head_dim: 2, num_query_heads: 2, num_key_value_heads: 1, rope_theta: 10000}}]\n": "has no rope_theta",
+    "input: [4]\nlayers: [{dense: {name: a, units: 4}}, {dense: {name: b, units: 4, from: input}}]\n": "no output needs a",
+}
+
+
+@pytest.mark.parametrize("text", NOT_KERAS)
+def test_what_keras_cannot_build_is_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(text)
+    source = opened(tmp_path / "m.yaml")
+    with pytest.raises(OutputError, match=NOT_KERAS[text]) as error:
+        saved(source, tmp_path / "k", "m.keras")
+    assert "\n" not in str(error.value)
+    assert list((tmp_path / "k").iterdir()) == []
+
+
+def test_arrays_without_layers_are_no_keras_model(paramctl: Run, tmp_path: Path) -> None:
+    """A file of names alone does not tell whose they are, and nothing is guessed; a document by --like does."""
+    np.savez(tmp_path / "w.npz", **{"dense/kernel": np.ones((4, 3), "float32"), "dense/bias": np.zeros(3, "float32")})
+    for target in ("w.keras", "w.weights.h5", "w.weights.json"):
+        done = paramctl("save", "w.npz", "-o", target)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert "name the model's document by --like" in done.stderr
+        assert not (tmp_path / target).exists()
+    (tmp_path / "m.yaml").write_text("input: [4]\nlayers: [{dense: 3}]\n")
+    assert paramctl("save", "w.npz", "--like", "m.yaml", "-o", "w.weights.h5").returncode == 0
+    assert paramctl("diff", "w.npz", "w.weights.h5").returncode == 0
+
+
+def test_a_set_of_keras_files(paramctl: Run, tmp_path: Path) -> None:
+    """Files of the size asked for under Keras' names; while a new set is written the old one is whole."""
+    (tmp_path / "m.yaml").write_text(TIED)
+    assert paramctl("save", "m.yaml", "-o", "m.weights.json", "--max-shard-size", "150").returncode == 0
+    first = set(tmp_path.glob("*.h5"))
+    assert {path.name for path in first} == {f"m_{number:05d}.weights.h5" for number in range(len(first))}
+    assert len(first) > 2
+    assert paramctl("diff", "m.yaml", "m.weights.json").returncode == 1, "a transposed tie is a copy there"
+    assert paramctl("save", "m.weights.json", "-o", "n.weights.h5").returncode == 0
+    refused = paramctl("save", "m.yaml", "-o", "m.weights.json", "--max-shard-size", "150")
+    assert (refused.returncode, "it exists already; --force replaces it" in refused.stderr) == (2, True)
+    assert set(tmp_path.glob("m_*.h5")) == first
+    again = paramctl("save", "m.yaml", "-o", "m.weights.json", "--max-shard-size", "150", "--seed", "3", "--force")
+    assert again.returncode == 0
+    second = set(tmp_path.glob("m*_0*.h5"))
+    assert second & first == {tmp_path / "m_00000.weights.h5"}, "which Keras opens whatever the index says"
+    assert paramctl("diff", "m.weights.json", "n.weights.h5", "-q").returncode == 1

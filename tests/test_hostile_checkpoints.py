@@ -1,0 +1,928 @@
+"""A checkpoint is hostile input: it is refused in one line, within 2 seconds and 300 MB, whatever it holds.
+
+Each case makes a file and has ``paramctl summary`` and ``paramctl dump`` read it as processes, and asks the operating
+system what these and the children that parse for them cost. Nothing but the file itself is ever opened or written.
+"""
+
+import io
+import json
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+import pytest
+import safetensors
+from h5py import h5d, h5p, h5s, h5t
+
+from paramctl.errors import ParamctlError
+from paramctl.store.files import open_bytes
+from paramctl.store.h5_parse import boxes
+from paramctl.store.h5_process import Child, Died
+from paramctl.store.safetensors import contents
+from tests.conftest import ROOT, SAMPLES, Run
+from tests.test_hostile import MEGABYTES, SECONDS, USUAL
+
+COMMANDS = ("summary", "dump")
+FIXTURES = ROOT / "tests/fixtures"
+
+LAUNCHER = """
+import ctypes, json, os, subprocess, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # who is left behind by its parent is ours to wait for
+process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+out, err = process.stdout.read(), process.stderr.read()
+seconds, memory, processes = 0, 0, 0
+while True:
+    try:
+        number, status, used = os.wait4(-1, 0)
+    except ChildProcessError:
+        break
+    if number == process.pid:
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds += used.ru_utime + used.ru_stime
+    memory = max(memory, used.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2))
+    processes += 1
+out, err = (text.decode(errors="replace") for text in (out, err))
+print(json.dumps([process.returncode, out, err, seconds, memory, processes]))
+"""
+"""Runs a command from a small process, and counts what it and every process that it started have cost."""
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+    seconds: float
+    """Of the command and its children together."""
+    megabytes: float
+    """Of the largest of them."""
+    processes: int
+
+
+def start(*command: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen([sys.executable, "-c", LAUNCHER, *command], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def ended(process: "subprocess.Popen[str]") -> Ran:
+    out, _ = process.communicate(timeout=120)
+    return Ran(*json.loads(out))
+
+
+def paramctl_(command: str, path: str | Path) -> "subprocess.Popen[str]":
+    return start(sys.executable, "-m", "paramctl", command, str(path))
+
+
+def both_within_limits(path: Path) -> list[Ran]:
+    """What the two commands say of a file, held against the limits as test_hostile does: see there."""
+    for attempt in range(3):
+        every = [ended(process) for process in [paramctl_(command, path) for command in COMMANDS]]
+        seconds = max(ran.seconds for ran in every)
+        slowness = 1.0
+        if seconds > SECONDS:
+            usual = [ended(process) for process in [paramctl_("summary", SAMPLES[0]) for _ in COMMANDS]]
+            slowness = max(1.0, max(ran.seconds for ran in usual) / USUAL)
+        if seconds < SECONDS * slowness:
+            break
+        assert attempt < 2, f"{seconds} s, on a machine {slowness} times slower than usual"
+    for ran in every:
+        assert ran.megabytes < MEGABYTES
+    return every
+
+
+class Case(NamedTuple):
+    """A file to be made: under a name, by a function of its path; and what is said of it."""
+
+    name: str
+    make: Callable[[Path], None]
+    says: str
+
+
+REFUSED: dict[str, Case] = {}
+ACCEPTED: dict[str, Case] = {}
+
+
+def case(
+    what: str, says: str, name: str = "x.h5", among: dict[str, Case] = REFUSED
+) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
+    def add(make: Callable[[Path], None]) -> Callable[[Path], None]:
+        assert what not in among
+        among[what] = Case(name, make, says)
+        return make
+
+    return add
+
+
+def h5(
+    what: str, says: str, among: dict[str, Case] = REFUSED
+) -> Callable[[Callable[[h5py.File], object]], Callable[[h5py.File], object]]:
+    """The same for what is done to an HDF5 file that holds an array already."""
+
+    def add(fill: Callable[[h5py.File], object]) -> Callable[[h5py.File], object]:
+        def make(path: Path) -> None:
+            with h5py.File(path, "w") as file:
+                file["good"] = np.ones(3, "float32")
+                fill(file)
+
+        case(what, says, among=among)(make)
+        return fill
+
+    return add
+
+
+def trap(path: Path) -> str:
+    """A pipe that nobody writes to: whoever opened it would wait for ever."""
+    os.mkfifo(path.parent / "trap.h5")
+    return str(path.parent / "trap.h5")
+
+
+# Links
+
+
+@case("an external link", "out is a link that leaves the file, which is never followed")
+def _(path: Path) -> None:
+    trap(path)
+    with h5py.File(path, "w") as file:
+        file["out"] = h5py.ExternalLink("trap.h5", "/w")
+
+
+@case("an external link by an absolute path, deep within", "a/b/out is a link that leaves the file")
+def _(path: Path) -> None:
+    target = trap(path)
+    with h5py.File(path, "w") as file:
+        file.create_group("a/b")["out"] = h5py.ExternalLink(target, "/w")
+
+
+h5("an external link to nothing", "out is a link that leaves the file")(
+    lambda file: file.__setitem__("out", h5py.ExternalLink("missing.h5", "/w"))
+)
+
+
+@case("an external link in a native file", "dense/out is a link that leaves the file")
+def _(path: Path) -> None:
+    native(path)
+    trap(path)
+    with h5py.File(path, "a") as file:
+        file["dense/out"] = h5py.ExternalLink("trap.h5", "/w")
+
+
+@case("an external link by a name within its file", "holds the name 'out/w', which HDF5 does not allow")
+def _(path: Path) -> None:
+    trap(path)
+    with h5py.File(path, "w") as file:
+        file.create_group("g/aut")  # the library lists it before, and would look for w in out
+        file["g/outXw"] = np.ones(3, "float32")
+        file["g/z"] = h5py.ExternalLink("trap.h5", "/")
+    patch(path, b"outXw\0", b"out/w\0")
+
+
+def native(path: Path) -> None:
+    model = str(ROOT / "sample_models/mlp.yaml")
+    subprocess.run([sys.executable, "-m", "paramctl", "save", model, "-o", str(path)], check=True, capture_output=True)
+
+
+def keras3(file: h5py.File, layer: str = "dense") -> h5py.Group:
+    """The group of a layer's variables, one of which is there."""
+    group = file.create_group(f"layers/{layer}/vars")
+    group.attrs["name"] = layer
+    group["0"] = np.ones((3, 2), "float32")
+    return group
+
+
+def keras2(file: h5py.File, weights: list[str]) -> h5py.Group:
+    """The group of a layer that is to have these weights."""
+    file.attrs["layer_names"] = ["dense"]
+    file.attrs["backend"] = "tensorflow"
+    group = file.create_group("dense")
+    group.attrs["weight_names"] = weights
+    return group
+
+
+h5("a soft link in a file of Keras 3", "layers/dense/vars/1 is a soft link, which a file of Keras may not have")(
+    lambda file: keras3(file).__setitem__("1", h5py.SoftLink("/good"))
+)
+h5("a soft link beside the layers of Keras 3", "soft is a soft link, which a file of Keras may not have")(
+    lambda file: (keras3(file), file.__setitem__("soft", h5py.SoftLink("/good")))
+)
+h5("a soft link in a file of Keras 2", "dense/k is a soft link, which a file of Keras may not have")(
+    lambda file: keras2(file, ["k"]).__setitem__("k", h5py.SoftLink("/good"))
+)
+h5("a soft link elsewhere", "passed over soft (a soft link)", ACCEPTED)(
+    lambda file: file.__setitem__("soft", h5py.SoftLink("/good"))
+)
+h5("soft links in a circle", "(a soft link)", ACCEPTED)(
+    lambda file: (file.__setitem__("a", h5py.SoftLink("/b")), file.__setitem__("b", h5py.SoftLink("/a")))
+)
+h5("a soft link to what is in no file", "passed over soft (a soft link)", ACCEPTED)(
+    lambda file: file.__setitem__("soft", h5py.SoftLink("/nowhere"))
+)
+h5("one array under two names", "", ACCEPTED)(lambda file: file.__setitem__("again", file["good"]))
+h5("a group within itself", "a/b/c is a group within itself")(
+    lambda file: file.create_group("a/b").__setitem__("c", file["a"])
+)
+h5("the root within a group", "a/root is a group within itself")(
+    lambda file: file.create_group("a").__setitem__("root", file["/"])
+)
+
+
+@h5("2^40 paths to one group", "its links lead to more than")
+def _(file: h5py.File) -> None:
+    below = file.create_group("g0")
+    for number in range(1, 40):
+        here = file.create_group(f"g{number}")
+        here["l"] = here["r"] = below
+        below = here
+
+
+h5("70 groups, each in the one before", "its groups nest deeper than 64")(
+    lambda file: file.create_group("/".join("g" * 70))
+)
+h5("3,000 groups, each in the one before", "its groups nest deeper than 64")(
+    lambda file: file.create_group("/".join("g" * 3000))
+)
+h5("5,000 groups side by side", "", ACCEPTED)(lambda file: [file.create_group(f"g{k}") for k in range(5000)])
+h5("a name of 60,000 characters", "a path in it may have at most 4,096 characters")(
+    lambda file: file.__setitem__("n" * 60_000, np.ones(1, "float32"))
+)
+
+
+@h5("paths that are much longer than their file", "a path in it may have at most 4,096 characters, and all together")
+def _(file: h5py.File) -> None:
+    group = file.create_group("n" * 4000)
+    for number in range(2500):
+        group.create_group(str(number))
+
+
+h5("a name that is not text", "a name in / is not text in UTF-8")(lambda file: file.__setitem__(b"caf\xe9", 1.0))
+
+
+# Where values lie
+
+
+@h5("external storage", "e keeps its values in another file, which is never read")
+def _(file: h5py.File) -> None:
+    file.create_dataset("e", (3,), "float32", external=[("/etc/passwd", 0, 12)])
+
+
+@h5("external storage of a text", "t keeps its values in another file, which is never read")
+def _(file: h5py.File) -> None:
+    file.create_dataset("t", (3,), "S4", external=[("/etc/passwd", 0, 12)])
+
+
+@h5("external storage of the document", "__paramctl__/document keeps its values in another file")
+def _(file: h5py.File) -> None:
+    file.create_dataset("__paramctl__/document", (), "S100", external=[("/etc/passwd", 0, 100)])
+
+
+def virtual(file: h5py.File, source: str, name: str = "v", dtype: str = "float32") -> None:
+    layout = h5py.VirtualLayout((3,), dtype)
+    layout[:] = h5py.VirtualSource(source, "good", (3,), dtype)
+    file.create_virtual_dataset(name, layout)
+
+
+h5("a virtual dataset of a file that is missing", "v is a virtual dataset, which is never read")(
+    lambda file: virtual(file, "missing.h5")
+)
+h5("a virtual dataset of its own file", "v is a virtual dataset, which is never read")(lambda file: virtual(file, "."))
+h5("a virtual dataset of text", "v is a virtual dataset, which is never read")(
+    lambda file: virtual(file, "missing.h5", dtype="S4")
+)
+
+
+@case("a virtual dataset of another file", "v is a virtual dataset, which is never read")
+def _(path: Path) -> None:
+    trap(path)
+    with h5py.File(path, "w") as file:
+        virtual(file, "trap.h5")
+
+
+# Sizes
+
+
+@h5("8 PiB in chunks", "w claims 9,007,199,254,740,992 bytes in a file of")
+def _(file: h5py.File) -> None:
+    file.create_dataset("w", (1 << 51,), "float32", chunks=(1024,))[0] = 1
+
+
+@h5("2^62 values in chunks", "bytes in a file of")
+def _(file: h5py.File) -> None:
+    file.create_dataset("w", (1 << 31, 1 << 31), "float32", chunks=(32, 32))
+
+
+@case("8 PiB in one piece", "w claims 9,007,199,254,740,992 bytes in a file of")
+def _(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["w"] = np.ones(0x1234, "float32")
+    patch(path, struct.pack("<Q", 0x1234), struct.pack("<Q", 1 << 51), every=True)
+    patch(path, struct.pack("<Q", 0x1234 * 4), struct.pack("<Q", 1 << 53))
+
+
+@h5("64 arrays, each just under 4 GiB", "w0 claims 4,294,967,200 bytes in a file of")
+def _(file: h5py.File) -> None:
+    for number in range(64):
+        file.create_dataset(f"w{number}", (1_073_741_800,), "float32", chunks=(1024,), compression="gzip")[0] = 1
+
+
+@h5("chunks of 2 GiB", "is cut into chunks of (536870912,); one may have at most")
+def _(file: h5py.File) -> None:
+    file.create_dataset("pad", data=np.random.default_rng(0).random(600_000))
+    made = file.create_dataset("w", (1 << 29,), "float32", chunks=(1 << 29,), compression="gzip")
+    made.id.write_direct_chunk((0,), bytes(3_000_000))
+
+
+@h5("chunks over the limit, of many axes", "one may have at most 67,108,864 bytes")
+def _(file: h5py.File) -> None:
+    made = file.create_dataset("w", (300, 300, 300), "float32", chunks=(300, 300, 300), compression="gzip")
+    made.id.write_direct_chunk((0, 0, 0), bytes(200_000))
+
+
+@h5("deflate of deflate", "bytes, and the 2,000 stored cannot hold so many")
+def _(file: h5py.File) -> None:
+    """A gigabyte's worth of what one more deflate makes of zeros."""
+    file.create_dataset("pad", data=np.zeros(1 << 18))
+    made = h5p.create(h5p.DATASET_CREATE)
+    made.set_chunk((1 << 20,))
+    made.set_deflate(9)
+    made.set_deflate(9)
+    dataset = h5d.create(file.id, b"w", h5t.IEEE_F32LE, h5s.create_simple((1 << 26,)), dcpl=made)
+    dataset.write_direct_chunk((0,), bytes(2000))
+
+
+@case("chunks of more axes than the array", "x.h5: ")
+def _(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("w", data=np.ones((6, 6), "float32"), chunks=(3, 3))
+    patch(path, b"\x03\x02\x03", b"\x03\x02\x04")
+
+
+@case("chunks of fewer axes than the array", "x.h5: ")
+def _(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("w", data=np.ones((6, 6), "float32"), chunks=(3, 3))
+    patch(path, b"\x03\x02\x03", b"\x03\x02\x02")
+
+
+def placed(path: Path, shift: int) -> None:
+    """Two arrays, the second of which is made to lie where the first does, or so much further on."""
+    with h5py.File(path, "w") as file:
+        file["a"], file["b"] = np.arange(64, dtype="float64"), np.arange(64, dtype="float64")
+        first, second = file["a"].id.get_offset(), file["b"].id.get_offset()
+    patch(path, struct.pack("<QQ", second, 512), struct.pack("<QQ", first + shift, 512))
+
+
+case("two arrays of the same bytes", "a and b claim the same bytes")(lambda path: placed(path, 0))
+case("two arrays that overlap", "a and b claim the same bytes")(lambda path: placed(path, 8))
+
+
+@case("chunks that claim more than the file", "its arrays claim 1,200,000,000 bytes together in a file of")
+def _(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        for number in range(40):
+            made = file.create_dataset(f"w{number}", (1 << 16,), "uint8", chunks=(1 << 16,), compression="gzip")
+            made.id.write_direct_chunk((0,), bytes(3001))
+    patch(path, struct.pack("<II", 3001, 0), struct.pack("<II", 30_000_000, 0), every=True)
+
+
+@h5("an array that was never written", "n was never written")
+def _(file: h5py.File) -> None:
+    file.create_dataset("n", (3,), "float32")
+
+
+@h5("an array in chunks that was never written", "n was never written")
+def _(file: h5py.File) -> None:
+    file.create_dataset("n", (30,), "float32", chunks=(3,))
+
+
+h5("a variable of Keras that was never written", "layers/dense/vars/1 was never written")(
+    lambda file: keras3(file).create_dataset("1", (3,), "float32")
+)
+h5("an array without values", "", ACCEPTED)(lambda file: file.create_dataset("e", (0, 4), "float32"))
+
+
+@case("an empty array too large for NumPy", "is more than NumPy can have all the same")
+def _(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("e", (0, 1 << 61, 1 << 61), "float32", chunks=(1, 1, 1), maxshape=(None, None, None))
+
+
+@h5("deflate as far as it goes", "", ACCEPTED)
+def _(file: h5py.File) -> None:
+    file.create_dataset("w", data=np.zeros(1 << 24, "float32"), chunks=(1 << 20,), compression="gzip")
+
+
+@h5("one chunk of 64 MiB", "", ACCEPTED)
+def _(file: h5py.File) -> None:
+    file.create_dataset("w", data=np.zeros(1 << 24, "float32"), chunks=(1 << 24,), compression="gzip", shuffle=True)
+
+
+# What is no array of numbers
+
+
+def committed(group: h5py.Group, name: str) -> None:
+    group.file["type"] = np.dtype([("a", "f4")])
+    group.create_dataset(name, (3,), group.file["type"])[...] = np.ones(3, [("a", "f4")])
+
+
+def of_type(kind: h5t.TypeID, memory: np.ndarray | None = None) -> Callable[[h5py.Group, str], None]:
+    def add(group: h5py.Group, name: str) -> None:
+        made = h5d.create(group.id, name.encode(), kind, h5s.create_simple((2,)))
+        if memory is not None:
+            made.write(h5s.ALL, h5s.ALL, memory)
+
+    return add
+
+
+def time_type() -> h5t.TypeID:
+    kind = h5t.STD_I32LE.copy()
+    kind.set_precision(24)
+    kind.set_size(3)
+    return kind
+
+
+NO_NUMBERS: dict[str, tuple[Callable[[h5py.Group, str], object], str]] = {
+    "text": (lambda group, name: group.__setitem__(name, "words"), "text"),
+    "texts of a length": (lambda group, name: group.__setitem__(name, np.array([b"ab", b"c"])), "text"),
+    "lists": (lambda group, name: group.create_dataset(name, (2,), h5py.vlen_dtype("i4")), "lists"),
+    "a reference": (lambda group, name: group.__setitem__(name, group.ref), "references"),
+    "records": (lambda group, name: group.__setitem__(name, np.zeros(2, [("a", "f4"), ("b", "i4")])), "records"),
+    "records of a named type": (committed, "records"),
+    "an enumeration": (
+        lambda group, name: group.create_dataset(name, data=[1, 2], dtype=h5py.enum_dtype({"A": 1, "B": 2})),
+        "an enumeration",
+    ),
+    "arrays": (lambda group, name: group.create_dataset(name, (2,), np.dtype(("f4", (3,)))), "arrays"),
+    "opaque": (lambda group, name: group.__setitem__(name, np.zeros(2, "V7")), "opaque"),
+    "two bytes that nothing gives a meaning": (lambda group, name: group.__setitem__(name, np.zeros(2, "V2")), "opaque"),
+    "a long double": (lambda group, name: group.__setitem__(name, np.ones(2, "longdouble")), "a type of 16 bytes"),
+    "three bytes": (of_type(time_type(), np.ones(2, "int32")), "a type of 3 bytes"),
+    "nothing": (lambda group, name: group.__setitem__(name, h5py.Empty("float32")), "nothing"),
+}  # fmt: skip
+
+for what, (add, word) in NO_NUMBERS.items():
+    if word == "a type of 16 bytes" and np.dtype("longdouble").itemsize != 16:
+        continue
+    rule = f"must be an array of numbers, as a variable of Keras is. Received: {word}"
+    h5(f"{what} as a variable of Keras 3", f"layers/dense/vars/1 {rule}")(
+        lambda file, add=add: add(keras3(file), "1")  # type: ignore[misc]
+    )
+    h5(f"{what} as a weight of Keras 2", f"dense/k {rule}")(
+        lambda file, add=add: add(keras2(file, ["k"]), "k")  # type: ignore[misc]
+    )
+    h5(f"{what} elsewhere", f"passed over other ({word})", ACCEPTED)(
+        lambda file, add=add: add(file, "other")  # type: ignore[misc]
+    )
+
+h5("text in a file of Keras, but no variable", "passed over note (text)", ACCEPTED)(
+    lambda file: (keras3(file), file.__setitem__("note", "words"))
+)
+h5("a group in the place of a variable", "layers/dense/vars/1 must be an array of numbers")(
+    lambda file: keras3(file).create_group("1")
+)
+h5("a variable in the place of a group", "layers/relu/vars must be a group")(
+    lambda file: (keras3(file), file.__setitem__("layers/relu/vars", np.ones(3)))
+)
+h5("a weight that is not there", "dense/b is listed in weight_names, and is not there")(
+    lambda file: keras2(file, ["k", "b"]).__setitem__("k", np.ones(3))
+)
+
+
+def told(group: h5py.Group, name: str, data: np.ndarray, dtype: str) -> None:
+    group[name] = data
+    group[name].attrs["dtype"] = dtype
+
+
+h5("float32 that is said to be bfloat16", "w holds float32, and its attribute dtype says bfloat16")(
+    lambda file: told(file, "w", np.ones(3, "float32"), "bfloat16")
+)
+h5("the same in a file of Keras", "layers/dense/vars/1 holds float32, and its attribute dtype says bfloat16")(
+    lambda file: told(keras3(file), "1", np.ones(3, "float32"), "bfloat16")
+)
+h5("one byte that is said to be two", "layers/dense/vars/1 must be an array of numbers")(
+    lambda file: told(keras3(file), "1", np.zeros(3, "V1"), "bfloat16")
+)
+h5("bfloat16 as Keras has it", "", ACCEPTED)(lambda file: told(keras3(file), "1", np.zeros(3, "V2"), "bfloat16"))
+h5("what is not known said of float32", "", ACCEPTED)(lambda file: told(file, "w", np.ones(3, "float32"), "torch"))
+h5("an attribute of 200,000 bytes", "", ACCEPTED)(
+    lambda file: file.create_dataset("w", data=np.ones(3), track_order=True).attrs.create("note", np.ones(7_000))
+)
+
+
+# Damage
+
+
+def patch(path: Path, old: bytes, new: bytes, every: bool = False) -> None:
+    data = path.read_bytes()
+    assert data.count(old) == 1 or (every and old in data), "the library lays files out in another way"
+    path.write_bytes(data.replace(old, new))
+
+
+def with_trees(path: Path, which: int) -> None:
+    """The tree by which something is found, made a branch of itself: the library follows it until its stack is full."""
+    with h5py.File(path, "w") as file:
+        file["a/w"] = np.ones(3, "float32")
+        file.create_dataset("c", data=np.zeros((8, 8), "float32"), chunks=(2, 2))
+    data = bytearray(path.read_bytes())
+    place = -1
+    for _ in range(which + 1):
+        place = data.index(b"TREE", place + 1)
+    key = 8 if data[place + 4] == 0 else 8 + 3 * 8
+    data[place + 5] = 1
+    data[place + 24 + key : place + 32 + key] = struct.pack("<Q", place)
+    path.write_bytes(data)
+
+
+case("a tree of groups that is its own branch", "the HDF5 library")(lambda path: with_trees(path, 1))
+case("a tree of chunks that is its own branch", "the HDF5 library")(lambda path: with_trees(path, 2))
+
+
+@case("free space that follows itself without end", "the HDF5 library says: ")
+def _(path: Path) -> None:
+    """The library would take memory until there is no more."""
+    with h5py.File(path, "w") as file:
+        file["a/w"] = np.ones(3, "float32")
+    data = bytearray(path.read_bytes())
+    heap = data.index(b"HEAP")
+    _, free, place = struct.unpack("<QQQ", data[heap + 8 : heap + 32])
+    data[place + free : place + free + 8] = struct.pack("<Q", free)
+    path.write_bytes(data)
+
+
+def keras_fixture(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    whole = (FIXTURES / "keras3_nested.weights.h5").read_bytes()
+    return lambda path: (path.write_bytes(change(whole)), None)[1]
+
+
+case("nothing but a signature", "the HDF5 library says: ")(
+    lambda path: (path.write_bytes(b"\x89HDF\r\n\x1a\n"), None)[1]
+)
+case("nothing at all", "x.h5:")(lambda path: (path.write_bytes(b""), None)[1])
+case("words", "x.h5:")(lambda path: (path.write_bytes(b"hello"), None)[1])
+case("half a file", "the HDF5 library says: ")(keras_fixture(lambda data: data[: len(data) // 2]))
+case("all but a byte", "the HDF5 library says: ")(keras_fixture(lambda data: data[:-1]))
+case("a file and more", "", among=ACCEPTED)(keras_fixture(lambda data: data + b"more"))
+
+
+# safetensors
+
+
+def st(
+    what: str, says: str, header: object, data: bytes = b"", length: int | None = None, among: dict[str, Case] = REFUSED
+) -> None:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    whole = (len(text) if length is None else length).to_bytes(8, "little") + text + data
+    case(f"safetensors: {what}", says, "x.safetensors", among)(lambda path: (path.write_bytes(whole), None)[1])
+
+
+def entry(begin: int = 0, end: int = 8, **other: object) -> dict[str, object]:
+    return {"dtype": "F32", "shape": [(end - begin) // 4], "data_offsets": [begin, end], **other}
+
+
+def raw(*entries: str, metadata: str = "") -> bytes:
+    return ("{" + ", ".join([f'"__metadata__": {metadata}'] * bool(metadata) + list(entries)) + "}").encode()
+
+
+W = '"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}'
+EIGHT = bytes(8)
+
+st("no header", "x.safetensors:", b"", length=0)
+st("a header of 2^63 bytes", "x.safetensors:", {}, length=1 << 63)
+st("a header over the limit", "x.safetensors:", {}, length=100_000_001)
+st("a header longer than its file", "claims 1,000 bytes, and the file ends before", {"w": entry()}, EIGHT, length=1000)
+st("no JSON", "its header is no JSON", b"{what}")
+st("a list", "its header is no JSON", b"{[]}")
+st("an entry that is null", "'w' in its header must have", b'{"w": null}')
+st("a space first", "its header must begin with '{'", b" " + raw(W), EIGHT)
+st("a byte order mark", "x.safetensors:", b"\xef\xbb\xbf" + raw(W), EIGHT)
+st("a name that is not UTF-8", "its header is not text in UTF-8", raw(W).replace(b'"w"', b'"\xe9"'), EIGHT)
+st("half a character", "in its header is not text", raw(W).replace(b'"w"', b'"\\ud800"'), EIGHT)
+st("a control character", "its header is no JSON", raw(W).replace(b'"w"', b'"\x01"'), EIGHT)
+st("an escape that is none", "its header is no JSON", raw(W).replace(b'"w"', b'"\\x"'), EIGHT)
+st("a comma too many", "its header is no JSON", raw(W + ","), EIGHT)
+st("more after the header", "more follows", raw(W) + b"{}", EIGHT)
+st("a NUL after the header", "more follows", raw(W) + b"\0", EIGHT)
+st("a name twice", "the key 'w' twice", raw(W, W), EIGHT)
+st("a name twice, once in escapes", "the key 'w' twice", raw(W, W.replace("w", "\\u0077", 1)), EIGHT)
+st("a field twice", "the key 'dtype' twice", raw(W.replace("{", '{"dtype": "F32", ')), EIGHT)
+st("metadata twice", "the key '__metadata__' twice", raw('"__metadata__": {}', W, metadata="{}"), EIGHT)
+st("a key of metadata twice", "the key 'a' twice", raw(W, metadata='{"a": "1", "a": "2"}'), EIGHT)
+st("metadata that is a number", "must map text to text", raw(W, metadata="5"), EIGHT)
+st("metadata that is null", "must map text to text", raw(W, metadata="null"), EIGHT)
+st("metadata of numbers", "must map text to text", raw(W, metadata='{"a": 1}'), EIGHT)
+st("metadata within metadata", "must map text to text", raw(W, metadata='{"a": {"b": "c"}}'), EIGHT)
+st("a hole", "'w' must begin at byte 8", {"v": entry(), "w": entry(12, 20)}, bytes(20))
+st("a hole at the start", "'w' must begin at byte 0", {"w": entry(8, 16)}, bytes(16))
+st("a hole at the end", "bytes, and by its header", {"w": entry()}, bytes(9))
+st("an overlap", "'w' must begin at byte 8", {"v": entry(), "w": entry(4, 12)}, bytes(12))
+st("the same bytes twice", "'w' must begin at byte 8", {"v": entry(), "w": entry()}, EIGHT)
+st("too short", "bytes, and by its header", {"w": entry()}, bytes(7))
+st("nothing in the middle of something", "must begin at byte", {"e": entry(4, 4, shape=[0]), "w": entry()}, EIGHT)
+st("offsets in reverse", "a place and one that is not before it", {"w": entry(data_offsets=[8, 0])}, EIGHT)
+st("a negative offset", "must be a list of whole numbers", {"w": entry(data_offsets=[-8, 0])}, EIGHT)
+st("three offsets", "a place and one that is not before it", {"w": entry(data_offsets=[0, 8, 8])}, EIGHT)
+st("offsets of 2^64", "must be a list of whole numbers", {"w": entry(data_offsets=[0, 1 << 64])}, EIGHT)
+st("offsets near 2^63", "in float32 needs 8", {"w": entry(data_offsets=[0, (1 << 63) - 1])}, EIGHT)
+st("a negative size", "must be a list of whole numbers", {"w": entry(shape=[-2])}, EIGHT)
+st("a size that is no whole number", "must be a list of whole numbers", {"w": entry(shape=[2.0])}, EIGHT)
+st("a size that is a text", "must be a list of whole numbers", {"w": entry(shape=["2"])}, EIGHT)
+st("a size that is true", "must be a list of whole numbers", {"w": entry(shape=[True])}, EIGHT)
+st("a size of 1e0", "must be a list of whole numbers", raw(W.replace("[2]", "[1e0, 2]")), EIGHT)
+st("a size of 5,000 digits", "x.safetensors: ", raw(W.replace("[2]", f"[{'9' * 5000}]")), EIGHT)
+st("a shape that is a number", "must be a list of whole numbers", {"w": entry(shape=2)}, EIGHT)
+st("sizes whose product overflows", "in float32 needs", {"w": entry(shape=[1 << 32, 1 << 32, 2])}, EIGHT)
+st("an empty shape too large", "than NumPy can have", {"w": entry(0, 0, shape=[0, 1 << 62, 1 << 62])})
+st("an empty shape of 2^63", "must be a list of whole numbers", {"w": entry(0, 0, shape=[0, 1 << 63])})
+st("65 axes", "at most 64 axes", {"w": entry(shape=[2] + [1] * 64)}, EIGHT)
+st("30,000 axes", "'w' in its header must have", {"w": entry(shape=[1] * 30_000)}, bytes(4))
+st("a field too few", "'w' in its header must have", {"w": {"dtype": "F32", "shape": [2]}}, EIGHT)
+st("a field too many", "'w' in its header must have", {"w": entry(more=1)}, EIGHT)
+st("a dtype that is not known", "the dtype 'F31', which is not supported", {"w": entry(dtype="F31")}, EIGHT)
+st("a dtype in lower case", "the dtype 'f32', which is not supported", {"w": entry(dtype="f32")}, EIGHT)
+st("half bytes", "the dtype 'F4', which is not supported", {"w": entry(dtype="F4", shape=[16])}, EIGHT)
+st("a dtype that is a list", "which is not supported", {"w": entry(dtype=[])}, EIGHT)
+st("200,000 brackets", "'w' in its header must have", b'{"w":' + b"[" * 200_000)
+st("20 MB of empty lists", "'w' in its header must have", b'{"w": [' + b"[]," * 6_666_666 + b"[]]}")
+st("20 MB of empty lists as metadata", "must map text to text", raw(W, metadata='{"a": [' + "[]," * 6_666_666 + "[]]}"))
+st(
+    "20 MB of numbers as a shape",
+    "'w' in its header must have",
+    raw(W.replace("[2]", f"[{'1,' * 10_000_000}2]")),
+    EIGHT,
+)
+st(
+    "a million entries of nothing",
+    "'0' in its header must have",
+    b"{" + b",".join(b'"%d":{}' % k for k in range(1_000_000)) + b"}",
+)
+st("40 MB of metadata", "its __metadata__ may have at most", raw(W, metadata=f'{{"a": "{"x" * 40_000_000}"}}'), EIGHT)
+st("a name of 700 parts", "has more than 640 parts", {"/".join("a" * 700): entry()}, EIGHT)
+st("the name of nothing", "", {"": entry()}, EIGHT, among=ACCEPTED)
+st("names that are paths", "", {"../../etc/passwd": entry(), "/abs": entry(8, 16)}, bytes(16), among=ACCEPTED)
+st("spaces after the header", "", raw(W) + b"  ", EIGHT, among=ACCEPTED)
+st("line ends after the header", "", raw(W) + b"\n\t", EIGHT, among=ACCEPTED)
+st("nothing beside something", "", {"e": entry(0, 0), "w": entry()}, EIGHT, among=ACCEPTED)
+st("a truth of 2", "", {"w": {"dtype": "BOOL", "shape": [1], "data_offsets": [0, 1]}}, b"\2", among=ACCEPTED)
+st("no arrays", "", {}, among=ACCEPTED)
+st("metadata alone", "", {"__metadata__": {"format": "pt"}}, among=ACCEPTED)
+st("a tie to what is missing", "", {"__metadata__": {"v": "gone"}, "w": entry()}, EIGHT, among=ACCEPTED)
+st("ties in a circle", "", {"__metadata__": {"a": "b", "b": "a"}, "w": entry()}, EIGHT, among=ACCEPTED)
+st(
+    "brackets in paramctl's place",
+    "",
+    {"__metadata__": {"paramctl": "[" * 100_000}, "w": entry()},
+    EIGHT,
+    among=ACCEPTED,
+)
+st(
+    "8 MB of lists in paramctl's place",
+    "",
+    {"__metadata__": {"paramctl": f"[{'[],' * 2_666_666}[]]"}, "w": entry()},
+    EIGHT,
+    among=ACCEPTED,
+)
+st("nonsense in paramctl's place", "",
+   {"__metadata__": {"paramctl": json.dumps({"parameters": {"w": {"scheme": [1], "seed": "x", "axes": 5, "kind": []}}, "ties": [[1, 2, True], 5]})}, "w": entry()},
+   EIGHT, among=ACCEPTED)  # fmt: skip
+
+
+# Indexes
+
+
+def index(what: str, says: str, map_: object, among: dict[str, Case] = REFUSED, **more: object) -> None:
+    def make(path: Path) -> None:
+        good = json.dumps({"w": entry()}).encode()
+        for name in ("a.safetensors", "b.safetensors", "sub/c.safetensors", "../outside.safetensors"):
+            (path.parent / name).parent.mkdir(exist_ok=True)
+            (path.parent / name).write_bytes(len(good).to_bytes(8, "little") + good + EIGHT)
+        (path.parent / "text.safetensors").write_bytes(b"hello")
+        text = map_ if isinstance(map_, bytes) else json.dumps({"metadata": {}, "weight_map": map_, **more}).encode()
+        path.write_bytes(text)
+
+    case(f"index: {what}", says, "set/x.safetensors.index.json", among)(make)
+
+
+BESIDE = "must lie in a file beside the index"
+index("a good one", "", {"w": "a.safetensors"}, ACCEPTED)
+index("a total that is wrong", "", {"w": "a.safetensors"}, ACCEPTED, metadata={"total_size": 5})
+index("the folder above", BESIDE, {"w": "../outside.safetensors"})
+index("an absolute path", BESIDE, {"w": "/etc/passwd"})
+index("a folder within", BESIDE, {"w": "sub/c.safetensors"})
+index("a backslash", BESIDE, {"w": "sub\\c.safetensors"})
+index("the folder itself", BESIDE, {"w": "."})
+index("a name of nothing", BESIDE, {"w": ""})
+index("a NUL", BESIDE, {"w": "a\0"})
+index("a number for a name", BESIDE, {"w": 5})
+index("a file that is missing", "missing.safetensors: No such file", {"w": "missing.safetensors"})
+index("a file that is none", "text.safetensors: ", {"w": "text.safetensors"})
+index("an array that no file has", "'v' must lie in a.safetensors", {"w": "a.safetensors", "v": "a.safetensors"})
+index("an array in another file", "'w' lies in b.safetensors", {"w": "a.safetensors", "v": "b.safetensors"})
+index("an array that is not listed", "'w' lies in a.safetensors, and the index says None", {"v": "a.safetensors"})
+index("no map", "this index is damaged", b'{"weight_map": []}')
+index("an empty map", "this index is damaged", {})
+index("no JSON", "this index is damaged", b'{"weight_map": {')
+index("brackets", "this index is damaged", b'{"weight_map": ' + b"[" * 100_000)
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused_in_one_line_in_time_and_memory(what: str, tmp_path: Path) -> None:
+    made = REFUSED[what]
+    path = tmp_path / made.name
+    path.parent.mkdir(exist_ok=True)
+    made.make(path)
+    there = sorted(tmp_path.rglob("*"))
+    for ran in both_within_limits(path):
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.count("\n") == 1
+        assert str(tmp_path) in ran.err.split(": ")[0]
+        assert made.says in ran.err
+        assert "Traceback" not in ran.err
+        assert "a defect of paramctl" not in ran.err
+        assert len(ran.err) < 1_000
+    assert sorted(tmp_path.rglob("*")) == there, "nothing is written"
+
+
+@pytest.mark.parametrize("what", ACCEPTED)
+def test_accepted_in_time_and_memory(what: str, tmp_path: Path) -> None:
+    """What is odd and harmless; what is passed over is told in one line."""
+    made = ACCEPTED[what]
+    path = tmp_path / made.name
+    path.parent.mkdir(exist_ok=True)
+    made.make(path)
+    summary, dump = both_within_limits(path)
+    assert (summary.code, dump.code) == (0, 0), summary.err + dump.err
+    assert "Total parameters" in summary.out
+    assert made.says in summary.err
+    assert summary.err.count("\n") == bool(made.says)
+
+
+def test_every_room_has_its_cases() -> None:
+    assert len(REFUSED) > 120
+    assert len(ACCEPTED) > 30
+
+
+@pytest.mark.parametrize(
+    "path", [FIXTURES / name for name in ("keras3_nested.weights.h5", "keras2_full_model.h5", "dtypes.safetensors")]
+)
+def test_a_good_file_is_no_case(path: Path) -> None:
+    for ran in both_within_limits(path):
+        assert (ran.code, ran.err) == (0, "")
+
+
+def test_what_is_measured_is_what_children_cost_too() -> None:
+    """The limits would be missed by a child that takes too much, were it left behind or not."""
+    hungry = "import time; x = bytearray(400 << 20); t = time.process_time()\nwhile time.process_time() < t + 2.5: pass"
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {hungry!r}], stdout=-3, stderr=-3)"
+    ran = ended(start(sys.executable, "-c", code))
+    assert ran.processes == 2
+    assert ran.seconds > SECONDS
+    assert ran.megabytes > MEGABYTES
+
+
+def test_a_crash_of_the_library_is_told_as_such(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever kills the child, and however: what its end means is said."""
+    says = {
+        f"os.kill(os.getpid(), {int(signal.SIGSEGV)})": "crashes the HDF5 library (SIGSEGV)",
+        "os.abort()": "crashes the HDF5 library (SIGABRT)",
+        f"os.kill(os.getpid(), {int(signal.SIGPROF)})": "takes too long to parse",
+        "os._exit(3)": "ended the process that parses HDF5 (exit code 3)",
+    }
+    for code, words in says.items():
+        child = Child()
+        child.process = subprocess.Popen(
+            [sys.executable, "-c", f"import os, sys; sys.stdin.readline(); {code}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=tmp_path,
+        )
+        with pytest.raises(Died) as died:
+            child.ask("values", path="w", start=0, stop=1)
+        assert str(died.value) == words
+
+
+def test_a_set_of_shards_takes_one_child(tmp_path: Path) -> None:
+    """Were there a process for each, a set of thousands would take all memory."""
+    entries = {}
+    for number in range(30):
+        with h5py.File(tmp_path / f"m_{number:05d}.weights.h5", "w") as file:
+            keras3(file, f"dense_{number}")
+        entries[f"/layers/dense_{number}/vars"] = f"m_{number:05d}.weights.h5"
+    (tmp_path / "m.weights.json").write_text(json.dumps({"metadata": {"total_size": 720}, "weight_map": entries}))
+    for ran in both_within_limits(tmp_path / "m.weights.json"):
+        assert (ran.code, ran.err) == (0, "")
+        assert ran.processes == 2
+
+
+def test_types_that_numpy_has_not_are_read_by_the_library(paramctl: Run, tmp_path: Path) -> None:
+    """The bytes of such numbers are not those of NumPy's numbers: taken as they lie, they would be others."""
+    kinds = {"other_bias": h5t.IEEE_F32LE.copy(), "brain": h5t.IEEE_F16LE.copy(), "few_bits": h5t.STD_I16LE.copy()}
+    kinds["other_bias"].set_ebias(100)
+    kinds["brain"].set_fields(15, 7, 8, 0, 7)
+    kinds["brain"].set_ebias(127)
+    kinds["few_bits"].set_precision(12)
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        for name, kind in kinds.items():
+            made = h5d.create(file.id, name.encode(), kind, h5s.create_simple((3,)))
+            made.write(h5s.ALL, h5s.ALL, np.array([1, -2, 3], "int16" if name == "few_bits" else "float32"))
+    told = json.loads(paramctl("dump", "t.h5", "--format", "json").stdout)
+    assert told == {"brain": [1.0, -2.0, 3.0], "few_bits": [1, -2, 3], "other_bias": [1.0, -2.0, 3.0]}
+
+
+def test_arrays_in_chunks_are_read_piece_by_piece(tmp_path: Path) -> None:
+    """One row of 400 MB takes no more than a piece and a chunk; and every value is as h5py has it."""
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        made = file.create_dataset("w", (1, 100_000_000), "float32", chunks=(1, 1 << 20), compression="gzip")
+        made[0, 99_999_990:] = np.arange(10)
+        made[0, :500_000] = 7
+        made[0, 50_000_000:60_000_000] = 8
+    done = ended(start(sys.executable, "-m", "paramctl", "dump", str(tmp_path / "c.h5"), "w[0, -3:]"))
+    assert (done.code, done.out, done.err) == (0, "[7. 8. 9.]\n", "")
+    assert done.megabytes < 150
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4), (4, 1, 3, 2), (1, 1, 9)])
+def test_boxes_are_what_lies_between_two_places(shape: tuple[int, ...]) -> None:
+    array = np.arange(np.prod(shape)).reshape(shape)
+    for start_ in range(array.size):
+        for stop in range(start_ + 1, array.size + 1):
+            found = [value for box in boxes(shape, start_, stop) for value in array[box].reshape(-1)]
+            assert found == list(range(start_, stop))
+    assert list(boxes((), 0, 1)) == [()]
+
+
+def test_fill_values_are_never_asked_for() -> None:
+    """The library may die of a damaged one."""
+    assert "fillvalue" not in "".join(path.read_text() for path in (ROOT / "paramctl/store").glob("h5*.py"))
+
+
+# What the library of safetensors refuses, we do
+
+STRICTER = (
+    "must begin with '{'",
+    "twice",
+    "must map text to text",
+    "in its header must have dtype, shape and data_offsets, and nothing else",
+    "which is not supported",
+    "than NumPy can have",
+    "at most 64 axes",
+    "whole numbers",
+    "is not text",
+    "parts",
+    "its __metadata__ may have",
+)
+"""What we refuse beyond it: see ../paramctl/store/safetensors.py."""
+
+
+def verdicts(data: bytes, path: Path) -> tuple[str | None, str | None]:
+    """Why the library refuses a file, and why we do; None where it is read."""
+    theirs = ours = None
+    try:
+        safetensors.deserialize(data)
+    except Exception as error:  # noqa: BLE001  one of its own, or of Rust's
+        theirs = str(error) or type(error).__name__
+    path.write_bytes(data)
+    try:
+        contents(open_bytes(str(path)))
+    except ParamctlError as error:
+        ours = str(error)
+    return theirs, ours
+
+
+def crafted() -> Iterator[bytes]:
+    """Every file of the cases above that is safetensors, and many that differ a little from a good one."""
+    for made in (*REFUSED.values(), *ACCEPTED.values()):
+        if made.name == "x.safetensors":
+            place = io.BytesIO()
+            place.write_bytes = place.write  # type: ignore[attr-defined]
+            made.make(place)  # type: ignore[arg-type]
+            yield place.getvalue()
+    rng = random.Random(0)  # noqa: S311
+    good = json.dumps({"__metadata__": {"a": "b"}, "v": entry(), "e": entry(8, 8, shape=[0, 3]), "w": entry(8, 16)})
+    words = ["{", "}", "[", "]", '"', ",", ":", "0", "8", "16", "-", "1e0", ".5", "null", "true", " ", "\\u0077", "F16"]
+    for _ in range(4000):
+        text = good
+        for _ in range(rng.choice((1, 1, 2))):
+            place_, length = rng.randrange(len(text)), rng.choice((0, 1, 1, 2))
+            text = text[:place_] + rng.choice(words) * (rng.random() < 0.7) + text[place_ + length :]
+        header = text.encode()
+        yield len(header).to_bytes(8, "little") + header + bytes(rng.choice((16, 16, 16, 15, 17, 8)))
+
+
+def test_what_the_library_refuses_we_refuse(tmp_path: Path) -> None:
+    read = refused = 0
+    for data in crafted():
+        theirs, ours = verdicts(data, tmp_path / "x.safetensors")
+        if theirs is not None:
+            assert ours is not None, (theirs, data[:300])
+            refused += 1
+        elif ours is not None:
+            assert any(rule in ours for rule in STRICTER), (ours, data[:300])
+        else:
+            read += 1
+    assert refused > 1000
+    assert read > 100
