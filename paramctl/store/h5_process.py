@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
+from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
 
@@ -52,10 +54,16 @@ class Child:
                 _listers.append(self.process)
                 self.process = None
             elif len(_readers) < MOST_READERS:
-                _readers.append(self.process)
+                _readers.add(self)
             else:
                 return {"error": f"at most {MOST_READERS} files in which values lie in chunks are read together"}
         return answer
+
+    def __del__(self) -> None:
+        """Let the process end with whoever read from it."""
+        if self.process is not None and self.process.stdin is not None:
+            with suppress(OSError):
+                self.process.stdin.close()
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self.process is not None
@@ -96,7 +104,7 @@ class Died(Exception):
 
 _spare: list[subprocess.Popen[bytes]] = []
 _listers: list[subprocess.Popen[bytes]] = []
-_readers: list[subprocess.Popen[bytes]] = []
+_readers: weakref.WeakSet[Child] = weakref.WeakSet()
 
 
 def warm_up() -> None:
