@@ -258,6 +258,13 @@ def test_no_values_and_one() -> None:
     assert (row.different, row.greatest, row.at, row.norm, row.cosine) == (1, 1.0, None, 1.0, 1.0)
 
 
+def test_values_that_lie_apart() -> None:
+    """A source may hand out a view, whose values are not side by side."""
+    grid = np.arange(40, dtype="float32").reshape(20, 2)
+    assert compare("w", 0, grid[:, 0], grid[:, 0].copy(), EXACT).sums is None
+    assert compare("w", 0, grid[:, 0], grid[:, 1], EXACT).different == 20
+
+
 def test_zeros_of_either_sign() -> None:
     for dtype in ("float16", "float32", "float64", "bfloat16", "float8_e4m3fn", "complex64"):
         zeros = np.zeros(5, numpy_dtype(dtype))

@@ -173,7 +173,7 @@ def _(path: Path) -> None:
         file["dense/out"] = h5py.ExternalLink("trap.h5", "/w")
 
 
-@case("an external link by a name within its file", "holds the name 'out/w', which HDF5 does not allow")
+@case("an external link by a name within its file", "g/z is a link that leaves the file, which is never followed")
 def _(path: Path) -> None:
     trap(path)
     with h5py.File(path, "w") as file:
@@ -276,7 +276,7 @@ def _(file: h5py.File) -> None:
     file.create_dataset("t", (3,), "S4", external=[("/etc/passwd", 0, 12)])
 
 
-@h5("external storage of the document", "__paramctl__/document keeps its values in another file")
+@h5("external storage of the document", "__paramctl__/document was never written")
 def _(file: h5py.File) -> None:
     file.create_dataset("__paramctl__/document", (), "S100", external=[("/etc/passwd", 0, 100)])
 
@@ -316,7 +316,7 @@ def _(file: h5py.File) -> None:
     file.create_dataset("w", (1 << 31, 1 << 31), "float32", chunks=(32, 32))
 
 
-@case("8 PiB in one piece", "w claims 9,007,199,254,740,992 bytes in a file of")
+@case("8 PiB in one piece", "w: the HDF5 library says: ")
 def _(path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["w"] = np.ones(0x1234, "float32")
@@ -542,7 +542,7 @@ case("a tree of groups that is its own branch", "the HDF5 library")(lambda path:
 case("a tree of chunks that is its own branch", "the HDF5 library")(lambda path: with_trees(path, 2))
 
 
-@case("free space that follows itself without end", "the HDF5 library says: ")
+@case("free space that follows itself without end", "x.h5: ")  # of memory or of time, the limit that is first
 def _(path: Path) -> None:
     """The library would take memory until there is no more."""
     with h5py.File(path, "w") as file:
@@ -837,6 +837,8 @@ def test_arrays_in_chunks_are_read_piece_by_piece(tmp_path: Path) -> None:
     """One row of 400 MB takes no more than a piece and a chunk; and every value is as h5py has it."""
     with h5py.File(tmp_path / "c.h5", "w") as file:
         made = file.create_dataset("w", (1, 100_000_000), "float32", chunks=(1, 1 << 20), compression="gzip")
+        for begin in range(0, 100_000_000, 10_000_000):
+            made[0, begin : begin + 10_000_000] = 0
         made[0, 99_999_990:] = np.arange(10)
         made[0, :500_000] = 7
         made[0, 50_000_000:60_000_000] = 8
@@ -850,7 +852,7 @@ def test_boxes_are_what_lies_between_two_places(shape: tuple[int, ...]) -> None:
     array = np.arange(np.prod(shape)).reshape(shape)
     for start_ in range(array.size):
         for stop in range(start_ + 1, array.size + 1):
-            found = [value for box in boxes(shape, start_, stop) for value in array[box].reshape(-1)]
+            found = [value for box in boxes(shape, start_, stop) for value in array[np.ix_(*box)].reshape(-1)]
             assert found == list(range(start_, stop))
     assert list(boxes((), 0, 1)) == [()]
 

@@ -222,9 +222,12 @@ def measure(path: str, start: int, a: Array, b: Array, tolerance: Tolerance) -> 
 def _same_bytes(a: Array, b: Array) -> bool:
     if a.dtype != b.dtype:
         return False
-    width = (a.nbytes | 8) & -(a.nbytes | 8)  # the widest words that divide them
-    word = f"u{width}"
-    return bool((a.view(word) == b.view(word)).all())
+    width = (a.nbytes | 8) & -(a.nbytes | 8)  # of the widest words that divide them
+    return bool((_words(a, width) == _words(b, width)).all())
+
+
+def _words(values: Array, width: int) -> Array:
+    return np.ascontiguousarray(values).view(f"u{width}")
 
 
 def _wide(a: np.dtype[Any], b: np.dtype[Any]) -> Any:
@@ -295,7 +298,7 @@ def _alike(a: Array, b: Array, x: Array, y: Array, tolerance: Tolerance) -> Arra
 def _same_bits(a: Array, b: Array) -> Array:
     if a.dtype != b.dtype:
         return np.zeros(a.size, bool)
-    made: Array = (a.view(np.uint8) == b.view(np.uint8)).reshape(a.size, -1).all(axis=1)
+    made: Array = (_words(a, 1) == _words(b, 1)).reshape(a.size, -1).all(axis=1)
     return made
 
 

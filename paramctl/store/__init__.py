@@ -74,7 +74,12 @@ def within(path: str) -> str:
 
 def read(file: Bytes, format_: Format) -> Checkpoint:
     """What a file of this format holds. Raises InputError if it is damaged."""
-    checkpoint: Checkpoint = format_.load().read(file)
+    from paramctl.store.checkpoint import TooManyParts  # here, for it imports NumPy
+
+    try:
+        checkpoint: Checkpoint = format_.load().read(file)
+    except TooManyParts as error:
+        raise InputError(f"{file.name}: {error}") from error
     return checkpoint
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from paramctl import __version__
 from paramctl.arrays import Array
-from paramctl.errors import InputError, ParamctlError
+from paramctl.errors import ParamctlError
 from paramctl.model import Document, KerasLayout, Model, Tie, from_document
 from paramctl.model.tree import Block
 from paramctl.node import MAX_DEPTH
@@ -91,6 +91,10 @@ def _axis(size: int, text: str) -> Axis:
     return Axis(size, role, *counts)  # type: ignore[arg-type]
 
 
+class TooManyParts(ValueError):
+    """Names that make a tree deeper than any is; whoever knows the file tells it with its name."""
+
+
 def model_of(
     name: str,
     parameters: Mapping[str, Parameter],
@@ -109,7 +113,7 @@ def model_of(
             }:
                 return model.of(lambda declared: _as_stored(declared, parameters[declared.path]))
     if any(path.count("/") + path.count(".") > 10 * MAX_DEPTH for path in parameters):
-        raise InputError(f"{name}: a name in it has more than {10 * MAX_DEPTH} parts")
+        raise TooManyParts(f"a name in it has more than {10 * MAX_DEPTH} parts")
     dotted = not any("/" in path for path in parameters) and any("." in path for path in parameters)
     separator = "." if dotted else "/"
     blocks = tuple(_groups(parameters, separator))
