@@ -119,4 +119,5 @@ def _as_finite(values: Array, made: Array) -> bool:
 
 def printable_numbers(values: Array) -> Array:
     """The values in a dtype that NumPy itself knows, each of them exact: bfloat16 as float32."""
-    return values if values.dtype.kind != "V" else values.astype(np.float32)
+    foreign = values.dtype.name == "bfloat16" or values.dtype.name.startswith("float8")
+    return values.astype(np.float32) if foreign else values

@@ -160,6 +160,16 @@ def test_every_float8_into_npz_and_float32(paramctl: Run, tmp_path: Path) -> Non
     assert all(loaded[name].dtype == np.float32 for name in eights)
 
 
+@pytest.mark.parametrize("dtype", ["float8_e5m2", "float8_e4m3fn", "bfloat16"])
+def test_dump_as_npy_is_what_numpy_reads(dtype: str, paramctl: Run, tmp_path: Path) -> None:
+    """NumPy has none of them: they come as float32, each value exact."""
+    save_file({"w": np.array([0.5, -2.0, 1.5], "float32")}, tmp_path / "w.safetensors")
+    assert paramctl("save", "w.safetensors", "--dtype", dtype, "-o", "e.safetensors").returncode == 0
+    (tmp_path / "w.npy").write_bytes(paramctl("dump", "e.safetensors", "w", "--format", "npy", text=False).stdout)
+    loaded = np.load(tmp_path / "w.npy")
+    assert (loaded.dtype, loaded.tolist()) == (np.float32, [0.5, -2.0, 1.5])
+
+
 def test_a_file_held_against_a_model(paramctl: Run, tmp_path: Path) -> None:
     """Missing, unexpected and misshaped arrays are told at once, and allowed by name only."""
     (tmp_path / "m.yaml").write_text(MLP)

@@ -189,9 +189,11 @@ def document_of(own: Mapping[str, Any]) -> Document | None:
     try:
         model = own["model"]
         shapes = tuple((name, shape) for name, shape in model["input_shapes"])
-        return Document(own["document"], model["name"], dict(model["variables"]), shapes)
+        made = Document(own["document"], model["name"], dict(model["variables"]), shapes)
     except (ValueError, TypeError, KeyError):
         return None
+    texts = [made.text, made.name, *made.variables, *(name for name, _ in shapes if name is not None)]
+    return made if all(isinstance(each, str) for each in texts) else None
 
 
 def keras_of(own: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> KerasLayout | None:

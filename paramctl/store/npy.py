@@ -112,7 +112,7 @@ def npy_header(dtype: str, shape: tuple[int, ...], exact: bool = False) -> bytes
     if exact and dtype in FOREIGN:
         descr = f"<V{kind.itemsize}"  # as NumPy has it, but for float8_e5m2, for which it writes what it cannot read
     else:
-        descr = (np.dtype(np.float32) if kind.kind == "V" else kind.newbyteorder("<")).str
+        descr = (np.dtype(np.float32) if dtype in FOREIGN else kind.newbyteorder("<")).str
     head = io.BytesIO()
     npy.write_array_header_1_0(head, {"descr": descr, "fortran_order": False, "shape": shape})
     return head.getvalue()
