@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -105,3 +106,24 @@ def test_an_edit_in_place_is_keras_file_still(paramctl: Run, tmp_path: Path) -> 
     assert len(after) == len(before)
     assert sum(a != b for a, b in zip(after, before, strict=True)) <= 4
     assert paramctl("dump", "k.weights.h5", "block1/dense/bias").stdout == "[0. 0. 7. 0.]\n"
+
+
+def test_an_edit_into_another_name_has_that_names_layout(paramctl: Run, tmp_path: Path) -> None:
+    """A native file edited into .weights.h5 is Keras' own, and the reverse; in place each stays what it is."""
+    paramctl("save", str(ROOT / "sample_models/mlp.yaml"), "-o", "m.h5")
+    assert paramctl("set", "m.h5", "dense/kernel = 1", "-o", "k.weights.h5").returncode == 0
+    assert paramctl("set", "k.weights.h5", "dense/bias = 2", "-o", "back.h5").returncode == 0
+    assert paramctl("set", "back.h5", "dense/bias[0] = 3", "--in-place").returncode == 0
+    with h5py.File(tmp_path / "k.weights.h5") as keras, h5py.File(tmp_path / "back.h5") as native:
+        assert keras["layers/dense/vars/0"][()].tolist() == native["dense/kernel"][()].tolist() == [[1.0] * 4] * 4
+        assert native["dense/bias"][()].tolist() == [3.0, 2.0, 2.0, 2.0]
+
+
+def test_a_tie_in_a_file_of_keras_is_a_hard_link(paramctl: Run, tmp_path: Path) -> None:
+    paramctl("save", str(ROOT / "sample_models/rgnet.yaml"), "-o", "r.weights.h5")
+    names = [f"block2/block-{k}/dense/kernel" for k in (0, 1)]
+    assert paramctl("tie", "r.weights.h5", *names, "--in-place").returncode == 0
+    with h5py.File(tmp_path / "r.weights.h5") as file:
+        inside = "layers/sequential/layers"
+        assert file[f"{inside}/sequential/layers/dense/vars/0"] == file[f"{inside}/sequential_1/layers/dense/vars/0"]
+    assert f"Tied: {names[1]} = {names[0]}" in paramctl("summary", "r.weights.h5").stdout

@@ -80,8 +80,8 @@ def retie(
     found = options.opened(source, (), ())
     made = change(found.model)
     path = str(source) if in_place else str(output)
-    if in_place and made.stored:
-        raise click.UsageError("Keras' own layout has no ties: write another file by -o NAME.h5.")
+    if in_place and made.stored and (made.keras is None or any(tie.transpose for tie in made.ties)):
+        raise click.UsageError("Keras' own layout has no such ties: write another file by -o NAME.h5.")
     after, before = set(made.ties), set(found.model.ties)
     differing = [tie for tie in (*made.ties, *found.model.ties) if (tie in after) != (tie in before)]
     if found.checkpoint is None:

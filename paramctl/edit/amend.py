@@ -21,7 +21,9 @@ def amend(edited: Edited, path: str, force: bool, in_place: bool = False) -> Ite
     """
     checkpoint = edited.checkpoint
     of_source = store.detect(checkpoint.file) if checkpoint is not None else None
-    same = of_source is not None and (in_place or path.lower().endswith(of_source.suffixes))
+    if of_source is store.HDF5 and checkpoint is not None and checkpoint.model.keras and checkpoint.model.stored:
+        of_source = store.KERAS_WEIGHTS  # whose suffix is another
+    same = of_source is not None and (in_place or store.format_of(path) is of_source)
     if checkpoint is None or of_source is None or not same or not in_extents(edited):
         yield from save_as(edited, path, force)
         return
