@@ -74,6 +74,10 @@ def within(path: str) -> str:
 
 def read(file: Bytes, format_: Format) -> Checkpoint:
     """What a file of this format holds. Raises InputError if it is damaged."""
+    if format_ in (HDF5, KERAS):
+        from paramctl.store.h5_process import warm_up
+
+        warm_up()  # while NumPy is imported
     from paramctl.store.checkpoint import TooManyParts  # here, for it imports NumPy
 
     try:

@@ -108,8 +108,8 @@ _readers: weakref.WeakSet[Child] = weakref.WeakSet()
 
 
 def warm_up() -> None:
-    """Start the process that will be needed, while other work is done."""
-    if not _spare:
+    """Start a process that will be needed, while other work is done: one reads a file, one may write another."""
+    if len(_spare) < 2:
         _spare.append(_start())
 
 
