@@ -181,10 +181,14 @@ def to_pipe(source: Source) -> None:
     sys.stdout.buffer.flush()
 
 
-def tell(source: Source, path: str, more: str = "") -> None:
-    """What was done, in one line on standard error."""
+def tell(source: Source, path: str, more: str = "", copied: bool = False) -> None:
+    """What was done, in one line on standard error, and in another what did not go along; copied: all of the file."""
     from paramctl.model import totals
+    from paramctl.saving import left_out
 
     owners = list(source.model.owners())
     count = "1 array" if len(owners) == 1 else f"{len(owners):,} arrays"
     click.echo(f"wrote {path}: {count}, {totals(owners).parameters:,} values{more}", err=True)
+    lost = None if copied else left_out(source, path)
+    if lost is not None:
+        click.echo(f"{path} is without the {lost.words}, that the source holds", err=True)

@@ -14,7 +14,7 @@ from paramctl.cli.init import tell, to_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, number, rows
 
 if TYPE_CHECKING:
-    from paramctl.edit.assign import Assignment, Edited
+    from paramctl.edit.assign import Assignment
     from paramctl.selection import Filters
 
 COLUMNS = [
@@ -79,7 +79,7 @@ def set_(
     options.check_destination(source, output, in_place, dry_run)
     if output is not None and output != "-" and not dry_run:
         options.warm_up(output)
-    from paramctl.edit.amend import amend
+    from paramctl.edit.amend import amend, copies
     from paramctl.edit.assign import Edited, changes
     from paramctl.inspect.edits import edits
 
@@ -97,21 +97,13 @@ def set_(
         to_pipe(edited)
     else:
         path = str(source) if in_place else str(output)
-        _check_in_place(edited, in_place)
         total = sum(parameter.bytes for parameter in base.model.owners())
         pieces = amend(edited, path, force, in_place)
         for _ in progress.shown(pieces, total, lambda piece: piece.bytes, "writing"):
             pass
         if not quiet:
             count = sum(changed for changed, _ in edited.tally.values())
-            tell(edited, path, f", {count:,} of them changed")
-
-
-def _check_in_place(edited: Edited, in_place: bool) -> None:
-    from paramctl.edit.amend import in_extents
-
-    if in_place and not in_extents(edited):
-        raise click.UsageError("What is changed does not lie in one piece in this file: give another to write by -o.")
+            tell(edited, path, f", {count:,} of them changed", copies(edited, path, in_place))
 
 
 def _assignment(text: str, source: str | None) -> Assignment:

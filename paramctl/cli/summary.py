@@ -154,9 +154,8 @@ def summary(
         emit(_heading(facts))
         emit(_tree(facts, parameters) if format == "tree" else table(items, chosen))
         emit(_totals(facts))
-        if stored and stored.apart[0]:
-            arrays, values = stored.apart
-            emit([f"Beside them: {arrays:,} arrays of an optimizer or of metrics, {values:,} values"])
+        if stored and stored.apart:
+            emit([f"Beside them: {stored.apart.words}"])
 
 
 def _object(facts: Summary) -> dict[str, Any]:

@@ -98,6 +98,7 @@ def retie(
             mark = "\ufeff" if source not in (None, "-") and read(str(source)).startswith(b"\xef\xbb\xbf") else ""
             write_text(path, mark + text, force or in_place)
         return differing
+    from paramctl.edit.amend import anew
     from paramctl.edit.tie import Retied
 
     retied = Retied(options.as_drawn(found), made)
@@ -105,6 +106,7 @@ def retie(
         options.refuse_terminal("safetensors")
         to_pipe(retied)
     else:
-        to_file(retied, path, force or in_place)
-        tell(retied, path)
+        target, most = anew(path, found.checkpoint) if in_place else (path, None)
+        to_file(retied, target, force or in_place, most=most)
+        tell(retied, target)
     return differing

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterator
 
 from paramctl import store
 from paramctl.edit.assign import Edited, touched
+from paramctl.errors import OutputError
 from paramctl.saving import Piece, save_as
 from paramctl.store.atomic import replacing
-from paramctl.store.checkpoint import Note
+from paramctl.store.checkpoint import Checkpoint, Joined, Note, Reader
 from paramctl.store.extents import as_bytes, in_parallel
 
 
@@ -20,18 +23,15 @@ def amend(edited: Edited, path: str, force: bool, in_place: bool = False) -> Ite
     was at the path before is then there still.
     """
     checkpoint = edited.checkpoint
-    of_source = store.detect(checkpoint.file) if checkpoint is not None else None
-    if of_source is store.HDF5 and checkpoint is not None and checkpoint.model.keras and checkpoint.model.stored:
-        of_source = store.KERAS_WEIGHTS  # whose suffix is another
-    same = of_source is not None and (in_place or store.format_of(path) is of_source)
-    if checkpoint is None or of_source is None or not same or not in_extents(edited):
-        yield from save_as(edited, path, force)
+    if checkpoint is None or not copies(edited, path, in_place):
+        target, most = anew(path, checkpoint) if in_place and checkpoint else (path, None)
+        yield from save_as(edited, target, force or in_place, most)
         return
     with replacing(path, force or in_place) as temporary:
         temporary.copy(checkpoint.file.descriptor())
         told = [name for name in edited.by_path if checkpoint.notes.get(name, Note()) != Note()]
         if told:
-            of_source.load().unmark(temporary, told)
+            _format(checkpoint).load().unmark(temporary, told)
 
         def work(job: tuple[str, int, int]) -> Piece:
             name, start, stop = job
@@ -44,7 +44,35 @@ def amend(edited: Edited, path: str, force: bool, in_place: bool = False) -> Ite
         yield from in_parallel(work, touched(edited))
 
 
-def in_extents(edited: Edited) -> bool:
-    """Whether all that is changed lies in one piece in the file that it comes from."""
+def copies(edited: Edited, path: str, in_place: bool) -> bool:
+    """Whether what is written is a copy of the source: of its format, and all that is changed in one piece there."""
+    if edited.checkpoint is None:
+        return False
     changed = {path for path in edited.by_path if edited.model.parameters[path].size}
-    return edited.checkpoint is not None and changed <= edited.checkpoint.extents.keys()
+    same = in_place or (not path.endswith("/") and store.format_of(path) is _format(edited.checkpoint))
+    return same and changed <= edited.checkpoint.extents.keys()
+
+
+def anew(path: str, checkpoint: Checkpoint) -> tuple[str, int | None]:
+    """The path by which a file that is no plain one, or a set of files, is written again, and the size of its shards.
+
+    Raises OutputError for what is not written in its own format, or not under its own name.
+    """
+    if isinstance(checkpoint.reader, Joined):
+        sizes: Counter[Reader] = Counter()
+        for owner in checkpoint.model.owners():
+            sizes[checkpoint.reader.readers[owner.path]] += owner.bytes
+        return checkpoint.file.name.removesuffix(".index.json"), max(sizes.values())
+    if not os.path.isdir(path) and store.format_of(path) is _format(checkpoint):
+        return path, None
+    rule = "what is changed is compressed or cut up, and such a file is not written anew under this name"
+    raise OutputError(f"{path}: {rule}: give another by -o")
+
+
+def _format(checkpoint: Checkpoint) -> store.Format:
+    """The format of the file that a checkpoint is read from."""
+    found = store.detect(checkpoint.file)
+    assert found is not None
+    if found is store.HDF5 and checkpoint.model.stored:  # Keras' own, whose suffix is another
+        return store.KERAS_WEIGHTS if checkpoint.model.keras else found
+    return found

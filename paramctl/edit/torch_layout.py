@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from paramctl.edit.arrange import Arrangement, turned_round, view
-from paramctl.edit.torch_rules import Flat, NoCounterpart, Tensor, tensors
+from paramctl.edit.torch_rules import NOT_KNOWN, Flat, NoCounterpart, Tensor, tensors
 from paramctl.model import Block, Model, Tie
 from paramctl.model.layers import Layer, Sizes
 from paramctl.model.layers.merging import Concatenate, Elementwise
@@ -56,13 +56,19 @@ def layout(model: Model) -> Layout:
         shapes = {each.path[start:]: each.shape for each in block.parameters}
         try:
             if block.layer is None:
-                raise NoCounterpart(f"which layer {block.path} is, is not known")
+                raise NoCounterpart(_not_known(block))
             for tensor in tensors(block.layer, shapes, flats.get(block.gives)):
                 made = _laid(block.path, tensor)
                 found.laid[made.name] = made
         except NoCounterpart as error:
             found.without |= {each.path: str(error) for each in block.parameters}
     return found
+
+
+def _not_known(block: Block) -> str:
+    if block.type in ("group", "array"):
+        return f"which layer {block.path} is, is not known"
+    return f"{block.path} is of the type {block.type}, of which no counterpart in torch.nn is known"
 
 
 def _laid(path: str, tensor: Tensor) -> Laid:
@@ -148,8 +154,10 @@ class _Images:
             self.shapes[block.gives] = block.output
             if block.ends:
                 self.through(block, block.ends)
-            elif block.layer is not None and block.takes:
+            elif block.takes and block.layer is not None:
                 self.layer(block, block.layer)
+            elif block.takes:
+                self.unknown(block, block.takes[0])
 
     def layer(self, block: Block, layer: Layer) -> None:
         before = block.takes[0]
@@ -161,14 +169,21 @@ class _Images:
                 self.images.add(block.gives)
         elif layer.type in ("flatten", "reshape"):
             shape = self.shapes.get(before)
-            if before in self.images and shape is not None and block.output is not None and len(block.output) == 2:
-                sizes = tuple(size for size in shape[1:] if size is not None)
-                if len(sizes) == len(shape) - 1 and vars(layer).get("data_format") != "channels_first":
-                    self.laid[block.gives] = sizes
+            flat = block.output is not None and len(block.output) == 2
+            if before in self.images and flat and vars(layer).get("data_format") != "channels_first":
+                sizes = tuple(size for size in shape[1:] if size is not None) if shape is not None else ()
+                self.laid[block.gives] = sizes if shape is not None and len(sizes) == len(shape) - 1 else NOT_KNOWN
         elif isinstance(layer, (Elementwise, Concatenate)) or (
             block.output == self.shapes.get(before) and (isinstance(layer, PReLU) or not _mixes(block))
         ):
             self.through(block, block.takes)
+
+    def unknown(self, block: Block, before: int) -> None:
+        """A layer of a class that is not known: as far as shapes tell, it leaves an image one, and values in place."""
+        if block.output == self.shapes.get(before):
+            self.through(block, block.takes[:1])
+        elif before in self.images and (block.output is None or len(block.output) == 4):
+            self.images.add(block.gives)
 
     def through(self, block: Block, sources: Sequence[int]) -> None:
         """What leaves the values of its sources in their places."""

@@ -53,6 +53,9 @@ class NoCounterpart(ValueError):
 Flat: TypeAlias = "tuple[int, ...] | None"
 """The sizes (height, width, channels) of which a layer's features are made, if they are an image's, laid flat."""
 
+NOT_KNOWN: Flat = ()
+"""An image laid flat of sizes that are not known."""
+
 Rule: TypeAlias = Callable[[Layer, Shapes, Flat], Iterator[Tensor]]
 RULES: dict[type[Layer], Rule] = {}
 
@@ -69,6 +72,8 @@ def rule(*kinds: type[Layer]) -> Callable[[Rule], Rule]:
 
 def tensors(layer: Layer, shapes: Shapes, flat: Flat = None) -> list[Tensor]:
     """The arrays of the torch module that a layer is. Raises NoCounterpart."""
+    if flat == NOT_KNOWN:
+        raise NoCounterpart("it takes an image laid flat, whose shape is not known")
     for kind in type(layer).__mro__:
         if kind in RULES:
             return list(RULES[kind](layer, shapes, flat))

@@ -11,11 +11,12 @@ from paramctl.saving.pieces import Moments, Piece, Shifts, measure, written
 from paramctl.saving.sets import MOST, keras_set, safetensors_set
 from paramctl.slices import everything
 from paramctl.source import Source
-from paramctl.store import KERAS, KERAS_SHARDS, NPZ, SAFETENSORS, format_of, safetensors
+from paramctl.store import KERAS, KERAS_SHARDS, KERAS_WEIGHTS, NPZ, SAFETENSORS, format_of, safetensors
 from paramctl.store.atomic import replacing, scratch
+from paramctl.store.checkpoint import Apart
 from paramctl.store.extents import as_bytes, in_parallel
 
-__all__ = ["Moments", "Piece", "save", "save_as", "stream"]
+__all__ = ["Moments", "Piece", "left_out", "save", "save_as", "stream"]
 
 
 def save_as(
@@ -54,8 +55,7 @@ def save(
     """
     format_ = format_of(path)
     with replacing(path, force) as temporary:
-        like = source.checkpoint.file if source.checkpoint and not source.model.stored else None
-        extents = format_.load().create(temporary, source.model, source.notes, RECIPE, like)
+        extents = format_.load().create(temporary, source.model, source.notes, RECIPE, source.checkpoint)
         yield from written(source, source.model.parameters.values(), temporary, extents, shifts, threads)
 
 
@@ -83,7 +83,8 @@ def _archived(source: Source, path: str, force: bool, shifts: Shifts) -> Iterato
     with replacing(path, force) as temporary:
         layout, config = archive.configuration(source.model, path)
         with scratch(path) as inner:
-            extents = archive.lay_out(inner, source.model, layout)
+            beside = source.checkpoint.beside(source.model) if source.checkpoint else None
+            extents = archive.lay_out(inner, source.model, layout, beside)
             yield from written(source, source.model.parameters.values(), inner, extents, shifts)
             like = source.checkpoint.file if source.checkpoint and source.model.keras else None
             try:
@@ -91,6 +92,14 @@ def _archived(source: Source, path: str, force: bool, shifts: Shifts) -> Iterato
                     archive.write(file, weights, config, like)
             except OSError as error:
                 raise (error if isinstance(error, ParamctlError) else temporary.trouble(error)) from error
+
+
+def left_out(source: Source, path: str) -> Apart | None:
+    """What stands apart in the file that a source comes from, and does not go along into this one."""
+    if source.checkpoint is None or source.checkpoint.apart is None:
+        return None
+    keeps = not path.endswith(("/", "-")) and format_of(path) in (KERAS, KERAS_WEIGHTS)
+    return None if keeps and source.checkpoint.beside(source.model) else source.checkpoint.apart
 
 
 def stream(source: Source) -> Iterator[bytes | memoryview]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from paramctl.arrays import Array
+from paramctl.init.streams import BLOCK
 from paramctl.parameter import Parameter
 from paramctl.slices import everything
 from paramctl.source import Source
@@ -37,7 +38,7 @@ def written(
     shifts: Shifts = None,
     threads: int | None = None,
 ) -> Iterator[Piece]:
-    """Write the values of arrays into their extents, in parallel; then those of names that are copies there."""
+    """Write the values of arrays into their extents, in parallel; then those of copies there, and of what is apart."""
     given = [parameter for parameter in parameters if parameter.path in extents]
     copies = [parameter for parameter in given if parameter.path in source.model.tied]
 
@@ -54,6 +55,23 @@ def written(
             temporary.write(as_bytes(values), offset)
             offset += values.nbytes
             yield Piece(parameter.path, values.size, values.nbytes)
+    yield from _beside(source, temporary, extents)
+
+
+def _beside(source: Source, temporary: Temporary, extents: Mapping[str, Extent]) -> Iterator[Piece]:
+    """Write what stands apart in a Keras file; see keras.file.lay_out."""
+    apart = source.checkpoint.beside(source.model) if source.checkpoint else None
+    if apart is None:
+        return
+    for path, array in apart.arrays.items():
+        if f"/{path}" not in extents:
+            continue
+        offset = extents[f"/{path}"].offset
+        for start in range(0, array.size, BLOCK):
+            values = apart.reader.read(path, start, min(start + BLOCK, array.size))
+            temporary.write(as_bytes(values), offset)
+            offset += values.nbytes
+            yield Piece(path, values.size, values.nbytes)
 
 
 def measure(path: str, values: Array, shifts: Shifts) -> Piece:

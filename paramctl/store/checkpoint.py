@@ -46,6 +46,24 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """An optimizer's and metrics' arrays, which are no parameters, by their paths in a Keras file.
+
+    names: what the objects that have them call themselves, by their paths.
+    """
+
+    arrays: Mapping[str, Parameter]
+    reader: Reader
+    names: Mapping[str, str]
+
+    @property
+    def words(self) -> str:
+        """How many there are."""
+        count = "1 array" if len(self.arrays) == 1 else f"{len(self.arrays):,} arrays"
+        return f"{count} of an optimizer or of metrics, {sum(each.size for each in self.arrays.values()):,} values"
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A file of parameters.
 
@@ -59,8 +77,11 @@ class Checkpoint:
     notes: Mapping[str, Note] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     extents: Mapping[str, Extent] = field(default_factory=dict)
-    apart: tuple[int, int] = (0, 0)
-    """How many arrays and values are an optimizer's or a metric's, and no parameters."""
+    apart: Apart | None = None
+
+    def beside(self, model: Model) -> Apart | None:
+        """What stands apart and goes along into a Keras file of a model: whatever does, if its arrays lie as here."""
+        return self.apart if model.keras is not None and model.keras is self.model.keras else None
 
 
 def stored(name: str, shape: tuple[int, ...], dtype: str, told: object = None) -> Parameter:

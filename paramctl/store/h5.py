@@ -12,9 +12,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
-from math import prod
 from pathlib import PurePath
 from typing import Any
 
@@ -26,6 +25,7 @@ from paramctl.model import KerasLayout, Model, Tie
 from paramctl.parameter import BYTES, Parameter
 from paramctl.store.atomic import Temporary
 from paramctl.store.checkpoint import (
+    Apart,
     Checkpoint,
     Joined,
     Note,
@@ -102,7 +102,8 @@ def read_together(index: Bytes, shards: Sequence[Bytes]) -> Checkpoint:
     pairs = [(names[one].path, names[other].path) for _, answer in answers for one, other in answer["ties"]]
     layout = KerasLayout({named.path: path for path, named in names.items()}, keras.told_names(told))
     model = replace(model_of(_stem(index), ordered, tuple(_linked(pairs, {}))), stored=stored_paths, keras=layout)
-    return Checkpoint(model, Joined(readers), index)
+    files = [(shard, process, 0, answer) for shard, (process, answer) in zip(shards, answers, strict=True)]
+    return Checkpoint(model, Joined(readers), index, apart=_apart(files, names))
 
 
 def _listed(file: Bytes, begin: int, size: int | None) -> tuple[Child, dict[str, Any]]:
@@ -188,16 +189,32 @@ class _Found:
         if told is not None:
             variables = {path: stored_path for stored_path, path in shown.items()}
             model = replace(model, keras=KerasLayout(variables, told, config))
-        apart = [each for each in listed if each["path"] not in names]
-        return self.checkpoint(model, answer["skipped"], (len(apart), sum(prod(each["shape"]) for each in apart)))
+        apart = _apart([(self.file, self.process, self.begin, answer)], names)
+        return replace(self.checkpoint(model, answer["skipped"]), apart=apart)
 
     @property
     def reader(self) -> Reader:
         return _Reader(Extents(self.file, self.extents), self.process, self.elsewhere)
 
-    def checkpoint(self, model: Model, skipped: Sequence[str], apart: tuple[int, int] = (0, 0)) -> Checkpoint:
+    def checkpoint(self, model: Model, skipped: Sequence[str]) -> Checkpoint:
         model = replace(model, stored=self.stored)
-        return Checkpoint(model, self.reader, self.file, self.notes, tuple(skipped), self.extents, apart)
+        return Checkpoint(model, self.reader, self.file, self.notes, tuple(skipped), self.extents)
+
+
+def _apart(files: Sequence[tuple[Bytes, Child, int, Mapping[str, Any]]], names: Container[str]) -> Apart | None:
+    """The arrays of Keras files that have no names as parameters. files: each with its child, begin and answer."""
+    arrays: dict[str, Parameter] = {}
+    readers: dict[str, Reader] = {}
+    told: dict[str, str] = {}
+    for file, process, begin, answer in files:
+        found = _Found(file, process, begin)
+        for each in answer["arrays"]:
+            if each["path"] not in names:
+                found.take(each, each["path"], {})
+        arrays |= found.parameters
+        readers |= dict.fromkeys(found.parameters, found.reader)
+        told |= keras.told_names(answer["keras"], apart=True)
+    return Apart(arrays, Joined(readers), told) if arrays else None
 
 
 def _stem(file: Bytes) -> str:
@@ -254,12 +271,13 @@ class _Reader:
 
 
 def create(
-    temporary: Temporary, model: Model, notes: Mapping[str, Note], recipe: int, like: Bytes | None = None
+    temporary: Temporary, model: Model, notes: Mapping[str, Note], recipe: int, like: Checkpoint | None = None
 ) -> dict[str, Extent]:
     """Lay out a file for a model's arrays; where the values of each are to be written, but for empty ones.
 
-    like: an HDF5 file whose attributes, and what in it is no parameter, go along.
+    like: what it comes from; the attributes of an HDF5 file, and what in it is no parameter, go along.
     """
+    of_others = like.file if like is not None and not model.stored else None
     owners = list(model.owners())
     own = described(model, notes, recipe)
     attributes = own.pop("parameters")
@@ -270,7 +288,7 @@ def create(
         _groups(model),
         [(tie.kept, tie.tied) for tie in model.ties if not tie.transpose],
         (own, {key: text if isinstance(text, str) else json.dumps(text) for key, text in texts.items()}),
-        like,
+        of_others,
     )
 
 
@@ -285,7 +303,7 @@ def lay_out(
     """Lay out any HDF5 file; where the values of each array are to be written, by its parameter's path.
 
     arrays: each with its path in the file and its attributes. groups: each after the one it is in. links: (a path,
-    another for the same array). own: what lies in paramctl's own group. like: see create.
+    another for the same array). own: what lies in paramctl's own group. like: a file, see create.
     """
     _check_names([*(path for _, path, _ in arrays), *(other for _, other in links)], temporary.target)
     more, texts = own or ({}, {})

@@ -348,12 +348,12 @@ def unmark(temporary: Temporary, paths: Sequence[str]) -> None:
 
 
 def create(
-    temporary: Temporary, model: Model, notes: Mapping[str, Note], recipe: int, like: Bytes | None = None
+    temporary: Temporary, model: Model, notes: Mapping[str, Note], recipe: int, like: Checkpoint | None = None
 ) -> dict[str, Extent]:
     """Lay out a file: the space, and the header."""
     metadata = metadata_of(model, notes, recipe)
-    if like is not None and like.read(8, 1) == b"{":  # what somebody else has said goes along
-        _, _, old = contents(like)
+    if like is not None and not model.stored and like.file.read(8, 1) == b"{":  # what somebody else has said goes along
+        _, _, old = contents(like.file)
         theirs = {key: text for key, text in old.items() if text not in model.parameters}
         metadata = metadata | theirs | {OWN: metadata[OWN]}
     data, extents = header_of(list(model.owners()), metadata)

@@ -257,6 +257,42 @@ def test_a_network_that_no_document_says(tmp_path: Path) -> None:
     assert configuration(tmp_path / "again.keras") == configuration(tmp_path / "m.keras")
 
 
+def test_both_directions_of_a_layer_that_keras_wrote(tmp_path: Path) -> None:
+    """Keras tells a bidirectional layer by both of its layers; it is a document's one layer all the same."""
+    layer = layers.Bidirectional(layers.GRU(3, return_sequences=True), merge_mode="sum", name="b")
+    model = keras.Sequential([keras.Input((6, 5)), layer, layers.TimeDistributed(layers.Dense(2))])
+    scramble(model)
+    model.save(tmp_path / "m.keras")
+    source = opened(tmp_path / "m.keras")
+    assert [path for path, _ in values(source)] == [variable.path.partition("/")[2] for variable in model.weights]
+    assert equal([array for _, array in values(source)], arrays_of(model))
+    assert [block.type for block in source.model.blocks] == ["bidirectional", "time_distributed"]
+
+
+def test_an_optimizers_state_goes_along_between_files_of_keras(tmp_path: Path) -> None:
+    """A model that is trained on goes on as if nothing had been done to its file; other formats leave the state out."""
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="a"), layers.Dropout(0.5)])
+    model.compile("adam", "mse")
+    model.fit(np.ones((8, 4)), np.ones((8, 4)), verbose=0)
+    model.save(tmp_path / "m.keras")
+    model.save_weights(tmp_path / "m.weights.h5")
+    for name in ("m.keras", "m.weights.h5"):
+        other = write(opened(tmp_path / name), tmp_path / f"other-{name}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            again = keras.models.load_model(other if name == "m.keras" else tmp_path / "m.keras")
+            if name == "m.weights.h5":
+                for variable in again.optimizer.variables:
+                    variable.assign(keras.ops.zeros_like(variable))
+                again.load_weights(other)
+        there = [keras.ops.convert_to_numpy(each) for each in again.optimizer.variables]
+        assert equal(there, [keras.ops.convert_to_numpy(each) for each in model.optimizer.variables])
+        assert equal(arrays_of(again), arrays_of(model))
+    through = opened(write(opened(tmp_path / "m.keras"), tmp_path / "m.safetensors"))
+    assert through.checkpoint is not None
+    assert through.checkpoint.apart is None
+
+
 def test_a_subclassed_model_through_other_formats(tmp_path: Path) -> None:
     """Its file tells no configuration; names stay numbers where the class does not tell, and the way back is exact."""
 

@@ -309,6 +309,35 @@ def test_lenet_as_a_whole(paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
     assert same(of_torch(Case("", "", dict, -2), network, x), np.asarray(theirs))
 
 
+BESIDE = {
+    "an operation": lambda x: keras.ops.relu(keras.layers.Conv2D(4, 3, name="c")(x)) + 1.0,
+    "a layer that no document has": lambda x: keras.layers.Conv2D(4, 3, name="c")(keras.layers.RandomFlip()(x)),
+    "a model": lambda x: keras.Sequential(
+        [keras.layers.RandomFlip(), keras.layers.Conv2D(4, 3, name="c")], name="inner"
+    )(x),
+}
+AFTER = {"an operation": lambda x: torch.relu(x) + 1}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_layers_beside_one_that_is_not_known(name: str, paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
+    """Those of Keras' own are turned all the same, an image laid flat behind the other too."""
+    given = keras.Input((8, 8, 3))
+    flat = keras.layers.Flatten()(BESIDE[name](given))
+    model = keras.Model(given, keras.layers.Dense(2, name="d")(flat))
+    model.save(tmp_path / "m.keras")
+    done = paramctl("save", "m.keras", "--layout", "torch", "-o", "m.safetensors")
+    assert done.returncode == 0, done.stderr
+    network = nn.ModuleDict({"c": nn.Conv2d(3, 4, 3), "d": nn.Linear(144, 2)})
+    found = load_file(tmp_path / "m.safetensors")
+    network.load_state_dict({key.removeprefix("inner."): value for key, value in found.items()}, strict=True)
+    x = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype("float32")
+    with torch.no_grad():
+        image = network["c"](torch.from_numpy(np.moveaxis(x, -1, 1)))
+        ours = network["d"](AFTER.get(name, nn.Identity())(image).flatten(1)).numpy()
+    assert same(ours, keras.ops.convert_to_numpy(model(x, training=False)))
+
+
 def test_cross_attention_and_a_tied_table(paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
     """Keys and values of another size have arrays of their own; a table and its transpose are one array in torch."""
     (tmp_path / "m.yaml").write_text(

@@ -14,18 +14,17 @@ from paramctl.model import KerasLayout, Model
 from paramctl.parameter import Parameter
 from paramctl.store import h5
 from paramctl.store.atomic import Temporary
-from paramctl.store.checkpoint import Note
+from paramctl.store.checkpoint import Apart, Checkpoint, Note
 from paramctl.store.extents import Extent
-from paramctl.store.files import Bytes
 from paramctl.store.keras.network import NotInKeras, Object, network
 from paramctl.store.keras.weights import layout
 
 
 def create(
-    temporary: Temporary, model: Model, notes: Mapping[str, Note], recipe: int, like: Bytes | None = None
+    temporary: Temporary, model: Model, notes: Mapping[str, Note], recipe: int, like: Checkpoint | None = None
 ) -> dict[str, Extent]:
     """Lay out a file; where the values of each array are to be written. Raises OutputError if it is no Keras model."""
-    return lay_out(temporary, model, layout_of(model, temporary.target))
+    return lay_out(temporary, model, layout_of(model, temporary.target), like.beside(model) if like else None)
 
 
 def layout_of(model: Model, target: str) -> KerasLayout:
@@ -56,19 +55,21 @@ def written(model: Model) -> list[Parameter]:
     return [replace(model.parameters[path], dtype=dtype) for path, dtype in owners]
 
 
-def lay_out(temporary: Temporary, model: Model, layout: KerasLayout) -> dict[str, Extent]:
-    """Lay out a file of those of a model's parameters that a layout has."""
+def lay_out(temporary: Temporary, model: Model, layout: KerasLayout, apart: Apart | None = None) -> dict[str, Extent]:
+    """Lay out a file of those of a model's parameters that a layout has; a slash begins the keys of what is apart."""
     stored = {path: layout.variables[path] for path in model.parameters if path in layout.variables}
     groups: dict[str, dict[str, Any]] = {}
-    for path, name in layout.names.items():
+    for path, name in (*layout.names.items(), *(apart.names.items() if apart else ())):
         folder = f"{path}/vars" if path else "vars"
         _need(groups, folder)
         groups[folder] = {"name": name} if name else {}
-    for path in stored.values():
+    beside = dict(apart.arrays) if apart else {}
+    for path in (*stored.values(), *beside):
         _need(groups, path.rpartition("/")[0])
     arrays: list[tuple[Parameter, str, dict[str, Any]]] = [
         (each, stored[each.path], {}) for each in written(model) if each.path in stored
     ]
+    arrays += [(replace(each, path=f"/{path}"), path, {}) for path, each in beside.items()]
     links = [(stored[tie.kept], stored[tie.tied]) for tie in model.ties if not tie.transpose and tie.tied in stored]
     return h5.lay_out(temporary, arrays, list(groups.items()), links)
 

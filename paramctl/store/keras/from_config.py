@@ -172,8 +172,19 @@ def entry(
         common["from"] = takes[0]
         common |= {key: other for key, other in zip(("value", "key"), takes[1:], strict=False) if other != takes[0]}
         common |= {"use_causal_mask": True} if (at_call or {}).get("use_causal_mask") else {}
+    of = _one_way(of) if type_ == "bidirectional" else of
     options = {key: _option(key, value) for key, value in of.items() if key in LAYERS[type_].signature}
     return {type_: {key: value for key, value in options.items() if value is not None} | common}
+
+
+def _one_way(of: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A bidirectional layer's options with its layer as it was given; Keras tells those of both directions."""
+    forward, backward = of["layer"], of.get("backward_layer")
+    alike = {"name": forward["config"]["name"].removeprefix("forward_"), "go_backwards": False}
+    given = {**forward, "config": {**forward["config"], **alike}}
+    if backward is not None and entry(given, {}) != entry({**backward, "config": {**backward["config"], **alike}}, {}):
+        raise Unsaid("a bidirectional layer whose two directions differ")
+    return {**of, "layer": given}
 
 
 def _inside(layer: Mapping[str, Any], blocks: dict[str, Any]) -> list[Any]:

@@ -148,12 +148,15 @@ def _names_to(path: str, told: Mapping[str, Any]) -> str:
     return "/".join(names)
 
 
-def told_names(told: Mapping[str, Any]) -> dict[str, str]:
-    """What the objects of a Keras 3 file call themselves, by their paths; "" where they do not tell."""
+def told_names(told: Mapping[str, Any], apart: bool = False) -> dict[str, str]:
+    """What the objects of a Keras 3 file call themselves, by their paths; "" where they do not tell.
+
+    apart: an optimizer's and metrics' instead.
+    """
     return {
         path.removesuffix("vars").rstrip("/"): str(said.get("name") or "")
         for path, said in told.items()
-        if f"/{path}".endswith("/vars") and not f"{path}/".startswith(APART)
+        if f"/{path}".endswith("/vars") and f"{path}/".startswith(APART) == apart
     }
 
 

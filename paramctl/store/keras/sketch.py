@@ -1,14 +1,16 @@
 """The tree of a Keras configuration that no document can say, as of somebody's own classes: layers as they are listed.
 
-Nothing is inferred but what the configuration tells: classes, names, what each layer takes, whether it is trained; and
-its output's shape where a layer that takes nothing else says what it was built for.
+Nothing is inferred but what the configuration tells: classes, names, what each layer takes, whether it is trained. A
+layer of Keras' own among them is what a document would say of it, where the shapes that it takes are known: from its
+sources, or from a layer that was built for them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from paramctl.errors import ParamctlError
@@ -18,19 +20,23 @@ from paramctl.model.layers.base import snake_case
 from paramctl.parameter import Parameter
 from paramctl.store.keras.from_config import GRAPHS, MODELS, Called, Unsaid, calls, entry, tensors
 
+SHAPERS = ("Flatten", "Reshape")
+"""Layers that lay an image flat: where one is called twice, which image that is of is not told by a layer's name."""
+
 
 def sketch(config: Mapping[str, Any], parameters: Mapping[str, Parameter], name: str) -> Model | None:
     """The model of a configuration with these parameters in it; None if it cannot be read, or has not all of them."""
     try:
-        blocks = tuple(_layers(config, "", parameters))
         inputs = tuple(
             Input(str(of["name"]), _batch_shape(of), str(of.get("dtype") or "float32"))
             for of in (layer["config"] for layer in config["config"]["layers"] if layer["class_name"] == "InputLayer")
         )
+        given = [-1 - place for place in range(len(inputs))]
+        blocks, _ = _Sketcher(parameters).layers(config, "", given)
         outputs = tuple(str(each[0]) for each in tensors(config["config"].get("output_layers", ())))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
         return None
-    made = Model(name, inputs, outputs, blocks)
+    made = Model(name, inputs, outputs, tuple(blocks))
     return made if made.parameters.keys() == parameters.keys() else None
 
 
@@ -73,28 +79,56 @@ def _leaves(config: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping
             yield inside, layer
 
 
-def _layers(config: Mapping[str, Any], path: str, parameters: Mapping[str, Parameter]) -> Iterator[Block]:
-    """The layers of a model as blocks, with the parameters whose paths begin with theirs."""
-    listed = {str(layer["config"]["name"]): layer for layer in config["config"]["layers"]}
-    first = _first_calls(config, listed)
-    shapes: dict[str, Sizes | None] = {}
-    for name, layer in listed.items():
-        takes = tuple(dict.fromkeys(each[0] for each in first[name].takes))
-        if layer["class_name"] == "InputLayer":
-            shapes[name] = _batch_shape(layer["config"])
-            continue
-        here = f"{path}/{name}".lstrip("/")
-        inner = tuple(_layers(layer, here, parameters)) if layer["class_name"] in MODELS else ()
+class _Sketcher:
+    """Makes the blocks of a configuration, and numbers the outputs of layers, each by its first call."""
+
+    def __init__(self, parameters: Mapping[str, Parameter]) -> None:
+        self.parameters = parameters
+        self.numbers = count(1)
+
+    def layers(self, config: Mapping[str, Any], path: str, given: Sequence[int]) -> tuple[list[Block], tuple[int, ...]]:
+        """The layers of a model with the parameters whose paths begin with theirs, and the outputs that it gives.
+
+        given: the numbers of the outputs that are its inputs.
+        """
+        listed = {str(layer["config"]["name"]): layer for layer in config["config"]["layers"]}
+        first = _first_calls(config, listed)
+        again = any(layer["class_name"] in SHAPERS and len(calls(layer)) > 1 for layer in listed.values())
+        shapes: dict[str, Sizes | None] = {}
+        gives: dict[str, int] = {}
+        entering, blocks = iter(given), []
+        for name, layer in listed.items():
+            gives[name] = next(self.numbers)
+            if layer["class_name"] == "InputLayer":
+                shapes[name], gives[name] = _batch_shape(layer["config"]), next(entering, gives[name])
+                continue
+            known = None if again else _as_in_document(layer, first[name], shapes)
+            shapes[name] = _built_for(name, first, listed) or (known.output if known else None)
+            sources = tuple(dict.fromkeys(each[0] for each in first[name].takes))
+            block = self.block(layer, f"{path}/{name}".lstrip("/"), known, [gives.get(each, 0) for each in sources])
+            inputs = tuple(f"{path}/{source}".lstrip("/") for source in sources)
+            blocks.append(replace(block, output=shapes[name], inputs=inputs, gives=gives[name]))
+        ends = [str(each[0]) for each in tensors(config["config"].get("output_layers", ()))] or [*listed][-1:]
+        return blocks, tuple(gives[name] for name in ends)
+
+    def block(self, layer: Mapping[str, Any], path: str, known: Block | None, takes: Sequence[int]) -> Block:
+        is_model = layer["class_name"] in MODELS
+        inner, ends = self.layers(layer, path, takes) if is_model else ([], ())
         below = {each.path for block in inner for one in block.walk() for each in one.parameters}
-        own = [each for each in parameters.values() if each.path.startswith(f"{here}/") and each.path not in below]
-        shapes[name] = _built_for(name, first, listed) or _inferred(layer, first[name], shapes)
-        yield Block(
-            path=here,
+        own = [each for each in self.parameters.values() if each.path.startswith(f"{path}/") and each.path not in below]
+        frozen = layer["config"].get("trainable") is False
+        declared = {f"{path}/{each.path.partition('/')[2]}": each for each in known.parameters} if known else {}
+        fits = {name: each.shape for name, each in declared.items()} == {each.path: each.shape for each in own}
+        return Block(
+            path=path,
             type=snake_case(str(layer["class_name"])),
-            output=shapes[name],
-            inputs=tuple(f"{path}/{source}".lstrip("/") for source in takes),
-            parameters=tuple(_told(each, layer["config"].get("trainable") is False) for each in own),
-            blocks=inner,
+            output=None,
+            inputs=(),
+            parameters=tuple(_told(each, frozen, declared.get(each.path) if fits else None) for each in own),
+            blocks=tuple(inner),
+            layer=known.layer if known and fits and not is_model else None,
+            takes=tuple(takes),
+            ends=ends,
         )
 
 
@@ -102,8 +136,11 @@ def _batch_shape(of: Mapping[str, Any]) -> Sizes:
     return tuple(of.get("batch_shape") or of["batch_input_shape"])
 
 
-def _told(parameter: Parameter, frozen: bool) -> Parameter:
-    """A parameter with what the configuration says of its training; of a class not known, only that it is frozen."""
+def _told(parameter: Parameter, frozen: bool, declared: Parameter | None) -> Parameter:
+    """A parameter with what its layer says of it, and of its training; of a class not known, only that it is frozen."""
+    if declared is not None:
+        trainable = declared.trainable and not frozen
+        return replace(declared, path=parameter.path, dtype=parameter.dtype, trainable=trainable)
     known = None if parameter.kind == "unknown" else parameter.kind != "state"
     return replace(parameter, trainable=False if frozen else known)
 
@@ -126,8 +163,8 @@ def _built_for(name: str, first: Mapping[str, Called], listed: Mapping[str, Any]
     return None
 
 
-def _inferred(layer: Mapping[str, Any], called: Called, shapes: Mapping[str, Sizes | None]) -> Sizes | None:
-    """The shape of the output of a layer that a document knows, if those of what it takes are known."""
+def _as_in_document(layer: Mapping[str, Any], called: Called, shapes: Mapping[str, Sizes | None]) -> Block | None:
+    """A layer as a document would have it, if a document can, and the shapes of what it takes are known."""
     given = {source: shapes.get(source) for source, _, _ in called.takes}
     if not given or None in given.values():
         return None
@@ -137,6 +174,6 @@ def _inferred(layer: Mapping[str, Any], called: Called, shapes: Mapping[str, Siz
         made = [entry(layer, {}, takes, called.options)]
         inputs = {names[source]: list(shape)[1:] for source, shape in given.items() if shape is not None}
         document = Document(json.dumps({"inputs": inputs, "layers": made}), "layer", {}, ())
-        return from_document(document, "layer").blocks[0].output
+        return from_document(document, "layer").blocks[0]
     except (Unsaid, ParamctlError):
         return None

@@ -38,9 +38,10 @@ def layout(top: Object) -> KerasLayout:
         elif of.block is not None and of.block.layer is not None:
             own = of.block.parameters
             parts = _parts(of.block.layer, [each.path[len(of.block.path) + 1 :] for each in own])
-            for parameter, (inside, name, number) in zip(own, parts, strict=True):
-                names.setdefault(f"{path}/{inside}".rstrip("/"), name)
-                variables[parameter.path] = "/".join(filter(None, (path, inside, "vars", str(number))))
+            for parameter, (inside, folders, number) in zip(own, parts, strict=True):
+                for depth, folder in enumerate(folders, 1):
+                    names.setdefault("/".join(filter(None, (path, *inside[:depth]))), folder)
+                variables[parameter.path] = "/".join(filter(None, (path, *inside, "vars", str(number))))
     return KerasLayout(variables, names)
 
 
@@ -53,14 +54,17 @@ def _children(layers: Sequence[Object]) -> Iterator[tuple[str, Object]]:
         counts[kind] += 1
 
 
-def _parts(layer: Layer, names: Sequence[str]) -> Iterator[tuple[str, str, int]]:
-    """For each parameter of a layer: the object within it that has it, what that calls itself, and its number there."""
+def _parts(layer: Layer, names: Sequence[str]) -> Iterator[tuple[list[str], list[str], int]]:
+    """For each parameter of a layer: the way to the object within it that has it, and its number there.
+
+    The way is by Keras' attributes, and by what the objects call themselves.
+    """
     counts: Counter[str] = Counter()
     for name in names:
         folders = name.split("/")[:-1]
-        inside = "/".join(_attributes(layer, folders))
-        yield inside, folders[-1] if folders else "", counts[inside]
-        counts[inside] += 1
+        inside = _attributes(layer, folders)
+        yield inside, folders, counts["/".join(inside)]
+        counts["/".join(inside)] += 1
 
 
 def _attributes(layer: Layer, folders: list[str]) -> list[str]:
