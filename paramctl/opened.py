@@ -35,6 +35,7 @@ def open_(
     file = open_bytes(store.within(path) if path != "-" else path)
     format_ = store.detect(file)
     if format_ is None:
+        store.check_not_foreign(file)
         return Opened(from_bytes(file.read(0, MAX_BYTES + 1), path, variables, input_shapes), None)
     if variables or input_shapes:
         raise InputError(f"{file.name}: a checkpoint has no variables and no inputs to give values to")

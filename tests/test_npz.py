@@ -623,7 +623,7 @@ HOSTILE = {
     "no truth": ([{"name": b"w.npy", "data": npy(order="1")}], "the header of 'w' is damaged"),
     "pickles": ([{"name": b"w.npy", "data": npy("(1, 1)", descr="|O")}], "'w' has the dtype |O, which is no number"),
     "subarrays": ([{"name": b"w.npy", "data": npy("(4, 1)", descr="(2,)V1")}], "which is no number that is supported"),
-    "a place beyond all": ([ONE, {"name": b"v.npy", "at": 2**32 - 2}], "this npz file is damaged"),
+    "a place beyond all": ([ONE, {"name": b"v.npy", "at": 2**32 - 2}], "this zip file is damaged"),
 }
 
 

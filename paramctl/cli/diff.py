@@ -28,6 +28,7 @@ COLUMNS = [
 @click.option("--rtol", type=click.FloatRange(0), default=0.0, help="Relative tolerance, of B's values. [default: 0]")
 @click.option("--atol", type=click.FloatRange(0), default=0.0, help="Absolute tolerance. [default: 0]")
 @click.option("--equal-nan", is_flag=True, help="A NaN is the same as any other; else only as one of the same bits.")
+@click.option("--any-dtype", is_flag=True, help="Another dtype is no difference, if the values are the same.")
 @click.option("--structure", is_flag=True, help="Compare names, shapes, dtypes and ties, and no values.")
 @options.rename
 @click.option("--like", metavar="MODEL", help="Whose layers the arrays are of, where neither A nor B tells.")
@@ -41,6 +42,7 @@ def diff(
     rtol: float,
     atol: float,
     equal_nan: bool,
+    any_dtype: bool,
     structure: bool,
     rename: tuple[str, ...],
     like: str | None,
@@ -60,6 +62,7 @@ def diff(
     paramctl diff before.h5 after.h5
     paramctl diff mlp.yaml mlp.h5 -q && echo same
     paramctl diff keras.weights.h5 exported.safetensors --rtol 1e-5
+    paramctl diff float.safetensors bfloat16.safetensors --any-dtype --rtol 0.01
     paramctl diff a.safetensors b.safetensors --rename 'model.**=**' --top 10
     """
     if a == "-" and b == "-":
@@ -70,7 +73,7 @@ def diff(
     one = options.as_drawn(options.opened(a, (), ()), seed)
     other = options.as_drawn(options.opened(b, (), ()), seed)
     one, other, names = alike(one, other, rename, options.kinds(like, one.model) if like is not None else None)
-    compared = Comparison(one, other, names, Tolerance(rtol, atol, equal_nan), structure)
+    compared = Comparison(one, other, names, Tolerance(rtol, atol, equal_nan), structure, any_dtype)
     for _ in progress.shown(compared.pieces(), compared.bytes, lambda p: p.size * 4, "comparing"):
         pass
     found = compared.rows()

@@ -147,13 +147,16 @@ def _converted(
     from paramctl.edit import layout as layouts
     from paramctl.edit.rename import renamed
 
-    allowed = layouts.Allowed(partial)
+    name = found.checkpoint.file.name if found.checkpoint else made.model.name
+    allowed = layouts.Allowed(partial, name, like or "")
     report: list[TensorRow] = []
     if rename and layout != "torch":
         made = renamed(made, rename)
         report = layouts.as_they_are(made)
     old = getattr(made, "old", {})
     model = options.kinds(like, made.model)
+    if layout == "keras" and model is not None and not model.inputs:
+        raise click.UsageError(f"--like must be a model whose layers are known, and {like} holds arrays alone.")
     if like is not None or layout == "keras":
         if model is None:
             raise click.UsageError("Which layers these arrays are of is not known: name their model by --like.")

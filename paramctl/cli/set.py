@@ -27,6 +27,10 @@ COLUMNS = [
 ]
 
 
+NOT_FINITE = ("nan", "inf", "+inf", "-inf")
+"""What is a number here, and in no document; YAML's ``.nan`` is the same."""
+
+
 @click.command("set", cls=Command)
 @options.source
 @click.argument(
@@ -134,6 +138,8 @@ def _value(text: str, operator: str, assignment: str, source: str | None) -> Any
         except (OSError, ValueError, EOFError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no npy file"
             raise InputError(f"{text[1:]}: {reason}") from error
+    if text.lower().replace(".", "", 1) in NOT_FINITE:
+        return np.array(float(text.lower().replace(".", "", 1)))
     node = parse_value(text, assignment)
     if isinstance(node.value, (str, dict)):
         if operator != "=":

@@ -79,8 +79,12 @@ def stat(
     """
     from paramctl.inspect.stat import Statistics
     from paramctl.source import select
+    from paramctl.store import check_sums
 
-    made = options.as_drawn(options.opened(source, define, input_shape), seed)
+    found = options.opened(source, define, input_shape)
+    if found.checkpoint is not None and not addresses:
+        check_sums(found.checkpoint.file)
+    made = options.as_drawn(found, seed)
     counted = Statistics(select(made, addresses, keep))
     for _ in progress.shown(counted.pieces(), counted.bytes, lambda done: done, "counting"):
         pass

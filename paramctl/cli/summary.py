@@ -240,7 +240,8 @@ def _totals(facts: Summary) -> Iterator[str]:
     width = len(f"{counts.parameters:,}")
     yield f"Total parameters:  {counts.parameters:>{width},}"
     if counts.unknown < counts.parameters or not counts.parameters:
-        yield f"    trainable:     {counts.trainable:>{width},}"
+        if counts.trainable or not counts.unknown:
+            yield f"    trainable:     {counts.trainable:>{width},}"
         yield f"    non-trainable: {counts.non_trainable:>{width},}"
         if counts.unknown:
             yield f"    not told:      {counts.unknown:>{width},}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -37,9 +37,13 @@ class TensorRow:
 
 
 class Allowed:
-    """The names that may be missing, unexpected or of another shape. Each pattern must match one of those."""
+    """The names that may be missing, unexpected or of another shape. Each pattern must match one of those.
 
-    def __init__(self, patterns: Sequence[str]) -> None:
+    source, like: what errors call the one and the other.
+    """
+
+    def __init__(self, patterns: Sequence[str], source: str = "", like: str = "") -> None:
+        self.source, self.like = source, like
         self.tests: dict[str, Callable[[str], bool]] = {text: pattern(text.replace(".", "/")) for text in patterns}
         self.used: set[str] = set()
 
@@ -58,28 +62,32 @@ class Allowed:
 
 
 class Misfits:
-    """What does not fit, told all at once."""
+    """What does not fit, told all at once; ``rows`` are of what is left out for that, and allowed."""
 
     def __init__(self, source: str, model: str, allowed: Allowed) -> None:
         self.source, self.model, self.allowed = source, model, allowed
         self.told: list[str] = []
+        self.rows: list[TensorRow] = []
 
-    def add(self, name: str, words: str) -> None:
-        if not self.allowed(name):
+    def add(self, name: str, words: str, *left_out: TensorRow) -> None:
+        if self.allowed(name):
+            self.rows += left_out
+        else:
             self.told.append(words)
 
-    def finish(self) -> None:
+    def finish(self, hint: str = "") -> None:
         """Raise AddressError if there is any that is not allowed."""
         if self.told:
             more = f" and {len(self.told) - 4:,} more" if len(self.told) > 4 else ""
             received = f"{'; '.join(self.told[:4])}{more}"
-            raise AddressError(f"{self.source} does not fit {self.model}", received, "--partial allows them by name.")
+            hint = hint or "--partial allows them by name."
+            raise AddressError(f"{self.source} does not fit {self.model}", received, hint)
 
 
 def to_torch(source: Source, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
     """A source whose layers are known in torch's layout. Raises AddressError for layers that torch.nn has not."""
     model, found = source.model, torch_layout.layout(source.model)
-    misfits = Misfits(model.name, "torch.nn", allowed)
+    misfits = Misfits(allowed.source or model.name, "torch.nn", allowed)
     for path, reason in found.without.items():
         misfits.add(path, f"{path}: {reason}")
     misfits.finish()
@@ -159,7 +167,7 @@ def _arranged_row(name: str, made: Arrangement, base: Model, note: str = "") -> 
         status, note = "added", "not exact: the sum of the two"
     elif len(made.paths) > 1:
         status = "packed"
-    elif not made.straight:
+    elif not made.straight or was != made.shape:
         status = "transposed"
     return TensorRow(name, status, made.paths, was, made.shape, note)
 
@@ -167,15 +175,16 @@ def _arranged_row(name: str, made: Arrangement, base: Model, note: str = "") -> 
 def to_keras(source: Source, like: Model, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
     """A source in torch's layout as the model that it is of. Raises AddressError if its names or shapes do not fit."""
     found, there = torch_layout.layout(like), source.model.parameters
-    misfits = Misfits(source.model.name, like.name, allowed)
+    misfits = Misfits(allowed.source or source.model.name, allowed.like or like.name, allowed)
     rows: list[TensorRow] = []
     absent = set(_missing(found, like, there))
     for name, each in found.laid.items():
         if name not in there:
             if name in absent:
-                misfits.add(name, f"missing {name}")
+                misfits.add(name, f"missing {name}", _left_out(name, None, each.made.shape))
         elif there[name].shape != each.made.shape:
-            misfits.add(name, f"{name} is {there[name].shape}, and must be {each.made.shape}")
+            words, shape = f"{name} is {there[name].shape}, and must be {each.made.shape}", there[name].shape
+            misfits.add(name, words, _left_out(name, shape, each.made.shape))
             absent.add(name)
         elif each.dropped:
             rows.append(TensorRow("", "skipped", (name,), each.made.shape, None, "not a parameter here"))
@@ -184,7 +193,8 @@ def to_keras(source: Source, like: Model, allowed: Allowed) -> tuple[Source, lis
     for path, reason in found.without.items():
         misfits.add(path, f"{path}: {reason}")
     rows += _unexpected(there, found.laid, misfits)
-    misfits.finish()
+    misfits.finish(_hint(there, found.laid, source.model.separator))
+    rows += misfits.rows
     made = {
         path: of
         for path, of in found.back(like).items()
@@ -218,22 +228,42 @@ def _unexpected(there: Mapping[str, Parameter], known: Container[str], misfits: 
     return [TensorRow("", "skipped", (each.path,), each.shape, None, "unexpected") for each in others]
 
 
+def _left_out(name: str, was: tuple[int, ...] | None, wanted: tuple[int, ...]) -> TensorRow:
+    """The row of an array that is missing, or of another shape than it must be."""
+    return TensorRow("", "skipped", (name,), was, None, "missing" if was is None else f"must be {wanted}")
+
+
+def _hint(there: Iterable[str], wanted: Iterable[str], separator: str) -> str:
+    """How other names would fit: all that is wanted stands there behind the same prefix, or the other way round."""
+    there, wanted = set(there), set(wanted)
+    for names, others, rule in ((there, wanted, "{0}**=**"), (wanted, there, "**={0}**")):
+        first = min(others, default="")
+        ends = f"{separator}{first}"
+        for prefix in sorted(name.removesuffix(first) for name in names if name.endswith(ends)):
+            if all(f"{prefix}{other}" in names for other in others):
+                return f"--rename '{rule.format(prefix)}' gives them the names that are wanted."
+    return ""
+
+
 def held_against(source: Source, like: Model, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
     """A source as the model of a document, whose names and shapes it must have. Raises AddressError if it has not."""
     there = source.model.parameters
-    misfits = Misfits(source.model.name, like.name, allowed)
+    misfits = Misfits(allowed.source or source.model.name, allowed.like or like.name, allowed)
     made: dict[str, Arrangement] = {}
     for path, parameter in like.parameters.items():
         tie = like.tied.get(path)
         if path not in there:
             if tie is None or tie.kept not in there:
-                misfits.add(path, f"missing {path} {parameter.shape}")
-        elif there[path].shape != parameter.shape:
-            misfits.add(path, f"{path} is {there[path].shape}, and must be {parameter.shape}")
+                misfits.add(path, f"missing {path} {parameter.shape}", _left_out(path, None, parameter.shape))
+        elif (shape := there[path].shape) != parameter.shape:
+            words = f"{path} is {shape}, and must be {parameter.shape}"
+            misfits.add(path, words, _left_out(path, shape, parameter.shape))
         else:
             made[path] = Arrangement(parameter.shape, (view(path, parameter.shape),))
     rows = _unexpected(there, like.parameters, misfits)
-    misfits.finish()
+    turned = "These are torch.nn's arrays: --layout keras turns them." if is_torchs(source.model, like) else ""
+    misfits.finish(turned or _hint(there, like.parameters, source.model.separator))
+    rows += misfits.rows
     return _as_model(source, like, made), [_arranged_row(path, of, source.model) for path, of in made.items()] + rows
 
 

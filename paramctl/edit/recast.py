@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from paramctl.arrays import Array, Loss, recast
-from paramctl.errors import AddressError, OutputError
+from paramctl.errors import AddressError, OutputError, suggest
 from paramctl.model import Model
 from paramctl.parameter import BYTES, FLOATS, Parameter
 from paramctl.selection import match
 from paramctl.source import Source
 from paramctl.store.checkpoint import Note
+
+SHORT = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64", "half": "float16"}
+"""What others call some dtypes, which is understood and not taken."""
 
 
 class Recast(Source):
@@ -46,7 +49,8 @@ def in_dtypes(source: Source, rules: Sequence[str], allowed: Sequence[str]) -> S
     for text in rules:
         pattern, equals, dtype = text.rpartition("=")
         if dtype not in BYTES:
-            raise AddressError(f"a dtype is one of {', '.join(BYTES)}", repr(dtype))
+            hint = suggest(SHORT.get(dtype, dtype), BYTES)
+            raise AddressError(f"a dtype is one of {', '.join(BYTES)}", repr(dtype), hint)
         if equals:
             paths = [model.owner(path).path for path in match(model, pattern).paths]
         else:

@@ -39,8 +39,13 @@ class Target(NamedTuple):
     def fans(self) -> Fans:
         """(fan_in, fan_out). Raises Unfit if it has none."""
         if self.known_fans is None:
+            if any(axis.role == "unknown" for axis in self.axes):
+                raise Unfit(f"it needs a parameter with fans, and which of its axes are inputs is not known; {LIKE}")
             raise Unfit("it needs a parameter with fans, one that maps inputs to outputs")
         return self.known_fans
+
+
+LIKE = "paramctl save --like MODEL writes a file that knows its layers"
 
 
 class Registered(NamedTuple):

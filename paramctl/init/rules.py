@@ -15,7 +15,7 @@ from paramctl.address import is_pattern, pattern
 from paramctl.errors import AddressError
 from paramctl.init import registry
 from paramctl.init.distributions import Law
-from paramctl.init.registry import Target, Unfit
+from paramctl.init.registry import LIKE, Target, Unfit
 from paramctl.model import Model
 from paramctl.node import Node
 from paramctl.parameter import Axis, Parameter
@@ -72,6 +72,7 @@ class Chosen(NamedTuple):
 
 
 NO_WISHES = Wishes()
+SCHEME = "--scheme"
 
 
 def choose(model: Model, wishes: Wishes = NO_WISHES, stored: bool = False) -> dict[str, Chosen]:
@@ -101,6 +102,9 @@ def choose(model: Model, wishes: Wishes = NO_WISHES, stored: bool = False) -> di
             law = _law(gives, Target.of(parameter, wishes.convention))
             alike[key] = gives.text, law
         chosen[parameter.path] = Chosen(*alike[key], why)
+    if stored and wishes.scheme and not any(each.why == SCHEME for each in chosen.values()) and not wishes.rules:
+        rule = "it gives values to weights whose fans are known, and none of these arrays is known to be one"
+        raise AddressError(f"{SCHEME} {wishes.scheme.text}: {rule}; {LIKE}", model.name)
     return chosen
 
 
@@ -116,8 +120,8 @@ def _law(gives: Assigned, target: Target) -> Law:
 
 def _wished(parameter: Parameter, wishes: Wishes, stored: bool) -> tuple[Assigned, str] | None:
     """What --scheme gives, to trainable weights that have fans and to nothing else; for a file, a preset too."""
-    if wishes.scheme and parameter.kind == "weight" and parameter.trainable and parameter.fans:
-        return wishes.scheme, "--scheme"
+    if wishes.scheme and parameter.kind == "weight" and parameter.trainable is not False and parameter.fans:
+        return wishes.scheme, SCHEME
     return _preset(parameter, wishes) if stored else None
 
 

@@ -98,9 +98,15 @@ class Comparison:
     """Two sources side by side, B's names perhaps other ones; ``rows`` after ``pieces`` are done."""
 
     def __init__(
-        self, a: Source, b: Source, name_in_b: Callable[[str], str], tolerance: Tolerance, structure: bool
+        self,
+        a: Source,
+        b: Source,
+        name_in_b: Callable[[str], str],
+        tolerance: Tolerance,
+        structure: bool,
+        any_dtype: bool = False,
     ) -> None:
-        self.a, self.b, self.tolerance = a, b, tolerance
+        self.a, self.b, self.tolerance, self.any_dtype = a, b, tolerance, any_dtype
         self.in_b = {name_in_b(path): path for path in b.model.parameters}
         common = [path for path in a.model.parameters if path in self.in_b]
         self.shared_in_a = _shared(a.model, {path: path for path in common})
@@ -172,7 +178,7 @@ class Comparison:
         piece = self.found.get(path)
         if shape != self.b.model.parameters[own].shape:
             return DiffRow(path, "shape", *said)
-        if self.a.model.owner(path).dtype != self.b.model.owner(own).dtype:
+        if not self.any_dtype and self.a.model.owner(path).dtype != self.b.model.owner(own).dtype:
             return _measured(DiffRow(path, "dtype", *said), piece, shape)
         if piece is not None and piece.different:
             return _measured(DiffRow(path, "values", *said), piece, shape)

@@ -195,6 +195,8 @@ class Model:
 
 
 def _changed(block: Block, change: Callable[[Parameter], Parameter]) -> Block:
+    if block.reuse_of is not None:  # its parameters are those of the block that stands first
+        return block
     return replace(
         block,
         parameters=tuple(map(change, block.parameters)),

@@ -11,7 +11,7 @@ from paramctl.saving.pieces import Moments, Piece, Shifts, measure, written
 from paramctl.saving.sets import MOST, keras_set, safetensors_set
 from paramctl.slices import everything
 from paramctl.source import Source
-from paramctl.store import KERAS, KERAS_SHARDS, KERAS_WEIGHTS, NPZ, SAFETENSORS, format_of, safetensors
+from paramctl.store import KERAS, KERAS_SHARDS, KERAS_WEIGHTS, NPZ, SAFETENSORS, check_sums, format_of, safetensors
 from paramctl.store.atomic import replacing, scratch
 from paramctl.store.checkpoint import Apart
 from paramctl.store.extents import as_bytes, in_parallel
@@ -27,6 +27,8 @@ def save_as(
     path: its suffix says the format; one that ends in a slash is a folder of safetensors. most: bytes of values in a
     shard. shifts: see measure. Raises OutputError; what was at the path before is then there still.
     """
+    if source.checkpoint is not None:
+        check_sums(source.checkpoint.file)
     if path.endswith("/"):
         yield from safetensors_set(source, path, most or MOST, force)
         return
@@ -104,6 +106,8 @@ def left_out(source: Source, path: str) -> Apart | None:
 
 def stream(source: Source) -> Iterator[bytes | memoryview]:
     """A source as a safetensors file, in order."""
+    if source.checkpoint is not None:
+        check_sums(source.checkpoint.file)
     data, _ = safetensors.header(source.model, source.notes, RECIPE)
     yield data
     jobs = (piece for owner in source.model.owners() for piece in source.pieces(owner))

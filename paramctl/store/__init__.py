@@ -57,6 +57,28 @@ def detect(file: Bytes) -> Format | None:
     return None
 
 
+FOREIGN = {
+    b"\x80\2": "a pickle, which can run code and is never read: save what it holds as safetensors",
+    b"\x80\4": "a pickle, which can run code and is never read: save what it holds as safetensors",
+    b"\x80\5": "a pickle, which can run code and is never read: save what it holds as safetensors",
+    b"\x93numpy": "one array without a name: numpy.savez gives it one",
+    b"version https://git-lfs": "a pointer of git-lfs in the file's place: git lfs pull fetches it",
+    b"<!doctype html": "an HTML page, such as tells of an error, and no file of weights",
+    b"<html": "an HTML page, such as tells of an error, and no file of weights",
+    b"gguf": "GGUF, which is not read",
+    b"\x1f\x8b": "compressed by gzip: gunzip it first",
+}
+"""What is neither a checkpoint nor a document, by how it begins in small letters, in words."""
+
+
+def check_not_foreign(file: Bytes) -> None:
+    """Raise InputError, which says what it is, for a file of another kind."""
+    start = file.read(0, 32).lstrip().lower()
+    for begins, words in FOREIGN.items():
+        if start.startswith(begins):
+            raise InputError(f"{file.name}: it is {words}")
+
+
 def within(path: str) -> str:
     """The file to open for a path: of a folder, its index, or its only safetensors file.
 
@@ -85,6 +107,17 @@ def read(file: Bytes, format_: Format) -> Checkpoint:
     except TooManyParts as error:
         raise InputError(f"{file.name}: {error}") from error
     return checkpoint
+
+
+def check_sums(file: Bytes) -> None:
+    """Hold a zip's members against the sums that were written with them. Raises InputError if it is damaged."""
+    if file.read(0, 2) != b"PK":
+        return
+    zips = import_module("paramctl.store.zips")
+    try:
+        zips.check_sums(file)
+    except zips.DAMAGED as error:
+        raise InputError(f"{file.name}: this zip file is damaged ({' '.join(str(error).split())})") from error
 
 
 def format_of(path: str) -> Format:

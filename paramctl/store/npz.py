@@ -58,7 +58,7 @@ def read(file: Bytes) -> Checkpoint:
         raise
     except DAMAGED as error:
         why = " ".join(str(error).split()) or "it ends too soon"
-        raise InputError(f"{file.name}: this npz file is damaged ({why})") from error
+        raise InputError(f"{file.name}: this zip file is damaged ({why})") from error
 
 
 def _read(file: Bytes) -> Checkpoint:
@@ -99,6 +99,8 @@ def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """The members, each an npy file that is stored or compressed as NumPy does, and apart from the others."""
     found = archive.infolist()
     for member in found:
+        if member.filename.endswith("/data.pkl"):
+            raise Damaged("torch.save wrote it: a pickle, which can run code and is never read; save it as safetensors")
         if not member.filename.endswith(".npy"):
             raise Damaged(f"its member {member.filename!r} is no .npy file")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -18,7 +18,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from paramctl.arrays import numpy_dtype
-from paramctl.errors import InputError
+from paramctl.errors import InputError, OutputError
 from paramctl.model import Model, Tie
 from paramctl.parameter import BYTES, Parameter
 from paramctl.store.atomic import Temporary
@@ -309,6 +309,9 @@ def header_of(parameters: Sequence[Parameter], metadata: Mapping[str, str]) -> t
     for parameter in parameters:
         begin, end = end, end + parameter.bytes
         places[parameter.path] = begin
+        if parameter.dtype not in DTYPES:
+            hint = f"--dtype '{parameter.path}=complex64' casts it" if parameter.dtype == "complex128" else ""
+            raise OutputError(f"{parameter.path}: safetensors has no {parameter.dtype}. {hint}".rstrip(" ."))
         name, shape = DTYPES[parameter.dtype], list(parameter.shape)
         entries[parameter.path] = {"dtype": name, "shape": shape, "data_offsets": [begin, end]}
     data = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode("utf-8")

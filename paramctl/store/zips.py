@@ -17,6 +17,7 @@ MOST_DIRECTORY = 1 << 26
 LOCAL = 30
 """How many bytes stand before a member's name and its values."""
 
+AT_ONCE = 1 << 20
 WEIGHTS = "model.weights.h5"
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, OverflowError, RuntimeError)
@@ -56,6 +57,21 @@ def is_keras(file: Bytes) -> bool:
     except DAMAGED:
         return False
     return "config.json" in names and WEIGHTS in names
+
+
+def check_sums(file: Bytes) -> None:
+    """Read what is stored as it is in a zip, and hold it against its sums. Raises Damaged."""
+    for member in opened(file).infolist():
+        if member.compress_type == zipfile.ZIP_STORED:  # what is not is held against its sum as it is read
+            offset, left, total = data_offset(file, member), member.file_size, 0
+            while left:
+                block = file.read(offset, min(AT_ONCE, left))
+                if not block:
+                    raise Damaged(f"it ends within {member.filename}")
+                total = zlib.crc32(block, total)
+                offset, left = offset + len(block), left - len(block)
+            if total != member.CRC:
+                raise Damaged(f"{member.filename} has not the sum (CRC-32) that was written with it")
 
 
 def data_offset(file: Bytes, member: zipfile.ZipInfo) -> int:

@@ -40,6 +40,9 @@ def layout_of(model: Model, target: str) -> KerasLayout:
 def keras_model(model: Model, target: str, as_graph: bool = False) -> Object:
     """The Keras model that a model's document is; see network. Raises OutputError, with the name of the target."""
     if model.document is None:
+        if model.origin is not None:
+            rule = f"a file of Keras holds all arrays of {model.name}, in Keras' layout, and these are not"
+            raise OutputError(f"{target}: {rule}; paramctl init MODEL --rule 'PATTERN=from:FILE' fills the rest")
         rule = "which layers of Keras these arrays are of is not known"
         raise OutputError(f"{target}: {rule}: name the model's document by --like")
     try:
