@@ -22,7 +22,7 @@ from paramctl.node import scalar_text
 from paramctl.options import Option
 
 HERE = Path(__file__).parent
-DATE = "November 24, 2026"
+DATE = "November 25, 2026"
 
 EXIT_STATUS = """.Sh EXIT STATUS
 .Bl -tag -width indent
@@ -37,6 +37,39 @@ One line on standard error says where, what the rule is and what was received.
 Interrupted.
 .It 141
 Whoever read standard output has closed it.
+.El"""
+
+ADDRESSES = r""".Sh ADDRESSES
+Every command names parameters, and the layers and blocks that hold them, in the same way.
+A block means all below it; either name of a tied pair does.
+.Bl -tag -width indent
+.It Li block2/block\-1/dense/bias
+Names, joined by slashes; by dots in a file whose names hold no slash.
+Where a file of Keras calls a parameter otherwise, that path does too.
+.It Li block\-*/**/kernel
+.Li *
+and
+.Li \&?
+stand for letters within a name,
+.Li **
+for any number of names.
+.It Li 0/1/bias , \-1/kernel
+A layer, or a parameter of one, by its place among those that
+.Nm paramctl summary
+shows, counted from 0, or from the end; a name beats a place.
+.It Li layers[0].weights[1] , weights[1]
+The same as Python has it.
+An input is no layer here, and has no place.
+A file without a model has its arrays in the order in which they lie there,
+which for
+.Pa .weights.h5
+is not the order of the model in Keras.
+.It Li re:.*bias
+A regular expression for the whole path.
+.It Li 'a[0]'/b
+In quotes a name as it is.
+.It Li dense/kernel[0, :5]
+A slice of the values as NumPy has it, after any of these but a regular expression.
 .El"""
 
 ENVIRONMENT = """.Sh ENVIRONMENT
@@ -72,6 +105,7 @@ def main_page() -> str:
         f".Sh NAME\n.Nm paramctl\n.Nd {text(short(paramctl).lower().rstrip('.'))}",
         ".Sh SYNOPSIS\n.Nm\n.Ar command\n.Op Ar options\n.Op Ar arguments",
         f".Sh DESCRIPTION\n{about_it}\n.Bl -tag -width indent\n{listed}\n.El",
+        ADDRESSES,
         ENVIRONMENT,
         EXIT_STATUS,
         examples,

@@ -232,6 +232,57 @@ def test_a_layout_needs_the_kinds_of_the_layers(paramctl: Run, tmp_path: Path) -
         assert "Which layers these arrays are of is not known: name their model by --like." in said
 
 
+def test_what_would_make_it_fit_is_said(paramctl: Run, tmp_path: Path) -> None:
+    """Another layout, a prefix before every name, a model that knows no layers; and which files do not fit."""
+    (tmp_path / "m.yaml").write_text(MLP)
+    assert paramctl("save", "m.yaml", "--layout", "torch", "-o", "t.safetensors", "-q").returncode == 0
+    assert paramctl("save", "m.yaml", "-o", "m.weights.h5").returncode == 0
+    names = load_file(tmp_path / "t.safetensors")
+    save_file({f"net.{name}": array for name, array in names.items()}, tmp_path / "prefixed.safetensors")
+    save_file(names, tmp_path / "t.safetensors")  # without what paramctl says beside
+    like = ("--like", "m.yaml", "-o", "x.h5")
+    said = refused(paramctl, tmp_path, "t.safetensors", *like)
+    assert said.startswith(
+        "t.safetensors does not fit m.yaml. Received: missing a/kernel (4, 3); missing a/bias (3,); "
+    )
+    assert said.endswith(" and 4 more. These are torch.nn's arrays: --layout keras turns them.\n")
+    said = refused(paramctl, tmp_path, "prefixed.safetensors", "--layout", "keras", *like)
+    assert said.endswith("--rename 'net.**=**' gives them the names that are wanted.\n")
+    renamed = ("--rename", "net.**=**", "--layout", "keras")
+    assert paramctl("save", "prefixed.safetensors", *renamed, *like).returncode == 0
+    assert paramctl("diff", "x.h5", "m.yaml").returncode == 0
+    said = refused(paramctl, tmp_path, "t.safetensors", "--layout", "keras", "--like", "m.weights.h5", "-o", "y.h5")
+    assert "--like must be a model whose layers are known, and m.weights.h5 holds arrays alone." in said
+
+
+def test_what_is_left_out_is_in_the_report_and_is_no_file_of_keras(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MLP)
+    arrays = {"a/kernel": np.ones((4, 3), "float32"), "a/bias": np.ones(3, "float32")}
+    save_file(arrays | {"b/kernel": np.ones((3, 9), "float32")}, tmp_path / "w.safetensors")
+    rows = report(paramctl, "w.safetensors", "--like", "m.yaml", "--partial", "b/*", "-o", "x.h5")
+    told = {name: (row["status"], row["was"], row["note"]) for name, row in rows.items()}
+    assert told == {
+        "a/kernel": ("mapped", [4, 3], ""),
+        "a/bias": ("mapped", [3], ""),
+        "b/kernel": ("skipped", [3, 9], "must be (3, 2)"),
+        "b/bias": ("skipped", None, "missing"),
+    }
+    said = refused(paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "--partial", "b/*", "-o", "x.keras")
+    assert "paramctl init MODEL --rule 'PATTERN=from:FILE' fills the rest" in said
+    filled = ("--rule", "a/*=from:w.safetensors", "-o", "new.h5", "-q")
+    assert paramctl("init", "m.yaml", *filled).returncode == 0
+    assert paramctl("dump", "new.h5", "a/bias").stdout == "[1. 1. 1.]\n"
+
+
+def test_a_dtype_that_the_format_has_not(paramctl: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "c.npz", c=np.array([1 + 2j]))
+    said = refused(paramctl, tmp_path, "c.npz", "-o", "c.safetensors")
+    assert said == "c: safetensors has no complex128. --dtype 'c=complex64' casts it\n"
+    assert refused(paramctl, tmp_path, "c.npz", "--dtype", "c=bf16", "-o", "c.h5").endswith(
+        "Did you mean 'bfloat16'?\n"
+    )
+
+
 def test_there_and_back_is_exact(paramctl: Run, tmp_path: Path) -> None:
     """For every sample model that is small: torch's layout and back gives the same bits, and needs no --like."""
     small = {"mlp": (), "rgnet": (), "tied_mlp": (), "nest_mlp": (), "fancy_mlp": (), "chimera": (), "lenet": ()}

@@ -130,6 +130,16 @@ def test_tolerances(paramctl: Run, tmp_path: Path) -> None:
     assert paramctl("diff", "a.h5", "b.h5", "--structure").returncode == 0
 
 
+def test_another_dtype_may_be_no_difference(paramctl: Run, tmp_path: Path) -> None:
+    """A copy in fewer bits, within what they hold; a value beyond that is one all the same."""
+    np.savez(tmp_path / "a.npz", w=np.array([1.001, 2.0, 0.0]))
+    assert paramctl("save", "a.npz", "--dtype", "bfloat16", "-o", "b.npz").returncode == 0
+    assert paramctl("diff", "a.npz", "b.npz", "--rtol", "0.01").returncode == 1
+    assert paramctl("diff", "a.npz", "b.npz", "--rtol", "0.01", "--any-dtype").returncode == 0
+    done = paramctl("diff", "a.npz", "b.npz", "--any-dtype", "--format", "json")
+    assert [(row["path"], row["status"], row["different"]) for row in json.loads(done.stdout)] == [("w", "values", 1)]
+
+
 def test_what_is_not_finite(paramctl: Run, tmp_path: Path) -> None:
     """A file is the same as itself, NaN and all; a NaN is no number, and as any other only if asked."""
     bits = np.array([0x7FC00000, 0x7FC00001, 0x7F800000, 0xFF800000], "uint32").view("float32")

@@ -642,24 +642,61 @@ def test_in_place_an_array_without_values_is_in_the_way_of_nothing(call: Call, t
     assert call("dump", "m.h5", "w")[1] == "[1. 1. 1.]\n"
 
 
-def test_what_lies_in_pieces_is_not_changed_in_place_but_elsewhere(call: Call, tmp_path: Path) -> None:
-    """A chunked array goes into another file, and so does a compressed one of an npz."""
+def test_what_lies_in_pieces_is_written_anew(call: Call, tmp_path: Path) -> None:
+    """A chunked array, and a compressed one of an npz: in place under the file's own name, or elsewhere."""
     foreign(tmp_path / "m.h5")
     np.savez_compressed(tmp_path / "m.npz", w=np.arange(3.0))
-    for file, assignment in (("m.h5", "cut[3:5, ::-2] = 1"), ("m.npz", "w = 1")):
-        before = state(tmp_path)
-        code, _, err = call("set", file, assignment, "--in-place")
-        assert code == 2
-        assert "does not lie in one piece in this file: give another to write by -o" in err
-        assert state(tmp_path) == before
-        code, _, err = call("set", file, assignment, "-o", f"{file}.new.h5")
-        assert code == 0, err
+    for file, assignment in (("m.h5", "cut[3:5, ::-2] = 1"), ("m.npz", "w[1] = 7")):
+        for where in (("-o", f"new-{file}"), ("--in-place",)):
+            code, _, err = call("set", file, assignment, *where)
+            assert code == 0, err
     expected = np.arange(100).reshape(10, 10)
     expected[3:5, ::-2] = 1
-    with h5py.File(tmp_path / "m.h5.new.h5") as file:
-        assert np.array_equal(file["cut"][()], expected)
-        assert file["text"][()] == b"not a number"
-        assert file["inner"].attrs["tags"].tolist() == ["x", "y"]
+    for name in ("m.h5", "new-m.h5"):
+        with h5py.File(tmp_path / name) as file:
+            assert np.array_equal(file["cut"][()], expected)
+            assert file["text"][()] == b"not a number"
+            assert file["inner"].attrs["tags"].tolist() == ["x", "y"]
+    for name in ("m.npz", "new-m.npz"):
+        assert np.load(tmp_path / name)["w"].tolist() == [0, 7, 2]
+
+
+def test_what_would_change_its_format_is_not_written_in_place(call: Call, tmp_path: Path) -> None:
+    """A file that is not called what it is stays what it is, or as it was."""
+    foreign(tmp_path / "m.bin")
+    before = state(tmp_path)
+    code, _, err = call("set", "m.bin", "cut = 1", "--in-place")
+    assert code == 2
+    assert err.splitlines()[-1].startswith("m.bin: the suffix says the format")
+    assert state(tmp_path) == before
+
+
+def test_a_set_of_files_and_an_archive_are_changed_in_place(call: Call, tmp_path: Path) -> None:
+    """Every other array is as it was, a set is still one of as many files, and no file is left over."""
+    for arguments in ((MLP, "-o", "set/", "--max-shard-size", "80"), (MLP, "-o", "m.keras"), (MLP, "-o", "m.h5")):
+        assert call("save", *arguments)[0] == 0
+    shards = len(list((tmp_path / "set").iterdir()))
+    assert shards > 2
+    for source in ("set", "set/model.safetensors.index.json", "m.keras"):
+        code, _, err = call("set", source, "dense/bias += 1", "--in-place")
+        assert code == 0, err
+    assert len(list((tmp_path / "set").iterdir())) == shards
+    assert call("dump", "set", "dense/bias")[1] == "[2. 2. 2. 2.]\n"
+    assert call("dump", "m.keras", "dense/bias")[1] == "[1. 1. 1. 1.]\n"
+    for source in ("set", "m.keras"):
+        differing = call("diff", "m.h5", source, "--format", "csv")[1].splitlines()[1:]
+        assert [line.partition(",")[0] for line in differing] == ["dense/bias"]
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", ".nan", "-.inf", "NaN"])
+def test_what_is_no_finite_number_is_assigned(text: str, call: Call, tmp_path: Path) -> None:
+    """As YAML and as Python write it; a whole number cannot be one."""
+    np.savez(tmp_path / "m.npz", w=np.zeros(2), n=np.zeros(2, int))
+    code, _, err = call("set", "m.npz", f"w[1] = {text}", "-o", "new.npz")
+    assert code == 0, err
+    expected = float(text.replace(".", ""))
+    assert np.array_equal(np.load(tmp_path / "new.npz")["w"], [0, expected], equal_nan=True)
+    assert call("set", "m.npz", f"n[1] = {text}", "-o", "other.npz")[0] == 2
 
 
 def test_in_place_a_file_keeps_its_format_whatever_it_is_called(call: Call, tmp_path: Path) -> None:

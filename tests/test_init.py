@@ -210,6 +210,15 @@ def test_a_file_that_says_nothing_of_axes_has_no_fans(paramctl: Run, tmp_path: P
         assert np.unique(file["head/kernel"]).size == 9
 
 
+def test_a_scheme_for_all_that_fits_nothing_is_an_error(paramctl: Run, tmp_path: Path) -> None:
+    """In a file that does not tell which axes are inputs, --scheme alone would write the same values again."""
+    np.savez(tmp_path / "m.npz", **{"w.weight": np.ones((4, 4), "float32")})
+    done = paramctl("init", "m.npz", "--scheme", "he_normal", "-o", "new.h5")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "none of these arrays is known to be one; paramctl save --like MODEL writes a file that" in done.stderr
+    assert not (tmp_path / "new.h5").exists()
+
+
 def test_values_are_copied_from_another_file(paramctl: Run, tmp_path: Path) -> None:
     paramctl("init", MLP, "-o", "old.h5", "--seed", "9", "-q")
     done = paramctl(

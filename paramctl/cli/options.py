@@ -51,7 +51,7 @@ source: Callable[[F], F] = click.argument(
     "source",
     required=False,
     type=click.Path(allow_dash=True),
-    help="A model document or a checkpoint (HDF5, safetensors, npz); '-' is standard input."
+    help="A model document or a checkpoint (Keras, safetensors, HDF5, npz); '-' is standard input."
     f" [default: {DEFAULT_MODEL}]",
 )
 
@@ -75,7 +75,8 @@ addresses: Callable[[F], F] = click.argument(
     shell_complete=complete_address,
     metavar="[ADDRESS]...",
     nargs=-1,
-    help="Which parameters: a path or a pattern, and perhaps a slice of values as NumPy writes it, [0, :5].",
+    help="Which parameters: a path, a pattern or a place, and perhaps a slice of values as NumPy writes it, [0, :5];"
+    " ADDRESSES in paramctl(1) has all.",
 )
 
 patterns: Callable[[F], F] = click.argument(

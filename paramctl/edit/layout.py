@@ -236,6 +236,8 @@ def _left_out(name: str, was: tuple[int, ...] | None, wanted: tuple[int, ...]) -
 def _hint(there: Iterable[str], wanted: Iterable[str], separator: str) -> str:
     """How other names would fit: all that is wanted stands there behind the same prefix, or the other way round."""
     there, wanted = set(there), set(wanted)
+    if not wanted:
+        return ""
     for names, others, rule in ((there, wanted, "{0}**=**"), (wanted, there, "**={0}**")):
         first = min(others, default="")
         ends = f"{separator}{first}"
@@ -262,7 +264,9 @@ def held_against(source: Source, like: Model, allowed: Allowed) -> tuple[Source,
             made[path] = Arrangement(parameter.shape, (view(path, parameter.shape),))
     rows = _unexpected(there, like.parameters, misfits)
     turned = "These are torch.nn's arrays: --layout keras turns them." if is_torchs(source.model, like) else ""
-    misfits.finish(turned or _hint(there, like.parameters, source.model.separator))
+    wanted = (like.parameters, torch_layout.layout(like).laid)
+    hints = (_hint(there, names, source.model.separator) for names in wanted)
+    misfits.finish(turned or next(filter(None, hints), ""))
     rows += misfits.rows
     return _as_model(source, like, made), [_arranged_row(path, of, source.model) for path, of in made.items()] + rows
 

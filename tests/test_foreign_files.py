@@ -1,0 +1,69 @@
+"""Files that are no checkpoint and no document are called what they are, in one line; and damage that a file tells of."""
+
+import gzip
+import io
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, Run
+
+
+def torchs(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("m/data.pkl", pickle.dumps({}))
+        archive.writestr("m/version", "3")
+
+
+def npy() -> bytes:
+    made = io.BytesIO()
+    np.save(made, np.ones(3))
+    return made.getvalue()
+
+
+FOREIGN = {
+    "a pickle": (pickle.dumps({"w": 1}, protocol=2), "it is a pickle, which can run code and is never read"),
+    "a newer pickle": (pickle.dumps({"w": 1}, protocol=5), "it is a pickle"),
+    "one array": (npy(), "it is one array without a name: numpy.savez gives it one"),
+    "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull fetches it"),
+    "a page": (b"\n<!DOCTYPE html><html>Not found</html>", "it is an HTML page"),
+    "something compressed": (gzip.compress(b"input: [4]"), "it is compressed by gzip"),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_what_a_file_is_that_is_not_read(what: str, paramctl: Run, tmp_path: Path) -> None:
+    data, says = FOREIGN[what]
+    (tmp_path / "m.safetensors").write_bytes(data)
+    for command in ("summary", "stat", "dump"):
+        done = paramctl(command, "m.safetensors")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"m.safetensors: {says}" if says.startswith("it is") else "m.safetensors: it is ")
+        assert says in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_torchs_own_files_are_pickles_within_a_zip(paramctl: Run, tmp_path: Path) -> None:
+    torchs(tmp_path / "m.pt")
+    done = paramctl("summary", "m.pt")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("m.pt: torch.save wrote it: a pickle")
+
+
+def test_a_value_that_is_not_what_was_written_is_told(paramctl: Run, tmp_path: Path) -> None:
+    """A zip has sums of its members: whoever reads or copies all of it holds them against what is there."""
+    for name in ("m.keras", "m.npz"):
+        assert paramctl("save", str(ROOT / "sample_models/lenet.yaml"), "-o", name, "-q").returncode == 0
+        assert paramctl("stat", name).returncode == 0
+        data = bytearray((tmp_path / name).read_bytes())
+        data[len(data) // 2] ^= 0x40
+        (tmp_path / name).write_bytes(data)
+        for arguments in (("stat", name), ("save", name, "-o", "x.h5"), ("save", name, "-o", "-")):
+            done = paramctl(*arguments)
+            assert done.returncode == 2, arguments
+            assert "this zip file is damaged" in done.stderr
+            assert "CRC-32" in done.stderr
+        assert not (tmp_path / "x.h5").exists()
