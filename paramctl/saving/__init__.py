@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 from paramctl.arrays import Array
 from paramctl.errors import OutputError, ParamctlError
 from paramctl.init.streams import RECIPE
 from paramctl.saving.pieces import Moments, Piece, Shifts, measure, written
-from paramctl.saving.sets import MOST, keras_set, safetensors_set
+from paramctl.saving.sets import MOST, keras_set, safetensors_set, takes_the_place_of_a_set
 from paramctl.slices import everything
 from paramctl.source import Source
 from paramctl.store import KERAS, KERAS_SHARDS, KERAS_WEIGHTS, NPZ, SAFETENSORS, check_sums, format_of, safetensors
@@ -30,7 +31,7 @@ def save_as(
     if source.checkpoint is not None:
         check_sums(source.checkpoint.file)
     if path.endswith("/"):
-        yield from safetensors_set(source, path, most or MOST, force)
+        yield from safetensors_set(source, path, most or MOST, force, shifts)
         return
     format_ = format_of(path)
     if format_ is KERAS_SHARDS:
@@ -38,7 +39,9 @@ def save_as(
     elif most is not None:
         if format_ is not SAFETENSORS:
             raise OutputError(f"{path}: what is cut into shards is NAME.safetensors, NAME.weights.json or FOLDER/")
-        yield from safetensors_set(source, path, most, force)
+        yield from safetensors_set(source, path, most, force, shifts)
+    elif format_ is SAFETENSORS and takes_the_place_of_a_set(path):
+        yield from safetensors_set(source, path, sys.maxsize, force, shifts)
     elif format_ is NPZ:
         yield from _in_order(source, path, force, shifts)
     elif format_ is KERAS:

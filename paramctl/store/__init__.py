@@ -8,6 +8,7 @@ or ``write_model(file, model, notes, recipe, values)`` where it is written in on
 from __future__ import annotations
 
 import os
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -79,18 +80,26 @@ def check_not_foreign(file: Bytes) -> None:
             raise InputError(f"{file.name}: it is {words}")
 
 
+SHARD = re.compile(r"(-[0-9]+)?-[0-9]{5}-of-(?!00001)[0-9]{5}\.safetensors$")
+
+
 def within(path: str) -> str:
     """The file to open for a path: of a folder, its index, or its only safetensors file.
 
-    Raises InputError for a folder that has neither.
+    Raises InputError for a folder that has neither, or that has files of a set without their index.
     """
     if not os.path.isdir(path):
         return path
-    names = sorted(os.listdir(path))
+    there = sorted(os.listdir(path))
+    whole = {name: SHARD.sub(".safetensors", name) for name in there}
+    names = [name for name in there if whole[name] == name or whole[name] not in whole]  # one file replaces a set
     for suffix in (".safetensors.index.json", ".safetensors", ".weights.json"):
         found = [name for name in names if name.endswith(suffix)]
-        if len(found) == 1:
+        if len(found) == 1 and whole[found[0]] == found[0]:
             return os.path.join(path, found[0])
+    shards = [name for name in names if whole[name] != name]
+    if shards and not any(name.endswith(".safetensors.index.json") for name in names):
+        raise InputError(f"{path}: the index (*.safetensors.index.json) of {shards[0]} is missing")
     raise InputError(f"{path}: it is a folder, and has no single index (*.safetensors.index.json) or safetensors file")
 
 

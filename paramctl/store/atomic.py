@@ -2,7 +2,7 @@
 
 A temporary file beside the target, under a lock; synced, given the target's mode, renamed over it, and the
 folder synced. The target itself is never opened. What writers that were killed have left is swept by the
-next: a temporary that nobody holds the lock of is nobody's.
+next: a temporary that nobody holds the lock of is nobody's. See together.py for several files at once.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ FICLONE = 0x40049409
 """Linux' ioctl by which a file shares the blocks of another."""
 
 PREFIX, SUFFIX = ".paramctl-", ".tmp"
+
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Temporary:
@@ -178,35 +180,39 @@ def remove(paths: Iterable[str]) -> None:
             os.unlink(path)
 
 
+def new_name(folder: str) -> str:
+    """The path of a temporary file or folder that nobody else has."""
+    return os.path.join(folder, f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}")
+
+
 def _create(folder: str, target: str, made: list[str]) -> Temporary:
     """A new file with its lock: taken after it was made, so made again should a sweeper have been between.
 
     made: gets the path of every file before it is made.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     while True:
-        path = os.path.join(folder, f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}")
+        path = new_name(folder)
         made.append(path)
         try:
-            descriptor = os.open(path, flags, 0o600)
+            descriptor = os.open(path, NEW, 0o600)
         except OSError as error:
             raise OutputError(f"{target}: {error.strerror or error}", error.errno) from error
-        if _lock(descriptor) is not False and _is(descriptor, path):
+        if lock(descriptor) is not False and is_at(descriptor, path):
             return Temporary(path, descriptor, target)
         os.close(descriptor)
 
 
 def _finish(temporary: Temporary, target: str, force: bool) -> None:
     try:
-        os.fchmod(temporary.descriptor, _mode(target))
+        os.fchmod(temporary.descriptor, mode_for(target))
         os.fsync(temporary.descriptor)
-        if not _is(temporary.descriptor, temporary.path):
+        if not is_at(temporary.descriptor, temporary.path):
             raise OutputError(f"{temporary.target}: somebody has replaced its temporary file {temporary.path}")
         if force:
             os.replace(temporary.path, target)
         else:
             _appear(temporary.path, target)
-        _sync_folder(os.path.dirname(target))
+        sync_folder(os.path.dirname(target))
     except FileExistsError as error:
         raise OutputError(f"{temporary.target}: it exists already; --force replaces it", errno.EEXIST) from error
 
@@ -223,7 +229,8 @@ def _appear(path: str, target: str) -> None:
         os.unlink(path)
 
 
-def _mode(target: str) -> int:
+def mode_for(target: str) -> int:
+    """The mode of a file that takes the place of this one: its own, or if there is none what the umask leaves."""
     try:
         return stat.S_IMODE(os.stat(target).st_mode)
     except FileNotFoundError:
@@ -232,7 +239,19 @@ def _mode(target: str) -> int:
         return 0o666 & ~mask
 
 
-def _sync_folder(folder: str) -> None:
+@contextmanager
+def locked(folder: str) -> Iterator[None]:
+    """Have a folder for oneself, among those who rename several files of it; where the file system can lock one."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: str) -> None:
     """Make the rename last. A file system that cannot sync a folder makes it last by itself, or not at all."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -251,13 +270,13 @@ def _sweep(folder: str) -> None:
             with suppress(OSError):
                 descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
                 try:
-                    if stat.S_ISREG(os.fstat(descriptor).st_mode) and _lock(descriptor) and _is(descriptor, str(left)):
+                    if stat.S_ISREG(os.fstat(descriptor).st_mode) and lock(descriptor) and is_at(descriptor, str(left)):
                         os.unlink(left)
                 finally:
                     os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool | None:
+def lock(descriptor: int) -> bool | None:
     """Take the lock: False if somebody else has it, None where the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -268,7 +287,7 @@ def _lock(descriptor: int) -> bool | None:
     return True
 
 
-def _is(descriptor: int, path: str) -> bool:
+def is_at(descriptor: int, path: str) -> bool:
     """Whether a path still leads to an open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))

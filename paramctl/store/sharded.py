@@ -19,9 +19,13 @@ from paramctl.store import h5, safetensors
 from paramctl.store.checkpoint import Checkpoint, Joined, Note, Reader
 from paramctl.store.extents import Extents
 from paramctl.store.files import Bytes, open_bytes
+from paramctl.store.shards import Names
 
 MOST_INDEX = 100_000_000
 MOST_SHARDS = 10_000
+
+NAMES = Names("{stem}-{number:05d}-of-{count:05d}.safetensors", r"-[0-9]{5,}-of-[0-9]{5,}\.safetensors", 1)
+INDEX = ".index.json"
 
 
 def read(file: Bytes) -> Checkpoint:
@@ -90,41 +94,17 @@ def _together(file: Bytes, index: Mapping[str, Any], shards: Mapping[str, Bytes]
     return Checkpoint(model, Joined({path: reader for path, (_, reader) in found.items()}), file, notes)
 
 
-def plan(model: Model, most: int) -> list[list[Parameter]]:
-    """Which arrays each file gets: filled in order, an array over the limit alone in its own."""
-    shards: list[list[Parameter]] = [[]]
-    filled = 0
-    for parameter in model.owners():
-        if shards[-1] and filled + parameter.bytes > most:
-            shards.append([])
-            filled = 0
-        shards[-1].append(parameter)
-        filled += parameter.bytes
-    return shards
-
-
-def files_of(index: str) -> list[str]:
-    """The files that an index names, those that are beside it; none if it is not there, or damaged."""
+def named(index: str) -> set[str]:
+    """The files that an index names; none if there is no index. Raises OSError and ValueError if it cannot be read."""
     try:
         with open(index, "rb") as file:
-            entries = json.loads(file.read(MOST_INDEX)).get("weight_map", {})
-        lists = (each if isinstance(each, list) else [each] for each in entries.values())
-        found = dict.fromkeys(name for each in lists for name in each if isinstance(name, str) and "/" not in name)
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return []
-    return [name for name in found if os.path.isfile(os.path.join(os.path.dirname(index), name))]
-
-
-def names(folder: str, stem: str, count: int, taken: Sequence[str]) -> list[str]:
-    """Names for so many files; where the set that is there now has one of them, others."""
-    if count == 1:
-        return [f"{stem}.safetensors"]
-    made = [f"{stem}-{number + 1:05d}-of-{count:05d}.safetensors" for number in range(count)]
-    generation = 1
-    while set(made) & set(taken):
-        generation += 1
-        made = [f"{stem}-{generation}-{number + 1:05d}-of-{count:05d}.safetensors" for number in range(count)]
-    return made
+            entries = json.loads(file.read(MOST_INDEX))["weight_map"].values()
+        lists = (each if isinstance(each, list) else [each] for each in entries)
+        return {name for each in lists for name in each if isinstance(name, str)}
+    except FileNotFoundError:
+        return set()
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{index}: this index is damaged") from error
 
 
 def index_of(
