@@ -1,6 +1,9 @@
 """Every format into every other: the same arrays, names, dtypes and ties come out, to the bit; as users of each expect."""
 
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from safetensors.numpy import load_file
 
 from paramctl.cli.options import as_drawn
 from paramctl.edit.layout import Allowed, held_against
-from paramctl.errors import OutputError
+from paramctl.errors import InputError, OutputError
 from paramctl.inspect.diff import Comparison, Tolerance
 from paramctl.model import Model
 from paramctl.opened import open_
@@ -236,6 +239,236 @@ def test_arrays_without_layers_are_no_keras_model(paramctl: Run, tmp_path: Path)
     (tmp_path / "m.yaml").write_text("input: [4]\nlayers: [{dense: 3}]\n")
     assert paramctl("save", "w.npz", "--like", "m.yaml", "-o", "w.weights.h5").returncode == 0
     assert paramctl("diff", "w.npz", "w.weights.h5").returncode == 0
+
+
+TWO = "name: m\ninput: [4]\nlayers: [{dense: 4}, {dense: 4}]\n"
+SETS = pytest.mark.parametrize("name", ["m/", "m.safetensors", "m.weights.json"])
+INDEX = {
+    "m/": "m/model.safetensors.index.json",
+    "m.safetensors": "m.safetensors.index.json",
+    "m.weights.json": "m.weights.json",
+}
+FIRST = {
+    "m/": "m/model-00001-of-00004.safetensors",
+    "m.safetensors": "m-00001-of-00004.safetensors",
+    "m.weights.json": "m_00000.weights.h5",
+}
+
+
+def drawn(folder: Path, seed: int) -> Source:
+    (folder / "m.yaml").write_text(TWO)
+    return as_drawn(open_(str(folder / "m.yaml")), seed)
+
+
+def write(
+    source: Source, path: Path | str, force: bool = False, most: int = 60, each: Callable[[], object] = lambda: None
+) -> None:
+    """Write a set of files, and do something after each piece of it."""
+    for _ in save_as(source, str(path), force, most):
+        each()
+
+
+def files(folder: Path) -> set[str]:
+    return {str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()}
+
+
+def of_the_set(index: Path) -> set[str]:
+    """What should be there of a set: the index, and what it names."""
+    lists = json.loads(index.read_text())["weight_map"].values()
+    named = {name for each in lists for name in (each if isinstance(each, list) else [each])}
+    return named | {index.name}
+
+
+def whole(folder: Path, name: str) -> set[str]:
+    """What should be in a folder that has a document and this set; what Keras opens first belongs to it."""
+    index = folder / INDEX[name]
+    there = {str((index.parent / each).relative_to(folder)) for each in of_the_set(index)}
+    return there | {"m.yaml"} | ({FIRST[name]} if name == "m.weights.json" else set())
+
+
+@SETS
+def test_the_old_set_is_read_while_a_new_one_is_written(name: str, tmp_path: Path) -> None:
+    """After each piece, by its index, and all of it; afterwards only the new one is there."""
+    for seed in range(4):
+        before = opened(tmp_path / INDEX[name]) if seed else None
+        looks = []
+
+        def look(before: Source | None = before, looks: list[int] = looks) -> None:
+            assert (tmp_path / INDEX[name]).exists() is (before is not None)
+            if before is not None:
+                assert_same(before, opened(tmp_path / INDEX[name]))
+            looks.append(1)
+
+        write(drawn(tmp_path, seed), f"{tmp_path}/{name}", bool(seed), each=look)
+        assert len(looks) == 4
+        assert_same(drawn(tmp_path, seed), opened(tmp_path / INDEX[name]))
+        assert files(tmp_path) == whole(tmp_path, name)
+
+
+@SETS
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OutputError, None])
+def test_a_set_that_is_not_finished_leaves_nothing(
+    name: str, error: type[BaseException] | None, tmp_path: Path
+) -> None:
+    """Whatever ends it, with its first file done or its last; also when nobody asks for the rest."""
+    (tmp_path / "m").mkdir()
+    for seed, pieces in product((0, 1), (1, 4)):
+        if seed:
+            write(drawn(tmp_path, 0), f"{tmp_path}/{name}", True)
+        source = drawn(tmp_path, 1)
+        before = files(tmp_path)
+        saving = save_as(source, f"{tmp_path}/{name}", True, 60)
+        for _ in range(pieces):
+            next(saving)
+        assert files(tmp_path) > before, "it is being written"
+        if error is None:
+            saving.close()
+        else:
+            with pytest.raises(error):
+                saving.throw(error("enough"))
+        assert files(tmp_path) == before
+        assert not list(tmp_path.rglob(".paramctl-*"))
+
+
+@SETS
+def test_an_index_that_cannot_be_written_leaves_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names that the files have got by then go too."""
+    (tmp_path / "m").mkdir()
+
+    def fail(path: str, text: str, force: bool) -> None:
+        assert (tmp_path / FIRST[name]).exists()
+        raise OutputError(f"{path}: No space left on device")
+
+    source = drawn(tmp_path, 1)
+    monkeypatch.setattr("paramctl.saving.sets.write_text", fail)
+    with pytest.raises(OutputError, match="No space left"):
+        write(source, f"{tmp_path}/{name}")
+    assert files(tmp_path) == {"m.yaml"}
+
+
+@pytest.mark.parametrize(("first", "second"), [("m-2", "m"), ("m", "m-2")])
+@pytest.mark.parametrize("suffix", [".safetensors", ".weights.json"])
+def test_sets_whose_names_are_alike_leave_each_other_alone(
+    first: str, second: str, suffix: str, tmp_path: Path
+) -> None:
+    """A later generation of one may be called what the other is: no file of another set is replaced or removed."""
+    index = ".safetensors.index.json" if suffix == ".safetensors" else suffix
+    write(drawn(tmp_path, 10), tmp_path / f"{first}{suffix}")
+    for seed in range(5):
+        write(drawn(tmp_path, seed), tmp_path / f"{second}{suffix}", seed > 0)
+        assert_same(drawn(tmp_path, 10), opened(tmp_path / f"{first}{index}"))
+        assert_same(drawn(tmp_path, seed), opened(tmp_path / f"{second}{index}"))
+    write(drawn(tmp_path, 11), tmp_path / f"{first}{suffix}", True)
+    assert_same(drawn(tmp_path, 4), opened(tmp_path / f"{second}{index}"))
+
+
+@SETS
+def test_only_files_of_the_set_are_removed_with_it(name: str, tmp_path: Path) -> None:
+    """Whatever the index claims; and what another index names too stays."""
+    (tmp_path / "m").mkdir()
+    write(drawn(tmp_path, 0), f"{tmp_path}/{name}")
+    index = tmp_path / INDEX[name]
+    others = {"train.py", "model-00001-of-00002.safetensors.bak", "other-00001-of-00002.safetensors", "m_0.weights.h5"}
+    for other in others:
+        (index.parent / other).write_text("kept")
+    told = json.loads(index.read_text())
+    told["weight_map"] |= {f"/{other}": other for other in others}
+    index.write_text(json.dumps(told))
+    copy = index.parent / f"copy{'.weights.json' if name == 'm.weights.json' else '.safetensors.index.json'}"
+    last = sorted(of_the_set(index) - others - {index.name})[-1]
+    copy.write_text(json.dumps({"weight_map": {"w": last}}))
+    write(drawn(tmp_path, 1), f"{tmp_path}/{name}", True)
+    kept = {str((index.parent / each).relative_to(tmp_path)) for each in (*others, copy.name, last)}
+    assert files(tmp_path) == whole(tmp_path, name) | kept
+    assert all((index.parent / other).read_text() == "kept" for other in others)
+
+
+@SETS
+@pytest.mark.parametrize("text", ["mine", '{"weight_map": {"w": "gone.safetensors"}}', "{}"])
+def test_an_index_is_replaced_by_force_alone(name: str, text: str, tmp_path: Path) -> None:
+    """Also one that is damaged, or whose files are gone; and it is refused before anything is done."""
+    index = tmp_path / INDEX[name]
+    index.parent.mkdir(exist_ok=True)
+    source = drawn(tmp_path, 1)
+    index.write_text(text)
+    with pytest.raises(OutputError, match="it exists already; --force replaces it"):
+        next(save_as(source, f"{tmp_path}/{name}", most=60))
+    assert files(tmp_path) == {"m.yaml", INDEX[name]}
+    assert index.read_text() == text
+    write(source, f"{tmp_path}/{name}", True)
+    assert files(tmp_path) == whole(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", ["m/", "m.safetensors"])
+def test_a_set_in_the_place_of_a_file_and_back(name: str, tmp_path: Path) -> None:
+    """By force alone, and what was there is gone then: other readers would open it before the index, or after it."""
+    alone = "m/model.safetensors" if name == "m/" else "m.safetensors"
+    write(drawn(tmp_path, 0), f"{tmp_path}/{name}", most=1_000)
+    assert files(tmp_path) == {"m.yaml", alone}
+    with pytest.raises(OutputError, match="it exists already"):
+        next(save_as(drawn(tmp_path, 1), f"{tmp_path}/{name}", most=60))
+    assert files(tmp_path) == {"m.yaml", alone}
+    write(drawn(tmp_path, 1), f"{tmp_path}/{name}", True)
+    assert files(tmp_path) == whole(tmp_path, name)
+    for most, path in ((1_000, name), (None, alone)):
+        with pytest.raises(OutputError, match="it exists already"):
+            next(save_as(drawn(tmp_path, 2), f"{tmp_path}/{path}", most=most))
+    for _ in save_as(drawn(tmp_path, 2), f"{tmp_path}/{alone}", True):
+        pass
+    assert files(tmp_path) == {"m.yaml", alone}
+    assert_same(drawn(tmp_path, 2), opened(tmp_path / alone))
+
+
+@SETS
+@pytest.mark.parametrize("sizes", [(60, 60), (60, 100), (60, 1_000)])
+def test_savers_of_one_set_at_once(name: str, sizes: tuple[int, int], tmp_path: Path) -> None:
+    """The last one wins, and its set is complete; nothing of the other is left."""
+    sources = [drawn(tmp_path, seed) for seed in (0, 1)]
+    for _ in range(5):
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda k: write(sources[k], f"{tmp_path}/{name}", True, sizes[k]), (0, 1)))
+        index = tmp_path / INDEX[name]
+        alone = tmp_path / ("m/model.safetensors" if name == "m/" else name)
+        found = opened(index if index.exists() else alone)
+        kernels = [each.values("dense/kernel", 0, 16).tobytes() for each in (*sources, found)]
+        assert_same(sources[kernels.index(kernels[2])], found)
+        assert files(tmp_path) == (
+            whole(tmp_path, name) if index.exists() else {"m.yaml", str(alone.relative_to(tmp_path))}
+        )
+
+
+def test_a_folder_of_shards_without_their_index_is_not_read(tmp_path: Path) -> None:
+    """Not even if one is left alone; a single file that has come in their place is."""
+    (tmp_path / "m").mkdir()
+    write(drawn(tmp_path, 0), f"{tmp_path}/m/")
+    (tmp_path / INDEX["m/"]).unlink()
+    while shards := sorted((tmp_path / "m").glob("model-*")):
+        with pytest.raises(
+            InputError, match=r"the index \(\*.safetensors.index.json\) of model-0000\d-of-00004"
+        ) as error:
+            opened(tmp_path / "m")
+        assert "\n" not in str(error.value)
+        shards[0].unlink()
+    write(drawn(tmp_path, 0), f"{tmp_path}/m/")
+    (tmp_path / INDEX["m/"]).unlink()
+    (tmp_path / "m/adapter.safetensors").write_bytes((tmp_path / FIRST["m/"]).read_bytes())
+    with pytest.raises(InputError, match="the index"):
+        opened(tmp_path / "m")
+    write(drawn(tmp_path, 3), f"{tmp_path}/m/", most=1_000)
+    (tmp_path / "m/adapter.safetensors").unlink()
+    assert_same(drawn(tmp_path, 3), opened(tmp_path / "m"))
+
+
+def test_a_suffix_in_capitals(tmp_path: Path) -> None:
+    """It is no part of what the files of a set are called."""
+    write(drawn(tmp_path, 0), tmp_path / "M.WEIGHTS.JSON")
+    assert files(tmp_path) == {"m.yaml", "M.WEIGHTS.JSON", *(f"M_0000{k}.weights.h5" for k in range(4))}
+    (tmp_path / "s").mkdir()
+    write(drawn(tmp_path, 0), tmp_path / "s/M.SafeTensors")
+    shards = {f"M-0000{k + 1}-of-00004.safetensors" for k in range(4)}
+    assert set(os.listdir(tmp_path / "s")) == {"M.safetensors.index.json", *shards}
 
 
 def test_a_set_of_keras_files(paramctl: Run, tmp_path: Path) -> None:
