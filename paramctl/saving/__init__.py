@@ -58,14 +58,15 @@ def save(
     shifts: if given, each piece is measured, about the value for its path. Raises OutputError; what was at the
     path before is then there still.
     """
-    format_ = format_of(path)
+    module = format_of(path).load()
     with replacing(path, force) as temporary:
-        extents = format_.load().create(temporary, source.model, source.notes, RECIPE, source.checkpoint)
+        extents = module.create(temporary, source.model, source.notes, RECIPE, source.checkpoint)
         yield from written(source, source.model.parameters.values(), temporary, extents, shifts, threads)
 
 
 def _in_order(source: Source, path: str, force: bool, shifts: Shifts) -> Iterator[Piece]:
     """A format whose parts come one after the other; the pieces are given when all is written."""
+    npz = NPZ.load()
     done: list[Piece] = []
 
     def values(name: str) -> Iterator[Array]:
@@ -76,7 +77,7 @@ def _in_order(source: Source, path: str, force: bool, shifts: Shifts) -> Iterato
     with replacing(path, force) as temporary:
         try:
             with temporary.open() as file:
-                NPZ.load().write_model(file, source.model, source.notes, RECIPE, values)
+                npz.write_model(file, source.model, source.notes, RECIPE, values)
         except OSError as error:
             raise (error if isinstance(error, ParamctlError) else temporary.trouble(error)) from error
         yield from done
