@@ -7,11 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from paramctl.edit.arrange import Arrangement, turned_round, view
-from paramctl.edit.torch_rules import NOT_KNOWN, Flat, NoCounterpart, Tensor, tensors
+from paramctl.edit.orders import UNKNOWN, Orders
+from paramctl.edit.torch_rules import NoCounterpart, Tensor, tensors
 from paramctl.model import Block, Model, Tie
-from paramctl.model.layers import Layer, Sizes
-from paramctl.model.layers.merging import Concatenate, Elementwise
-from paramctl.model.layers.rectifying import PReLU
 from paramctl.parameter import Axis, Parameter
 
 
@@ -48,7 +46,7 @@ class Layout:
 def layout(model: Model) -> Layout:
     """The arrays of a model whose layers are known, as torch.nn has them, in the model's order."""
     found = Layout()
-    flats = dict(_Images(model).flats)
+    taken = Orders(model).taken
     for block in model.walk():
         if not block.parameters or block.reuse_of is not None:
             continue
@@ -57,7 +55,7 @@ def layout(model: Model) -> Layout:
         try:
             if block.layer is None:
                 raise NoCounterpart(_not_known(block))
-            for tensor in tensors(block.layer, shapes, flats.get(block.gives)):
+            for tensor in tensors(block.layer, shapes, taken.get(block.path, UNKNOWN)):
                 made = _laid(block.path, tensor)
                 found.laid[made.name] = made
         except NoCounterpart as error:
@@ -132,71 +130,3 @@ def _order(made: Arrangement, shape: tuple[int, ...]) -> bool | None:
     if made.straight:
         return False
     return True if seen.shape == shape and seen.order == (1, 0) and seen.gives == made.shape else None
-
-
-class _Images:
-    """Finds which layers take an image laid flat, whose channels torch has first.
-
-    An image is what a layer over axes of space gives with its channels last, and what layers that keep every value in
-    its place make of it; and an input with four axes, the batch among them.
-    """
-
-    def __init__(self, model: Model) -> None:
-        self.images = {-1 - k for k, each in enumerate(model.inputs) if each.shape is not None and len(each.shape) == 4}
-        self.laid: dict[int, Flat] = {}  # by the number of an output, the image that it is, laid flat
-        self.shapes: dict[int, Sizes | None] = {-1 - k: each.shape for k, each in enumerate(model.inputs)}
-        self.flats: dict[int, Flat] = {}  # by what a layer gives, the image that it takes
-        self.blocks(model.blocks)
-
-    def blocks(self, blocks: Sequence[Block]) -> None:
-        for block in blocks:
-            self.blocks(block.blocks)
-            self.shapes[block.gives] = block.output
-            if block.ends:
-                self.through(block, block.ends)
-            elif block.takes and block.layer is not None:
-                self.layer(block, block.layer)
-            elif block.takes:
-                self.unknown(block, block.takes[0])
-
-    def layer(self, block: Block, layer: Layer) -> None:
-        before = block.takes[0]
-        if before in self.laid:
-            self.flats[block.gives] = self.laid[before]
-        if layer.rank:
-            first = vars(layer).get("data_format") == "channels_first"
-            if not first and block.output is not None and len(block.output) == layer.rank + 2:
-                self.images.add(block.gives)
-        elif layer.type in ("flatten", "reshape"):
-            shape = self.shapes.get(before)
-            flat = block.output is not None and len(block.output) == 2
-            if before in self.images and flat and vars(layer).get("data_format") != "channels_first":
-                sizes = tuple(size for size in shape[1:] if size is not None) if shape is not None else ()
-                self.laid[block.gives] = sizes if shape is not None and len(sizes) == len(shape) - 1 else NOT_KNOWN
-        elif isinstance(layer, (Elementwise, Concatenate)) or (
-            block.output == self.shapes.get(before) and (isinstance(layer, PReLU) or not _mixes(block))
-        ):
-            self.through(block, block.takes)
-
-    def unknown(self, block: Block, before: int) -> None:
-        """A layer of a class that is not known: as far as shapes tell, it leaves an image one, and values in place."""
-        if block.output == self.shapes.get(before):
-            self.through(block, block.takes[:1])
-        elif before in self.images and (block.output is None or len(block.output) == 4):
-            self.images.add(block.gives)
-
-    def through(self, block: Block, sources: Sequence[int]) -> None:
-        """What leaves the values of its sources in their places."""
-        images = [number in self.images for number in sources]
-        if images and all(images) and block.output is not None and len(block.output) > 2:
-            self.images.add(block.gives)
-        flat = {self.laid.get(number) for number in sources}
-        if len(flat) == 1 and block.output == self.shapes.get(sources[0]):
-            (only,) = flat
-            if only is not None:
-                self.laid[block.gives] = only
-
-
-def _mixes(block: Block) -> bool:
-    """Whether a layer has weights, by which each value that it gives is of several that it takes."""
-    return any(each.kind in ("weight", "bias") for each in block.parameters)

@@ -7,9 +7,11 @@ grouped queries, each projection is one of nn.Linear's. https://docs.pytorch.org
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from typing import NamedTuple, TypeAlias
 
 from paramctl.edit.arrange import Arrangement, view
+from paramctl.edit.orders import EITHER, IMAGE, PLAIN, UNKNOWN, Order
 from paramctl.model.layers import Layer
 from paramctl.model.layers.attention import Attending, MultiHeadAttention
 from paramctl.model.layers.convolution import (
@@ -50,14 +52,10 @@ class NoCounterpart(ValueError):
     """What torch.nn has not, in words."""
 
 
-Flat: TypeAlias = "tuple[int, ...] | None"
-"""The sizes (height, width, channels) of which a layer's features are made, if they are an image's, laid flat."""
-
-NOT_KNOWN: Flat = ()
-"""An image laid flat of sizes that are not known."""
-
-Rule: TypeAlias = Callable[[Layer, Shapes, Flat], Iterator[Tensor]]
+Rule: TypeAlias = Callable[[Layer, Shapes, Order], Iterator[Tensor]]
 RULES: dict[type[Layer], Rule] = {}
+OF_FLAT = (Dense, BatchNormalization, LayerNormalization, RMSNormalization, PReLU)
+"""What may take an image laid flat: its rule asks for the order."""
 
 
 def rule(*kinds: type[Layer]) -> Callable[[Rule], Rule]:
@@ -70,13 +68,13 @@ def rule(*kinds: type[Layer]) -> Callable[[Rule], Rule]:
     return register
 
 
-def tensors(layer: Layer, shapes: Shapes, flat: Flat = None) -> list[Tensor]:
+def tensors(layer: Layer, shapes: Shapes, order: Order = PLAIN) -> list[Tensor]:
     """The arrays of the torch module that a layer is. Raises NoCounterpart."""
-    if flat == NOT_KNOWN:
-        raise NoCounterpart("it takes an image laid flat, whose shape is not known")
+    if not layer.rank and (order == UNKNOWN or (order.flat is not None and not isinstance(layer, OF_FLAT))):
+        raise NoCounterpart("in which order torch has the features that it takes is not known")
     for kind in type(layer).__mro__:
         if kind in RULES:
-            return list(RULES[kind](layer, shapes, flat))
+            return list(RULES[kind](layer, shapes, order))
     raise NoCounterpart(f"torch.nn has no layer {layer.type}")
 
 
@@ -90,30 +88,29 @@ def turned(name: str, path: str, shape: tuple[int, ...], order: Sequence[int], *
     return Tensor(name, Arrangement(as_shape.get("under", seen.gives), (seen,)))
 
 
-def features(name: str, path: str, shape: tuple[int, ...], flat: Flat) -> Tensor:
-    """A vector with a value for each feature: channels come first in torch, also where an image is laid flat."""
-    if flat is None or shape != (_size(flat),):
-        return same(name, path, shape)
-    return turned(name, path, flat, _channels_first(flat), under=shape)
-
-
-def _size(flat: tuple[int, ...]) -> int:
-    size = 1
-    for each in flat:
-        size *= each
-    return size
+def features(name: str, path: str, shape: tuple[int, ...], order: Order) -> Tensor:
+    """Values for each feature: channels come first in torch, also where an image is laid flat."""
+    flat = order.flat
+    if flat is not None and shape == (prod(flat),):
+        return turned(name, path, flat, _channels_first(flat), under=shape)
+    if len(shape) > 1 and order in (IMAGE, EITHER):
+        if order == EITHER or len(shape) != 3:
+            raise NoCounterpart("where torch has the channels of what it takes is not known")
+        return turned(name, path, shape, _channels_first(shape))
+    return same(name, path, shape)
 
 
 def _channels_first(flat: tuple[int, ...]) -> tuple[int, ...]:
     return (len(flat) - 1, *range(len(flat) - 1))
 
 
-def linear(kernel: str, bias: str, shapes: Shapes, flat: Flat = None, prefix: str = "") -> Iterator[Tensor]:
+def linear(kernel: str, bias: str, shapes: Shapes, order: Order = PLAIN, prefix: str = "") -> Iterator[Tensor]:
     """nn.Linear: weight (out, in); kernel's axes are its inputs, then its outputs, as many as the bias has."""
     shape = shapes[kernel]
     outputs = len(shapes[bias]) if bias in shapes else 1
-    inside, out = _size(shape[: len(shape) - outputs]), _size(shape[len(shape) - outputs :])
-    if flat is not None and _size(flat) == inside:
+    inside, out = prod(shape[: len(shape) - outputs]), prod(shape[len(shape) - outputs :])
+    flat = order.flat
+    if flat is not None:
         seen = view(kernel, (*flat, out), (len(flat), *_channels_first(flat)))
         yield Tensor(f"{prefix}weight", Arrangement((out, inside), (seen,)))
     else:
@@ -123,17 +120,17 @@ def linear(kernel: str, bias: str, shapes: Shapes, flat: Flat = None, prefix: st
 
 
 @rule(Dense)
-def _dense(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
-    yield from linear("kernel", "bias", shapes, flat)
+def _dense(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
+    yield from linear("kernel", "bias", shapes, order)
 
 
 @rule(Embedding, PositionEmbedding)
-def _embedding(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
+def _embedding(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
     yield same("weight", "embeddings", shapes["embeddings"])
 
 
 @rule(ClassToken)
-def _class_token(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
+def _class_token(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
     yield same("embeddings", "embeddings", shapes["embeddings"])
 
 
@@ -156,19 +153,19 @@ def _depthwise_weight(name: str, path: str, shapes: Shapes) -> Tensor:
 
 
 @rule(Convolution)
-def _convolution(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
+def _convolution(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
     yield _convolution_weight("weight", "kernel", shapes)
     yield from _bias(shapes)
 
 
 @rule(DepthwiseConvolution)
-def _depthwise(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
+def _depthwise(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
     yield _depthwise_weight("weight", "kernel", shapes)
     yield from _bias(shapes)
 
 
 @rule(SeparableConvolution)
-def _separable(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
+def _separable(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
     """Two of torch's convolutions, depthwise and pointwise, of which the second has the bias."""
     yield _depthwise_weight("depthwise.weight", "depthwise_kernel", shapes)
     yield _convolution_weight("pointwise.weight", "pointwise_kernel", shapes)
@@ -177,50 +174,54 @@ def _separable(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
 
 
 @rule(TransposedConvolution)
-def _transposed(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
+def _transposed(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
     """(k..., out, in) as (in, out, k...)."""
     yield _convolution_weight("weight", "kernel", shapes)
     yield from _bias(shapes)
 
 
 @rule(BatchNormalization)
-def _batch_normalization(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
-    yield from _affine(shapes, shapes["moving_mean"], flat)
-    yield features("running_mean", "moving_mean", shapes["moving_mean"], flat)
-    yield features("running_var", "moving_variance", shapes["moving_variance"], flat)
+def _batch_normalization(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
+    yield from _affine(shapes, shapes["moving_mean"], order)
+    yield features("running_mean", "moving_mean", shapes["moving_mean"], order)
+    yield features("running_var", "moving_variance", shapes["moving_variance"], order)
     yield Tensor("num_batches_tracked", Arrangement(()), "int64", dropped=True)
 
 
 @rule(LayerNormalization, GroupNormalization)
-def _normalization(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
+def _normalization(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
     if shapes:
-        yield from _affine(shapes, next(iter(shapes.values())), flat)
+        yield from _affine(shapes, next(iter(shapes.values())), order)
 
 
-def _affine(shapes: Shapes, shape: tuple[int, ...], flat: Flat) -> Iterator[Tensor]:
+def _affine(shapes: Shapes, shape: tuple[int, ...], order: Order) -> Iterator[Tensor]:
     """weight and bias, both of which torch has, or neither: one that the layer has not is ones, or zeros."""
     for name, path, fill in (("weight", "gamma", 1.0), ("bias", "beta", 0.0)):
+        made = features(name, path, shape, order)
         if path in shapes:
-            yield features(name, path, shape, flat)
+            yield made
         elif {"gamma", "beta"} & shapes.keys():
-            yield Tensor(name, Arrangement(shape, fill=fill), dropped=True)
+            yield Tensor(name, Arrangement(made.made.shape, fill=fill), dropped=True)
 
 
 @rule(RMSNormalization)
-def _rms_normalization(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
-    yield features("weight", "scale", shapes["scale"], flat)
+def _rms_normalization(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
+    yield features("weight", "scale", shapes["scale"], order)
 
 
 @rule(PReLU)
-def _prelu(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
+def _prelu(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
     shape = shapes["alpha"]
     if any(size != 1 for size in shape[:-1]):
         raise NoCounterpart("torch.nn's PReLU has one slope for a channel: shared_axes must name all other axes")
-    yield Tensor("weight", Arrangement(shape[-1:], (view("alpha", shape[-1:]),)))
+    if len(shape) == 1:
+        yield features("weight", "alpha", shape, order)
+    else:
+        yield Tensor("weight", Arrangement(shape[-1:], (view("alpha", shape[-1:]),)))
 
 
 @rule(Recurrent)
-def _recurrent(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
+def _recurrent(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
     """Gates on the first axis; LSTM's in one order, i, f, c or g, o. The bias is bias_ih's, and bias_hh is zero."""
     assert isinstance(layer, Recurrent)
     yield from _cell(layer, shapes, f"{layer.type}_cell/", "_l0")
@@ -256,7 +257,7 @@ def _gates(path: str, shape: tuple[int, ...], order: Sequence[int]) -> Arrangeme
 
 
 @rule(Bidirectional)
-def _bidirectional(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
+def _bidirectional(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
     assert isinstance(layer, Bidirectional)
     inner = layer.layer.layer
     assert isinstance(inner, Recurrent)
@@ -266,7 +267,7 @@ def _bidirectional(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]
 
 
 @rule(TimeDistributed)
-def _time_distributed(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
+def _time_distributed(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
     """The layer that it holds, under that one's name."""
     assert isinstance(layer, TimeDistributed)
     name = layer.layer.name
@@ -278,7 +279,7 @@ def _time_distributed(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tens
 
 
 @rule(Attending)
-def _projections(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
+def _projections(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
     """Each projection as nn.Linear has it."""
     for path in shapes:
         part, _, name = path.partition("/")
@@ -294,20 +295,20 @@ def _projections(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
 def _output(shapes: Shapes, prefix: str) -> Iterator[Tensor]:
     """The projection of what all heads give: (heads, value_dim, out...) as (out, heads * value_dim)."""
     heads, size, *out = shapes["attention_output/kernel"]
-    yield turned(f"{prefix}weight", "attention_output/kernel", (heads * size, _size(tuple(out))), (1, 0))
+    yield turned(f"{prefix}weight", "attention_output/kernel", (heads * size, prod(out)), (1, 0))
     if "attention_output/bias" in shapes:
-        count = _size(tuple(out))
+        count = prod(out)
         yield Tensor(f"{prefix}bias", Arrangement((count,), (view("attention_output/bias", (count,)),)))
 
 
 @rule(MultiHeadAttention)
-def _multi_head_attention(layer: Layer, shapes: Shapes, flat: Flat) -> Iterator[Tensor]:
+def _multi_head_attention(layer: Layer, shapes: Shapes, order: Order) -> Iterator[Tensor]:
     """nn.MultiheadAttention, whose heads have as many features together as its input: q, k and v in one array."""
     inputs = {part: shapes[f"{part}/kernel"] for part in ("query", "key", "value")}
     sizes = {shape[1] * shape[2] for shape in inputs.values()}
     features_, out = inputs["query"][0], shapes["attention_output/kernel"][2:]
     if sizes != {features_} or out != (features_,) or "gate/kernel" in shapes:
-        yield from _projections(layer, shapes, flat)
+        yield from _projections(layer, shapes, order)
         return
     seen = {part: view(f"{part}/kernel", (shape[0], features_), (1, 0)) for part, shape in inputs.items()}
     if {shape[0] for shape in inputs.values()} == {features_}:
