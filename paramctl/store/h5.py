@@ -10,41 +10,35 @@ https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePath
 from typing import Any
 
-import numpy as np
-
-from paramctl.arrays import Array, numpy_dtype
-from paramctl.errors import InputError, OutputError
-from paramctl.model import KerasLayout, Model, Tie
-from paramctl.parameter import BYTES, Parameter
+from paramctl.arrays import numpy_dtype
+from paramctl.errors import OutputError
+from paramctl.model import Model
+from paramctl.parameter import Parameter
 from paramctl.store.atomic import Temporary
 from paramctl.store.checkpoint import (
-    Apart,
     Checkpoint,
-    Joined,
     Note,
-    Reader,
     described,
     document_of,
     in_order,
     keras_of,
     model_of,
-    stored,
     tied_to,
     ties_of,
     transposed_of,
 )
-from paramctl.store.extents import Extent, Extents
-from paramctl.store.files import Bytes, OnDisk
-from paramctl.store.h5_process import Child, Died, child
-from paramctl.store.keras import names as keras
-from paramctl.store.keras.sketch import sketch
+from paramctl.store.extents import Extent
+from paramctl.store.files import Bytes
+from paramctl.store.h5_listing import Found, linked, listing, path_of, stem
+from paramctl.store.h5_process import Died, child
+from paramctl.store.json_text import MOST_TOKENS, parsed
+from paramctl.store.keras import names
+from paramctl.store.keras import read as keras
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 LONGEST = 4_096
@@ -60,214 +54,45 @@ def read(file: Bytes, begin: int = 0, size: int | None = None, config: str | Non
 
     Raises InputError if it is damaged, or holds what is never read.
     """
-    process, answer = _listed(file, begin, size)
-    listed, told = answer["arrays"], answer["keras"]
-    found = _Found(file, process, begin)
-    if answer["own"] is None and keras.is_keras3(listed, told):
-        return found.keras(answer, keras.names3(listed, told), config, keras.told_names(told))
-    if answer["own"] is None and keras.is_keras2(told):
-        return found.keras(answer, keras.names2(listed, told), config or told.get("", {}).get("model_config"))
-    for each in listed:
-        found.take(each, each["path"], each["says"])
-    own = _own(answer["own"])
-    document, transposed = document_of(own), transposed_of(own, found.parameters)
+    found = listing(file, begin, size)
+    if found.own is None and names.is_keras3(found.arrays, found.told):
+        return keras.of_keras3(file, found, (config, _json(config)) if config is not None else None)
+    if found.own is None and names.is_keras2(found.told):
+        return keras.of_keras2(file, found, _json(config or found.told.get("", {}).get("model_config")))
+    arrays = Found(found)
+    for each in found.arrays:
+        arrays.take(each, each["path"], each["says"])
+    own = _own(found.own)
+    document, transposed = document_of(own), transposed_of(own, arrays.parameters)
     for tie in transposed:
-        found.parameters[tie.tied] = tied_to(tie, found.parameters[tie.kept])
-    ties = in_order((*_linked(answer["ties"], own), *transposed), own)
-    layout = keras_of(own, found.parameters)
-    model = model_of(document.name if document else _stem(file), found.parameters, ties, document, layout)
-    return found.checkpoint(model, answer["skipped"])
+        arrays.parameters[tie.tied] = tied_to(tie, arrays.parameters[tie.kept])
+    links = linked(found.ties, {path: path for path in arrays.parameters}, {tie.kept for tie in ties_of(own)})
+    ties, layout = in_order((*links, *transposed), own), keras_of(own, arrays.parameters)
+    name = document.name if document else stem(file)
+    model = replace(model_of(name, arrays.parameters, ties, document, layout), stored=arrays.stored)
+    return Checkpoint(model, arrays.reader, file, arrays.notes, tuple(found.skipped), arrays.extents)
 
 
-def read_together(index: Bytes, shards: Sequence[Bytes]) -> Checkpoint:
-    """What the shards of Keras 3 weights hold together: a layer's own name may lie in another than its values."""
-    answers = [_listed(shard, 0, None) for shard in shards]
-    told: dict[str, dict[str, Any]] = {}
-    for _, answer in answers:
-        for path, said in answer["keras"].items():
-            told.setdefault(path, {}).update(said)
-    everything = [each for _, answer in answers for each in answer["arrays"]]
-    names = keras.names3(everything, told)
-    parts = []
-    for shard, (process, answer) in zip(shards, answers, strict=True):
-        part = _Found(shard, process, 0)
-        for each in answer["arrays"]:
-            if each["path"] in names:
-                part.take(each, names[each["path"]].path, names[each["path"]].says)
-        parts.append(part)
-    parameters = {path: parameter for part in parts for path, parameter in part.parameters.items()}
-    readers = {path: part.reader for part in parts for path in part.parameters}
-    stored_paths = {path: of for part in parts for path, of in part.stored.items()}
-    ordered = {named.path: parameters[named.path] for named in names.values()}
-    pairs = [(names[one].path, names[other].path) for _, answer in answers for one, other in answer["ties"]]
-    layout = KerasLayout({named.path: path for path, named in names.items()}, keras.told_names(told))
-    model = replace(model_of(_stem(index), ordered, tuple(_linked(pairs, {}))), stored=stored_paths, keras=layout)
-    files = [(shard, process, 0, answer) for shard, (process, answer) in zip(shards, answers, strict=True)]
-    return Checkpoint(model, Joined(readers), index, apart=_apart(files, names))
-
-
-def _listed(file: Bytes, begin: int, size: int | None) -> tuple[Child, dict[str, Any]]:
-    """What the child tells of a file."""
-    process = child()
-    try:
-        path, named = _path(file)
-        answer = process.ask("list", path=path, named=named, begin=begin, size=size)
-    except Died as died:
-        raise InputError(f"{file.name}: {died}") from died
-    if "error" in answer:
-        raise InputError(f"{file.name}: {answer['error']}")
-    return process, answer
-
-
-def _linked(pairs: Sequence[Sequence[str]], own: Mapping[str, Any]) -> list[Tie]:
-    """The ties that hard links are, each kept under the name that the file says, else under the first."""
-    groups: dict[str, list[str]] = {}
-    for first, other in pairs:
-        groups.setdefault(first, [first]).append(other)
-    kept = {tie.kept for tie in ties_of(own)}
-    made = []
-    for names in groups.values():
-        keep = next((name for name in names if name in kept), names[0])
-        made += [Tie(keep, name) for name in names if name != keep]
-    return made
-
-
-class _Found:
-    """The arrays of a file, gathered: parameters by their names, and where the values of each lie."""
-
-    def __init__(self, file: Bytes, process: Child, begin: int) -> None:
-        self.file, self.process, self.begin = file, process, begin
-        self.parameters: dict[str, Parameter] = {}
-        self.extents: dict[str, Extent] = {}
-        self.elsewhere: dict[str, tuple[str, np.dtype[Any]]] = {}
-        self.notes: dict[str, Note] = {}
-        self.stored: dict[str, str] = {}
-
-    def take(self, each: Mapping[str, Any], path: str, says: Mapping[str, Any]) -> None:
-        """One array, under a name."""
-        if each["dtype"] not in BYTES:
-            raise InputError(f"{self.file.name}: {path} has the dtype {each['dtype']}, which is not supported")
-        self.parameters[path] = stored(path, tuple(each["shape"]), each["dtype"], says)
-        dtype = numpy_dtype(each["dtype"]).newbyteorder(each["order"])
-        if each["offset"] is None:
-            self.elsewhere[path] = each["path"], dtype
-        else:
-            self.extents[path] = Extent(self.begin + each["offset"], dtype)
-        self.notes[path] = Note(says.get("scheme"), says.get("seed"))
-        if path != each["path"]:
-            self.stored[path] = each["path"]
-
-    def keras(
-        self,
-        answer: Mapping[str, Any],
-        names: Mapping[str, keras.Named],
-        config: str | None,
-        told: Mapping[str, str] | None = None,
-    ) -> Checkpoint:
-        """A Keras file: its layers' arrays by Keras' names, and its optimizer's and metrics' apart.
-
-        told: what the objects of a Keras 3 file call themselves.
-        """
-        listed = answer["arrays"]
-        there = {each["path"]: each for each in listed}
-        known = _json(config)
-        document = keras.document_of(known) if known is not None else None
-        shapes = {named.path: tuple(there[path]["shape"]) for path, named in names.items()}
-        renamed = keras.by_document(document, shapes, _stem(self.file)) if document is not None else {}
-        if known is not None and not renamed:
-            renamed = keras.by_class(known, shapes)
-            document = None
-        shown = {path: renamed.get(named.path, named.path) for path, named in names.items()}
-        for path, named in names.items():
-            name = shown[path].rpartition("/")[2]
-            numbered = named.path.rpartition("/")[2].isdecimal() and not name.isdecimal()
-            self.take(there[path], shown[path], keras.says(name, (), -1) if numbered else named.says)
-        pairs = [(shown[one], shown[other]) for one, other in answer["ties"] if one in shown and other in shown]
-        ties = tuple(_linked(pairs, {}))
-        model = sketch(known, self.parameters, _stem(self.file)) if known is not None and document is None else None
-        model = replace(model, ties=ties) if model else model_of(_stem(self.file), self.parameters, ties, document)
-        if told is not None:
-            variables = {path: stored_path for stored_path, path in shown.items()}
-            model = replace(model, keras=KerasLayout(variables, told, config))
-        apart = _apart([(self.file, self.process, self.begin, answer)], names)
-        return replace(self.checkpoint(model, answer["skipped"]), apart=apart)
-
-    @property
-    def reader(self) -> Reader:
-        return _Reader(Extents(self.file, self.extents), self.process, self.elsewhere)
-
-    def checkpoint(self, model: Model, skipped: Sequence[str]) -> Checkpoint:
-        model = replace(model, stored=self.stored)
-        return Checkpoint(model, self.reader, self.file, self.notes, tuple(skipped), self.extents)
-
-
-def _apart(files: Sequence[tuple[Bytes, Child, int, Mapping[str, Any]]], names: Container[str]) -> Apart | None:
-    """The arrays of Keras files that have no names as parameters. files: each with its child, begin and answer."""
-    arrays: dict[str, Parameter] = {}
-    readers: dict[str, Reader] = {}
-    told: dict[str, str] = {}
-    for file, process, begin, answer in files:
-        found = _Found(file, process, begin)
-        for each in answer["arrays"]:
-            if each["path"] not in names:
-                found.take(each, each["path"], {})
-        arrays |= found.parameters
-        readers |= dict.fromkeys(found.parameters, found.reader)
-        told |= keras.told_names(answer["keras"], apart=True)
-    return Apart(arrays, Joined(readers), told) if arrays else None
-
-
-def _stem(file: Bytes) -> str:
-    return PurePath(file.name).stem.removesuffix(".weights")
+def read_together(index: Bytes, shards: Mapping[str, Bytes], weight_map: Mapping[str, Any]) -> Checkpoint:
+    """What the shards of Keras 3 weights hold together, by the names of the files; see keras.read.of_index."""
+    return keras.of_index(index, {name: listing(shard) for name, shard in shards.items()}, weight_map)
 
 
 def _json(text: Any) -> Any:
     try:
-        return json.loads(text) if isinstance(text, str) else None
+        return parsed(text) if isinstance(text, str) else None
     except ValueError:
         return None
-
-
-def _path(file: Bytes) -> tuple[str, bool]:
-    """A path by which another process opens the same file, and whether HDF5 can open it by name."""
-    path = f"/proc/{os.getpid()}/fd/{file.descriptor()}" if _PROC else file.name
-    return path, isinstance(file, OnDisk)
-
-
-_PROC = os.path.isdir("/proc/self/fd")
 
 
 def _own(own: dict[str, Any] | None) -> dict[str, Any]:
     """What paramctl wrote beside the values; nothing if it is not what it must be."""
     try:
         coded = [key for key in TEXTS if key != "document"]
-        return {key: json.loads(text) if key in coded else text for key, text in (own or {}).items()}
+        most = MOST_TOKENS // len(coded)
+        return {key: parsed(text, most) if key in coded else text for key, text in (own or {}).items()}
     except (ValueError, TypeError):
         return {}
-
-
-class _Reader:
-    """Reads contiguous values itself, and has the child read the others."""
-
-    def __init__(self, extents: Extents, child: Child, elsewhere: Mapping[str, tuple[str, np.dtype[Any]]]) -> None:
-        self.extents, self.child, self.elsewhere = extents, child, elsewhere
-
-    def read(self, path: str, start: int, stop: int) -> Array:
-        if path not in self.elsewhere:
-            return self.extents.read(path, start, stop)
-        within, dtype = self.elsewhere[path]
-        if start == stop:
-            return np.empty(0, dtype.newbyteorder("="))
-        name = self.extents.file.name
-        try:
-            data = self.child.values(within, start, stop)
-        except Died as died:
-            raise InputError(f"{name}: {path} {died}") from died
-        if isinstance(data, str):
-            raise InputError(f"{name}: {path}: {data}")
-        if len(data) != (stop - start) * dtype.itemsize:
-            raise InputError(f"{name}: it ends within {path}")
-        return np.frombuffer(data, dtype).astype(dtype.newbyteorder("="))
 
 
 def create(
@@ -319,10 +144,11 @@ def lay_out(
             links=links,
             own=more if own is not None else None,
             texts=texts,
-            like=_path(like) if like is not None and like.read(0, 8) == SIGNATURE else None,
+            like=path_of(like) if like is not None and like.read(0, 8) == SIGNATURE else None,
         )
     except Died as died:
-        raise OutputError(f"{temporary.target}: laying it out {died}; is the disk full?") from died
+        along = f" with what goes along from {like.name}" if like is not None else ""
+        raise OutputError(f"{temporary.target}: laying it out{along} {died}; is the disk full?") from died
     if "error" in answer:
         raise OutputError(f"{temporary.target}: {answer['error']}")
     temporary.reserve(temporary.size())

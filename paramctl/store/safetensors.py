@@ -12,7 +12,6 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from math import prod
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -36,6 +35,7 @@ from paramctl.store.checkpoint import (
 )
 from paramctl.store.extents import Extent, Extents
 from paramctl.store.files import Bytes, OnDisk
+from paramctl.store.json_text import parsed
 
 MOST_HEADER = 100_000_000
 MOST_METADATA = 32_000_000
@@ -111,13 +111,9 @@ def _note(told: Mapping[str, Any]) -> Note:
 
 def _own(metadata: Mapping[str, str], arrays: int) -> dict[str, Any]:
     """What paramctl wrote beside the values of so many arrays; nothing if it is not what it must be."""
-    text = metadata.get(OWN, "{}")
-    most = MOST_TOKENS * (arrays + len(metadata) + 1_000)
-    if sum(1 for _ in islice(_TOKENS.finditer(text), most + 1)) > most:  # it would be many times larger in memory
-        return {}
     try:
-        own = json.loads(text)
-    except (ValueError, RecursionError):
+        own = parsed(metadata.get(OWN, "{}"), MOST_TOKENS * (arrays + len(metadata) + 1_000))
+    except ValueError:
         return {}
     return own if isinstance(own, dict) else {}
 
@@ -240,8 +236,6 @@ _OPEN, _CLOSE, _NEXT = (re.compile(rb"([%s])" % each + _SPACE) for each in (b"{"
 _QUOTED = re.compile(rb'("(?:[^"\\\x00-\x1f]++|\\[^\x00-\x1f])*+")' + _SPACE)
 _KEY = re.compile(_QUOTED.pattern + rb":" + _SPACE)
 _FLAT = re.compile(rb"(\{[^{}]{0,%d}+\})" % LONGEST_ENTRY + _SPACE)
-_TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|[\[{,]', re.DOTALL)
-"""Texts, and what comes between values: their number is about that of the values."""
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

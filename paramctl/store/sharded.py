@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -18,10 +19,11 @@ from paramctl.parameter import Parameter
 from paramctl.store import h5, safetensors
 from paramctl.store.checkpoint import Checkpoint, Joined, Note, Reader
 from paramctl.store.extents import Extents
-from paramctl.store.files import Bytes, open_bytes
+from paramctl.store.files import Bytes, OnDisk
+from paramctl.store.json_text import parsed
 from paramctl.store.shards import Names
 
-MOST_INDEX = 100_000_000
+MOST_INDEX = 64_000_000
 MOST_SHARDS = 10_000
 
 NAMES = Names("{stem}-{number:05d}-of-{count:05d}.safetensors", r"-[0-9]{5,}-of-[0-9]{5,}\.safetensors", 1)
@@ -33,7 +35,7 @@ def read(file: Bytes) -> Checkpoint:
     index = _index(file)
     shards = {name: _beside(file, name) for name in _shards(index, file)}
     if all(name.startswith("/") for name in index["weight_map"]):
-        return h5.read_together(file, [shards[name] for name in sorted(shards)])
+        return h5.read_together(file, {name: shards[name] for name in sorted(shards)}, index["weight_map"])
     return _together(file, index, shards)
 
 
@@ -42,11 +44,13 @@ def _index(file: Bytes) -> dict[str, Any]:
     try:
         if len(data) > MOST_INDEX:
             raise ValueError(f"it has more than {MOST_INDEX:,} bytes")
-        index = json.loads(data)
+        text = data.decode()
+        del data
+        index = parsed(text)
         entries = index["weight_map"]
         if not isinstance(entries, dict) or not entries:
             raise ValueError("weight_map must map the names of arrays to files")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file.name}: this index is damaged ({error})") from error
     return dict(index)
 
@@ -65,9 +69,20 @@ def _shards(index: Mapping[str, Any], file: Bytes) -> list[str]:
 
 
 def _beside(file: Bytes, name: str) -> Bytes:
+    """A file beside the index, a regular one: a pipe may never have an end, nor a device."""
     if file.name == "<stdin>":
         raise InputError("<stdin>: an index is read from a file, for the others lie beside it")
-    return open_bytes(os.path.join(os.path.dirname(file.name), name))
+    path = os.path.join(os.path.dirname(file.name), name)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path!r}: {error}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{path}: what an index names must be a regular file")
+    return OnDisk(descriptor, path)
 
 
 def _together(file: Bytes, index: Mapping[str, Any], shards: Mapping[str, Bytes]) -> Checkpoint:
