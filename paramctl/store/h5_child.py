@@ -1,12 +1,10 @@
 """What is done with the HDF5 library, in a process of its own: requests are answered, under limits.
 
 A small bad file can make the library crash, hang or eat memory before any check in Python runs. So a child under
-limits parses (h5_parse), and tells its parent where the values lie; and a child lays out new files (h5_layout), which
-the library may crash on too, when a disk is full. One request comes as a line of JSON on standard input, and one line
-of JSON answers it on standard output; values that do not lie as they are in one piece follow theirs as bytes.
-
-The limits are what an honest file of its size needs several times over: a small file can cost no more than
-MOST_MEMORY beside what this process has at its start, and little more than a second; any, MOST_PARSING.
+limits (h5_limits) parses (h5_parse), and tells its parent where the values lie; and a child lays out new files
+(h5_layout), which the library may crash on too, when a disk is full. One request comes as a line of JSON on standard
+input, and one line of JSON answers it on standard output; values that do not lie as they are in one piece follow
+theirs as bytes.
 """
 
 from __future__ import annotations
@@ -20,28 +18,10 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from paramctl.store import h5_layout
-from paramctl.store.h5_parse import Parser, Refused
+from paramctl.store.h5_limits import SECONDS, limit_parsing, limit_time, size_of_data
+from paramctl.store.h5_parse import Parser, Refused, words_of
 
-MOST_MEMORY = 232 << 20
-LARGE_MEMORY = 1 << 30
-"""What a file that is as large itself may cost more."""
-SECONDS = 1.0
-PARSED_A_SECOND = 1 << 20
-MOST_PARSING = 20.0
 READ_A_SECOND = 16 << 20
-
-
-def _limit_memory(size: int) -> None:
-    with suppress(OSError, ValueError):
-        with open("/proc/self/statm") as file:
-            pages = int(file.read().split()[0])
-        most = pages * resource.getpagesize() + MOST_MEMORY + min(size, LARGE_MEMORY)
-        resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
-
-
-def _limit_time(seconds: float) -> None:
-    """End this process by a signal when it has worked for so long; 0 is never."""
-    signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _say(answer: dict[str, Any], data: bytes = b"") -> None:
@@ -64,17 +44,20 @@ class Session:
             return self.list(request), b""
         assert self.parser is not None
         path, start, stop = request["path"], request["start"], request["stop"]
-        _limit_time(SECONDS)
-        _limit_time(SECONDS + self.parser.touched(path, start, stop) / READ_A_SECOND)
+        limit_time(SECONDS)
+        limit_time(SECONDS + self.parser.touched(path, start, stop) / READ_A_SECOND)
         data = b"".join(self.parser.values(path, start, stop))
         return {"bytes": len(data)}, data
 
     def list(self, request: dict[str, Any]) -> dict[str, Any]:
         """What a file holds; it stays open if values are to be read from it by this process."""
-        size = os.stat(request["path"]).st_size if request["size"] is None else request["size"]
-        _limit_memory(size)
-        _limit_time(min(SECONDS + size / PARSED_A_SECOND, MOST_PARSING))
-        self.parser = Parser(request["path"], request["named"], request["begin"], request["size"])
+        path, begin, size = request["path"], request["begin"], request["size"]
+        if size is not None:
+            size = max(0, min(size, os.stat(path).st_size - begin))
+        there = size_of_data(path)
+        there = there if size is None else min(there, size)
+        limit_parsing(there)
+        self.parser = Parser(path, request["named"], begin, size, there)
         answer = self.parser.list()
         if all(each["offset"] is not None for each in answer["arrays"]):
             self.parser.close()
@@ -99,9 +82,8 @@ def serve() -> NoReturn:
         except Refused as refused:
             _say({"error": str(refused)})
         except Exception as error:  # noqa: BLE001  whatever the library makes of a damaged file
-            said = " ".join(str(error.args[0] if error.args else "").split())[:300] or type(error).__name__
-            _say({"error": f"{session.where()}the HDF5 library says: {said}"})
-        _limit_time(0)
+            _say({"error": f"{session.where()}{words_of(error)}"})
+        limit_time(0)
     os._exit(0)  # closing what is open may crash on a damaged file
 
 

@@ -1,11 +1,14 @@
 """New HDF5 files: every array's place is laid out, and no values; and what is said in a file changed.
 
-Run in a child process, see h5_child: the library may crash when a disk is full.
+Run in a child process, see h5_child: the library may crash when a disk is full. What goes along from another file is
+read here too, under the limits under which that is parsed, and can be little more than it has itself.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -13,9 +16,19 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5p, h5s, h5t
 
-from paramctl.store.h5_parse import ATTRIBUTES, OWN, is_number, is_opaque
+from paramctl.slices import boxes
+from paramctl.store.h5_limits import limit_parsing, size_of_data
+from paramctl.store.h5_parse import ATTRIBUTES, OWN, Refused, is_number, is_opaque, words_of
 
 ALIGNED_FROM, ALIGNMENT = 1 << 16, 1 << 12
+SPARE = 1 << 20
+"""How many bytes what goes along may have more than the file that it comes from."""
+TIMES = 4
+"""How much more time it may take than to parse that file."""
+AT_ONCE = 1_024
+"""Values of which each is of a size of its own."""
+HEADER, REFERENCE = 256, 16
+"""How many bytes the library keeps of a dataset at least, and of such a value beside it."""
 TEXT = h5py.string_dtype()
 
 
@@ -66,38 +79,99 @@ class Layout:
             attribute.write(data)
 
     def take_along(self, path: str, named: bool) -> None:
-        """Copy from another file what is said of groups and arrays that this one has too, and what is no number."""
-        with h5py.File(path if named else open(path, "rb"), "r", locking=False if named else None) as old:
-            new = h5py.File(self.file)
-            self.copy_attributes(old, new)
-            stack = [(old, new)]
-            while stack:
-                source, target = stack.pop()
-                for name in source:
-                    link = source.get(name, getlink=True)
-                    if not isinstance(link, h5py.HardLink):
-                        if name not in target:
-                            target[name] = link
-                        continue
-                    if source[name].name == f"/{OWN}":
-                        continue
-                    item = source[name]
-                    if name in target and isinstance(item, h5py.Group) == isinstance(target[name], h5py.Group):
-                        self.copy_attributes(item, target[name])
-                        if isinstance(item, h5py.Group):
-                            stack.append((item, target[name]))
-                    elif isinstance(item, h5py.Dataset) and not is_number(item.id):
-                        old.copy(item, target, name)
-                    elif isinstance(item, h5py.Group) and not len(item):
-                        self.copy_attributes(item, target.create_group(name))
+        """Copy from another file what is said of groups and arrays that this one has too, and what is no number.
 
-    def copy_attributes(self, old: Any, new: Any) -> None:
-        for name, value in old.attrs.items():
-            if name not in new.attrs and name not in ATTRIBUTES:
-                new.attrs[name] = value
+        Raises Refused for what is too much.
+        """
+        size = size_of_data(path)
+        limit_parsing(size, TIMES)
+        with h5py.File(path if named else open(path, "rb"), "r", locking=False if named else None) as old:
+            _Along(size + SPARE).all_of(old, h5py.File(self.file))
 
     def close(self) -> None:
         self.file.close()
+
+
+class _Along:
+    """What goes along into a new file. left: how many bytes it may still have."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def all_of(self, old: Any, new: Any) -> None:
+        """What is said in a file of what the new one has too, and what else it has that is no number."""
+        self.attributes("", old, new)
+        stack = [("", old, new)]
+        while stack:
+            prefix, source, target = stack.pop()
+            for name in source:
+                path = f"{prefix}{name}"
+                link = source.get(name, getlink=True)
+                if not isinstance(link, h5py.HardLink):
+                    if name not in target:
+                        target[name] = link
+                elif path != OWN:
+                    stack += self.item(path, source[name], target, name)
+
+    def item(self, path: str, item: Any, target: Any, name: str) -> list[tuple[str, Any, Any]]:
+        """One thing that a group holds; it and its counterpart, if more is in them."""
+        if name in target and isinstance(item, h5py.Group) == isinstance(there := target[name], h5py.Group):
+            self.attributes(path, item, there)
+            if isinstance(item, h5py.Group):
+                return [(f"{path}/", item, there)]
+        elif isinstance(item, h5py.Dataset) and not is_number(item.id):
+            with self.naming(path):
+                self.spend(item.id.get_storage_size() + HEADER)
+                for value in _variable(item):
+                    self.spend(_size(value))
+                item.file.copy(item, target, name)
+        elif isinstance(item, h5py.Group) and not len(item):
+            self.attributes(path, item, target.create_group(name))
+        return []
+
+    def attributes(self, path: str, old: Any, new: Any) -> None:
+        for name in old.attrs if h5a.get_num_attrs(old.id) else ():
+            if name not in new.attrs and name not in ATTRIBUTES:
+                with self.naming(f"{path or '/'}: its attribute {name[:100]}"):
+                    value = old.attrs[name]
+                    self.spend(_size(value))
+                    new.attrs[name] = value
+
+    def spend(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise Refused("with it that is more than the whole file has")
+
+    @contextmanager
+    def naming(self, what: str) -> Iterator[None]:
+        """Say of what it is that an error tells."""
+        try:
+            yield
+        except Exception as error:
+            why = str(error) if isinstance(error, Refused) else words_of(error)
+            raise Refused(f"{what} cannot be taken along: {why}") from error
+
+
+def _variable(item: Any) -> Iterator[Any]:
+    """The values of a dataset, piece by piece, if each is of a size of its own, which may lie in one place for all."""
+    try:
+        variable = item.dtype.hasobject
+    except TypeError:  # NumPy has none like it
+        variable = item.id.get_type().detect_class(h5t.VLEN)
+    for start in range(0, item.size or 0, AT_ONCE) if variable else ():
+        for box in boxes(item.shape, start, min(start + AT_ONCE, item.size)):
+            yield item[tuple(slice(of.start, of.stop) for of in box)]
+
+
+def _size(value: Any) -> int:
+    """How many bytes a value has in a file, about."""
+    if isinstance(value, (str, bytes)):
+        return len(value) + REFERENCE
+    if not isinstance(value, (np.ndarray, np.generic)):
+        return REFERENCE
+    if value.dtype.names:
+        return sum(_size(value[name]) for name in value.dtype.names)
+    return sum(map(_size, value.flat)) if value.dtype.hasobject else value.nbytes
 
 
 @cache

@@ -28,7 +28,7 @@ MOST_OBJECTS = 300_000
 MOST_DEPTH = 64
 MOST_PATH = 4_096
 MOST_LETTERS = 4_000_000
-"""Of all paths together, and as many more as the file has bytes."""
+"""Of all paths together, and as many more as there are bytes in the file."""
 MOST_CHUNK = 64 << 20
 MOST_RATIO = 1_100
 """How many bytes one stored byte may stand for: deflate makes 1,032 of it at most."""
@@ -52,15 +52,22 @@ class Refused(Exception):
     """What a file holds that is not read, in words."""
 
 
-class Parser:
-    """One open file."""
+def words_of(error: Exception) -> str:
+    """What the library makes of a damaged file, or of a limit, in one line."""
+    said = " ".join(str(error.args[0] if error.args else "").split())[:300] or type(error).__name__
+    return f"the HDF5 library says: {said}"
 
-    def __init__(self, path: str, named: bool, begin: int, size: int | None) -> None:
+
+class Parser:
+    """One open file. there: how many of its bytes are in no hole, by which what it may list is limited."""
+
+    def __init__(self, path: str, named: bool, begin: int, size: int | None, there: int) -> None:
         # the library insists on a file's name, which what came through a pipe, or lies in another file, has not
         whole = named and not begin and size is None
         file = path if whole else Window(path, begin, size)
         self.file = h5py.File(file, "r", locking=False if whole else None, rdcc_nbytes=MOST_CHUNK)
         self.size = os.stat(path).st_size if size is None else size
+        self.there = there
         self.at = ""
         """Where in the file the library is at work, for errors."""
         self.reached = 0
@@ -159,10 +166,10 @@ class Parser:
             raise Refused(f"{prefix or '/'} holds the name {name.decode('utf-8')!r}, which HDF5 does not allow")
         self.reached += 1
         self.letters += len(path)
-        most = min(MOST_OBJECTS, 1_000 + self.size // 16)
+        most = min(MOST_OBJECTS, 1_000 + self.there // 16)
         if self.reached > most:
             raise Refused(f"its links lead to more than {most:,} objects, counted by every path")
-        letters = MOST_LETTERS + self.size
+        letters = MOST_LETTERS + self.there
         if len(path) > MOST_PATH or self.letters > letters:
             raise Refused(f"a path in it may have at most {MOST_PATH:,} characters, and all together {letters:,}")
         return path

@@ -1,7 +1,7 @@
 """The child process that parses and lays out HDF5 files, as its parent sees it; it may be started early.
 
 A process that has listed a file from which it need read nothing lists the next: a set of a hundred shards takes one.
-None that has parsed somebody's file ever writes one.
+None that has parsed somebody's file ever writes one, but for what goes along from it, under the same limits.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Child:
             line = self.process.stdout.readline()
         except BrokenPipeError:
             line = b""
-        if not line:
+        if not line.endswith(b"\n"):  # it may have ended within its answer
             raise Died(self.process.wait())
         answer: dict[str, Any] = json.loads(line)
         return answer
