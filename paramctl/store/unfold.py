@@ -7,19 +7,16 @@ temporary file without a name, as a pipe is, for else each step back would unfol
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from typing import IO
 
 from paramctl.errors import InputError
 from paramctl.store.files import OnDisk
+from paramctl.store.zips import DAMAGED
 
 AT_ONCE = 1 << 20
 BEGINNINGS = 2
 """How often a stream is unfolded from its beginning before it is kept."""
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, OverflowError, RuntimeError)
-"""What reading a member of a zip raises that is damaged."""
 
 
 class Unfolding:
