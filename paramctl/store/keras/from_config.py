@@ -7,7 +7,7 @@ counterpart here, such as a class of somebody's own, gives no document: Unsaid.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from paramctl.model.layers import FUNCTIONS, LAYERS
@@ -82,29 +82,48 @@ def _graph(of: Mapping[str, Any], blocks: dict[str, Any]) -> dict[str, Any]:
 def _entries(layers: Mapping[str, Any], names: dict[tuple[str, int], str], blocks: dict[str, Any]) -> list[Any]:
     """The layers of a graph as entries, each after what it takes; ``names`` gets the name of what each call gives."""
     every = {name: calls(layer) for name, layer in layers.items()}
-    waiting = [(name, number) for name in layers if (name, 0) not in names for number in range(len(every[name]))]
     made: list[Any] = []
-    while waiting:
-        left = []
-        for name, number in waiting:
-            called = every[name][number]
-            if any(place for _, _, place in called.takes):
-                raise Unsaid("a layer with several outputs")
-            takes = [names.get((source, node)) for source, node, _ in called.takes]
-            if None in takes or (number and (name, 0) not in names):
-                left.append((name, number))
-                continue
-            again = f"{name}-{number}"
-            if number:
-                sources = takes[0] if len(takes) == 1 else takes
-                made.append({"reuse": {"layer": name, "from": sources, "name": again}})
-            else:
-                made.append(entry(layers[name], blocks, takes, called.options))
-            names[name, number] = again if number else name
-        if len(left) == len(waiting):
-            raise Unsaid("layers that wait for each other")
-        waiting = left
+    for name, number in _in_order(every, names):
+        called = every[name][number]
+        if any(place for _, _, place in called.takes):
+            raise Unsaid("a layer with several outputs")
+        takes: list[str | None] = [names[source, node] for source, node, _ in called.takes]
+        again = f"{name}-{number}"
+        if number:
+            sources = takes[0] if len(takes) == 1 else takes
+            made.append({"reuse": {"layer": name, "from": sources, "name": again}})
+        else:
+            made.append(entry(layers[name], blocks, takes, called.options))
+        names[name, number] = again if number else name
     return made
+
+
+def _in_order(every: Mapping[str, list[Called]], given: Container[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The calls of layers, by name and number, as if the list were gone through again and again for those that can be.
+
+    given: what is there before. A call needs the outputs that it takes, and the layer's first call.
+    """
+    order = [(name, number) for name in every if (name, 0) not in given for number in range(len(every[name]))]
+    place = {each: at for at, each in enumerate(order)}
+    users: dict[tuple[str, int], list[tuple[str, int]]] = {}
+    waits = {}
+    for name, number in order:
+        needs = {(source, node) for source, node, _ in every[name][number].takes} | ({(name, 0)} if number else set())
+        needs = {each for each in needs if each not in given}
+        waits[name, number] = len(needs)
+        for each in needs:
+            users.setdefault(each, []).append((name, number))
+    rounds = dict.fromkeys(order, 0)
+    ready = [each for each in order if not waits[each]]
+    for each in ready:  # which grows
+        for user in users.get(each, ()):
+            rounds[user] = max(rounds[user], rounds[each] + (place[user] < place[each]))
+            waits[user] -= 1
+            if not waits[user]:
+                ready.append(user)
+    if len(ready) < len(order):
+        raise Unsaid("layers that wait for each other")
+    return sorted(order, key=lambda each: (rounds[each], place[each]))
 
 
 def tensors(listed: Any) -> list[Any]:
@@ -152,6 +171,8 @@ def entry(
 ) -> dict[str, Any]:
     """A layer as an entry of a document's list; takes: what it takes in a graph. at_call: what is said there."""
     kind, of = layer["class_name"], layer["config"]
+    if not is_own(layer):
+        raise Unsaid(f"the class {kind}, which is not Keras'")
     name = _name(of["name"])
     common: dict[str, Any] = {"name": name}
     if takes is not None:
@@ -160,12 +181,14 @@ def entry(
         common["trainable"] = False
     if kind in MODELS:
         block = f"{name}_block"
+        if block in blocks:
+            block += f"_{len(blocks)}"
         while block in blocks or block in LAYERS:
             block += "_"
         blocks[block] = {"layers": []}
         blocks[block]["layers"] = _inside(layer, blocks)
         return {block: common}
-    type_ = ALSO.get(snake_case(kind), snake_case(kind))
+    type_ = _type(kind)
     if type_ not in LAYERS:
         raise Unsaid(f"the class {kind}")
     if issubclass(LAYERS[type_], Attending) and takes is not None:
@@ -175,6 +198,29 @@ def entry(
     of = _one_way(of) if type_ == "bidirectional" else of
     options = {key: _option(key, value) for key, value in of.items() if key in LAYERS[type_].signature}
     return {type_: {key: value for key, value in options.items() if value is not None} | common}
+
+
+def _type(kind: str) -> str:
+    return ALSO.get(snake_case(kind), snake_case(kind))
+
+
+def name_of(layer: Mapping[str, Any]) -> str:
+    """A layer's name; a class of somebody's own may leave it out of its options."""
+    return str(layer["config"].get("name") or layer["name"])
+
+
+def is_own(layer: Mapping[str, Any]) -> bool:
+    """Whether a layer's class is one of Keras' own; Keras 2 does not tell."""
+    module = layer.get("module")
+    if module is None:
+        return not layer.get("registered_name")
+    return str(module).partition(".")[0] in ("keras", "tf_keras")
+
+
+def is_known(layer: Mapping[str, Any]) -> bool:
+    """Whether a document has the class of a layer, and of the one that it wraps, if it wraps one."""
+    inner = [of for of in map(layer["config"].get, ("layer", "backward_layer")) if isinstance(of, dict)]
+    return is_own(layer) and _type(str(layer["class_name"])) in LAYERS and all(map(is_known, inner))
 
 
 def _one_way(of: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -11,15 +11,20 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from paramctl.errors import ParamctlError
 from paramctl.model import Document, from_document
 from paramctl.store.keras import from_config
-from paramctl.store.keras.sketch import names
+from paramctl.store.keras.from_config import is_own
+from paramctl.store.keras.known import Known
+from paramctl.store.keras.sketch import leaves, names
 
-APART = ("optimizer/", "metrics/", "optimizer_weights/", "_loss_tracker/", "_optimizer/", "compile_metrics/")
+_APART = re.compile(r"(.*_)?(optimizers?|optimizer_weights|metrics|loss_tracker)")
+"""What the attributes are called in which a model keeps what is no parameter."""
+_SEEDS = re.compile(r"(.*_)?seed_generator(_\d+)?")
+LISTS = ("layers", "_layer_checkpoint_dependencies")
 _VARIABLE = re.compile(r"(?:(.*)/)?vars/(\d+)")
 _NUMBERED = re.compile(r"(.+?)(?:_(\d+))?")
 
@@ -57,8 +62,15 @@ VARIABLES: dict[str, Sequence[tuple[str, ...]]] = {
 }
 """The variables of a layer by its class, trained ones first: each way in which there can be so many, if that tells."""
 
+QUANTIZED: dict[str, Sequence[tuple[str, ...]]] = {
+    **dict.fromkeys(("dense", "einsum_dense"), (("kernel", "kernel_scale"), ("kernel", "bias", "kernel_scale"))),
+    "embedding": (("embeddings", "embeddings_scale"),),
+}
+"""The same of layers whose kernels are integers."""
+
 PARTS = {"query_dense": QUERY_AXES, "key_dense": QUERY_AXES, "value_dense": QUERY_AXES, "output_dense": OUTPUT_AXES}
 RECURRENT = ("lstm", "gru", "simple_rnn")
+WRAPPERS = ("time_distributed", "spectral_normalization")
 
 
 class Named(NamedTuple):
@@ -80,38 +92,80 @@ def is_keras2(told: Mapping[str, Any]) -> bool:
 
 def names3(arrays: Sequence[Mapping[str, Any]], told: Mapping[str, Any]) -> dict[str, Named]:
     """What each array of a Keras 3 file is called, by its stored path, in Keras' order; without what stands apart."""
-    objects: dict[str, list[tuple[int, str, int]]] = {}
+    objects: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     for each in arrays:
         found = _VARIABLE.fullmatch(each["path"])
-        if found and not f"{found[1] or ''}/".startswith(APART) and not (found[1] or "").endswith("seed_generator"):
-            objects.setdefault(found[1] or "", []).append((int(found[2]), each["path"], len(each["shape"])))
+        path = found[1] or "" if found else ""
+        if found and not is_apart(path) and not _SEEDS.fullmatch(path.rpartition("/")[2]):
+            objects.setdefault(path, []).append((int(found[2]), each))
     shown = _shown(objects, told)
     made: dict[str, Named] = {}
     for path, variables in objects.items():
-        variables.sort()
+        variables.sort(key=lambda each: each[0])
         kind = _class_of(path, told)
-        names = _variables(kind, len(variables))
+        names = _variables(kind, variables)
+        quantized = _is_quantized(names[0], variables[0][1])
         axes = PARTS.get(path.rpartition("/")[2], DENSE_AXES if kind in ("dense", "lstm_cell", "gru_cell") else {})
-        for (_, stored, rank), name in zip(variables, names, strict=True):
+        for (_, each), name in zip(variables, names, strict=True):
             full = f"{shown[path]}/{name}" if shown[path] else name
-            made[stored] = Named(full, says(name, axes.get(name, ()), rank))
+            of_name = says(name, each["dtype"], axes.get(name, ()), len(each["shape"]), quantized)
+            made[each["path"]] = Named(full, of_name)
     return made
 
 
-def _variables(kind: str | None, count: int) -> Sequence[str]:
-    """The names of so many variables of a layer of this class; their numbers where that does not tell."""
-    fitting = [names for names in VARIABLES.get(kind or "", ()) if len(names) == count]
-    return fitting[0] if len(fitting) == 1 else [str(number) for number in range(count)]
+def is_apart(path: str) -> bool:
+    """Whether an object is an optimizer or a metric, or in one: children of a list called layers never are."""
+    segments = path.split("/")
+    return any(
+        _APART.fullmatch(segment) and (not place or segments[place - 1] not in LISTS)
+        for place, segment in enumerate(segments)
+    )
 
 
-def says(name: str, axes: tuple[str, ...], rank: int) -> dict[str, Any]:
+def _variables(kind: str | None, variables: Sequence[tuple[int, Mapping[str, Any]]]) -> Sequence[str]:
+    """The names of a layer's variables, each given with its number; their numbers where its class does not tell."""
+    numbers, (_, first) = [number for number, _ in variables], variables[0]
+    known = QUANTIZED if _is_integer(first["dtype"]) else VARIABLES
+    fitting = [names for names in known.get(kind or "", ()) if len(names) == len(numbers)]
+    matrix = len(fitting) == 1 and fitting[0][0].endswith(("kernel", "embeddings"))
+    if len(fitting) != 1 or numbers != [*range(len(numbers))] or (matrix and len(first["shape"]) < 2):
+        return [str(number) for number in numbers]
+    return fitting[0]
+
+
+def _is_integer(dtype: str) -> bool:
+    return "int" in dtype
+
+
+def _is_quantized(name: str, each: Mapping[str, Any]) -> bool:
+    return name in ("kernel", "embeddings") and _is_integer(each["dtype"])
+
+
+def says(name: str, dtype: str, axes: tuple[str, ...] = (), rank: int = -1, quantized: bool = False) -> dict[str, Any]:
+    """What is known of a variable by its name. quantized: whether its layer is, of which only a bias is trained."""
     kinds = {"bias": "bias", **dict.fromkeys((*AFFINE, "scale"), "norm"), **dict.fromkeys((*MOVING, *ADAPTED), "state")}
-    says: dict[str, Any] = {} if name.isdecimal() else {"kind": kinds.get(name, "weight")}
-    if name in (*MOVING, *ADAPTED):
+    scale = quantized and name.endswith("_scale")
+    says: dict[str, Any] = {} if name.isdecimal() else {"kind": "state" if scale else kinds.get(name, "weight")}
+    kept = quantized and name != "bias" and not name.startswith("lora_")
+    if kept or _is_integer(dtype) or dtype == "bool" or name in (*MOVING, *ADAPTED):
         says["trainable"] = False
     if len(axes) == rank and axes:
         says["axes"] = ", ".join(axes)
     return says
+
+
+def without_own_classes(config: Any, named: Mapping[str, Named]) -> Mapping[str, Named]:
+    """The same names; but numbers in layers of a class that a configuration says is not Keras', whatever its name."""
+    try:
+        others = {path for path, layer in leaves(config, "") if not is_own(layer)}
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
+        return named
+    made = dict(named)
+    for stored, of in named.items():
+        folder = of.path.rpartition("/")[0]
+        if folder in others:
+            made[stored] = Named(f"{folder}/{stored.rpartition('/')[2]}", {})
+    return made
 
 
 def _class_of(path: str, told: Mapping[str, Any]) -> str | None:
@@ -124,28 +178,60 @@ def _class_of(path: str, told: Mapping[str, Any]) -> str | None:
         return "dense"
     if segment == "cell":
         parent = _class_of(folder, told)
-        named = _NUMBERED.fullmatch(str(told.get(f"{path}/vars", {}).get("name", "")))
-        return f"{parent}_cell" if parent in RECURRENT else named[1] if named else None
+        return f"{parent}_cell" if parent in RECURRENT else _automatic(path, told)
+    if segment == "layer" and _class_of(folder, told) in WRAPPERS:
+        return _automatic(path, told)
     return None
 
 
-def _shown(paths: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, str]:
-    """What each object is called: the names of the layers on the way to it, lists called layers left out."""
-    made = {path: _names_to(path, told) for path in paths}
-    taken = list(made.values())
-    return {path: name if taken.count(name) == 1 else path for path, name in made.items()}
+def _automatic(path: str, told: Mapping[str, Any]) -> str | None:
+    """The class that the name of an object tells, if Keras gave it the name."""
+    named = _NUMBERED.fullmatch(str(told.get(f"{path}/vars", {}).get("name", "")))
+    return named[1] if named else None
 
 
-def _names_to(path: str, told: Mapping[str, Any]) -> str:
-    names, here = [], ""
-    for segment in path.split("/") if path else ():
-        here = f"{here}/{segment}" if here else segment
-        is_list = f"{here}/vars" not in told
-        if is_list and segment == "layers":
-            continue
-        own = told.get(f"{here}/vars", {}).get("name")
-        names.append(own if isinstance(own, str) and own and "/" not in own else segment)
-    return "/".join(names)
+def _shown(paths: Iterable[str], told: Mapping[str, Any]) -> dict[str, str]:
+    """What each object is called: the names of the objects on the way to it, and its own."""
+    within: dict[str, dict[str, list[str]]] = {}  # by the path of an object, the way from it to those in it
+    for path in paths:
+        parent, here, way = "", "", []
+        for segment in path.split("/") if path else ():
+            here = f"{here}/{segment}" if here else segment
+            way.append(segment)
+            if f"{here}/vars" in told:
+                within.setdefault(parent, {})[here] = way
+                parent, way = here, []
+    made = {"": ""}
+    for parent, children in within.items():
+        for path, name in _siblings(children, told).items():
+            made[path] = f"{made[parent]}/{name}" if made[parent] else name
+    doubled = _doubled(made)
+    return {path: path if name in doubled else name for path, name in made.items()}
+
+
+def _siblings(children: Mapping[str, Sequence[str]], told: Mapping[str, Any]) -> Mapping[str, str]:
+    """What the objects in another are called, lists and dicts left out.
+
+    Where two would have one name, a list's stays in it; or attributes and classes name both.
+    """
+    own = {path: _own_name(path, told) or way[-1] for path, way in children.items()}
+    lists = {path: "/".join(way[:-1]) for path, way in children.items()}
+    ways = {path: "/".join(way) for path, way in children.items()}
+    doubled = _doubled(own)
+    kept = {lists[path] for path, name in own.items() if name in doubled} - {"", *LISTS}
+    made = {path: f"{lists[path]}/{name}" if lists[path] in kept else name for path, name in own.items()}
+    doubled = _doubled(made)
+    made = {path: ways[path] if name in doubled else name for path, name in made.items()}
+    return ways if _doubled(made) else made
+
+
+def _doubled(names: Mapping[str, str]) -> set[str]:
+    return {name for name, count in Counter(names.values()).items() if count > 1}
+
+
+def _own_name(path: str, told: Mapping[str, Any]) -> str | None:
+    own = told[f"{path}/vars"].get("name")
+    return own if isinstance(own, str) and own and "/" not in own else None
 
 
 def told_names(told: Mapping[str, Any], apart: bool = False) -> dict[str, str]:
@@ -156,25 +242,55 @@ def told_names(told: Mapping[str, Any], apart: bool = False) -> dict[str, str]:
     return {
         path.removesuffix("vars").rstrip("/"): str(said.get("name") or "")
         for path, said in told.items()
-        if f"/{path}".endswith("/vars") and f"{path}/".startswith(APART) == apart
+        if f"/{path}".endswith("/vars") and is_apart(path) == apart
     }
 
 
-def names2(arrays: Sequence[Mapping[str, Any]], told: Mapping[str, Any]) -> dict[str, Named]:
+def names2(arrays: Sequence[Mapping[str, Any]], told: Mapping[str, Any], config: Any = None) -> dict[str, Named]:
     """What each array of a Keras 2 file is called, by its stored path, in Keras' order."""
     root = "" if "layer_names" in told.get("", {}) else "model_weights/"
     there = {each["path"]: each for each in arrays}
-    made: dict[str, Named] = {}
+    ways: dict[str, tuple[str, list[str]]] = {}
     for layer in [*told[root.rstrip("/")]["layer_names"], "top_level_model_weights"]:
         for weight in told.get(f"{root}{layer}", {}).get("weight_names", ()):
-            stored = f"{root}{layer}/{weight}"
-            if stored not in there:
-                continue
-            *folders, name = re.sub(r":\d+$", "", weight).split("/")
-            inside = folders[1:] if folders[:1] == [layer] else folders
-            full = "/".join(([layer] if layer != "top_level_model_weights" else []) + inside + [name])
-            made[stored] = Named(full, says(name, DENSE_AXES.get(name, ()) if name == "bias" else (), -1))
+            if f"{root}{layer}/{weight}" in there:
+                ways[f"{root}{layer}/{weight}"] = layer, re.sub(r":\d+$", "", weight).split("/")
+    shown = _shown2(ways, _model_name(config, ways))
+    quantized = {shown[path].rpartition("/")[0] for path in ways if _is_quantized(ways[path][1][-1], there[path])}
+    made: dict[str, Named] = {}
+    for path, full in shown.items():
+        folder, _, name = full.rpartition("/")
+        axes = DENSE_AXES["bias"] if name == "bias" else ()
+        made[path] = Named(full, says(name, there[path]["dtype"], axes, quantized=folder in quantized))
     return made
+
+
+def _model_name(config: Any, ways: Mapping[str, tuple[str, list[str]]]) -> str | None:
+    """The name of the model where the names of weights begin with it, as Keras 3 has them: <model>/<layer>/kernel."""
+    first = {way[0] for layer, way in ways.values() if way[1:2] == [layer] and len(way) > 2}
+    try:
+        name = config["config"]["name"]
+    except (KeyError, TypeError):
+        every = all(way[1:2] == [layer] for layer, way in ways.values() if layer != "top_level_model_weights")
+        return min(first) if len(first) == 1 and every else None
+    return name if name in first else None
+
+
+def _shown2(ways: Mapping[str, tuple[str, list[str]]], model: str | None) -> dict[str, str]:
+    """What each array is called: its layer, and within it what its own name says, without the layer's; see _model_name.
+
+    ways: the layer and the name of each, by its stored path.
+    """
+    made, whole = {}, {}
+    for path, (layer, way) in ways.items():
+        own = [] if layer == "top_level_model_weights" else [layer]
+        inside = way[1:] if model is not None and way[0] == model and len(way) > 1 + len(own) else way
+        made[path] = "/".join([*own, *(inside[1:] if inside[:-1][:1] == [layer] else inside)])
+        whole[path] = "/".join([*own, *way])
+    doubled = _doubled(made)
+    made = {path: whole[path] if name in doubled else name for path, name in made.items()}
+    doubled = _doubled(made)
+    return {path: path if name in doubled else name for path, name in made.items()}
 
 
 def document_of(config: Any) -> Document | None:
@@ -206,12 +322,13 @@ def by_document(document: Document, shapes: Mapping[str, tuple[int, ...]], sourc
         there = folders.get(folder, ())
         made[path] = there[place] if 0 <= place < len(there) else path
     same = {made[path]: shape for path, shape in shapes.items()} == {p.path: p.shape for p in parameters.values()}
-    return made if same else {}
+    return made if same and len({*made.values()}) == len(made) else {}
 
 
-def by_class(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+def by_class(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], known: Known) -> dict[str, str]:
     """For each array whose name is only a number, what its layer's class and options in a configuration say."""
     numbers = [path for path in shapes if path.rpartition("/")[2].isdecimal()]
-    found = names(config, Counter(path.rpartition("/")[0] for path in numbers))
+    found = names(config, Counter(path.rpartition("/")[0] for path in numbers), known)
     folders = {path: path.rpartition("/") for path in numbers}
-    return {path: f"{folder}/{found[folder][int(n)]}" for path, (folder, _, n) in folders.items() if folder in found}
+    there = {path: (folder, int(n)) for path, (folder, _, n) in folders.items() if int(n) < len(found.get(folder, ()))}
+    return {path: f"{folder}/{found[folder][number]}" for path, (folder, number) in there.items()}

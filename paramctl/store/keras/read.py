@@ -1,0 +1,147 @@
+"""Keras' files, read: one, or the shards of an index. What an optimizer or a metric keeps stands apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from paramctl.errors import InputError
+from paramctl.model import KerasLayout, Model
+from paramctl.parameter import Parameter
+from paramctl.store.checkpoint import Apart, Checkpoint, Joined, Note, Reader, model_of
+from paramctl.store.extents import Extent
+from paramctl.store.files import Bytes
+from paramctl.store.h5_listing import Found, Listing, linked, stem
+from paramctl.store.keras import names as keras
+from paramctl.store.keras.known import Known
+from paramctl.store.keras.names import Named
+from paramctl.store.keras.sketch import sketch
+
+
+def of_keras3(file: Bytes, listing: Listing, config: tuple[str, Any] | None = None) -> Checkpoint:
+    """What a file with the layout of Keras 3 holds. config: the text of Keras' own, and what it says."""
+    return _keras3(file, [listing], listing.told, config)
+
+
+def of_keras2(file: Bytes, listing: Listing, config: Any = None) -> Checkpoint:
+    """What a file with the layout of Keras 2 holds. config: what Keras' configuration says, if there is one."""
+    names = keras.names2(listing.arrays, listing.told, config)
+    return _checkpoint(file, [listing], names, listing.told, config)[0]
+
+
+def of_index(index: Bytes, listings: Mapping[str, Listing], weight_map: Mapping[str, Any]) -> Checkpoint:
+    """What the shards of Keras 3 weights hold: of each only the groups that the index says are in it.
+
+    listings: by the names of the files. Raises InputError if they do not have what the index says, or have it twice.
+    """
+    wanted: dict[str, set[str]] = {}
+    for key, files in weight_map.items():
+        if not key.startswith("/") or not key.endswith("/vars"):
+            raise InputError(f"{index.name}: an index of Keras names groups, as /layers/dense/vars. Received: {key!r}")
+        for name in [files] if isinstance(files, str) else files:
+            wanted.setdefault(name, set()).add(key[1:])
+    told: dict[str, dict[str, Any]] = {}  # an object may tell its name in another file than the one with its values
+    parts = []
+    for name, listing in listings.items():
+        arrays = [each for each in listing.arrays if _group(each) in wanted[name]]
+        missing = wanted[name].difference(map(_group, arrays))
+        if missing:
+            raise InputError(f"{index.name}: '/{min(missing)}' must lie in {name}, which does not have it")
+        parts.append(replace(listing, arrays=arrays, skipped=()))
+        for path, said in listing.told.items():
+            told[path] = {**told.get(path, {}), **said} if path in wanted[name] else {**said, **told.get(path, {})}
+    return _keras3(index, parts, told)
+
+
+def _group(each: Mapping[str, Any]) -> str:
+    return str(each["path"]).rpartition("/")[0]
+
+
+def _keras3(
+    file: Bytes,
+    listings: Sequence[Listing],
+    told: Mapping[str, Mapping[str, Any]],
+    config: tuple[str, Any] | None = None,
+) -> Checkpoint:
+    arrays = [each for listing in listings for each in listing.arrays]
+    _check_single(file, [each["path"] for each in arrays])
+    text, known = config or (None, None)
+    names: Mapping[str, Named] = keras.names3(arrays, told)
+    if known is not None:
+        names = keras.without_own_classes(known, names)
+    made, shown = _checkpoint(file, listings, names, told, known)
+    layout = KerasLayout({name: path for path, name in shown.items()}, keras.told_names(told), text)
+    return replace(made, model=replace(made.model, keras=layout))
+
+
+def _checkpoint(
+    file: Bytes,
+    listings: Sequence[Listing],
+    names: Mapping[str, Named],
+    told: Mapping[str, Mapping[str, Any]],
+    config: Any,
+) -> tuple[Checkpoint, dict[str, str]]:
+    """Layers' arrays under Keras' names, or their document's; and what each is called here, by its path in its file."""
+    there = {each["path"]: each for listing in listings for each in listing.arrays}
+    document = keras.document_of(config) if config is not None else None
+    shapes = {named.path: tuple(there[path]["shape"]) for path, named in names.items()}
+    renamed = keras.by_document(document, shapes, stem(file)) if document is not None else {}
+    known = Known()
+    if config is not None and not renamed:
+        renamed, document = keras.by_class(config, shapes, known), None
+    shown = {path: renamed.get(named.path, named.path) for path, named in names.items()}
+    _check_single(file, list(shown.values()))
+    parts = []
+    for listing in listings:
+        parts.append(Found(listing))
+        for each in listing.arrays:
+            if (path := each["path"]) in names:
+                parts[-1].take(each, shown[path], _says(names[path], shown[path], each))
+    found = {path: parameter for part in parts for path, parameter in part.parameters.items()}
+    parameters = {path: found[path] for path in shown.values()}
+    ties = tuple(tie for listing in listings for tie in linked(listing.ties, shown))
+    model: Model | None = None
+    if config is not None and document is None:
+        model = sketch(config, parameters, stem(file), known)
+    model = replace(model, ties=ties) if model else model_of(stem(file), parameters, ties, document)
+    return _joined(file, listings, parts, model, _apart(listings, names, told)), shown
+
+
+def _says(named: Named, shown: str, each: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is said of an array; of one that had only a number, by the name that its document or class gives it."""
+    name = shown.rpartition("/")[2]
+    numbered = named.path.rpartition("/")[2].isdecimal() and not name.isdecimal()
+    return keras.says(name, each["dtype"]) if numbered else named.says
+
+
+def _joined(
+    file: Bytes, listings: Sequence[Listing], parts: Sequence[Found], model: Model, apart: Apart | None
+) -> Checkpoint:
+    stored = {path: of for part in parts for path, of in part.stored.items()}
+    notes: dict[str, Note] = {path: note for part in parts for path, note in part.notes.items()}
+    skipped = tuple(each for listing in listings for each in listing.skipped)
+    extents: Mapping[str, Extent] = parts[0].extents if listings[0].file is file else {}
+    readers = {path: reader for part in parts for reader in [part.reader] for path in part.parameters}
+    return Checkpoint(replace(model, stored=stored), Joined(readers), file, notes, skipped, extents, apart)
+
+
+def _apart(listings: Sequence[Listing], names: Collection[str], told: Mapping[str, Mapping[str, Any]]) -> Apart | None:
+    """The arrays that have no names as parameters."""
+    arrays: dict[str, Parameter] = {}
+    readers: dict[str, Reader] = {}
+    for listing in listings:
+        found = Found(listing)
+        for each in listing.arrays:
+            if each["path"] not in names:
+                found.take(each, each["path"], {})
+        arrays |= found.parameters
+        readers |= dict.fromkeys(found.parameters, found.reader)
+    return Apart(arrays, Joined(readers), keras.told_names(told, apart=True)) if arrays else None
+
+
+def _check_single(file: Bytes, names: Sequence[str]) -> None:
+    doubled = next((name for name, count in Counter(names).items() if count > 1), None)
+    if doubled is not None:
+        raise InputError(f"{file.name}: two arrays in it would be called {doubled!r}")
