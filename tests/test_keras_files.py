@@ -1,7 +1,12 @@
-"""Files that Keras wrote: real names, optimizers apart, the tree where a configuration tells it. tests/fixtures has them."""
+"""Files that Keras wrote: real names, optimizers apart, the tree where a configuration tells it. tests/fixtures has them;
+others have Keras' layout, and are made here."""
 
 import json
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -50,8 +55,8 @@ NAMES = {
     # dense is an attribute here, and might be of any class: its variables are not guessed
     "keras3_subclass_nestmlp.weights.h5": [
         *(f"sequential/{layer}/{name}" for layer in ("dense", "dense_1") for name in ("kernel", "bias")),
-        *(f"blocks/{layer}/{name}" for layer in ("dense_3", "dense_4") for name in ("kernel", "bias")),
-        *("d/dense_5/kernel", "d/dense_5/bias", "dense_2/0", "dense_2/1"),
+        *(f"{layer}/{name}" for layer in ("dense_3", "dense_4", "dense_5") for name in ("kernel", "bias")),
+        *("dense_2/0", "dense_2/1"),
     ],
 }
 
@@ -127,3 +132,262 @@ def test_a_tie_in_a_file_of_keras_is_a_hard_link(paramctl: Run, tmp_path: Path) 
         inside = "layers/sequential/layers"
         assert file[f"{inside}/sequential/layers/dense/vars/0"] == file[f"{inside}/sequential_1/layers/dense/vars/0"]
     assert f"Tied: {names[1]} = {names[0]}" in paramctl("summary", "r.weights.h5").stdout
+
+
+Objects = Mapping[str, tuple[str, Sequence[np.ndarray]]]
+
+
+def keras3(path: Path, objects: Objects, root: bool = True) -> Path:
+    """A file with the layout of Keras 3. objects: by path, the name and the variables."""
+    with h5py.File(path, "w") as file:
+        for where, (name, variables) in {**({"": ("m", ())} if root else {}), **objects}.items():
+            group = file.create_group(f"{where}/vars")
+            if name:
+                group.attrs["name"] = name
+            for number, values in enumerate(variables):
+                group[str(number)] = values
+    return path
+
+
+def archived(path: Path, config: Mapping[str, Any], objects: Objects) -> Path:
+    """The same with a configuration, as .keras."""
+    weights = keras3(path.with_suffix(".weights.h5"), objects)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", json.dumps(config))
+        archive.write(weights, "model.weights.h5")
+    return path
+
+
+def layer(name: str, kind: str = "Dense", module: str | None = "keras.layers", **options: Any) -> dict[str, Any]:
+    made = {"class_name": kind, "module": module, "registered_name": None if module else kind}
+    return {**made, "config": {"name": name, **options}, "build_config": {"input_shape": [None, 2]}}
+
+
+def sequential(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    return {"class_name": "Sequential", "config": {"name": "m", "layers": layers}}
+
+
+def floats(*shapes: tuple[int, ...]) -> list[np.ndarray]:
+    return [np.full(shape, 1 + place, "float32") for place, shape in enumerate(shapes)]
+
+
+def dense() -> list[np.ndarray]:
+    return floats((2, 2), (2,))
+
+
+def facts(paramctl: Run, path: Path) -> dict[str, Any]:
+    done = paramctl("summary", str(path), "--format", "json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def names(paramctl: Run, path: Path) -> list[str]:
+    return [row["path"] for row in facts(paramctl, path)["parameters"]]
+
+
+def test_an_optimizer_stands_apart_wherever_it_is(paramctl: Run, tmp_path: Path) -> None:
+    """Below a model within another, under an attribute's name; a layer of a list is none, whatever its class."""
+    objects = {
+        "layers/sequential": ("inner", ()),
+        "layers/sequential/layers/dense": ("dense", dense()),
+        "layers/sequential/optimizer": ("adam", floats((), (2, 2))),
+        "d_optimizer": ("adam_1", floats((3,))),
+        "vae/total_loss_tracker": ("loss", floats((), ())),
+        "layers/optimizer": ("own", floats((4,))),
+    }
+    path = keras3(tmp_path / "k.weights.h5", objects)
+    assert sorted(names(paramctl, path)) == ["inner/dense/bias", "inner/dense/kernel", "own/0"]
+    assert "Beside them: 5 arrays" in paramctl("summary", str(path)).stdout
+    assert paramctl("save", str(path), "-o", str(tmp_path / "again.weights.h5")).returncode == 0
+    with h5py.File(path) as one, h5py.File(tmp_path / "again.weights.h5") as other:
+        for where, (name, variables) in objects.items():
+            assert other[f"{where}/vars"].attrs["name"] == one[f"{where}/vars"].attrs["name"] == name
+            assert len(other[f"{where}/vars"]) == len(variables)
+
+
+def test_quantized_layers(paramctl: Run, tmp_path: Path) -> None:
+    """A kernel of integers has a scale after it, and neither is trained; of more variables the names are not told."""
+    integers = np.ones((2, 2), "int8")
+    objects = {
+        "layers/dense": ("a", [integers, *floats((2,))]),
+        "layers/dense_1": ("b", [integers, *floats((2,), (2,))]),
+        "layers/embedding": ("e", [integers, *floats((2,))]),
+        "layers/dense_2": ("c", [integers, *floats((2,), (2,), (2,))]),
+    }
+    found = facts(paramctl, keras3(tmp_path / "k.weights.h5", objects))["parameters"]
+    assert {row["path"]: row["trainable"] for row in found} == {
+        "a/kernel": False,
+        "a/kernel_scale": False,
+        "b/kernel": False,
+        "b/bias": None,
+        "b/kernel_scale": False,
+        "e/embeddings": False,
+        "e/embeddings_scale": False,
+        "c/0": False,
+        **{f"c/{number}": None for number in (1, 2, 3)},
+    }
+
+
+def test_a_class_of_somebodys_own_with_a_name_of_keras(paramctl: Run, tmp_path: Path) -> None:
+    """Its variables are not those of Keras' Dense: its configuration says so, else the rank of the first."""
+    objects = {"layers/dense": ("mine", dense()), "layers/dense_1": ("keras", dense())}
+    config = sequential(layer("mine", module=None), layer("keras", units=2))
+    found = facts(paramctl, archived(tmp_path / "k.keras", config, objects))
+    assert [row["path"] for row in found["parameters"]] == ["mine/0", "mine/1", "keras/kernel", "keras/bias"]
+    assert [row["trainable"] for row in found["parameters"]] == [None, None, True, True]
+    vectors = {"layers/dense": ("mine", floats((2,), (2,)))}
+    assert names(paramctl, keras3(tmp_path / "v.weights.h5", vectors)) == ["mine/0", "mine/1"]
+
+
+def index(path: Path, weight_map: Mapping[str, str | list[str]]) -> Path:
+    path.write_text(json.dumps({"weight_map": weight_map}))
+    return path
+
+
+def test_a_set_is_read_by_its_index(paramctl: Run, tmp_path: Path) -> None:
+    """A group counts in the files that the index names for it, and nothing else in them does."""
+    one, other = dense(), [10 * each for each in dense()]
+    keras3(tmp_path / "m_0.weights.h5", {"layers/dense": ("a", one), "layers/dense_1": ("b", ())})
+    keras3(tmp_path / "m_1.weights.h5", {"layers/dense_1": ("", other), "layers/dense": ("z", other)}, root=False)
+    with h5py.File(tmp_path / "m_0.weights.h5", "a") as file:
+        file["stray"] = np.ones(3)
+        file["another"] = file["stray"]
+    homes: dict[str, str | list[str]] = {
+        "/layers/dense/vars": "m_0.weights.h5",
+        "/layers/dense_1/vars": "m_1.weights.h5",
+    }
+    path = index(tmp_path / "m.weights.json", homes)
+    assert names(paramctl, path) == ["a/kernel", "a/bias", "b/kernel", "b/bias"]
+    assert paramctl("dump", str(path), "*/bias", "--format", "csv").stdout.split() == [
+        *("path,index,value", "a/bias,0,2.0", "a/bias,1,2.0", "b/bias,0,20.0", "b/bias,1,20.0")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("weight_map", "words"),
+    [
+        ({"/layers/none/vars": "m_0.weights.h5"}, "'/layers/none/vars' must lie in m_0.weights.h5, which does not"),
+        ({"/layers/dense/vars": ["m_0.weights.h5", "m_1.weights.h5"]}, "have the array 'layers/dense/vars/0'"),
+        ({"/layers/dense": "m_0.weights.h5"}, "names groups, as /layers/dense/vars. Received: '/layers/dense'"),
+    ],
+)
+def test_an_index_that_tells_what_is_not_so(
+    weight_map: dict[str, str | list[str]], words: str, paramctl: Run, tmp_path: Path
+) -> None:
+    for number in (0, 1):
+        keras3(tmp_path / f"m_{number}.weights.h5", {"layers/dense": ("a", dense())})
+    done = paramctl("summary", str(index(tmp_path / "m.weights.json", weight_map)))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+
+
+def keras2(path: Path, weights: Mapping[str, Mapping[str, np.ndarray]], config: Any = None) -> Path:
+    """A file with the layout of Keras 2, a whole model if there is a configuration."""
+    with h5py.File(path, "w") as file:
+        root = file.create_group("model_weights") if config else file
+        root.attrs["layer_names"] = [*weights]
+        if config:
+            file.attrs["model_config"] = json.dumps(config)
+        for name, arrays in weights.items():
+            group = root.create_group(name)
+            group.attrs["weight_names"] = [*arrays]
+            for weight, values in arrays.items():
+                group[weight] = values
+    return path
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_names_that_begin_with_the_models(told: bool, paramctl: Run, tmp_path: Path) -> None:
+    """As Keras 3 writes Keras 2's format: m/a/kernel in the layer a; the document fits then."""
+    weights = {"a": {"m/a/kernel": dense()[0], "m/a/bias": dense()[1]}, "b": {"m/b/n/kernel": dense()[0]}}
+    config = sequential(layer("a", units=2), layer("b", "Own", "own"))
+    path = keras2(tmp_path / "k.h5", weights, config if told else None)
+    assert names(paramctl, path) == ["a/kernel", "a/bias", "b/n/kernel"]
+
+
+def test_arrays_whose_names_would_be_one(paramctl: Run, tmp_path: Path) -> None:
+    path = keras2(tmp_path / "k.h5", {"a": {"a/k:0": np.ones(2), "k:0": np.ones(3)}})
+    assert sorted(names(paramctl, path)) == ["a/a/k", "a/k"]
+    assert facts(paramctl, path)["totals"]["parameters"] == 5
+
+
+def test_names_that_no_rule_keeps_apart_are_refused(paramctl: Run, tmp_path: Path) -> None:
+    """Two have one name, and so their paths; a third is called as one of these."""
+    named = {"p/dense": "q", "w": "q", "z": "p", "z/c": "q", "z/d": "dense"}
+    objects = {path: (name, floats((2,)) if path != "z" else []) for path, name in named.items()}
+    done = paramctl("summary", str(keras3(tmp_path / "k.weights.h5", objects)))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "two arrays in it would be called 'p/dense/0'" in done.stderr
+
+
+def test_training_is_told_of_known_classes_alone(paramctl: Run, tmp_path: Path) -> None:
+    weights = {
+        "own": {"own/w": np.ones(2), "own/kept": np.ones(2)},
+        "d": {"d/kernel": dense()[0], "d/bias": dense()[1]},
+    }
+    path = keras2(tmp_path / "k.h5", weights, sequential(layer("own", "Own", "own"), layer("d", units=2)))
+    totals = facts(paramctl, path)["totals"]
+    assert (totals["parameters"], totals["trainable"], totals["non_trainable"]) == (10, 6, 0)
+
+
+def test_a_wrapped_layers_class_is_told_by_its_name(paramctl: Run, tmp_path: Path) -> None:
+    """The one that Keras gave it; not in an object that might be of any class."""
+    objects = {
+        "layers/time_distributed": ("steps", ()),
+        "layers/time_distributed/layer": ("dense_3", dense()),
+        "thing": ("thing", ()),
+        "thing/layer": ("dense", dense()),
+    }
+    found = names(paramctl, keras3(tmp_path / "k.weights.h5", objects))
+    assert sorted(found) == ["steps/dense_3/bias", "steps/dense_3/kernel", "thing/dense/0", "thing/dense/1"]
+
+
+def test_lists_are_left_out_of_names(paramctl: Run, tmp_path: Path) -> None:
+    """As in Keras' own; where two would have one name then, lists stay, or attributes and classes tell them apart."""
+    objects = {
+        "layers/rnn": ("stack", ()),
+        "layers/rnn/cell": ("cells", ()),
+        "layers/rnn/cell/cells/lstm_cell": ("lstm_cell", floats((2, 8), (2, 8), (8,))),
+        "layers/box": ("box", ()),
+        **{f"layers/box/{attribute}": ("same", floats((2,))) for attribute in "ab"},
+        "layers/box/c": ("other", floats((2,))),
+        **{f"{attribute}/dense": ("twice", dense()) for attribute in ("heads", "tails")},
+    }
+    found = sorted(names(paramctl, keras3(tmp_path / "k.weights.h5", objects)))
+    assert found == [
+        *("box/a/0", "box/b/0", "box/other/0"),
+        *("heads/twice/bias", "heads/twice/kernel"),
+        *(f"stack/cells/lstm_cell/{name}" for name in ("bias", "kernel", "recurrent_kernel")),
+        *("tails/twice/bias", "tails/twice/kernel"),
+    ]
+
+
+def chained(count: int) -> dict[str, Any]:
+    """A graph whose layers stand in the reverse order of what they take."""
+    taken = [{"class_name": "__keras_tensor__", "config": {"keras_history": [f"l{k}", 0, 0]}} for k in range(count)]
+    nodes = [{"inbound_nodes": [{"args": [each], "kwargs": {}}]} for each in taken]
+    layers = [layer(f"l{k + 1}", units=2) | nodes[k] for k in reversed(range(count))]
+    given = {"class_name": "InputLayer", "config": {"name": "l0", "batch_shape": [None, 2]}, "inbound_nodes": []}
+    ends = {"input_layers": [["l0", 0, 0]], "output_layers": [[f"l{count}", 0, 0]]}
+    return {"class_name": "Functional", "config": {"name": "m", "layers": [given, *layers], **ends}}
+
+
+@pytest.mark.parametrize("kind", ["graph", "own classes", "classes of Keras", "layers that all differ"])
+def test_the_work_grows_with_the_configuration(kind: str, tmp_path: Path) -> None:
+    from paramctl.opened import open_
+
+    count = 6_000
+    config = {
+        "graph": lambda: chained(count),
+        "own classes": lambda: sequential(*(layer(f"l{k}", "Own", "own") for k in range(count))),
+        "classes of Keras": lambda: sequential(layer("o", "Own"), *(layer(f"l{k}", units=2) for k in range(count))),
+        "layers that all differ": lambda: sequential(
+            layer("o", "Own"), *(layer(f"l{k}", units=k + 1) for k in range(count))
+        ),
+    }[kind]()
+    path = archived(tmp_path / "k.keras", config, {"layers/dense": ("l1", dense())})
+    begun = time.process_time()
+    open_(str(path))
+    assert time.process_time() - begun < 3

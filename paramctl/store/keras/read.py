@@ -11,7 +11,6 @@ from paramctl.errors import InputError
 from paramctl.model import KerasLayout, Model
 from paramctl.parameter import Parameter
 from paramctl.store.checkpoint import Apart, Checkpoint, Joined, Note, Reader, model_of
-from paramctl.store.extents import Extent
 from paramctl.store.files import Bytes
 from paramctl.store.h5_listing import Found, Listing, linked, stem
 from paramctl.store.keras import names as keras
@@ -66,7 +65,7 @@ def _keras3(
     config: tuple[str, Any] | None = None,
 ) -> Checkpoint:
     arrays = [each for listing in listings for each in listing.arrays]
-    _check_single(file, [each["path"] for each in arrays])
+    _check_single([each["path"] for each in arrays], f"{file.name}: two of its files have the array")
     text, known = config or (None, None)
     names: Mapping[str, Named] = keras.names3(arrays, told)
     if known is not None:
@@ -92,7 +91,7 @@ def _checkpoint(
     if config is not None and not renamed:
         renamed, document = keras.by_class(config, shapes, known), None
     shown = {path: renamed.get(named.path, named.path) for path, named in names.items()}
-    _check_single(file, list(shown.values()))
+    _check_single(list(shown.values()), f"{file.name}: two arrays in it would be called")
     parts = []
     for listing in listings:
         parts.append(Found(listing))
@@ -122,9 +121,11 @@ def _joined(
     stored = {path: of for part in parts for path, of in part.stored.items()}
     notes: dict[str, Note] = {path: note for part in parts for path, note in part.notes.items()}
     skipped = tuple(each for listing in listings for each in listing.skipped)
-    extents: Mapping[str, Extent] = parts[0].extents if listings[0].file is file else {}
-    readers = {path: reader for part in parts for reader in [part.reader] for path in part.parameters}
-    return Checkpoint(replace(model, stored=stored), Joined(readers), file, notes, skipped, extents, apart)
+    if listings[0].file is file:
+        reader, extents = parts[0].reader, parts[0].extents
+    else:
+        reader, extents = Joined({path: of for part in parts for of in [part.reader] for path in part.parameters}), {}
+    return Checkpoint(replace(model, stored=stored), reader, file, notes, skipped, extents, apart)
 
 
 def _apart(listings: Sequence[Listing], names: Collection[str], told: Mapping[str, Mapping[str, Any]]) -> Apart | None:
@@ -141,7 +142,7 @@ def _apart(listings: Sequence[Listing], names: Collection[str], told: Mapping[st
     return Apart(arrays, Joined(readers), keras.told_names(told, apart=True)) if arrays else None
 
 
-def _check_single(file: Bytes, names: Sequence[str]) -> None:
+def _check_single(names: Sequence[str], trouble: str) -> None:
     doubled = next((name for name, count in Counter(names).items() if count > 1), None)
     if doubled is not None:
-        raise InputError(f"{file.name}: two arrays in it would be called {doubled!r}")
+        raise InputError(f"{trouble} {doubled!r}")
