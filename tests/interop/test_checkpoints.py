@@ -5,6 +5,7 @@ import json
 import warnings
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,110 @@ def test_an_optimizers_state_goes_along_between_files_of_keras(tmp_path: Path) -
     assert through.checkpoint.apart is None
 
 
+def names_and_training(source: Source) -> dict[str, bool | None]:
+    return {path: parameter.trainable for path, parameter in source.model.parameters.items()}
+
+
+def test_optimizers_below_the_top_are_no_parameters(tmp_path: Path) -> None:
+    """Of a model within another that was compiled, and of a training loop of one's own; their state goes along."""
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="a")], name="inner")
+    inner.compile("adam", "mse")
+    inner.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(1, name="b")(inner(x)), name="outer")
+    model.save(tmp_path / "m.keras")
+    source = opened(tmp_path / "m.keras")
+    assert totals(source.model.owners()).parameters == model.count_params()
+    again = keras.models.load_model(write(source, tmp_path / "again.keras"))
+    state = again.get_layer("inner").optimizer.variables
+    assert equal(
+        [*map(keras.ops.convert_to_numpy, state)], [*map(keras.ops.convert_to_numpy, inner.optimizer.variables)]
+    )
+
+    class Loop(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.net_optimizer = layers.Dense(3), keras.optimizers.Adam()
+            self.net_loss_tracker = keras.metrics.Mean()
+
+        def call(self, x: Any) -> Any:
+            return self.net(x)
+
+    loop = Loop()
+    loop(np.zeros((1, 2), "float32"))
+    loop.net_optimizer.build(loop.trainable_variables)
+    loop.save_weights(tmp_path / "l.weights.h5")
+    assert totals(opened(tmp_path / "l.weights.h5").model.owners()).parameters == loop.count_params()
+
+
+def test_quantized_layers_have_keras_names(tmp_path: Path) -> None:
+    """Those of integers of 8 bits, with and without a bias; what is trained of them as in Keras."""
+    x = keras.Input((3,), dtype="int32")
+    y = layers.Dense(4, use_bias=False, name="bare")(layers.Embedding(10, 4, name="table")(x))
+    y = layers.EinsumDense("abc,cd->abd", output_shape=(None, 5), name="sums")(layers.Dense(4, name="full")(y))
+    model = keras.Model(x, y)
+    model.quantize("int8")
+    model.save(tmp_path / "m.keras")
+    model.save_weights(tmp_path / "m.weights.h5")
+    said = {variable.path: variable.trainable for variable in model.weights}
+    assert {path for path, trained in said.items() if trained} == {"full/bias"}
+    found = names_and_training(opened(tmp_path / "m.keras"))
+    assert {path: bool(trained) for path, trained in found.items()} == said
+    assert names_and_training(opened(tmp_path / "m.weights.h5")) == said | {"full/bias": None}
+
+
+def test_every_file_of_one_model_has_the_same_names(tmp_path: Path) -> None:
+    """Its archive, its weights alone or in shards, and Keras 2's format as Keras 3 writes it."""
+    cells = [layers.LSTMCell(3), layers.GRUCell(2)]
+    model = keras.Sequential(
+        [
+            keras.Input((5, 3)),
+            layers.TimeDistributed(layers.Dense(4)),
+            layers.RNN(cells, return_sequences=True, name="stack"),
+            *(layers.Dense(2) for _ in range(12)),
+        ],
+        name="many",
+    )
+    scramble(model)
+    for name in ("m.keras", "m.h5", "m.weights.h5"):
+        (model.save_weights if "weights" in name else model.save)(tmp_path / name)
+    model.save_weights(tmp_path / "m.weights.json", max_shard_size=300 / 1024**3)
+    assert len(list(tmp_path.glob("m_*.weights.h5"))) > 1
+    want = {variable.path.removeprefix("many/"): np.asarray(variable.numpy()) for variable in model.weights}
+    for path in tmp_path.glob("m.*"):
+        found = dict(values(opened(path)))
+        assert found.keys() == want.keys(), path
+        assert all(np.array_equal(found[name], array) for name, array in want.items()), path
+    chain = keras.Sequential([keras.Input((3,)), *(layers.Dense(2) for _ in range(12))])
+    chain.save(tmp_path / "c.h5")
+    assert opened(tmp_path / "c.h5").model.document is not None, "its configuration fits"
+
+
+def test_a_set_is_read_as_keras_reads_it(tmp_path: Path) -> None:
+    """Groups that the index does not name in a file are not in the set."""
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(2, name="a"), layers.Dense(2, name="b")])
+    scramble(model)
+    model.save_weights(tmp_path / "m.weights.json", max_shard_size=25 / 1024**3)
+    index = json.loads((tmp_path / "m.weights.json").read_text())["weight_map"]
+    (first, last) = (index[f"/layers/{name}/vars"][-1] for name in ("dense", "dense_1"))
+    assert first != last
+    with h5py.File(tmp_path / last, "a") as file:
+        file["layers/dense/vars/0"] = np.full((2, 2), 99, "float32")
+    before = arrays_of(model)
+    load_without_a_word(model, tmp_path / "m.weights.json")
+    assert equal(before, arrays_of(model))
+    assert equal(before, [array for _, array in values(opened(tmp_path / "m.weights.json"))])
+
+
+def test_training_is_told_of_classes_that_are_known(tmp_path: Path) -> None:
+    """In Keras 2's format, whose names say nothing of a class of somebody's own."""
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(2, name="head")(Own(name="own")(x)))
+    model.save(tmp_path / "m.h5")
+    found = names_and_training(opened(tmp_path / "m.h5"))
+    assert found == {"own/w": None, "own/kept": None, "head/kernel": True, "head/bias": True}
+
+
 def test_a_subclassed_model_through_other_formats(tmp_path: Path) -> None:
     """Its file tells no configuration; names stay numbers where the class does not tell, and the way back is exact."""
 
@@ -388,3 +493,23 @@ def test_keras_loads_bfloat16(tmp_path: Path) -> None:
     assert np.array_equal(
         kernel.value.detach().to(torch.float32).numpy(), dict(values(source))["dense/kernel"].astype("float32")
     )
+
+
+def test_keras_loads_layers_of_different_dtypes(tmp_path: Path) -> None:
+    """Each layer has the dtype of its own arrays, so that none is rounded; so has one that another wraps."""
+    entries = [{"dense": {"units": 4, "name": name}} for name in "ab"]
+    steps = {"time_distributed": {"layer": {"dense": 4}, "name": "c"}}
+    document = {"name": "m", "input": [3, 4], "layers": [entries[0], "relu", entries[1], steps]}
+    (tmp_path / "m.yaml").write_text(json.dumps(document))
+    source = opened(tmp_path / "m.yaml")
+    dtypes = {"a": "bfloat16", "b": "float32", "c": "float16"}
+    made = source.model.of(lambda each: replace(each, dtype=dtypes[each.path[0]]))
+    source = Source(made, source.chosen, source.seed, source.checkpoint)
+    model = keras.models.load_model(write(source, tmp_path / "m.keras"))
+    told = {variable.path.removeprefix("m/"): variable for variable in model.variables}
+    assert {path: variable.dtype for path, variable in told.items()} == {
+        path: dtypes[path[0]] for path in source.model.parameters
+    }
+    for path, array in values(source):
+        there = keras.ops.convert_to_numpy(keras.ops.cast(told[path], "float32"))
+        assert np.array_equal(there, array.astype("float32")), path

@@ -6,7 +6,7 @@ values are in the file beside. https://github.com/keras-team/keras/blob/master/k
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from paramctl.model import Block, Model
@@ -15,7 +15,7 @@ from paramctl.model.layers.activations import Function
 from paramctl.model.layers.attention import Attending
 from paramctl.model.layers.wrapping import Wrapped
 from paramctl.node import Node, call
-from paramctl.parameter import FLOATS
+from paramctl.parameter import FLOATS, Parameter
 from paramctl.store.keras.network import FUNCTIONAL, INPUT, SEQUENTIAL, Call, Network, NotInKeras, Object
 
 EXPORTED = {"GroupedQueryAttention": "GroupQueryAttention"}
@@ -53,8 +53,7 @@ class _Writer:
             block = stack.pop()
             self.shapes[block.gives] = block.output
             stack += block.blocks
-        floats = (each.dtype for each in model.parameters.values() if each.dtype in FLOATS)
-        self.dtype = next(floats, "float32")
+        self.dtype = _widest(model.parameters.values(), "float32")
         self.seen: set[int] = set()
 
     def model(self, of: Object) -> dict[str, Any]:
@@ -104,8 +103,9 @@ class _Writer:
             )
         if of.network is not None:
             return self.model(of)
-        options = _options(of.block.layer) if of.block is not None and of.block.layer is not None else {}
-        common = {"name": of.name, "trainable": _trained(of.block), "dtype": self.dtype}
+        dtype = _widest(of.block.parameters if of.block is not None else (), self.dtype)
+        options = _options(of.block.layer, dtype) if of.block is not None and of.block.layer is not None else {}
+        common = {"name": of.name, "trainable": _trained(of.block), "dtype": dtype}
         return _serialized("keras.layers", EXPORTED.get(of.kind, of.kind), common | options)
 
     def node(self, of: Call, places: Mapping[int, list[Any]]) -> dict[str, Any]:
@@ -148,8 +148,16 @@ def _trained(block: Block | None) -> bool:
     return any(own) or not own
 
 
-def _options(layer: Layer) -> dict[str, Any]:
-    """The options of a layer that Keras takes when it is made."""
+def _widest(parameters: Iterable[Parameter], otherwise: str) -> str:
+    """The dtype that has every value of those that have floating-point numbers."""
+    dtypes = {each.dtype for each in parameters if each.dtype in FLOATS}
+    if dtypes >= {"float16", "bfloat16"}:  # neither has all of the other's
+        dtypes.add("float32")
+    return max(dtypes, key=FLOATS.index, default=otherwise)
+
+
+def _options(layer: Layer, dtype: str) -> dict[str, Any]:
+    """The options of a layer that Keras takes when it is made. dtype: the one of a layer that it wraps."""
     if not layer.in_keras:
         raise NotInKeras(f"Keras has no layer {layer.type}")
     made: dict[str, Any] = {}
@@ -165,19 +173,19 @@ def _options(layer: Layer) -> dict[str, Any]:
             if said is not None:
                 made[name] = said
         else:
-            made[name] = _plain(value, f"{layer.type}'s {name}")
+            made[name] = _plain(value, f"{layer.type}'s {name}", dtype)
     return made
 
 
-def _plain(value: Any, what: str) -> Any:
+def _plain(value: Any, what: str, dtype: str) -> Any:
     if isinstance(value, Function):
         if any(getattr(value, name) != option.default for name, option in value.signature.items()):
             raise NotInKeras(f"{what} has options, which a Keras configuration cannot say")
         return value.name
     if isinstance(value, Wrapped):
-        inside = {"name": value.name} | _options(value.layer)
+        inside = {"name": value.name, "dtype": dtype} | _options(value.layer, dtype)
         return _serialized("keras.layers", type(value.layer).__name__, inside)
-    return [_plain(each, what) for each in value] if isinstance(value, tuple) else value
+    return [_plain(each, what, dtype) for each in value] if isinstance(value, tuple) else value
 
 
 def _initializer(node: Node) -> dict[str, Any] | None:
