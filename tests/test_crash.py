@@ -9,6 +9,7 @@ shows what became of them.
 import fcntl
 import hashlib
 import itertools
+import json
 import logging
 import os
 import random
@@ -31,6 +32,9 @@ from typing import NamedTuple
 
 import pytest
 
+from paramctl.cli.options import as_drawn
+from paramctl.errors import InputError
+from paramctl.opened import open_
 from tests.conftest import ROOT
 from tests.fork_server import Ended, Server
 
@@ -44,10 +48,12 @@ DOCUMENTS = {
     "large": "input: [1000]\nlayers:\n  - dense: {units: 1000, repeat: 2, kernel_initializer: he_normal}",
     "huge": "input: [4000]\nlayers:\n  - dense: {units: 4000, kernel_initializer: he_normal}",
     "one": "input: [100]\nlayers:\n  - dense: {units: 100, kernel_initializer: he_normal}",
+    "set": "input: [4]\nlayers:\n  - dense: {units: 3, use_bias: false, repeat: 2, kernel_initializer: he_normal}",
     "many": "input: [4]\nlayers:\n  - dense: {units: 4, repeat: 300, kernel_initializer: he_normal}",
 }
 COMMANDS = {".h5": ["init", "--scheme", "he_normal"], ".safetensors": ["save"]}
 FORMATS = pytest.mark.parametrize("suffix", COMMANDS)
+EVERY = pytest.mark.parametrize("suffix", [*COMMANDS, ".npz", ".keras", ".weights.h5"])
 
 LOG = logging.getLogger(__name__)
 
@@ -60,7 +66,7 @@ def server() -> Iterator[Server]:
 
 
 def command(target: str, seed: int) -> list[str]:
-    name, *options = COMMANDS[os.path.splitext(target)[1]]
+    name, *options = COMMANDS.get(os.path.splitext(target)[1], ["save"])
     return [name, "m.yaml", *options, "-o", target, "--seed", str(seed), "--force"]
 
 
@@ -130,7 +136,7 @@ class Saved:
         assert not temporaries(self.folder)
 
 
-@FORMATS
+@EVERY
 def test_a_killed_save_leaves_the_old_file_or_the_new_one(suffix: str, tmp_path: Path, server: Server) -> None:
     """SIGKILL at any moment; what was being written is cleared away by the next save, and no process is left."""
     saved = Saved(tmp_path, "large", suffix, server)
@@ -175,7 +181,7 @@ def wait_for_temporary(folder: Path) -> Path:
     raise AssertionError("no temporary file appears")
 
 
-@FORMATS
+@EVERY
 @pytest.mark.parametrize(
     ("name", "times", "code"), [("SIGTERM", 1, 143), ("SIGINT", 1, 130), ("SIGINT", 2, 130), ("SIGHUP", 1, 129)]
 )
@@ -287,6 +293,7 @@ def test_a_file_system_that_may_not_be_written_is_an_error(suffix: str, mount: P
 TRACED = (
     "openat flock fstat newfstatat fallocate ftruncate pwrite64 fadvise64 fchmod fsync rename link unlink write close"
 )
+RENAMING = "mkdir rmdir link linkat rename renameat renameat2 unlink unlinkat"
 FAILING = "openat fallocate ftruncate pwrite64 fadvise64 fchmod fsync rename link close"
 
 
@@ -307,12 +314,12 @@ def why_no_strace() -> str:
     return f"strace does not work here: {tried.stderr.strip()}" if tried.returncode else ""
 
 
-def traced(folder: Path, arguments: list[str], *options: str) -> Ended:
+def traced(folder: Path, arguments: list[str], *options: str, names: str = TRACED) -> Ended:
     """A command line under strace, with one processor, so that its calls come in the same order each time."""
     if why_no_strace():
         pytest.skip(why_no_strace())
     one = min(os.sched_getaffinity(0))
-    trace = ["strace", "-f", "-y", "-o", ".strace", "-e", f"trace={TRACED.replace(' ', ',')}"]
+    trace = ["strace", "-f", "-y", "-o", ".strace", "-e", f"trace={names.replace(' ', ',')}"]
     begun = time.monotonic()
     ran = subprocess.run(
         [*trace, *options, sys.executable, "-m", "paramctl", *arguments],
@@ -375,7 +382,7 @@ def complaint(saved: Saved, ended: Ended, fault: str, call: Call, new: bool) -> 
     return ""
 
 
-@FORMATS
+@pytest.mark.parametrize("suffix", [*COMMANDS, ".npz", ".keras"])
 def test_a_fault_in_a_system_call_leaves_the_old_file_or_the_new_one(
     suffix: str, tmp_path: Path, server: Server
 ) -> None:
@@ -383,7 +390,7 @@ def test_a_fault_in_a_system_call_leaves_the_old_file_or_the_new_one(
     saved = Saved(tmp_path, "one", suffix, server)
     assert saved.found(2, traced(tmp_path, saved.command(2)))
     tried = faults(suffix, calls(tmp_path))
-    assert len(tried) > 10
+    assert len(tried) > 7
     wrong = []
     begun = time.monotonic()
     for call, fault in tried:
@@ -431,6 +438,94 @@ def finished(folder: Path) -> Iterator[tuple[str, int, int]]:
         elif re.search(r" = \d+(<.*>)?$", text):
             start, first = begun.pop(thread) if text.startswith("<... ") else (text, number)
             yield start, first, number
+
+
+CUT = ("--max-shard-size", "40")
+SETS = {"a/": "a/model.safetensors.index.json", "a.weights.json": "a.weights.json"}
+CHANGES = [
+    *[(target, before, CUT) for target in SETS for before in (None, CUT)],
+    ("a/", (), CUT),
+    ("a/", CUT, ()),
+]
+"""A set that is written by options over what others have written, or where nothing is."""
+
+
+def save_set(target: str, seed: int, cut: tuple[str, ...], *more: str) -> list[str]:
+    return ["save", "m.yaml", "-o", target, "--seed", str(seed), *cut, *more]
+
+
+def held(path: Path) -> str | None:
+    """The hash of all values of a file, a set, or the only one of them in a folder; None if there is none."""
+    try:
+        source = as_drawn(open_(str(path)))
+    except InputError:
+        return None
+    values = [source.values(each.path, 0, each.size).tobytes() for each in source.model.owners()]
+    return hashlib.sha256(b"".join(values)).hexdigest()
+
+
+def of_the_set(index: Path, target: str) -> set[str]:
+    """The files that should be there of a set, or of the single file that a folder has in its place."""
+    if not index.exists():
+        return {"model.safetensors"} if target == "a/" else set()
+    lists = json.loads(index.read_text())["weight_map"].values()
+    named = {name for each in lists for name in (each if isinstance(each, list) else [each])}
+    return {index.name} | named | ({"a_00000.weights.h5"} if target == "a.weights.json" else set())
+
+
+def renaming(folder: Path) -> Iterator[tuple[str, int]]:
+    """The calls in which files get their names, lose them, or get others, each with its number among those of its name."""
+    counts: dict[str, int] = {}
+    for line in (folder / ".strace").read_text().splitlines():
+        if match := re.match(r"\d+ +(\w+)\(", line):
+            counts[match[1]] = counts.get(match[1], 0) + 1
+            yield match[1], counts[match[1]]
+
+
+@pytest.mark.parametrize(("target", "before", "cut"), CHANGES)
+def test_a_set_whose_writer_is_killed_is_the_old_one_or_the_new_one(
+    target: str, before: tuple[str, ...] | None, cut: tuple[str, ...], tmp_path: Path, server: Server
+) -> None:
+    """In each call that names, renames or removes a file; the next save succeeds and clears away what is not told."""
+    (tmp_path / "m.yaml").write_text(DOCUMENTS["set"])
+    folder, place = (tmp_path / SETS[target]).parent, tmp_path / target
+
+    def clean() -> set[str]:
+        for each in folder.iterdir() if folder.exists() else ():
+            if each.is_file() and each.name not in ("m.yaml", ".strace"):
+                each.unlink()
+        if before is not None:
+            assert server.run(tmp_path, save_set(target, 1, before)).code == 0
+        return set(os.listdir(folder)) if folder.exists() else set()
+
+    known = {}
+    for seed in SEEDS:
+        assert server.run(tmp_path, save_set(target, seed, cut, "--force")).code == 0
+        known[held(place)] = seed
+    assert len(known) == len(SEEDS)
+    clean()
+    new = save_set(target, 2, cut, *(["--force"] if before is not None else []))
+    assert traced(tmp_path, new, names=RENAMING).code == 0
+    calls = list(renaming(tmp_path))
+    assert len(calls) > 4
+    seen = set()
+    for name, number in calls:
+        old = clean()
+        fault = f"inject={name}:signal=KILL:when={number}"
+        ended = traced(tmp_path, new, "-e", fault, names=RENAMING)
+        assert ended.code in (-signal.SIGKILL, 128 + signal.SIGKILL), (name, number, ended)
+        found = held(place)
+        seed = known[found] if found else None
+        assert seed in (2, 1 if before is not None else None), (name, number)
+        seen.add(seed)
+        again = ["--force"] if before is not None or seed else []
+        ended = server.run(tmp_path, save_set(target, 3, cut, *again))
+        assert ended.code == 0, (name, number, ended)
+        assert known[held(place)] == 3
+        assert not temporaries(folder), (name, number)
+        left = set(os.listdir(folder)) - of_the_set(tmp_path / SETS[target], target) - {"m.yaml", ".strace"}
+        assert left <= old, "what the new one replaces may stay, if that was being removed"
+    assert len(seen) == 2, "it was killed before the new one stood, and after"
 
 
 @FORMATS
