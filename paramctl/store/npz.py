@@ -1,16 +1,15 @@
 """npz: a zip of npy files, as numpy.savez writes it. https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 
 Nothing is unpickled. A member that is stored in C order is read in place; one in Fortran's order, or compressed, by
-slabs. What NumPy has no dtype for is written by its bytes, as NumPy does with ml_dtypes. The zip's own comments, of
-which NumPy knows nothing, say the rest in JSON: a member's its dtype, if NumPy has none, and what is known of the
-parameter; the archive's what holds for all of them.
+slabs. What NumPy has no dtype for is written by its bytes, as NumPy does with ml_dtypes. The zip's own comments say the
+rest: a member's its dtype, if NumPy has none, and what is known of the parameter; the archive's what holds for all.
 """
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from math import prod
@@ -21,6 +20,7 @@ from paramctl.arrays import Array, printable_numbers
 from paramctl.errors import InputError, OutputError
 from paramctl.model import Model, Tie
 from paramctl.parameter import Parameter
+from paramctl.store import comments
 from paramctl.store.checkpoint import (
     Checkpoint,
     Note,
@@ -34,16 +34,17 @@ from paramctl.store.checkpoint import (
     tied_to,
     ties_of,
 )
+from paramctl.store.comments import REST
 from paramctl.store.extents import Extent, Extents, as_bytes
 from paramctl.store.files import Bytes
 from paramctl.store.npy import FOREIGN, Header, npy_header, read_header
 from paramctl.store.npy_order import SLAB, Lying, Slabs
 from paramctl.store.unfold import Unfolding
-from paramctl.store.zips import DAMAGED, LOCAL, WEIGHTS, Damaged, data_offset, is_keras, opened
+from paramctl.store.zips import DAMAGED, LOCAL, Damaged, data_offset, opened
 
-__all__ = ["WEIGHTS", "data_offset", "is_keras", "npy_header", "read", "unmark", "write", "write_model"]
+__all__ = ["npy_header", "read", "unmark", "write", "write_model"]
 
-MOST_COMMENT = MOST_NAME = 65_535
+MOST_NAME = 65_535
 
 Entry = tuple[str, str, tuple[int, ...], Iterable[Array]]
 
@@ -66,13 +67,15 @@ def _read(file: Bytes) -> Checkpoint:
     parameters: dict[str, Parameter] = {}
     extents: dict[str, Extent] = {}
     slabs: dict[str, Lying] = {}
-    own, told = _said(archive.comment), {}
-    together = _dictionary(own.get("parameters"))  # where versions before this one said what a member's comment does
+    own, told = comments.read(archive.comment), {}
+    together = comments.dictionary(
+        own.get("parameters")
+    )  # where versions before this one said what a member's comment does
     for member in _members(archive):
         name = member.filename.removesuffix(".npy")
         if name in parameters:
             raise Damaged(f"it has {name!r} twice")
-        told[name] = _said(member.comment) or _dictionary(together.get(name))
+        told[name] = comments.read(member.comment, comments.MOST_SAID) or comments.dictionary(together.get(name))
         with archive.open(member) as stream:
             header = read_header(stream, name, told[name].get("dtype"))
         if header.begin + header.size != member.file_size:
@@ -85,6 +88,7 @@ def _read(file: Bytes) -> Checkpoint:
         else:
             place = _InPlace(file, begin, name) if in_place else _unfolding(file, archive, member, header)
             slabs[name] = Lying(header.shape if header.fortran else (prod(header.shape),), header.dtype, place)
+    own |= comments.joined(own, told.values())
     own.setdefault("ties", _of_members(told))
     ties = _ties(own, parameters)
     for tie in ties:
@@ -112,18 +116,6 @@ def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
         if one.header_offset + LOCAL + one.compress_size > other.header_offset:
             raise Damaged(f"its members {one.filename!r} and {other.filename!r} overlap")
     return found
-
-
-def _said(comment: bytes) -> dict[str, Any]:
-    """What paramctl wrote beside the values; nothing if it is not what it must be."""
-    try:
-        return _dictionary(json.loads(comment)) if comment else {}
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _dictionary(said: object) -> dict[str, Any]:
-    return said if isinstance(said, dict) else {}
 
 
 def _of_members(told: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
@@ -195,31 +187,47 @@ def write_model(
 ) -> None:
     """A model's parameters under every name, for NumPy knows no ties; comments say these and all else.
 
-    Raises OutputError for a name that a zip cannot hold.
+    Raises OutputError for a name that a zip cannot hold, or a document that all comments cannot.
     """
     for path in model.parameters:
         _check_name(path)
     own = described(model, notes, recipe)
-    keras = own.get("keras")
-    comment = _fitting(
-        {key: own[key] for key in ("version", "recipe", "written_by")},
+    comment = comments.fitting(
+        {key: own[key] for key in ("version", "recipe", "written_by")} | {REST: comments.MOST_REST},
         {"ties": own["ties"]},
         {key: own[key] for key in ("document", "model") if key in own},
-        {"keras": [*keras[:2], None]} if keras else {},
-        {"keras": keras} if keras else {},
+        {"keras": own["keras"]} if "keras" in own else {},
+    )
+    del comment[REST]
+    told = [_told(model, each, notes, "ties" in comment) for each in model.parameters.values()]
+    rest = {key: own[key] for key in ("document", "model", "keras") if key in own and key not in comment}
+    if rest:
+        text = json.dumps(rest, separators=(",", ":"))
+        comment[REST] = len(text)
+        told = _cut(text, told)
+    members = (
+        _Member(each.path, npy_header(each.dtype, each.shape, exact=True), values(each.path), comments.written(said))
+        for each, said in zip(model.parameters.values(), told, strict=True)
+    )
+    _write(file, members, comments.written(comment))
+
+
+def _told(model: Model, each: Parameter, notes: Mapping[str, Note], known: bool) -> dict[str, Any]:
+    """What a member's comment says. known: whether the archive's tells the ties."""
+    tie = model.tied.get(each.path)
+    return comments.fitting(
+        {"dtype": each.dtype} if each.dtype in FOREIGN else {},
+        {"tie": [tie.kept, tie.transpose]} if tie and not known else {},
+        {} if tie else says(each, notes.get(each.path)),
     )
 
-    def member(each: Parameter) -> _Member:
-        tie = model.tied.get(each.path)
-        said = _fitting(
-            {"dtype": each.dtype} if each.dtype in FOREIGN else {},
-            {"tie": [tie.kept, tie.transpose]} if tie and "ties" not in comment else {},
-            {} if tie else says(each, notes.get(each.path)),
-        )
-        header = npy_header(each.dtype, each.shape, exact=True)
-        return _Member(each.path, header, values(each.path), _as_comment(said))
 
-    _write(file, map(member, model.parameters.values()), _as_comment(comment))
+def _cut(text: str, told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    made = comments.cut(text, told)
+    if made is None:
+        room = f"the comments of a zip of {len(told):,} arrays"
+        raise OutputError(f"the model's document has {len(text):,} bytes, for which {room} have no room; .h5 has")
+    return made
 
 
 def unmark(temporary: object, paths: object) -> None:
@@ -234,19 +242,6 @@ def _check_name(path: str) -> None:
     if b"\0" in name or len(name) > MOST_NAME:
         rule = f"npz has no names with a NUL, or of more than {MOST_NAME - 4:,} bytes"
         raise OutputError(f"{rule}. Received: {path[:60]!r}")
-
-
-def _fitting(*parts: dict[str, Any]) -> dict[str, Any]:
-    """As many of these as a comment has room for; the first are the most wanted."""
-    kept: dict[str, Any] = {}
-    for part in parts:
-        if len(_as_comment(kept | part)) <= MOST_COMMENT:
-            kept |= part
-    return kept
-
-
-def _as_comment(said: Mapping[str, Any]) -> bytes:
-    return json.dumps(said, separators=(",", ":")).encode() if said else b""
 
 
 class _InPlace(NamedTuple):
