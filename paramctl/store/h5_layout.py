@@ -170,7 +170,7 @@ def _size(value: Any) -> int:
     if not isinstance(value, (np.ndarray, np.generic)):
         return REFERENCE
     if value.dtype.names:
-        return sum(_size(value[name]) for name in value.dtype.names)
+        return sum(_size(np.asarray(value)[name]) for name in value.dtype.names)
     return sum(map(_size, value.flat)) if value.dtype.hasobject else value.nbytes
 
 

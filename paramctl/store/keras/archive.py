@@ -1,6 +1,7 @@
 """Keras' ``.keras``: a zip of metadata.json, config.json and model.weights.h5, which is read where it lies.
 
-What is written from another ``.keras`` keeps its configuration and its other members; else it is made of the document.
+What is written from another ``.keras`` keeps its configuration and its other members, metadata.json among them; else
+both are made of the document.
 
 https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py
 """
@@ -8,7 +9,9 @@ https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py
 from __future__ import annotations
 
 import json
+import os
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from shutil import copyfileobj
 from typing import IO
@@ -19,6 +22,7 @@ from paramctl.model import KerasLayout, Model
 from paramctl.store import h5
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.files import Bytes
+from paramctl.store.json_text import parsed
 from paramctl.store.keras import to_config
 from paramctl.store.keras.file import keras_model, lay_out
 from paramctl.store.keras.network import NotInKeras
@@ -27,10 +31,13 @@ from paramctl.store.zips import DAMAGED, WEIGHTS, Damaged, data_offset, is_keras
 
 __all__ = ["configuration", "lay_out", "read", "write"]
 
-MOST_CONFIG = 100_000_000
+MOST_CONFIG = 12_000_000
+TIMES, SPARE = 8, 1 << 20
+"""How many times the size of its file what is compressed may have, and how much more."""
 KERAS_VERSION = "3.15.1"
 """Whose format is written."""
-OF_MODEL = ("metadata.json", "config.json", WEIGHTS)
+ABOUT = "metadata.json"
+OF_MODEL = ("config.json", WEIGHTS)
 AT_ONCE = 1 << 20
 
 
@@ -39,16 +46,17 @@ def read(file: Bytes) -> Checkpoint:
     try:
         archive = opened(file)
         described = archive.getinfo("config.json")
-        if described.file_size > MOST_CONFIG:
-            raise Damaged(f"its config.json has more than {MOST_CONFIG:,} bytes")
+        most = min(MOST_CONFIG, _most(file))
+        if described.file_size > most:
+            raise Damaged(f"its config.json has {described.file_size:,} bytes; at most {most:,} are allowed")
         config = archive.read(described).decode()
-        json.loads(config)
+        parsed(config)
         member = archive.getinfo(WEIGHTS)
         if member.compress_type != zipfile.ZIP_STORED:
             raise Damaged(f"its {WEIGHTS} is compressed, which Keras does not do")
         begin = data_offset(file, member)
-    except (*DAMAGED, KeyError, RecursionError) as error:
-        raise InputError(f"{file.name}: this .keras file is damaged ({' '.join(str(error).split())})") from error
+    except (*DAMAGED, KeyError) as error:
+        raise _damaged(file, error) from error
     made = h5.read(file, begin, member.file_size, config)
     return replace(made, extents={})  # a zip has sums of its members, so none is changed in place
 
@@ -69,16 +77,55 @@ def configuration(model: Model, target: str) -> tuple[KerasLayout, str]:
 
 
 def write(file: IO[bytes], weights: IO[bytes], config: str, like: Bytes | None) -> None:
-    """Write an archive around weights; like: another, whose members other than these go along."""
+    """Write an archive around weights; like: another, whose members other than these go along.
+
+    Raises InputError if these are damaged, or too much.
+    """
+    along = _along(like) if like is not None and like.read(0, 2) == b"PK" and is_keras(like) else {}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        about = json.dumps({"keras_version": KERAS_VERSION, "written_by": f"paramctl {__version__}"})
-        for name, text in (("metadata.json", about), ("config.json", config)):
-            archive.writestr(zipfile.ZipInfo(name), text)
+        if ABOUT not in along:
+            about = json.dumps({"keras_version": KERAS_VERSION, "written_by": f"paramctl {__version__}"})
+            archive.writestr(zipfile.ZipInfo(ABOUT), about)
+        archive.writestr(zipfile.ZipInfo("config.json"), config)
         with archive.open(zipfile.ZipInfo(WEIGHTS), "w", force_zip64=True) as member:
             copyfileobj(weights, member, AT_ONCE)
-        if like is not None and like.read(0, 2) == b"PK" and is_keras(like):
-            with zipfile.ZipFile(open(like.descriptor(), "rb", closefd=False)) as other:
-                for each in other.infolist():
-                    if each.filename not in OF_MODEL and not each.is_dir():
-                        with other.open(each) as old, archive.open(zipfile.ZipInfo(each.filename), "w") as new:
-                            copyfileobj(old, new, AT_ONCE)
+        for name, blocks in along.items():
+            with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
+                for block in blocks:
+                    member.write(block)
+
+
+def _along(like: Bytes) -> dict[str, Iterator[bytes]]:
+    """What an archive has beside the model, by name."""
+    try:
+        archive = opened(like)
+        members = [each for each in archive.infolist() if each.filename not in OF_MODEL and not each.is_dir()]
+    except DAMAGED as error:
+        raise _damaged(like, error) from error
+    size, most = sum(each.file_size for each in members), _most(like)
+    if size > most:
+        raise InputError(
+            f"{like.name}: its other members have {size:,} bytes together; at most {most:,} are taken along"
+        )
+    return {each.filename: _unpacked(like, archive, each) for each in members}
+
+
+def _unpacked(like: Bytes, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    """A member's bytes, block by block."""
+    try:
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise Damaged(f"its {member.filename} is compressed, and not by deflate")
+        with archive.open(member) as stream:
+            while block := stream.read(AT_ONCE):
+                yield block
+    except DAMAGED as error:
+        raise _damaged(like, error) from error
+
+
+def _most(file: Bytes) -> int:
+    """How many bytes what is compressed in an archive may have."""
+    return TIMES * os.fstat(file.descriptor()).st_size + SPARE
+
+
+def _damaged(file: Bytes, error: Exception) -> InputError:
+    return InputError(f"{file.name}: this .keras file is damaged ({' '.join(str(error).split())})")
