@@ -12,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -251,6 +252,18 @@ h5("5,000 groups side by side", "", ACCEPTED)(lambda file: [file.create_group(f"
 h5("a name of 60,000 characters", "a path in it may have at most 4,096 characters")(
     lambda file: file.__setitem__("n" * 60_000, np.ones(1, "float32"))
 )
+
+
+@case("as many paths as a large file may have, and holes", "its links lead to more than 1,")
+def _(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        below = file.create_group("g0")
+        for number in range(1, 10):
+            here = file.create_group(f"g{number}")
+            for name in "abcd":
+                here[name] = below
+            below = here
+    os.truncate(path, 3 << 30)
 
 
 @h5("paths that are much longer than their file", "a path in it may have at most 4,096 characters, and all together")
@@ -514,6 +527,47 @@ h5("an attribute of 200,000 bytes", "", ACCEPTED)(
 )
 
 
+# What it says
+
+
+h5("brackets as Keras' configuration", "", ACCEPTED)(
+    lambda file: (keras2(file, ["k"]).__setitem__("k", np.ones(3)), file.attrs.__setitem__("model_config", "[" * 5000))
+)
+for text in ("ties", "keras", "model"):
+    h5(f"brackets as {text} of paramctl", "", ACCEPTED)(
+        lambda file, text=text: file.__setitem__(f"__paramctl__/{text}", np.bytes_("[" * 30_000))  # type: ignore[misc]
+    )
+    h5(f"8 MB of lists as {text} of paramctl", "", ACCEPTED)(
+        lambda file, text=text: file.__setitem__(f"__paramctl__/{text}", np.bytes_(LISTS))  # type: ignore[misc]
+    )
+
+LISTS = f"[{'[],' * 2_666_666}[]]"
+
+
+def archive(
+    what: str, says: str, config: str, method: int = zipfile.ZIP_STORED, among: dict[str, Case] = REFUSED
+) -> None:
+    """A file of Keras with this configuration."""
+
+    def make(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as made:
+            made.writestr("metadata.json", "{}")
+            made.writestr("config.json", config, method)
+            made.write(FIXTURES / "keras3_nested.weights.h5", "model.weights.h5")
+
+    case(f"configuration: {what}", says, "x.keras", among)(make)
+
+
+DAMAGED = "this .keras file is damaged"
+archive("8 MB of lists", "it has more than 1,000,000 names, values and commas", LISTS)
+archive("8 MB of lists, compressed", "its config.json has 8,000,002 bytes; at most", LISTS, zipfile.ZIP_DEFLATED)
+archive("90 MB of spaces, compressed", "its config.json has 90,000,000 bytes", " " * 90_000_000, zipfile.ZIP_DEFLATED)
+archive("13 MB of spaces", "its config.json has 13,000,000 bytes; at most 12,000,000", " " * 13_000_000)
+archive("brackets", "it nests deeper than 300", "[" * 100_000)
+archive("names without an end", DAMAGED, '{"a":' * 299 + '"' + "a" * 1_000_000)
+archive("lists in 250 others", "", "[" * 250 + "]" * 250, among=ACCEPTED)
+
+
 # Damage
 
 
@@ -727,6 +781,21 @@ index("no map", "this index is damaged", b'{"weight_map": []}')
 index("an empty map", "this index is damaged", {})
 index("no JSON", "this index is damaged", b'{"weight_map": {')
 index("brackets", "this index is damaged", b'{"weight_map": ' + b"[" * 100_000)
+index("20 MB of empty lists", "more than 1,000,000 names, values", b'{"weight_map": [' + b"[]," * 6_666_666 + b"[]]}")
+index("65 MB", "it has more than 64,000,000 bytes", b'{"weight_map": {"w": "' + b"a" * 65_000_000 + b'"}}')
+index("half a character", "surrogates not allowed", b'{"weight_map": {"w": "\\ud800"}}')
+
+
+@case("index: a pipe", "pipe: what an index names must be a regular file", "x.safetensors.index.json")
+def _(path: Path) -> None:
+    os.mkfifo(path.parent / "pipe")
+    path.write_text(json.dumps({"weight_map": {"w": "pipe"}}))
+
+
+@case("index: a device", "zero: what an index names must be a regular file", "x.weights.json")
+def _(path: Path) -> None:
+    (path.parent / "zero").symlink_to("/dev/zero")
+    path.write_text(json.dumps({"weight_map": {"/vars": "zero"}}))
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -761,6 +830,110 @@ def test_accepted_in_time_and_memory(what: str, tmp_path: Path) -> None:
     assert summary.err.count("\n") == bool(made.says)
 
 
+# What goes along when it is written anew
+
+
+def one_place_for_all(path: Path, count: int, add: Callable[[h5py.File, np.ndarray], object]) -> None:
+    """Lists each of which is the same million bytes."""
+    lists = np.empty(count, object)
+    lists[:] = [np.ones(1_000_000 if k == 0 else 1, "u1") for k in range(count)]
+    with h5py.File(path, "w") as file:
+        file["w"] = np.ones(3, "float32")
+        add(file, lists)
+    data = bytearray(path.read_bytes())
+    size = struct.pack("<I", 1_000_000)
+    place = data.find(size)
+    while data[place + 16 : place + 20] != struct.pack("<I", 1):
+        place = data.index(size, place + 1)
+    data[place : place + 16 * count] = data[place : place + 16] * count
+    path.write_bytes(data)
+
+
+BYTES = h5py.vlen_dtype("u1")
+
+
+def with_note(path: Path, count: int) -> None:
+    one_place_for_all(path, count, lambda file, lists: file["w"].attrs.create("note", lists, dtype=BYTES))
+
+
+def with_lists(path: Path, count: int) -> None:
+    one_place_for_all(path, count, lambda file, lists: file.create_dataset("note", data=lists, dtype=BYTES))
+
+
+def with_texts(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["w"] = np.ones(3, "float32")
+        file["text"] = np.array([b"a" * 1_000_000])
+        for number in range(500):
+            file[f"text{number}"] = file["text"]
+
+
+def with_assets(path: Path) -> None:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made,
+        zipfile.ZipFile(FIXTURES / "keras3_nested.keras") as old,
+    ):
+        for name in old.namelist():
+            made.writestr(name, old.read(name), zipfile.ZIP_STORED)
+        made.writestr("assets/vocabulary.txt", bytes(50_000_000))
+
+
+ALONG: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "4 GB in an attribute": ("x.h5", lambda path: with_note(path, 3900), "w: its attribute note cannot be taken along"),
+    "60 MB in an attribute": ("x.h5", lambda path: with_note(path, 60), "w: its attribute note cannot be taken along"),
+    "4 GB of lists": ("x.h5", lambda path: with_lists(path, 3900), "note cannot be taken along"),
+    "60 MB of lists": ("x.h5", lambda path: with_lists(path, 60), "note cannot be taken along"),
+    "a text under 500 names": ("x.h5", with_texts, "cannot be taken along: with it that is more than the whole file has"),
+    "50 MB that are compressed": ("x.keras", with_assets, "its other members have 50,000,064 bytes together; at most"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ALONG)
+def test_what_is_too_much_to_go_along(what: str, tmp_path: Path) -> None:
+    """Refused in one line with its name, before it is written, and as cheaply as what is read."""
+    name, make, says = ALONG[what]
+    make(tmp_path / name)
+    command = ("save", str(tmp_path / name), "-o", str(tmp_path / f"y{name[1:]}"))
+    ran = ended(start(sys.executable, "-m", "paramctl", *command))
+    *notes, said = ran.err.splitlines()
+    assert (ran.code, ran.out) == (2, ""), ran.err
+    assert says in said
+    assert all("passed over" in note for note in notes)
+    assert ran.megabytes < MEGABYTES
+    assert ran.seconds < 2 * SECONDS
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_what_is_honest_goes_along(paramctl: Run, tmp_path: Path) -> None:
+    """Every type of attribute, and texts and lists of any length, with the values that they had."""
+    made: dict[str, object] = {
+        "text": "words" * 1000,
+        "texts": np.array(["a", "bcd"] * 50, h5py.string_dtype()),
+        "bytes": np.array([b"ab", b"c"]),
+        "numbers": np.arange(12.0).reshape(3, 4),
+        "records": np.array([(1.5, b"text"), (2.5, b"")], [("a", "f4"), ("b", h5py.string_dtype())]),
+        "empty": h5py.Empty("f4"),
+        "truth": True,
+    }
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["g/w"] = np.ones(3, "float32")
+        for name, value in made.items():
+            file["g/w"].attrs[name] = value
+        file["g/notes"] = ["one", "two"] * 2000
+        file.create_dataset("g/lists", data=np.array([np.arange(3), np.arange(5)], object), dtype=h5py.vlen_dtype("i4"))
+        file.create_group("g/nothing").attrs["said"] = "here"
+        file["soft"] = h5py.SoftLink("/g/w")
+    assert paramctl("save", "a.h5", "-o", "b.h5").returncode == 0
+    with h5py.File(tmp_path / "a.h5") as old, h5py.File(tmp_path / "b.h5") as new:
+        for name in made:
+            one, other = old["g/w"].attrs[name], new["g/w"].attrs[name]
+            assert np.array_equal(one, other) or one == other, name
+        assert list(old["g/notes"]) == list(new["g/notes"])
+        assert [each.tolist() for each in new["g/lists"]] == [[0, 1, 2], [0, 1, 2, 3, 4]]
+        assert new["g/nothing"].attrs["said"] == "here"
+        assert new.get("soft", getlink=True).path == "/g/w"
+
+
 def test_every_room_has_its_cases() -> None:
     assert len(REFUSED) > 120
     assert len(ACCEPTED) > 30
@@ -790,6 +963,7 @@ def test_a_crash_of_the_library_is_told_as_such(monkeypatch: pytest.MonkeyPatch,
         f"os.kill(os.getpid(), {int(signal.SIGSEGV)})": "crashes the HDF5 library (SIGSEGV)",
         "os.abort()": "crashes the HDF5 library (SIGABRT)",
         f"os.kill(os.getpid(), {int(signal.SIGPROF)})": "takes too long to parse",
+        f"print('{{', end='', flush=True); os.kill(os.getpid(), {int(signal.SIGKILL)})": "crashes the HDF5 library (SIGKILL)",
         "os._exit(3)": "ended the process that parses HDF5 (exit code 3)",
     }
     for code, words in says.items():
