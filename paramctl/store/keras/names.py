@@ -20,6 +20,7 @@ from paramctl.store.keras import from_config
 from paramctl.store.keras.from_config import is_own
 from paramctl.store.keras.known import Known
 from paramctl.store.keras.sketch import leaves, names
+from paramctl.store.keras.variables import DENSE_AXES, OUTPUT_AXES, QUERY_AXES, is_quantized, says, variables_of
 
 _APART = re.compile(r"(.*_)?(optimizers?|optimizer_weights|metrics|loss_tracker)")
 """What the attributes are called in which a model keeps what is no parameter."""
@@ -27,46 +28,6 @@ _SEEDS = re.compile(r"(.*_)?seed_generator(_\d+)?")
 LISTS = ("layers", "_layer_checkpoint_dependencies")
 _VARIABLE = re.compile(r"(?:(.*)/)?vars/(\d+)")
 _NUMBERED = re.compile(r"(.+?)(?:_(\d+))?")
-
-AFFINE = ("gamma", "beta")
-MOVING = ("moving_mean", "moving_variance")
-ADAPTED = ("mean", "variance", "count")
-KERNEL = (("kernel",), ("kernel", "bias"))
-CELL = (("kernel", "recurrent_kernel"), ("kernel", "recurrent_kernel", "bias"))
-DENSE_AXES = {"kernel": ("in", "out"), "recurrent_kernel": ("in", "out"), "bias": ("out",)}
-QUERY_AXES = {"kernel": ("in", "out", "out"), "bias": ("out", "out")}
-OUTPUT_AXES = {"kernel": ("in", "in", "out"), "bias": ("out",)}
-
-VARIABLES: dict[str, Sequence[tuple[str, ...]]] = {
-    "dense": KERNEL,
-    **{f"conv{rank}d{more}": KERNEL for rank in (1, 2, 3) for more in ("", "_transpose")},
-    **{f"depthwise_conv{rank}d": KERNEL for rank in (1, 2)},
-    **{
-        f"separable_conv{rank}d": (
-            ("depthwise_kernel", "pointwise_kernel"),
-            ("depthwise_kernel", "pointwise_kernel", "bias"),
-        )
-        for rank in (1, 2)
-    },
-    "einsum_dense": KERNEL,
-    "embedding": (("embeddings",),),
-    "batch_normalization": ((*AFFINE, *MOVING), MOVING),
-    "layer_normalization": (AFFINE,),
-    "group_normalization": (AFFINE,),
-    "rms_normalization": (("scale",),),
-    "normalization": (ADAPTED,),
-    "p_re_lu": (("alpha",),),
-    "lstm_cell": CELL,
-    "gru_cell": CELL,
-    "simple_rnn_cell": CELL,
-}
-"""The variables of a layer by its class, trained ones first: each way in which there can be so many, if that tells."""
-
-QUANTIZED: dict[str, Sequence[tuple[str, ...]]] = {
-    **dict.fromkeys(("dense", "einsum_dense"), (("kernel", "kernel_scale"), ("kernel", "bias", "kernel_scale"))),
-    "embedding": (("embeddings", "embeddings_scale"),),
-}
-"""The same of layers whose kernels are integers."""
 
 PARTS = {"query_dense": QUERY_AXES, "key_dense": QUERY_AXES, "value_dense": QUERY_AXES, "output_dense": OUTPUT_AXES}
 RECURRENT = ("lstm", "gru", "simple_rnn")
@@ -103,8 +64,8 @@ def names3(arrays: Sequence[Mapping[str, Any]], told: Mapping[str, Any]) -> dict
     for path, variables in objects.items():
         variables.sort(key=lambda each: each[0])
         kind = _class_of(path, told)
-        names = _variables(kind, variables)
-        quantized = _is_quantized(names[0], variables[0][1])
+        names = variables_of(kind, variables)
+        quantized = is_quantized(names[0], variables[0][1])
         axes = PARTS.get(path.rpartition("/")[2], DENSE_AXES if kind in ("dense", "lstm_cell", "gru_cell") else {})
         for (_, each), name in zip(variables, names, strict=True):
             full = f"{shown[path]}/{name}" if shown[path] else name
@@ -120,38 +81,6 @@ def is_apart(path: str) -> bool:
         _APART.fullmatch(segment) and (not place or segments[place - 1] not in LISTS)
         for place, segment in enumerate(segments)
     )
-
-
-def _variables(kind: str | None, variables: Sequence[tuple[int, Mapping[str, Any]]]) -> Sequence[str]:
-    """The names of a layer's variables, each given with its number; their numbers where its class does not tell."""
-    numbers, (_, first) = [number for number, _ in variables], variables[0]
-    known = QUANTIZED if _is_integer(first["dtype"]) else VARIABLES
-    fitting = [names for names in known.get(kind or "", ()) if len(names) == len(numbers)]
-    matrix = len(fitting) == 1 and fitting[0][0].endswith(("kernel", "embeddings"))
-    if len(fitting) != 1 or numbers != [*range(len(numbers))] or (matrix and len(first["shape"]) < 2):
-        return [str(number) for number in numbers]
-    return fitting[0]
-
-
-def _is_integer(dtype: str) -> bool:
-    return "int" in dtype
-
-
-def _is_quantized(name: str, each: Mapping[str, Any]) -> bool:
-    return name in ("kernel", "embeddings") and _is_integer(each["dtype"])
-
-
-def says(name: str, dtype: str, axes: tuple[str, ...] = (), rank: int = -1, quantized: bool = False) -> dict[str, Any]:
-    """What is known of a variable by its name. quantized: whether its layer is, of which only a bias is trained."""
-    kinds = {"bias": "bias", **dict.fromkeys((*AFFINE, "scale"), "norm"), **dict.fromkeys((*MOVING, *ADAPTED), "state")}
-    scale = quantized and name.endswith("_scale")
-    says: dict[str, Any] = {} if name.isdecimal() else {"kind": "state" if scale else kinds.get(name, "weight")}
-    kept = quantized and name != "bias" and not name.startswith("lora_")
-    if kept or _is_integer(dtype) or dtype == "bool" or name in (*MOVING, *ADAPTED):
-        says["trainable"] = False
-    if len(axes) == rank and axes:
-        says["axes"] = ", ".join(axes)
-    return says
 
 
 def without_own_classes(config: Any, named: Mapping[str, Named]) -> Mapping[str, Named]:
@@ -256,7 +185,7 @@ def names2(arrays: Sequence[Mapping[str, Any]], told: Mapping[str, Any], config:
             if f"{root}{layer}/{weight}" in there:
                 ways[f"{root}{layer}/{weight}"] = layer, re.sub(r":\d+$", "", weight).split("/")
     shown = _shown2(ways, _model_name(config, ways))
-    quantized = {shown[path].rpartition("/")[0] for path in ways if _is_quantized(ways[path][1][-1], there[path])}
+    quantized = {shown[path].rpartition("/")[0] for path in ways if is_quantized(ways[path][1][-1], there[path])}
     made: dict[str, Named] = {}
     for path, full in shown.items():
         folder, _, name = full.rpartition("/")

@@ -17,6 +17,7 @@ from paramctl.store.keras import names as keras
 from paramctl.store.keras.known import Known
 from paramctl.store.keras.names import Named
 from paramctl.store.keras.sketch import sketch
+from paramctl.store.keras.variables import says
 
 
 def of_keras3(file: Bytes, listing: Listing, config: tuple[str, Any] | None = None) -> Checkpoint:
@@ -112,7 +113,7 @@ def _says(named: Named, shown: str, each: Mapping[str, Any]) -> Mapping[str, Any
     """What is said of an array; of one that had only a number, by the name that its document or class gives it."""
     name = shown.rpartition("/")[2]
     numbered = named.path.rpartition("/")[2].isdecimal() and not name.isdecimal()
-    return keras.says(name, each["dtype"]) if numbered else named.says
+    return says(name, each["dtype"]) if numbered else named.says
 
 
 def _joined(
