@@ -69,10 +69,10 @@ def recast(values: Array, name: str, allowed: Collection[str] = ()) -> Array:
     with np.errstate(all="ignore"):
         if wanted.kind in "iub":
             return _to_whole(values, wanted, name, allowed)
-        made: Array = values.astype(wanted)
-        if "overflow" not in allowed and not _as_finite(values, made):
+        made = _between(values, wanted)
+        if "overflow" not in allowed and not _as_it_was(values, made):
             raise Loss("overflow", f"a value exceeds what {name} holds")
-        if values.dtype.kind in "iu" and wanted.kind != "c" and "integers" not in allowed and not _exact(values, made):
+        if values.dtype.kind in "iu" and "integers" not in allowed and not _exact(values, made.real):
             raise Loss("integers", f"a whole number is rounded in {name}")
     return made
 
@@ -115,6 +115,16 @@ def _as_finite(values: Array, made: Array) -> bool:
     """Whether nothing became infinite, or not a number, that was finite."""
     finite = np.isfinite(made)
     return bool(finite.all()) or bool(np.array_equal(finite, np.isfinite(values)))
+
+
+def _as_it_was(values: Array, made: Array) -> bool:
+    """The same, and nothing infinite became not a number: some dtypes have no infinity."""
+    return _as_finite(values, made) and bool(np.isnan(made).sum() == np.isnan(values).sum())
+
+
+def _between(values: Array, wanted: np.dtype[Any]) -> Array:
+    """The values in another floating-point dtype; NumPy knows no way between two that are not its own."""
+    return printable_numbers(values).astype(wanted)
 
 
 def printable_numbers(values: Array) -> Array:

@@ -157,6 +157,14 @@ def match(model: Model, text: str) -> Match:
     return Match(paths, of.indices, of.loose)
 
 
+def whole(model: Model, text: str, what: str) -> list[str]:
+    """The paths that an address means, where ``what`` is done to whole parameters. Raises AddressError for a slice."""
+    found = match(model, text)
+    if found.indices is not None:
+        raise AddressError(f"whole parameters are {what}, and this names a slice", repr(text))
+    return found.paths
+
+
 def _by_stored_path(of: Address, model: Model) -> list[str]:
     """The parameters that a file keeps under paths which the address matches."""
     if not model.stored or of.segments is None:

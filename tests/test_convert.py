@@ -229,7 +229,9 @@ def test_a_layout_needs_the_kinds_of_the_layers(paramctl: Run, tmp_path: Path) -
     save_file({"a.weight": np.ones((3, 4), "float32")}, tmp_path / "w.safetensors")
     for layout in ("keras", "torch"):
         said = refused(paramctl, tmp_path, "w.safetensors", "--layout", layout, "-o", "x.h5")
-        assert "Which layers these arrays are of is not known: name their model by --like." in said
+        assert (
+            "which layers these arrays are of is not known: name their model by --like. Received: w.safetensors" in said
+        )
 
 
 def test_what_would_make_it_fit_is_said(paramctl: Run, tmp_path: Path) -> None:
@@ -252,7 +254,7 @@ def test_what_would_make_it_fit_is_said(paramctl: Run, tmp_path: Path) -> None:
     assert paramctl("save", "prefixed.safetensors", *renamed, *like).returncode == 0
     assert paramctl("diff", "x.h5", "m.yaml").returncode == 0
     said = refused(paramctl, tmp_path, "t.safetensors", "--layout", "keras", "--like", "m.weights.h5", "-o", "y.h5")
-    assert "--like must be a model whose layers are known, and m.weights.h5 holds arrays alone." in said
+    assert "--like must be a model whose layers are known. Received: m.weights.h5, which holds arrays alone" in said
 
 
 def test_what_is_left_out_is_in_the_report_and_is_no_file_of_keras(paramctl: Run, tmp_path: Path) -> None:
@@ -281,6 +283,170 @@ def test_a_dtype_that_the_format_has_not(paramctl: Run, tmp_path: Path) -> None:
     assert refused(paramctl, tmp_path, "c.npz", "--dtype", "c=bf16", "-o", "c.h5").endswith(
         "Did you mean 'bfloat16'?\n"
     )
+
+
+LSTM = "input: [5, 3]\nlayers:\n  - lstm: {units: 2, return_sequences: true}\n  - batch_normalization: {scale: false}\n"
+TIED = (
+    "inputs: {words: {shape: [5], dtype: int32}}\nlayers:\n  - embedding: {input_dim: 7, output_dim: 3}\n"
+    "  - dense: {name: mid, units: 3}\n  - dense: {name: head, units: 7, use_bias: false}\n"
+    "ties: [{keep: embedding/embeddings, tie: head/kernel, transpose: true}]\n"
+)
+
+
+def torchs(paramctl: Run, folder: Path, text: str) -> dict[str, Any]:
+    """The arrays of a document in torch's layout, and m.h5 with the same."""
+    (folder / "m.yaml").write_text(text)
+    assert paramctl("save", "m.yaml", "-o", "m.h5", "-q", "--force").returncode == 0
+    assert paramctl("save", "m.h5", "--layout", "torch", "-o", "t.safetensors", "-q", "--force").returncode == 0
+    return dict(load_file(folder / "t.safetensors"))
+
+
+def test_every_way_not_to_be_the_same_in_another_layout(paramctl: Run, tmp_path: Path) -> None:
+    """What does not fit is no reason to leave it out of a comparison."""
+    arrays = torchs(paramctl, tmp_path, LSTM)
+    running, scale = "batch_normalization.running_mean", "batch_normalization.weight"
+    changes: dict[str, tuple[dict[str, Any], list[str]]] = {
+        "nothing": ({}, []),
+        "one more": ({"more.weight": np.ones((2, 2), "float32")}, ["more.weight only in B"]),
+        "a scale that Keras' layer has not": ({scale: np.full(2, 7, "float32")}, [f"{scale} only in B"]),
+        "one of another shape": ({running: np.zeros(3, "float32")}, ["batch_normalization/moving_mean shape"]),
+        "other values": ({running: np.ones(2, "float32")}, ["batch_normalization/moving_mean values"]),
+    }
+    for change, expected in changes.values():
+        save_file(arrays | change, tmp_path / "other.safetensors")
+        for pair in (("m.h5", "other.safetensors"), ("other.safetensors", "m.h5")):
+            done = paramctl("diff", *pair, "--format", "json")
+            told = [f"{row['path']} {row['status']}" for row in json.loads(done.stdout)]
+            if pair[0] == "m.h5":
+                assert told == expected
+            assert (done.returncode, len(told)) == (1 if expected else 0, len(expected))
+    del arrays[running]
+    save_file(arrays, tmp_path / "other.safetensors")
+    assert paramctl("diff", "m.h5", "other.safetensors").returncode == 1
+
+
+def test_what_does_not_fit_on_the_way_back(paramctl: Run, tmp_path: Path) -> None:
+    """Missing, unexpected, misshaped, in torch's names; a bias of two rows needs both."""
+    arrays = torchs(paramctl, tmp_path, LSTM)
+    back = ("w.safetensors", "--like", "m.yaml", "--layout", "keras", "-o", "x.h5")
+    for change, says in (
+        ({"lstm.bias_hh_l0": None}, "missing lstm.bias_hh_l0 (8,)"),
+        ({"more": np.ones(1, "float32")}, "unexpected more (1,)"),
+        ({"lstm.weight_ih_l0": np.ones((8, 4), "float32")}, "lstm.weight_ih_l0 is (8, 4), and must be (8, 3)"),
+        ({"lstm.bias_hh_l0": np.zeros(8)}, "lstm.bias_ih_l0 (float32) and lstm.bias_hh_l0 (float64) become one array"),
+    ):
+        changed = {name: array for name, array in (arrays | change).items() if array is not None}
+        save_file(changed, tmp_path / "w.safetensors")
+        assert says in refused(paramctl, tmp_path, *back)
+    whole = {name: array.astype("int32") for name, array in arrays.items()}
+    whole["lstm.bias_ih_l0"][:] = 2**24
+    whole["lstm.bias_hh_l0"][:] = 1
+    save_file(whole, tmp_path / "w.safetensors")
+    assert paramctl("save", *back, "-q").returncode == 0
+    assert paramctl("dump", "x.h5", "lstm/lstm_cell/bias[0]").stdout == "16777217\n", "exact, not by way of float32"
+
+
+def test_ties_where_something_is_missing(paramctl: Run, tmp_path: Path) -> None:
+    """What is tied goes with what is kept; a packed array is not free because one part of it is tied."""
+    arrays = torchs(paramctl, tmp_path, TIED)
+    arrays.pop("mid.bias")
+    save_file(arrays, tmp_path / "w.safetensors")
+    like = ("--like", "m.yaml", "--layout", "keras", "-o", "x.h5")
+    rows = json.loads(paramctl("save", "w.safetensors", *like, "--partial", "mid.bias", "--format", "json").stdout)
+    assert [row["note"] for row in rows if row["path"] == "head/kernel"] == ["tied to embedding/embeddings"]
+    assert paramctl("ties", "x.h5", "--format", "csv").stdout.splitlines()[1] == "embedding/embeddings,head/kernel,true"
+    attention = "multi_head_attention: {name: NAME, num_heads: 2, key_dim: 2, use_bias: false}"
+    text = "input: [5, 4]\nlayers:\n" + "".join(f"  - {attention.replace('NAME', name)}\n" for name in "mn")
+    arrays = torchs(paramctl, tmp_path, f"{text}ties: [{{keep: m/query/kernel, tie: n/query/kernel}}]\n")
+    arrays.pop("n.in_proj_weight")
+    save_file(arrays, tmp_path / "w.safetensors")
+    assert "missing n.in_proj_weight (12, 4)" in refused(paramctl, tmp_path, "w.safetensors", *like[:-1], "y.h5")
+
+
+def test_ties_are_kept_where_torch_has_the_same_array(paramctl: Run, tmp_path: Path) -> None:
+    """Two kernels of convolutions are; a table with one column and a kernel lie otherwise, though of as many values."""
+    text = "input: [6, 6, 3]\nlayers:\n  - conv2d: {name: a, filters: 3, kernel_size: 3, padding: same}\n"
+    text += "  - conv2d: {name: b, filters: 3, kernel_size: 3}\n"
+    arrays = torchs(paramctl, tmp_path, f"{text}ties: [{{keep: a/kernel, tie: b/kernel}}]\n")
+    assert sorted(arrays) == ["a.bias", "a.weight", "b.bias"]
+    one = TIED.replace("output_dim: 3", "output_dim: 1").replace("units: 3", "units: 1")
+    assert "head.weight" not in torchs(paramctl, tmp_path, one), "(7, 1) is the transpose of (1, 7)"
+    assert paramctl("save", "t.safetensors", "--layout", "keras", "-o", "back.h5", "-q").returncode == 0
+    assert paramctl("diff", "m.h5", "back.h5").returncode == 0
+    rows = report(paramctl, "m.h5", "--layout", "torch", "--rename", "**=net.**", "-o", "named.safetensors")
+    assert rows["head/kernel"]["note"] == "tied to net.embedding.weight"
+
+
+def test_arrays_of_several_dtypes_are_not_packed(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("input: [5, 4]\nlayers:\n  - multi_head_attention: {num_heads: 2, key_dim: 2}\n")
+    mixed = ("--dtype", "**/query/*=float16", "-o", "m.h5", "-q")
+    assert paramctl("save", "m.yaml", *mixed).returncode == 0
+    said = refused(paramctl, tmp_path, "m.h5", "--layout", "torch", "-o", "x.safetensors")
+    assert "query/kernel (float16) and multi_head_attention/key/kernel (float32)" in said
+    assert "become one array, and have not one dtype: --dtype gives them one" in said
+
+
+def test_what_is_torchs_already_is_renamed_all_the_same(paramctl: Run, tmp_path: Path) -> None:
+    arrays = torchs(paramctl, tmp_path, MLP)
+    rows = report(paramctl, "t.safetensors", "--layout", "torch", "--rename", "**=net.**", "-o", "n.safetensors")
+    assert {name: row["path"] for name, row in rows.items()} == {name: f"net.{name}" for name in arrays}
+    save_file(arrays, tmp_path / "bare.safetensors")
+    held = ("--like", "m.yaml", "--layout", "torch")
+    assert paramctl("save", "bare.safetensors", *held, "-o", "again.safetensors", "-q").returncode == 0
+    save_file(arrays | {"a.bias": np.ones(9, "float32")}, tmp_path / "bare.safetensors")
+    said = refused(paramctl, tmp_path, "bare.safetensors", *held, "-o", "x.safetensors")
+    assert "a.bias is (9,), and must be (3,)" in said
+
+
+UNTOLD = {
+    "an image laid flat beside a vector": "inputs: {x: [4, 5, 3], v: [4]}\nlayers:\n  - flatten: {name: f, from: x}\n"
+    "  - concatenate: {from: [f, v]}\n  - dense: 3\n",
+    "two that are laid flat from other sizes": "inputs: {x: [4, 5, 3], y: [5, 4, 3]}\nlayers:\n"
+    "  - flatten: {name: f, from: x}\n  - flatten: {name: g, from: y}\n  - add: {from: [f, g]}\n  - dense: 3\n",
+    "what is added to one laid flat": "input: [4, 5, 3]\nlayers:\n  - flatten\n  - residual: [{dense: 60}]\n  - dense: 3\n",
+    "steps that are laid flat": "input: [6, 4, 5, 3]\nlayers:\n  - time_distributed: {layer: flatten}\n  - lstm: 3\n",
+    "one laid flat as every step": "input: [4, 5, 3]\nlayers:\n  - flatten\n  - repeat_vector: 4\n  - lstm: 3\n",
+    "a layer that takes both": "inputs: {x: [2, 2, 3], v: [12]}\nlayers:\n  - dense: {name: d, units: 3, from: v}\n"
+    "  - flatten: {name: f, from: x}\n  - reuse: {layer: d, from: f, name: e}\n  - add: {from: [d, e]}\n",
+    "an image whose channels torch's code places": "input: [4, 5, 3]\nlayers:\n  - dense: 2\n  - flatten\n  - dense: 3\n",
+    "an input with channels first": "input: [3, 4, 5]\nlayers:\n  - batch_normalization: {axis: 1}\n  - flatten\n  - dense: 3\n",
+}
+
+
+@pytest.mark.parametrize("what", UNTOLD)
+def test_what_order_features_have_is_told_or_refused(what: str, paramctl: Run, tmp_path: Path) -> None:
+    """No weights are written of which it is not known which of their inputs is which in torch."""
+    (tmp_path / "m.yaml").write_text(UNTOLD[what])
+    said = refused(paramctl, tmp_path, "m.yaml", "--layout", "torch", "-o", "x.safetensors")
+    assert "in which order torch has the features that it takes is not known" in said
+
+
+def test_casts_that_lose_in_other_ways(paramctl: Run, tmp_path: Path) -> None:
+    """Through complex numbers, to a dtype without infinity, of a slice; and a model that is drawn beyond its dtype."""
+    arrays = {"n": np.array([2**53 + 1]), "w": np.array([np.inf, 1], "float32"), "v": np.ones(3, "float32")}
+    save_file(arrays, tmp_path / "w.safetensors")
+    to = ("-o", "x.safetensors")
+    assert "is rounded in complex64" in refused(paramctl, tmp_path, "w.safetensors", "--dtype", "n=complex64", *to)
+    assert "exceeds what float8_e4m3fn" in refused(
+        paramctl, tmp_path, "w.safetensors", "--dtype", "w=float8_e4m3fn", *to
+    )
+    for option in (("--dtype", "v[0]=float16"), ("--dtype", "n=float32", "--allow", "integers=n[0]")):
+        assert "whole parameters are cast, and this names a slice" in refused(
+            paramctl, tmp_path, "w.safetensors", *option, *to
+        )
+    (tmp_path / "m.yaml").write_text(
+        "input: [2]\nlayers:\n  - dense: {units: 2, kernel_initializer: {constant: 1.0e+9}}\n"
+    )
+    refused(paramctl, tmp_path, "m.yaml", "--dtype", "float16", *to)
+    assert paramctl("save", "m.yaml", "--dtype", "float16", "--allow", "overflow", *to).returncode == 0
+    assert np.isinf(load_file(tmp_path / "x.safetensors")["dense/kernel"]).all()
+
+
+@pytest.mark.parametrize("wanted", ["float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "bfloat16"])
+def test_between_dtypes_that_numpy_has_not(wanted: str) -> None:
+    for dtype in ("float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "bfloat16"):
+        values = np.array([0.5, 1, 4]).astype(getattr(ml_dtypes, dtype))
+        assert recast(values, wanted).astype("float32").tolist() == [0.5, 1, 4]
 
 
 def test_there_and_back_is_exact(paramctl: Run, tmp_path: Path) -> None:

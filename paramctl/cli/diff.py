@@ -67,14 +67,15 @@ def diff(
     """
     if a == "-" and b == "-":
         raise click.UsageError("Standard input can be one of the two.")
-    from paramctl.edit.layout import alike
+    from paramctl.edit.convert import alike
     from paramctl.inspect.diff import Comparison, Tolerance
 
     one = options.as_drawn(options.opened(a, (), ()), seed)
     other = options.as_drawn(options.opened(b, (), ()), seed)
-    one, other, names = alike(one, other, rename, options.kinds(like, one.model) if like is not None else None)
+    one, other, names = alike(one, other, rename, options.kinds(like) if like is not None else None)
     compared = Comparison(one, other, names, Tolerance(rtol, atol, equal_nan), structure, any_dtype)
-    for _ in progress.shown(compared.pieces(), compared.bytes, lambda p: p.size * 4, "comparing"):
+    pieces, width = compared.pieces(), compared.width
+    for _ in progress.shown(pieces, compared.bytes, lambda done: done.size * width(done.path), "comparing"):
         pass
     found = compared.rows()
     if top is not None:

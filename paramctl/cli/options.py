@@ -264,12 +264,11 @@ def as_drawn(found: Opened, seed: int | None = None, dtype: str | None = None) -
     return Source(model, chosen, seed if seed is not None else model.seed or 0, found.checkpoint)
 
 
-def kinds(like: str | None, model: Model) -> Model | None:
-    """The model that tells which layers arrays are of: that of ``like``, else the source's own; None if none does."""
-    if like is not None:
-        return built(opened(like, (), ()).model)
+def kinds(like: str) -> Model:
+    """The model of --like."""
+    model = opened(like, (), ()).model
     if model.inputs or model.origin is None:
-        return model if model.inputs else None
+        return built(model)
     from paramctl.model import from_document
 
     return from_document(model.origin, model.name)

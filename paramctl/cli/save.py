@@ -12,9 +12,7 @@ from paramctl.cli.init import tell, to_file, to_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
 
 if TYPE_CHECKING:
-    from paramctl.edit.layout import TensorRow
-    from paramctl.opened import Opened
-    from paramctl.source import Source
+    from paramctl.edit.report import TensorRow
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -112,10 +110,18 @@ def save(
     if output != "-":
         options.warm_up(output)
     found = options.opened(source, define, input_shape)
-    made, report = _converted(found, layout, like, partial, rename, seed, dtype)
-    if found.checkpoint is None and len(dtype) == 1 and dtype[0] in options.DRAWN:
-        dtype = ()  # drawn so
-    if dtype or allow:
+    as_drawn = dtype[0] if found.checkpoint is None and not allow and dtype[:1] == dtype and dtype else None
+    as_drawn = as_drawn if as_drawn in options.DRAWN else None
+    made = options.as_drawn(found, seed, as_drawn)
+    report: list[TensorRow] = []
+    if layout or like is not None or rename:
+        from paramctl.edit.convert import converted
+        from paramctl.edit.report import Allowed
+
+        model = options.kinds(like) if like is not None else None
+        name = found.checkpoint.file.name if found.checkpoint else made.model.name
+        made, report = converted(made, layout, model, Allowed(partial, name, like or ""), rename)
+    if (dtype or allow) and as_drawn is None:
         from paramctl.edit.recast import in_dtypes
 
         made = in_dtypes(made, dtype, allow)
@@ -128,46 +134,3 @@ def save(
         if report:
             emit(rows(format, report, COLUMNS))
         tell(made, output)
-
-
-def _converted(
-    found: Opened,
-    layout: str | None,
-    like: str | None,
-    partial: tuple[str, ...],
-    rename: tuple[str, ...],
-    seed: int | None,
-    dtype: tuple[str, ...],
-) -> tuple[Source, list[TensorRow]]:
-    """The source in the layout, under the names and as the model that are asked for, and what became of each array."""
-    drawn = dtype[0] if found.checkpoint is None and len(dtype) == 1 and dtype[0] in options.DRAWN else None
-    made = options.as_drawn(found, seed, drawn)
-    if not layout and like is None and not rename:
-        return made, []
-    from paramctl.edit import layout as layouts
-    from paramctl.edit.rename import renamed
-
-    name = found.checkpoint.file.name if found.checkpoint else made.model.name
-    allowed = layouts.Allowed(partial, name, like or "")
-    report: list[TensorRow] = []
-    if rename and layout != "torch":
-        made = renamed(made, rename)
-        report = layouts.as_they_are(made)
-    old = getattr(made, "old", {})
-    model = options.kinds(like, made.model)
-    if layout == "keras" and model is not None and not model.inputs:
-        raise click.UsageError(f"--like must be a model whose layers are known, and {like} holds arrays alone.")
-    if like is not None or layout == "keras":
-        if model is None:
-            raise click.UsageError("Which layers these arrays are of is not known: name their model by --like.")
-        fits = layout != "keras" or not layouts.is_torchs(made.model, model)
-        made, report = (layouts.held_against if fits else layouts.to_keras)(made, model, allowed)
-    if layout == "torch" and not layouts.is_torchs(made.model, model):
-        if model is None:
-            raise click.UsageError("Which layers these arrays are of is not known: name their model by --like.")
-        made, report = layouts.to_torch(made, allowed)
-        if rename:
-            made = renamed(made, rename)
-            report = layouts.to_names(report, made)
-    allowed.finish()
-    return made, layouts.from_names(report, old)

@@ -27,8 +27,8 @@ COLUMNS = [
 ]
 
 
-NOT_FINITE = ("nan", "inf", "+inf", "-inf")
-"""What is a number here, and in no document; YAML's ``.nan`` is the same."""
+NOT_FINITE = {sign + dot + name: sign + name for sign in ("", "+", "-") for dot in ("", ".") for name in ("inf", "nan")}
+"""What is a number here, and in no document: as Python writes it, or YAML."""
 
 
 @click.command("set", cls=Command)
@@ -138,8 +138,8 @@ def _value(text: str, operator: str, assignment: str, source: str | None) -> Any
         except (OSError, ValueError, EOFError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no npy file"
             raise InputError(f"{text[1:]}: {reason}") from error
-    if text.lower().replace(".", "", 1) in NOT_FINITE:
-        return np.array(float(text.lower().replace(".", "", 1)))
+    if text.lower() in NOT_FINITE:
+        return np.array(float(NOT_FINITE[text.lower()]))
     node = parse_value(text, assignment)
     if isinstance(node.value, (str, dict)):
         if operator != "=":

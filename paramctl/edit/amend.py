@@ -58,7 +58,7 @@ def anew(path: str, checkpoint: Checkpoint) -> tuple[str, int | None]:
 
     Raises OutputError for what is not written in its own format, or not under its own name.
     """
-    if isinstance(checkpoint.reader, Joined):
+    if _format(checkpoint) is store.SHARDED and isinstance(checkpoint.reader, Joined):
         sizes: Counter[Reader] = Counter()
         for owner in checkpoint.model.owners():
             sizes[checkpoint.reader.readers[owner.path]] += owner.bytes

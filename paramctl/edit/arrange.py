@@ -23,9 +23,12 @@ from paramctl.parameter import Parameter
 from paramctl.slices import Picks, boxes
 from paramctl.source import Recent, Source
 from paramctl.store.checkpoint import Note
+from paramctl.store.extents import workers
 
-SLAB = 32 * BLOCK
-"""About how many values of an array that is turned are made at once."""
+SLABS_BYTES = 64 << 20
+"""About how many bytes of arrays that are turned are made at once, by all threads together."""
+LEAST_SLAB = 4 << 20
+"""How many each makes at least: for every slab the array it is made of is passed over once."""
 SLABS = 2
 """How many of those are kept for those who ask for parts of them."""
 
@@ -54,6 +57,33 @@ def view(path: str, shape: Sequence[int], order: Sequence[int] | None = None, **
     """A view of all of an array, but for the ranges of axes given as ``axis0=range(...)``."""
     every = tuple(ranges.get(f"axis{axis}", range(size)) for axis, size in enumerate(shape))
     return View(path, tuple(shape), every, tuple(range(len(shape)) if order is None else order))
+
+
+def of_owner(seen: View, path: str, shape: Sequence[int]) -> View | None:
+    """What is seen of an array of this shape, in the array of which that is the transpose; None if no view tells it."""
+    groups = [[place] for place in range(len(shape))] if seen.shape == tuple(shape) else _groups(seen.shape, shape)
+    if not groups:
+        return None
+    places = [each for group in reversed(groups) for each in group]
+    ranges = tuple(seen.ranges[each] for each in places)
+    return View(path, tuple(seen.shape[each] for each in places), ranges, tuple(map(places.index, seen.order)))
+
+
+def _groups(fine: Sequence[int], shape: Sequence[int]) -> list[list[int]]:
+    """Which axes of a finer shape are each of a shape's; none if it is not finer."""
+    groups: list[list[int]] = []
+    axis = 0
+    for size in shape:
+        begin = axis
+        while axis < len(fine) and prod(fine[begin:axis]) < size:
+            axis += 1
+        groups.append(list(range(begin, axis)))
+        if prod(fine[begin:axis]) != size:
+            return []
+    if groups and prod(fine[axis:]) == 1:
+        groups[-1] += range(axis, len(fine))
+        return groups
+    return []
 
 
 def _is_all(of: range, size: int) -> bool:
@@ -141,8 +171,9 @@ class Arranged(Source):
         of = self.made[path]
         if of.straight or not of.views:
             return BLOCK
-        tail = next(size for axis in range(len(of.joined) + 1) if (size := prod(of.joined[axis:])) <= SLAB)
-        return SLAB // max(tail, 1) * max(tail, 1)
+        most = max(SLABS_BYTES // workers(), LEAST_SLAB) // numpy_dtype(self.model.parameters[path].dtype).itemsize
+        tail = next(size for axis in range(len(of.joined) + 1) if (size := prod(of.joined[axis:])) <= most)
+        return most // max(tail, 1) * max(tail, 1)
 
     def values(self, path: str, start: int, stop: int) -> Array:
         of, dtype = self.made[path], self.model.parameters[path].dtype
@@ -178,9 +209,9 @@ class Arranged(Source):
     def _box(self, of: Arrangement, box: Sequence[range]) -> Array:
         """A part of an arrangement, as far as possible without a copy."""
         if of.added:
-            parts = [self._seen(each, box) for each in of.views]
-            wide = np.float64 if parts[0].dtype == np.float64 else np.float32
-            total: Array = sum((each.astype(wide) for each in parts[1:]), parts[0].astype(wide))
+            first, *others = (self._seen(each, box) for each in of.views)
+            wide = np.result_type(first.dtype, np.float32) if first.dtype.kind in "fV" else first.dtype
+            total: Array = sum((each.astype(wide) for each in others), first.astype(wide))
             return total
         parts, place = [], 0
         for each in of.views:
@@ -199,8 +230,11 @@ class Arranged(Source):
             ranges[axis] = ranges[axis][part.start : part.stop]
         parameter, tie = self.base.model.parameters[of.path], self.base.model.tied.get(of.path)
         if tie is not None and tie.transpose and of.shape != parameter.shape:
-            whole = self.base.under(of.path, 0, parameter.size).reshape(of.shape)
-            return whole[np.ix_(*ranges)].transpose(of.order)
+            turned = of_owner(of._replace(ranges=tuple(ranges)), tie.kept, parameter.shape)
+            if turned is None:
+                whole = self.base.under(of.path, 0, parameter.size).reshape(of.shape)
+                return whole[np.ix_(*ranges)].transpose(of.order)
+            of, ranges = turned, list(turned.ranges)
         sizes = tuple(map(len, ranges))
         found = np.empty(prod(sizes), numpy_dtype(self.base.model.owner(of.path).dtype))
         place = 0

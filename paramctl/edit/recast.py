@@ -9,7 +9,7 @@ from paramctl.arrays import Array, Loss, recast
 from paramctl.errors import AddressError, OutputError, suggest
 from paramctl.model import Model
 from paramctl.parameter import BYTES, FLOATS, Parameter
-from paramctl.selection import match
+from paramctl.selection import whole
 from paramctl.source import Source
 from paramctl.store.checkpoint import Note
 
@@ -52,7 +52,7 @@ def in_dtypes(source: Source, rules: Sequence[str], allowed: Sequence[str]) -> S
             hint = suggest(SHORT.get(dtype, dtype), BYTES)
             raise AddressError(f"a dtype is one of {', '.join(BYTES)}", repr(dtype), hint)
         if equals:
-            paths = [model.owner(path).path for path in match(model, pattern).paths]
+            paths = [model.owner(path).path for path in whole(model, pattern, "cast")]
         else:
             paths = [each.path for each in model.owners() if is_float(each.dtype)]
             if not is_float(dtype):
@@ -74,7 +74,7 @@ def _losses(model: Model, allowed: Sequence[str]) -> Mapping[str, set[str]]:
         kind, equals, pattern = text.partition("=")
         if kind not in Loss.KINDS:
             raise AddressError(f"what may be lost is one of {', '.join(Loss.KINDS)}", repr(text))
-        paths = match(model, pattern).paths if equals else list(model.parameters)
+        paths = whole(model, pattern, "cast") if equals else list(model.parameters)
         for path in paths:
             made.setdefault(model.owner(path).path, set()).add(kind)
     return made

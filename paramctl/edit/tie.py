@@ -10,7 +10,7 @@ from paramctl.arrays import Array
 from paramctl.errors import AddressError
 from paramctl.model import Model, Tie
 from paramctl.parameter import Parameter
-from paramctl.selection import match
+from paramctl.selection import whole
 from paramctl.source import Source
 from paramctl.store.extents import as_bytes
 
@@ -26,7 +26,7 @@ def tied(model: Model, keep: str, others: Sequence[str], transpose: bool = False
         raise AddressError(f"{kept.path} is itself tied, to {owner}: keep that one instead", repr(keep))
     made = []
     kept_by_others = {tie.kept for tie in model.ties}
-    for path in dict.fromkeys(path for other in others for path in _paths(model, other)):
+    for path in dict.fromkeys(path for other in others for path in whole(model, other, "tied")):
         other = model.parameters[path]
         if path == kept.path:
             raise AddressError("a parameter cannot be tied to itself", repr(path))
@@ -52,7 +52,7 @@ def _check(kept: Parameter, other: Parameter, transpose: bool) -> None:
 def untied(model: Model, others: Sequence[str]) -> Model:
     """The model in which these names have arrays of their own again. Raises AddressError for one that is not tied."""
     freed = set()
-    for path in dict.fromkeys(path for other in others for path in _paths(model, other)):
+    for path in dict.fromkeys(path for other in others for path in whole(model, other, "tied")):
         if path not in model.tied:
             names = [tie.tied for tie in model.ties if tie.kept == path]
             hint = f"It is kept, and {', '.join(names)} tied to it: untie that." if names else ""
@@ -62,17 +62,10 @@ def untied(model: Model, others: Sequence[str]) -> Model:
 
 
 def _one(model: Model, text: str) -> Parameter:
-    paths = _paths(model, text)
+    paths = whole(model, text, "tied")
     if len(paths) > 1:
         raise AddressError("a tie keeps one parameter", f"{text!r}, which matches {len(paths):,}")
     return model.parameters[paths[0]]
-
-
-def _paths(model: Model, text: str) -> list[str]:
-    found = match(model, text)
-    if found.indices is not None:
-        raise AddressError("whole parameters are tied, and this names a slice", repr(text))
-    return found.paths
 
 
 class Retied(Source):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from paramctl.edit.arrange import Arrangement, turned_round, view
+from paramctl.edit.arrange import Arrangement, of_owner, turned_round, view
 from paramctl.edit.orders import UNKNOWN, Orders
 from paramctl.edit.torch_rules import NoCounterpart, Tensor, tensors
 from paramctl.model import Block, Model, Tie
@@ -31,12 +31,12 @@ class Layout:
     laid: dict[str, Laid] = field(default_factory=dict)
     without: dict[str, str] = field(default_factory=dict)
 
-    def back(self, model: Model) -> dict[str, Arrangement]:
-        """What each parameter of the model is in terms of torch's arrays."""
+    def back(self, model: Model, there: Container[str]) -> dict[str, Arrangement]:
+        """What each parameter of the model is in terms of torch's arrays, of which those in ``there`` are there."""
         shapes = {path: parameter.shape for path, parameter in model.parameters.items()}
         made = turned_round({name: each.made for name, each in self.laid.items()}, shapes)
         for name, each in self.laid.items():
-            if each.partner is not None:
+            if each.partner is not None and name in there:
                 own = made[each.partner]
                 other = view(name, each.made.shape)
                 made[each.partner] = Arrangement(own.shape, (*own.views, other), added=True)
@@ -55,12 +55,20 @@ def layout(model: Model) -> Layout:
         try:
             if block.layer is None:
                 raise NoCounterpart(_not_known(block))
-            for tensor in tensors(block.layer, shapes, taken.get(block.path, UNKNOWN)):
-                made = _laid(block.path, tensor)
-                found.laid[made.name] = made
+            made = [_laid(block.path, each) for each in tensors(block.layer, shapes, taken.get(block.path, UNKNOWN))]
+            for each in made:
+                check_alike({path: model.owner(path).dtype for path in each.made.paths})
+            found.laid |= {each.name: each for each in made}
         except NoCounterpart as error:
             found.without |= {each.path: str(error) for each in block.parameters}
     return found
+
+
+def check_alike(dtypes: Mapping[str, str]) -> None:
+    """Raise NoCounterpart unless arrays that become one have one dtype. dtypes: by their names."""
+    if len(set(dtypes.values())) > 1:
+        words = " and ".join(f"{name} ({dtype})" for name, dtype in dtypes.items())
+        raise NoCounterpart(f"{words} become one array, and have not one dtype: --dtype gives them one")
 
 
 def _not_known(block: Block) -> str:
@@ -105,28 +113,25 @@ def _axes(laid: Laid, sources: Sequence[Parameter]) -> tuple[Axis, ...]:
 
 
 def ties(found: Layout, model: Model) -> tuple[Tie, ...]:
-    """The ties that are left, between arrays that have become the same; the others are copies, for torch turns none."""
-    by_path: dict[str, list[Laid]] = {}
+    """The ties between arrays that are the same in torch's layout; others are copies, for torch turns no tied array."""
+    groups: dict[Arrangement, list[Laid]] = {}
     for each in found.laid.values():
-        for path in each.made.paths:
-            by_path.setdefault(path, []).append(each)
+        if each.made.views:
+            groups.setdefault(_of_owners(each.made, model), []).append(each)
     made = []
-    for tie in model.ties:
-        kept, tied = by_path.get(tie.kept, []), by_path.get(tie.tied, [])
-        if len(kept) != 1 or len(tied) != 1 or any(len(each[0].made.views) != 1 for each in (kept, tied)):
-            continue
-        one, other = kept[0], tied[0]
-        orders = [_order(each.made, model.parameters[each.made.paths[0]].shape) for each in (one, other)]
-        if None in orders:
-            continue
-        if (orders[0] != orders[1]) == tie.transpose:
-            made.append(Tie(one.name, other.name))
+    for group in groups.values():
+        kept = next((each for each in group if model.tied.keys().isdisjoint(each.made.paths)), group[0])
+        made += [Tie(kept.name, each.name) for each in group if each is not kept]
     return tuple(made)
 
 
-def _order(made: Arrangement, shape: tuple[int, ...]) -> bool | None:
-    """Whether a matrix is turned; None if something else is done to it."""
-    seen = made.views[0]
-    if made.straight:
-        return False
-    return True if seen.shape == shape and seen.order == (1, 0) and seen.gives == made.shape else None
+def _of_owners(made: Arrangement, model: Model) -> Arrangement:
+    """An arrangement in terms of the arrays that tied names have, as far as a view tells that."""
+    views = []
+    for seen in made.views:
+        tie = model.tied.get(seen.path)
+        own = seen._replace(path=tie.kept) if tie is not None else seen
+        if tie is not None and tie.transpose:
+            own = of_owner(seen, tie.kept, model.parameters[seen.path].shape) or seen
+        views.append(own)
+    return replace(made, views=tuple(views))

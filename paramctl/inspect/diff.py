@@ -18,6 +18,7 @@ import numpy as np
 from paramctl.arrays import Array
 from paramctl.init.streams import BLOCK
 from paramctl.model import Model
+from paramctl.parameter import BYTES
 from paramctl.source import Source
 from paramctl.store.extents import in_parallel
 
@@ -124,6 +125,10 @@ class Comparison:
     @property
     def bytes(self) -> int:
         return sum(self.a.model.parameters[path].bytes for path in self.compared)
+
+    def width(self, path: str) -> int:
+        """How many bytes a value of a parameter has."""
+        return BYTES[self.a.model.owner(path).dtype]
 
     def pieces(self, threads: int | None = None) -> Iterator[Piece]:
         """Compare values, piece by piece; must be exhausted before ``rows``. Threads change no result."""
