@@ -189,6 +189,5 @@ def tell(source: Source, path: str, more: str = "", copied: bool = False) -> Non
     owners = list(source.model.owners())
     count = "1 array" if len(owners) == 1 else f"{len(owners):,} arrays"
     click.echo(f"wrote {path}: {count}, {totals(owners).parameters:,} values{more}", err=True)
-    lost = None if copied else left_out(source, path)
-    if lost is not None:
-        click.echo(f"{path} is without the {lost.words}, that the source holds", err=True)
+    for lost in [] if copied else left_out(source, path):
+        click.echo(f"{path} is without what the source holds beside: {lost}", err=True)

@@ -14,7 +14,6 @@ from paramctl.slices import everything
 from paramctl.source import Source
 from paramctl.store import KERAS, KERAS_SHARDS, KERAS_WEIGHTS, NPZ, SAFETENSORS, check_sums, format_of, safetensors
 from paramctl.store.atomic import replacing, scratch
-from paramctl.store.checkpoint import Apart
 from paramctl.store.extents import as_bytes, in_parallel
 
 __all__ = ["Moments", "Piece", "left_out", "save", "save_as", "stream"]
@@ -100,12 +99,19 @@ def _archived(source: Source, path: str, force: bool, shifts: Shifts) -> Iterato
                 raise (error if isinstance(error, ParamctlError) else temporary.trouble(error)) from error
 
 
-def left_out(source: Source, path: str) -> Apart | None:
-    """What stands apart in the file that a source comes from, and does not go along into this one."""
-    if source.checkpoint is None or source.checkpoint.apart is None:
-        return None
-    keeps = not path.endswith(("/", "-")) and format_of(path) in (KERAS, KERAS_WEIGHTS)
-    return None if keeps and source.checkpoint.beside(source.model) else source.checkpoint.apart
+def left_out(source: Source, path: str) -> list[str]:
+    """What the file holds that a source comes from, and does not go along into this one, in words."""
+    checkpoint = source.checkpoint
+    if checkpoint is None:
+        return []
+    format_ = None if path.endswith("/") else format_of(path)
+    lost = []
+    if checkpoint.apart and not (format_ in (KERAS, KERAS_WEIGHTS) and checkpoint.beside(source.model)):
+        lost.append(checkpoint.apart.words)
+    if checkpoint.more and not (format_ is KERAS and source.model.keras):
+        first, *others = checkpoint.more
+        lost.append(first + (f" and {len(others):,} more" if others else ""))
+    return lost
 
 
 def stream(source: Source) -> Iterator[bytes | memoryview]:

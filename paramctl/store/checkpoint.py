@@ -78,6 +78,8 @@ class Checkpoint:
     skipped: tuple[str, ...] = ()
     extents: Mapping[str, Extent] = field(default_factory=dict)
     apart: Apart | None = None
+    more: tuple[str, ...] = ()
+    """What else the file holds and only another of its format does: the assets of a ``.keras``."""
 
     def beside(self, model: Model) -> Apart | None:
         """What stands apart and goes along into a Keras file of a model: whatever does, if its arrays lie as here."""

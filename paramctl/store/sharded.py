@@ -113,7 +113,7 @@ def named(index: str) -> set[str]:
     """The files that an index names; none if there is no index. Raises OSError and ValueError if it cannot be read."""
     try:
         with open(index, "rb") as file:
-            entries = json.loads(file.read(MOST_INDEX))["weight_map"].values()
+            entries = parsed(file.read(MOST_INDEX).decode())["weight_map"].values()
         lists = (each if isinstance(each, list) else [each] for each in entries)
         return {name for each in lists for name in each if isinstance(name, str)}
     except FileNotFoundError:

@@ -58,6 +58,8 @@ def read(file: Bytes) -> Checkpoint:
     except (*DAMAGED, KeyError) as error:
         raise _damaged(file, error) from error
     made = h5.read(file, begin, member.file_size, config)
+    more = tuple(each.filename for each in archive.infolist() if not each.is_dir())
+    made = replace(made, more=tuple(name for name in more if name not in (ABOUT, *OF_MODEL)))
     return replace(made, extents={})  # a zip has sums of its members, so none is changed in place
 
 
