@@ -16,7 +16,7 @@ demo: .venv/ready
 	show paramctl summary $(SAMPLES)/llama3_8b.yaml block-0 --format tree'
 
 test: .venv/ready
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n auto
 
 interop: .venv-interop/ready
 	.venv-interop/bin/python -m pytest tests/interop
