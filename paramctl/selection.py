@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from typing import NamedTuple
 
 from paramctl.address import ANY, LONGEST, Text, compiled, nearest
@@ -72,6 +72,17 @@ class Filters(NamedTuple):
             and self.kind in (None, parameter.kind)
             and (self.min_size is None or parameter.size >= self.min_size)
         )
+
+    def untold(self, parameters: Collection[Parameter]) -> str:
+        """A hint, if what is asked of these parameters is known of none: many files do not tell it."""
+        asked = {"kind": self.kind, "trainable": self.trainable}
+        unknown = [
+            name
+            for name, value in asked.items()
+            if value is not None and all(getattr(each, name) in (None, "unknown") for each in parameters)
+        ]
+        words = {"kind": "of which kind each is", "trainable": "which are trained"}
+        return f"This file does not tell {words[unknown[0]]}." if unknown else ""
 
 
 EVERYTHING = Filters()
@@ -195,8 +206,9 @@ def select(
         found = dict.fromkeys((parameter.path, None) for parameter in model.owners())
     kept = [each for each in found if keep(model.parameters[each[0]])]
     if found and not kept:
+        rule = f"{model.name}: no parameter that is asked for passes the filters"
         raise AddressError(
-            f"{model.name}: no parameter that is asked for passes the filters", f"{len(found):,} parameters"
+            rule, f"{len(found):,} parameters", keep.untold([model.parameters[path] for path, _ in found])
         )
     order = {path: place for place, path in enumerate(model.parameters)}
     return sorted(kept, key=lambda each: order[each[0]])

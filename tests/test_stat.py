@@ -29,6 +29,7 @@ from paramctl.source import Source, select
 from tests.conftest import ROOT, Run
 
 MLP = str(ROOT / "sample_models/mlp.yaml")
+TORCHS = str(ROOT / "tests/fixtures/torch_tied.safetensors")
 FIXTURES = ROOT / "tests/fixtures"
 CODES = {"float64": "F64", "float32": "F32", "uint64": "U64", "int64": "I64", "complex64": "C64", "bool": "BOOL"}
 
@@ -323,6 +324,8 @@ def test_formats(paramctl: Run, tmp_path: Path) -> None:
         ([MLP, "dense/kernl"], "Did you mean 'dense/kernel'?"),
         ([MLP, "dense/kernel[9]"], "axis 0 of dense/kernel has the size 4. Received: the index 9"),
         ([MLP, "--min-size", "100"], "no parameter that is asked for passes the filters"),
+        ([TORCHS, "--kind", "bias"], "This file does not tell of which kind each is."),
+        ([TORCHS, "--trainable"], "This file does not tell which are trained."),
     ],
 )
 def test_trouble_is_one_line(paramctl: Run, arguments: list[str], says: str) -> None:
