@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 
 from paramctl.arrays import Array
 from paramctl.errors import OutputError, ParamctlError
@@ -104,8 +105,9 @@ def left_out(source: Source, path: str) -> list[str]:
     checkpoint = source.checkpoint
     if checkpoint is None:
         return []
-    format_ = None if path.endswith("/") else format_of(path)
-    lost = []
+    format_, lost = None, []
+    with suppress(OutputError):  # a folder, or an index, of a set that is none of Keras' own
+        format_ = format_of(path)
     if checkpoint.apart and not (format_ in (KERAS, KERAS_WEIGHTS) and checkpoint.beside(source.model)):
         lost.append(checkpoint.apart.words)
     if checkpoint.more and not (format_ is KERAS and source.model.keras):
