@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -714,7 +715,7 @@ print(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) /
 
 
 def bombs(folder: Path) -> dict[str, str]:
-    """Files that would take gigabytes of whoever believes them: what each is refused for, or that it is read."""
+    """Files that would take gigabytes of whoever believes them: what each is refused for, a pattern, or that it is read."""
     for name, method in {"bzip2": zipfile.ZIP_BZIP2, "deflate": zipfile.ZIP_DEFLATED}.items():
         with zipfile.ZipFile(folder / f"{name}.npz", "w", method) as archive, archive.open("w.npy", "w") as member:
             member.write(npy("(100000, 1000)", b""))
@@ -734,7 +735,7 @@ def bombs(folder: Path) -> dict[str, str]:
         "deflate": "read",
         "header": "the header of 'w' is damaged",
         "members": "it has more than 100,000 members",
-        "claims": "it ends within w",
+        "claims": "it ends within w|Overlapped entries",  # the second where Python itself looks, as newer ones do
     }
 
 
@@ -745,7 +746,7 @@ def test_bombs_take_no_memory(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         said, peak = done.stdout.splitlines()
-        assert says in said, name
+        assert re.search(says, said), name
         assert int(peak) < 300, name
 
 
