@@ -69,8 +69,8 @@ def recast(values: Array, name: str, allowed: Collection[str] = ()) -> Array:
     with np.errstate(all="ignore"):
         if wanted.kind in "iub":
             return _to_whole(values, wanted, name, allowed)
-        made = _between(values, wanted)
-        if "overflow" not in allowed and not _as_it_was(values, made):
+        made: Array = printable_numbers(values).astype(wanted, copy=False)  # NumPy knows no way from float8 to float8
+        if "overflow" not in allowed and not _as_finite(values, made):
             raise Loss("overflow", f"a value exceeds what {name} holds")
         if values.dtype.kind in "iu" and "integers" not in allowed and not _exact(values, made.real):
             raise Loss("integers", f"a whole number is rounded in {name}")
@@ -112,19 +112,11 @@ def _exact(values: Array, made: Array) -> bool:
 
 
 def _as_finite(values: Array, made: Array) -> bool:
-    """Whether nothing became infinite, or not a number, that was finite."""
+    """Whether nothing became infinite, or not a number, that was not: some dtypes have no infinity."""
     finite = np.isfinite(made)
-    return bool(finite.all()) or bool(np.array_equal(finite, np.isfinite(values)))
-
-
-def _as_it_was(values: Array, made: Array) -> bool:
-    """The same, and nothing infinite became not a number: some dtypes have no infinity."""
-    return _as_finite(values, made) and bool(np.isnan(made).sum() == np.isnan(values).sum())
-
-
-def _between(values: Array, wanted: np.dtype[Any]) -> Array:
-    """The values in another floating-point dtype; NumPy knows no way between two that are not its own."""
-    return printable_numbers(values).astype(wanted)
+    if finite.all():
+        return True
+    return np.array_equal(finite, np.isfinite(values)) and np.array_equal(np.isnan(made), np.isnan(values))
 
 
 def printable_numbers(values: Array) -> Array:

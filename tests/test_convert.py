@@ -442,6 +442,17 @@ def test_casts_that_lose_in_other_ways(paramctl: Run, tmp_path: Path) -> None:
     assert np.isinf(load_file(tmp_path / "x.safetensors")["dense/kernel"]).all()
 
 
+def test_an_infinity_that_a_dtype_has_not_is_not_assigned(paramctl: Run, tmp_path: Path) -> None:
+    """It would be no number; where the dtype has one it stays."""
+    arrays = {dtype: np.ones(2, getattr(ml_dtypes, dtype)) for dtype in ("float8_e4m3fn", "float8_e5m2")}
+    save_file(arrays, tmp_path / "w.safetensors")
+    for dtype, code in (("float8_e4m3fn", 2), ("float8_e5m2", 0)):
+        done = paramctl("set", "w.safetensors", f"{dtype}[0] = inf", "-o", "x.safetensors")
+        assert done.returncode == code, done.stderr
+        assert ("a value exceeds what float8_e4m3fn holds" in done.stderr) == bool(code)
+    assert paramctl("dump", "x.safetensors", "float8_e5m2").stdout == "[inf  1.]\n"
+
+
 @pytest.mark.parametrize("wanted", ["float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "bfloat16"])
 def test_between_dtypes_that_numpy_has_not(wanted: str) -> None:
     for dtype in ("float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "bfloat16"):
