@@ -75,14 +75,11 @@ class Filters(NamedTuple):
 
     def untold(self, parameters: Collection[Parameter]) -> str:
         """A hint, if what is asked of these parameters is known of none: many files do not tell it."""
-        asked = {"kind": self.kind, "trainable": self.trainable}
-        unknown = [
-            name
-            for name, value in asked.items()
-            if value is not None and all(getattr(each, name) in (None, "unknown") for each in parameters)
-        ]
-        words = {"kind": "of which kind each is", "trainable": "which are trained"}
-        return f"This file does not tell {words[unknown[0]]}." if unknown else ""
+        if self.kind is not None and all(each.kind == "unknown" for each in parameters):
+            return "This file does not tell of which kind each is."
+        if self.trainable is not None and all(each.trainable is None for each in parameters):
+            return "This file does not tell which are trained."
+        return ""
 
 
 EVERYTHING = Filters()

@@ -266,12 +266,10 @@ def as_drawn(found: Opened, seed: int | None = None, dtype: str | None = None) -
 
 def kinds(like: str) -> Model:
     """The model of --like."""
-    model = opened(like, (), ()).model
-    if model.inputs or model.origin is None:
-        return built(model)
-    from paramctl.model import from_document
+    from paramctl.edit.layout import layered
 
-    return from_document(model.origin, model.name)
+    model = opened(like, (), ()).model
+    return built(layered(model) or model)
 
 
 def built(model: Model) -> Model:

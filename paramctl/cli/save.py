@@ -110,9 +110,8 @@ def save(
     if output != "-":
         options.warm_up(output)
     found = options.opened(source, define, input_shape)
-    as_drawn = dtype[0] if found.checkpoint is None and not allow and dtype[:1] == dtype and dtype else None
-    as_drawn = as_drawn if as_drawn in options.DRAWN else None
-    made = options.as_drawn(found, seed, as_drawn)
+    drawn = found.checkpoint is None and not allow and len(dtype) == 1 and dtype[0] in options.DRAWN
+    made = options.as_drawn(found, seed, dtype[0] if drawn else None)
     report: list[TensorRow] = []
     if layout or like is not None or rename:
         from paramctl.edit.convert import converted
@@ -121,7 +120,7 @@ def save(
         model = options.kinds(like) if like is not None else None
         name = found.checkpoint.file.name if found.checkpoint else made.model.name
         made, report = converted(made, layout, model, Allowed(partial, name, like or ""), rename)
-    if (dtype or allow) and as_drawn is None:
+    if (dtype or allow) and not drawn:
         from paramctl.edit.recast import in_dtypes
 
         made = in_dtypes(made, dtype, allow)

@@ -89,7 +89,8 @@ def changes(source: Source, assignments: Sequence[Assignment], keep: Filters = E
         found = match(source.model, assignment.address)
         paths = [path for path in found.paths if keep(source.model.parameters[path])]
         if not paths:
-            raise AddressError("no parameter that is asked for passes the filters", repr(assignment.address))
+            hint = keep.untold([source.model.parameters[path] for path in found.paths])
+            raise AddressError("no parameter that is asked for passes the filters", repr(assignment.address), hint)
         done: set[str] = set()
         for path in paths:
             owner, tie = source.model.owner(path), source.model.tied.get(path)

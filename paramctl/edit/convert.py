@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from paramctl.edit.layout import held_against, in_torch, is_torchs, layered, loosely, to_keras, to_torch
-from paramctl.edit.rename import Renamed, renamed
+from paramctl.edit.rename import renamed
 from paramctl.edit.report import Allowed, TensorRow, as_they_are, from_names, to_names
 from paramctl.errors import AddressError
 from paramctl.model import Model
@@ -23,8 +23,8 @@ def converted(
     """
     old: dict[str, str] = {}
     if rename and layout != "torch":
-        source = renamed(source, rename)
-        old = source.old if isinstance(source, Renamed) else {}
+        source = read = renamed(source, rename)
+        old = read.old
     made, report = _laid_out(source, layout, like, allowed)
     if rename and layout == "torch":
         named = renamed(made, rename)
@@ -64,8 +64,8 @@ def alike(
     which layers.
     """
     named = renamed(b, rename) if rename else b
-    of_a = like or layered(b.model) or layered(a.model)
-    of_b = like or layered(a.model) or layered(b.model)
+    own_a, own_b = (None, None) if like is not None else (layered(a.model), layered(b.model))
+    of_a, of_b = like or own_b or own_a, like or own_a or own_b
     in_a, in_b = is_torchs(a.model, of_a), is_torchs(named.model, of_b)
     if in_a and not in_b and of_a is not None:
         a = loosely(a, of_a)

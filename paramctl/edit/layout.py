@@ -63,7 +63,7 @@ def in_torch(model: Model, found: Layout | None = None) -> Model:
 def to_keras(source: Source, like: Model, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
     """A source in torch's layout as the model that it is of. Raises AddressError if its names or shapes do not fit."""
     found, there = torch_layout.layout(like), source.model.parameters
-    misfits = Misfits(allowed, allowed.source or source.model.name, allowed.like or like.name)
+    misfits = _misfits(source, like, allowed)
     shapes = {name: each.shape for name, each in there.items()}
     fitting = misfits.hold(
         shapes, {name: each.made.shape for name, each in found.laid.items()}, _free(found, like, there)
@@ -81,7 +81,7 @@ def to_keras(source: Source, like: Model, allowed: Allowed) -> tuple[Source, lis
             torch_layout.check_alike({name: source.model.owner(name).dtype for name in of.paths})
         except NoCounterpart as error:
             misfits.add(path, f"{path}: {error}")
-    misfits.finish(prefix_hint(there, found.laid, source.model.separator))
+    misfits.finish(lambda: prefix_hint(there, found.laid, source.model.separator))
     used = {name for of in made.values() for name in of.paths}
     unused = (name for name in fitting - used if not found.laid[name].dropped)
     rows = [skipped(name, shapes[name], "its layer's others are missing") for name in sorted(unused)]
@@ -110,13 +110,23 @@ def held_against(source: Source, like: Model, allowed: Allowed) -> tuple[Source,
     """A source as the model that it is of, whose names and shapes it must have. Raises AddressError if it has not."""
     there = {path: each.shape for path, each in source.model.parameters.items()}
     wanted = {path: each.shape for path, each in like.parameters.items()}
-    misfits = Misfits(allowed, allowed.source or source.model.name, allowed.like or like.name)
+    misfits = _misfits(source, like, allowed)
     fitting = misfits.hold(there, wanted, {tie.tied for tie in like.ties if tie.kept in there})
-    turned = "These are torch.nn's arrays: --layout keras turns them." if is_torchs(source.model, like) else ""
-    hints = (prefix_hint(there, names, source.model.separator) for names in (wanted, torch_layout.layout(like).laid))
-    misfits.finish(turned or next(filter(None, hints), ""))
+    misfits.finish(lambda: _hint(source.model, like))
     made = {path: Arrangement(shape, (view(path, shape),)) for path, shape in wanted.items() if path in fitting}
     return _as_model(source, like, made, misfits.rows)
+
+
+def _misfits(source: Source, like: Model, allowed: Allowed) -> Misfits:
+    return Misfits(allowed, allowed.source or source.model.name, allowed.like or like.name)
+
+
+def _hint(model: Model, like: Model) -> str:
+    """How a model would fit another: in the other layout, or under other names, those of torch's arrays among them."""
+    if is_torchs(model, like):
+        return "These are torch.nn's arrays: --layout keras turns them."
+    hint = prefix_hint(model.parameters, like.parameters, model.separator)
+    return hint or prefix_hint(model.parameters, torch_layout.layout(like).laid, model.separator)
 
 
 def loosely(source: Source, like: Model) -> Source:
@@ -175,9 +185,10 @@ def _of(source: Source, like: Model, made: Mapping[str, Arrangement], ties: tupl
     for path in dict.fromkeys([*like.parameters, *made]):
         of = made.get(path) or made.get(tied.get(path, ""))
         if of is not None:
-            known, origin = like.parameters.get(path), source.model.owner(of.paths[0])
-            fits = known is not None and (path not in made or known.shape == of.shape)
-            chosen[path] = replace(known if fits and known else origin, path=path, dtype=origin.dtype)
+            origin = source.model.owner(of.paths[0])
+            known = like.parameters.get(path, origin)
+            fits = path not in made or known.shape == of.shape
+            chosen[path] = replace(known if fits else origin, path=path, dtype=origin.dtype)
     return replace(model_of(like.name, chosen, ties), origin=like.document)
 
 

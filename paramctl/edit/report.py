@@ -132,13 +132,13 @@ class Misfits:
                 self.add(name, f"unexpected {name} {shape}", skipped(name, shape, "unexpected"))
         return fitting
 
-    def finish(self, hint: str = "") -> None:
-        """Raise AddressError if there is any that is not allowed."""
+    def finish(self, hint: Callable[[], str] = str) -> None:
+        """Raise AddressError if there is any that is not allowed; hint: how it would fit, which only an error asks."""
         if self.told:
             more = f" and {len(self.told) - 4:,} more" if len(self.told) > 4 else ""
             received = f"{'; '.join(self.told[:4])}{more}"
-            hint = hint or "--partial allows them by name."
-            raise AddressError(f"{self.source} does not fit {self.model}", received, hint)
+            said = hint() or "--partial allows them by name."
+            raise AddressError(f"{self.source} does not fit {self.model}", received, said)
 
 
 def prefix_hint(there: Iterable[str], wanted: Iterable[str], separator: str) -> str:

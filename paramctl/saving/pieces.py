@@ -50,11 +50,8 @@ def written(
     owners = (parameter for parameter in given if parameter.path not in source.model.tied)
     yield from in_parallel(work, (piece for owner in owners for piece in source.pieces(owner)), threads)
     for parameter in copies:
-        offset = extents[parameter.path].offset
-        for values in source.gather(parameter.path, everything(parameter.shape)):
-            temporary.write(as_bytes(values), offset)
-            offset += values.nbytes
-            yield Piece(parameter.path, values.size, values.nbytes)
+        pieces = source.gather(parameter.path, everything(parameter.shape))
+        yield from _one_by_one(parameter.path, pieces, temporary, extents[parameter.path])
     yield from _beside(source, temporary, extents)
 
 
@@ -64,14 +61,19 @@ def _beside(source: Source, temporary: Temporary, extents: Mapping[str, Extent])
     if apart is None:
         return
     for path, array in apart.arrays.items():
-        if f"/{path}" not in extents:
-            continue
-        offset = extents[f"/{path}"].offset
-        for start in range(0, array.size, BLOCK):
-            values = apart.reader.read(path, start, min(start + BLOCK, array.size))
-            temporary.write(as_bytes(values), offset)
-            offset += values.nbytes
-            yield Piece(path, values.size, values.nbytes)
+        if f"/{path}" in extents:
+            cuts = ((start, min(start + BLOCK, array.size)) for start in range(0, array.size, BLOCK))
+            pieces = (apart.reader.read(path, *cut) for cut in cuts)
+            yield from _one_by_one(path, pieces, temporary, extents[f"/{path}"])
+
+
+def _one_by_one(path: str, pieces: Iterable[Array], temporary: Temporary, extent: Extent) -> Iterator[Piece]:
+    """Write pieces of an array one after the other."""
+    offset = extent.offset
+    for values in pieces:
+        temporary.write(as_bytes(values), offset)
+        offset += values.nbytes
+        yield Piece(path, values.size, values.nbytes)
 
 
 def measure(path: str, values: Array, shifts: Shifts) -> Piece:

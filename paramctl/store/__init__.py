@@ -59,15 +59,16 @@ def detect(file: Bytes) -> Format | None:
 
 
 FOREIGN = {
-    b"\x80\2": "a pickle, which can run code and is never read: save what it holds as safetensors",
-    b"\x80\4": "a pickle, which can run code and is never read: save what it holds as safetensors",
-    b"\x80\5": "a pickle, which can run code and is never read: save what it holds as safetensors",
-    b"\x93numpy": "one array without a name: numpy.savez gives it one",
-    b"version https://git-lfs": "a pointer of git-lfs in the file's place: git lfs pull fetches it",
-    b"<!doctype html": "an HTML page, such as tells of an error, and no file of weights",
-    b"<html": "an HTML page, such as tells of an error, and no file of weights",
-    b"gguf": "GGUF, which is not read",
-    b"\x1f\x8b": "compressed by gzip: gunzip it first",
+    (
+        b"\x80\2",
+        b"\x80\4",
+        b"\x80\5",
+    ): "a pickle, which can run code and is never read: save what it holds as safetensors",
+    (b"\x93numpy",): "one array without a name: numpy.savez gives it one",
+    (b"version https://git-lfs",): "a pointer of git-lfs in the file's place: git lfs pull fetches it",
+    (b"<!doctype html", b"<html"): "an HTML page, such as tells of an error, and no file of weights",
+    (b"gguf",): "GGUF, which is not read",
+    (b"\x1f\x8b",): "compressed by gzip: gunzip it first",
 }
 """What is neither a checkpoint nor a document, by how it begins in small letters, in words."""
 
@@ -80,7 +81,7 @@ def check_not_foreign(file: Bytes) -> None:
             raise InputError(f"{file.name}: it is {words}")
 
 
-SHARD = re.compile(r"(-[0-9]+)?-[0-9]{5}-of-(?!00001)[0-9]{5}\.safetensors$")
+SHARD = r"(-[0-9]+)?-[0-9]{5}-of-(?!00001)[0-9]{5}\.safetensors$"  # a text: few commands are given a folder
 
 
 def within(path: str) -> str:
@@ -91,7 +92,7 @@ def within(path: str) -> str:
     if not os.path.isdir(path):
         return path
     there = sorted(os.listdir(path))
-    whole = {name: SHARD.sub(".safetensors", name) for name in there}
+    whole = {name: re.sub(SHARD, ".safetensors", name) for name in there}
     names = [name for name in there if whole[name] == name or whole[name] not in whole]  # one file replaces a set
     for suffix in (".safetensors.index.json", ".safetensors", ".weights.json"):
         found = [name for name in names if name.endswith(suffix)]

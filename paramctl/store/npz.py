@@ -68,9 +68,8 @@ def _read(file: Bytes) -> Checkpoint:
     extents: dict[str, Extent] = {}
     slabs: dict[str, Lying] = {}
     own, told = comments.read(archive.comment), {}
-    together = comments.dictionary(
-        own.get("parameters")
-    )  # where versions before this one said what a member's comment does
+    # where versions before this one said what a member's comment does
+    together = comments.dictionary(own.get("parameters"))
     for member in _members(archive):
         name = member.filename.removesuffix(".npy")
         if name in parameters:

@@ -118,7 +118,7 @@ def named(index: str) -> set[str]:
         return {name for each in lists for name in each if isinstance(name, str)}
     except FileNotFoundError:
         return set()
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index}: this index is damaged") from error
 
 

@@ -21,6 +21,10 @@ ALSO = {"group_query_attention": "grouped_query_attention"}
 """Types that Keras exports under another name."""
 
 
+MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError)
+"""What reading a configuration raises that is none of Keras'."""
+
+
 class Unsaid(ValueError):
     """What a configuration holds that a document cannot say."""
 
@@ -36,7 +40,7 @@ def document(config: Mapping[str, Any]) -> dict[str, Any]:
     """The document, as YAML would load it. Raises Unsaid."""
     try:
         made = {"name": str(config["config"]["name"]), **_model(config, {})}
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+    except MALFORMED as error:
         raise Unsaid(str(error)) from error
     return made
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from paramctl.errors import ParamctlError
 from paramctl.model import Document, from_document
 from paramctl.store.keras import from_config
-from paramctl.store.keras.from_config import is_own
+from paramctl.store.keras.from_config import MALFORMED, is_own
 from paramctl.store.keras.known import Known
 from paramctl.store.keras.sketch import leaves, names
 from paramctl.store.keras.variables import DENSE_AXES, OUTPUT_AXES, QUERY_AXES, is_quantized, says, variables_of
@@ -87,7 +87,7 @@ def without_own_classes(config: Any, named: Mapping[str, Named]) -> Mapping[str,
     """The same names; but numbers in layers of a class that a configuration says is not Keras', whatever its name."""
     try:
         others = {path for path, layer in leaves(config, "") if not is_own(layer)}
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
+    except MALFORMED:
         return named
     made = dict(named)
     for stored, of in named.items():

@@ -16,7 +16,7 @@ from paramctl.model import Block, Input, Model
 from paramctl.model.layers import Sizes
 from paramctl.model.layers.base import snake_case
 from paramctl.parameter import Parameter
-from paramctl.store.keras.from_config import GRAPHS, MODELS, Called, calls, is_known, name_of, tensors
+from paramctl.store.keras.from_config import GRAPHS, MALFORMED, MODELS, Called, calls, is_known, name_of, tensors
 from paramctl.store.keras.known import Known
 
 SHAPERS = ("Flatten", "Reshape")
@@ -33,7 +33,7 @@ def sketch(config: Mapping[str, Any], parameters: Mapping[str, Parameter], name:
         given = [-1 - place for place in range(len(inputs))]
         blocks, _ = _Sketcher(parameters, known).layers(config, "", given)
         outputs = tuple(str(each[0]) for each in tensors(config["config"].get("output_layers", ())))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
+    except MALFORMED:
         return None
     made = Model(name, inputs, outputs, tuple(blocks))
     return made if made.parameters.keys() == parameters.keys() else None
@@ -52,7 +52,7 @@ def names(config: Mapping[str, Any], counts: Mapping[str, int], known: Known) ->
                 for name in _variables(layer, known):
                     folder, _, last = f"{path}/{name}".rpartition("/")
                     made.setdefault(folder, []).append(last)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
+    except MALFORMED:
         return {}
     return {folder: found for folder, found in made.items() if len(found) == counts.get(folder)}
 
