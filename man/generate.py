@@ -15,11 +15,11 @@ from textwrap import dedent
 import click
 
 from paramctl.cli import COMMANDS, CONTEXT, paramctl
+from paramctl.declare.located import scalar_text
+from paramctl.declare.options import Option
 from paramctl.init.registry import SCHEMES
-from paramctl.inspect.layers import about, plain
+from paramctl.inspect.layers import default_text, first_paragraph
 from paramctl.model.layers import FUNCTIONS, LAYERS
-from paramctl.node import scalar_text
-from paramctl.options import Option
 
 HERE = Path(__file__).parent
 DATE = "November 25, 2026"
@@ -167,9 +167,9 @@ def flag(option: click.Option) -> str:
 
 def model_page() -> str:
     body = (HERE / "model.mdoc").read_text(encoding="utf-8").rstrip("\n")
-    layers = {name: (about(cls), cls.signature) for name, cls in sorted(LAYERS.items())}
-    functions = {name: (about(cls), cls.signature) for name, cls in sorted(FUNCTIONS.items())}
-    schemes = {name: (about(each.function), each.options) for name, each in sorted(SCHEMES.items())}
+    layers = {name: (first_paragraph(cls), cls.signature) for name, cls in sorted(LAYERS.items())}
+    functions = {name: (first_paragraph(cls), cls.signature) for name, cls in sorted(FUNCTIONS.items())}
+    schemes = {name: (first_paragraph(each.function), each.options) for name, each in sorted(SCHEMES.items())}
     for mark, registry in (("@LAYERS@", layers), ("@ACTIVATIONS@", functions), ("@SCHEMES@", schemes)):
         items = (listing(name, says, options) for name, (says, options) in registry.items())
         body = body.replace(mark, "\n".join([".Bl -tag -width indent", *items, ".El"]))
@@ -182,7 +182,7 @@ def listing(name: str, says: str, options: dict[str, Option]) -> str:
     if options:
         lines.append(".Bl -tag -width indent -compact")
         for option in options.values():
-            default = "required" if option.required else f"default {scalar_text(plain(option.default))}"
+            default = "required" if option.required else f"default {scalar_text(default_text(option.default))}"
             lines += [f".It Ar {text(option.name)}", text(f"{option.kind.words}; {default}.")]
         lines.append(".El")
     return "\n".join(lines)

@@ -24,7 +24,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 IMPORTED = (
     *("ctypes", "numpy.random", "paramctl.cli.values", "paramctl.init.schemes", "paramctl.inspect.plan"),
-    *("paramctl.store.h5", "paramctl.store.npz", "paramctl.store.safetensors"),
+    *("paramctl.store.hdf5.format", "paramctl.store.npz.format", "paramctl.store.safetensors.format"),
 )
 
 
@@ -125,7 +125,7 @@ def _ended(order: Mapping[str, Any]) -> Ended:
 def _become(order: Mapping[str, Any], errors: int) -> None:
     """The forked process: a command line of its own."""
     from paramctl import cli
-    from paramctl.store import atomic
+    from paramctl.store.io import atomic
 
     null = os.open(os.devnull, os.O_RDWR)
     for number, file in enumerate((null, null, errors)):

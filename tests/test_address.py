@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paramctl.address import nearest, pattern
+from paramctl.address.patterns import compile_pattern, nearest_hint
 from paramctl.errors import AddressError
 
 PATHS = ["dense/kernel", "block-0/dense/kernel", "block-10/mlp/dense/kernel", "dense", "den/se/kernel", "a.b/c+d"]
@@ -28,13 +28,13 @@ MATCHES = {
 
 @pytest.mark.parametrize(("text", "paths"), MATCHES.items())
 def test_what_matches(text: str, paths: list[str]) -> None:
-    assert [path for path in PATHS if pattern(text)(path)] == paths
+    assert [path for path in PATHS if compile_pattern(text)(path)] == paths
 
 
 @pytest.mark.parametrize(("text", "column"), [("", 1), ("/a", 1), ("a//b", 2), ("a/", 2)])
 def test_an_empty_name_is_refused_where_it_stands(text: str, column: int) -> None:
     with pytest.raises(AddressError, match=rf"\(character {column}\)"):
-        pattern(text)
+        compile_pattern(text)
 
 
 names = st.text(st.characters(exclude_characters="/*?", exclude_categories=["Cs"]), min_size=1, max_size=6)
@@ -43,16 +43,17 @@ names = st.text(st.characters(exclude_characters="/*?", exclude_categories=["Cs"
 @given(st.lists(names, min_size=1, max_size=4))
 def test_a_path_matches_itself_and_its_globs(parts: list[str]) -> None:
     path = "/".join(parts)
-    assert pattern(path)(path)
-    assert pattern("**")(path)
-    assert pattern("/".join("*" for _ in parts))(path)
-    assert not pattern("/".join(["*"] * (len(parts) + 1)))(path)
-    assert pattern(f"**/{parts[-1]}")(path)
+    assert compile_pattern(path)(path)
+    assert compile_pattern("**")(path)
+    assert compile_pattern("/".join("*" for _ in parts))(path)
+    assert not compile_pattern("/".join(["*"] * (len(parts) + 1)))(path)
+    assert compile_pattern(f"**/{parts[-1]}")(path)
 
 
 def test_the_nearest_name_is_suggested() -> None:
-    assert nearest("dense/kernle", PATHS) == "Did you mean 'dense/kernel'?"
+    assert nearest_hint("dense/kernle", PATHS) == "Did you mean 'dense/kernel'?"
     assert (
-        nearest("zzz", PATHS) == "There are dense/kernel, block-0/dense/kernel, block-10/mlp/dense/kernel and others."
+        nearest_hint("zzz", PATHS)
+        == "There are dense/kernel, block-0/dense/kernel, block-10/mlp/dense/kernel and others."
     )
-    assert nearest("zzz", []) == ""
+    assert nearest_hint("zzz", []) == ""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from paramctl.arrays import Loss, recast
+from paramctl.core.dtypes import CastLoss, checked_cast
 from tests.conftest import ROOT, Run
 
 MLP = "input: [4]\nlayers:\n  - dense: {name: a, units: 3}\n  - dense: {name: b, units: 2}\n"
@@ -57,10 +57,10 @@ LOSSES = [
 @pytest.mark.parametrize(("dtype", "values", "wanted", "kind"), LOSSES)
 def test_a_cast_that_loses_is_refused_and_can_be_allowed(dtype: str, values: list[Any], wanted: str, kind: str) -> None:
     array = np.array(values, dtype)
-    with pytest.raises(Loss) as loss:
-        recast(array, wanted)
+    with pytest.raises(CastLoss) as loss:
+        checked_cast(array, wanted)
     assert loss.value.kind == kind
-    made = recast(array, wanted, Loss.KINDS)
+    made = checked_cast(array, wanted, CastLoss.KINDS)
     assert made.dtype.name == wanted
 
 
@@ -82,7 +82,7 @@ EXACT = [
 @pytest.mark.parametrize(("dtype", "values", "wanted"), EXACT)
 def test_a_cast_that_only_rounds_floats_is_not_refused(dtype: str, values: list[Any], wanted: str) -> None:
     array = np.array(values, dtype)
-    made = recast(array, wanted)
+    made = checked_cast(array, wanted)
     assert np.array_equal(made.astype("float64"), array.astype(wanted).real.astype("float64"), equal_nan=True)
 
 
@@ -95,8 +95,8 @@ def test_whole_numbers_are_exact_or_refused(values: list[int], wanted: str) -> N
     dtype = np.dtype(ml_dtypes.bfloat16 if wanted == "bfloat16" else wanted)
     exact = all(int(np.float64(np.array(value, "int64").astype(dtype))) == value for value in values)
     try:
-        made = recast(np.array(values, "int64"), wanted)
-    except Loss as loss:
+        made = checked_cast(np.array(values, "int64"), wanted)
+    except CastLoss as loss:
         assert loss.kind == "integers"
         assert not exact
     else:
@@ -457,7 +457,7 @@ def test_an_infinity_that_a_dtype_has_not_is_not_assigned(paramctl: Run, tmp_pat
 def test_between_dtypes_that_numpy_has_not(wanted: str) -> None:
     for dtype in ("float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "bfloat16"):
         values = np.array([0.5, 1, 4]).astype(getattr(ml_dtypes, dtype))
-        assert recast(values, wanted).astype("float32").tolist() == [0.5, 1, 4]
+        assert checked_cast(values, wanted).astype("float32").tolist() == [0.5, 1, 4]
 
 
 def test_there_and_back_is_exact(paramctl: Run, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ import pytest
 
 from paramctl.cli.options import as_drawn
 from paramctl.errors import InputError
-from paramctl.opened import open_
+from paramctl.source.open import open_source
 from tests.conftest import ROOT
 from tests.fork_server import Ended, Server
 
@@ -457,7 +457,7 @@ def save_set(target: str, seed: int, cut: tuple[str, ...], *more: str) -> list[s
 def held(path: Path) -> str | None:
     """The hash of all values of a file, a set, or the only one of them in a folder; None if there is none."""
     try:
-        source = as_drawn(open_(str(path)))
+        source = as_drawn(open_source(str(path)))
     except InputError:
         return None
     values = [source.values(each.path, 0, each.size).tobytes() for each in source.model.owners()]

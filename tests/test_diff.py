@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paramctl.arrays import numpy_dtype
-from paramctl.init.streams import BLOCK
+from paramctl.core.dtypes import numpy_dtype
+from paramctl.core.parameter import DTYPE_BYTES
+from paramctl.init.engines.native import BLOCK_SIZE
 from paramctl.inspect import diff
 from paramctl.inspect.diff import Comparison, DiffRow, Tolerance, compare
 from paramctl.model import Tie
-from paramctl.parameter import BYTES
-from paramctl.source import Source
-from paramctl.store.checkpoint import Checkpoint, model_of, stored
+from paramctl.source.base import Source
+from paramctl.store.checkpoint import Checkpoint, model_of, stored_parameter
 from tests.conftest import ROOT, Run
 
 MLP = str(ROOT / "sample_models/mlp.yaml")
@@ -52,7 +52,7 @@ class Held:
 
 
 def source(*ties: Tie, **arrays: np.ndarray) -> Source:
-    kept = {name: stored(name, array.shape, array.dtype.name) for name, array in arrays.items()}
+    kept = {name: stored_parameter(name, array.shape, array.dtype.name) for name, array in arrays.items()}
     held = Held({name: array for name, array in arrays.items() if name not in {tie.tied for tie in ties}})
     model = model_of("m", kept, ties)
     return Source(model, checkpoint=Checkpoint(model, held, None))  # type: ignore[arg-type]
@@ -174,17 +174,17 @@ def test_trouble_is_no_difference(paramctl: Run) -> None:
 def test_the_same_bytes_are_compared_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what is the same nothing is computed; of an array that differs, all, though only a piece of it does."""
     rng = np.random.default_rng(0)
-    a = rng.random(3 * BLOCK + 5)
+    a = rng.random(3 * BLOCK_SIZE + 5)
     b = a.copy()
-    b[BLOCK + 7] += 1.0
+    b[BLOCK_SIZE + 7] += 1.0
     measured = []
     real = diff.measure
     monkeypatch.setattr(diff, "measure", lambda *job: measured.append(job[:2]) or real(*job))
     assert differing(source(w=a, v=a), source(w=a.copy(), v=a)) == []
     assert measured == []
     (row,) = differing(source(v=a, w=a), source(v=a, w=b))
-    assert sorted(measured) == [("w", start) for start in range(0, a.size, BLOCK)]
-    assert (row.path, row.different, row.greatest, row.at) == ("w", 1, pytest.approx(1.0), (BLOCK + 7,))
+    assert sorted(measured) == [("w", start) for start in range(0, a.size, BLOCK_SIZE)]
+    assert (row.path, row.different, row.greatest, row.at) == ("w", 1, pytest.approx(1.0), (BLOCK_SIZE + 7,))
     assert row.norm == pytest.approx(1.0)
     assert row.cosine == pytest.approx(a @ b / sqrt((a @ a) * (b @ b)), abs=1e-14)
     assert row.cosine is not None
@@ -194,9 +194,9 @@ def test_the_same_bytes_are_compared_and_nothing_else(monkeypatch: pytest.Monkey
 def test_the_same_whatever_the_threads(paramctl: Run, tmp_path: Path) -> None:
     """Ours, and those of the library that multiplies."""
     rng = np.random.default_rng(0)
-    a = rng.standard_normal(7 * BLOCK + 3, dtype="float32")
+    a = rng.standard_normal(7 * BLOCK_SIZE + 3, dtype="float32")
     b = a.copy()
-    b[2 * BLOCK : 4 * BLOCK] *= 1.01
+    b[2 * BLOCK_SIZE : 4 * BLOCK_SIZE] *= 1.01
     b[-1] = 0
     one, *others = (differing(source(w=a), source(w=b), threads=threads) for threads in (1, 2, 7))
     assert len(one) == 1
@@ -300,9 +300,9 @@ def test_another_dtype_is_a_row_within_tolerance_too() -> None:
 
 def test_the_greatest_is_of_what_differs() -> None:
     """A value within the tolerance may be further away than one that is not; and NaN hides no number."""
-    for k in (0, BLOCK - 1, 2 * BLOCK):
-        a, b = np.ones(2 * BLOCK + 1), np.ones(2 * BLOCK + 1)
-        a[BLOCK], b[BLOCK] = 1000.0, 1001.0
+    for k in (0, BLOCK_SIZE - 1, 2 * BLOCK_SIZE):
+        a, b = np.ones(2 * BLOCK_SIZE + 1), np.ones(2 * BLOCK_SIZE + 1)
+        a[BLOCK_SIZE], b[BLOCK_SIZE] = 1000.0, 1001.0
         b[k] = 1.25
         row = difference(a, b, Tolerance(relative=0.01))
         assert row is not None
@@ -433,13 +433,13 @@ def by_hand(a: np.ndarray, b: np.ndarray, tolerance: Tolerance) -> dict[str, Any
 @st.composite
 def pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     """Two arrays of any bits and dtypes, many of whose values are the same."""
-    names = st.sampled_from(list(BYTES))
+    names = st.sampled_from(list(DTYPE_BYTES))
     first, second = draw(names), draw(names)
     second = draw(st.sampled_from([first, first, second]))
     size = draw(st.integers(1, 12))
 
     def values(name: str) -> np.ndarray:
-        bits = draw(st.binary(min_size=size * BYTES[name], max_size=size * BYTES[name]))
+        bits = draw(st.binary(min_size=size * DTYPE_BYTES[name], max_size=size * DTYPE_BYTES[name]))
         made = np.frombuffer(bits, "uint8" if name == "bool" else numpy_dtype(name))
         return made % 2 == 1 if name == "bool" else made
 

@@ -2,13 +2,13 @@
 
 import pytest
 
+from paramctl.declare.located import Located
 from paramctl.errors import DocumentError, InputError, Place
 from paramctl.model import document
 from paramctl.model.document import MAX_BYTES, MAX_DEPTH, parse, parse_value
-from paramctl.node import Node
 
 
-def _read(path: str) -> Node:
+def _read(path: str) -> Located:
     return parse(document.text_of(document.read(path), path), path)
 
 

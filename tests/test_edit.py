@@ -27,11 +27,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from paramctl.cli import run
-from paramctl.edit.assign import Assignment, Edited, changes, split, touched
+from paramctl.edit.assign import Assignment, EditedSource, changes, split, touched
 from paramctl.errors import AddressError, OutputError
 from paramctl.model import Model, Tie
-from paramctl.source import BLOCK, Source, select
-from paramctl.store.checkpoint import Checkpoint, model_of, stored, tied_to
+from paramctl.source.base import BLOCK_SIZE, Source, select_values
+from paramctl.store.checkpoint import Checkpoint, model_of, stored_parameter, tied_to
 from tests.conftest import ROOT, Run
 
 MLP = str(ROOT / "sample_models/mlp.yaml")
@@ -72,7 +72,7 @@ class InMemory:
 
 
 def source(arrays: Mapping[str, Array], *ties: Tie) -> Source:
-    parameters = {name: stored(name, array.shape, array.dtype.name) for name, array in arrays.items()}
+    parameters = {name: stored_parameter(name, array.shape, array.dtype.name) for name, array in arrays.items()}
     for tie in ties:
         parameters[tie.tied] = tied_to(tie, parameters[tie.kept])
     of = model_of("m", parameters, ties)
@@ -86,9 +86,9 @@ def whole(of: Source, path: str) -> Array:
     return np.concatenate(pieces).reshape(parameter.shape) if pieces else np.empty(parameter.shape)
 
 
-def edited(of: Source, *assignments: tuple[str, str, Any]) -> Edited:
+def edited(of: Source, *assignments: tuple[str, str, Any]) -> EditedSource:
     made = [Assignment(f"{to} {how} ...", to, how, np.asarray(value)) for to, how, value in assignments]
-    return Edited(of, changes(of, made))
+    return EditedSource(of, changes(of, made))
 
 
 def dtype(name: str) -> np.dtype[Any]:
@@ -153,7 +153,7 @@ def test_any_assignments_are_numpys(
         operand = data.draw(operand_of(view[indices].shape, EIGHTHS)).astype(dtype(name))
         assignments.append((f"{'v' if turned else 'w'}{slice_text(indices)}", operator, operand.astype(np.float64)))
         view[(*indices, ...)] = OPERATE[operator](view[indices], operand).astype(dtype(name))
-    with patch("paramctl.source.BLOCK", block):
+    with patch("paramctl.source.base.BLOCK_SIZE", block):
         found = edited(source({"w": before}, Tie("w", "v", True)), *assignments)
         after = before.reshape(-1).copy()
         for _, start, stop in touched(found):
@@ -250,7 +250,7 @@ def test_large_whole_numbers_are_exact_or_refused(name: str, old: int, operator:
 def test_arrays_of_several_blocks(shape: tuple[int, int], turned: bool) -> None:
     """As it is, and through a transposed tie, in which a row crosses all of the stored array."""
     before = np.random.default_rng(0).normal(size=shape).astype("float32")
-    assert before.size > 3 * BLOCK
+    assert before.size > 3 * BLOCK_SIZE
     expected = before.copy()
     view = expected.T if turned else expected
     row = np.linspace(1, 2, view.shape[1], dtype="float32")
@@ -270,7 +270,7 @@ def test_arrays_of_several_blocks(shape: tuple[int, int], turned: bool) -> None:
         *((f"{name}{slice_text(indices)}", operator, operand) for indices, operator, operand in steps),
     )
     assert whole(made, "w").tobytes() == expected.tobytes()
-    (part,) = select(made, [f"{name}[::-3, 1]"])
+    (part,) = select_values(made, [f"{name}[::-3, 1]"])
     assert np.array_equal(np.concatenate(list(part.pieces())), view[::-3, 1])
 
 
@@ -283,14 +283,14 @@ def test_what_is_read_of_an_edited_array_is_numpys(
     array = np.arange(np.prod(shape, dtype=int), dtype="float32").reshape(shape)
     indices = data.draw(indices_of(shape))
     read = (array.T if turned and len(shape) != 1 else array) * np.float32(2)
-    with patch("paramctl.source.BLOCK", block):
+    with patch("paramctl.source.base.BLOCK_SIZE", block):
         made = edited(source({"w": array}, Tie("w", "v", True)), ("w", "*=", 2))
         if not turned:
-            (part,) = select(made, [f"w{slice_text(indices)}"])
+            (part,) = select_values(made, [f"w{slice_text(indices)}"])
             pieces = list(part.pieces())
             expected = read[indices]
         elif shape:
-            (part,) = select(made, ["v"])
+            (part,) = select_values(made, ["v"])
             pieces = list(part.pieces())
             expected = read
         else:
@@ -429,12 +429,12 @@ def test_a_scheme_through_a_transposed_tie(call: Call, tmp_path: Path) -> None:
 
 def test_what_is_drawn_as_a_whole_is_drawn_once() -> None:
     from paramctl.cli.set import _assignment
-    from paramctl.init.streams import draw_whole
+    from paramctl.init.engines.native import draw_whole
 
     base = source({"w": np.zeros((2_000, 140), "float32")})
     made = changes(base, [_assignment("w = orthogonal", None)])
-    with patch("paramctl.source.draw_whole", wraps=draw_whole) as drawn:
-        whole(Edited(base, made), "w")
+    with patch("paramctl.source.base.draw_whole", wraps=draw_whole) as drawn:
+        whole(EditedSource(base, made), "w")
     assert drawn.call_count == 1
 
 
@@ -442,7 +442,7 @@ def test_a_scheme_for_many_arrays_takes_time_in_proportion() -> None:
     from paramctl.cli.set import _assignment
 
     base = source({f"w{k}": np.ones(2, "float32") for k in range(200)})
-    made = Edited(base, changes(base, [_assignment("** = zeros", None)]))
+    made = EditedSource(base, changes(base, [_assignment("** = zeros", None)]))
     with patch.object(Model, "of", autospec=True, side_effect=Model.of) as built:
         assert not any(whole(made, f"w{k}").any() for k in range(200))
     assert built.call_count <= 2
@@ -736,7 +736,7 @@ def test_from_any_format_to_any(kind: str, to: str, call: Call) -> None:
 
 def test_over_the_source_by_its_name(call: Call, tmp_path: Path) -> None:
     """-o with the source's own name is refused without --force, and with it reads the old file to the end."""
-    array = np.arange(2 * BLOCK, dtype="float32")
+    array = np.arange(2 * BLOCK_SIZE, dtype="float32")
     save_file({"w": array}, tmp_path / "m.safetensors")
     before = state(tmp_path)
     code, _, err = call("set", "m.safetensors", "w += 1", "-o", "m.safetensors")

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paramctl.declare.located import Located
 from paramctl.errors import DocumentError
 from paramctl.model.expressions import MAX_EXPRESSION, Env
-from paramctl.node import Node
 
 NAMES = {"a": 7, "b": 2, "half": 0.5, "yes": True, "word": "relu", "nothing": None}
-ENV = Env({name: Node(value, "m.yaml", 1, 1) for name, value in NAMES.items()})
+ENV = Env({name: Located(value, "m.yaml", 1, 1) for name, value in NAMES.items()})
 
 
 def evaluate(text: str) -> object:
-    return ENV.resolve(Node(text, "m.yaml", 9, 5)).plain()
+    return ENV.resolve(Located(text, "m.yaml", 9, 5)).plain()
 
 
 CASES = {
@@ -110,13 +110,13 @@ def test_what_is_refused(text: str, says: str) -> None:
 
 def test_a_bare_name_keeps_the_place_of_its_value() -> None:
     """So that the error about a block's option points at where the option was given."""
-    assert ENV.resolve(Node("${a}", "m.yaml", 9, 5)).place == ("m.yaml", 1, 1)
-    assert ENV.resolve(Node("${a + 1}", "m.yaml", 9, 5)).place == ("m.yaml", 9, 5)
+    assert ENV.resolve(Located("${a}", "m.yaml", 9, 5)).place == ("m.yaml", 1, 1)
+    assert ENV.resolve(Located("${a + 1}", "m.yaml", 9, 5)).place == ("m.yaml", 9, 5)
 
 
 def test_what_a_value_brings_in_is_not_an_expression_again() -> None:
-    env = Env({"x": Node("a", "m.yaml", 1, 1), "y": Node("${", "m.yaml", 1, 1)})
-    assert env.resolve(Node("${y}{x}", "m.yaml", 1, 1)).plain() == "${{x}"
+    env = Env({"x": Located("a", "m.yaml", 1, 1), "y": Located("${", "m.yaml", 1, 1)})
+    assert env.resolve(Located("${y}{x}", "m.yaml", 1, 1)).plain() == "${{x}"
 
 
 numbers = st.integers(-50, 50).map(lambda n: f"({n})" if n < 0 else str(n))

@@ -15,13 +15,13 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from paramctl.cli.options import as_drawn
-from paramctl.edit.layout import Allowed, held_against
+from paramctl.convert.match import Allowed, match_to
 from paramctl.errors import InputError, OutputError
 from paramctl.inspect.diff import Comparison, Tolerance
 from paramctl.model import Model
-from paramctl.opened import open_
 from paramctl.saving import save_as
-from paramctl.source import Source
+from paramctl.source.base import Source
+from paramctl.source.open import open_source
 from tests.conftest import ROOT, Run
 
 FIXTURES = ROOT / "tests/fixtures"
@@ -40,7 +40,7 @@ OF_KERAS3 = [name for name in FILES if name.startswith("keras3") or name == "ker
 
 
 def opened(path: Path) -> Source:
-    return as_drawn(open_(str(path)))
+    return as_drawn(open_source(str(path)))
 
 
 def saved(source: Source, path: Path, name: str) -> Source:
@@ -55,7 +55,7 @@ def saved(source: Source, path: Path, name: str) -> Source:
 def with_layers(source: Source, first: str, second: str, model: Model) -> Source:
     """What was read from Keras' weights, which do not tell the configuration that ``.keras`` needs, as --like has it."""
     needed = second.endswith(".keras") and first.startswith("m.weights")
-    return held_against(source, model, Allowed([]))[0] if needed else source
+    return match_to(source, model, Allowed([]))[0] if needed else source
 
 
 def assert_same(a: Source, b: Source) -> None:
@@ -257,7 +257,7 @@ FIRST = {
 
 def drawn(folder: Path, seed: int) -> Source:
     (folder / "m.yaml").write_text(TWO)
-    return as_drawn(open_(str(folder / "m.yaml")), seed)
+    return as_drawn(open_source(str(folder / "m.yaml")), seed)
 
 
 def write(

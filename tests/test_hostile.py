@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paramctl.errors import ParamctlError
-from paramctl.init.rules import choose
+from paramctl.init.rules import assign_schemes
 from paramctl.inspect.summary import summarize
 from paramctl.model import build
 from paramctl.model.document import parse
@@ -318,7 +318,7 @@ def check(text: str) -> None:
     try:
         model = build(parse(text, "m.yaml"))
         facts = summarize(model)
-        choose(model)
+        assign_schemes(model)
     except ParamctlError as error:
         assert str(error).startswith("m.yaml:")
         assert "\n" not in str(error)

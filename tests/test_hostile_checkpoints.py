@@ -24,10 +24,10 @@ import safetensors
 from h5py import h5d, h5p, h5s, h5t
 
 from paramctl.errors import ParamctlError
-from paramctl.store.files import open_bytes
-from paramctl.store.h5_parse import boxes
-from paramctl.store.h5_process import Child, Died
-from paramctl.store.safetensors import contents
+from paramctl.store.hdf5.client import Worker, WorkerExited
+from paramctl.store.hdf5.parser import boxes
+from paramctl.store.location import open_location
+from paramctl.store.safetensors.format import contents
 from tests.conftest import ROOT, SAMPLES, Run
 from tests.test_hostile import MEGABYTES, SECONDS, USUAL
 
@@ -967,14 +967,14 @@ def test_a_crash_of_the_library_is_told_as_such(monkeypatch: pytest.MonkeyPatch,
         "os._exit(3)": "ended the process that parses HDF5 (exit code 3)",
     }
     for code, words in says.items():
-        child = Child()
+        child = Worker()
         child.process = subprocess.Popen(
             [sys.executable, "-c", f"import os, sys; sys.stdin.readline(); {code}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=tmp_path,
         )
-        with pytest.raises(Died) as died:
+        with pytest.raises(WorkerExited) as died:
             child.ask("values", path="w", start=0, stop=1)
         assert str(died.value) == words
 
@@ -1063,7 +1063,7 @@ def verdicts(data: bytes, path: Path) -> tuple[str | None, str | None]:
         theirs = str(error) or type(error).__name__
     path.write_bytes(data)
     try:
-        contents(open_bytes(str(path)))
+        contents(open_location(str(path)))
     except ParamctlError as error:
         ours = str(error)
     return theirs, ours

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from paramctl.errors import ParamctlError
-from paramctl.opened import open_
-from paramctl.source import Source, select
+from paramctl.source.base import Source, select_values
+from paramctl.source.open import open_source
 from tests.conftest import ROOT, Run
 
 FIXTURES = ROOT / "tests/fixtures"
@@ -70,8 +70,8 @@ def test_whatever_is_damaged_is_told_or_read(name: str, samples: dict[str, bytes
         path = tmp_path / f"{number}-{name}"
         path.write_bytes(data)
         try:
-            found = open_(str(path))
-            for each in select(Source(found.model, checkpoint=found.checkpoint), []) if found.checkpoint else ():
+            found = open_source(str(path))
+            for each in select_values(Source(found.model, checkpoint=found.checkpoint), []) if found.checkpoint else ():
                 if each.picks.size < 10_000:
                     list(each.pieces())
         except ParamctlError as error:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from paramctl.cli.init import PRESETS
+from paramctl.core.parameter import DTYPE_BYTES
 from paramctl.init import presets
 from paramctl.init.fans import fans
-from paramctl.init.rules import Wishes, choose
-from paramctl.parameter import BYTES
+from paramctl.init.rules import InitRequest, assign_schemes
 from tests.conftest import ROOT, SAMPLES, Run, layers, model
 
 MLP = str(ROOT / "sample_models/mlp.yaml")
@@ -316,7 +316,7 @@ def test_gpt2s_own_initializers_are_its_preset() -> None:
     from paramctl.model import load
 
     gpt2 = load(GPT2)
-    of_document = choose(gpt2)
+    of_document = assign_schemes(gpt2)
     of_preset = presets.gpt2(gpt2)
     assert len(of_preset) > 100
     for path, node in of_preset.items():
@@ -361,13 +361,13 @@ def test_every_sample_model_can_be_planned() -> None:
     for path in SAMPLES:
         built = load(str(path))
         for preset, make in presets.PRESETS.items():
-            chosen = choose(built, Wishes(preset=preset, from_preset=make(built)))
+            chosen = assign_schemes(built, InitRequest(preset=preset, from_preset=make(built)))
             assert chosen.keys() == {each.path for each in built.owners()}
 
 
 def test_llama_is_planned_at_once_and_nothing_is_written(paramctl: Run, tmp_path: Path) -> None:
     rows = plan(paramctl, str(ROOT / "sample_models/llama3_8b.yaml"), "--preset", "gpt2")
-    assert sum(int(np.prod(row["shape"])) * BYTES[str(row["dtype"])] for row in rows.values()) == 16_060_522_496  # type: ignore[arg-type]
+    assert sum(int(np.prod(row["shape"])) * DTYPE_BYTES[str(row["dtype"])] for row in rows.values()) == 16_060_522_496  # type: ignore[arg-type]
     assert os.listdir(tmp_path) == []
 
 
@@ -384,7 +384,7 @@ def test_what_is_drawn_at_once_has_a_limit(paramctl: Run, tmp_path: Path) -> Non
 
 def test_keep_is_no_scheme_elsewhere() -> None:
     with pytest.raises(ValueError, match="no scheme has this name"):
-        choose(layers("  - dense: {units: 4, kernel_initializer: keep}"))
+        assign_schemes(layers("  - dense: {units: 4, kernel_initializer: keep}"))
 
 
 def test_constants_are_changed_by_a_rule_alone(paramctl: Run) -> None:

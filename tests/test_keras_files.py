@@ -376,7 +376,7 @@ def chained(count: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["graph", "own classes", "classes of Keras", "layers that all differ"])
 def test_the_work_grows_with_the_configuration(kind: str, tmp_path: Path) -> None:
-    from paramctl.opened import open_
+    from paramctl.source.open import open_source
 
     count = 3_000 if kind == "graph" else 6_000
     config = {
@@ -389,5 +389,5 @@ def test_the_work_grows_with_the_configuration(kind: str, tmp_path: Path) -> Non
     }[kind]()
     path = archived(tmp_path / "k.keras", config, {"layers/dense": ("l1", dense())})
     begun = time.process_time()
-    open_(str(path))
+    open_source(str(path))
     assert time.process_time() - begun < 3

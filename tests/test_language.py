@@ -2,7 +2,7 @@
 
 import pytest
 
-from paramctl.init.rules import choose
+from paramctl.init.rules import assign_schemes
 from paramctl.model import Model, load, totals
 from paramctl.model.document import parse_value
 from paramctl.model.layers import FUNCTIONS, LAYERS
@@ -294,7 +294,7 @@ def test_which_initializer_applies() -> None:
         "  - dense: {name: frozen, units: 4, trainable: false}\n"
         'initializers:\n  "rule/*": {constant: 42}\n  "**/kernel": {random_normal: {stddev: 0.01}}'
     )
-    assert {path: chosen.scheme for path, chosen in choose(made).items()} == {
+    assert {path: chosen.scheme for path, chosen in assign_schemes(made).items()} == {
         "own/kernel": "ones",
         "own/bias": "zeros",
         "rule/kernel": "constant(value=42)",

@@ -7,7 +7,7 @@ a hint where there is one.
 import pytest
 
 from paramctl.errors import DocumentError
-from paramctl.init.rules import choose
+from paramctl.init.rules import assign_schemes
 from tests.conftest import model
 
 HEAD = "input: [4]\nlayers:\n"
@@ -477,7 +477,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("document", "says"), MISTAKES)
 def test_mistake(document: str, says: str) -> None:
     with pytest.raises(DocumentError) as caught:
-        choose(model(document))
+        assign_schemes(model(document))
     assert str(caught.value) == f"m.yaml:{says}"
     assert "\n" not in str(caught.value)
 

@@ -18,19 +18,20 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from paramctl.arrays import numpy_dtype
+from paramctl.core.dtypes import numpy_dtype
+from paramctl.core.parameter import DTYPE_BYTES
 from paramctl.errors import InputError, ParamctlError
 from paramctl.model import Tie
-from paramctl.opened import Opened, open_
-from paramctl.parameter import BYTES
-from paramctl.source import Source
-from paramctl.store import npy_order, unfold
-from paramctl.store.checkpoint import Note
-from paramctl.store.extents import in_parallel
-from paramctl.store.safetensors import DTYPES
+from paramctl.parallel import in_parallel
+from paramctl.source.base import Source
+from paramctl.source.open import Opened, open_source
+from paramctl.store.checkpoint import Provenance
+from paramctl.store.npz import fortran_order as npy_order
+from paramctl.store.npz import inflate as unfold
+from paramctl.store.safetensors.format import DTYPES
 from tests.conftest import ROOT, Run
 
-FOREIGN = sorted(dtype for dtype in BYTES if dtype not in np.sctypeDict or hasattr(ml_dtypes, dtype))
+FOREIGN = sorted(dtype for dtype in DTYPE_BYTES if dtype not in np.sctypeDict or hasattr(ml_dtypes, dtype))
 SHAPES: dict[str, tuple[int, ...]] = {"matrix": (3, 5), "scalar": (), "empty": (0, 4), "long": (257,)}
 SAVES = {"stored": np.savez, "compressed": np.savez_compressed}
 
@@ -45,8 +46,8 @@ def bits(dtype: str, count: int) -> np.ndarray:
     rng = np.random.default_rng(len(dtype))
     if dtype == "bool":
         return rng.integers(0, 2, count).astype(bool)
-    raw = rng.integers(0, 256, count * BYTES[dtype], dtype=np.uint8)
-    if BYTES[dtype] == 1:
+    raw = rng.integers(0, 256, count * DTYPE_BYTES[dtype], dtype=np.uint8)
+    if DTYPE_BYTES[dtype] == 1:
         raw = np.arange(count, dtype=np.uint8)  # all 256 of them, where there is the room
     return raw.view(numpy_dtype(dtype))
 
@@ -55,7 +56,7 @@ def arrays_of(dtype: str) -> dict[str, np.ndarray]:
     made = {f"{dtype}/{name}": bits(dtype, int(np.prod(shape))).reshape(shape) for name, shape in SHAPES.items()}
     special = {"float32": [0x7F800001, 0xFFC12345], "float64": [0x7FF0000000000001], "float16": [0x7C01, 0xFE77]}
     if dtype in special:  # NaN that say something, signalling ones too, which arithmetic would make quiet
-        made[f"{dtype}/nan"] = np.array(special[dtype], f"u{BYTES[dtype]}").view(dtype)
+        made[f"{dtype}/nan"] = np.array(special[dtype], f"u{DTYPE_BYTES[dtype]}").view(dtype)
     if dtype == "bfloat16":
         made["bfloat16/nan"] = np.array([0x7F81, 0xFFC5, 0x8000], "u2").view(ml_dtypes.bfloat16)
     return made
@@ -75,7 +76,7 @@ def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def read_all(path: Path) -> dict[str, np.ndarray]:
     """Every array of a file, as paramctl reads it."""
-    opened = open_(str(path))
+    opened = open_source(str(path))
     assert opened.checkpoint is not None
     read = opened.checkpoint.reader.read
     return {name: read(name, 0, each.size).reshape(each.shape) for name, each in opened.model.parameters.items()}
@@ -92,7 +93,7 @@ def assert_same(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray
 def every_dtype(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all.safetensors, of every dtype that it can have, and all.npz made of it by paramctl."""
     folder = tmp_path_factory.mktemp("dtypes")
-    arrays = {name: each for dtype in BYTES if dtype in DTYPES for name, each in arrays_of(dtype).items()}
+    arrays = {name: each for dtype in DTYPE_BYTES if dtype in DTYPES for name, each in arrays_of(dtype).items()}
     write_safetensors(folder / "all.safetensors", arrays)
     _save(folder, "all.safetensors", "all.npz")
     return folder
@@ -104,8 +105,8 @@ def _save(folder: Path, source: str, target: str) -> None:
 
 
 def test_every_dtype_comes_back_with_its_bits(every_dtype: Path) -> None:
-    wanted = {name: each for dtype in BYTES if dtype in DTYPES for name, each in arrays_of(dtype).items()}
-    assert set(BYTES) - {name.split("/")[0] for name in wanted} == {"complex128"}
+    wanted = {name: each for dtype in DTYPE_BYTES if dtype in DTYPES for name, each in arrays_of(dtype).items()}
+    assert set(DTYPE_BYTES) - {name.split("/")[0] for name in wanted} == {"complex128"}
     assert_same(read_all(every_dtype / "all.npz"), wanted)
 
 
@@ -130,11 +131,11 @@ def test_hdf5_through_npz_is_the_same_file(every_dtype: Path) -> None:
 def test_numpy_reads_the_same_values(every_dtype: Path) -> None:
     """What it has not it has as bytes, which a view makes into what they are."""
     loaded = np.load(every_dtype / "all.npz")
-    for dtype in BYTES:
+    for dtype in DTYPE_BYTES:
         for name, each in arrays_of(dtype).items() if dtype in DTYPES else ():
             found = loaded[name]
             if dtype in FOREIGN:
-                assert found.dtype == f"V{BYTES[dtype]}"
+                assert found.dtype == f"V{DTYPE_BYTES[dtype]}"
                 found = found.view(getattr(ml_dtypes, dtype))
             assert (found.dtype, found.shape) == (each.dtype, each.shape)
             assert found.tobytes() == each.tobytes()
@@ -200,7 +201,7 @@ def test_bytes_of_an_untold_dtype(dtype: str, says: str, paramctl: Run, tmp_path
 def test_a_comment_that_its_header_contradicts(array: np.ndarray, told: object, says: str, tmp_path: Path) -> None:
     write_members(tmp_path / "m.npz", {"w": array}, {"w": {"dtype": told}})
     with pytest.raises(InputError) as refused:
-        open_(str(tmp_path / "m.npz"))
+        open_source(str(tmp_path / "m.npz"))
     assert says in str(refused.value)
 
 
@@ -238,7 +239,7 @@ def test_facts_of_a_large_model_are_all_kept(paramctl: Run, tmp_path: Path) -> N
 
 
 def opened_npz(path: Path) -> Opened:
-    opened = open_(str(path))
+    opened = open_source(str(path))
     assert opened.checkpoint is not None
     return opened
 
@@ -281,7 +282,7 @@ def test_a_document_that_a_comment_has_no_room_for(paramctl: Run, tmp_path: Path
     assert opened.model.ties == (Tie("a/kernel", "b/kernel"),)
     assert [axis.role for axis in opened.model.parameters["a/kernel"].axes] == ["in", "out"]
     assert opened.checkpoint is not None
-    assert opened.checkpoint.notes["a/kernel"] == Note("he_normal", 0)
+    assert opened.checkpoint.notes["a/kernel"] == Provenance("he_normal", 0)
 
 
 def test_a_document_of_which_a_piece_is_lost(paramctl: Run, tmp_path: Path) -> None:
@@ -338,7 +339,7 @@ def test_what_was_written_when_the_archive_said_it_all(tmp_path: Path) -> None:
     kernel = opened.model.parameters["a/kernel"]
     assert ([axis.role for axis in kernel.axes], kernel.kind, kernel.trainable) == (["in", "out"], "weight", False)
     assert opened.checkpoint is not None
-    assert dict(opened.checkpoint.notes) == {"a/kernel": Note("he_normal", 5)}
+    assert dict(opened.checkpoint.notes) == {"a/kernel": Provenance("he_normal", 5)}
     assert opened.model.ties == (Tie("a/kernel", "b/kernel", True),)
 
 
@@ -440,7 +441,7 @@ def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     """Limits so small that small arrays go all the ways that large ones do."""
     for name, size in zip(("SLAB", "PIECE", "NEAR"), SIZES[request.param], strict=True):
         monkeypatch.setattr(npy_order, name, size)
-    monkeypatch.setattr("paramctl.store.npz.SLAB", SIZES[request.param][0])
+    monkeypatch.setattr("paramctl.store.npz.format.SLAB", SIZES[request.param][0])
     return str(request.param)
 
 
@@ -550,12 +551,12 @@ def test_two_arrays_are_read_side_by_side(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_stream_is_not_unfolded_for_every_step_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After some it is kept in a file without a name, which goes with the reader."""
     monkeypatch.setattr(npy_order, "SLAB", 1 << 10)
-    monkeypatch.setattr("paramctl.store.npz.SLAB", 1 << 10)
+    monkeypatch.setattr("paramctl.store.npz.format.SLAB", 1 << 10)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     begun = []
-    begin = unfold.Unfolding._begin
-    monkeypatch.setattr(unfold.Unfolding, "_begin", lambda self: (begun.append(self.name), begin(self)))
+    begin = unfold.InflatedStream._begin
+    monkeypatch.setattr(unfold.InflatedStream, "_begin", lambda self: (begun.append(self.name), begin(self)))
     array = np.asfortranarray(np.arange(10_000, dtype="f8").reshape(100, 100))
     np.savez_compressed(tmp_path / "m.npz", w=array)
     read = opened_npz(tmp_path / "m.npz").checkpoint.reader.read  # type: ignore[union-attr]
@@ -567,7 +568,7 @@ def test_a_stream_is_not_unfolded_for_every_step_back(tmp_path: Path, monkeypatc
 
 def test_no_room_to_unfold_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npy_order, "SLAB", 1 << 10)
-    monkeypatch.setattr("paramctl.store.npz.SLAB", 1 << 10)
+    monkeypatch.setattr("paramctl.store.npz.format.SLAB", 1 << 10)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -583,9 +584,9 @@ def test_no_room_to_unfold_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 MEASURED = """
 import sys
-from paramctl.opened import open_
-from paramctl.source import Source
-from paramctl.store.extents import in_parallel
+from paramctl.source.open import open_source
+from paramctl.source.base import Source
+from paramctl.parallel import in_parallel
 import numpy as np, resource
 
 def peak():
@@ -595,7 +596,7 @@ def peak():
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-found = open_(sys.argv[1])
+found = open_source(sys.argv[1])
 source, before = Source(found.model, checkpoint=found.checkpoint), peak()
 jobs = source.pieces(found.model.parameters["w"])
 for number, values in enumerate(in_parallel(lambda job: (job[1], source.values(*job)), jobs, int(sys.argv[2]))):
@@ -702,9 +703,9 @@ def test_what_is_hostile(what: str, paramctl: Run, tmp_path: Path) -> None:
 REFUSED = """
 import sys
 from paramctl.errors import ParamctlError
-from paramctl.opened import open_
+from paramctl.source.open import open_source
 try:
-    found = open_(sys.argv[1])
+    found = open_source(sys.argv[1])
     found.checkpoint.reader.read("w", 0, 10)
     print("read")
 except ParamctlError as error:
@@ -771,7 +772,7 @@ def test_damage_that_only_shows_as_it_unfolds(tmp_path: Path) -> None:
 def test_random_damage_is_told_or_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes changed in files in Fortran's order, compressed, with comments: an error of paramctl's own or none."""
     monkeypatch.setattr(npy_order, "SLAB", 512)
-    monkeypatch.setattr("paramctl.store.npz.SLAB", 512)
+    monkeypatch.setattr("paramctl.store.npz.format.SLAB", 512)
     arrays = {"a": in_fortran((20, 15), "<f8"), "b": in_fortran((3, 4, 5), ">f4")}
     for how, save in SAVES.items():
         save(tmp_path / f"{how}.npz", **arrays)

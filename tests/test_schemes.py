@@ -4,12 +4,13 @@ from math import sqrt
 
 import pytest
 
+from paramctl.core.parameter import Parameter, field_axis, in_axis, out_axis
 from paramctl.errors import DocumentError
 from paramctl.init.distributions import (
     Centered,
     Constant,
     Delta,
-    Law,
+    Distribution,
     Mixture,
     Normal,
     Orthogonal,
@@ -18,17 +19,16 @@ from paramctl.init.distributions import (
     TruncatedNormal,
     Uniform,
 )
-from paramctl.init.registry import SCHEMES, Target, law, text
+from paramctl.init.registry import SCHEMES, Target, distribution, scheme_text
 from paramctl.init.schemes import TRUNCATED_STDDEV
 from paramctl.model.document import parse_value
-from paramctl.parameter import Parameter, field, into, out
 
-KERNEL = Parameter("conv/kernel", (field(3), field(3), into(64), out(16)))  # fans 576 and 144
-WIDENING = Parameter("conv/kernel", (field(3), field(3), into(4), out(8)))
-MATRIX = Parameter("dense/kernel", (into(6), out(8)))
-BIAS = Parameter("dense/bias", (out(8),), "bias")
+KERNEL = Parameter("conv/kernel", (field_axis(3), field_axis(3), in_axis(64), out_axis(16)))  # fans 576 and 144
+WIDENING = Parameter("conv/kernel", (field_axis(3), field_axis(3), in_axis(4), out_axis(8)))
+MATRIX = Parameter("dense/kernel", (in_axis(6), out_axis(8)))
+BIAS = Parameter("dense/bias", (out_axis(8),), "bias")
 
-LAWS: dict[str, Law] = {
+LAWS: dict[str, Distribution] = {
     "zeros": Constant(0),
     "ones": Constant(1),
     "constant": Constant(0),
@@ -68,7 +68,7 @@ LAWS: dict[str, Law] = {
 }
 
 
-def flat(of: Law) -> list[object]:
+def flat(of: Distribution) -> list[object]:
     """A law as its name and numbers, for comparison within the last bits."""
     parts = [getattr(of, name) for name in of.__slots__]
     numbers: list[object] = [type(of).__name__]
@@ -82,8 +82,10 @@ def flat(of: Law) -> list[object]:
 
 
 @pytest.mark.parametrize(("scheme", "expected"), LAWS.items())
-def test_law(scheme: str, expected: Law) -> None:
-    made = flat(law(parse_value(scheme if ":" not in scheme else f"{{{scheme}}}", "scheme"), Target.of(KERNEL)))
+def test_law(scheme: str, expected: Distribution) -> None:
+    made = flat(
+        distribution(parse_value(scheme if ":" not in scheme else f"{{{scheme}}}", "scheme"), Target.of(KERNEL))
+    )
     wanted = flat(expected)
     assert made[0] == wanted[0]
     assert [item for item in made if isinstance(item, str)] == [item for item in wanted if isinstance(item, str)]
@@ -92,7 +94,7 @@ def test_law(scheme: str, expected: Law) -> None:
     )
 
 
-OTHERS: dict[str, tuple[Parameter, Law]] = {
+OTHERS: dict[str, tuple[Parameter, Distribution]] = {
     "identity": (MATRIX, Delta(1.0, ((0, 9, 6),), 48)),
     "dirac": (KERNEL, Delta(1.0, ((4 * 64 * 16, 17, 16),), 9216)),
     "dirac: 4": (KERNEL, Delta(1.0, tuple((4 * 64 * 16 + 4 * group, 17, 4) for group in range(4)), 9216)),
@@ -105,7 +107,7 @@ OTHERS: dict[str, tuple[Parameter, Law]] = {
 def test_law_of_those_that_need_a_certain_parameter(scheme: str) -> None:
     parameter, expected = OTHERS[scheme]
     node = parse_value(scheme if ":" not in scheme else f"{{{scheme}}}", "scheme")
-    assert law(node, Target.of(parameter)) == expected
+    assert distribution(node, Target.of(parameter)) == expected
 
 
 def test_every_scheme_is_among_them() -> None:
@@ -119,7 +121,7 @@ def test_every_scheme_is_among_them() -> None:
 )
 def test_a_scheme_that_does_not_fit_says_so(scheme: str) -> None:
     with pytest.raises(DocumentError, match=r"scheme:1:1: \w+ for dense/bias: it needs .*Received: \(8,\)"):
-        law(parse_value(scheme, "scheme"), Target.of(BIAS))
+        distribution(parse_value(scheme, "scheme"), Target.of(BIAS))
 
 
 def test_a_scheme_in_one_line_names_its_options() -> None:
@@ -132,4 +134,4 @@ def test_a_scheme_in_one_line_names_its_options() -> None:
             "mixture(parts=[0.5 zeros, 0.5 random_uniform(minval=5, maxval=10)])"
         ),
     }
-    assert {scheme: text(parse_value(scheme, "scheme")) for scheme in shown} == shown
+    assert {scheme: scheme_text(parse_value(scheme, "scheme")) for scheme in shown} == shown

@@ -17,12 +17,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from paramctl.address.resolve import Filters, resolve, resolve_all, subtree_matcher
 from paramctl.cli import run
+from paramctl.core.indexing import Selection, Slice, parse_slice, select, slice_text
 from paramctl.errors import AddressError
 from paramctl.model import Model, load
-from paramctl.selection import Filters, match, select, within
-from paramctl.slices import Picks, Span, parse, pick, text_of
-from paramctl.store.checkpoint import model_of, stored
+from paramctl.store.checkpoint import model_of, stored_parameter
 from tests.conftest import ROOT, Run, model
 
 SAMPLE = {path.stem: str(path) for path in (ROOT / "sample_models").glob("*.yaml")}
@@ -54,11 +54,11 @@ def call(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 def flat(*names: str) -> Model:
     """The model of a file that holds arrays of these names."""
-    return model_of("m", {name: stored(name, (2,), "float32") for name in names}, ())
+    return model_of("m", {name: stored_parameter(name, (2,), "float32") for name in names}, ())
 
 
 def paths(of: Model, text: str) -> list[str]:
-    return match(of, text).paths
+    return resolve(of, text).paths
 
 
 # What each form means
@@ -116,7 +116,7 @@ def rgnet() -> Model:
 def test_each_form(text: str, means: list[str] | None, rgnet: Model) -> None:
     if means is None:
         with pytest.raises(AddressError, match="has no parameter of this name"):
-            match(rgnet, text)
+            resolve(rgnet, text)
     else:
         assert paths(rgnet, text) == means
 
@@ -127,7 +127,7 @@ def test_the_chapters_address_counts_layers_without_parameters_too() -> None:
     for text in ("layers[0].layers[1].layers[1].weights[1]", "0/1/1/bias", "0/1/1/1", "layers[0].layers[1].weights[1]"):
         assert paths(whole, text) == ["block2/block-1/dense/bias"]
     with pytest.raises(AddressError):
-        match(whole, "layers[0].layers[1].layers[0].weights[0]")
+        resolve(whole, "layers[0].layers[1].layers[0].weights[0]")
 
 
 @pytest.mark.parametrize("name", ["chimera", "gpt2", "resnet50", "tied_mlp"])
@@ -142,9 +142,9 @@ def test_every_path_of_a_sample_means_itself(name: str) -> None:
 
 def test_a_slice_may_follow_every_form(rgnet: Model) -> None:
     for text in ("-1/kernel", "layers[1].weights[0]", "weights[8]", "dense/kernel", "'dense'/'kernel'", "*/kernel"):
-        found = match(rgnet, f"{text}[0, :2]")
-        assert (found.paths, found.indices) == (["dense/kernel"], (0, Span(None, 2))), text
-    assert match(rgnet, "re:dense/kernel").indices is None
+        found = resolve(rgnet, f"{text}[0, :2]")
+        assert (found.paths, found.indices) == (["dense/kernel"], (0, Slice(None, 2))), text
+    assert resolve(rgnet, "re:dense/kernel").indices is None
 
 
 # Names against places
@@ -161,7 +161,7 @@ def test_a_name_beats_a_place() -> None:
     assert paths(of, "layers[2].weights[0]") == ["4.weight"]
     assert paths(of, "'2'.weight") == ["2.weight"]
     with pytest.raises(AddressError):
-        match(of, "'1'.weight")
+        resolve(of, "'1'.weight")
 
 
 def test_a_name_beats_a_place_in_a_file(call: Call, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_name_beats_a_place_in_a_file(call: Call, tmp_path: Path) -> None:
 def test_an_array_called_as_in_pythons_form_can_be_sliced(name: str) -> None:
     """``weights[0]`` is a slice where an array is called weights: a name beats a place."""
     of = flat("a", name)
-    assert match(of, f"{name}[0]") == ([name], (0,), False)
+    assert resolve(of, f"{name}[0]") == ([name], (0,), False)
 
 
 def test_quotes_reach_what_the_grammar_would_take_apart() -> None:
@@ -183,8 +183,8 @@ def test_quotes_reach_what_the_grammar_would_take_apart() -> None:
     of = flat(*names)
     for name in names:
         quote = '"' if "'" in name else "'"
-        assert match(of, f"{quote}{name}{quote}") == ([name], None, False), name
-        assert match(of, f"{quote}{name}{quote}[1]") == ([name], (1,), False), name
+        assert resolve(of, f"{quote}{name}{quote}") == ([name], None, False), name
+        assert resolve(of, f"{quote}{name}{quote}[1]") == ([name], (1,), False), name
     assert paths(of, "a*") == ["a[0]", "a*", "a\nb"], "without quotes it is a pattern"
 
 
@@ -204,9 +204,9 @@ def test_a_dot_separates_where_no_name_has_a_slash(names: list[str], separator: 
         assert paths(of, "a/b") == paths(of, "a.*") == paths(of, "**/b") == paths(of, "a") == ["a.b"]
     elif "a.b" in names:
         with pytest.raises(AddressError):
-            match(of, "a/b")
+            resolve(of, "a/b")
         with pytest.raises(AddressError):
-            match(of, "a")
+            resolve(of, "a")
 
 
 # Ties and layers that are used twice
@@ -245,17 +245,17 @@ def test_weights_are_counted_in_the_order_of_the_model() -> None:
 
 def test_the_models_order_and_no_repeats(rgnet: Model) -> None:
     asked = ["dense/bias", "**/bias", "block2/block-0", "-1/bias", "weights[0]"]
-    assert select(rgnet, asked) == [(path, None) for path in [*BLOCKS[:2], *BLOCKS[3::2], "dense/bias"]]
+    assert resolve_all(rgnet, asked) == [(path, None) for path in [*BLOCKS[:2], *BLOCKS[3::2], "dense/bias"]]
 
 
 def test_slices_are_told_apart_by_what_they_say(rgnet: Model) -> None:
     asked = ["dense/kernel[0]", "dense/kernel[ 0 ]", "weights[-2][0]", "dense/kernel[0, :]", "dense/kernel"]
-    found = select(rgnet, asked)
-    assert found == [("dense/kernel", indices) for indices in ((0,), (0, Span()), None)]
+    found = resolve_all(rgnet, asked)
+    assert found == [("dense/kernel", indices) for indices in ((0,), (0, Slice()), None)]
 
 
 def test_without_an_address_each_array_once() -> None:
-    assert [path for path, _ in select(model(TIED), [])] == ["a/kernel", "a/bias", "b/bias"]
+    assert [path for path, _ in resolve_all(model(TIED), [])] == ["a/kernel", "a/bias", "b/bias"]
 
 
 @pytest.mark.parametrize(
@@ -376,15 +376,15 @@ def test_an_assignment_is_shown_as_it_was_written(call: Call) -> None:
 )
 def test_what_means_nothing_says_what_there_is(text: str, hint: str, rgnet: Model) -> None:
     with pytest.raises(AddressError) as refused:
-        match(rgnet, text)
+        resolve(rgnet, text)
     assert str(refused.value).startswith(f"rgnet has no parameter of this name. Received: {text!r}. {hint}")
 
 
 def test_a_slice_is_no_pattern_of_layers(rgnet: Model) -> None:
     with pytest.raises(AddressError, match="a slice is of values, and here whole parameters are meant"):
-        within(rgnet, "dense/kernel[0]")
-    assert within(rgnet, "-1")("dense/bias")
-    assert not within(rgnet, "-1")("block2/block-0/dense/bias")
+        subtree_matcher(rgnet, "dense/kernel[0]")
+    assert subtree_matcher(rgnet, "-1")("dense/bias")
+    assert not subtree_matcher(rgnet, "-1")("block2/block-0/dense/bias")
 
 
 MALFORMED = {
@@ -428,7 +428,7 @@ MALFORMED = {
 def test_what_is_malformed_points_at_the_character(text: str, where: tuple[int, str], rgnet: Model) -> None:
     character, rule = where
     with pytest.raises(AddressError) as refused:
-        match(rgnet, text)
+        resolve(rgnet, text)
     assert str(refused.value) == f"{rule} (character {character}). Received: {text.strip()!r}"
 
 
@@ -460,7 +460,7 @@ def test_a_wrong_address_is_one_line_in_every_command(text: str, command: str, c
 )
 def test_no_regular_expression_is_a_defect(text: str, rgnet: Model) -> None:
     with pytest.raises(AddressError):
-        match(rgnet, text)
+        resolve(rgnet, text)
 
 
 def test_a_regular_expression_is_never_warned_of(rgnet: Model) -> None:
@@ -471,7 +471,7 @@ def test_a_regular_expression_is_never_warned_of(rgnet: Model) -> None:
 
 def test_an_address_has_a_greatest_length(rgnet: Model) -> None:
     with pytest.raises(AddressError, match=r"at most 4,096 characters\. Received: 5,000"):
-        match(rgnet, "a" * 5_000)
+        resolve(rgnet, "a" * 5_000)
 
 
 @pytest.mark.parametrize(
@@ -492,7 +492,7 @@ def test_a_huge_address_costs_little(text: str) -> None:
     of = flat(*(f"b{k}/l{j}/kernel" for k in range(20) for j in range(20)))
     begun = time.perf_counter()
     with suppress(AddressError):
-        match(of, text)
+        resolve(of, text)
     assert time.perf_counter() - begun < 0.5
 
 
@@ -583,8 +583,8 @@ def test_any_path_means_itself(names: list[str], data: st.DataObject) -> None:
     of = flat(*names)
     assert sorted(of.parameters) == sorted(names)
     path = data.draw(st.sampled_from(names))
-    assert match(of, path) == ([path], None, False)
-    assert match(of, f"{path}[-1]") == ([path], (-1,), False)
+    assert resolve(of, path) == ([path], None, False)
+    assert resolve(of, f"{path}[-1]") == ([path], (-1,), False)
 
 
 @given(paths_of(ODD), st.data())
@@ -593,8 +593,8 @@ def test_any_path_in_quotes_means_itself(names: list[str], data: st.DataObject) 
     path = data.draw(st.sampled_from(names))
     assume(of.separator == "/")
     quoted = "/".join(f"'{name}'" for name in path.split("/"))
-    assert match(of, quoted) == ([path], None, False)
-    assert match(of, f"{quoted}[0:1]") == ([path], (Span(0, 1),), False)
+    assert resolve(of, quoted) == ([path], None, False)
+    assert resolve(of, f"{quoted}[0:1]") == ([path], (Slice(0, 1),), False)
     assert path in paths(of, f"re:(?:{re.escape(path)})")
 
 
@@ -669,20 +669,20 @@ def test_a_slice_picks_what_numpy_picks(shape: tuple[int, ...], indices: list[ob
         expected = np.asarray(array[tuple(indices)])
     except (IndexError, ValueError):
         with pytest.raises(AddressError):
-            pick(parse(text, 1, f"w{text}"), shape, "w")
+            select(parse_slice(text, 1, f"w{text}"), shape, "w")
         return
-    parsed = parse(text, 1, f"w{text}")
-    picks = pick(parsed, shape, "w")
+    parsed = parse_slice(text, 1, f"w{text}")
+    picks = select(parsed, shape, "w")
     found = array[np.ix_(*picks.ranges)].reshape(picks.shape)
     assert (picks.shape, picks.size) == (expected.shape, expected.size)
     assert np.array_equal(found, expected)
     assert not picks.everything or np.array_equal(found.reshape(-1), array.reshape(-1))
-    assert parse(f"[{text_of(parsed)}]", 1, "") == parsed, "as it is written again"
+    assert parse_slice(f"[{slice_text(parsed)}]", 1, "") == parsed, "as it is written again"
 
 
 def test_without_a_slice_everything_is_picked() -> None:
-    assert pick(None, (2, 0), "w") == Picks((range(2), range(0)), (False, False), True)
-    assert pick(None, (), "w").size == 1
+    assert select(None, (2, 0), "w") == Selection((range(2), range(0)), (False, False), True)
+    assert select(None, (), "w").size == 1
 
 
 GRAMMAR = st.text("abw[]0123456789:.-/*?'\" ,layers()\\é\n", max_size=30)
@@ -693,7 +693,7 @@ GRAMMAR = st.text("abw[]0123456789:.-/*?'\" ,layers()\\é\n", max_size=30)
 def test_any_text_is_an_address_or_an_error_and_quickly(text: str) -> None:
     of = flat("a/b/w", "a/1/w", "w", "a/b/a")
     assume(not text.strip().startswith("re:"))
-    for means in (match, within):
+    for means in (resolve, subtree_matcher):
         try:
             means(of, text)
         except AddressError as error:

@@ -21,11 +21,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paramctl.arrays import numpy_dtype
+from paramctl.core.dtypes import numpy_dtype
+from paramctl.core.parameter import DTYPE_BYTES
 from paramctl.inspect.stat import AT_ONCE, Statistics, StatRow, Tally, tally
-from paramctl.opened import open_
-from paramctl.parameter import BYTES
-from paramctl.source import Source, select
+from paramctl.source.base import Source, select_values
+from paramctl.source.open import open_source
 from tests.conftest import ROOT, Run
 
 MLP = str(ROOT / "sample_models/mlp.yaml")
@@ -148,7 +148,7 @@ SMALL = {  # (NaN, infinite, zero, least, greatest) among all patterns of bits, 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_every_value_of_a_small_float(name: str) -> None:
-    assert SMALL.keys() == {each for each in BYTES if re.match("b?float", each)} - {"float32", "float64"}
+    assert SMALL.keys() == {each for each in DTYPE_BYTES if re.match("b?float", each)} - {"float32", "float64"}
     dtype = numpy_dtype(name)
     values = np.arange(1 << 8 * dtype.itemsize).astype(f"u{dtype.itemsize}").view(dtype)
     found = tally(values)
@@ -335,8 +335,8 @@ def test_trouble_is_one_line(paramctl: Run, arguments: list[str], says: str) -> 
 
 
 def counted(path: str, threads: int | None) -> list[StatRow]:
-    found = open_(path)
-    statistics = Statistics(select(Source(found.model, checkpoint=found.checkpoint), ()))
+    found = open_source(path)
+    statistics = Statistics(select_values(Source(found.model, checkpoint=found.checkpoint), ()))
     assert sum(statistics.pieces(threads)) == statistics.bytes
     return statistics.rows()
 

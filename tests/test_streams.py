@@ -23,12 +23,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+from paramctl.core.indexing import Index, Slice, slice_text
+from paramctl.core.parameter import Parameter
+from paramctl.declare.located import Located
 from paramctl.errors import DocumentError
-from paramctl.init import streams
 from paramctl.init.distributions import (
-    WHOLE,
+    DRAWN_WHOLE,
     Constant,
-    Law,
+    Distribution,
     Mixture,
     Normal,
     Orthogonal,
@@ -40,17 +42,15 @@ from paramctl.init.distributions import (
     normal_mass,
     support,
 )
-from paramctl.init.registry import SCHEMES, Target, law, look_up
-from paramctl.init.rules import Chosen, choose
-from paramctl.init.streams import BLOCK, Stream, draw_whole
+from paramctl.init.engines import native as streams
+from paramctl.init.engines.native import BLOCK_SIZE, Stream, draw_whole
+from paramctl.init.registry import SCHEMES, Target, distribution, lookup
+from paramctl.init.rules import AssignedScheme, assign_schemes
 from paramctl.model import Model
 from paramctl.model.document import parse_value
-from paramctl.node import Node
-from paramctl.opened import open_
-from paramctl.parameter import Parameter
 from paramctl.saving import save, stream
-from paramctl.slices import Index, Span, text_of
-from paramctl.source import Source, select
+from paramctl.source.base import Source, select_values
+from paramctl.source.open import open_source
 from tests.conftest import ROOT, Run, model
 
 SEED = 20
@@ -131,30 +131,30 @@ def network() -> Model:
     return model(NETWORK)
 
 
-def node(scheme: str) -> Node:
+def node(scheme: str) -> Located:
     return parse_value(scheme, "scheme")
 
 
 def name_of(scheme: str) -> str:
-    return look_up(node(scheme))[1].name
+    return lookup(node(scheme))[1].name
 
 
 def drawn(of: Model, path: str, scheme: str, seed: int = SEED) -> np.ndarray:
     """All the values of one parameter under a scheme, in its shape."""
     parameter = of.parameters[path]
-    source = Source(of, {path: Chosen(scheme, law(node(scheme), Target.of(parameter)), "")}, seed)
+    source = Source(of, {path: AssignedScheme(scheme, distribution(node(scheme), Target.of(parameter)), "")}, seed)
     return source.values(path, 0, parameter.size).reshape(parameter.shape)
 
 
 @cache
-def sample(scheme: str, kind: str) -> tuple[Law, np.ndarray]:
+def sample(scheme: str, kind: str) -> tuple[Distribution, np.ndarray]:
     parameter = network().parameters[KINDS[kind]]
-    return law(node(scheme), Target.of(parameter)), drawn(network(), parameter.path, scheme)
+    return distribution(node(scheme), Target.of(parameter)), drawn(network(), parameter.path, scheme)
 
 
 def fits(scheme: str, parameter: Parameter) -> bool:
     try:
-        law(node(scheme), Target.of(parameter))
+        distribution(node(scheme), Target.of(parameter))
     except DocumentError:
         return False
     return True
@@ -200,12 +200,12 @@ def test_no_value_is_beyond_the_laws_bounds(scheme: str) -> None:
         width = max(high - low, abs(high))
         assert low - 1e-6 * width <= values.min(), kind
         assert values.max() <= high + 1e-6 * width, kind
-        if not isinstance(of, WHOLE):
+        if not isinstance(of, DRAWN_WHOLE):
             assert values.min() <= low + 0.05 * width, kind
             assert values.max() >= high - 0.05 * width, kind
 
 
-def below(of: Law, x: np.ndarray, too: bool) -> np.ndarray:
+def below(of: Distribution, x: np.ndarray, too: bool) -> np.ndarray:
     """How much of an elementwise law lies below each of these numbers, or at it ``too``."""
     normal = np.frompyfunc(lambda z: (1 + erf(z / sqrt(2))) / 2, 1, 1)
     match of:
@@ -223,7 +223,7 @@ def below(of: Law, x: np.ndarray, too: bool) -> np.ndarray:
     raise AssertionError(f"{of} is not drawn value by value")
 
 
-def assert_follows(of: Law, values: np.ndarray) -> None:
+def assert_follows(of: Distribution, values: np.ndarray) -> None:
     """The Kolmogorov-Smirnov test, for laws with jumps too: the distance on both sides of each value."""
     exact = np.float32 if values.dtype != np.float64 else np.float64
     at, counts = np.unique(values.astype(exact).reshape(-1), return_counts=True)
@@ -243,7 +243,7 @@ def test_values_follow_the_law(scheme: str) -> None:
         elif isinstance(of, Sparse):
             share = of.zeros / of.columns
             assert_follows(Mixture(((share, Constant(0)), (1 - share, Normal(0, 0.01)))), values)
-        elif not isinstance(of, WHOLE):
+        elif not isinstance(of, DRAWN_WHOLE):
             assert_follows(of, values)
         else:
             assert name_of(scheme) in ("orthogonal", "delta_orthogonal")
@@ -296,7 +296,7 @@ def test_sparse_takes_exactly_so_many_of_each_inputs_weights() -> None:
 
 def test_the_second_of_four_gates_is_one() -> None:
     built = model("input: [5, 7]\nlayers: [{lstm: {units: 6, bias_initializer: {normal: 1}}}]")
-    bias = choose(built)["lstm/lstm_cell/bias"]
+    bias = assign_schemes(built)["lstm/lstm_cell/bias"]
     values = Source(built, {"lstm/lstm_cell/bias": bias}).values("lstm/lstm_cell/bias", 0, 24).reshape(4, 6)
     assert np.array_equal(values[1], np.ones(6))
     others = values[[0, 2, 3]].reshape(-1)
@@ -389,7 +389,7 @@ def convolved(x: np.ndarray, kernel: np.ndarray, groups: int) -> np.ndarray:
 def test_dirac_hands_its_input_on(layer: str, groups: int, handed_on: list[int | None]) -> None:
     """A convolution with this kernel gives each output one of the inputs, exactly as it is, or 0."""
     built = model(f"input: [7, 8, 6]\nlayers: [{{{layer}}}]")
-    kernel = whole(Source(built, choose(built)), "conv2d/kernel")
+    kernel = whole(Source(built, assign_schemes(built)), "conv2d/kernel")
     x = np.random.default_rng(0).standard_normal((7, 8, 6))
     expected = np.stack([np.zeros((7, 8)) if n is None else x[:, :, n] for n in handed_on], axis=-1)
     assert np.array_equal(convolved(x, kernel, groups), expected)
@@ -436,7 +436,7 @@ LAST = """
 
 def all_values(text: str, seed: int = SEED) -> dict[str, bytes]:
     built = model(text)
-    source = Source(built, choose(built), seed)
+    source = Source(built, assign_schemes(built), seed)
     return {each.path: source.values(each.path, 0, each.size).tobytes() for each in built.owners()}
 
 
@@ -469,8 +469,8 @@ def test_seed_path_and_scheme_each_make_other_values() -> None:
 
 def test_blocks_of_an_array_are_independent() -> None:
     built = model("input: [1024]\nlayers: [{dense: 1024}]")
-    blocks = drawn(built, "dense/kernel", "normal").reshape(4, BLOCK).astype(np.float64)
-    assert np.abs(np.corrcoef(blocks) - np.eye(4)).max() < ERRORS / sqrt(BLOCK)
+    blocks = drawn(built, "dense/kernel", "normal").reshape(4, BLOCK_SIZE).astype(np.float64)
+    assert np.abs(np.corrcoef(blocks) - np.eye(4)).max() < ERRORS / sqrt(BLOCK_SIZE)
     assert abs(np.corrcoef(blocks.reshape(-1)[:-1], blocks.reshape(-1)[1:])[0, 1]) < ERRORS / sqrt(blocks.size)
 
 
@@ -488,7 +488,7 @@ layers:
 def test_neither_threads_nor_the_format_change_values(suffix: str, tmp_path: Path) -> None:
     """1, 2 and 5 threads write the same bytes, and h5py and safetensors read what was drawn at once."""
     built = model(LARGE)
-    source = Source(built, choose(built), SEED)
+    source = Source(built, assign_schemes(built), SEED)
     files = []
     for threads in (1, 2, 5):
         file = tmp_path / f"{threads}.{suffix}"
@@ -503,7 +503,7 @@ def test_neither_threads_nor_the_format_change_values(suffix: str, tmp_path: Pat
             read = {each.path: opened[each.path][()] for each in built.owners()}
     assert len(read) == 9
     for path, values in read.items():
-        assert np.array_equal(values, whole(Source(built, choose(built), SEED), path)), path
+        assert np.array_equal(values, whole(Source(built, assign_schemes(built), SEED), path)), path
 
 
 def whole(source: Source, path: str) -> np.ndarray:
@@ -527,9 +527,12 @@ def sliced() -> Source:
     """Convolutions whose kernels, (3, 3, 200, 404), have 727,200 values: three blocks, the last of them not full."""
     made = [f"{{conv2d: {{name: {name}, filters: 404, kernel_size: 3, from: x}}}}" for name in SLICED]
     built = model(f"inputs: {{x: [3, 3, 200]}}\nlayers: [{', '.join(made)}]")
-    laws = {name: law(node(scheme), Target.of(built.parameters[f"{name}/kernel"])) for name, scheme in SLICED.items()}
-    source = Source(built, {f"{name}/kernel": Chosen(name, each, "") for name, each in laws.items()}, SEED)
-    assert 2 * BLOCK < built.parameters["a/kernel"].size < 3 * BLOCK
+    laws = {
+        name: distribution(node(scheme), Target.of(built.parameters[f"{name}/kernel"]))
+        for name, scheme in SLICED.items()
+    }
+    source = Source(built, {f"{name}/kernel": AssignedScheme(name, each, "") for name, each in laws.items()}, SEED)
+    assert 2 * BLOCK_SIZE < built.parameters["a/kernel"].size < 3 * BLOCK_SIZE
     return source
 
 
@@ -542,7 +545,7 @@ def entire(name: str) -> np.ndarray:
 @given(data=st.data(), name=st.sampled_from(sorted(SLICED)))
 def test_any_stretch_is_that_of_the_whole(data: st.DataObject, name: str) -> None:
     values = entire(name).reshape(-1)
-    near = st.sampled_from([0, BLOCK, 2 * BLOCK, values.size]).flatmap(lambda at: st.integers(at - 3, at + 3))
+    near = st.sampled_from([0, BLOCK_SIZE, 2 * BLOCK_SIZE, values.size]).flatmap(lambda at: st.integers(at - 3, at + 3))
     places = (near | st.integers(0, values.size)).map(lambda at: min(max(at, 0), values.size))
     start, stop = sorted((data.draw(places, label="start"), data.draw(places, label="stop")))
     assert np.array_equal(sliced().values(f"{name}/kernel", start, stop), values[start:stop])
@@ -551,7 +554,7 @@ def test_any_stretch_is_that_of_the_whole(data: st.DataObject, name: str) -> Non
 def indices(size: int) -> st.SearchStrategy[Index]:
     ends = st.none() | st.integers(-size - 2, size + 2)
     steps = st.none() | st.integers(-size, size).filter(bool)
-    return st.integers(-size, size - 1) | st.builds(Span, ends, ends, steps) | st.just(Span())
+    return st.integers(-size, size - 1) | st.builds(Slice, ends, ends, steps) | st.just(Slice())
 
 
 @settings(max_examples=120, deadline=None, derandomize=True)
@@ -560,14 +563,14 @@ def test_any_slice_is_that_of_the_whole(data: st.DataObject, name: str) -> None:
     """What an address with a slice selects is what NumPy selects of all the values."""
     values = entire(name)
     picked = [data.draw(indices(size)) for size in values.shape[: data.draw(st.integers(1, 4))]]
-    places = tuple(index if isinstance(index, int) else slice(*cast(Span, index)) for index in picked)
-    address = f"{name}/kernel[{text_of(picked)}]"
-    (selected,) = select(sliced(), [address])
+    places = tuple(index if isinstance(index, int) else slice(*cast(Slice, index)) for index in picked)
+    address = f"{name}/kernel[{slice_text(picked)}]"
+    (selected,) = select_values(sliced(), [address])
     pieces = list(selected.pieces())
     expected = values[places]
     assert selected.picks.shape == expected.shape, address
-    if not isinstance(sliced().chosen[f"{name}/kernel"].law, WHOLE):
-        assert max([piece.size for piece in pieces], default=0) <= BLOCK
+    if not isinstance(sliced().chosen[f"{name}/kernel"].law, DRAWN_WHOLE):
+        assert max([piece.size for piece in pieces], default=0) <= BLOCK_SIZE
     assert np.array_equal(np.concatenate(pieces) if pieces else np.empty(0), expected.reshape(-1)), address
 
 
@@ -645,7 +648,7 @@ def test_uniform_excludes_its_high_end_where_rounding_would_reach_it(
 ) -> None:
     """Over values that are drawn, with a seed whose block holds the greatest number that float32 gives."""
     path = "dense/kernel"
-    numbers = Stream(WITH_GREATEST, path).generator(0).random(BLOCK, np.float32)
+    numbers = Stream(WITH_GREATEST, path).generator(0).random(BLOCK_SIZE, np.float32)
     assert numbers.max() == np.float32(1 - 2**-24), "another seed is needed: see with_greatest"
     rounded = numbers * np.float32(high - low) + np.float32(low)
     assert (rounded.max() >= np.float32(high)) == would_reach
@@ -658,7 +661,7 @@ def test_uniform_excludes_its_high_end_where_rounding_would_reach_it(
 def with_greatest() -> int:
     """The first seed whose first block holds the greatest number."""
     seed = 0
-    while Stream(seed, "dense/kernel").generator(0).random(BLOCK, np.float32).max() < np.float32(1 - 2**-24):
+    while Stream(seed, "dense/kernel").generator(0).random(BLOCK_SIZE, np.float32).max() < np.float32(1 - 2**-24):
         seed += 1
     return seed
 
@@ -739,7 +742,7 @@ def test_every_scheme_but_those_that_need_lapack_is_golden() -> None:
     names = {name_of(scheme) for scheme in GOLDEN}
     assert {registered.name for registered in SCHEMES.values()} - names == {"orthogonal", "delta_orthogonal"}
     for text in (MATRIX, KERNEL):
-        assert 2 * BLOCK < model(text).parameters["layer/kernel"].size < 2.1 * BLOCK
+        assert 2 * BLOCK_SIZE < model(text).parameters["layer/kernel"].size < 2.1 * BLOCK_SIZE
     assert len({hash_ for each in GOLDEN.values() for hash_ in each}) > 2.5 * len(GOLDEN) - 10, "few are the same"
 
 
@@ -815,11 +818,11 @@ def test_a_bfloat16_file_holds_the_rounding_of_a_float32_file(tmp_path: Path) ->
     built = model(MATRIX)
     for suffix in ("safetensors", "h5"):
         for dtype in ("float32", "bfloat16"):
-            source = Source(built.with_dtype(dtype), choose(built), GOLDEN_SEED)
+            source = Source(built.with_dtype(dtype), assign_schemes(built), GOLDEN_SEED)
             list(save(source, str(tmp_path / f"{dtype}.{suffix}")))
         single, brain = (
             whole(Source(opened.model, checkpoint=opened.checkpoint), "layer/kernel")
-            for opened in (open_(str(tmp_path / f"{dtype}.{suffix}")) for dtype in ("float32", "bfloat16"))
+            for opened in (open_source(str(tmp_path / f"{dtype}.{suffix}")) for dtype in ("float32", "bfloat16"))
         )
         assert brain.dtype == ml_dtypes.bfloat16
         assert np.array_equal(brain.view(np.uint16), bfloat16_bits(single))

@@ -67,12 +67,12 @@ def diff(
     """
     if a == "-" and b == "-":
         raise click.UsageError("Standard input can be one of the two.")
-    from paramctl.edit.convert import alike
+    from paramctl.convert.plan import align
     from paramctl.inspect.diff import Comparison, Tolerance
 
-    one = options.as_drawn(options.opened(a, (), ()), seed)
-    other = options.as_drawn(options.opened(b, (), ()), seed)
-    one, other, names = alike(one, other, rename, options.kinds(like) if like is not None else None)
+    one = options.as_drawn(options.open_argument(a, (), ()), seed)
+    other = options.as_drawn(options.open_argument(b, (), ()), seed)
+    one, other, names = align(one, other, rename, options.like_model(like) if like is not None else None)
     compared = Comparison(one, other, names, Tolerance(rtol, atol, equal_nan), structure, any_dtype)
     pieces, width = compared.pieces(), compared.width
     for _ in progress.shown(pieces, compared.bytes, lambda done: done.size * width(done.path), "comparing"):

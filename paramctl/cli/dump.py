@@ -10,7 +10,7 @@ from paramctl.cli import options
 from paramctl.cli.command import Command
 
 if TYPE_CHECKING:
-    from paramctl.selection import Filters
+    from paramctl.address.resolve import Filters
 
 FORMATS = ("numpy", "json", "jsonl", "csv", "npy", "npz", "raw")
 
@@ -69,10 +69,10 @@ def dump(
     if format in ("npy", "npz", "raw"):
         options.refuse_terminal(format)
     from paramctl.cli import values
-    from paramctl.source import select
+    from paramctl.source.base import select_values
 
-    made = options.as_drawn(options.opened(source, define, input_shape), seed)
-    chosen = select(made, addresses, keep)
+    made = options.as_drawn(options.open_argument(source, define, input_shape), seed)
+    chosen = select_values(made, addresses, keep)
     if format == "npy" and len(chosen) != 1:
         raise click.UsageError(f"npy holds one parameter, and {len(chosen):,} are asked for; npz holds many.")
     if format == "numpy":

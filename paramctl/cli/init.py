@@ -12,10 +12,10 @@ from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
 
 if TYPE_CHECKING:
-    from paramctl.init.rules import Wishes
+    from paramctl.init.rules import InitRequest
     from paramctl.model import Model
     from paramctl.saving import Moments
-    from paramctl.source import Source
+    from paramctl.source.base import Source
 
 PRESETS = ("keras", "torch", "flax", "gpt2")
 
@@ -104,17 +104,17 @@ def init(
     """
     if output is not None and output != "-" and not dry_run:
         options.warm_up(output)
-    from paramctl.init.rules import choose
+    from paramctl.init.rules import assign_schemes
     from paramctl.inspect.plan import plan
 
-    found = options.opened(model, define, input_shape)
-    typed = options.built(found.model).with_dtype(dtype)
+    found = options.open_argument(model, define, input_shape)
+    typed = options.require_built(found.model).with_dtype(dtype)
     wishes = _wishes(found.model, scheme, rules_, preset, fan_convention)
-    chosen = choose(typed, wishes, stored=found.checkpoint is not None)
+    chosen = assign_schemes(typed, wishes, stored=found.checkpoint is not None)
     if dry_run:
         emit(rows(format, list(plan(typed, chosen, wishes.convention)), COLUMNS[:9]))
         return
-    from paramctl.source import Source
+    from paramctl.source.base import Source
 
     seed = seed if seed is not None else found.model.seed or 0
     source = Source(typed, chosen, seed, found.checkpoint)
@@ -131,9 +131,9 @@ def init(
 
 def _wishes(
     model: Model, scheme: str | None, rules: tuple[str, ...], preset: str | None, convention: str | None
-) -> Wishes:
+) -> InitRequest:
     from paramctl.init.presets import CONVENTION, PRESETS
-    from paramctl.init.rules import Rule, Wishes
+    from paramctl.init.rules import InitRequest, Rule
 
     made = []
     for text in rules:
@@ -142,7 +142,7 @@ def _wishes(
             raise click.UsageError(f"--rule is followed by PATTERN=SCHEME. Received: {text!r}.")
         gives = gives.strip()
         made.append(Rule(pattern.strip(), None if gives == "keep" else _scheme(gives, f"--rule {pattern}")))
-    return Wishes(
+    return InitRequest(
         tuple(made),
         _scheme(scheme, "--scheme") if scheme else None,
         preset or "",
@@ -152,9 +152,9 @@ def _wishes(
 
 
 def _scheme(text: str, option: str) -> Any:
-    from paramctl.source import scheme
+    from paramctl.source.base import parse_scheme
 
-    return scheme(text, option)
+    return parse_scheme(text, option)
 
 
 def to_file(source: Source, path: str, force: bool, measured: bool = False, most: int | None = None) -> Moments:
@@ -184,10 +184,10 @@ def to_pipe(source: Source) -> None:
 def tell(source: Source, path: str, more: str = "", copied: bool = False) -> None:
     """What was done, in one line on standard error, and in another what did not go along; copied: all of the file."""
     from paramctl.model import totals
-    from paramctl.saving import left_out
+    from paramctl.saving import not_copied
 
     owners = list(source.model.owners())
     count = "1 array" if len(owners) == 1 else f"{len(owners):,} arrays"
     click.echo(f"wrote {path}: {count}, {totals(owners).parameters:,} values{more}", err=True)
-    for lost in [] if copied else left_out(source, path):
+    for lost in [] if copied else not_copied(source, path):
         click.echo(f"{path} is without what the source holds beside: {lost}", err=True)

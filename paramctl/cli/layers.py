@@ -10,7 +10,7 @@ from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
 
 
 def _default_text(row: Any) -> str:
-    from paramctl.node import scalar_text
+    from paramctl.declare.located import scalar_text
 
     return "(required)" if row.required else scalar_text(row.default)
 
@@ -50,8 +50,8 @@ def layers(types: tuple[str, ...], format: str) -> None:
     paramctl layers conv2d lstm
     paramctl layers --format json
     """
-    from paramctl.inspect.layers import options as options_of
-    from paramctl.inspect.layers import types as all_types
+    from paramctl.inspect.layers import option_rows as options_of
+    from paramctl.inspect.layers import type_rows as all_types
 
     if types:
         columns = [

@@ -31,10 +31,10 @@ import click
 from paramctl.cli.render import printable
 
 if TYPE_CHECKING:
+    from paramctl.declare.located import Located
     from paramctl.model import Model
-    from paramctl.node import Node
-    from paramctl.opened import Opened
-    from paramctl.source import Source
+    from paramctl.source.base import Source
+    from paramctl.source.open import Opened
 
 DEFAULT_MODEL = "model.yaml"
 
@@ -59,11 +59,11 @@ source: Callable[[F], F] = click.argument(
 def complete_address(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """The paths, of blocks and parameters, in the model or file on the command line."""
     from paramctl.errors import ParamctlError
-    from paramctl.opened import open_
+    from paramctl.source.open import open_source
 
     path = context.params.get("source") or context.params.get("model") or DEFAULT_MODEL
     try:
-        model = open_(path).model if path != "-" else None
+        model = open_source(path).model if path != "-" else None
     except ParamctlError:
         return []
     paths = [*dict.fromkeys(block.path for block in model.walk()), *model.parameters] if model else []
@@ -200,7 +200,7 @@ def filters(function: F) -> F:
     def filtered(
         *args: Any, trainable: bool | None, dtype: str | None, kind: str | None, min_size: int | None, **others: Any
     ) -> Any:
-        from paramctl.selection import Filters
+        from paramctl.address.resolve import Filters
 
         return function(*args, keep=Filters(trainable, dtype, kind, min_size), **others)
 
@@ -235,44 +235,46 @@ def format_(*formats: str) -> Callable[[F], F]:
     )
 
 
-def opened(path: str | None, variables: tuple[str, ...], input_shapes: tuple[str, ...]) -> Opened:
+def open_argument(path: str | None, variables: tuple[str, ...], input_shapes: tuple[str, ...]) -> Opened:
     """The model or checkpoint that the arguments above describe."""
-    from paramctl.opened import open_
+    from paramctl.source.open import open_source
 
     if path is None:
         if not exists(DEFAULT_MODEL):
             raise click.UsageError(f"No MODEL is given, and there is no {DEFAULT_MODEL} here; '-' is standard input.")
         path = DEFAULT_MODEL
-    found = open_(path, dict(map(_definition, variables)), dict(map(_shape, input_shapes)))
+    found = open_source(path, dict(map(_definition, variables)), dict(map(_shape, input_shapes)))
     if found.checkpoint and found.checkpoint.skipped:
-        click.echo(printable(f"{path}: passed over {few(found.checkpoint.skipped)}, which hold no numbers"), err=True)
+        click.echo(
+            printable(f"{path}: passed over {abbreviate(found.checkpoint.skipped)}, which hold no numbers"), err=True
+        )
     return found
 
 
-def few(names: tuple[str, ...]) -> str:
+def abbreviate(names: tuple[str, ...]) -> str:
     """The first of them, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
 
 
 def as_drawn(found: Opened, seed: int | None = None, dtype: str | None = None) -> Source:
     """The source that is a model drawn by its own initializers, or a checkpoint as it is."""
-    from paramctl.init.rules import choose
-    from paramctl.source import Source
+    from paramctl.init.rules import assign_schemes
+    from paramctl.source.base import Source
 
-    model = built(found.model).with_dtype(dtype)
-    chosen = {} if found.checkpoint else choose(model)
+    model = require_built(found.model).with_dtype(dtype)
+    chosen = {} if found.checkpoint else assign_schemes(model)
     return Source(model, chosen, seed if seed is not None else model.seed or 0, found.checkpoint)
 
 
-def kinds(like: str) -> Model:
+def like_model(like: str) -> Model:
     """The model of --like."""
-    from paramctl.edit.layout import layered
+    from paramctl.convert.match import with_layers
 
-    model = opened(like, (), ()).model
-    return built(layered(model) or model)
+    model = open_argument(like, (), ()).model
+    return require_built(with_layers(model) or model)
 
 
-def built(model: Model) -> Model:
+def require_built(model: Model) -> Model:
     """The model, unless some of its shapes are not known."""
     if model.unbuilt:
         waiting = "1 layer waits" if model.unbuilt == 1 else f"{model.unbuilt:,} layers wait"
@@ -290,7 +292,7 @@ def default_output(model: Model) -> str:
 def warm_up(output: str) -> None:
     """Have the process that lays out HDF5 start while the model is read. Raises OutputError for another suffix."""
     from paramctl import store
-    from paramctl.store.h5_process import warm_up
+    from paramctl.store.hdf5.client import warm_up
 
     if not output.endswith("/") and store.format_of(output) is store.HDF5:
         warm_up()
@@ -302,7 +304,7 @@ def refuse_terminal(what: str) -> None:
         raise click.UsageError(f"{what} is binary, and standard output is a terminal: redirect it, or pipe it on.")
 
 
-def _definition(text: str) -> tuple[str, Node]:
+def _definition(text: str) -> tuple[str, Located]:
     from paramctl.model.document import parse_value
 
     name, equals, value = text.partition("=")
@@ -311,13 +313,13 @@ def _definition(text: str) -> tuple[str, Node]:
     return name, parse_value(value, f"-D {name}")
 
 
-def _shape(text: str) -> tuple[str | None, Node]:
+def _shape(text: str) -> tuple[str | None, Located]:
+    from paramctl.declare.located import Located
     from paramctl.model.document import parse_value
-    from paramctl.node import Node
 
     name, equals, sizes = text.rpartition("=")
     if not sizes.strip("()[] "):
         raise click.UsageError(f"--input-shape is followed by sizes, such as 28,28,1. Received: {text!r}.")
     source = f"--input-shape {text}"
     each = [parse_value(size.strip(), source) for size in sizes.strip("()[] ").rstrip(",").split(",")]
-    return (name if equals else None), Node(each, source, 1, 1)
+    return (name if equals else None), Located(each, source, 1, 1)

@@ -12,7 +12,7 @@ from paramctl.cli.init import tell, to_file, to_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
 
 if TYPE_CHECKING:
-    from paramctl.edit.report import TensorRow
+    from paramctl.convert.report import TensorRow
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -109,21 +109,21 @@ def save(
         raise click.UsageError("--partial is for --like and --layout.")
     if output != "-":
         options.warm_up(output)
-    found = options.opened(source, define, input_shape)
+    found = options.open_argument(source, define, input_shape)
     drawn = found.checkpoint is None and not allow and len(dtype) == 1 and dtype[0] in options.DRAWN
     made = options.as_drawn(found, seed, dtype[0] if drawn else None)
     report: list[TensorRow] = []
     if layout or like is not None or rename:
-        from paramctl.edit.convert import converted
-        from paramctl.edit.report import Allowed
+        from paramctl.convert.plan import convert
+        from paramctl.convert.report import Allowed
 
-        model = options.kinds(like) if like is not None else None
+        model = options.like_model(like) if like is not None else None
         name = found.checkpoint.file.name if found.checkpoint else made.model.name
-        made, report = converted(made, layout, model, Allowed(partial, name, like or ""), rename)
+        made, report = convert(made, layout, model, Allowed(partial, name, like or ""), rename)
     if (dtype or allow) and not drawn:
-        from paramctl.edit.recast import in_dtypes
+        from paramctl.edit.cast import cast_source
 
-        made = in_dtypes(made, dtype, allow)
+        made = cast_source(made, dtype, allow)
     if output == "-":
         options.refuse_terminal("safetensors")
         to_pipe(made)

@@ -74,7 +74,7 @@ def schemes(
     paramctl schemes glorot lecun_normal:gain=gelu --parameter 'gpt2.yaml:block-0/**/kernel'
     """
     if parameter is None:
-        from paramctl.inspect.schemes import schemes as all_schemes
+        from paramctl.inspect.schemes import scheme_rows as all_schemes
 
         emit(rows(format, all_schemes(schemes), COLUMNS))
         return
@@ -86,25 +86,25 @@ def schemes(
 def _effects(
     names: tuple[str, ...], parameter: str, convention: str, define: tuple[str, ...], input_shape: tuple[str, ...]
 ) -> list[Any]:
+    from paramctl.address.resolve import resolve
     from paramctl.errors import AddressError
-    from paramctl.init.registry import Unfit
-    from paramctl.inspect.schemes import effect
-    from paramctl.selection import match
-    from paramctl.source import scheme
+    from paramctl.init.registry import SchemeMismatch
+    from paramctl.inspect.schemes import effect_row
+    from paramctl.source.base import parse_scheme
 
     path, colon, address = parameter.rpartition(":")
     if not colon or not path or not address:
         raise click.UsageError(f"--parameter is followed by MODEL:PATH. Received: {parameter!r}.")
-    model = options.built(options.opened(path, define, input_shape).model)
-    meant = match(model, address)
+    model = options.require_built(options.open_argument(path, define, input_shape).model)
+    meant = resolve(model, address)
     found = [model.parameters[path] for path in meant.paths]
     effects = []
     for name in names:
-        assigned = scheme(name, "SCHEME")
+        assigned = parse_scheme(name, "SCHEME")
         for each in found:
             try:
-                effects.append(effect(assigned, each, convention))
-            except Unfit as unfit:
+                effects.append(effect_row(assigned, each, convention))
+            except SchemeMismatch as unfit:
                 if len(found) == 1:
                     raise AddressError(f"{assigned.text} for {each.path}: {unfit}", str(each.shape)) from None
     if not effects:

@@ -14,8 +14,8 @@ from paramctl.cli.init import tell, to_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, number, rows
 
 if TYPE_CHECKING:
+    from paramctl.address.resolve import Filters
     from paramctl.edit.assign import Assignment
-    from paramctl.selection import Filters
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -83,17 +83,17 @@ def set_(
     options.check_destination(source, output, in_place, dry_run)
     if output is not None and output != "-" and not dry_run:
         options.warm_up(output)
-    from paramctl.edit.amend import amend, copies
-    from paramctl.edit.assign import Edited, changes
+    from paramctl.edit.assign import EditedSource, changes
+    from paramctl.edit.in_place import copies, write_in_place
     from paramctl.inspect.edits import edits
 
-    found = options.opened(source, define, input_shape)
+    found = options.open_argument(source, define, input_shape)
     if in_place and not found.checkpoint:
         raise click.UsageError("A model document has no values to change in place: give a file to write by -o.")
     base = options.as_drawn(found, seed)
     parsed = [_assignment(text.strip(), source) for text in assignments]
     made = changes(base, parsed, keep)
-    edited = Edited(base, made, seed if seed is not None else base.seed)
+    edited = EditedSource(base, made, seed if seed is not None else base.seed)
     if dry_run:
         emit(rows(format, edits(edited, made), COLUMNS))
     elif output == "-":
@@ -102,7 +102,7 @@ def set_(
     else:
         path = str(source) if in_place else str(output)
         total = sum(parameter.bytes for parameter in base.model.owners())
-        pieces = amend(edited, path, force, in_place)
+        pieces = write_in_place(edited, path, force, in_place)
         for _ in progress.shown(pieces, total, lambda piece: piece.bytes, "writing"):
             pass
         if not quiet:
@@ -122,7 +122,7 @@ def _value(text: str, operator: str, assignment: str, source: str | None) -> Any
 
     from paramctl.errors import InputError
     from paramctl.model.document import parse_value
-    from paramctl.source import scheme
+    from paramctl.source.base import parse_scheme
 
     if text.startswith("@"):
         if text == "@-" and source == "-":
@@ -144,7 +144,7 @@ def _value(text: str, operator: str, assignment: str, source: str | None) -> Any
     if isinstance(node.value, (str, dict)):
         if operator != "=":
             raise click.UsageError(f"A scheme is assigned by '=' alone. Received: {assignment!r}.")
-        return scheme(text, assignment)
+        return parse_scheme(text, assignment)
     try:
         array = np.array(node.plain())
     except ValueError:

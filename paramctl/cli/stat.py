@@ -11,7 +11,7 @@ from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, emit, number, numeric, rows
 
 if TYPE_CHECKING:
-    from paramctl.selection import Filters
+    from paramctl.address.resolve import Filters
 
 
 def _mean(row: Any) -> float | str | None:
@@ -78,14 +78,14 @@ def stat(
     paramctl stat model.safetensors --format jsonl | jq -r 'select(.nan + .inf > 0) | .path'
     """
     from paramctl.inspect.stat import Statistics
-    from paramctl.source import select
+    from paramctl.source.base import select_values
     from paramctl.store import check_sums
 
-    found = options.opened(source, define, input_shape)
+    found = options.open_argument(source, define, input_shape)
     if found.checkpoint is not None and not addresses:
         check_sums(found.checkpoint.file)
     made = options.as_drawn(found, seed)
-    counted = Statistics(select(made, addresses, keep))
+    counted = Statistics(select_values(made, addresses, keep))
     for _ in progress.shown(counted.pieces(), counted.bytes, lambda done: done, "counting"):
         pass
     emit(rows(format, counted.rows(), COLUMNS))

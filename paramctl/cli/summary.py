@@ -12,8 +12,8 @@ from paramctl.cli.command import Command
 from paramctl.cli.render import Column, branches, choose, emit, json_text, plain, printable, rows, style, table
 
 if TYPE_CHECKING:
+    from paramctl.address.resolve import Filters
     from paramctl.inspect.summary import LayerRow, ParameterRow, Summary
-    from paramctl.selection import Filters
 
 
 def _count_text(row: LayerRow) -> str:
@@ -137,7 +137,7 @@ def summary(
     everything = PARAMETER_JSON if parameters else LAYER_JSON
     from paramctl.inspect.summary import summarize
 
-    found = options.opened(model, define, input_shape)
+    found = options.open_argument(model, define, input_shape)
     stored = found.checkpoint
     schemes = {path: note.scheme for path, note in stored.notes.items()} if stored else None
     facts = summarize(found.model, patterns, depth, schemes, keep)

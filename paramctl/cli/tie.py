@@ -14,7 +14,7 @@ from paramctl.cli.render import emit
 
 if TYPE_CHECKING:
     from paramctl.model import Model, Tie
-    from paramctl.opened import Opened
+    from paramctl.source.open import Opened
 
 
 @click.command(cls=Command)
@@ -57,14 +57,14 @@ def tie(
         return tied(model, keep, others, transpose)
 
     def edit(found: Opened, made: Model, path: str) -> str:
-        from paramctl.model.amend import with_ties
+        from paramctl.edit.document_edit import with_ties
 
         assert found.model.document is not None
         return with_ties(found.model.document, made.ties[len(found.model.ties) :], path)
 
     made = retie(source, output, in_place, force, change, edit)
     names = tuple(each.tied for each in made)
-    click.echo(f"{options.few(names)} tied to {made[0].kept}, whose values are kept", err=True)
+    click.echo(f"{options.abbreviate(names)} tied to {made[0].kept}, whose values are kept", err=True)
 
 
 def retie(
@@ -77,7 +77,7 @@ def retie(
 ) -> Sequence[Tie]:
     """Write a source under other ties; those that came or went."""
     options.check_destination(source, output, in_place)
-    found = options.opened(source, (), ())
+    found = options.open_argument(source, (), ())
     made = change(found.model)
     path = str(source) if in_place else str(output)
     if in_place and made.stored and (made.keras is None or any(tie.transpose for tie in made.ties)):
@@ -91,22 +91,22 @@ def retie(
         else:
             from paramctl import store
             from paramctl.model.document import read
-            from paramctl.store.atomic import write_text
+            from paramctl.store.io.atomic import write_text
 
             if path.lower().endswith(tuple(suffix for each in store.FORMATS for suffix in each.suffixes)):
                 raise click.UsageError(f"This is a model document, and {path} is the name of a checkpoint.")
             mark = "\ufeff" if source not in (None, "-") and read(str(source)).startswith(b"\xef\xbb\xbf") else ""
             write_text(path, mark + text, force or in_place)
         return differing
-    from paramctl.edit.amend import anew
-    from paramctl.edit.tie import Retied
+    from paramctl.edit.in_place import rewrite_target
+    from paramctl.edit.tie import RetiedSource
 
-    retied = Retied(options.as_drawn(found), made)
+    retied = RetiedSource(options.as_drawn(found), made)
     if path == "-":
         options.refuse_terminal("safetensors")
         to_pipe(retied)
     else:
-        target, most = anew(path, found.checkpoint) if in_place else (path, None)
+        target, most = rewrite_target(path, found.checkpoint) if in_place else (path, None)
         to_file(retied, target, force or in_place, most=most)
         tell(retied, target)
     return differing

@@ -34,11 +34,11 @@ def ties(source: str | None, find: bool, define: tuple[str, ...], input_shape: t
     paramctl ties gpt2.yaml
     paramctl ties weights.h5 --find
     """
-    found = options.opened(source, define, input_shape)
+    found = options.open_argument(source, define, input_shape)
     if not find:
         emit(rows(format, found.model.ties, COLUMNS))
         return
-    from paramctl.edit.tie import equal
+    from paramctl.edit.tie import equal_arrays
 
-    pairs: list[Any] = [(first, other) for first, *others in equal(options.as_drawn(found)) for other in others]
+    pairs: list[Any] = [(first, other) for first, *others in equal_arrays(options.as_drawn(found)) for other in others]
     emit(rows(format, pairs, FOUND))

@@ -12,7 +12,7 @@ from paramctl.cli.tie import retie
 
 if TYPE_CHECKING:
     from paramctl.model import Model
-    from paramctl.opened import Opened
+    from paramctl.source.open import Opened
 
 
 @click.command(cls=Command)
@@ -47,10 +47,12 @@ def untie(source: str | None, others: tuple[str, ...], output: str | None, in_pl
         return untied(model, others)
 
     def edit(found: Opened, made: Model, path: str) -> str:
-        from paramctl.model.amend import without_ties
+        from paramctl.edit.document_edit import without_ties
 
         assert found.model.document is not None
         return without_ties(found.model.document, [*set(found.model.ties) - set(made.ties)], path)
 
     gone = retie(source, output, in_place, force, change, edit)
-    click.echo(f"{options.few(tuple(each.tied for each in gone))} untied, with the values as they were", err=True)
+    click.echo(
+        f"{options.abbreviate(tuple(each.tied for each in gone))} untied, with the values as they were", err=True
+    )

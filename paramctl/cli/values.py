@@ -17,11 +17,11 @@ from typing import NamedTuple
 import click
 import numpy as np
 
-from paramctl.arrays import Array, numpy_dtype, printable_numbers
 from paramctl.cli.render import emit, printable
-from paramctl.source import Selected
-from paramctl.store import npz
-from paramctl.store.extents import as_bytes
+from paramctl.core.dtypes import Array, numpy_dtype, to_native
+from paramctl.source.base import SelectedValues
+from paramctl.store.io.extents import as_bytes
+from paramctl.store.npz import format as npz
 
 EDGE = 3
 MOST_AT_ONCE = 1 << 22
@@ -35,7 +35,7 @@ class Style(NamedTuple):
     full: bool
 
 
-def print_numpy(chosen: Sequence[Selected], style: Style) -> None:
+def print_numpy(chosen: Sequence[SelectedValues], style: Style) -> None:
     """Each parameter as NumPy prints it, under a heading where there are several."""
     for number, each in enumerate(chosen):
         if len(chosen) > 1:
@@ -44,7 +44,7 @@ def print_numpy(chosen: Sequence[Selected], style: Style) -> None:
         emit([numpy_text(each, style)])
 
 
-def numpy_text(selected: Selected, style: Style) -> str:
+def numpy_text(selected: SelectedValues, style: Style) -> str:
     """An array as NumPy prints it; where it is shortened, only its edges are read."""
     size, shape = selected.picks.size, selected.picks.shape
     threshold = 1000 if style.threshold is None else style.threshold
@@ -55,30 +55,30 @@ def numpy_text(selected: Selected, style: Style) -> str:
         rule = f"NumPy's form needs all values at once for the width of its columns, at most {MOST_AT_ONCE:,}"
         raise click.UsageError(f"{rule}; json, csv, npy and raw have no limit. Received: {selected.name}, {size:,}.")
     else:
-        pieces = [printable_numbers(piece) for piece in selected.pieces()]
+        pieces = [to_native(piece) for piece in selected.pieces()]
         array = (np.concatenate(pieces) if pieces else np.empty(0)).reshape(shape)
     return np.array2string(array, precision=style.precision, threshold=0 if shortened else max(size, 1), edgeitems=EDGE)
 
 
-def _edges(selected: Selected) -> Array:
+def _edges(selected: SelectedValues) -> Array:
     """What NumPy prints of an array that is shortened, and one place more in the middle of each axis that is cut."""
     segments = []
     for places in selected.picks.ranges:
         cut = len(places) > 2 * EDGE + 1
         segments.append([places[: EDGE + 1], places[-EDGE:]] if cut else [places])
-    dtype = printable_numbers(np.empty(0, numpy_dtype(selected.dtype))).dtype
+    dtype = to_native(np.empty(0, numpy_dtype(selected.dtype))).dtype
     array = np.empty([sum(map(len, each)) for each in segments], dtype)
     for corner in itertools.product(*map(enumerate, segments)):
         ranges = tuple(places for _, places in corner)
         there = tuple(slice(EDGE + 1, None) if number else slice(len(places)) for number, places in corner)
-        pieces = [printable_numbers(piece) for piece in selected.pieces(ranges)]
+        pieces = [to_native(piece) for piece in selected.pieces(ranges)]
         array[there] = np.concatenate(pieces).reshape(list(map(len, ranges)))
     return array.reshape([min(size, 2 * EDGE + 1) for size in selected.picks.shape])
 
 
 def _texts(values: Array, quoted: bool) -> list[str]:
     """Each value as the shortest text that reads back the same; ``quoted`` is for JSON, which has no NaN."""
-    values = printable_numbers(values)
+    values = to_native(values)
     if values.dtype.kind == "b":
         return ["true" if value else "false" for value in values.tolist()]
     texts = list(map(str, values if values.dtype.kind == "f" else values.tolist()))
@@ -90,7 +90,7 @@ def _texts(values: Array, quoted: bool) -> list[str]:
     return texts
 
 
-def _nested(selected: Selected) -> Iterator[str]:
+def _nested(selected: SelectedValues) -> Iterator[str]:
     """An array as nested lists, in pieces of text."""
     shape = selected.picks.shape
     if not shape:
@@ -118,7 +118,7 @@ def _write(text: str) -> None:
     sys.stdout.write(text)
 
 
-def write_json(chosen: Sequence[Selected]) -> None:
+def write_json(chosen: Sequence[SelectedValues]) -> None:
     _write("{")
     for number, each in enumerate(chosen):
         _write(f"{',' if number else ''}\n  {json.dumps(each.name)}: ")
@@ -127,7 +127,7 @@ def write_json(chosen: Sequence[Selected]) -> None:
     _write("\n}\n" if chosen else "}\n")
 
 
-def write_jsonl(chosen: Sequence[Selected]) -> None:
+def write_jsonl(chosen: Sequence[SelectedValues]) -> None:
     for each in chosen:
         facts = {"path": each.name, "shape": each.picks.shape, "dtype": each.dtype}
         _write(f'{json.dumps(facts)[:-1]}, "values": ')
@@ -136,7 +136,7 @@ def write_jsonl(chosen: Sequence[Selected]) -> None:
         _write("}\n")
 
 
-def write_csv(chosen: Sequence[Selected]) -> None:
+def write_csv(chosen: Sequence[SelectedValues]) -> None:
     """A line for each value: the path, the value's place in the whole array, the value."""
     _write("path,index,value\n")
     for each in chosen:
@@ -150,11 +150,11 @@ def write_csv(chosen: Sequence[Selected]) -> None:
             _write(buffer.getvalue())
 
 
-def write_npy(chosen: Sequence[Selected]) -> None:
+def write_npy(chosen: Sequence[SelectedValues]) -> None:
     (one,) = chosen
     sys.stdout.buffer.write(npz.npy_header(one.dtype, one.picks.shape))
     for piece in one.pieces():
-        sys.stdout.buffer.write(as_bytes(printable_numbers(piece)))
+        sys.stdout.buffer.write(as_bytes(to_native(piece)))
 
 
 class _Pipe(io.RawIOBase):
@@ -168,17 +168,17 @@ class _Pipe(io.RawIOBase):
         return len(data)
 
 
-def write_npz(chosen: Sequence[Selected]) -> None:
+def write_npz(chosen: Sequence[SelectedValues]) -> None:
     npz.write(_Pipe(), ((each.name, each.dtype, each.picks.shape, each.pieces()) for each in chosen))
 
 
-def write_raw(chosen: Sequence[Selected]) -> None:
+def write_raw(chosen: Sequence[SelectedValues]) -> None:
     for each in chosen:
         for piece in each.pieces():
             sys.stdout.buffer.write(as_bytes(piece))
 
 
-WRITERS: dict[str, Callable[[Sequence[Selected]], None]] = {
+WRITERS: dict[str, Callable[[Sequence[SelectedValues]], None]] = {
     "json": write_json,
     "jsonl": write_jsonl,
     "csv": write_csv,

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paramctl.arrays import Array, cast, drawn_as, numpy_dtype
+from paramctl.address.resolve import NO_FILTERS, Filters, resolve
+from paramctl.core.dtypes import Array, cast, compute_dtype, numpy_dtype
+from paramctl.core.indexing import Selection, select
+from paramctl.core.parameter import Parameter
 from paramctl.errors import AddressError, OutputError
-from paramctl.init.registry import Target, Unfit
-from paramctl.init.rules import Assigned, Chosen
-from paramctl.parameter import Parameter
-from paramctl.selection import EVERYTHING, Filters, match
-from paramctl.slices import Picks, pick
-from paramctl.source import Source
-from paramctl.store.checkpoint import Note
+from paramctl.init.registry import SchemeMismatch, Target
+from paramctl.init.rules import AssignedScheme, Scheme
+from paramctl.source.base import Source
+from paramctl.store.checkpoint import Provenance
 
 OPERATORS = ("*=", "+=", "-=", "/=", "=")
 
@@ -29,7 +29,7 @@ class Assignment(NamedTuple):
     text: str
     address: str
     operator: str
-    value: Array | Assigned
+    value: Array | Scheme
 
 
 def split(text: str) -> tuple[str, str, str]:
@@ -63,10 +63,10 @@ class Change(NamedTuple):
 
     path: str
     name: str
-    picks: Picks
+    picks: Selection
     transpose: bool
     operator: str
-    value: Array | Chosen
+    value: Array | AssignedScheme
     text: str
 
 
@@ -79,14 +79,14 @@ class Changed:
     values: Array
 
 
-def changes(source: Source, assignments: Sequence[Assignment], keep: Filters = EVERYTHING) -> list[Change]:
+def changes(source: Source, assignments: Sequence[Assignment], keep: Filters = NO_FILTERS) -> list[Change]:
     """Each assignment to each parameter that it means, in order.
 
     Raises AddressError where an address means nothing, or a value does not fit by NumPy's rules of broadcasting.
     """
     made = []
     for assignment in assignments:
-        found = match(source.model, assignment.address)
+        found = resolve(source.model, assignment.address)
         paths = [path for path in found.paths if keep(source.model.parameters[path])]
         if not paths:
             hint = keep.untold([source.model.parameters[path] for path in found.paths])
@@ -98,14 +98,14 @@ def changes(source: Source, assignments: Sequence[Assignment], keep: Filters = E
                 continue  # one array under two names changes once
             done.add(owner.path)
             parameter = source.model.parameters[path]
-            picks = pick(found.indices, parameter.shape, path)
+            picks = select(found.indices, parameter.shape, path)
             value = _value(assignment, parameter, owner, picks)
             transpose = tie is not None and tie.transpose
             made.append(Change(owner.path, path, picks, transpose, assignment.operator, value, assignment.text))
     return made
 
 
-def _value(assignment: Assignment, parameter: Parameter, owner: Parameter, picks: Picks) -> Array | Chosen:
+def _value(assignment: Assignment, parameter: Parameter, owner: Parameter, picks: Selection) -> Array | AssignedScheme:
     value = assignment.value
     if isinstance(value, np.ndarray):
         try:
@@ -124,12 +124,12 @@ def _value(assignment: Assignment, parameter: Parameter, owner: Parameter, picks
             raise AddressError(f"{assignment.text}: division is not for whole numbers", owner.dtype)
         return value
     try:
-        return Chosen(value.text, value.law(Target.of(parameter)), assignment.text)
-    except Unfit as unfit:
+        return AssignedScheme(value.text, value.law(Target.of(parameter)), assignment.text)
+    except SchemeMismatch as unfit:
         raise AddressError(f"{value.text} for {parameter.path}: {unfit}", str(parameter.shape)) from None
 
 
-class Edited(Source):
+class EditedSource(Source):
     """A source with changes applied, block by block, as values are asked for.
 
     tally: for each array how many values have become others, and the greatest difference.
@@ -141,18 +141,20 @@ class Edited(Source):
         self.by_path: dict[str, list[Change]] = {}
         for change in changes:
             self.by_path.setdefault(change.path, []).append(change)
-        as_floats = self.model.of(_once_float) if any(isinstance(each.value, Chosen) for each in changes) else None
+        as_floats = (
+            self.model.of(_once_float) if any(isinstance(each.value, AssignedScheme) for each in changes) else None
+        )
         self.drawn = {
             id(change): Source(as_floats, {change.name: change.value}, seed)
             for change in changes
-            if isinstance(change.value, Chosen) and as_floats is not None
+            if isinstance(change.value, AssignedScheme) and as_floats is not None
         }
         self.changes = changes  # so that what the identities are of stays
         self.tally: dict[str, tuple[int, float]] = {}
         self.lock = threading.Lock()
 
     @property
-    def notes(self) -> dict[str, Note]:
+    def notes(self) -> dict[str, Provenance]:
         return {path: note for path, note in super().notes.items() if path not in self.by_path}
 
     def values(self, path: str, start: int, stop: int) -> Array:
@@ -198,7 +200,7 @@ class Edited(Source):
 
     def operand(self, change: Change, places: list[Array]) -> Array:
         """The value's part for these places, which are counted along the axes of what is assigned to."""
-        if isinstance(change.value, Chosen):
+        if isinstance(change.value, AssignedScheme):
             return self._of_scheme(change, places)
         kept = [place for place, drop in zip(places, change.picks.dropped, strict=True) if not drop]
         whole = np.broadcast_to(change.value, change.picks.shape)
@@ -219,7 +221,7 @@ class Edited(Source):
 def _once_float(parameter: Parameter) -> Parameter:
     """The parameter in the dtype in which its values are drawn."""
     return Parameter(
-        parameter.path, parameter.axes, parameter.kind, parameter.trainable, None, str(drawn_as(parameter.dtype))
+        parameter.path, parameter.axes, parameter.kind, parameter.trainable, None, str(compute_dtype(parameter.dtype))
     )
 
 
@@ -282,7 +284,7 @@ def _exactly(values: Array, dtype: str) -> Array:
     return cast(values, dtype)
 
 
-def touched(edited: Edited) -> Iterator[tuple[str, int, int]]:
+def touched(edited: EditedSource) -> Iterator[tuple[str, int, int]]:
     """The pieces of arrays that some change may touch: (path, start, stop)."""
     for path, made in edited.by_path.items():
         owner = edited.model.parameters[path]

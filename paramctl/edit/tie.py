@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 
-from paramctl.arrays import Array
+from paramctl.address.resolve import resolve_whole
+from paramctl.core.dtypes import Array
+from paramctl.core.parameter import Parameter
 from paramctl.errors import AddressError
 from paramctl.model import Model, Tie
-from paramctl.parameter import Parameter
-from paramctl.selection import whole
-from paramctl.source import Source
-from paramctl.store.extents import as_bytes
+from paramctl.source.base import Source
+from paramctl.store.io.extents import as_bytes
 
 
 def tied(model: Model, keep: str, others: Sequence[str], transpose: bool = False) -> Model:
@@ -26,7 +26,7 @@ def tied(model: Model, keep: str, others: Sequence[str], transpose: bool = False
         raise AddressError(f"{kept.path} is itself tied, to {owner}: keep that one instead", repr(keep))
     made = []
     kept_by_others = {tie.kept for tie in model.ties}
-    for path in dict.fromkeys(path for other in others for path in whole(model, other, "tied")):
+    for path in dict.fromkeys(path for other in others for path in resolve_whole(model, other, "tied")):
         other = model.parameters[path]
         if path == kept.path:
             raise AddressError("a parameter cannot be tied to itself", repr(path))
@@ -52,7 +52,7 @@ def _check(kept: Parameter, other: Parameter, transpose: bool) -> None:
 def untied(model: Model, others: Sequence[str]) -> Model:
     """The model in which these names have arrays of their own again. Raises AddressError for one that is not tied."""
     freed = set()
-    for path in dict.fromkeys(path for other in others for path in whole(model, other, "tied")):
+    for path in dict.fromkeys(path for other in others for path in resolve_whole(model, other, "tied")):
         if path not in model.tied:
             names = [tie.tied for tie in model.ties if tie.kept == path]
             hint = f"It is kept, and {', '.join(names)} tied to it: untie that." if names else ""
@@ -62,13 +62,13 @@ def untied(model: Model, others: Sequence[str]) -> Model:
 
 
 def _one(model: Model, text: str) -> Parameter:
-    paths = whole(model, text, "tied")
+    paths = resolve_whole(model, text, "tied")
     if len(paths) > 1:
         raise AddressError("a tie keeps one parameter", f"{text!r}, which matches {len(paths):,}")
     return model.parameters[paths[0]]
 
 
-class Retied(Source):
+class RetiedSource(Source):
     """A source under other ties: a name that was tied and is not has the values that it had."""
 
     def __init__(self, base: Source, model: Model) -> None:
@@ -79,7 +79,7 @@ class Retied(Source):
         return self.base.under(path, start, stop)
 
 
-def equal(source: Source) -> list[list[str]]:
+def equal_arrays(source: Source) -> list[list[str]]:
     """Groups of arrays that are equal and not tied: one shape, one dtype, the same bytes by their hash."""
     groups: dict[tuple[object, ...], list[str]] = {}
     alike: dict[tuple[object, ...], list[Parameter]] = {}

@@ -87,19 +87,19 @@ class Sparse:
 class Mixture:
     """Each value from one of several laws, chosen with these probabilities."""
 
-    parts: tuple[tuple[float, Law], ...]
+    parts: tuple[tuple[float, Distribution], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Sections:
     """The last axis, of ``columns`` values, cut into equal sections, each with a law of its own."""
 
-    parts: tuple[Law, ...]
+    parts: tuple[Distribution, ...]
     columns: int
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class CustomDistribution:
     """Whatever a function of somebody's own gives: from a shape, a dtype's name and a generator to an array."""
 
     function: Callable[[tuple[int, ...], str, Any], Any]
@@ -108,13 +108,13 @@ class Own:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ExistingValues:
     """Values that are there already; ``read(start, stop)`` gives those from one place to another, in C order."""
 
     read: Callable[[int, int], Any]
 
 
-Law: TypeAlias = (
+Distribution: TypeAlias = (
     Constant
     | Uniform
     | Normal
@@ -125,15 +125,15 @@ Law: TypeAlias = (
     | Sparse
     | Mixture
     | Sections
-    | Own
-    | Given
+    | CustomDistribution
+    | ExistingValues
 )
 
-WHOLE = (Orthogonal, Centered, Sparse, Own)
+DRAWN_WHOLE = (Orthogonal, Centered, Sparse, CustomDistribution)
 """The laws that are drawn at once, for no value of theirs stands alone."""
 
 
-def moments(law: Law) -> tuple[float, float] | None:
+def moments(law: Distribution) -> tuple[float, float] | None:
     """The mean and the standard deviation that a value has under a law; None where nobody can say."""
     try:
         both = _moments(law)
@@ -142,7 +142,7 @@ def moments(law: Law) -> tuple[float, float] | None:
     return both if both is not None and all(map(isfinite, both)) else None
 
 
-def _moments(law: Law) -> tuple[float, float] | None:
+def _moments(law: Distribution) -> tuple[float, float] | None:
     match law:
         case Constant(value):
             return value, 0.0
@@ -165,11 +165,11 @@ def _moments(law: Law) -> tuple[float, float] | None:
             return _mixed(parts)
         case Sections(parts, _):
             return _mixed(tuple((1 / len(parts), part) for part in parts))
-        case Own() | Given():
+        case CustomDistribution() | ExistingValues():
             return None
 
 
-def support(law: Law) -> tuple[float, float] | None:
+def support(law: Distribution) -> tuple[float, float] | None:
     """The least and the greatest value that a law gives; None where it has no bounds, or nobody can say."""
     match law:
         case Constant(value):
@@ -208,7 +208,7 @@ def _truncated(mean: float, stddev: float, low: float, high: float) -> tuple[flo
     return mean + stddev * shift, stddev * sqrt(max(variance, 0.0))
 
 
-def _mixed(parts: tuple[tuple[float, Law], ...]) -> tuple[float, float] | None:
+def _mixed(parts: tuple[tuple[float, Distribution], ...]) -> tuple[float, float] | None:
     each = [(share, moments(part)) for share, part in parts]
     known = [(share, *both) for share, both in each if both is not None]
     if len(known) < len(each):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import prod
 
-from paramctl.parameter import Parameter
+from paramctl.core.parameter import Parameter
 
 CONVENTIONS = ("true", "keras", "torch")
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from math import sqrt
 from typing import Annotated, Any
 
+from paramctl.declare.located import Located
+from paramctl.declare.option_types import OptionType
 from paramctl.errors import suggest
-from paramctl.kinds import Kind
-from paramctl.node import Node
 
 GAINS = {
     "linear": 1.0,
@@ -30,10 +30,10 @@ GAINS = {
 }
 
 
-class IsGain(Kind):
+class GainType(OptionType):
     words = f"a positive finite number, or an activation: {', '.join(GAINS)}"
 
-    def read(self, node: Node, name: str) -> float:
+    def read(self, node: Located, name: str) -> float:
         value = node.value
         if isinstance(value, str):
             if value in GAINS:
@@ -47,4 +47,4 @@ class IsGain(Kind):
         return {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"enum": list(GAINS)}]}
 
 
-Gain = Annotated[float, IsGain()]
+Gain = Annotated[float, GainType()]

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from math import sqrt
 
+from paramctl.core.parameter import Parameter
+from paramctl.declare.located import Located, Scalar
 from paramctl.init.fans import fans
 from paramctl.model import Block, Model
-from paramctl.node import Node, Scalar
-from paramctl.parameter import Parameter
 
-Schemes = Mapping[str, Node]
+Schemes = Mapping[str, Located]
 
 PRESETS: dict[str, Callable[[Model], Schemes]] = {}
 CONVENTION = {"keras": "keras", "torch": "torch"}
@@ -82,7 +82,7 @@ def _trained(model: Model) -> Iterator[tuple[Block, Parameter]]:
                 yield block, parameter
 
 
-def _torch(block: Block, parameter: Parameter) -> Node | None:
+def _torch(block: Block, parameter: Parameter) -> Located | None:
     """torch 2.13: Linear's and _ConvNd's reset_parameters, RNNBase's, MultiheadAttention's, Embedding's, PReLU's."""
     name, own = _name(parameter), {each.path: each for each in block.parameters}
     folder = parameter.path.rpartition("/")[0]
@@ -123,9 +123,11 @@ def _name(parameter: Parameter) -> str:
     return parameter.path.rpartition("/")[2]
 
 
-def _within(bound: float) -> Node:
+def _within(bound: float) -> Located:
     return _scheme("random_uniform", minval=-bound, maxval=bound)
 
 
-def _scheme(name: str, **options: Scalar) -> Node:
-    return Node({name: Node({key: Node(value) for key, value in options.items()})}) if options else Node(name)
+def _scheme(name: str, **options: Scalar) -> Located:
+    return (
+        Located({name: Located({key: Located(value) for key, value in options.items()})}) if options else Located(name)
+    )

@@ -6,17 +6,17 @@ import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
+from paramctl.core.parameter import Axis, Parameter
+from paramctl.declare.located import Located, parse_call, preview
+from paramctl.declare.option_types import SchemeType
+from paramctl.declare.options import Option, arguments_by_name, bind_options, declared_options
 from paramctl.errors import suggest
-from paramctl.init.distributions import Law
+from paramctl.init.distributions import Distribution
 from paramctl.init.fans import Fans
 from paramctl.init.fans import fans as fans_of
-from paramctl.kinds import IsScheme
-from paramctl.node import Node, call, show
-from paramctl.options import Option, bind, by_name, declared
-from paramctl.parameter import Axis, Parameter
 
 
-class Unfit(ValueError):
+class SchemeMismatch(ValueError):
     """What a scheme asks of a parameter that this one has not."""
 
 
@@ -40,70 +40,72 @@ class Target(NamedTuple):
         """(fan_in, fan_out). Raises Unfit if it has none."""
         if self.known_fans is None:
             if any(axis.role == "unknown" for axis in self.axes):
-                raise Unfit(f"it needs a parameter with fans, and which of its axes are inputs is not known; {LIKE}")
-            raise Unfit("it needs a parameter with fans, one that maps inputs to outputs")
+                raise SchemeMismatch(
+                    f"it needs a parameter with fans, and which of its axes are inputs is not known; {LIKE}"
+                )
+            raise SchemeMismatch("it needs a parameter with fans, one that maps inputs to outputs")
         return self.known_fans
 
 
 LIKE = "paramctl save --like MODEL writes a file that knows its layers"
 
 
-class Registered(NamedTuple):
+class RegisteredScheme(NamedTuple):
     """A scheme: its name, its function, the options that the function declares, and its other names."""
 
     name: str
-    function: Callable[..., Law]
+    function: Callable[..., Distribution]
     options: dict[str, Option]
     also: tuple[str, ...]
 
 
-SCHEMES: dict[str, Registered] = {}
+SCHEMES: dict[str, RegisteredScheme] = {}
 """Every scheme by each of its names."""
 
 
-def scheme(*also: str) -> Callable[[Callable[..., Law]], Callable[..., Law]]:
+def scheme(*also: str) -> Callable[[Callable[..., Distribution]], Callable[..., Distribution]]:
     """Register a function as a scheme, under its own name and these."""
 
-    def register(function: Callable[..., Law]) -> Callable[..., Law]:
+    def register(function: Callable[..., Distribution]) -> Callable[..., Distribution]:
         arguments = inspect.signature(function).parameters.values()
         defaults = {each.name: each.default for each in arguments if each.default is not each.empty}
         name = function.__name__
-        registered = Registered(name, function, declared(function.__annotations__, defaults), also)
+        registered = RegisteredScheme(name, function, declared_options(function.__annotations__, defaults), also)
         SCHEMES.update(dict.fromkeys((name, *also), registered))
         return function
 
     return register
 
 
-def law(node: Node, target: Target) -> Law:
+def distribution(node: Located, target: Target) -> Distribution:
     """The law that a scheme, written as a call, gives a parameter.
 
     Raises DocumentError if there is no such scheme, if its options are wrong, or if it asks
     something of the parameter that it has not.
     """
     try:
-        return fitted(node, target)
-    except Unfit as unfit:
-        name, registered, _ = look_up(node)
+        return distribution_if_fits(node, target)
+    except SchemeMismatch as unfit:
+        name, registered, _ = lookup(node)
         raise name.error(f"{registered.name} for {target.path}: {unfit}", str(target.shape)) from None
 
 
-def fitted(node: Node, target: Target) -> Law:
+def distribution_if_fits(node: Located, target: Target) -> Distribution:
     """Like law, but raises Unfit where the scheme asks something of the parameter that it has not."""
-    name, registered, arguments = look_up(node)
-    given = by_name(registered.name, arguments, registered.options)
-    options = bind(registered.name, arguments or name, given, registered.options)
+    name, registered, arguments = lookup(node)
+    given = arguments_by_name(registered.name, arguments, registered.options)
+    options = bind_options(registered.name, arguments or name, given, registered.options)
     try:
         return registered.function(target, **options)
     except OverflowError:
-        raise Unfit("its numbers are too large to compute with") from None
+        raise SchemeMismatch("its numbers are too large to compute with") from None
 
 
-def look_up(node: Node) -> tuple[Node, Registered, Node | None]:
+def lookup(node: Located) -> tuple[Located, RegisteredScheme, Located | None]:
     """The scheme that a call names: the node of its name, the scheme, and the call's arguments."""
-    called = call(node)
+    called = parse_call(node)
     if called is None:
-        raise node.error(f"a scheme must be {IsScheme.words}")
+        raise node.error(f"a scheme must be {SchemeType.words}")
     name, arguments = called
     registered = SCHEMES.get(str(name.value))
     if registered is None:
@@ -111,17 +113,17 @@ def look_up(node: Node) -> tuple[Node, Registered, Node | None]:
     return name, registered, arguments
 
 
-def text(node: Node) -> str:
+def scheme_text(node: Located) -> str:
     """A scheme that gives a law, in one line, its options by name: ``random_normal(stddev=0.02)``."""
-    _, registered, arguments = look_up(node)
-    given = by_name(registered.name, arguments, registered.options)
+    _, registered, arguments = lookup(node)
+    given = arguments_by_name(registered.name, arguments, registered.options)
     options = ", ".join(f"{name}={_option_text(registered.options[name], value)}" for name, value in given.items())
     return f"{registered.name}({options})" if options else registered.name
 
 
-def _option_text(option: Option, node: Node) -> str:
-    if isinstance(option.kind, IsScheme):
-        return text(node)
+def _option_text(option: Option, node: Located) -> str:
+    if isinstance(option.kind, SchemeType):
+        return scheme_text(node)
     if option.name == "parts":
-        return f"[{', '.join(f'{probability} {text(part)}' for probability, part in option.read(node))}]"
-    return show(node).strip("'")
+        return f"[{', '.join(f'{probability} {scheme_text(part)}' for probability, part in option.read(node))}]"
+    return preview(node).strip("'")

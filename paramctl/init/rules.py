@@ -11,71 +11,71 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from paramctl.address import is_pattern, pattern
+from paramctl.address.patterns import compile_pattern, is_pattern
+from paramctl.address.resolve import resolve
+from paramctl.core.parameter import Axis, Parameter
+from paramctl.declare.located import Located
 from paramctl.errors import AddressError
 from paramctl.init import registry
-from paramctl.init.distributions import Law
-from paramctl.init.registry import LIKE, Target, Unfit
+from paramctl.init.distributions import Distribution
+from paramctl.init.registry import LIKE, SchemeMismatch, Target
 from paramctl.model import Model
-from paramctl.node import Node
-from paramctl.parameter import Axis, Parameter
-from paramctl.selection import match
 
 
-class Assigned(Protocol):
+class Scheme(Protocol):
     """What a rule may assign: its text, and the law that it gives a parameter, Unfit if it gives it none."""
 
     @property
     def text(self) -> str: ...
 
-    def law(self, target: Target) -> Law: ...
+    def law(self, target: Target) -> Distribution: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class LocatedScheme:
     """A scheme as a document has it, or a command line."""
 
-    node: Node
+    node: Located
 
     @property
     def text(self) -> str:
-        return registry.text(self.node)
+        return registry.scheme_text(self.node)
 
-    def law(self, target: Target) -> Law:
-        return registry.fitted(self.node, target)
+    def law(self, target: Target) -> Distribution:
+        return registry.distribution_if_fits(self.node, target)
 
 
 class Rule(NamedTuple):
     """What matches a pattern gets this; None is to keep what it would be without rules."""
 
     pattern: str
-    gives: Assigned | None
+    gives: Scheme | None
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class InitRequest:
     """What a command line asks for. preset: a scheme for a parameter by its path; convention: of fans."""
 
     rules: tuple[Rule, ...] = ()
-    scheme: Assigned | None = None
+    scheme: Scheme | None = None
     preset: str = ""
-    from_preset: Mapping[str, Node] = field(default_factory=dict)
+    from_preset: Mapping[str, Located] = field(default_factory=dict)
     convention: str = "true"
 
 
-class Chosen(NamedTuple):
+class AssignedScheme(NamedTuple):
     """What a parameter gets: the scheme in words, its law, and the rule that chose it."""
 
     scheme: str
-    law: Law
+    law: Distribution
     why: str
 
 
-NO_WISHES = Wishes()
+NO_REQUEST = InitRequest()
 SCHEME = "--scheme"
 
 
-def choose(model: Model, wishes: Wishes = NO_WISHES, stored: bool = False) -> dict[str, Chosen]:
+def assign_schemes(model: Model, wishes: InitRequest = NO_REQUEST, stored: bool = False) -> dict[str, AssignedScheme]:
     """The choice for each array of a model, by path; where ``stored``, only for those that get other values.
 
     Raises DocumentError where a scheme is unknown, misspelt or does not fit its parameter, and
@@ -84,7 +84,9 @@ def choose(model: Model, wishes: Wishes = NO_WISHES, stored: bool = False) -> di
     ruled, kept = _by_rule(model, wishes)
     document = _Initializers(model.initializers)
     chosen = {}
-    alike: dict[tuple[int, tuple[Axis, ...], str], tuple[str, Law]] = {}  # most layers of a network are one of a few
+    alike: dict[
+        tuple[int, tuple[Axis, ...], str], tuple[str, Distribution]
+    ] = {}  # most layers of a network are one of a few
     for parameter in model.owners():
         if parameter.path in ruled:
             chosen[parameter.path] = ruled[parameter.path]
@@ -95,68 +97,68 @@ def choose(model: Model, wishes: Wishes = NO_WISHES, stored: bool = False) -> di
         if found is None:
             continue
         gives, why = found
-        identity = id(gives.node) if isinstance(gives, Written) else id(gives)
-        own = "" if isinstance(gives, Written) else parameter.path
+        identity = id(gives.node) if isinstance(gives, LocatedScheme) else id(gives)
+        own = "" if isinstance(gives, LocatedScheme) else parameter.path
         key = (identity, parameter.axes, own)
         if key not in alike:
             law = _law(gives, Target.of(parameter, wishes.convention))
             alike[key] = gives.text, law
-        chosen[parameter.path] = Chosen(*alike[key], why)
+        chosen[parameter.path] = AssignedScheme(*alike[key], why)
     if stored and wishes.scheme and not any(each.why == SCHEME for each in chosen.values()) and not wishes.rules:
         rule = "it gives values to weights whose fans are known, and none of these arrays is known to be one"
         raise AddressError(f"{SCHEME} {wishes.scheme.text}: {rule}; {LIKE}", model.name)
     return chosen
 
 
-def _law(gives: Assigned, target: Target) -> Law:
+def _law(gives: Scheme, target: Target) -> Distribution:
     """The law; an Unfit becomes an error that points where the scheme is written."""
-    if isinstance(gives, Written):
-        return registry.law(gives.node, target)
+    if isinstance(gives, LocatedScheme):
+        return registry.distribution(gives.node, target)
     try:
         return gives.law(target)
-    except Unfit as unfit:
+    except SchemeMismatch as unfit:
         raise AddressError(f"{gives.text} for {target.path}: {unfit}", str(target.shape)) from None
 
 
-def _wished(parameter: Parameter, wishes: Wishes, stored: bool) -> tuple[Assigned, str] | None:
+def _wished(parameter: Parameter, wishes: InitRequest, stored: bool) -> tuple[Scheme, str] | None:
     """What --scheme gives, to trainable weights that have fans and to nothing else; for a file, a preset too."""
     if wishes.scheme and parameter.kind == "weight" and parameter.trainable is not False and parameter.fans:
         return wishes.scheme, SCHEME
     return _preset(parameter, wishes) if stored else None
 
 
-def _preset(parameter: Parameter, wishes: Wishes) -> tuple[Assigned, str] | None:
+def _preset(parameter: Parameter, wishes: InitRequest) -> tuple[Scheme, str] | None:
     if parameter.trainable and parameter.path in wishes.from_preset:
-        return Written(wishes.from_preset[parameter.path]), f"--preset {wishes.preset}"
+        return LocatedScheme(wishes.from_preset[parameter.path]), f"--preset {wishes.preset}"
     return None
 
 
-def _declared(parameter: Parameter, document: _Initializers, wishes: Wishes) -> tuple[Assigned, str]:
+def _declared(parameter: Parameter, document: _Initializers, wishes: InitRequest) -> tuple[Scheme, str]:
     own = parameter.initializer
     assert own is not None, f"{parameter.path} has no initializer"
     if own.place is not None:
-        return Written(own), "its layer's own"
+        return LocatedScheme(own), "its layer's own"
     if parameter.trainable:
         found = document.find(parameter.path)
         if found:
-            return Written(found[1]), f"initializers: {found[0]}"
-    return _preset(parameter, wishes) or (Written(own), "the type's default")
+            return LocatedScheme(found[1]), f"initializers: {found[0]}"
+    return _preset(parameter, wishes) or (LocatedScheme(own), "the type's default")
 
 
 class _Initializers:
     """The document's own patterns, the first that matches counting; plain names are looked up."""
 
-    def __init__(self, initializers: Sequence[tuple[str, Node]]) -> None:
-        self.patterns: list[tuple[int, str, Callable[[str], bool], Node]] = []
-        self.exact: dict[str, tuple[int, str, Node]] = {}
+    def __init__(self, initializers: Sequence[tuple[str, Located]]) -> None:
+        self.patterns: list[tuple[int, str, Callable[[str], bool], Located]] = []
+        self.exact: dict[str, tuple[int, str, Located]] = {}
         for position, (text, scheme) in enumerate(initializers):
-            registry.look_up(scheme)
+            registry.lookup(scheme)
             if is_pattern(text):
-                self.patterns.append((position, text, pattern(text), scheme))
+                self.patterns.append((position, text, compile_pattern(text), scheme))
             else:
                 self.exact.setdefault(text, (position, text, scheme))
 
-    def find(self, path: str) -> tuple[str, Node] | None:
+    def find(self, path: str) -> tuple[str, Located] | None:
         exact = self.exact.get(path)
         for position, text, matches, scheme in self.patterns:
             if exact is not None and position > exact[0]:
@@ -166,13 +168,13 @@ class _Initializers:
         return (exact[1], exact[2]) if exact else None
 
 
-def _by_rule(model: Model, wishes: Wishes) -> tuple[dict[str, Chosen], set[str]]:
+def _by_rule(model: Model, wishes: InitRequest) -> tuple[dict[str, AssignedScheme], set[str]]:
     """What the rules give, by path, and the paths that they keep; the first that matches counts.
 
     A pattern passes over parameters to which its scheme does not fit, such as a bias under glorot;
     a plain name must fit. Either name of a tied array will do, where it stands in full.
     """
-    ruled: dict[str, Chosen] = {}
+    ruled: dict[str, AssignedScheme] = {}
     kept: set[str] = set()
     for rule in wishes.rules:
         fitted = 0
@@ -186,12 +188,12 @@ def _by_rule(model: Model, wishes: Wishes) -> tuple[dict[str, Chosen], set[str]]
             target = Target.of(owner, wishes.convention)
             try:
                 law = rule.gives.law(target) if loose else _law(rule.gives, target)
-            except Unfit as unfit:
+            except SchemeMismatch as unfit:
                 refusal = f"{owner.path} {owner.shape}: {unfit}"
                 continue
             fitted += 1
             if new:
-                ruled[owner.path] = Chosen(rule.gives.text, law, f"--rule {rule.pattern}")
+                ruled[owner.path] = AssignedScheme(rule.gives.text, law, f"--rule {rule.pattern}")
         if rule.gives is not None and not fitted:
             raise AddressError(f"--rule {rule.pattern}: {rule.gives.text} fits nothing that it matches", refusal)
     return ruled, kept
@@ -199,7 +201,7 @@ def _by_rule(model: Model, wishes: Wishes) -> tuple[dict[str, Chosen], set[str]]
 
 def _meant(rule: Rule, model: Model) -> tuple[list[Parameter], bool]:
     """The arrays that a rule's address means, and whether it may pass over some of them."""
-    found = match(model, rule.pattern)
+    found = resolve(model, rule.pattern)
     if found.indices is not None:
         raise AddressError("a scheme is for whole parameters, and this names a slice", repr(rule.pattern))
     if found.loose:

@@ -8,12 +8,24 @@ Names, options and defaults are Keras', and torch's where only torch has the nam
 from math import ceil, fsum, prod, sqrt
 from typing import Annotated
 
+from paramctl.declare.located import Located
+from paramctl.declare.option_types import (
+    ChoiceType,
+    Count,
+    NotNegative,
+    Number,
+    NumberType,
+    OptionType,
+    Positive,
+    Scheme,
+    Share,
+)
 from paramctl.init.distributions import (
-    WHOLE,
+    DRAWN_WHOLE,
     Centered,
     Constant,
     Delta,
-    Law,
+    Distribution,
     Mixture,
     Normal,
     Orthogonal,
@@ -24,9 +36,7 @@ from paramctl.init.distributions import (
     normal_mass,
 )
 from paramctl.init.gains import GAINS, Gain
-from paramctl.init.registry import Target, Unfit, fitted, scheme
-from paramctl.kinds import Choice, Count, IsNumber, Kind, NotNegative, Number, Positive, Scheme, Share
-from paramctl.node import Node
+from paramctl.init.registry import SchemeMismatch, Target, distribution_if_fits, scheme
 
 TRUNCATED_STDDEV = 0.87962566103423978
 """The deviation of a standard normal law cut at 2: what truncation takes away."""
@@ -34,23 +44,23 @@ TRUNCATED_STDDEV = 0.87962566103423978
 LEAST_MASS = 0.01
 """How much of a normal law must lie within the bounds that truncate it."""
 
-ZEROS = Node("zeros")
+ZEROS = Located("zeros")
 MOST_PARTS = 64
 
-Mode = Annotated[str, Choice("fan_in", "fan_out", "fan_avg", "fan_geo_avg")]
-TorchMode = Annotated[str, Choice("fan_in", "fan_out")]
-Shaped = Annotated[str, Choice("truncated_normal", "untruncated_normal", "uniform")]
-Nonlinearity = Annotated[str, Choice(*GAINS)]
+Mode = Annotated[str, ChoiceType("fan_in", "fan_out", "fan_avg", "fan_geo_avg")]
+TorchMode = Annotated[str, ChoiceType("fan_in", "fan_out")]
+Shaped = Annotated[str, ChoiceType("truncated_normal", "untruncated_normal", "uniform")]
+Nonlinearity = Annotated[str, ChoiceType(*GAINS)]
 
 
-class IsParts(Kind):
+class MixturePartsType(OptionType):
     """The parts of a mixture: [probability, scheme], the probabilities adding up to 1."""
 
     words = "a list of [probability, scheme], the probabilities adding up to 1"
     takes_list = True
-    probability = IsNumber("a number from 0 to 1", least=0)
+    probability = NumberType("a number from 0 to 1", least=0)
 
-    def read(self, node: Node, name: str) -> list[tuple[float, Node]]:
+    def read(self, node: Located, name: str) -> list[tuple[float, Located]]:
         parts = []
         if isinstance(node.value, list) and len(node.value) > MOST_PARTS:
             raise node.error(f"a mixture may have at most {MOST_PARTS} parts")
@@ -65,56 +75,58 @@ class IsParts(Kind):
 
 
 @scheme("zero")
-def zeros(target: Target) -> Law:
+def zeros(target: Target) -> Distribution:
     """0; Keras, torch, JAX"""
     return Constant(0.0)
 
 
 @scheme("one")
-def ones(target: Target) -> Law:
+def ones(target: Target) -> Distribution:
     """1; Keras, torch, JAX"""
     return Constant(1.0)
 
 
 @scheme()
-def constant(target: Target, value: Number = 0.0) -> Law:
+def constant(target: Target, value: Number = 0.0) -> Distribution:
     """value; Keras, torch, JAX"""
     return Constant(value)
 
 
 @scheme("uniform")
-def random_uniform(target: Target, minval: Number = -0.05, maxval: Number = 0.05) -> Law:
+def random_uniform(target: Target, minval: Number = -0.05, maxval: Number = 0.05) -> Distribution:
     """U(minval, maxval), maxval excluded until values are rounded to half precision; Keras"""
     if maxval < minval:
-        raise Unfit(f"minval {minval} exceeds maxval {maxval}")
+        raise SchemeMismatch(f"minval {minval} exceeds maxval {maxval}")
     return Uniform(minval, maxval)
 
 
 @scheme("normal")
-def random_normal(target: Target, mean: Number = 0.0, stddev: NotNegative = 0.05) -> Law:
+def random_normal(target: Target, mean: Number = 0.0, stddev: NotNegative = 0.05) -> Distribution:
     """N(mean, stddev); Keras"""
     return Normal(mean, stddev)
 
 
 @scheme()
-def truncated_normal(target: Target, mean: Number = 0.0, stddev: NotNegative = 0.05) -> Law:
+def truncated_normal(target: Target, mean: Number = 0.0, stddev: NotNegative = 0.05) -> Distribution:
     """N(mean, stddev), drawn again beyond 2 stddev; Keras"""
     return TruncatedNormal(mean, stddev)
 
 
 @scheme()
-def trunc_normal(target: Target, mean: Number = 0.0, std: Positive = 1.0, a: Number = -2.0, b: Number = 2.0) -> Law:
+def trunc_normal(
+    target: Target, mean: Number = 0.0, std: Positive = 1.0, a: Number = -2.0, b: Number = 2.0
+) -> Distribution:
     """N(mean, std), drawn again below a and above b, which are values and no multiples of std; torch"""
     low, high = (a - mean) / std, (b - mean) / std
     if not normal_mass(low, high) >= LEAST_MASS:
-        raise Unfit(f"less than {LEAST_MASS:.0%} of the law lies between a = {a} and b = {b}")
+        raise SchemeMismatch(f"less than {LEAST_MASS:.0%} of the law lies between a = {a} and b = {b}")
     return TruncatedNormal(mean, std, low, high)
 
 
 @scheme()
 def variance_scaling(
     target: Target, scale: Positive = 1.0, mode: Mode = "fan_in", distribution: Shaped = "truncated_normal"
-) -> Law:
+) -> Distribution:
     """variance scale / max(1, fan): truncated or plain normal, or uniform; Keras, and fan_geo_avg from JAX"""
     fan_in, fan_out = target.fans
     averages = {"fan_avg": (fan_in + fan_out) / 2, "fan_geo_avg": sqrt(fan_in * fan_out)}
@@ -128,31 +140,31 @@ def variance_scaling(
 
 
 @scheme("glorot", "xavier", "xavier_uniform")
-def glorot_uniform(target: Target, gain: Gain = 1.0) -> Law:
+def glorot_uniform(target: Target, gain: Gain = 1.0) -> Distribution:
     """U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)); Glorot and Bengio (2010)"""
     return variance_scaling(target, gain**2, "fan_avg", "uniform")
 
 
 @scheme()
-def glorot_normal(target: Target, gain: Gain = 1.0) -> Law:
+def glorot_normal(target: Target, gain: Gain = 1.0) -> Distribution:
     """truncated N(0, s), s = gain sqrt(2 / (fan_in + fan_out)) after truncation; Glorot and Bengio (2010)"""
     return variance_scaling(target, gain**2, "fan_avg", "truncated_normal")
 
 
 @scheme()
-def xavier_normal(target: Target, gain: Gain = 1.0) -> Law:
+def xavier_normal(target: Target, gain: Gain = 1.0) -> Distribution:
     """N(0, s), s = gain sqrt(2 / (fan_in + fan_out)), not truncated; torch, after Glorot and Bengio (2010)"""
     return variance_scaling(target, gain**2, "fan_avg", "untruncated_normal")
 
 
 @scheme()
-def he_uniform(target: Target, mode: Mode = "fan_in") -> Law:
+def he_uniform(target: Target, mode: Mode = "fan_in") -> Distribution:
     """U(-a, a), a = sqrt(6 / fan_in); He et al. (2015)"""
     return variance_scaling(target, 2.0, mode, "uniform")
 
 
 @scheme("he")
-def he_normal(target: Target, mode: Mode = "fan_in") -> Law:
+def he_normal(target: Target, mode: Mode = "fan_in") -> Distribution:
     """truncated N(0, s), s = sqrt(2 / fan_in) after truncation; He et al. (2015)"""
     return variance_scaling(target, 2.0, mode, "truncated_normal")
 
@@ -160,7 +172,7 @@ def he_normal(target: Target, mode: Mode = "fan_in") -> Law:
 @scheme()
 def kaiming_uniform(
     target: Target, a: Number = 0.0, mode: TorchMode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu"
-) -> Law:
+) -> Distribution:
     """U(-b, b), b = gain sqrt(3 / fan), the gain of leaky_relu of slope a being sqrt(2 / (1 + a^2)); torch"""
     return variance_scaling(target, _kaiming_gain(a, nonlinearity) ** 2, mode, "uniform")
 
@@ -168,7 +180,7 @@ def kaiming_uniform(
 @scheme("kaiming")
 def kaiming_normal(
     target: Target, a: Number = 0.0, mode: TorchMode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu"
-) -> Law:
+) -> Distribution:
     """N(0, s), s = gain / sqrt(fan), not truncated; torch, after He et al. (2015)"""
     return variance_scaling(target, _kaiming_gain(a, nonlinearity) ** 2, mode, "untruncated_normal")
 
@@ -178,98 +190,98 @@ def _kaiming_gain(slope: float, nonlinearity: str) -> float:
 
 
 @scheme()
-def lecun_uniform(target: Target, gain: Gain = 1.0) -> Law:
+def lecun_uniform(target: Target, gain: Gain = 1.0) -> Distribution:
     """U(-a, a), a = gain sqrt(3 / fan_in); LeCun et al. (1998)"""
     return variance_scaling(target, gain**2, "fan_in", "uniform")
 
 
 @scheme("lecun")
-def lecun_normal(target: Target, gain: Gain = 1.0) -> Law:
+def lecun_normal(target: Target, gain: Gain = 1.0) -> Distribution:
     """truncated N(0, s), s = gain sqrt(1 / fan_in) after truncation; LeCun et al. (1998)"""
     return variance_scaling(target, gain**2, "fan_in", "truncated_normal")
 
 
 @scheme()
-def orthogonal(target: Target, gain: Gain = 1.0) -> Law:
+def orthogonal(target: Target, gain: Gain = 1.0) -> Distribution:
     """gain times a matrix with orthonormal rows or columns, all axes but the last by the last; Saxe et al. (2014)"""
     if len(target.axes) < 2:
-        raise Unfit("it needs two axes or more")
+        raise SchemeMismatch("it needs two axes or more")
     *rows, columns = target.shape
     return Orthogonal(gain, prod(rows), columns)
 
 
 @scheme()
-def delta_orthogonal(target: Target, gain: Gain = 1.0) -> Law:
+def delta_orthogonal(target: Target, gain: Gain = 1.0) -> Distribution:
     """a convolution's kernel that is 0 but for an orthogonal matrix at its centre; JAX, after Xiao et al. (2018)"""
     roles = [axis.role for axis in target.axes]
     if roles[-2:] != ["in", "out"] or len(roles) < 3 or set(roles[:-2]) != {"field"}:
-        raise Unfit("it needs the kernel of a convolution")
+        raise SchemeMismatch("it needs the kernel of a convolution")
     *fields, rows, columns = target.shape
     if rows > columns or target.axes[-1].groups > 1:
-        raise Unfit("it needs no fewer outputs than inputs, in one group")
+        raise SchemeMismatch("it needs no fewer outputs than inputs, in one group")
     return Centered(Orthogonal(gain, rows, columns), _flat([(size - 1) // 2 for size in fields], fields), prod(fields))
 
 
 @scheme("eye")
-def identity(target: Target, gain: Number = 1.0) -> Law:
+def identity(target: Target, gain: Number = 1.0) -> Distribution:
     """gain times the unit matrix; Keras, torch"""
     if len(target.axes) != 2:
-        raise Unfit("it needs two axes")
+        raise SchemeMismatch("it needs two axes")
     rows, columns = target.shape
     return Delta(gain, ((0, columns + 1, min(rows, columns)),), rows * columns)
 
 
 @scheme()
-def dirac(target: Target, groups: Count = 1) -> Law:
+def dirac(target: Target, groups: Count = 1) -> Distribution:
     """a convolution's kernel that hands its input on: 1 at the centre, from each input to its output; torch"""
     fields = [axis.size for axis in target.axes if axis.role == "field"]
     rest = [axis for axis in target.axes if axis.role != "field"]
     if not fields or len(rest) != 2:
-        raise Unfit("it needs the kernel of a convolution")
+        raise SchemeMismatch("it needs the kernel of a convolution")
     first, last = rest
     if groups > 1 and first.role == "batch":
-        raise Unfit("a depthwise convolution is one group for each channel already")
+        raise SchemeMismatch("a depthwise convolution is one group for each channel already")
     start = _flat([size // 2 for size in fields], fields) * first.size * last.size
     size = prod(target.shape)
     if first.role == "batch":  # depthwise: every channel to the first of its outputs
         return Delta(1.0, ((start, last.size, first.size),), size)
     if last.size % groups:
-        raise Unfit(f"its last axis, of {last.size}, cannot be cut into {groups} groups")
+        raise SchemeMismatch(f"its last axis, of {last.size}, cannot be cut into {groups} groups")
     each = last.size // groups
     runs = tuple((start + group * each, last.size + 1, min(each, first.size)) for group in range(groups))
     return Delta(1.0, runs, size)
 
 
 @scheme()
-def sparse(target: Target, sparsity: Share = 0.5, std: NotNegative = 0.01) -> Law:
+def sparse(target: Target, sparsity: Share = 0.5, std: NotNegative = 0.01) -> Distribution:
     """N(0, std), but of each input's weights the share sparsity is 0; torch, after Martens (2010)"""
     if [axis.role for axis in target.axes] != ["in", "out"]:
-        raise Unfit("it needs one axis of inputs and one of outputs")
+        raise SchemeMismatch("it needs one axis of inputs and one of outputs")
     rows, columns = target.shape
     return Sparse(std, rows, columns, ceil(sparsity * columns))
 
 
 @scheme()
-def mixture(target: Target, parts: Annotated[list[tuple[float, Node]], IsParts()]) -> Law:
+def mixture(target: Target, parts: Annotated[list[tuple[float, Located]], MixturePartsType()]) -> Distribution:
     """each value from one of several schemes, chosen with these probabilities; as in D2L's custom initialization"""
     return Mixture(tuple((probability, _by_value(node, target)) for probability, node in parts))
 
 
 @scheme()
-def unit_forget_bias(target: Target, initializer: Scheme = ZEROS) -> Law:
+def unit_forget_bias(target: Target, initializer: Scheme = ZEROS) -> Distribution:
     """initializer, but 1 for the second of an LSTM's four gates; Jozefowicz et al. (2015)"""
     *_, columns = target.shape or (0,)
     if columns % 4:
-        raise Unfit("it needs a last axis of four gates")
+        raise SchemeMismatch("it needs a last axis of four gates")
     other = _by_value(initializer, target)
     return Sections((other, Constant(1.0), other, other), columns)
 
 
-def _by_value(node: Node, target: Target) -> Law:
+def _by_value(node: Located, target: Target) -> Distribution:
     """A law that is part of another."""
-    law = fitted(node, target)
-    if isinstance(law, WHOLE):
-        raise Unfit("its parts must be schemes that are drawn value by value")
+    law = distribution_if_fits(node, target)
+    if isinstance(law, DRAWN_WHOLE):
+        raise SchemeMismatch("its parts must be schemes that are drawn value by value")
     return law
 
 

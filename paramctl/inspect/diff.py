@@ -15,12 +15,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from paramctl.arrays import Array
-from paramctl.init.streams import BLOCK
+from paramctl.core.dtypes import Array
+from paramctl.core.parameter import DTYPE_BYTES
+from paramctl.init.engines.native import BLOCK_SIZE
 from paramctl.model import Model
-from paramctl.parameter import BYTES
-from paramctl.source import Source
-from paramctl.store.extents import in_parallel
+from paramctl.parallel import in_parallel
+from paramctl.source.base import Source
 
 CHUNK = 1 << 15
 """How many values are measured at once, so that what is computed of them stays in the processor's cache."""
@@ -79,7 +79,7 @@ class Sums(NamedTuple):
     of_b: float
 
 
-class Piece(NamedTuple):
+class PieceDiff(NamedTuple):
     """What a piece of two arrays adds to their comparison. sums: None where both have the same bytes.
 
     greatest, relative: as in a DiffRow, whole numbers' greatest an int; negative where none is finite.
@@ -113,7 +113,7 @@ class Comparison:
         self.shared_in_a = _shared(a.model, {path: path for path in common})
         self.shared_in_b = _shared(b.model, {path: self.in_b[path] for path in common})
         self.compared = [] if structure else [path for path in common if self.comparable(path)]
-        self.found: dict[str, Piece] = {}
+        self.found: dict[str, PieceDiff] = {}
         self.same: defaultdict[str, list[Job]] = defaultdict(list)
 
     def comparable(self, path: str) -> bool:
@@ -128,15 +128,15 @@ class Comparison:
 
     def width(self, path: str) -> int:
         """How many bytes a value of a parameter has."""
-        return BYTES[self.a.model.owner(path).dtype]
+        return DTYPE_BYTES[self.a.model.owner(path).dtype]
 
-    def pieces(self, threads: int | None = None) -> Iterator[Piece]:
+    def pieces(self, threads: int | None = None) -> Iterator[PieceDiff]:
         """Compare values, piece by piece; must be exhausted before ``rows``. Threads change no result."""
         jobs: Iterable[Job] = (
-            (path, start, min(start + BLOCK, size))
+            (path, start, min(start + BLOCK_SIZE, size))
             for path in self.compared
             for size in [self.a.model.parameters[path].size]
-            for start in range(0, size, BLOCK)
+            for start in range(0, size, BLOCK_SIZE)
         )
         np.empty(SPARE, np.uint8)
         for piece in in_parallel(self._piece, jobs, threads):
@@ -149,19 +149,19 @@ class Comparison:
         for piece in in_parallel(self._same_piece, (job for path in differ for job in self.same[path]), threads):
             self._add(piece)
 
-    def _piece(self, job: Job) -> Piece:
+    def _piece(self, job: Job) -> PieceDiff:
         path, start, stop = job
         return compare(
             path, start, self.a.under(path, start, stop), self.b.under(self.in_b[path], start, stop), self.tolerance
         )
 
-    def _same_piece(self, job: Job) -> Piece:
+    def _same_piece(self, job: Job) -> PieceDiff:
         """The sums of a piece that has the same bytes in both."""
         path, start, stop = job
         values = self.a.under(path, start, stop)
         return measure(path, start, values, values, self.tolerance)
 
-    def _add(self, piece: Piece) -> None:
+    def _add(self, piece: PieceDiff) -> None:
         before = self.found.get(piece.path)
         self.found[piece.path] = piece if before is None else _joined(before, piece)
 
@@ -190,14 +190,14 @@ class Comparison:
         return DiffRow(path, "ties", *said) if in_a != in_b else None
 
 
-class Shared(NamedTuple):
+class SharedArray(NamedTuple):
     """The first name of an array, of those that both sides have, and whether another is of its transpose."""
 
     first: str
     turned: bool
 
 
-def _shared(model: Model, names: Mapping[str, str]) -> dict[str, Shared]:
+def _shared(model: Model, names: Mapping[str, str]) -> dict[str, SharedArray]:
     """Of which array each name is; with the names go those that the model itself has for them.
 
     Which name of an array a file keeps makes no difference, nor does what else it ties to it.
@@ -208,18 +208,18 @@ def _shared(model: Model, names: Mapping[str, str]) -> dict[str, Shared]:
         tie = model.tied.get(own)
         turned = tie is not None and tie.transpose and len(model.parameters[own].axes) > 1
         leader, as_leader = first.setdefault(tie.kept if tie else own, (path, turned))
-        made[path] = Shared(leader, turned != as_leader)
+        made[path] = SharedArray(leader, turned != as_leader)
     return made
 
 
-def compare(path: str, start: int, a: Array, b: Array, tolerance: Tolerance) -> Piece:
+def compare(path: str, start: int, a: Array, b: Array, tolerance: Tolerance) -> PieceDiff:
     """Two pieces of one place, flat, of any dtypes; measured unless both have the same bytes."""
     if _same_bytes(a, b):
-        return Piece(path, start, a.size)
+        return PieceDiff(path, start, a.size)
     return measure(path, start, a, b, tolerance)
 
 
-def measure(path: str, start: int, a: Array, b: Array, tolerance: Tolerance) -> Piece:
+def measure(path: str, start: int, a: Array, b: Array, tolerance: Tolerance) -> PieceDiff:
     """The same, with sums in any case."""
     wide = _wide(a.dtype, b.dtype)
     with np.errstate(all="ignore"):
@@ -250,11 +250,11 @@ def _wide(a: np.dtype[Any], b: np.dtype[Any]) -> Any:
     return np.longdouble if long else np.float64
 
 
-def _chunk(path: str, start: int, a: Array, b: Array, wide: Any, tolerance: Tolerance) -> Piece:
+def _chunk(path: str, start: int, a: Array, b: Array, wide: Any, tolerance: Tolerance) -> PieceDiff:
     x = a.astype(wide)
     of_a = _dot(x, x)
     if _same_bytes(a, b):
-        return Piece(path, start, a.size, sums=Sums(0.0, of_a, of_a, of_a))
+        return PieceDiff(path, start, a.size, sums=Sums(0.0, of_a, of_a, of_a))
     y = b.astype(wide)
     distance = _distance(a, b, x, y)
     far = distance if distance.dtype.kind == "f" else distance.astype(np.float64)
@@ -269,7 +269,7 @@ def _chunk(path: str, start: int, a: Array, b: Array, wide: Any, tolerance: Tole
     different = int(np.count_nonzero(beyond))
     ratio = far / np.abs(y)
     top, steepest = _peak(distance, far, beyond, different), _peak(ratio, ratio, beyond, different)
-    return Piece(
+    return PieceDiff(
         path,
         start,
         a.size,
@@ -339,13 +339,13 @@ def _dot(x: Array, y: Array) -> float:
     return float(total.real)
 
 
-def _joined(one: Piece, other: Piece) -> Piece:
+def _joined(one: PieceDiff, other: PieceDiff) -> PieceDiff:
     """Both as one; where values of either differ, the greatest is theirs."""
     assert one.sums is not None
     assert other.sums is not None
     told = [piece for piece in (one, other) if piece.different] or [one, other]
     greatest = max(told, key=lambda piece: piece.greatest)
-    return Piece(
+    return PieceDiff(
         one.path,
         one.start,
         one.size + other.size,
@@ -357,7 +357,7 @@ def _joined(one: Piece, other: Piece) -> Piece:
     )
 
 
-def _measured(row: DiffRow, piece: Piece | None, shape: tuple[int, ...]) -> DiffRow:
+def _measured(row: DiffRow, piece: PieceDiff | None, shape: tuple[int, ...]) -> DiffRow:
     if piece is None or piece.sums is None:
         return row
     squares, dot, of_a, of_b = piece.sums
@@ -374,7 +374,7 @@ def _measured(row: DiffRow, piece: Piece | None, shape: tuple[int, ...]) -> Diff
     )
 
 
-def _said(source: Source, own: str, path: str = "", shared: Shared | None = None) -> str:
+def _said(source: Source, own: str, path: str = "", shared: SharedArray | None = None) -> str:
     """Shape, dtype, and what it is tied to: the first name that both sides have, or what its own side keeps."""
     text = f"{source.model.parameters[own].shape} {source.model.owner(own).dtype}"
     if shared is not None and shared.first != path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paramctl.edit.assign import Change, Edited, touched
+from paramctl.edit.assign import Change, EditedSource, touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class EditRow:
     greatest: float
 
 
-def edits(edited: Edited, changes: Sequence[Change]) -> list[EditRow]:
+def edits(edited: EditedSource, changes: Sequence[Change]) -> list[EditRow]:
     """The rows, in the order of the assignments."""
     for piece in touched(edited):
         edited.values(*piece)

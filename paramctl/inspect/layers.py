@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from paramctl.declare.located import Located, Scalar
 from paramctl.errors import AddressError, suggest
 from paramctl.model.layers import FUNCTIONS, LAYERS
 from paramctl.model.layers.activations import Function
 from paramctl.model.layers.base import Layer
-from paramctl.node import Node, Scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,20 @@ class OptionRow:
     rule: str
 
 
-def types() -> list[TypeRow]:
+def type_rows() -> list[TypeRow]:
     """Every type, layers first, in the order in which they are declared."""
-    layers = [TypeRow(name, "layer", cls.input_axes, tuple(cls.signature), about(cls)) for name, cls in LAYERS.items()]
+    layers = [
+        TypeRow(name, "layer", cls.input_axes, tuple(cls.signature), first_paragraph(cls))
+        for name, cls in LAYERS.items()
+    ]
     functions = [
-        TypeRow(name, "activation", "batch, ...", tuple(cls.signature), about(cls)) for name, cls in FUNCTIONS.items()
+        TypeRow(name, "activation", "batch, ...", tuple(cls.signature), first_paragraph(cls))
+        for name, cls in FUNCTIONS.items()
     ]
     return layers + functions
 
 
-def options(names: Sequence[str]) -> list[OptionRow]:
+def option_rows(names: Sequence[str]) -> list[OptionRow]:
     """The options of these types. Raises AddressError for a type that there is not."""
     declared: dict[str, type[Layer] | type[Function]] = {**FUNCTIONS, **LAYERS}
     found = []
@@ -52,19 +56,19 @@ def options(names: Sequence[str]) -> list[OptionRow]:
         if name not in declared:
             raise AddressError("no layer or activation function has this type", repr(name), suggest(name, declared))
         for option in declared[name].signature.values():
-            default = None if option.required else plain(option.default)
+            default = None if option.required else default_text(option.default)
             found.append(OptionRow(name, option.name, option.required, default, option.kind.words))
     return found
 
 
-def about(declared: object) -> str:
+def first_paragraph(declared: object) -> str:
     """The first paragraph of the docstring of a class or a function."""
     return " ".join((declared.__doc__ or "").strip().partition("\n\n")[0].split())
 
 
-def plain(default: Any) -> Scalar:
+def default_text(default: Any) -> Scalar:
     """A default as a document would have it: a function and a scheme by name, one for each axis as one."""
-    if isinstance(default, Node):
+    if isinstance(default, Located):
         return str(default.value)
     if isinstance(default, Function):
         return default.name

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from paramctl.init.distributions import moments
 from paramctl.init.fans import fans
-from paramctl.init.rules import Chosen
+from paramctl.init.rules import AssignedScheme
 from paramctl.model import Model
 
 
@@ -30,7 +30,7 @@ class PlanRow:
 
 def plan(
     model: Model,
-    chosen: Mapping[str, Chosen],
+    chosen: Mapping[str, AssignedScheme],
     convention: str = "true",
     measured: Callable[[str], tuple[float, float] | None] = lambda path: None,
 ) -> Iterator[PlanRow]:
@@ -55,7 +55,7 @@ def plan(
         )
 
 
-def shifts(model: Model, chosen: Mapping[str, Chosen]) -> dict[str, float]:
+def shifts(model: Model, chosen: Mapping[str, AssignedScheme]) -> dict[str, float]:
     """The mean that each array is expected to have, about which it is best measured."""
     laws = {path: moments(choice.law) for path, choice in chosen.items()}
     return {path: both[0] for path, both in laws.items() if both is not None}

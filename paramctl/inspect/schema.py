@@ -8,33 +8,33 @@ from __future__ import annotations
 
 from typing import Any
 
+from paramctl.declare.option_types import NATURAL, FlagType, NamesType
+from paramctl.declare.options import Option
 from paramctl.init.registry import SCHEMES
-from paramctl.inspect.layers import about
-from paramctl.kinds import NATURAL, IsFlag, IsNames
-from paramctl.model.header import Header, OfInput, OfTie
+from paramctl.inspect.layers import first_paragraph
+from paramctl.model.header import Header, InputDeclaration, TieDeclaration
 from paramctl.model.layers import FUNCTIONS, LAYERS
-from paramctl.model.layers.activations import IsActivation
-from paramctl.model.template import OfBlock
-from paramctl.options import Option
+from paramctl.model.layers.activations import ActivationType
+from paramctl.model.template import BlockDeclaration
 
 Schema = dict[str, Any]
 
 EXPRESSION: Schema = {"$ref": "#/definitions/expression"}
 COMMON: Schema = {
     "name": {"type": "string", "description": "Its name within the list."},
-    "from": IsNames().schema() | {"description": "The earlier outputs it takes, instead of the one before it."},
+    "from": NamesType().schema() | {"description": "The earlier outputs it takes, instead of the one before it."},
     "repeat": {"anyOf": [NATURAL.schema(), EXPRESSION], "description": "How many copies of it."},
-    "when": {"anyOf": [IsFlag().schema(), EXPRESSION], "description": "false leaves it out."},
-    "trainable": {"anyOf": [IsFlag().schema(), EXPRESSION], "description": "false freezes its parameters."},
+    "when": {"anyOf": [FlagType().schema(), EXPRESSION], "description": "false leaves it out."},
+    "trainable": {"anyOf": [FlagType().schema(), EXPRESSION], "description": "false freezes its parameters."},
 }
 
 
 def schema() -> Schema:
     """The schema of a document."""
-    layers = {name: _entry(cls.signature, about(cls), COMMON) for name, cls in LAYERS.items()}
-    functions = {name: _entry(cls.signature, about(cls)) for name, cls in FUNCTIONS.items()}
-    as_layers = {name: _entry(cls.signature, about(cls), COMMON) for name, cls in FUNCTIONS.items()}
-    schemes = {name: _entry(scheme.options, about(scheme.function)) for name, scheme in SCHEMES.items()}
+    layers = {name: _entry(cls.signature, first_paragraph(cls), COMMON) for name, cls in LAYERS.items()}
+    functions = {name: _entry(cls.signature, first_paragraph(cls)) for name, cls in FUNCTIONS.items()}
+    as_layers = {name: _entry(cls.signature, first_paragraph(cls), COMMON) for name, cls in FUNCTIONS.items()}
+    schemes = {name: _entry(scheme.options, first_paragraph(scheme.function)) for name, scheme in SCHEMES.items()}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "paramctl model document",
@@ -53,15 +53,15 @@ def schema() -> Schema:
 def _parts() -> Schema:
     """The keys of a document whose items have a form of their own."""
     properties = _object(Header.signature)["properties"]
-    shape, *_ = OfInput.signature.values()
-    given = {"anyOf": [_value(shape), _object(OfInput.signature)]}
-    blocks = {"anyOf": [{"$ref": "#/definitions/layers"}, _object(OfBlock.signature)]}
+    shape, *_ = InputDeclaration.signature.values()
+    given = {"anyOf": [_value(shape), _object(InputDeclaration.signature)]}
+    blocks = {"anyOf": [{"$ref": "#/definitions/layers"}, _object(BlockDeclaration.signature)]}
     items = {
         "input": given,
         "inputs": {"type": "object", "additionalProperties": given},
         "vars": {"type": "object"},
         "blocks": {"type": "object", "additionalProperties": blocks},
-        "ties": {"type": "array", "items": _object(OfTie.signature)},
+        "ties": {"type": "array", "items": _object(TieDeclaration.signature)},
         "initializers": {"type": "object", "additionalProperties": {"$ref": "#/definitions/initializer"}},
     }
     forms = {name: {"anyOf": [form, {"type": "null"}]} for name, form in items.items()}
@@ -82,7 +82,7 @@ def _entry(signature: dict[str, Option], says: str, common: Schema | None = None
     if signature and len(required) < 2:
         forms.append(_value(next(iter(signature.values()))))
     if required and required[0].kind.takes_mapping and common is not None:
-        known = FUNCTIONS if isinstance(required[0].kind, IsActivation) else LAYERS
+        known = FUNCTIONS if isinstance(required[0].kind, ActivationType) else LAYERS
         either = [{"required": [name]} for name in common]  # else it is the main option alone
         names = common | {name: {} for name in known}
         forms.append({"type": "object", "properties": names, "additionalProperties": False, "anyOf": either})

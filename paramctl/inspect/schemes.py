@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from paramctl.core.parameter import Parameter
+from paramctl.declare.located import scalar_text
 from paramctl.errors import AddressError, suggest
 from paramctl.init.distributions import moments, support
 from paramctl.init.fans import account, fans
-from paramctl.init.registry import SCHEMES, Registered, Target
-from paramctl.init.rules import Assigned
-from paramctl.inspect.layers import about, plain
-from paramctl.node import scalar_text
-from paramctl.parameter import Parameter
+from paramctl.init.registry import SCHEMES, RegisteredScheme, Target
+from paramctl.init.rules import Scheme
+from paramctl.inspect.layers import default_text, first_paragraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class EffectRow:
     high: float | None
 
 
-def schemes(names: Sequence[str] = ()) -> list[SchemeRow]:
+def scheme_rows(names: Sequence[str] = ()) -> list[SchemeRow]:
     """The schemes of these names, or all. Raises AddressError for a name that there is not."""
     for name in names:
         if name not in SCHEMES:
@@ -52,16 +52,16 @@ def schemes(names: Sequence[str] = ()) -> list[SchemeRow]:
     return [_row(each) for each in chosen.values()]
 
 
-def _row(scheme: Registered) -> SchemeRow:
+def _row(scheme: RegisteredScheme) -> SchemeRow:
     options = tuple(
-        option.name if option.required else f"{option.name}={scalar_text(plain(option.default))}"
+        option.name if option.required else f"{option.name}={scalar_text(default_text(option.default))}"
         for option in scheme.options.values()
     )
-    formula, _, source = about(scheme.function).rpartition("; ")
+    formula, _, source = first_paragraph(scheme.function).rpartition("; ")
     return SchemeRow(scheme.name, scheme.also, options, formula, source)
 
 
-def effect(assigned: Assigned, parameter: Parameter, convention: str) -> EffectRow:
+def effect_row(assigned: Scheme, parameter: Parameter, convention: str) -> EffectRow:
     """What a scheme would do to a parameter. Raises Unfit if it asks of it what it has not."""
     law = assigned.law(Target.of(parameter, convention))
     fan_in, fan_out = fans(parameter, convention) or (None, None)

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paramctl.arrays import Array, numpy_dtype
-from paramctl.parameter import BYTES
-from paramctl.source import Selected
-from paramctl.store.extents import in_parallel
+from paramctl.core.dtypes import Array, numpy_dtype
+from paramctl.core.parameter import DTYPE_BYTES
+from paramctl.parallel import in_parallel
+from paramctl.source.base import SelectedValues
 
 AT_ONCE = 1 << 15
 """How many values are summed at once: as float64, what a processor's second cache holds."""
@@ -219,13 +219,13 @@ def _differences(values: Array, origin: float | int, exact: bool) -> Iterator[Ar
 class Statistics:
     """Of some values of a source; ``rows`` after ``pieces`` are done."""
 
-    def __init__(self, chosen: Sequence[Selected]) -> None:
+    def __init__(self, chosen: Sequence[SelectedValues]) -> None:
         self.chosen = chosen
         self.found: dict[int, Tally] = {}
 
     @property
     def bytes(self) -> int:
-        return sum(each.picks.size * BYTES[each.dtype] for each in self.chosen)
+        return sum(each.picks.size * DTYPE_BYTES[each.dtype] for each in self.chosen)
 
     def pieces(self, threads: int | None = None) -> Iterator[int]:
         """Count values, piece by piece, each as a number of bytes; must be exhausted before ``rows``."""
@@ -233,14 +233,14 @@ class Statistics:
         for number, counted in in_parallel(lambda job: (job[0], tally(job[1]())), jobs, threads):
             before = self.found.get(number)
             self.found[number] = counted if before is None else before.join(counted)
-            yield counted.size * BYTES[self.chosen[number].dtype]
+            yield counted.size * DTYPE_BYTES[self.chosen[number].dtype]
 
     def rows(self) -> list[StatRow]:
         """In the order in which the values were chosen."""
         return [_row(each, self.found.get(number)) for number, each in enumerate(self.chosen)]
 
 
-def _reads(selected: Selected) -> Iterable[Callable[[], Array]]:
+def _reads(selected: SelectedValues) -> Iterable[Callable[[], Array]]:
     """What gives the values of each piece.
 
     Slices are read on the way, whole arrays by whoever asks, as they are stored.
@@ -251,7 +251,7 @@ def _reads(selected: Selected) -> Iterable[Callable[[], Array]]:
     return (partial(np.asarray, piece) for piece in selected.pieces())
 
 
-def _row(selected: Selected, found: Tally | None) -> StatRow:
+def _row(selected: SelectedValues, found: Tally | None) -> StatRow:
     """found: None if there are no values."""
     counted = found or Tally(0, (Moments(),), 0)
     parts, real = counted.parts, len(counted.parts) == 1
@@ -287,7 +287,7 @@ def _shortest(value: float | int, dtype: str) -> float | int:
     return float(str(np.float16(value) if dtype == "float16" else np.float32(value)))
 
 
-def _place(selected: Selected, number: int) -> tuple[int, ...]:
+def _place(selected: SelectedValues, number: int) -> tuple[int, ...]:
     """Where in the array, under the name that was chosen, the value of this number of all that were read stands."""
     model, path, picks = selected.source.model, selected.path, selected.picks
     tie = model.tied.get(path)

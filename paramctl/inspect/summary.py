@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from paramctl.init.rules import choose
+from paramctl.address.resolve import NO_FILTERS, Filters, subtree_matcher
+from paramctl.core.parameter import Parameter
+from paramctl.init.rules import assign_schemes
 from paramctl.model import Block, Input, Model, Tie, Totals, totals
 from paramctl.model.layers import Sizes
-from paramctl.parameter import Parameter
-from paramctl.selection import EVERYTHING, Filters, within
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def summarize(
     patterns: Sequence[str] = (),
     depth: int | None = None,
     schemes: Mapping[str, str | None] | None = None,
-    keep: Filters = EVERYTHING,
+    keep: Filters = NO_FILTERS,
 ) -> Summary:
     """The summary of a model, or of what matches one of the patterns, with all below it.
 
@@ -107,7 +107,7 @@ def summarize(
 def _selector(model: Model, patterns: Sequence[str]) -> Callable[[str], bool]:
     if not patterns:
         return lambda path: True
-    tests = [within(model, text) for text in patterns]
+    tests = [subtree_matcher(model, text) for text in patterns]
     return lambda path: any(test(path) for test in tests)
 
 
@@ -172,7 +172,7 @@ def _parameter_rows(
     model: Model, selected: set[str], schemes: Mapping[str, str | None] | None
 ) -> Iterator[ParameterRow]:
     if schemes is None:
-        schemes = {path: chosen.scheme for path, chosen in choose(model).items()}
+        schemes = {path: chosen.scheme for path, chosen in assign_schemes(model).items()}
     for path, parameter in model.parameters.items():
         if path not in selected:
             continue

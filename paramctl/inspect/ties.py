@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from paramctl.address.resolve import resolve
+from paramctl.declare.located import scalar_text
 from paramctl.errors import AddressError
-from paramctl.inspect.layers import plain
+from paramctl.inspect.layers import default_text
 from paramctl.model import Block, Model
-from paramctl.node import scalar_text
-from paramctl.selection import match
 
 
 def refuse_reuse(model: Model, addresses: Sequence[str]) -> None:
     """Raise AddressError, with the line to write, for a parameter of a layer that a ``reuse`` applies again."""
     again = {block.reuse_of: block for block in model.walk() if block.reuse_of is not None}
     for text in addresses:
-        for path in match(model, text).paths:
+        for path in resolve(model, text).paths:
             for reused, block in again.items():
                 if path.startswith(f"{reused}/") and path not in model.tied:
                     rule = f"{reused} is one layer, applied again by 'reuse': write another in the place of that"
@@ -27,7 +27,7 @@ def _line(block: Block) -> str:
     if block.layer is None:
         return block.type
     options = {
-        name: scalar_text(plain(value))
+        name: scalar_text(default_text(value))
         for name, option in block.layer.signature.items()
         if (value := getattr(block.layer, name)) != option.default
     }

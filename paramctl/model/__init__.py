@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 
+from paramctl.declare.located import Located
 from paramctl.model import document
 from paramctl.model.build import build
 from paramctl.model.tree import Block, Document, Input, KerasLayout, Model, Tie, Totals, shape_text, totals
-from paramctl.node import Node
 
 __all__ = [
     "Block",
@@ -34,8 +34,8 @@ __all__ = [
 
 def load(
     path: str,
-    variables: Mapping[str, Node] | None = None,
-    input_shapes: Mapping[str | None, Node] | None = None,
+    variables: Mapping[str, Located] | None = None,
+    input_shapes: Mapping[str | None, Located] | None = None,
 ) -> Model:
     """The model in a document: a file's path, or ``-`` for standard input.
 
@@ -48,8 +48,8 @@ def load(
 def from_bytes(
     data: bytes,
     path: str,
-    variables: Mapping[str, Node] | None = None,
-    input_shapes: Mapping[str | None, Node] | None = None,
+    variables: Mapping[str, Located] | None = None,
+    input_shapes: Mapping[str | None, Located] | None = None,
 ) -> Model:
     """The model in a document that has been read, from this path; see load."""
     source = document.source_name(path)

@@ -1,7 +1,7 @@
 """What a model may expand to: the account that keeps time and memory within bounds, whatever multiplies."""
 
+from paramctl.declare.located import Located
 from paramctl.errors import DocumentError
-from paramctl.node import Node
 
 MAX_EXPANDED = 1_000_000
 """Entries and options, repeats unrolled. Each layer weighs LAYER more than what is written of it,
@@ -18,18 +18,18 @@ class Budget:
     def __init__(self) -> None:
         self.spent = 0
 
-    def spend(self, node: Node, amount: int) -> None:
+    def spend(self, node: Located, amount: int) -> None:
         """Count so much for a node; DocumentError at it once all is spent."""
         self.spent += amount
         if self.spent > MAX_EXPANDED:
             raise too_large(node)
 
 
-def too_large(node: Node) -> DocumentError:
+def too_large(node: Located) -> DocumentError:
     return node.error(f"a model may expand to at most {MAX_EXPANDED:,} entries and options, repeats unrolled")
 
 
-def work(node: Node) -> int:
+def work(node: Located) -> int:
     """What filling in the variables of a node weighs: by the length of its expressions, long ones in full."""
     if not node.dynamic:
         return 0

@@ -3,30 +3,30 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from paramctl.address import is_pattern, nearest, pattern
+from paramctl.address.patterns import compile_pattern, is_pattern, nearest_hint
+from paramctl.core.parameter import Parameter
+from paramctl.declare.located import Located
+from paramctl.declare.option_types import SchemeType
 from paramctl.errors import AddressError, suggest
-from paramctl.kinds import IsScheme
+from paramctl.model.context import Context
 from paramctl.model.entry import fixed_names
 from paramctl.model.expand import Expansion
 from paramctl.model.expressions import Env
-from paramctl.model.header import Header, IsInput, IsMapping, OfTie, mapping_of, read_header
+from paramctl.model.header import Header, InputType, MappingType, TieDeclaration, mapping_of, read_header
 from paramctl.model.layers import Sizes
 from paramctl.model.names import check_identifier, check_name, normal
 from paramctl.model.scope import Output, Scope
-from paramctl.model.site import Site
 from paramctl.model.template import templates_of
 from paramctl.model.tree import Input, Model, Tie, shape_text
-from paramctl.node import Node
-from paramctl.parameter import Parameter
 
 MAX_COMPARISONS = 3_000_000
 
 
 def build(
-    document: Node,
+    document: Located,
     name: str = "model",
-    variables: Mapping[str, Node] | None = None,
-    input_shapes: Mapping[str | None, Node] | None = None,
+    variables: Mapping[str, Located] | None = None,
+    input_shapes: Mapping[str | None, Located] | None = None,
 ) -> Model:
     """The model of a document.
 
@@ -45,7 +45,7 @@ def build(
     scope = Scope(outer, fixed_names(header.layers))
     expansion = Expansion(templates_of(header.blocks), env, header.dtype)
     first = next(iter(outer.outputs.values())) if len(inputs) == 1 else None
-    blocks, last = expansion.expand(header.layers, Site("", scope, env, True, 1), first)
+    blocks, last = expansion.expand(header.layers, Context("", scope, env, True, 1), first)
     if not blocks or last is None:
         raise header.layers.error("a model must have at least one layer")
     outputs = [scope.find(node) for node in header.outputs] if header.outputs else [last]
@@ -63,16 +63,16 @@ def build(
     return replace(model, initializers=_initializers(header, model, matcher))
 
 
-def _variables(document: Node, given: Mapping[str, Node]) -> Env:
+def _variables(document: Located, given: Mapping[str, Located]) -> Env:
     """The document's variables, each computed from those before it, with what was given in their place."""
     assert isinstance(document.value, dict)
     node = document.value.get("vars")
-    declared = mapping_of(IsMapping().read(node, "vars")) if node is not None else {}
+    declared = mapping_of(MappingType().read(node, "vars")) if node is not None else {}
     for name, value in given.items():
         if name not in declared:
             hint = suggest(name, declared) or (f"It has {', '.join(declared)}." if declared else "It has none.")
             raise value.error("the document has no such variable", repr(name), hint)
-    names: dict[str, Node] = {}
+    names: dict[str, Located] = {}
     env = Env(names)
     for name, value in declared.items():
         assert node is not None
@@ -85,7 +85,7 @@ def _variables(document: Node, given: Mapping[str, Node]) -> Env:
     return env
 
 
-def _inputs(header: Header, document: Node, given: Mapping[str | None, Node]) -> tuple[Input, ...]:
+def _inputs(header: Header, document: Located, given: Mapping[str | None, Located]) -> tuple[Input, ...]:
     """The model's inputs, with the shapes given from outside in the place of the document's."""
     named: dict[str, tuple[Sizes | None, str]] = {}
     if header.inputs is not None:
@@ -94,7 +94,7 @@ def _inputs(header: Header, document: Node, given: Mapping[str | None, Node]) ->
             check_name(key)
             if normal(name) in map(normal, named):
                 raise key.error("two inputs have one name", repr(name))
-            named[name] = IsInput().read(node, f"input {name!r}")
+            named[name] = InputType().read(node, f"input {name!r}")
         if not named:
             raise header.inputs.error("inputs must name at least one input")
     else:
@@ -104,7 +104,7 @@ def _inputs(header: Header, document: Node, given: Mapping[str | None, Node]) ->
         if wanted is None or wanted not in named:
             hint = f"Its inputs are {', '.join(named)}."
             raise node.error("the model has no such input", "no name" if asked is None else repr(asked), hint)
-        named[wanted] = IsInput().read(node, "the shape")[0], named[wanted][1]
+        named[wanted] = InputType().read(node, "the shape")[0], named[wanted][1]
     return tuple(Input(name, shape, dtype) for name, (shape, dtype) in named.items())
 
 
@@ -117,11 +117,11 @@ class _Matcher:
         self.weight = sum(1 + len(path) // 32 for path in self.parameters) + 100
         self.left = MAX_COMPARISONS
 
-    def find(self, node: Node) -> list[str]:
+    def find(self, node: Located) -> list[str]:
         """The paths that it matches; an error if there are none."""
         text = str(node.value)
         try:
-            matches = pattern(text)
+            matches = compile_pattern(text)
         except AddressError as error:
             raise node.error(error.rule, error.received) from None
         if is_pattern(text):
@@ -133,15 +133,15 @@ class _Matcher:
             found = [text] if text in self.parameters else []
         if not found and not self.unbuilt:
             rule = "no parameter has a name like this" if is_pattern(text) else "no parameter has this name"
-            raise node.error(rule, hint=nearest(text, self.parameters))
+            raise node.error(rule, hint=nearest_hint(text, self.parameters))
         return found
 
 
 def _ties(header: Header, matcher: _Matcher) -> tuple[Tie, ...]:
     ties: dict[str, Tie] = {}
-    kept_by: dict[str, Node] = {}
+    kept_by: dict[str, Located] = {}
     for item in header.ties or []:
-        of = OfTie.read("a tie", item, mapping_of(item))
+        of = TieDeclaration.read("a tie", item, mapping_of(item))
         if len(of.keep) != 1 or is_pattern(str(of.keep[0].value)):
             raise of.keep[0].error("a tie keeps one parameter, by its name")
         kept = str(of.keep[0].value)
@@ -165,7 +165,7 @@ def _ties(header: Header, matcher: _Matcher) -> tuple[Tie, ...]:
     return tuple(ties.values())
 
 
-def _check_tie(tie: Tie, node: Node, parameters: Mapping[str, Parameter]) -> None:
+def _check_tie(tie: Tie, node: Located, parameters: Mapping[str, Parameter]) -> None:
     kept, tied = parameters[tie.kept], parameters[tie.tied]
     wanted = kept.shape[::-1] if tie.transpose else kept.shape
     if tied.shape != wanted:
@@ -177,7 +177,7 @@ def _check_tie(tie: Tie, node: Node, parameters: Mapping[str, Parameter]) -> Non
         raise node.error(rule, received, hint)
 
 
-def _initializers(header: Header, model: Model, matcher: _Matcher) -> tuple[tuple[str, Node], ...]:
+def _initializers(header: Header, model: Model, matcher: _Matcher) -> tuple[tuple[str, Located], ...]:
     rules = []
     for text, scheme in mapping_of(header.initializers).items():
         assert header.initializers is not None
@@ -185,5 +185,5 @@ def _initializers(header: Header, model: Model, matcher: _Matcher) -> tuple[tupl
         found = matcher.find(key)
         if found and not any(path not in model.tied and model.parameters[path].trainable for path in found):
             raise key.error("an initializer holds for what is trained and not tied to another, and this is not")
-        rules.append((text, IsScheme().read(scheme, f"the initializer of {text!r}")))
+        rules.append((text, SchemeType().read(scheme, f"the initializer of {text!r}")))
     return tuple(rules)

@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 
 import yaml
 
+from paramctl.declare.located import MAX_DEPTH, MAX_INTEGER, MAX_NODES, Located, Scalar, preview, truncate
 from paramctl.errors import DocumentError, InputError, Place
-from paramctl.node import MAX_DEPTH, MAX_NODES, MAX_WHOLE, Node, Scalar, cut, show
 
 MAX_BYTES = 8_000_000
 
@@ -57,19 +57,19 @@ def text_of(data: bytes, source: str) -> str:
     return _decode(data, source)
 
 
-def parse(text: str, source: str) -> Node:
+def parse(text: str, source: str) -> Located:
     """The document in a text; ``source`` names it in errors."""
     node = _compose(text, source)
     if node is None or not isinstance(node.value, dict):
         place = Place(source, 1, 1) if node is None else node.place
-        received = "an empty document" if node is None else show(node)
+        received = "an empty document" if node is None else preview(node)
         raise DocumentError("a model document must be a mapping with the key 'layers'", place, received)
     return node
 
 
-def parse_value(text: str, source: str) -> Node:
+def parse_value(text: str, source: str) -> Located:
     """One value written as in a document, such as that of ``-D width=128``."""
-    return _compose(text, source) or Node(None, source, 1, 1)
+    return _compose(text, source) or Located(None, source, 1, 1)
 
 
 def _decode(data: bytes, source: str) -> str:
@@ -138,7 +138,7 @@ def _hint(problem: str, lines: list[str]) -> str:
     return ""
 
 
-_MERGE = Node("<<")
+_MERGE = Located("<<")
 """Stands as the key under which a mapping merges others."""
 
 
@@ -148,10 +148,10 @@ class _Open:
     __slots__ = ("anchor", "column", "items", "keys", "line", "merges", "pending")
 
     def __init__(self, event: Any) -> None:
-        self.items: list[Node] | dict[str, Node] = [] if isinstance(event, yaml.SequenceStartEvent) else {}
-        self.keys: dict[str, Node] = {}
-        self.pending: Node | None = None
-        self.merges: list[Node] = []
+        self.items: list[Located] | dict[str, Located] = [] if isinstance(event, yaml.SequenceStartEvent) else {}
+        self.keys: dict[str, Located] = {}
+        self.pending: Located | None = None
+        self.merges: list[Located] = []
         self.anchor: str | None = event.anchor
         self.line, self.column = event.start_mark.line + 1, event.start_mark.column + 1
 
@@ -162,9 +162,9 @@ class _Composer:
     def __init__(self, source: str) -> None:
         self.source = source
         self.stack: list[_Open] = []
-        self.anchors: dict[str, Node | None] = {}  # None while its value is open
+        self.anchors: dict[str, Located | None] = {}  # None while its value is open
         self.nodes = 0
-        self.root: Node | None = None
+        self.root: Located | None = None
 
     def fail(self, event: Any, rule: str, received: str | None = None, hint: str = "") -> NoReturn:
         mark = event.start_mark
@@ -187,8 +187,8 @@ class _Composer:
             try:
                 value = _resolve(text)
             except ValueError as error:
-                self.fail(event, str(error), cut(text))
-        node = Node(value, self.source, mark.line + 1, mark.column + 1)
+                self.fail(event, str(error), truncate(text))
+        node = Located(value, self.source, mark.line + 1, mark.column + 1)
         if event.anchor is not None:
             self.anchors[event.anchor] = node
         self.add(node, event, plain)
@@ -222,12 +222,12 @@ class _Composer:
         if isinstance(items, dict) and frame.merges:
             items = self.merged(frame)
         keys = frame.keys if isinstance(items, dict) else None
-        node = Node(items, self.source, frame.line, frame.column, keys)
+        node = Located(items, self.source, frame.line, frame.column, keys)
         if frame.anchor is not None:
             self.anchors[frame.anchor] = node
         self.add(node, event, plain=False)
 
-    def add(self, node: Node, event: Any, plain: bool) -> None:
+    def add(self, node: Located, event: Any, plain: bool) -> None:
         """Put a finished node where it belongs: in a list, as a key, as a value, or as the root."""
         if not self.stack:
             self.root = node
@@ -244,24 +244,24 @@ class _Composer:
             else:
                 frame.items[str(key.value)] = node
 
-    def key(self, frame: _Open, node: Node, event: Any, plain: bool) -> None:
+    def key(self, frame: _Open, node: Located, event: Any, plain: bool) -> None:
         name = node.value
         if plain and name == "<<":
             frame.pending = _MERGE
             return
         if not isinstance(name, str):
-            self.fail(event, "a key must be text; write it in quotes", show(node))
+            self.fail(event, "a key must be text; write it in quotes", preview(node))
         if name in frame.keys:
             first = frame.keys[name]
-            rule = f"the key {cut(name)!r} stands twice in one mapping; first on line {first.line}"
+            rule = f"the key {truncate(name)!r} stands twice in one mapping; first on line {first.line}"
             self.fail(event, rule)
         frame.keys[name] = node
         frame.pending = node
 
-    def merged(self, frame: _Open) -> dict[str, Node]:
+    def merged(self, frame: _Open) -> dict[str, Located]:
         """A mapping with what ``<<`` brings in; its own keys win, then earlier ones."""
         assert isinstance(frame.items, dict)
-        items: dict[str, Node] = {}
+        items: dict[str, Located] = {}
         for merge in frame.merges:
             for source in merge.value if isinstance(merge.value, list) else [merge]:
                 if not isinstance(source.value, dict):
@@ -286,7 +286,7 @@ def _check_number(text: str, source: str) -> None:
                 _Composer(source).count(event, values)
 
 
-def _compose(text: str, source: str) -> Node | None:
+def _compose(text: str, source: str) -> Located | None:
     if len(text) > MAX_NODES:  # a value takes a character at least
         _check_number(text, source)
     composer = _Composer(source)
@@ -344,7 +344,7 @@ def _resolve(text: str) -> Scalar:
 
 
 def _whole(text: str, base: int) -> int:
-    value = int(text, base) if len(text) <= 30 else MAX_WHOLE + 1
-    if abs(value) > MAX_WHOLE:
+    value = int(text, base) if len(text) <= 30 else MAX_INTEGER + 1
+    if abs(value) > MAX_INTEGER:
         raise ValueError("a whole number must fit in 64 bits")
     return value

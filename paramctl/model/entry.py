@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from paramctl.node import Node, call
+from paramctl.declare.located import Located, parse_call
 
 COMMON = ("name", "from", "repeat", "when", "trainable")
 """What every entry takes beside the options of its type."""
@@ -17,16 +17,16 @@ class Entry(NamedTuple):
     at: the node that holds the options, to which errors about them point.
     """
 
-    node: Node
-    type: Node
-    at: Node
-    arguments: Node | None
-    common: Mapping[str, Node]
+    node: Located
+    type: Located
+    at: Located
+    arguments: Located | None
+    common: Mapping[str, Located]
 
 
-def read_entry(node: Node) -> Entry:
+def read_entry(node: Located) -> Entry:
     """An entry of a list, its parts not yet read."""
-    called = call(node)
+    called = parse_call(node)
     if called is None:
         rule = "a layer must be written as 'type', 'type: main option' or 'type: {options}'"
         hint = ""
@@ -34,22 +34,22 @@ def read_entry(node: Node) -> Entry:
             hint = "Are its options indented below its type?"
         raise node.error(rule, hint=hint)
     type_node, arguments = called
-    common: dict[str, Node] = {}
+    common: dict[str, Located] = {}
     at = arguments or type_node
     if arguments is not None and isinstance(arguments.value, dict):
         common = {name: arguments.value[name] for name in COMMON if name in arguments.value}
         if common:
             rest = {name: item for name, item in arguments.value.items() if name not in common}
-            arguments = Node(rest, arguments.source, arguments.line, arguments.column, arguments.keys)
+            arguments = Located(rest, arguments.source, arguments.line, arguments.column, arguments.keys)
     return Entry(node, type_node, at, arguments, common)
 
 
-def fixed_names(entries: Node) -> dict[str, Node]:
+def fixed_names(entries: Located) -> dict[str, Located]:
     """The names that a list's entries are given as they stand, without looking further."""
-    names: dict[str, Node] = {}
+    names: dict[str, Located] = {}
     for node in entries.value if isinstance(entries.value, list) else []:
-        called = call(node)
+        called = parse_call(node)
         options = called[1].value if called and called[1] else None
-        if isinstance(options, dict) and isinstance(name := options.get("name"), Node):
+        if isinstance(options, dict) and isinstance(name := options.get("name"), Located):
             names[str(name.value)] = name
     return names

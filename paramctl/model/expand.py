@@ -13,9 +13,13 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+from paramctl.core.parameter import Parameter
+from paramctl.declare.located import MAX_DEPTH, MAX_INTEGER, Located
+from paramctl.declare.option_types import MAX_AXES, NATURAL, FlagType, NamesType
+from paramctl.declare.options import arguments_by_name
 from paramctl.errors import DocumentError, suggest
-from paramctl.kinds import MAX_AXES, NATURAL, IsFlag, IsNames
 from paramctl.model.budget import BLOCK, LAYER, LONGEST_PATH, MAX_EXPANDED, MOST_INPUTS, Budget, too_large, work
+from paramctl.model.context import Context, Expanded, Recipe
 from paramctl.model.entry import Entry, read_entry
 from paramctl.model.expressions import Env
 from paramctl.model.layers import FUNCTIONS, LAYERS, OF_KERAS, Layer, ShapeError, Sizes
@@ -24,17 +28,13 @@ from paramctl.model.layers.branching import Branch, Branching, Reuse
 from paramctl.model.layers.core import Activation
 from paramctl.model.names import check_name
 from paramctl.model.scope import Output
-from paramctl.model.site import Made, Recipe, Site
 from paramctl.model.template import Template
 from paramctl.model.tree import Block, shape_text
-from paramctl.node import MAX_DEPTH, MAX_WHOLE, Node
-from paramctl.options import by_name
-from paramctl.parameter import Parameter
 
 MAX_BITS = 512
 
-_FLAG = IsFlag()
-_FROM = IsNames()
+_FLAG = FlagType()
+_FROM = NamesType()
 
 
 class Expansion:
@@ -52,7 +52,7 @@ class Expansion:
         self._entries: dict[int, Entry] = {}
         self._layers: dict[int, Layer] = {}
 
-    def expand(self, entries: Node, site: Site, given: Output | None) -> tuple[list[Block], Output | None]:
+    def expand(self, entries: Located, site: Context, given: Output | None) -> tuple[list[Block], Output | None]:
         """A list's blocks, and what the last one gives; what is given to the first, if there is none."""
         if site.depth > MAX_DEPTH:
             raise entries.error(f"blocks may nest at most {MAX_DEPTH} deep", site.path)
@@ -64,7 +64,7 @@ class Expansion:
                 given = made.output
         return blocks, given
 
-    def _repeated(self, node: Node, site: Site, given: Output | None) -> Iterator[Made]:
+    def _repeated(self, node: Located, site: Context, given: Output | None) -> Iterator[Expanded]:
         """What one entry makes: once, or as often as it repeats; each takes what the one before gives."""
         entry = self._entries.get(id(node)) or self._entries.setdefault(id(node), read_entry(node))
         repeat = entry.common.get("repeat")
@@ -74,7 +74,7 @@ class Expansion:
             times = NATURAL.read(self._resolve(site, repeat), "repeat")
             if times > MAX_EXPANDED:
                 raise too_large(repeat)
-            sites = (site._replace(env=Env({"i": Node(i)}, site.env)) for i in range(times))
+            sites = (site._replace(env=Env({"i": Located(i)}, site.env)) for i in range(times))
         for each in sites:
             self.budget.spend(node, 1)
             if self._present(entry, each):
@@ -82,7 +82,7 @@ class Expansion:
                 given = made.output
                 yield made
 
-    def _present(self, entry: Entry, site: Site) -> bool:
+    def _present(self, entry: Entry, site: Context) -> bool:
         when = entry.common.get("when")
         if when is None or _FLAG.read(self._resolve(site, when), "when"):
             return True
@@ -92,7 +92,7 @@ class Expansion:
             site.scope.leave_out(name, when, self.outputs)
         return False
 
-    def _one(self, entry: Entry, site: Site, given: Output | None, times: int) -> Made:
+    def _one(self, entry: Entry, site: Context, given: Output | None, times: int) -> Expanded:
         name = self._name(entry, site, times)
         inputs = self._inputs(entry, site, given)
         if "trainable" in entry.common:
@@ -108,7 +108,7 @@ class Expansion:
         site.scope.put(name, made.output)
         return made
 
-    def _name(self, entry: Entry, site: Site, times: int) -> str | None:
+    def _name(self, entry: Entry, site: Context, times: int) -> str | None:
         """The name an entry has or gets; None for a reuse without one, which stands under its first."""
         node = entry.common.get("name")
         if node is None:
@@ -127,7 +127,7 @@ class Expansion:
         site.scope.claim(name, node)
         return name
 
-    def _inputs(self, entry: Entry, site: Site, given: Output | None) -> list[Output]:
+    def _inputs(self, entry: Entry, site: Context, given: Output | None) -> list[Output]:
         node = entry.common.get("from")
         if node is None:
             if given is None:
@@ -138,7 +138,7 @@ class Expansion:
             raise node.error(f"a layer may have at most {MOST_INPUTS:,} inputs", f"{len(names):,}")
         return [site.find(name) for name in names]
 
-    def _make(self, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
+    def _make(self, entry: Entry, site: Context, inputs: list[Output], path: str) -> Expanded:
         """A layer, a layer with branches or a block of one's own, by the entry's type."""
         type_name = str(entry.type.value)
         before = self.outputs
@@ -162,7 +162,7 @@ class Expansion:
                 return original + path[len(copy) :]
         return path
 
-    def _layer(self, entry: Entry, site: Site) -> Layer:
+    def _layer(self, entry: Entry, site: Context) -> Layer:
         """The layer of an entry with its options read; one without variables is read but once."""
         known = self._layers.get(id(entry.node))
         if known is not None:
@@ -179,7 +179,7 @@ class Expansion:
             raise entry.arguments.error(
                 f"what {type_name} merges is named by 'from'", hint=f"Write {type_name}: {{from: [...]}}."
             )
-        given = by_name(type_name, entry.arguments, cls.signature)
+        given = arguments_by_name(type_name, entry.arguments, cls.signature)
         resolved = {
             name: node if name in cls.signature and cls.signature[name].kind.deferred else self._resolve(site, node)
             for name, node in given.items()
@@ -190,7 +190,7 @@ class Expansion:
             self._layers[id(entry.node)] = layer
         return layer
 
-    def _plain(self, layer: Layer, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
+    def _plain(self, layer: Layer, entry: Entry, site: Context, inputs: list[Output], path: str) -> Expanded:
         self.budget.spend(entry.node, entry.node.size + LAYER)
         self._check_number(layer, entry, inputs, path)
         references = {name: site.find(node) for name in layer.references if (node := getattr(layer, name)) is not None}
@@ -231,7 +231,9 @@ class Expansion:
         except ShapeError as error:
             raise _misfit(entry, path, str(error), taken) from None
 
-    def _with_branches(self, layer: Branching, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
+    def _with_branches(
+        self, layer: Branching, entry: Entry, site: Context, inputs: list[Output], path: str
+    ) -> Expanded:
         self.budget.spend(entry.node, BLOCK)
         given = _single(entry, inputs)
         lists = layer.lists()
@@ -253,7 +255,7 @@ class Expansion:
         return self._made(block, Output(path, shape, inner.scope), inputs, merged.values())
 
     def _branch(
-        self, branch: Branch, inner: Site, given: Output, path: str, segment: str
+        self, branch: Branch, inner: Context, given: Output, path: str, segment: str
     ) -> tuple[list[Block], Output]:
         """One list of a layer with branches: its layers as they stand, or a block of its own that holds them."""
         if branch.entries is None:
@@ -270,7 +272,7 @@ class Expansion:
         made = self._made(block, Output(path, output.shape, site.scope), [given], [output])
         return [made.block], made.output
 
-    def _from_template(self, entry: Entry, site: Site, inputs: list[Output], path: str) -> Made:
+    def _from_template(self, entry: Entry, site: Context, inputs: list[Output], path: str) -> Expanded:
         self.budget.spend(entry.node, entry.node.size + BLOCK + work(entry.node))
         name = str(entry.type.value)
         if name in self.using:
@@ -288,7 +290,7 @@ class Expansion:
         block = Block(path, name, output.shape, _paths(inputs), (), tuple(blocks))
         return self._made(block, Output(path, output.shape, inner.scope), inputs, [output])
 
-    def _reuse(self, entry: Entry, site: Site, inputs: list[Output], path: str | None) -> Made:
+    def _reuse(self, entry: Entry, site: Context, inputs: list[Output], path: str | None) -> Expanded:
         self.budget.spend(entry.node, BLOCK)
         reuse = self._layer(entry, site)
         assert isinstance(reuse, Reuse)
@@ -312,15 +314,15 @@ class Expansion:
             rule = f"{first.path} is applied again, so its parameters must keep their shapes"
             raise entry.at.error(rule, f"{changed} with {' and '.join(map(_described, inputs))}")
         made.output.recipe = recipe
-        return Made(replace(made.block, parameters=(), reuse_of=recipe.stands_at), made.output)
+        return Expanded(replace(made.block, parameters=(), reuse_of=recipe.stands_at), made.output)
 
-    def _made(self, block: Block, output: Output, takes: Iterable[Output], ends: Iterable[Output] = ()) -> Made:
+    def _made(self, block: Block, output: Output, takes: Iterable[Output], ends: Iterable[Output] = ()) -> Expanded:
         """A block and its output, which gets a number, with the numbers of what it takes and of what in it ends it."""
         self.numbered += 1
         output.number = self.numbered
-        return Made(replace(block, takes=_numbers(takes), gives=output.number, ends=_numbers(ends)), output)
+        return Expanded(replace(block, takes=_numbers(takes), gives=output.number, ends=_numbers(ends)), output)
 
-    def _resolve(self, site: Site, node: Node) -> Node:
+    def _resolve(self, site: Context, node: Located) -> Located:
         """A node with its variables filled in, the work of it counted."""
         if node.dynamic:
             self.budget.spend(node, work(node))
@@ -345,7 +347,7 @@ def _check_sizes(shape: Sizes, parameters: list[Parameter]) -> None:
     if len(shape) > MAX_AXES:
         raise ShapeError(f"its output would have {len(shape)} axes, over {MAX_AXES}")
     largest = max((size or 0 for size in shape), default=0)
-    if largest > MAX_WHOLE:
+    if largest > MAX_INTEGER:
         raise ShapeError(f"its output would have an axis of {largest:,}, which does not fit in 64 bits")
     for parameter in parameters:
         if parameter.size.bit_length() > MAX_BITS:

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from paramctl.declare.located import MAX_DEPTH, MAX_INTEGER, MAX_NODES, Located, Scalar, scalar_text
 from paramctl.errors import suggest
-from paramctl.node import MAX_DEPTH, MAX_NODES, MAX_WHOLE, Node, Scalar, scalar_text
 
 MAX_EXPRESSION = 200
 MAX_TEXT = 1_000
@@ -62,11 +62,11 @@ class Env:
 
     __slots__ = ("names", "outer")
 
-    def __init__(self, names: dict[str, Node], outer: Env | None = None) -> None:
+    def __init__(self, names: dict[str, Located], outer: Env | None = None) -> None:
         self.names = names
         self.outer = outer
 
-    def get(self, name: str) -> Node | None:
+    def get(self, name: str) -> Located | None:
         env: Env | None = self
         while env is not None:
             if name in env.names:
@@ -78,7 +78,7 @@ class Env:
         """Every name, the nearest first."""
         return [*self.names, *(self.outer.known() if self.outer else ())]
 
-    def resolve(self, node: Node) -> Node:
+    def resolve(self, node: Located) -> Located:
         """The node with every ``${...}`` in it replaced by its value."""
         if not node.dynamic:
             return node
@@ -87,10 +87,10 @@ class Env:
             return _splice(node, value, self)
         place = (node.source, node.line, node.column, node.keys)
         if isinstance(value, list):
-            result = Node([self.resolve(item) for item in value], *place)
+            result = Located([self.resolve(item) for item in value], *place)
         else:
             assert isinstance(value, dict)
-            result = Node({key: self.resolve(item) for key, item in value.items()}, *place)
+            result = Located({key: self.resolve(item) for key, item in value.items()}, *place)
         if result.size > MAX_NODES or result.height > MAX_DEPTH:
             raise node.error(
                 f"with its variables filled in, this nests over {MAX_DEPTH} deep or has over {MAX_NODES:,} values"
@@ -106,14 +106,14 @@ class _Wrong(ValueError):
         self.rule, self.received, self.hint = rule, received, hint
 
 
-def _splice(node: Node, text: str, env: Env) -> Node:
+def _splice(node: Located, text: str, env: Env) -> Located:
     try:
         if len(text) > MAX_TEMPLATE:
             raise _Wrong(f"a text with ${{...}} in it may have at most {MAX_TEMPLATE:,} characters", f"{len(text):,}")
         parts = _parts(text)
         if len(parts) == 1 and not isinstance(parts[0], str):
             value = _evaluate(parts[0], env)
-            if isinstance(value, Node):
+            if isinstance(value, Located):
                 return value if value.source is not None else value.at(node)  # i is written nowhere else
             return _at(node, value)
         spliced = "".join(part if isinstance(part, str) else _text(_evaluate(part, env)) for part in parts)
@@ -124,8 +124,8 @@ def _splice(node: Node, text: str, env: Env) -> Node:
         raise node.error(wrong.rule, wrong.received, wrong.hint) from None
 
 
-def _at(node: Node, value: Scalar) -> Node:
-    result = Node(value, node.source, node.line, node.column)
+def _at(node: Located, value: Scalar) -> Located:
+    result = Located(value, node.source, node.line, node.column)
     result.dynamic = False  # what a value brings in is not read as an expression again
     return result
 
@@ -158,17 +158,17 @@ def _parse(expression: str) -> ast.expr:
         raise _Wrong(KNOWS) from None
 
 
-def _text(value: Node | Scalar) -> str:
-    return scalar_text(_scalar(value) if isinstance(value, Node) else value)
+def _text(value: Located | Scalar) -> str:
+    return scalar_text(_scalar(value) if isinstance(value, Located) else value)
 
 
-def _scalar(node: Node) -> Scalar:
+def _scalar(node: Located) -> Scalar:
     if isinstance(node.value, (list, dict)):
         raise _Wrong("a list or a mapping can only be passed on whole, not calculated with")
     return node.value
 
 
-def _evaluate(tree: ast.expr, env: Env) -> Node | Scalar:
+def _evaluate(tree: ast.expr, env: Env) -> Located | Scalar:
     """The value: a node when the expression is but a name, so that it keeps its place."""
     if isinstance(tree, ast.Name) and (node := env.get(tree.id)) is not None:
         return node
@@ -178,7 +178,7 @@ def _evaluate(tree: ast.expr, env: Env) -> Node | Scalar:
 def _bounded(value: Any) -> Scalar:
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
-    if isinstance(value, int) and abs(value) <= MAX_WHOLE:
+    if isinstance(value, int) and abs(value) <= MAX_INTEGER:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value

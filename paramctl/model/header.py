@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any
 
-from paramctl.kinds import Choice, Flag, Kind, Names, Natural, Shape, Text
+from paramctl.core.parameter import FLOAT_DTYPES
+from paramctl.declare.located import Located
+from paramctl.declare.option_types import ChoiceType, Flag, Names, Natural, OptionType, Shape, Text
+from paramctl.declare.options import Declared, unknown_option
 from paramctl.model.expressions import Env
 from paramctl.model.layers import Sizes
 from paramctl.model.layers.branching import Entries
-from paramctl.node import Node
-from paramctl.options import Declared, unknown_option
-from paramctl.parameter import FLOATS
 
 DATA_TYPES = (
     *("float16", "bfloat16", "float32", "float64", "bool"),
@@ -16,7 +16,7 @@ DATA_TYPES = (
 )
 
 
-class IsMapping(Kind):
+class MappingType(OptionType):
     """A mapping, kept as a node; a key without a value is an empty one."""
 
     words = "a mapping"
@@ -24,9 +24,9 @@ class IsMapping(Kind):
     def __init__(self, deferred: bool = False, hint: str = "") -> None:
         self.deferred, self.hint = deferred, hint
 
-    def read(self, node: Node, name: str) -> Node:
+    def read(self, node: Located, name: str) -> Located:
         if node.value is None:
-            return Node({}).at(node)
+            return Located({}).at(node)
         if isinstance(node.value, dict):
             return node
         raise self.refuse(node, name, self.hint)
@@ -35,22 +35,22 @@ class IsMapping(Kind):
         return {"type": "object"}
 
 
-class IsInput(Kind):
+class InputType(OptionType):
     """A shape, or a mapping of shape and dtype."""
 
     words = "a shape without the batch axis, or {shape: SHAPE, dtype: DTYPE}"
 
-    def read(self, node: Node, name: str) -> tuple[Sizes, str]:
+    def read(self, node: Located, name: str) -> tuple[Sizes, str]:
         if node.value is None:
             raise self.refuse(node, name)
-        of = OfInput.read_call(name, node, node)
+        of = InputDeclaration.read_call(name, node, node)
         return (None, *of.shape), of.dtype
 
 
-class IsTies(Kind):
+class TiesType(OptionType):
     words = "a list of {keep: NAME, tie: NAMES}"
 
-    def read(self, node: Node, name: str) -> list[Node]:
+    def read(self, node: Located, name: str) -> list[Located]:
         if not isinstance(node.value, list):
             raise self.refuse(node, name)
         for item in node.value:
@@ -67,25 +67,25 @@ class Header(Declared):
 
     layers: Entries
     name: Text | None = None
-    input: Annotated[tuple[Sizes, str], IsInput()] | None = None
-    inputs: Annotated[Node, IsMapping(hint="A single one is called 'input'.")] | None = None
+    input: Annotated[tuple[Sizes, str], InputType()] | None = None
+    inputs: Annotated[Located, MappingType(hint="A single one is called 'input'.")] | None = None
     outputs: Names | None = None
-    vars: Annotated[Node, IsMapping(deferred=True)] | None = None
-    blocks: Annotated[Node, IsMapping(deferred=True)] | None = None
-    ties: Annotated[list[Node], IsTies()] | None = None
-    initializers: Annotated[Node, IsMapping()] | None = None
+    vars: Annotated[Located, MappingType(deferred=True)] | None = None
+    blocks: Annotated[Located, MappingType(deferred=True)] | None = None
+    ties: Annotated[list[Located], TiesType()] | None = None
+    initializers: Annotated[Located, MappingType()] | None = None
     seed: Natural | None = None
-    dtype: Annotated[str, Choice(*FLOATS)] = "float32"
+    dtype: Annotated[str, ChoiceType(*FLOAT_DTYPES)] = "float32"
 
 
-class OfInput(Declared):
+class InputDeclaration(Declared):
     """What a document says of an input."""
 
     shape: Shape
-    dtype: Annotated[str, Choice(*DATA_TYPES)] = "float32"
+    dtype: Annotated[str, ChoiceType(*DATA_TYPES)] = "float32"
 
 
-class OfTie(Declared):
+class TieDeclaration(Declared):
     """What a document says of a tie."""
 
     keep: Names
@@ -93,7 +93,7 @@ class OfTie(Declared):
     transpose: Flag = False
 
 
-def read_header(document: Node, env: Env) -> Header:
+def read_header(document: Located, env: Env) -> Header:
     assert isinstance(document.value, dict)
     resolved = {}
     for key, node in document.value.items():
@@ -104,7 +104,7 @@ def read_header(document: Node, env: Env) -> Header:
     return Header.read("a model document", document, resolved)
 
 
-def mapping_of(node: Node | None) -> dict[str, Node]:
+def mapping_of(node: Located | None) -> dict[str, Located]:
     if node is None:
         return {}
     assert isinstance(node.value, dict)

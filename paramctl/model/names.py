@@ -3,15 +3,15 @@
 import unicodedata
 from keyword import iskeyword
 
+from paramctl.declare.located import Located
 from paramctl.model.expressions import CONSTANTS, FUNCTIONS
-from paramctl.node import Node
 
 FORBIDDEN = "/*?[]=:,.'\""
 LONGEST_NAME = 255
 """As in most file systems."""
 
 
-def check_name(node: Node) -> str:
+def check_name(node: Located) -> str:
     """The name in a node, or the error that says what a name may be."""
     name = node.value
     if not isinstance(name, str) or not name:
@@ -34,7 +34,7 @@ def normal(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
-def check_identifier(key: Node) -> None:
+def check_identifier(key: Located) -> None:
     """Raise unless a key can name a variable: ``${...}`` must be able to say it."""
     name = str(key.value)
     if not name.isidentifier() or name != unicodedata.normalize("NFKC", name):

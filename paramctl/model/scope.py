@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from paramctl.declare.located import MAX_NODES, Located
 from paramctl.errors import DocumentError, suggest
 from paramctl.model.layers import Sizes
 from paramctl.model.names import normal
-from paramctl.node import MAX_NODES, Node
 
 
 @dataclass(slots=True)
@@ -36,13 +36,13 @@ class Scope:
     is how many outputs there were when the list was begun.
     """
 
-    def __init__(self, outer: Scope | None, later: dict[str, Node] | None = None, born: int = 0) -> None:
+    def __init__(self, outer: Scope | None, later: dict[str, Located] | None = None, born: int = 0) -> None:
         self.outer = outer
         self.later = later or {}
         self.born = born
         self.outputs: dict[str, Output] = {}
-        self.left_out: dict[str, tuple[Node, int]] = {}
-        self._claimed: dict[str, Node] = {}
+        self.left_out: dict[str, tuple[Located, int]] = {}
+        self._claimed: dict[str, Located] = {}
         self._numbers: dict[str, int] = {}
 
     def automatic(self, type_name: str) -> str:
@@ -51,7 +51,7 @@ class Scope:
         self._numbers[type_name] = number + 1
         return f"{type_name}_{number}" if number else type_name
 
-    def claim(self, name: str, node: Node) -> None:
+    def claim(self, name: str, node: Located) -> None:
         """Take a name, or say who has it."""
         first = self._claimed.get(normal(name))
         if first is not None:
@@ -63,7 +63,7 @@ class Scope:
         """From here on the name means this output."""
         self.outputs[normal(name)] = output
 
-    def leave_out(self, name: str, when: Node, order: int) -> None:
+    def leave_out(self, name: str, when: Located, order: int) -> None:
         """The name is that of an entry which its ``when`` leaves out, after so many outputs."""
         self.left_out[normal(name)] = when, order
 
@@ -73,7 +73,7 @@ class Scope:
             yield scope
             scope = scope.outer
 
-    def find(self, node: Node, as_of: int | None = None) -> Output:
+    def find(self, node: Located, as_of: int | None = None) -> Output:
         """The nearest earlier output of this name: in this list, then in those around it.
 
         as_of: of lists begun before so many outputs were made, only those outputs count.
@@ -89,7 +89,7 @@ class Scope:
                 raise node.error(f"this layer is left out: its 'when', on line {when.line}, is false")
         raise self._missing(first, node)
 
-    def _inside(self, output: Output, rest: list[str], node: Node) -> Output:
+    def _inside(self, output: Output, rest: list[str], node: Located) -> Output:
         for name in rest:
             names = output.scope.outputs if output.scope else {}
             if name not in names:
@@ -98,7 +98,7 @@ class Scope:
             output = names[name]
         return output
 
-    def _missing(self, name: str, node: Node) -> DocumentError:
+    def _missing(self, name: str, node: Located) -> DocumentError:
         names: list[str] = []
         for scope in self.outward():
             if name in scope.later:

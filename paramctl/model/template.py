@@ -3,28 +3,28 @@
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
+from paramctl.declare.located import Located
+from paramctl.declare.options import Declared, unknown_option
 from paramctl.model.entry import COMMON, Entry
 from paramctl.model.expressions import Env
-from paramctl.model.header import IsMapping, mapping_of
+from paramctl.model.header import MappingType, mapping_of
 from paramctl.model.layers import FUNCTIONS, LAYERS
 from paramctl.model.layers.branching import Entries
 from paramctl.model.names import check_identifier, check_name
-from paramctl.node import Node
-from paramctl.options import Declared, unknown_option
 
 
-class OfBlock(Declared):
+class BlockDeclaration(Declared):
     """What a document says of a block."""
 
     layers: Entries
-    options: Annotated[Node, IsMapping(deferred=True)] | None = None
+    options: Annotated[Located, MappingType(deferred=True)] | None = None
 
 
 class Template(NamedTuple):
     """A block of one's own: its options with their defaults (null is required), and its layers."""
 
-    options: Mapping[str, Node]
-    layers: Node
+    options: Mapping[str, Located]
+    layers: Located
 
     def variables(self, entry: Entry, env: Env, body: Env) -> Env:
         """The variables of its layers: to those of the document, its options, given or default.
@@ -32,7 +32,7 @@ class Template(NamedTuple):
         env: the variables where it is used, which what is given there may hold.
         """
         what, arguments = str(entry.type.value), entry.arguments
-        given: dict[str, Node] = {}
+        given: dict[str, Located] = {}
         if arguments is not None and isinstance(arguments.value, dict):
             given = arguments.value
         elif arguments is not None:
@@ -42,7 +42,7 @@ class Template(NamedTuple):
         for name in given:
             if name not in self.options:
                 raise unknown_option(what, entry.at.key(name), name, self.options)
-        names: dict[str, Node] = {}
+        names: dict[str, Located] = {}
         inner = Env(names, body)
         for name, default in self.options.items():
             if name in given:
@@ -54,7 +54,7 @@ class Template(NamedTuple):
         return inner
 
 
-def templates_of(blocks: Node | None) -> dict[str, Template]:
+def templates_of(blocks: Located | None) -> dict[str, Template]:
     """The document's own blocks."""
     templates: dict[str, Template] = {}
     for name, node in mapping_of(blocks).items():
@@ -67,8 +67,8 @@ def templates_of(blocks: Node | None) -> dict[str, Template]:
     return templates
 
 
-def _template(name: str, node: Node) -> Template:
-    of = OfBlock.read_call(f"block {name!r}", node, node)
+def _template(name: str, node: Located) -> Template:
+    of = BlockDeclaration.read_call(f"block {name!r}", node, node)
     options = mapping_of(of.options)
     for option in options:
         assert of.options is not None

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from paramctl.core.parameter import FLOAT_DTYPES, Parameter
+from paramctl.declare.located import Located, Plain
 from paramctl.model.layers import Layer, Sizes
-from paramctl.node import Node, Plain
-from paramctl.parameter import FLOATS, Parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Model:
     outputs: tuple[str, ...]
     blocks: tuple[Block, ...]
     ties: tuple[Tie, ...] = ()
-    initializers: tuple[tuple[str, Node], ...] = ()
+    initializers: tuple[tuple[str, Located], ...] = ()
     seed: int | None = None
     document: Document | None = None
     separator: str = "/"
@@ -148,7 +148,7 @@ class Model:
         """This model with its floating-point arrays in another dtype, as it is for None."""
         if dtype is None:
             return self
-        return self.of(lambda each: replace(each, dtype=dtype) if each.dtype in FLOATS else each)
+        return self.of(lambda each: replace(each, dtype=dtype) if each.dtype in FLOAT_DTYPES else each)
 
     def walk(self) -> Iterator[Block]:
         """Every block, each before what it holds, in the order of the document."""

@@ -6,18 +6,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
-from paramctl.arrays import Array
+from paramctl.core.dtypes import Array
+from paramctl.core.indexing import select_all
 from paramctl.errors import OutputError, ParamctlError
-from paramctl.init.streams import RECIPE
+from paramctl.init.engines.native import RECIPE
+from paramctl.parallel import in_parallel
 from paramctl.saving.pieces import Moments, Piece, Shifts, measure, written
 from paramctl.saving.sets import MOST, keras_set, safetensors_set, takes_the_place_of_a_set
-from paramctl.slices import everything
-from paramctl.source import Source
-from paramctl.store import KERAS, KERAS_SHARDS, KERAS_WEIGHTS, NPZ, SAFETENSORS, check_sums, format_of, safetensors
-from paramctl.store.atomic import replacing, scratch
-from paramctl.store.extents import as_bytes, in_parallel
+from paramctl.source.base import Source
+from paramctl.store import KERAS, KERAS_SHARDS, KERAS_WEIGHTS, NPZ, SAFETENSORS, check_sums, format_of
+from paramctl.store.io.atomic import replacing, scratch
+from paramctl.store.io.extents import as_bytes
+from paramctl.store.safetensors import format as safetensors
 
-__all__ = ["Moments", "Piece", "left_out", "save", "save_as", "stream"]
+__all__ = ["Moments", "Piece", "not_copied", "save", "save_as", "stream"]
 
 
 def save_as(
@@ -70,7 +72,7 @@ def _in_order(source: Source, path: str, force: bool, shifts: Shifts) -> Iterato
     done: list[Piece] = []
 
     def values(name: str) -> Iterator[Array]:
-        for piece in source.gather(name, everything(source.model.parameters[name].shape)):
+        for piece in source.gather(name, select_all(source.model.parameters[name].shape)):
             done.append(measure(name, piece, shifts if name not in source.model.tied else None))
             yield piece
 
@@ -100,7 +102,7 @@ def _archived(source: Source, path: str, force: bool, shifts: Shifts) -> Iterato
                 raise (error if isinstance(error, ParamctlError) else temporary.trouble(error)) from error
 
 
-def left_out(source: Source, path: str) -> list[str]:
+def not_copied(source: Source, path: str) -> list[str]:
     """What the file holds that a source comes from, and does not go along into this one, in words."""
     checkpoint = source.checkpoint
     if checkpoint is None:

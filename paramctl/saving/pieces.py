@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paramctl.arrays import Array
-from paramctl.init.streams import BLOCK
-from paramctl.parameter import Parameter
-from paramctl.slices import everything
-from paramctl.source import Source
-from paramctl.store.atomic import Temporary
-from paramctl.store.extents import Extent, as_bytes, in_parallel
+from paramctl.core.dtypes import Array
+from paramctl.core.indexing import select_all
+from paramctl.core.parameter import Parameter
+from paramctl.init.engines.native import BLOCK_SIZE
+from paramctl.parallel import in_parallel
+from paramctl.source.base import Source
+from paramctl.store.io.atomic import Temporary
+from paramctl.store.io.extents import Extent, as_bytes
 
 
 class Piece(NamedTuple):
@@ -50,7 +51,7 @@ def written(
     owners = (parameter for parameter in given if parameter.path not in source.model.tied)
     yield from in_parallel(work, (piece for owner in owners for piece in source.pieces(owner)), threads)
     for parameter in copies:
-        pieces = source.gather(parameter.path, everything(parameter.shape))
+        pieces = source.gather(parameter.path, select_all(parameter.shape))
         yield from _one_by_one(parameter.path, pieces, temporary, extents[parameter.path])
     yield from _beside(source, temporary, extents)
 
@@ -62,7 +63,7 @@ def _beside(source: Source, temporary: Temporary, extents: Mapping[str, Extent])
         return
     for path, array in apart.arrays.items():
         if f"/{path}" in extents:
-            cuts = ((start, min(start + BLOCK, array.size)) for start in range(0, array.size, BLOCK))
+            cuts = ((start, min(start + BLOCK_SIZE, array.size)) for start in range(0, array.size, BLOCK_SIZE))
             pieces = (apart.reader.read(path, *cut) for cut in cuts)
             yield from _one_by_one(path, pieces, temporary, extents[f"/{path}"])
 

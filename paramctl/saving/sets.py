@@ -8,22 +8,24 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from paramctl.errors import OutputError
-from paramctl.init.streams import RECIPE
+from paramctl.init.engines.native import RECIPE
 from paramctl.model import KerasLayout
 from paramctl.saving.pieces import Piece, Shifts, written
-from paramctl.source import Source
-from paramctl.store import KERAS_WEIGHTS, safetensors, sharded
-from paramctl.store.atomic import check_target, locked, mode_for, remove, replacing, sync_folder, write_text
+from paramctl.source.base import Source
+from paramctl.store import KERAS_WEIGHTS
+from paramctl.store.io.atomic import check_target, locked, mode_for, remove, replacing, sync_folder, write_text
+from paramctl.store.io.file_set import named_in, pending_files, sweep
+from paramctl.store.io.shards import ShardNames, plan
 from paramctl.store.keras import shards as keras
-from paramctl.store.shards import Names, plan
-from paramctl.store.together import gathering, named_in, sweep
+from paramctl.store.safetensors import format as safetensors
+from paramctl.store.safetensors import sharded
 
 MOST = 5_000_000_000
 """How many bytes of values a shard has at most in a folder, if nobody says otherwise: as transformers has it."""
 
 
 @dataclass(frozen=True)
-class Place:
+class SetTarget:
     """Where a set is: its folder, what its files' names begin with, and its index.
 
     alone: the file that some readers open whatever the index says.
@@ -33,7 +35,7 @@ class Place:
     stem: str
     index: str
     alone: str
-    names: Names
+    names: ShardNames
 
     def check(self, force: bool) -> None:
         """Raise OutputError unless what is there, a set or a single file, may be replaced."""
@@ -62,7 +64,7 @@ def safetensors_set(source: Source, path: str, most: int, force: bool, shifts: S
     if len(shards) == 1:
         yield from _one(source, place, force, shifts)
         return
-    with gathering(place.folder, path) as files:
+    with pending_files(place.folder, path) as files:
         for shard in shards:
             with files.another(mode_for(place.index)) as temporary:
                 data, extents = safetensors.header_of(shard, {"format": "pt"})
@@ -77,7 +79,7 @@ def safetensors_set(source: Source, path: str, most: int, force: bool, shifts: S
             files.take([*old, os.path.basename(place.alone)] if force else [])
 
 
-def _one(source: Source, place: Place, force: bool, shifts: Shifts) -> Iterator[Piece]:
+def _one(source: Source, place: SetTarget, force: bool, shifts: Shifts) -> Iterator[Piece]:
     """A single file in the place of a set, or of another single file."""
     with ExitStack() as held:
         with replacing(place.alone, force) as temporary:
@@ -103,7 +105,7 @@ def keras_set(source: Source, path: str, most: int, force: bool) -> Iterator[Pie
     place.check(force)
     weights = KERAS_WEIGHTS.load()
     shards = keras.plan(source.model, weights.layout_of(source.model, path), most)
-    with gathering(place.folder, path) as files:
+    with pending_files(place.folder, path) as files:
         for shard in shards:
             with files.another(mode_for(path)) as temporary:
                 extents = weights.lay_out(temporary, source.model, shard)
@@ -124,7 +126,7 @@ def takes_the_place_of_a_set(path: str) -> bool:
     return not os.path.lexists(path) and os.path.lexists(_safetensors(path).index)
 
 
-def _safetensors(path: str) -> Place:
+def _safetensors(path: str) -> SetTarget:
     """The place of safetensors files, in a folder or of a name. Raises OutputError."""
     folder, stem, alone = os.path.dirname(path) or ".", os.path.basename(path)[: -len(".safetensors")], path
     if path.endswith("/"):
@@ -134,10 +136,10 @@ def _safetensors(path: str) -> Place:
             raise OutputError(f"{path}: {error.strerror or error}", error.errno) from error
         folder, stem, alone = path, "model", os.path.join(path, "model.safetensors")
     index = os.path.join(os.path.dirname(alone), f"{stem}.safetensors{sharded.INDEX}")
-    return Place(folder, stem, index, alone, sharded.NAMES)
+    return SetTarget(folder, stem, index, alone, sharded.NAMES)
 
 
-def _keras(path: str) -> Place:
+def _keras(path: str) -> SetTarget:
     """The place of Keras' files. Raises OutputError if another set has the file that Keras opens first."""
     folder, stem = os.path.dirname(path) or ".", os.path.basename(path)[: -len(keras.SUFFIX)]
     (first,) = keras.NAMES.of(stem, 1, 1)
@@ -146,4 +148,4 @@ def _keras(path: str) -> Place:
         others = named_in(folder, but=os.path.basename(path))
     if first in others:
         raise OutputError(f"{path}: it needs {first}, and another set has that")
-    return Place(folder, stem, path, os.path.join(os.path.dirname(path), first), keras.NAMES)
+    return SetTarget(folder, stem, path, os.path.join(os.path.dirname(path), first), keras.NAMES)

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paramctl.errors import InputError, OutputError
-from paramctl.store.files import Bytes
+from paramctl.store.location import Location
 
 if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
@@ -32,25 +32,25 @@ class Format(NamedTuple):
         return import_module(self.module)
 
 
-HDF5 = Format("HDF5", "paramctl.store.h5", (".h5", ".hdf5"))
-SAFETENSORS = Format("safetensors", "paramctl.store.safetensors", (".safetensors",))
+HDF5 = Format("HDF5", "paramctl.store.hdf5.format", (".h5", ".hdf5"))
+SAFETENSORS = Format("safetensors", "paramctl.store.safetensors.format", (".safetensors",))
 KERAS = Format("Keras", "paramctl.store.keras.archive", (".keras",))
-KERAS_WEIGHTS = Format("Keras weights", "paramctl.store.keras.file", (".weights.h5",))
-KERAS_SHARDS = Format("sharded Keras weights", "paramctl.store.sharded", (".weights.json",))
-NPZ = Format("npz", "paramctl.store.npz", (".npz",))
+KERAS_WEIGHTS = Format("Keras weights", "paramctl.store.keras.weights_file", (".weights.h5",))
+KERAS_SHARDS = Format("sharded Keras weights", "paramctl.store.safetensors.sharded", (".weights.json",))
+NPZ = Format("npz", "paramctl.store.npz.format", (".npz",))
 
-SHARDED = Format("sharded", "paramctl.store.sharded", ())
+SHARDED = Format("sharded", "paramctl.store.safetensors.sharded", ())
 
 FORMATS = (HDF5, SAFETENSORS, SHARDED, KERAS, KERAS_WEIGHTS, KERAS_SHARDS, NPZ)
 
 
-def detect(file: Bytes) -> Format | None:
+def detect(file: Location) -> Format | None:
     """The format of a file by its first bytes; None for what may be a model document."""
     start = file.read(0, 9)
     if start[:8] == b"\x89HDF\r\n\x1a\n":
         return HDF5
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return KERAS if import_module("paramctl.store.zips").is_keras(file) else NPZ
+        return KERAS if import_module("paramctl.store.io.zips").is_keras(file) else NPZ
     if len(start) > 8 and int.from_bytes(start[:8], "little") <= 100_000_000 and start[8:] in (b"{", b" "):
         return SAFETENSORS
     if start[:1] == b"{" and b'"weight_map"' in file.read(0, 1 << 20):
@@ -73,7 +73,7 @@ FOREIGN = {
 """What is neither a checkpoint nor a document, by how it begins in small letters, in words."""
 
 
-def check_not_foreign(file: Bytes) -> None:
+def check_not_foreign(file: Location) -> None:
     """Raise InputError, which says what it is, for a file of another kind."""
     start = file.read(0, 32).lstrip().lower()
     for begins, words in FOREIGN.items():
@@ -104,10 +104,10 @@ def within(path: str) -> str:
     raise InputError(f"{path}: it is a folder, and has no single index (*.safetensors.index.json) or safetensors file")
 
 
-def read(file: Bytes, format_: Format) -> Checkpoint:
+def read(file: Location, format_: Format) -> Checkpoint:
     """What a file of this format holds. Raises InputError if it is damaged."""
     if format_ in (HDF5, KERAS):
-        from paramctl.store.h5_process import warm_up
+        from paramctl.store.hdf5.client import warm_up
 
         warm_up()  # while NumPy is imported
     from paramctl.store.checkpoint import TooManyParts  # here, for it imports NumPy
@@ -119,11 +119,11 @@ def read(file: Bytes, format_: Format) -> Checkpoint:
     return checkpoint
 
 
-def check_sums(file: Bytes) -> None:
+def check_sums(file: Location) -> None:
     """Hold a zip's members against the sums that were written with them. Raises InputError if it is damaged."""
     if file.read(0, 2) != b"PK":
         return
-    zips = import_module("paramctl.store.zips")
+    zips = import_module("paramctl.store.io.zips")
     try:
         zips.check_sums(file)
     except zips.DAMAGED as error:

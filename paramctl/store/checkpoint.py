@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from paramctl import __version__
-from paramctl.arrays import Array
+from paramctl.core.dtypes import Array
+from paramctl.core.parameter import Axis, Parameter, ParameterKind
+from paramctl.declare.located import MAX_DEPTH
 from paramctl.errors import ParamctlError
 from paramctl.model import Document, KerasLayout, Model, Tie, from_document
 from paramctl.model.tree import Block
-from paramctl.node import MAX_DEPTH
-from paramctl.parameter import Axis, Kind, Parameter
-from paramctl.store.extents import Extent
-from paramctl.store.files import Bytes
+from paramctl.store.io.extents import Extent
+from paramctl.store.location import Location
 
 VERSION = 1
 """Of what paramctl's own files say beside values."""
@@ -27,7 +27,7 @@ class Reader(Protocol):
     def read(self, path: str, start: int, stop: int) -> Array: ...
 
 
-class Joined:
+class JoinedReader:
     """Reads each array from the file that has it."""
 
     def __init__(self, readers: Mapping[str, Reader]) -> None:
@@ -38,7 +38,7 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class Provenance:
     """What a file says of how an array came by its values: the scheme, and the seed if it was drawn."""
 
     scheme: str | None = None
@@ -46,7 +46,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class OptimizerState:
     """An optimizer's and metrics' arrays, which are no parameters, by their paths in a Keras file.
 
     names: what the objects that have them call themselves, by their paths.
@@ -73,27 +73,27 @@ class Checkpoint:
 
     model: Model
     reader: Reader
-    file: Bytes
-    notes: Mapping[str, Note] = field(default_factory=dict)
+    file: Location
+    notes: Mapping[str, Provenance] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     extents: Mapping[str, Extent] = field(default_factory=dict)
-    apart: Apart | None = None
+    apart: OptimizerState | None = None
     more: tuple[str, ...] = ()
     """What else the file holds and only another of its format does: the assets of a ``.keras``."""
 
-    def beside(self, model: Model) -> Apart | None:
+    def beside(self, model: Model) -> OptimizerState | None:
         """What stands apart and goes along into a Keras file of a model: whatever does, if its arrays lie as here."""
         return self.apart if model.keras is not None and model.keras is self.model.keras else None
 
 
-def stored(name: str, shape: tuple[int, ...], dtype: str, told: object = None) -> Parameter:
+def stored_parameter(name: str, shape: tuple[int, ...], dtype: str, told: object = None) -> Parameter:
     """An array in a file as a parameter. told: what the file says of it, axes, kind, trainable, if it does."""
     of = told if isinstance(told, dict) else {}
     axes_text = of.get("axes")
     roles = axes_text.split(", ") if isinstance(axes_text, str) and axes_text else []
     roles = roles if len(roles) == len(shape) else ["unknown"] * len(shape)
     axes = tuple(_axis(size, role) for size, role in zip(shape, roles, strict=True))
-    kind: Kind = of["kind"] if of.get("kind") in ("weight", "bias", "norm", "state") else "unknown"
+    kind: ParameterKind = of["kind"] if of.get("kind") in ("weight", "bias", "norm", "state") else "unknown"
     trainable = of.get("trainable")
     return Parameter(name, axes, kind, trainable if isinstance(trainable, bool) else None, None, dtype)
 
@@ -171,14 +171,14 @@ def _blocks(tree: Mapping[str, Any], prefix: str, separator: str) -> Iterator[Bl
             yield Block(inner.path, "array", None, (), (inner,))
 
 
-def described(model: Model, notes: Mapping[str, Note], recipe: int) -> dict[str, Any]:
+def file_metadata(model: Model, notes: Mapping[str, Provenance], recipe: int) -> dict[str, Any]:
     """What a file of paramctl's own says beside values, as JSON has it; see facts."""
     made: dict[str, Any] = {
         "version": VERSION,
         "recipe": recipe,
         "written_by": f"paramctl {__version__}",
         "ties": [[tie.kept, tie.tied, tie.transpose] for tie in model.ties],
-        "parameters": {each.path: says(each, notes.get(each.path)) for each in model.owners()},
+        "parameters": {each.path: attributes(each, notes.get(each.path)) for each in model.owners()},
     }
     if model.keras is not None:
         made["keras"] = [dict(model.keras.variables), dict(model.keras.names), model.keras.config]
@@ -193,9 +193,9 @@ def described(model: Model, notes: Mapping[str, Note], recipe: int) -> dict[str,
     return made
 
 
-def says(parameter: Parameter, note: Note | None) -> dict[str, Any]:
+def attributes(parameter: Parameter, note: Provenance | None) -> dict[str, Any]:
     """What a file says of an array: what is known of it."""
-    note = note or Note()
+    note = note or Provenance()
     axes = ", ".join(map(axis_text, parameter.axes))
     told = {
         "axes": axes if axes and "unknown" not in axes else None,
@@ -245,7 +245,7 @@ def transposed_of(own: Mapping[str, Any], parameters: Mapping[str, Parameter]) -
     return tuple(tie for tie in ties if tie.kept in parameters and tie.tied not in parameters)
 
 
-def in_order(ties: Sequence[Tie], own: Mapping[str, Any]) -> tuple[Tie, ...]:
+def sort_ties(ties: Sequence[Tie], own: Mapping[str, Any]) -> tuple[Tie, ...]:
     """The ties in the order in which the file lists them, as far as it does."""
     listed = own.get("ties")
     places = enumerate(listed) if isinstance(listed, list) else ()

@@ -7,16 +7,24 @@ from functools import singledispatch
 from itertools import permutations
 from typing import Any, NamedTuple
 
+from paramctl.declare.located import Located
+from paramctl.declare.option_types import (
+    ChoiceType,
+    FlagType,
+    IntegerType,
+    ListType,
+    NumberType,
+    OptionType,
+    SchemeType,
+)
+from paramctl.declare.options import Option
 from paramctl.errors import DocumentError
-from paramctl.kinds import Choice, IsFlag, IsNumber, IsScheme, IsWhole, Kind, Several
 from paramctl.model.layers import FUNCTIONS, LAYERS, Layer
-from paramctl.model.layers.activations import IsActivation
-from paramctl.model.layers.base import IsPerAxis, IsReference
+from paramctl.model.layers.activations import ActivationType
+from paramctl.model.layers.base import PerAxisType, ReferenceType
 from paramctl.model.layers.padding import IsMargins
 from paramctl.model.layers.recurrent import Recurrent
 from paramctl.model.layers.wrapping import IsLayer
-from paramctl.node import Node
-from paramctl.options import Option
 from tests.interop.facts import Shape
 
 COMBINATIONS = 60
@@ -37,44 +45,44 @@ class Case(NamedTuple):
 def choices(option: Option) -> list[Any]:
     """Values for an option, as a document has them; the first is a good one."""
     kind = option.kind
-    values = [f"{option.name}_input"] if isinstance(kind, IsReference) else written(kind)
+    values = [f"{option.name}_input"] if isinstance(kind, ReferenceType) else written(kind)
     return [*values, *([None] if option.nullable else [])]
 
 
 @singledispatch
-def written(kind: Kind) -> list[Any]:
+def written(kind: OptionType) -> list[Any]:
     raise AssertionError(f"no values are known for an option of the kind {type(kind).__name__}")
 
 
 @written.register
-def _(kind: IsFlag) -> list[Any]:
+def _(kind: FlagType) -> list[Any]:
     return [True, False]
 
 
 @written.register
-def _(kind: Choice) -> list[Any]:
+def _(kind: ChoiceType) -> list[Any]:
     return list(kind.choices)
 
 
 @written.register
-def _(kind: IsWhole) -> list[Any]:
+def _(kind: IntegerType) -> list[Any]:
     return readable(kind, [2, 1, 3, 0, -1, -2])
 
 
 @written.register
-def _(kind: IsNumber) -> list[Any]:
+def _(kind: NumberType) -> list[Any]:
     return readable(kind, [0.5, 0, 1, 2.5, -1.5])
 
 
 @written.register
-def _(kind: IsScheme) -> list[Any]:
+def _(kind: SchemeType) -> list[Any]:
     return ["he_normal", "zeros"]
 
 
 @written.register
-def _(kind: Several) -> list[Any]:
+def _(kind: ListType) -> list[Any]:
     """Axes, sizes of a shape of 24 values, or counts: by what the item may be."""
-    assert isinstance(kind.item, IsWhole)
+    assert isinstance(kind.item, IntegerType)
     assert kind.length in (None, 2)
     if kind.item.least is None:
         ordered = [list(axes) for length in (2, 1, 3) for axes in permutations((1, 2, 3), length)]
@@ -85,7 +93,7 @@ def _(kind: Several) -> list[Any]:
 
 
 @written.register
-def _(kind: IsPerAxis) -> list[Any]:
+def _(kind: PerAxisType) -> list[Any]:
     rank = kind.length or 1
     return [2, 1, 3, [2, 1, 3][:rank], [1, 3, 2][:rank]]
 
@@ -99,7 +107,7 @@ def _(kind: IsMargins) -> list[Any]:
 
 
 @written.register
-def _(kind: IsActivation) -> list[Any]:
+def _(kind: ActivationType) -> list[Any]:
     """Every function by its name, and with each value of each of its options."""
     values: list[Any] = []
     for name, function in FUNCTIONS.items():
@@ -150,14 +158,14 @@ def _(kind: IsLayer) -> list[Any]:
     return values
 
 
-def readable(kind: Kind, values: list[Any]) -> list[Any]:
+def readable(kind: OptionType, values: list[Any]) -> list[Any]:
     """The values that an option of this kind may have."""
     return [value for value in values if reads(kind, value)]
 
 
-def reads(kind: Kind, value: Any) -> bool:
+def reads(kind: OptionType, value: Any) -> bool:
     try:
-        kind.read(Node(value), "value")
+        kind.read(Located(value), "value")
     except DocumentError:
         return False
     return True

@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 
+from paramctl.declare.located import Located
+from paramctl.declare.options import Option
 from paramctl.model.document import parse_value
 from paramctl.model.layers.activations import Function
-from paramctl.node import Node
-from paramctl.options import Option
 
 
 def assert_same_default(option: Option, theirs: Any) -> None:
@@ -26,7 +26,7 @@ def comparable(value: Any) -> Any:
     """An option's value so that equals are equal: an initializer or a function as Keras understands it."""
     if isinstance(value, Function):
         return value.name, vars(value)
-    if isinstance(value, Node):
+    if isinstance(value, Located):
         initializer = keras.initializers.get(str(value.value))
         return type(initializer), initializer.get_config()
     return value

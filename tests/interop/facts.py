@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from keras.layers import Layer
 
-from paramctl.parameter import Parameter
+from paramctl.core.parameter import Parameter
 
 Shape = tuple[int | None, ...]
 

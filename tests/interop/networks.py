@@ -8,9 +8,9 @@ from keras import layers as keras_layers
 from keras.src.utils.naming import to_snake_case
 from keras.src.utils.summary_utils import count_params
 
+from paramctl.declare.located import Located
 from paramctl.model import Block, load, totals
 from paramctl.model import Model as Built
-from paramctl.node import Node
 from tests.interop.facts import Facts, of_keras, of_paramctl
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
@@ -18,7 +18,7 @@ NOT_IN_KERAS = {"halve_while", "reduce_sum", "take"}
 
 
 def sample(name: str, **variables: int) -> Built:
-    return load(str(SAMPLES / f"{name}.yaml"), {key: Node(value) for key, value in variables.items()})
+    return load(str(SAMPLES / f"{name}.yaml"), {key: Located(value) for key, value in variables.items()})
 
 
 def leaves(blocks: Iterable[Block]) -> Iterator[Block]:

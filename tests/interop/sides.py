@@ -12,15 +12,15 @@ from typing import Any
 import keras
 import numpy as np
 
+from paramctl.declare.option_types import ListType
+from paramctl.declare.options import Option
 from paramctl.errors import DocumentError
-from paramctl.kinds import Several
 from paramctl.model import build
 from paramctl.model.document import parse
 from paramctl.model.layers import LAYERS, Layer
-from paramctl.model.layers.activations import IsActivation
+from paramctl.model.layers.activations import ActivationType
 from paramctl.model.layers.attention import Attending
 from paramctl.model.layers.wrapping import IsLayer
-from paramctl.options import Option
 from tests.interop.cases import Case, known
 from tests.interop.facts import Facts, Shape, of_keras, of_paramctl
 
@@ -220,10 +220,10 @@ def keras_value(option: Option, value: Any) -> Any:
     kind = option.kind
     if isinstance(kind, IsLayer):
         return inner_layer(value)
-    if isinstance(kind, IsActivation) and isinstance(value, dict):
+    if isinstance(kind, ActivationType) and isinstance(value, dict):
         ((name, options),) = value.items()
         return partial(getattr(keras.activations, name), **options)
-    several = isinstance(kind, Several) and kind.length is None and option.name not in TAKE_ONE
+    several = isinstance(kind, ListType) and kind.length is None and option.name not in TAKE_ONE
     return [value] if several and value is not None and not isinstance(value, list) else value
 
 

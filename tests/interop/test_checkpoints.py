@@ -23,9 +23,9 @@ from paramctl.inspect.diff import Comparison, Tolerance
 from paramctl.model import build, totals
 from paramctl.model.document import parse
 from paramctl.model.layers import LAYERS
-from paramctl.opened import open_
 from paramctl.saving import save_as
-from paramctl.source import Source
+from paramctl.source.base import Source
+from paramctl.source.open import open_source
 from tests.interop.cases import Case, cases
 from tests.interop.networks import SAMPLES, keras_counts
 from tests.interop.sides import by_paramctl, channels_first, matched, only_keras_takes
@@ -38,7 +38,7 @@ APPLICATIONS = ["MobileNetV2", "ResNet50", "EfficientNetB0", "DenseNet121"]
 
 
 def opened(path: Path) -> Source:
-    return as_drawn(open_(str(path)))
+    return as_drawn(open_source(str(path)))
 
 
 def write(source: Source, path: Path | str, **options: Any) -> Path:

@@ -18,10 +18,12 @@ from keras.src.initializers import random_initializers
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from paramctl.core.parameter import Parameter
+from paramctl.declare.located import Located
 from paramctl.init import presets
 from paramctl.init.distributions import (
     Constant,
-    Law,
+    Distribution,
     Normal,
     Orthogonal,
     Sections,
@@ -32,14 +34,12 @@ from paramctl.init.distributions import (
     support,
 )
 from paramctl.init.gains import GAINS
-from paramctl.init.registry import SCHEMES, Target, law
-from paramctl.init.rules import Chosen, Wishes, choose
+from paramctl.init.registry import SCHEMES, Target, distribution
+from paramctl.init.rules import AssignedScheme, InitRequest, assign_schemes
 from paramctl.model import Model, build
 from paramctl.model.document import parse, parse_value
 from paramctl.model.layers import LAYERS, Layer
-from paramctl.node import Node
-from paramctl.parameter import Parameter
-from paramctl.source import Source
+from paramctl.source.base import Source
 from tests.interop.cases import Case, all_inputs, known, required
 from tests.interop.facts import Shape
 from tests.interop.sides import called, class_of, divided, in_keras
@@ -48,7 +48,7 @@ SAMPLES = 200_000
 ERRORS = 5
 
 
-def scheme(name: str, **options: Any) -> Node:
+def scheme(name: str, **options: Any) -> Located:
     return parse_value(json.dumps({name: options}) if options else name, "scheme")
 
 
@@ -56,14 +56,14 @@ def built(entry: dict[str, Any], inputs: dict[str, Shape]) -> Model:
     return build(parse(json.dumps({"inputs": inputs, "layers": [entry]}), "case"))
 
 
-def drawn(model: Model, path: str, node: Node) -> np.ndarray:
+def drawn(model: Model, path: str, node: Located) -> np.ndarray:
     """The values of a parameter under a scheme, with fans as torch counts them."""
     parameter = model.parameters[path]
-    chosen = Chosen("", law(node, Target.of(parameter, "torch")), "")
+    chosen = AssignedScheme("", distribution(node, Target.of(parameter, "torch")), "")
     return Source(model, {path: chosen}).values(path, 0, parameter.size).reshape(parameter.shape)
 
 
-def same(ours: Law, theirs: Law) -> bool:
+def same(ours: Distribution, theirs: Distribution) -> bool:
     """Whether two laws are of one kind, with the same numbers but for the last bits."""
     if type(ours) is not type(theirs):
         return False
@@ -79,7 +79,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.random = random_initializers.random
-        self.laws: list[tuple[Shape, Law]] = []
+        self.laws: list[tuple[Shape, Distribution]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.random, name)
@@ -100,7 +100,7 @@ class Recorder:
 class Made(NamedTuple):
     """What Keras did for one variable: the laws that it drew from, with shapes; and the variable itself."""
 
-    laws: list[tuple[Shape, Law]]
+    laws: list[tuple[Shape, Distribution]]
     variable: keras.Variable
 
     @property
@@ -222,7 +222,7 @@ def test_an_initializer_draws_from_the_law_of_its_scheme(kind: str, by_keras: Bu
         for parameter in weights:
             ((drawn_shape, expected),) = theirs[parameter.path.removeprefix("subject/")].laws
             assert drawn_shape == parameter.shape
-            ours = law(scheme(name, **its_options), Target.of(parameter, "keras"))
+            ours = distribution(scheme(name, **its_options), Target.of(parameter, "keras"))
             assert same(ours, expected), f"{name} {its_options} for {parameter.path}: {ours}, Keras {expected}"
 
 
@@ -239,7 +239,7 @@ def test_the_fans_compared_are_not_the_true_ones_everywhere() -> None:
     }
 
 
-def assert_sampled_from(of: Law, values: np.ndarray) -> None:
+def assert_sampled_from(of: Distribution, values: np.ndarray) -> None:
     """Mean and deviation within a few standard errors, and the bounds reached and kept."""
     known_moments = moments(of)
     assert known_moments is not None
@@ -260,17 +260,17 @@ def test_kerass_own_values_follow_the_scheme(name: str) -> None:
     """That its calls mean what the laws say: truncated at 2 deviations and not corrected, for one."""
     parameter = built({"dense": 400}, {"x": (500,)}).parameters["dense/kernel"]
     values = keras.initializers.get({"class_name": name, "config": {"seed": 3}})(parameter.shape)
-    assert_sampled_from(law(scheme(name), Target.of(parameter, "keras")), keras.ops.convert_to_numpy(values))
+    assert_sampled_from(distribution(scheme(name), Target.of(parameter, "keras")), keras.ops.convert_to_numpy(values))
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 42, -0.5])
 def test_constants_of_keras(value: float) -> None:
     target = Target.of(built({"dense": 3}, {"x": (4,)}).parameters["dense/kernel"])
     of_value = keras.initializers.Constant(value)((4, 3))
-    assert same(law(scheme("constant", value=value), target), Constant(value))
+    assert same(distribution(scheme("constant", value=value), target), Constant(value))
     assert np.array_equal(keras.ops.convert_to_numpy(of_value), np.full((4, 3), value, "float32"))
     for name in ("zeros", "ones"):
-        ours = law(scheme(name), target)
+        ours = distribution(scheme(name), target)
         assert isinstance(ours, Constant)
         assert bool((keras.ops.convert_to_numpy(keras.initializers.get(name)((4, 3))) == ours.value).all())
 
@@ -299,7 +299,7 @@ def test_orthogonal_of_keras(kind: str, by_keras: Build) -> None:
     for parameter in model.parameters.values():
         if parameter.kind != "weight":
             continue
-        ours = law(scheme("orthogonal", gain=2.0), Target.of(parameter, "keras"))
+        ours = distribution(scheme("orthogonal", gain=2.0), Target.of(parameter, "keras"))
         assert isinstance(ours, Orthogonal)
         made = theirs[parameter.path.removeprefix("subject/")]
         tall, wide = max(ours.rows, ours.columns), min(ours.rows, ours.columns)
@@ -335,9 +335,9 @@ def test_the_preset_keras_is_what_its_layers_do(by_keras: Build) -> None:
     """Every layer with parameters, built with its defaults: what Keras draws from, or the very values."""
     types = set()
     for name, case, model in layers_with_parameters():
-        wishes = Wishes(preset="keras", from_preset=presets.keras(model), convention=presets.CONVENTION["keras"])
+        wishes = InitRequest(preset="keras", from_preset=presets.keras(model), convention=presets.CONVENTION["keras"])
         theirs = by_keras(name, case)
-        chosen = choose(model, wishes)
+        chosen = assign_schemes(model, wishes)
         assert chosen
         for path, choice in chosen.items():
             made = theirs[path.removeprefix("subject/")]
@@ -363,7 +363,7 @@ class Filling(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.laws: dict[int, Law] = {}
+        self.laws: dict[int, Distribution] = {}
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
         name = str(function.overloadpacket)
@@ -434,7 +434,7 @@ def test_a_function_of_torch_fills_from_the_law_of_its_scheme(kind: str) -> None
         with Filling() as filling:
             getattr(torch.nn.init, f"{name}_")(tensor, **arguments)
         (expected,) = filling.laws.values()
-        ours = law(scheme(name, **arguments), Target.of(parameter, "torch"))
+        ours = distribution(scheme(name, **arguments), Target.of(parameter, "torch"))
         assert same(ours, expected), f"{name} {arguments} for {parameter.path}: {ours}, torch {expected}"
 
 
@@ -465,7 +465,7 @@ def test_functions_without_fans() -> None:
         with Filling() as filling:
             theirs(torch.empty(6, 8))
         (expected,) = filling.laws.values()
-        assert same(law(ours, Target.of(parameter, "torch")), expected)
+        assert same(distribution(ours, Target.of(parameter, "torch")), expected)
 
 
 @pytest.mark.parametrize(
@@ -482,7 +482,7 @@ def test_functions_without_fans() -> None:
 def test_trunc_normal_of_torch(options: dict[str, float]) -> None:
     """Its own values have the law's mean, deviation and bounds: a and b are values, and no multiples of std."""
     parameter = built({"dense": 6}, {"x": (8,)}).parameters["dense/kernel"]
-    ours = law(scheme("trunc_normal", **options), Target.of(parameter, "torch"))
+    ours = distribution(scheme("trunc_normal", **options), Target.of(parameter, "torch"))
     generator = torch.Generator().manual_seed(1)
     values = torch.nn.init.trunc_normal_(torch.empty(SAMPLES), **options, generator=generator).numpy()
     mean, deviation = moments(ours)  # type: ignore[misc]
@@ -559,7 +559,9 @@ def test_sparse_of_torch(sparsity: float) -> None:
     model = built({"dense": 70}, {"x": (300,)})
     theirs = torch.nn.init.sparse_(torch.empty(70, 300), sparsity, std=0.5).numpy()
     ours = to_torch(drawn(model, "dense/kernel", scheme("sparse", sparsity=sparsity, std=0.5)))
-    assert isinstance(law(scheme("sparse", sparsity=sparsity), Target.of(model.parameters["dense/kernel"])), Sparse)
+    assert isinstance(
+        distribution(scheme("sparse", sparsity=sparsity), Target.of(model.parameters["dense/kernel"])), Sparse
+    )
     assert np.array_equal((ours == 0).sum(axis=0), (theirs == 0).sum(axis=0))
     if sparsity < 0.9:
         assert ours[ours != 0].std() == pytest.approx(theirs[theirs != 0].std(), rel=0.05)
@@ -590,7 +592,7 @@ def test_gains() -> None:
 def test_gain_of_leaky_relu(slope: float) -> None:
     """The gain within kaiming: of a slope of one's own."""
     parameter = built({"dense": 6}, {"x": (8,)}).parameters["dense/kernel"]
-    ours = law(scheme("kaiming_normal", a=slope), Target.of(parameter, "torch"))
+    ours = distribution(scheme("kaiming_normal", a=slope), Target.of(parameter, "torch"))
     assert same(ours, Normal(0, torch.nn.init.calculate_gain("leaky_relu", slope) / sqrt(8)))
 
 
@@ -754,8 +756,8 @@ def test_the_preset_torch_is_what_its_modules_do(name: str) -> None:
         module = pair.module()
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     model = built({pair.layer: pair.options | {"name": "subject"}}, {"x": pair.input})
-    wishes = Wishes(preset="torch", from_preset=presets.torch(model), convention=presets.CONVENTION["torch"])
-    chosen = {path.removeprefix("subject/"): each.law for path, each in choose(model, wishes).items()}
+    wishes = InitRequest(preset="torch", from_preset=presets.torch(model), convention=presets.CONVENTION["torch"])
+    chosen = {path.removeprefix("subject/"): each.law for path, each in assign_schemes(model, wishes).items()}
     assert chosen.keys() == pair.names.keys()
     for path, ours in chosen.items():
         for theirs in pair.names[path]:
@@ -785,7 +787,7 @@ def test_the_preset_torch_says_something_of_every_weight_and_bias() -> None:
     assert schemes.keys() == model.parameters.keys()
     fan_in = {"conv2d": 27, "depthwise_conv2d": 9, "conv2d_transpose": 20, "dense": 7 * 7 * 5}
     for path, node in schemes.items():
-        ours = law(node, Target.of(model.parameters[path], "torch"))
+        ours = distribution(node, Target.of(model.parameters[path], "torch"))
         bound = 1 / sqrt(fan_in[path.partition("/")[0]])
         assert same(ours, Uniform(-bound, bound)), path
 
@@ -809,5 +811,7 @@ def test_the_preset_torch_for_attention_between_sequences() -> None:
         weight = getattr(module, f"{letter}_proj_weight")
         with Filling() as filling:
             nn.init.xavier_uniform_(weight)
-        ours = law(schemes[f"subject/{part}/kernel"], Target.of(model.parameters[f"subject/{part}/kernel"], "torch"))
+        ours = distribution(
+            schemes[f"subject/{part}/kernel"], Target.of(model.parameters[f"subject/{part}/kernel"], "torch")
+        )
         assert same(ours, filling.laws[weight.data_ptr()]), part

@@ -6,11 +6,11 @@ options are its annotations, and its docstring is the formula.
 
 from typing import Annotated, Any, ClassVar
 
+from paramctl.declare.located import Located, parse_call
+from paramctl.declare.option_types import Flag, Integer, NotNegative, Number, OptionType, Positive
+from paramctl.declare.options import Declared
 from paramctl.errors import suggest
-from paramctl.kinds import Flag, Kind, NotNegative, Number, Positive, Whole
 from paramctl.model.layers.base import ShapeError, Sizes, axis_of, snake_case
-from paramctl.node import Node, call
-from paramctl.options import Declared
 
 
 class Function(Declared):
@@ -35,7 +35,7 @@ FUNCTIONS: dict[str, type[Function]] = {}
 """Every activation function by its name in a document, aliases included."""
 
 
-class IsActivation(Kind):
+class ActivationType(OptionType):
     """A function's name, or its name with options. Within a layer it may not change the shape."""
 
     words = "an activation function: a name, or a name with its options"
@@ -44,8 +44,8 @@ class IsActivation(Kind):
     def __init__(self, any_shape: bool = False) -> None:
         self.any_shape = any_shape
 
-    def read(self, node: Node, name: str) -> Function:
-        called = call(node)
+    def read(self, node: Located, name: str) -> Function:
+        called = parse_call(node)
         if called is None:
             raise self.refuse(node, name)
         function, arguments = called
@@ -65,8 +65,8 @@ def activated(function: Function | None, shape: Sizes) -> Sizes:
     return shape if function is None else function.output(shape)
 
 
-Activation = Annotated[Function, IsActivation()]
-AnyActivation = Annotated[Function, IsActivation(any_shape=True)]
+Activation = Annotated[Function, ActivationType()]
+AnyActivation = Annotated[Function, ActivationType(any_shape=True)]
 
 
 class Linear(Function):
@@ -125,7 +125,7 @@ class Glu(Function):
     """a * sigmoid(b), a and b the halves of x along an axis"""
 
     keeps_shape = False
-    axis: Whole = -1
+    axis: Integer = -1
 
     def output(self, shape: Sizes) -> Sizes:
         axis = axis_of(self.axis, shape)
@@ -162,13 +162,13 @@ class TanhShrink(Function):
 class Softmax(Function):
     """exp(x) / sum(exp(x)) along an axis"""
 
-    axis: Whole = -1
+    axis: Integer = -1
 
 
 class LogSoftmax(Function):
     """log(softmax(x)) along an axis"""
 
-    axis: Whole = -1
+    axis: Integer = -1
 
 
 class LogSigmoid(Function):
@@ -178,7 +178,7 @@ class LogSigmoid(Function):
 class Sparsemax(Function):
     """The projection of x on the probability simplex, along an axis"""
 
-    axis: Whole = -1
+    axis: Integer = -1
 
 
 class SparsePlus(Function):

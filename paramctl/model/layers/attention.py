@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from paramctl.kinds import Axes, Count, Counts, Flag, Positive, Scheme, Share
+from paramctl.core.parameter import Axis, Parameter, bias, in_axis, out_axis, weight
+from paramctl.declare.located import Located
+from paramctl.declare.option_types import Axes, Count, Counts, Flag, Positive, Scheme, Share
 from paramctl.model.layers.base import Layer, Reference, ShapeError, Sizes, axes_of, default, known
-from paramctl.node import Node
-from paramctl.parameter import Axis, Parameter, bias, into, out, weight
 
 
 class Heads(NamedTuple):
@@ -28,20 +28,24 @@ class Attending(Layer, abstract=True):
     if TYPE_CHECKING:
         use_bias: bool
         use_gate: bool
-        kernel_initializer: Node
-        bias_initializer: Node
+        kernel_initializer: Located
+        bias_initializer: Located
 
     def parameters(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Iterator[Parameter]:
         value = x if value is None else value
         key = value if key is None else key
         heads = self.heads()
-        yield from self.projection("query", [into(known(x, -1))], [out(heads.queries), out(heads.key_dim)])
-        yield from self.projection("key", [into(known(key, -1))], [out(heads.keys), out(heads.key_dim)])
+        yield from self.projection("query", [in_axis(known(x, -1))], [out_axis(heads.queries), out_axis(heads.key_dim)])
+        yield from self.projection("key", [in_axis(known(key, -1))], [out_axis(heads.keys), out_axis(heads.key_dim)])
         if self.use_gate:
-            yield from self.projection("gate", [into(known(x, -1))], [out(heads.queries), out(heads.value_dim)])
-        yield from self.projection("value", [into(known(value, -1))], [out(heads.keys), out(heads.value_dim)])
-        joined = [into(heads.queries), into(heads.value_dim)]
-        yield from self.projection("attention_output", joined, [out(size) for size in self.features(x)])
+            yield from self.projection(
+                "gate", [in_axis(known(x, -1))], [out_axis(heads.queries), out_axis(heads.value_dim)]
+            )
+        yield from self.projection(
+            "value", [in_axis(known(value, -1))], [out_axis(heads.keys), out_axis(heads.value_dim)]
+        )
+        joined = [in_axis(heads.queries), in_axis(heads.value_dim)]
+        yield from self.projection("attention_output", joined, [out_axis(size) for size in self.features(x)])
 
     def output(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Sizes:
         value = x if value is None else value

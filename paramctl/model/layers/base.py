@@ -14,10 +14,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
-from paramctl.kinds import POSITIVE, Kind, Several
-from paramctl.node import Node
-from paramctl.options import Declared, Option
-from paramctl.parameter import Parameter
+from paramctl.core.parameter import Parameter
+from paramctl.declare.located import Located
+from paramctl.declare.option_types import POSITIVE, ListType, OptionType
+from paramctl.declare.options import Declared, Option
 
 Sizes: TypeAlias = tuple[int | None, ...]
 """A shape: the sizes of the axes, the batch first."""
@@ -40,12 +40,12 @@ class ShapeError(ValueError):
     """What a layer asks of its inputs; the builder adds which inputs it got."""
 
 
-class IsReference(Kind):
+class ReferenceType(OptionType):
     """The name of an earlier output, an input of the layer beside the one before it."""
 
     words = "the name of an earlier layer"
 
-    def read(self, node: Node, name: str) -> Node:
+    def read(self, node: Located, name: str) -> Located:
         if isinstance(node.value, str) and node.value:
             return node
         raise self.refuse(node, name)
@@ -54,7 +54,7 @@ class IsReference(Kind):
         return {"type": "string"}
 
 
-Reference = Annotated[Node, IsReference()]
+Reference = Annotated[Located, ReferenceType()]
 
 
 class Layer(Declared):
@@ -79,7 +79,7 @@ class Layer(Declared):
             cls.rank, cls.input_axes = rank, f"batch, {', '.join(SPACE[-rank:])}, channels"
             cls.signature = {name: over(rank, option) for name, option in cls.signature.items()}
         kinds = {name: option.kind for name, option in cls.signature.items()}
-        cls.references = tuple(name for name, kind in kinds.items() if isinstance(kind, IsReference))
+        cls.references = tuple(name for name, kind in kinds.items() if isinstance(kind, ReferenceType))
         if not abstract:
             cls.type = snake_case(cls.__name__)
             LAYERS[cls.type] = cls
@@ -89,7 +89,7 @@ class Layer(Declared):
         return ()
 
     @classmethod
-    def read(cls, what: str, at: Node, given: Mapping[str, Node]) -> Self:
+    def read(cls, what: str, at: Located, given: Mapping[str, Located]) -> Self:
         for name in given:
             if name not in cls.signature and is_left_out(name):
                 rule = f"{what}: this option of Keras is not supported in a model document"
@@ -152,29 +152,29 @@ def axes_of(axes: Iterable[int], shape: Sizes) -> list[int]:
     return counted
 
 
-def default(name: str) -> Node:
+def default(name: str) -> Located:
     """A scheme as a layer's default: a node that nobody wrote."""
-    return Node(name)
+    return Located(name)
 
 
-class IsPerAxis(Several):
+class PerAxisType(ListType):
     """A size for each axis of space, or one for all; how many there are, the subclass' rank says."""
 
-    def __init__(self, rank: int | None = None, item: Kind = POSITIVE) -> None:
+    def __init__(self, rank: int | None = None, item: OptionType = POSITIVE) -> None:
         words = item.words if rank in (None, 1) else f"{item.words} or a list of {rank}"
         super().__init__(item, words, rank)
 
-    def over(self, rank: int) -> IsPerAxis:
+    def over(self, rank: int) -> PerAxisType:
         """This kind for a layer over so many axes."""
         return type(self)(rank, self.item)
 
 
-PerAxis = Annotated[tuple[int, ...], IsPerAxis()]
+PerAxis = Annotated[tuple[int, ...], PerAxisType()]
 
 
 def over(rank: int, option: Option) -> Option:
     """An option as a layer over so many axes of space has it: its kind and its default for each axis."""
-    if not isinstance(option.kind, IsPerAxis):
+    if not isinstance(option.kind, PerAxisType):
         return option
     default = option.default * rank if option.default else option.default
     return option._replace(kind=option.kind.over(rank), default=default)

@@ -2,29 +2,29 @@
 
 from typing import Annotated, Any, NamedTuple
 
+from paramctl.declare.located import Located, parse_call
+from paramctl.declare.option_types import OptionType
 from paramctl.errors import suggest
-from paramctl.kinds import Kind
 from paramctl.model.layers.base import Layer, Reference, Sizes
 from paramctl.model.layers.merging import Add, Average, Concatenate, Maximum, Multiply, one_shape
-from paramctl.node import Node, call
 
 
 class Branch(NamedTuple):
     """One list of layers. name: its segment of the path, None if its layers stand in the block
     itself. entries: None is the block's input as it is."""
 
-    name: Node | None
-    entries: Node | None
+    name: Located | None
+    entries: Located | None
 
 
-class IsEntries(Kind):
+class IsEntries(OptionType):
     """A list of layers, as under the document's own ``layers``."""
 
     words = "a list of layers"
     takes_list = True
     deferred = True
 
-    def read(self, node: Node, name: str) -> Node:
+    def read(self, node: Located, name: str) -> Located:
         if isinstance(node.value, list):
             return node
         hint = "Put '- ' before each layer." if isinstance(node.value, dict) else ""
@@ -34,11 +34,11 @@ class IsEntries(Kind):
         return {"$ref": "#/definitions/layers"}
 
 
-class IsBranches(Kind):
+class IsBranches(OptionType):
     words = "a mapping from names to lists of layers"
     deferred = True
 
-    def read(self, node: Node, name: str) -> list[Branch]:
+    def read(self, node: Located, name: str) -> list[Branch]:
         if not isinstance(node.value, dict) or not node.value:
             raise self.refuse(node, name)
         lists = node.value.items()
@@ -48,14 +48,14 @@ class IsBranches(Kind):
         return {"type": "object", "additionalProperties": {"$ref": "#/definitions/layers"}}
 
 
-class IsMerge(Kind):
+class IsMerge(OptionType):
     """A merging layer: its name, or its name with options."""
 
     words = "one of concatenate, add, multiply, average, maximum"
     choices = (Concatenate, Add, Multiply, Average, Maximum)
 
-    def read(self, node: Node, name: str) -> Layer:
-        called = call(node)
+    def read(self, node: Located, name: str) -> Layer:
+        called = parse_call(node)
         if called is None:
             raise self.refuse(node, name)
         merge, arguments = called
@@ -69,7 +69,7 @@ class IsMerge(Kind):
         return {"anyOf": [{"enum": [cls.type for cls in self.choices]}, {"type": "object"}]}
 
 
-Entries = Annotated[Node, IsEntries()]
+Entries = Annotated[Located, IsEntries()]
 
 
 class Branching(Layer, abstract=True):
@@ -93,7 +93,7 @@ class Residual(Branching):
     shortcut: Entries | None = None
 
     def lists(self) -> list[Branch]:
-        return [Branch(None, self.layers), Branch(Node("shortcut"), self.shortcut)]
+        return [Branch(None, self.layers), Branch(Located("shortcut"), self.shortcut)]
 
     def output(self, *outputs: Sizes) -> Sizes:
         return one_shape(outputs)

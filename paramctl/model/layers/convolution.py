@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from typing import Annotated
 
-from paramctl.kinds import NATURAL, Choice, Count, Flag, Scheme
+from paramctl.core.parameter import Parameter, batch_axis, bias, field_axis, in_axis, out_axis, weight
+from paramctl.declare.option_types import NATURAL, ChoiceType, Count, Flag, Scheme
 from paramctl.model.layers.activations import Activation, activated
-from paramctl.model.layers.base import IsPerAxis, Layer, PerAxis, ShapeError, Sizes, default
+from paramctl.model.layers.base import Layer, PerAxis, PerAxisType, ShapeError, Sizes, default
 from paramctl.model.layers.spatial import DataFormat, Padding, channels_of, join, split, windows
-from paramctl.parameter import Parameter, batch, bias, field, into, out, weight
 
-Margin = Annotated[tuple[int, ...], IsPerAxis(item=NATURAL)]
+Margin = Annotated[tuple[int, ...], PerAxisType(item=NATURAL)]
 
 
 def not_both(strides: tuple[int, ...], dilation_rate: tuple[int, ...]) -> None:
@@ -40,12 +40,12 @@ class Convolution(Layer, abstract=True):
         yield weight(
             "kernel",
             self.kernel_initializer,
-            *map(field, self.kernel_size),
-            into(channels // self.groups),
-            out(self.filters, groups=self.groups),
+            *map(field_axis, self.kernel_size),
+            in_axis(channels // self.groups),
+            out_axis(self.filters, groups=self.groups),
         )
         if self.use_bias:
-            yield bias("bias", self.bias_initializer, out(self.filters))
+            yield bias("bias", self.bias_initializer, out_axis(self.filters))
 
     def output(self, x: Sizes) -> Sizes:
         not_both(self.strides, self.dilation_rate)
@@ -57,7 +57,7 @@ class Convolution(Layer, abstract=True):
 class Conv1D(Convolution, rank=1):
     """Convolution over one axis; causal padding sees only what came before."""
 
-    padding: Annotated[str, Choice("valid", "same", "causal")] = "valid"
+    padding: Annotated[str, ChoiceType("valid", "same", "causal")] = "valid"
 
 
 class Conv2D(Convolution, rank=2):
@@ -87,12 +87,12 @@ class DepthwiseConvolution(Layer, abstract=True):
         yield weight(
             "kernel",
             self.depthwise_initializer,
-            *map(field, self.kernel_size),
-            batch(channels),
-            out(self.depth_multiplier),
+            *map(field_axis, self.kernel_size),
+            batch_axis(channels),
+            out_axis(self.depth_multiplier),
         )
         if self.use_bias:
-            yield bias("bias", self.bias_initializer, out(channels * self.depth_multiplier))
+            yield bias("bias", self.bias_initializer, out_axis(channels * self.depth_multiplier))
 
     def output(self, x: Sizes) -> Sizes:
         space, _ = split(x, self.data_format)
@@ -130,19 +130,19 @@ class SeparableConvolution(Layer, abstract=True):
         yield weight(
             "depthwise_kernel",
             self.depthwise_initializer,
-            *map(field, self.kernel_size),
-            batch(channels),
-            out(self.depth_multiplier),
+            *map(field_axis, self.kernel_size),
+            batch_axis(channels),
+            out_axis(self.depth_multiplier),
         )
         yield weight(
             "pointwise_kernel",
             self.pointwise_initializer,
-            *(field(1) for _ in self.kernel_size),
-            into(channels * self.depth_multiplier),
-            out(self.filters),
+            *(field_axis(1) for _ in self.kernel_size),
+            in_axis(channels * self.depth_multiplier),
+            out_axis(self.filters),
         )
         if self.use_bias:
-            yield bias("bias", self.bias_initializer, out(self.filters))
+            yield bias("bias", self.bias_initializer, out_axis(self.filters))
 
     def output(self, x: Sizes) -> Sizes:
         space, _ = split(x, self.data_format)
@@ -177,12 +177,12 @@ class TransposedConvolution(Layer, abstract=True):
         yield weight(
             "kernel",
             self.kernel_initializer,
-            *map(field, self.kernel_size, self.strides),
-            out(self.filters),
-            into(channels_of(x, self.data_format)),
+            *map(field_axis, self.kernel_size, self.strides),
+            out_axis(self.filters),
+            in_axis(channels_of(x, self.data_format)),
         )
         if self.use_bias:
-            yield bias("bias", self.bias_initializer, out(self.filters))
+            yield bias("bias", self.bias_initializer, out_axis(self.filters))
 
     def output(self, x: Sizes) -> Sizes:
         not_both(self.strides, self.dilation_rate)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from paramctl.kinds import Count, Flag, Number, Positive, Scheme
+from paramctl.core.parameter import Parameter, batch_axis, bias, in_axis, out_axis, weight
+from paramctl.declare.option_types import Count, Flag, Number, Positive, Scheme
 from paramctl.model.layers.activations import Activation as Activated
 from paramctl.model.layers.activations import AnyActivation, activated
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, default, known
-from paramctl.parameter import Parameter, batch, bias, into, out, weight
 
 
 class Dense(Layer):
@@ -20,9 +20,9 @@ class Dense(Layer):
     bias_initializer: Scheme = default("zeros")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        yield weight("kernel", self.kernel_initializer, into(known(x, -1)), out(self.units))
+        yield weight("kernel", self.kernel_initializer, in_axis(known(x, -1)), out_axis(self.units))
         if self.use_bias:
-            yield bias("bias", self.bias_initializer, out(self.units))
+            yield bias("bias", self.bias_initializer, out_axis(self.units))
 
     def output(self, x: Sizes) -> Sizes:
         return activated(self.activation, (*x[:-1], self.units))
@@ -37,7 +37,7 @@ class Embedding(Layer):
     mask_zero: Flag = False
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        yield weight("embeddings", self.embeddings_initializer, batch(self.input_dim), out(self.output_dim))
+        yield weight("embeddings", self.embeddings_initializer, batch_axis(self.input_dim), out_axis(self.output_dim))
 
     def output(self, x: Sizes) -> Sizes:
         return (*x, self.output_dim)
@@ -52,7 +52,9 @@ class PositionEmbedding(Layer):
     embeddings_initializer: Scheme = default("random_uniform")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        yield weight("embeddings", self.embeddings_initializer, batch(self.sequence_length), out(known(x, -1)))
+        yield weight(
+            "embeddings", self.embeddings_initializer, batch_axis(self.sequence_length), out_axis(known(x, -1))
+        )
 
     def output(self, x: Sizes) -> Sizes:
         if x[-2] is not None and x[-2] > self.sequence_length:
@@ -68,7 +70,7 @@ class ClassToken(Layer):
     embeddings_initializer: Scheme = default("zeros")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        yield weight("embeddings", self.embeddings_initializer, batch(1), out(known(x, -1)))
+        yield weight("embeddings", self.embeddings_initializer, batch_axis(1), out_axis(known(x, -1)))
 
     def output(self, x: Sizes) -> Sizes:
         return (x[0], None if x[1] is None else x[1] + 1, x[2])

@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar
 
-from paramctl.kinds import Flag, IsWhole, Several, Whole
+from paramctl.declare.option_types import Flag, Integer, IntegerType, ListType
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of
 
 
@@ -76,7 +76,7 @@ class Concatenate(Layer):
     """Its inputs one after another along an axis; along the others they have one size."""
 
     arity = None
-    axis: Whole = -1
+    axis: Integer = -1
 
     def output(self, *inputs: Sizes) -> Sizes:
         axis = axis_of(self.axis, inputs[0])
@@ -95,7 +95,7 @@ class Dot(Layer):
     """The sum of products of two inputs along an axis of each, the batch kept; normalize gives cosines."""
 
     arity = 2
-    axes: Annotated[tuple[int, ...], Several(IsWhole("an axis"), "an axis, or a list of one for each input", 2)]
+    axes: Annotated[tuple[int, ...], ListType(IntegerType("an axis"), "an axis, or a list of one for each input", 2)]
     normalize: Flag = False
 
     def output(self, a: Sizes, b: Sizes) -> Sizes:

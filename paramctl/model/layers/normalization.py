@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Annotated
 
-from paramctl.kinds import Axes, Flag, IsWhole, Positive, Scheme, Share, Whole
+from paramctl.core.parameter import Axis, Parameter, batch_axis, norm, state
+from paramctl.declare.option_types import Axes, Flag, Integer, IntegerType, Positive, Scheme, Share
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axes_of, axis_of, default, known
-from paramctl.parameter import Axis, Parameter, batch, norm, state
 
 
 def scale_and_center(
@@ -21,7 +21,7 @@ def scale_and_center(
 class BatchNormalization(Layer):
     """Each channel to mean 0 and deviation 1 over the batch; keeps moving averages, which are not trained."""
 
-    axis: Whole = -1
+    axis: Integer = -1
     momentum: Share = 0.99
     epsilon: Positive = 0.001
     center: Flag = True
@@ -32,7 +32,7 @@ class BatchNormalization(Layer):
     moving_variance_initializer: Scheme = default("ones")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        channels = batch(known(x, axis_of(self.axis, x)))
+        channels = batch_axis(known(x, axis_of(self.axis, x)))
         yield from scale_and_center(self, channels)
         yield state("moving_mean", self.moving_mean_initializer, channels)
         yield state("moving_variance", self.moving_variance_initializer, channels)
@@ -50,7 +50,7 @@ class LayerNormalization(Layer):
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         axes = axes_of(sorted(self.axis), x)  # Keras' order: as numbers, so that -1 is first
-        sizes = [batch(known(x, axis)) for axis in axes]
+        sizes = [batch_axis(known(x, axis)) for axis in axes]
         yield from scale_and_center(self, *sizes)
 
 
@@ -60,8 +60,8 @@ class GroupNormalization(Layer):
     Wu and He (2018).
     """
 
-    groups: Annotated[int, IsWhole("a positive whole number, or -1", -1)] = 32
-    axis: Whole = -1
+    groups: Annotated[int, IntegerType("a positive whole number, or -1", -1)] = 32
+    axis: Integer = -1
     epsilon: Positive = 0.001
     center: Flag = True
     scale: Flag = True
@@ -73,7 +73,7 @@ class GroupNormalization(Layer):
         groups = channels if self.groups == -1 else self.groups
         if groups == 0 or channels % groups:
             raise ShapeError(f"its {groups} groups must divide its {channels} channels")
-        yield from scale_and_center(self, batch(channels))
+        yield from scale_and_center(self, batch_axis(channels))
 
 
 class RMSNormalization(Layer):
@@ -83,7 +83,7 @@ class RMSNormalization(Layer):
     epsilon: Positive = 1e-6
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        sizes = [batch(known(x, axis)) for axis in axes_of(sorted(self.axis), x)]
+        sizes = [batch_axis(known(x, axis)) for axis in axes_of(sorted(self.axis), x)]
         yield norm("scale", default("ones"), *sizes)
 
 

@@ -2,22 +2,22 @@
 
 from typing import Annotated, Any
 
-from paramctl.kinds import NATURAL, Choice, Count, Kind, Several
-from paramctl.model.layers.base import IsPerAxis, Layer, PerAxis, ShapeError, Sizes
+from paramctl.declare.located import Located
+from paramctl.declare.option_types import NATURAL, ChoiceType, Count, ListType, OptionType
+from paramctl.model.layers.base import Layer, PerAxis, PerAxisType, ShapeError, Sizes
 from paramctl.model.layers.spatial import DataFormat, join, split
-from paramctl.node import Node
 
 
-class IsMargins(IsPerAxis):
+class IsMargins(PerAxisType):
     """How much before and after, for each axis: one number, one for each axis, or a pair for each."""
 
-    def __init__(self, rank: int | None = None, item: Kind = NATURAL) -> None:
+    def __init__(self, rank: int | None = None, item: OptionType = NATURAL) -> None:
         super().__init__(rank, item)
         each = "a pair" if rank in (None, 1) else f"a list of {rank} numbers or pairs"
         self.words = f"{item.words}, or {each}"
-        self.pair = Several(item, self.words, 2)
+        self.pair = ListType(item, self.words, 2)
 
-    def read(self, node: Node, name: str) -> tuple[tuple[int, ...], ...]:
+    def read(self, node: Located, name: str) -> tuple[tuple[int, ...], ...]:
         rank = self.length or 1
         if not isinstance(node.value, list) or rank == 1:
             return (self.pair.read(node, name),) * rank
@@ -116,7 +116,7 @@ class UpSampling2D(UpSampling, rank=2):
 
     size: PerAxis = (2,)
     data_format: DataFormat = "channels_last"
-    interpolation: Annotated[str, Choice("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5")] = "nearest"
+    interpolation: Annotated[str, ChoiceType("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5")] = "nearest"
 
 
 class UpSampling3D(UpSampling, rank=3):

@@ -1,6 +1,6 @@
 """Pooling over one, two and three axes of space."""
 
-from paramctl.kinds import Flag
+from paramctl.declare.option_types import Flag
 from paramctl.model.layers.base import Layer, PerAxis, Sizes
 from paramctl.model.layers.spatial import DataFormat, Padding, join, split, windows
 

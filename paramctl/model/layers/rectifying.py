@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from paramctl.kinds import Axes, NotNegative, Number, Scheme
+from paramctl.core.parameter import Parameter, batch_axis, weight
+from paramctl.declare.option_types import Axes, NotNegative, Number, Scheme
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axes_of, default, known
-from paramctl.parameter import Parameter, batch, weight
 
 
 class ReLU(Layer):
@@ -32,7 +32,7 @@ class PReLU(Layer):
         if not all(1 <= axis < len(x) for axis in shared):
             raise ShapeError(f"its shared_axes are numbers from 1 to {len(x) - 1}")
         sizes = [1 if axis in shared else known(x, axis) for axis in range(1, len(x))]
-        yield weight("alpha", self.alpha_initializer, *map(batch, sizes))
+        yield weight("alpha", self.alpha_initializer, *map(batch_axis, sizes))
 
 
 class ELU(Layer):

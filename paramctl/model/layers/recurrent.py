@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from paramctl.kinds import Count, Flag, Scheme, Share
+from paramctl.core.parameter import Axis, Parameter, batch_axis, bias, in_axis, out_axis, weight
+from paramctl.declare.located import Located
+from paramctl.declare.option_types import Count, Flag, Scheme, Share
 from paramctl.model.layers.activations import Activation, Function, Sigmoid, Tanh, activated
 from paramctl.model.layers.base import Layer, Sizes, default, known
-from paramctl.node import Node
-from paramctl.parameter import Axis, Parameter, batch, bias, into, out, weight
 
 
 class Recurrent(Layer, abstract=True):
@@ -21,18 +21,18 @@ class Recurrent(Layer, abstract=True):
         units: int
         activation: Function
         use_bias: bool
-        kernel_initializer: Node
-        recurrent_initializer: Node
-        bias_initializer: Node
+        kernel_initializer: Located
+        recurrent_initializer: Located
+        bias_initializer: Located
         return_sequences: bool
 
     gates: ClassVar[int] = 1
     input_axes = "batch, steps, features"
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        gates = out(self.gates * self.units)
-        yield weight(f"{self.type}_cell/kernel", self.kernel_initializer, into(known(x, -1)), gates)
-        yield weight(f"{self.type}_cell/recurrent_kernel", self.recurrent_initializer, into(self.units), gates)
+        gates = out_axis(self.gates * self.units)
+        yield weight(f"{self.type}_cell/kernel", self.kernel_initializer, in_axis(known(x, -1)), gates)
+        yield weight(f"{self.type}_cell/recurrent_kernel", self.recurrent_initializer, in_axis(self.units), gates)
         if self.use_bias:
             yield bias(f"{self.type}_cell/bias", self.cell_bias(), *self.bias_axes())
 
@@ -41,9 +41,9 @@ class Recurrent(Layer, abstract=True):
         return (*x[:-1], self.units) if self.return_sequences else step
 
     def bias_axes(self) -> tuple[Axis, ...]:
-        return (out(self.gates * self.units),)
+        return (out_axis(self.gates * self.units),)
 
-    def cell_bias(self) -> Node:
+    def cell_bias(self) -> Located:
         """The initializer of the bias."""
         return self.bias_initializer
 
@@ -87,9 +87,11 @@ class LSTM(Recurrent):
         activated(self.recurrent_activation, (x[0], self.units))
         return super().output(x)
 
-    def cell_bias(self) -> Node:
+    def cell_bias(self) -> Located:
         given = self.bias_initializer
-        return Node({"unit_forget_bias": Node({"initializer": given})}).at(given) if self.unit_forget_bias else given
+        return (
+            Located({"unit_forget_bias": Located({"initializer": given})}).at(given) if self.unit_forget_bias else given
+        )
 
 
 class GRU(Recurrent):
@@ -114,5 +116,5 @@ class GRU(Recurrent):
         return super().output(x)
 
     def bias_axes(self) -> tuple[Axis, ...]:
-        gates = out(self.gates * self.units)
-        return (batch(2), gates) if self.reset_after else (gates,)
+        gates = out_axis(self.gates * self.units)
+        return (batch_axis(2), gates) if self.reset_after else (gates,)

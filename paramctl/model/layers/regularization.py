@@ -1,6 +1,6 @@
 """Layers that do something in training alone: dropout and noise."""
 
-from paramctl.kinds import Rate, Shape, Share
+from paramctl.declare.option_types import Rate, Shape, Share
 from paramctl.model.layers.base import Layer
 from paramctl.model.layers.spatial import DataFormat
 

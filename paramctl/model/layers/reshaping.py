@@ -3,13 +3,13 @@
 from math import prod
 from typing import Annotated
 
-from paramctl.kinds import Axes, Count, IsWhole, Several, Whole
+from paramctl.declare.option_types import Axes, Count, Integer, IntegerType, ListType
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of
 from paramctl.model.layers.spatial import DataFormat
 
 Target = Annotated[
     tuple[int, ...],
-    Several(IsWhole("a size", -1), "a list of sizes, one of which may be -1"),
+    ListType(IntegerType("a size", -1), "a list of sizes, one of which may be -1"),
 ]
 
 
@@ -67,8 +67,8 @@ class Take(Layer):
     """One position along an axis, which then goes: index 0 of axis 1 is a sequence's first. Not in Keras."""
 
     in_keras = False
-    index: Whole
-    axis: Whole = 1
+    index: Integer
+    axis: Integer = 1
 
     def output(self, x: Sizes) -> Sizes:
         axis = axis_of(self.axis, x)

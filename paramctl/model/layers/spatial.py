@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from paramctl.kinds import Choice
+from paramctl.declare.option_types import ChoiceType
 from paramctl.model.layers.base import ShapeError, Sizes
 
-DataFormat = Annotated[str, Choice("channels_last", "channels_first")]
-Padding = Annotated[str, Choice("valid", "same")]
+DataFormat = Annotated[str, ChoiceType("channels_last", "channels_first")]
+Padding = Annotated[str, ChoiceType("valid", "same")]
 
 
 def split(x: Sizes, data_format: str) -> tuple[Sizes, int | None]:

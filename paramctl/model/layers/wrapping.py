@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Annotated, Any, NamedTuple
 
+from paramctl.core.parameter import Parameter
+from paramctl.declare.located import Located, parse_call
+from paramctl.declare.option_types import ChoiceType, OptionType
+from paramctl.declare.options import arguments_by_name
 from paramctl.errors import suggest
-from paramctl.kinds import Choice, Kind
 from paramctl.model.layers.base import LAYERS, Layer, ShapeError, Sizes
 from paramctl.model.layers.branching import Branching, Reuse
 from paramctl.model.layers.recurrent import Recurrent
 from paramctl.model.names import check_name
-from paramctl.node import Node, call
-from paramctl.options import by_name
-from paramctl.parameter import Parameter
 
 
 class Wrapped(NamedTuple):
@@ -22,7 +22,7 @@ class Wrapped(NamedTuple):
     layer: Layer
 
 
-class IsLayer(Kind):
+class IsLayer(OptionType):
     """A layer as in a list of layers; of what every entry takes, it may have a name."""
 
     takes_mapping = True
@@ -30,8 +30,8 @@ class IsLayer(Kind):
     def __init__(self, words: str, fits: Callable[[type[Layer]], bool]) -> None:
         self.words, self.fits = words, fits
 
-    def read(self, node: Node, name: str) -> Wrapped:
-        called = call(node)
+    def read(self, node: Located, name: str) -> Wrapped:
+        called = parse_call(node)
         if called is None:
             raise self.refuse(node, name)
         type_node, arguments = called
@@ -39,7 +39,7 @@ class IsLayer(Kind):
         cls = fitting.get(str(type_node.value))
         if cls is None:
             raise self.refuse(type_node, name, suggest(str(type_node.value), fitting))
-        given = dict(by_name(cls.type, arguments, cls.signature))
+        given = dict(arguments_by_name(cls.type, arguments, cls.signature))
         own = given.pop("name", None)
         layer = cls.read(cls.type, arguments or type_node, given)
         return Wrapped(check_name(own) if own else cls.type, layer)
@@ -58,7 +58,7 @@ class Bidirectional(Layer):
 
     input_axes = "batch, steps, features"
     layer: Annotated[Wrapped, IsLayer("a recurrent layer", lambda cls: issubclass(cls, Recurrent))]
-    merge_mode: Annotated[str, Choice("concat", "sum", "mul", "ave")] = "concat"
+    merge_mode: Annotated[str, ChoiceType("concat", "sum", "mul", "ave")] = "concat"
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         for direction in ("forward", "backward"):

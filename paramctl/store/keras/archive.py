@@ -19,15 +19,15 @@ from typing import IO
 from paramctl import __version__
 from paramctl.errors import InputError, OutputError
 from paramctl.model import KerasLayout, Model
-from paramctl.store import h5
 from paramctl.store.checkpoint import Checkpoint
-from paramctl.store.files import Bytes
-from paramctl.store.json_text import parsed
+from paramctl.store.hdf5 import format as h5
+from paramctl.store.io.json_limits import parse_json
+from paramctl.store.io.zips import DAMAGED, WEIGHTS, Damaged, data_offset, is_keras, opened
 from paramctl.store.keras import to_config
-from paramctl.store.keras.file import keras_model, lay_out
 from paramctl.store.keras.network import NotInKeras
-from paramctl.store.keras.weights import layout
-from paramctl.store.zips import DAMAGED, WEIGHTS, Damaged, data_offset, is_keras, opened
+from paramctl.store.keras.paths import layout
+from paramctl.store.keras.weights_file import keras_model, lay_out
+from paramctl.store.location import Location
 
 __all__ = ["configuration", "lay_out", "read", "write"]
 
@@ -41,7 +41,7 @@ OF_MODEL = ("config.json", WEIGHTS)
 AT_ONCE = 1 << 20
 
 
-def read(file: Bytes) -> Checkpoint:
+def read(file: Location) -> Checkpoint:
     """What a ``.keras`` file holds. Raises InputError if it is damaged."""
     try:
         archive = opened(file)
@@ -50,7 +50,7 @@ def read(file: Bytes) -> Checkpoint:
         if described.file_size > most:
             raise Damaged(f"its config.json has {described.file_size:,} bytes; at most {most:,} are allowed")
         config = archive.read(described).decode()
-        parsed(config)
+        parse_json(config)
         member = archive.getinfo(WEIGHTS)
         if member.compress_type != zipfile.ZIP_STORED:
             raise Damaged(f"its {WEIGHTS} is compressed, which Keras does not do")
@@ -78,7 +78,7 @@ def configuration(model: Model, target: str) -> tuple[KerasLayout, str]:
         raise OutputError(f"{target}: Keras cannot build {model.name}: {error}; {hint}") from error
 
 
-def write(file: IO[bytes], weights: IO[bytes], config: str, like: Bytes | None) -> None:
+def write(file: IO[bytes], weights: IO[bytes], config: str, like: Location | None) -> None:
     """Write an archive around weights; like: another, whose members other than these go along.
 
     Raises InputError if these are damaged, or too much.
@@ -97,7 +97,7 @@ def write(file: IO[bytes], weights: IO[bytes], config: str, like: Bytes | None) 
                     member.write(block)
 
 
-def _along(like: Bytes) -> dict[str, Iterator[bytes]]:
+def _along(like: Location) -> dict[str, Iterator[bytes]]:
     """What an archive has beside the model, by name."""
     try:
         archive = opened(like)
@@ -112,7 +112,7 @@ def _along(like: Bytes) -> dict[str, Iterator[bytes]]:
     return {each.filename: _unpacked(like, archive, each) for each in members}
 
 
-def _unpacked(like: Bytes, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+def _unpacked(like: Location, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
     """A member's bytes, block by block."""
     try:
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -124,10 +124,10 @@ def _unpacked(like: Bytes, archive: zipfile.ZipFile, member: zipfile.ZipInfo) ->
         raise _damaged(like, error) from error
 
 
-def _most(file: Bytes) -> int:
+def _most(file: Location) -> int:
     """How many bytes what is compressed in an archive may have."""
     return TIMES * os.fstat(file.descriptor()).st_size + SPARE
 
 
-def _damaged(file: Bytes, error: Exception) -> InputError:
+def _damaged(file: Location, error: Exception) -> InputError:
     return InputError(f"{file.name}: this .keras file is damaged ({' '.join(str(error).split())})")

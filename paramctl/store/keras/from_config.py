@@ -25,7 +25,7 @@ MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, Recurs
 """What reading a configuration raises that is none of Keras'."""
 
 
-class Unsaid(ValueError):
+class UnsupportedConfig(ValueError):
     """What a configuration holds that a document cannot say."""
 
 
@@ -41,7 +41,7 @@ def document(config: Mapping[str, Any]) -> dict[str, Any]:
     try:
         made = {"name": str(config["config"]["name"]), **_model(config, {})}
     except MALFORMED as error:
-        raise Unsaid(str(error)) from error
+        raise UnsupportedConfig(str(error)) from error
     return made
 
 
@@ -54,7 +54,7 @@ def _model(config: Mapping[str, Any], blocks: dict[str, Any]) -> dict[str, Any]:
     elif kind in GRAPHS:
         made = _graph(of, blocks)
     else:
-        raise Unsaid(f"the class {kind}")
+        raise UnsupportedConfig(f"the class {kind}")
     return made | ({"blocks": blocks} if blocks else {})
 
 
@@ -90,7 +90,7 @@ def _entries(layers: Mapping[str, Any], names: dict[tuple[str, int], str], block
     for name, number in _in_order(every, names):
         called = every[name][number]
         if any(place for _, _, place in called.takes):
-            raise Unsaid("a layer with several outputs")
+            raise UnsupportedConfig("a layer with several outputs")
         takes: list[str | None] = [names[source, node] for source, node, _ in called.takes]
         again = f"{name}-{number}"
         if number:
@@ -126,7 +126,7 @@ def _in_order(every: Mapping[str, list[Called]], given: Container[tuple[str, int
             if not waits[user]:
                 ready.append(user)
     if len(ready) < len(order):
-        raise Unsaid("layers that wait for each other")
+        raise UnsupportedConfig("layers that wait for each other")
     return sorted(order, key=lambda each: (rounds[each], place[each]))
 
 
@@ -176,7 +176,7 @@ def entry(
     """A layer as an entry of a document's list; takes: what it takes in a graph. at_call: what is said there."""
     kind, of = layer["class_name"], layer["config"]
     if not is_own(layer):
-        raise Unsaid(f"the class {kind}, which is not Keras'")
+        raise UnsupportedConfig(f"the class {kind}, which is not Keras'")
     name = _name(of["name"])
     common: dict[str, Any] = {"name": name}
     if takes is not None:
@@ -194,7 +194,7 @@ def entry(
         return {block: common}
     type_ = _type(kind)
     if type_ not in LAYERS:
-        raise Unsaid(f"the class {kind}")
+        raise UnsupportedConfig(f"the class {kind}")
     if issubclass(LAYERS[type_], Attending) and takes is not None:
         common["from"] = takes[0]
         common |= {key: other for key, other in zip(("value", "key"), takes[1:], strict=False) if other != takes[0]}
@@ -233,7 +233,7 @@ def _one_way(of: Mapping[str, Any]) -> Mapping[str, Any]:
     alike = {"name": forward["config"]["name"].removeprefix("forward_"), "go_backwards": False}
     given = {**forward, "config": {**forward["config"], **alike}}
     if backward is not None and entry(given, {}) != entry({**backward, "config": {**backward["config"], **alike}}, {}):
-        raise Unsaid("a bidirectional layer whose two directions differ")
+        raise UnsupportedConfig("a bidirectional layer whose two directions differ")
     return {**of, "layer": given}
 
 
@@ -246,7 +246,7 @@ def _inside(layer: Mapping[str, Any], blocks: dict[str, Any]) -> list[Any]:
     given = [name for name, each in layers.items() if each["class_name"] == "InputLayer"]
     ends = [(name, node) for name, node, *_ in tensors(of["output_layers"])]
     if len(given) != 1 or len(ends) != 1:
-        raise Unsaid("a model within another that has several inputs or outputs")
+        raise UnsupportedConfig("a model within another that has several inputs or outputs")
     names = {(given[0], 0): _name(given[0])}
     made = [{"identity": {"name": given[0]}}, *_entries(layers, names, blocks)]
     name, node = ends[0]
@@ -264,14 +264,14 @@ def _option(key: str, value: Any) -> Any:
             value = value.get("config") if isinstance(value.get("config"), str) else value["class_name"]
         named = snake_case(str(value)) if value is not None else None
         if named is not None and named not in FUNCTIONS:
-            raise Unsaid(f"the function {value}")
+            raise UnsupportedConfig(f"the function {value}")
         return named
     if key == "axis" and isinstance(value, list) and len(value) == 1:  # as Keras 2 has it
         return value[0]
     if isinstance(value, dict):
         if "class_name" in value and snake_case(value["class_name"]) in LAYERS:
             return entry(value, {})
-        raise Unsaid(f"the option {key}")
+        raise UnsupportedConfig(f"the option {key}")
     return value
 
 
@@ -285,5 +285,5 @@ def _scheme(value: Any) -> Any:
 
 def _name(text: str) -> str:
     if not isinstance(text, str) or not re.fullmatch(r"[\w.-]+", text) or "." in text:
-        raise Unsaid(f"the name {text!r}")
+        raise UnsupportedConfig(f"the name {text!r}")
     return text

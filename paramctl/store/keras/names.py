@@ -18,8 +18,8 @@ from paramctl.errors import ParamctlError
 from paramctl.model import Document, from_document
 from paramctl.store.keras import from_config
 from paramctl.store.keras.from_config import MALFORMED, is_own
-from paramctl.store.keras.known import Known
-from paramctl.store.keras.sketch import leaves, names
+from paramctl.store.keras.layer_cache import LayerCache
+from paramctl.store.keras.skeleton import leaves, names
 from paramctl.store.keras.variables import DENSE_AXES, OUTPUT_AXES, QUERY_AXES, is_quantized, says, variables_of
 
 _APART = re.compile(r"(.*_)?(optimizers?|optimizer_weights|metrics|loss_tracker)")
@@ -227,7 +227,7 @@ def document_of(config: Any) -> Document | None:
     try:
         made = from_config.document(config)
         text = json.dumps(made, indent=1)
-    except (from_config.Unsaid, ValueError):
+    except (from_config.UnsupportedConfig, ValueError):
         return None
     return Document(text, str(made["name"]), {}, ())
 
@@ -254,7 +254,7 @@ def by_document(document: Document, shapes: Mapping[str, tuple[int, ...]], sourc
     return made if same and len({*made.values()}) == len(made) else {}
 
 
-def by_class(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], known: Known) -> dict[str, str]:
+def by_class(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], known: LayerCache) -> dict[str, str]:
     """For each array whose name is only a number, what its layer's class and options in a configuration say."""
     numbers = [path for path in shapes if path.rpartition("/")[2].isdecimal()]
     found = names(config, Counter(path.rpartition("/")[0] for path in numbers), known)

@@ -7,31 +7,31 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError
 from paramctl.model import KerasLayout, Model
-from paramctl.parameter import Parameter
-from paramctl.store.checkpoint import Apart, Checkpoint, Joined, Note, Reader, model_of
-from paramctl.store.files import Bytes
-from paramctl.store.h5_listing import Found, Listing, linked, stem
+from paramctl.store.checkpoint import Checkpoint, JoinedReader, OptimizerState, Provenance, Reader, model_of
+from paramctl.store.hdf5.listing import Listing, StoredArrays, linked, stem
 from paramctl.store.keras import names as keras
-from paramctl.store.keras.known import Known
+from paramctl.store.keras.layer_cache import LayerCache
 from paramctl.store.keras.names import Named
-from paramctl.store.keras.sketch import sketch
+from paramctl.store.keras.skeleton import sketch
 from paramctl.store.keras.variables import says
+from paramctl.store.location import Location
 
 
-def of_keras3(file: Bytes, listing: Listing, config: tuple[str, Any] | None = None) -> Checkpoint:
+def of_keras3(file: Location, listing: Listing, config: tuple[str, Any] | None = None) -> Checkpoint:
     """What a file with the layout of Keras 3 holds. config: the text of Keras' own, and what it says."""
     return _keras3(file, [listing], listing.told, config)
 
 
-def of_keras2(file: Bytes, listing: Listing, config: Any = None) -> Checkpoint:
+def of_keras2(file: Location, listing: Listing, config: Any = None) -> Checkpoint:
     """What a file with the layout of Keras 2 holds. config: what Keras' configuration says, if there is one."""
     names = keras.names2(listing.arrays, listing.told, config)
     return _checkpoint(file, [listing], names, listing.told, config)[0]
 
 
-def of_index(index: Bytes, listings: Mapping[str, Listing], weight_map: Mapping[str, Any]) -> Checkpoint:
+def of_index(index: Location, listings: Mapping[str, Listing], weight_map: Mapping[str, Any]) -> Checkpoint:
     """What the shards of Keras 3 weights hold: of each only the groups that the index says are in it.
 
     listings: by the names of the files. Raises InputError if they do not have what the index says, or have it twice.
@@ -60,7 +60,7 @@ def _group(each: Mapping[str, Any]) -> str:
 
 
 def _keras3(
-    file: Bytes,
+    file: Location,
     listings: Sequence[Listing],
     told: Mapping[str, Mapping[str, Any]],
     config: tuple[str, Any] | None = None,
@@ -77,7 +77,7 @@ def _keras3(
 
 
 def _checkpoint(
-    file: Bytes,
+    file: Location,
     listings: Sequence[Listing],
     names: Mapping[str, Named],
     told: Mapping[str, Mapping[str, Any]],
@@ -88,14 +88,14 @@ def _checkpoint(
     document = keras.document_of(config) if config is not None else None
     shapes = {named.path: tuple(there[path]["shape"]) for path, named in names.items()}
     renamed = keras.by_document(document, shapes, stem(file)) if document is not None else {}
-    known = Known()
+    known = LayerCache()
     if config is not None and not renamed:
         renamed, document = keras.by_class(config, shapes, known), None
     shown = {path: renamed.get(named.path, named.path) for path, named in names.items()}
     _check_single(list(shown.values()), f"{file.name}: two arrays in it would be called")
     parts = []
     for listing in listings:
-        parts.append(Found(listing))
+        parts.append(StoredArrays(listing))
         for each in listing.arrays:
             if (path := each["path"]) in names:
                 parts[-1].take(each, shown[path], _says(names[path], shown[path], each))
@@ -117,30 +117,39 @@ def _says(named: Named, shown: str, each: Mapping[str, Any]) -> Mapping[str, Any
 
 
 def _joined(
-    file: Bytes, listings: Sequence[Listing], parts: Sequence[Found], model: Model, apart: Apart | None
+    file: Location,
+    listings: Sequence[Listing],
+    parts: Sequence[StoredArrays],
+    model: Model,
+    apart: OptimizerState | None,
 ) -> Checkpoint:
     stored = {path: of for part in parts for path, of in part.stored.items()}
-    notes: dict[str, Note] = {path: note for part in parts for path, note in part.notes.items()}
+    notes: dict[str, Provenance] = {path: note for part in parts for path, note in part.notes.items()}
     skipped = tuple(each for listing in listings for each in listing.skipped)
     if listings[0].file is file:
         reader, extents = parts[0].reader, parts[0].extents
     else:
-        reader, extents = Joined({path: of for part in parts for of in [part.reader] for path in part.parameters}), {}
+        reader, extents = (
+            JoinedReader({path: of for part in parts for of in [part.reader] for path in part.parameters}),
+            {},
+        )
     return Checkpoint(replace(model, stored=stored), reader, file, notes, skipped, extents, apart)
 
 
-def _apart(listings: Sequence[Listing], names: Collection[str], told: Mapping[str, Mapping[str, Any]]) -> Apart | None:
+def _apart(
+    listings: Sequence[Listing], names: Collection[str], told: Mapping[str, Mapping[str, Any]]
+) -> OptimizerState | None:
     """The arrays that have no names as parameters."""
     arrays: dict[str, Parameter] = {}
     readers: dict[str, Reader] = {}
     for listing in listings:
-        found = Found(listing)
+        found = StoredArrays(listing)
         for each in listing.arrays:
             if each["path"] not in names:
                 found.take(each, each["path"], {})
         arrays |= found.parameters
         readers |= dict.fromkeys(found.parameters, found.reader)
-    return Apart(arrays, Joined(readers), keras.told_names(told, apart=True)) if arrays else None
+    return OptimizerState(arrays, JoinedReader(readers), keras.told_names(told, apart=True)) if arrays else None
 
 
 def _check_single(names: Sequence[str], trouble: str) -> None:

@@ -11,12 +11,12 @@ import os
 from collections.abc import Sequence
 
 from paramctl.model import KerasLayout, Model
-from paramctl.store import shards
-from paramctl.store.keras.file import written
-from paramctl.store.shards import Names
+from paramctl.store.io import shards
+from paramctl.store.io.shards import ShardNames
+from paramctl.store.keras.weights_file import written
 
 SUFFIX = ".weights.json"
-NAMES = Names("{stem}_{number:05d}.weights.h5", r"_[0-9]{5,}\.weights\.h5", 0)
+NAMES = ShardNames("{stem}_{number:05d}.weights.h5", r"_[0-9]{5,}\.weights\.h5", 0)
 
 
 def plan(model: Model, layout: KerasLayout, most: int) -> list[KerasLayout]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from paramctl.core.parameter import FLOAT_DTYPES, Parameter
+from paramctl.declare.located import Located, parse_call
 from paramctl.model import Block, Model
 from paramctl.model.layers import Layer, Sizes
 from paramctl.model.layers.activations import Function
 from paramctl.model.layers.attention import Attending
 from paramctl.model.layers.wrapping import Wrapped
-from paramctl.node import Node, call
-from paramctl.parameter import FLOATS, Parameter
 from paramctl.store.keras.network import FUNCTIONAL, INPUT, SEQUENTIAL, Call, Network, NotInKeras, Object
 
 EXPORTED = {"GroupedQueryAttention": "GroupQueryAttention"}
@@ -150,10 +150,10 @@ def _trained(block: Block | None) -> bool:
 
 def _widest(parameters: Iterable[Parameter], otherwise: str) -> str:
     """The dtype that has every value of those that have floating-point numbers."""
-    dtypes = {each.dtype for each in parameters if each.dtype in FLOATS}
+    dtypes = {each.dtype for each in parameters if each.dtype in FLOAT_DTYPES}
     if dtypes >= {"float16", "bfloat16"}:  # neither has all of the other's
         dtypes.add("float32")
-    return max(dtypes, key=FLOATS.index, default=otherwise)
+    return max(dtypes, key=FLOAT_DTYPES.index, default=otherwise)
 
 
 def _options(layer: Layer, dtype: str) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _options(layer: Layer, dtype: str) -> dict[str, Any]:
         if name == "rope_theta":
             if value is not None:
                 raise NotInKeras(f"Keras' {layer.type} has no rope_theta")
-        elif isinstance(value, Node):
+        elif isinstance(value, Located):
             said = _initializer(value)
             if said is not None:
                 made[name] = said
@@ -188,9 +188,9 @@ def _plain(value: Any, what: str, dtype: str) -> Any:
     return [_plain(each, what, dtype) for each in value] if isinstance(value, tuple) else value
 
 
-def _initializer(node: Node) -> dict[str, Any] | None:
+def _initializer(node: Located) -> dict[str, Any] | None:
     """An initializer as Keras has it; None for one that it has not."""
-    called = call(node)
+    called = parse_call(node)
     name = str(called[0].value) if called else ""
     if called is None or name not in INITIALIZERS:
         return None
