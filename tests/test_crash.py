@@ -460,7 +460,7 @@ def held(path: Path) -> str | None:
         source = as_drawn(open_source(str(path)))
     except InputError:
         return None
-    values = [source.values(each.path, 0, each.size).tobytes() for each in source.model.owners()]
+    values = [source.read(each.path, 0, each.size).tobytes() for each in source.model.owners()]
     return hashlib.sha256(b"".join(values)).hexdigest()
 
 

@@ -82,7 +82,7 @@ def source(arrays: Mapping[str, Array], *ties: Tie) -> Source:
 def whole(of: Source, path: str) -> Array:
     """All values of an array, piece by piece, put together."""
     parameter = of.model.parameters[path]
-    pieces = [of.values(*piece) for piece in of.pieces(parameter)]
+    pieces = [of.read(*piece) for piece in of.pieces(parameter)]
     return np.concatenate(pieces).reshape(parameter.shape) if pieces else np.empty(parameter.shape)
 
 
@@ -157,7 +157,7 @@ def test_any_assignments_are_numpys(
         found = edited(source({"w": before}, Tie("w", "v", True)), *assignments)
         after = before.reshape(-1).copy()
         for _, start, stop in touched(found):
-            after[start:stop] = found.values("w", start, stop)
+            after[start:stop] = found.read("w", start, stop)
         assert after.tobytes() == expected.tobytes()
         tally = found.tally.get("w", (0, 0.0))
         different = np.abs(expected.astype(np.float64) - before.astype(np.float64))

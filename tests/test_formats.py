@@ -65,7 +65,7 @@ def assert_same(a: Source, b: Source) -> None:
     assert pieces or not list(a.model.owners())
     assert [row for row in compared.rows() if row.status != "ties"] == []
     for parameter in a.model.owners():
-        left, right = (s.values(s.model.owner(parameter.path).path, 0, parameter.size) for s in (a, b))
+        left, right = (s.read(s.model.owner(parameter.path).path, 0, parameter.size) for s in (a, b))
         assert left.dtype == right.dtype
         assert left.tobytes() == right.tobytes(), parameter.path
 
@@ -432,7 +432,7 @@ def test_savers_of_one_set_at_once(name: str, sizes: tuple[int, int], tmp_path: 
         index = tmp_path / INDEX[name]
         alone = tmp_path / ("m/model.safetensors" if name == "m/" else name)
         found = opened(index if index.exists() else alone)
-        kernels = [each.values("dense/kernel", 0, 16).tobytes() for each in (*sources, found)]
+        kernels = [each.read("dense/kernel", 0, 16).tobytes() for each in (*sources, found)]
         assert_same(sources[kernels.index(kernels[2])], found)
         assert files(tmp_path) == (
             whole(tmp_path, name) if index.exists() else {"m.yaml", str(alone.relative_to(tmp_path))}

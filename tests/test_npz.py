@@ -599,7 +599,7 @@ def peak():
 found = open_source(sys.argv[1])
 source, before = Source(found.model, checkpoint=found.checkpoint), peak()
 jobs = source.pieces(found.model.parameters["w"])
-for number, values in enumerate(in_parallel(lambda job: (job[1], source.values(*job)), jobs, int(sys.argv[2]))):
+for number, values in enumerate(in_parallel(lambda job: (job[1], source.read(*job)), jobs, int(sys.argv[2]))):
     start, values = values
     assert values[0] == start and np.array_equal(values, np.arange(start, start + values.size, dtype="u4")), start
 print(number + 1, (peak() - before) >> 20, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
@@ -793,7 +793,7 @@ def test_random_damage_is_told_or_read(tmp_path: Path, monkeypatch: pytest.Monke
             opened = opened_npz(tmp_path / "m.npz")
             source = Source(opened.model, checkpoint=opened.checkpoint)
             for path, each in itertools.islice(opened.model.parameters.items(), 5):
-                source.values(path, 0, min(each.size, 1_000))
+                source.read(path, 0, min(each.size, 1_000))
         except ParamctlError:  # a document's, where it is taken for one
             refused += 1
     assert refused > 50

@@ -143,7 +143,7 @@ def drawn(of: Model, path: str, scheme: str, seed: int = SEED) -> np.ndarray:
     """All the values of one parameter under a scheme, in its shape."""
     parameter = of.parameters[path]
     source = Source(of, {path: AssignedScheme(scheme, distribution(node(scheme), Target.of(parameter)), "")}, seed)
-    return source.values(path, 0, parameter.size).reshape(parameter.shape)
+    return source.read(path, 0, parameter.size).reshape(parameter.shape)
 
 
 @cache
@@ -297,7 +297,7 @@ def test_sparse_takes_exactly_so_many_of_each_inputs_weights() -> None:
 def test_the_second_of_four_gates_is_one() -> None:
     built = model("input: [5, 7]\nlayers: [{lstm: {units: 6, bias_initializer: {normal: 1}}}]")
     bias = assign_schemes(built)["lstm/lstm_cell/bias"]
-    values = Source(built, {"lstm/lstm_cell/bias": bias}).values("lstm/lstm_cell/bias", 0, 24).reshape(4, 6)
+    values = Source(built, {"lstm/lstm_cell/bias": bias}).read("lstm/lstm_cell/bias", 0, 24).reshape(4, 6)
     assert np.array_equal(values[1], np.ones(6))
     others = values[[0, 2, 3]].reshape(-1)
     assert np.unique(others).size == others.size == 18
@@ -437,7 +437,7 @@ LAST = """
 def all_values(text: str, seed: int = SEED) -> dict[str, bytes]:
     built = model(text)
     source = Source(built, assign_schemes(built), seed)
-    return {each.path: source.values(each.path, 0, each.size).tobytes() for each in built.owners()}
+    return {each.path: source.read(each.path, 0, each.size).tobytes() for each in built.owners()}
 
 
 def test_one_layer_more_changes_no_other() -> None:
@@ -508,7 +508,7 @@ def test_neither_threads_nor_the_format_change_values(suffix: str, tmp_path: Pat
 
 def whole(source: Source, path: str) -> np.ndarray:
     parameter = source.model.parameters[path]
-    return source.values(path, 0, parameter.size).reshape(parameter.shape)
+    return source.read(path, 0, parameter.size).reshape(parameter.shape)
 
 
 SLICED = {
@@ -548,7 +548,7 @@ def test_any_stretch_is_that_of_the_whole(data: st.DataObject, name: str) -> Non
     near = st.sampled_from([0, BLOCK_SIZE, 2 * BLOCK_SIZE, values.size]).flatmap(lambda at: st.integers(at - 3, at + 3))
     places = (near | st.integers(0, values.size)).map(lambda at: min(max(at, 0), values.size))
     start, stop = sorted((data.draw(places, label="start"), data.draw(places, label="stop")))
-    assert np.array_equal(sliced().values(f"{name}/kernel", start, stop), values[start:stop])
+    assert np.array_equal(sliced().read(f"{name}/kernel", start, stop), values[start:stop])
 
 
 def indices(size: int) -> st.SearchStrategy[Index]:

@@ -207,7 +207,7 @@ def _same_values(source: Source, tie: Tie) -> bool:
     tied = source.model.parameters[tie.tied]
     one = {tie.tied: Arrangement(tied.shape, (_seen(source, tie),))}
     other = ArrangedSource(source, model_of("", {tie.tied: tied}, ()), one)
-    return all(_equal(source.values(*piece), other.values(*piece)) for piece in other.pieces(tied))
+    return all(_equal(source.read(*piece), other.read(*piece)) for piece in other.pieces(tied))
 
 
 def _seen(source: Source, tie: Tie) -> View:

@@ -175,7 +175,7 @@ class ArrangedSource(Source):
         tail = next(size for axis in range(len(of.joined) + 1) if (size := prod(of.joined[axis:])) <= most)
         return most // max(tail, 1) * max(tail, 1)
 
-    def values(self, path: str, start: int, stop: int) -> Array:
+    def read(self, path: str, start: int, stop: int) -> Array:
         of, dtype = self.made[path], self.model.parameters[path].dtype
         if start >= stop:
             return np.empty(0, numpy_dtype(dtype))
@@ -183,7 +183,7 @@ class ArrangedSource(Source):
             if not of.views:
                 return cast(np.full(stop - start, of.fill), dtype)
             if of.straight:
-                return cast(self.base.under(of.views[0].path, start, stop), dtype)
+                return cast(self.base.read_alias(of.views[0].path, start, stop), dtype)
             return cast(self._from_slabs(path, start, stop), dtype)
         except OverflowError as error:
             raise OutputError(f"{path}: {error}") from error
@@ -232,7 +232,7 @@ class ArrangedSource(Source):
         if tie is not None and tie.transpose and of.shape != parameter.shape:
             turned = of_owner(of._replace(ranges=tuple(ranges)), tie.kept, parameter.shape)
             if turned is None:
-                whole = self.base.under(of.path, 0, parameter.size).reshape(of.shape)
+                whole = self.base.read_alias(of.path, 0, parameter.size).reshape(of.shape)
                 return whole[np.ix_(*ranges)].transpose(of.order)
             of, ranges = turned, list(turned.ranges)
         sizes = tuple(map(len, ranges))

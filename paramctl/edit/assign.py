@@ -157,7 +157,7 @@ class EditedSource(Source):
     def notes(self) -> dict[str, Provenance]:
         return {path: note for path, note in super().notes.items() if path not in self.by_path}
 
-    def values(self, path: str, start: int, stop: int) -> Array:
+    def read(self, path: str, start: int, stop: int) -> Array:
         changed = self.changed(path, start, stop)
         if changed.count:
             with self.lock:
@@ -167,7 +167,7 @@ class EditedSource(Source):
 
     def changed(self, path: str, start: int, stop: int) -> Changed:
         """The values from one place to another, with what has become of them."""
-        before = self.base.values(path, start, stop)
+        before = self.base.read(path, start, stop)
         after = before
         for change in self.by_path.get(path, ()):
             after = self.apply(change, after, start)
@@ -215,7 +215,7 @@ class EditedSource(Source):
         ]
         flat = np.ravel_multi_index(coordinates, parameter.shape) if coordinates else np.zeros(1, np.intp)
         low, high = int(flat.min()), int(flat.max()) + 1
-        return drawn.values(change.name, low, high)[flat - low]
+        return drawn.read(change.name, low, high)[flat - low]
 
 
 def _once_float(parameter: Parameter) -> Parameter:

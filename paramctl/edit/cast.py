@@ -31,10 +31,10 @@ class CastSource(Source):
     def pieces(self, parameter: Parameter) -> Iterator[tuple[str, int, int]]:
         return self.base.pieces(parameter)
 
-    def values(self, path: str, start: int, stop: int) -> Array:
+    def read(self, path: str, start: int, stop: int) -> Array:
         dtype = self.model.parameters[path].dtype
         try:
-            return checked_cast(self.base.values(path, start, stop), dtype, self.losses(path))
+            return checked_cast(self.base.read(path, start, stop), dtype, self.losses(path))
         except CastLoss as loss:
             raise OutputError(f"{path}: {loss}; --allow {loss.kind} does it all the same") from loss
 

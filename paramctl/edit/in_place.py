@@ -36,7 +36,7 @@ def write_in_place(edited: EditedSource, path: str, force: bool, in_place: bool 
 
         def work(job: tuple[str, int, int]) -> Piece:
             name, start, stop = job
-            values = edited.values(name, start, stop)
+            values = edited.read(name, start, stop)
             extent = checkpoint.extents[name]
             data = values.astype(extent.dtype).tobytes() if extent.dtype.byteorder == ">" else as_bytes(values)
             temporary.write(data, extent.offset + start * extent.dtype.itemsize)

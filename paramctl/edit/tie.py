@@ -75,8 +75,8 @@ class RetiedSource(Source):
         super().__init__(model, base.chosen, base.seed, base.checkpoint)
         self.base = base
 
-    def values(self, path: str, start: int, stop: int) -> Array:
-        return self.base.under(path, start, stop)
+    def read(self, path: str, start: int, stop: int) -> Array:
+        return self.base.read_alias(path, start, stop)
 
 
 def equal_arrays(source: Source) -> list[list[str]]:
@@ -100,4 +100,4 @@ def _hash(source: Source, parameter: Parameter) -> bytes:
 
 
 def _pieces(source: Source, parameter: Parameter) -> Iterable[Array]:
-    return (source.values(*piece) for piece in source.pieces(parameter))
+    return (source.read(*piece) for piece in source.pieces(parameter))

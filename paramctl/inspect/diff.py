@@ -152,13 +152,17 @@ class Comparison:
     def _piece(self, job: Job) -> PieceDiff:
         path, start, stop = job
         return compare(
-            path, start, self.a.under(path, start, stop), self.b.under(self.in_b[path], start, stop), self.tolerance
+            path,
+            start,
+            self.a.read_alias(path, start, stop),
+            self.b.read_alias(self.in_b[path], start, stop),
+            self.tolerance,
         )
 
     def _same_piece(self, job: Job) -> PieceDiff:
         """The sums of a piece that has the same bytes in both."""
         path, start, stop = job
-        values = self.a.under(path, start, stop)
+        values = self.a.read_alias(path, start, stop)
         return measure(path, start, values, values, self.tolerance)
 
     def _add(self, piece: PieceDiff) -> None:

@@ -23,7 +23,7 @@ class EditRow:
 def edits(edited: EditedSource, changes: Sequence[Change]) -> list[EditRow]:
     """The rows, in the order of the assignments."""
     for piece in touched(edited):
-        edited.values(*piece)
+        edited.read(*piece)
     rows = []
     for change in changes:
         changed, greatest = edited.tally.get(change.path, (0, 0.0))

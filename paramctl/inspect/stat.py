@@ -247,7 +247,7 @@ def _reads(selected: SelectedValues) -> Iterable[Callable[[], Array]]:
     """
     source, path = selected.source, selected.path
     if selected.picks.everything:
-        return (partial(source.values, *piece) for piece in source.pieces(source.model.owner(path)))
+        return (partial(source.read, *piece) for piece in source.pieces(source.model.owner(path)))
     return (partial(np.asarray, piece) for piece in selected.pieces())
 
 

@@ -125,4 +125,4 @@ def stream(source: Source) -> Iterator[bytes | memoryview]:
     data, _ = safetensors.header(source.model, source.notes, RECIPE)
     yield data
     jobs = (piece for owner in source.model.owners() for piece in source.pieces(owner))
-    yield from in_parallel(lambda job: as_bytes(source.values(*job)), jobs)
+    yield from in_parallel(lambda job: as_bytes(source.read(*job)), jobs)

@@ -44,7 +44,7 @@ def written(
     copies = [parameter for parameter in given if parameter.path in source.model.tied]
 
     def work(job: tuple[str, int, int]) -> Piece:
-        values, extent = source.values(*job), extents[job[0]]
+        values, extent = source.read(*job), extents[job[0]]
         temporary.write(as_bytes(values), extent.offset + job[1] * extent.dtype.itemsize)
         return measure(job[0], values, shifts)
 

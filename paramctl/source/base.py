@@ -56,7 +56,7 @@ class Source:
         notes = dict(self.checkpoint.notes) if self.checkpoint else {}
         return notes | {path: Provenance(chosen.scheme, self.seed) for path, chosen in self.chosen.items()}
 
-    def values(self, path: str, start: int, stop: int) -> Array:
+    def read(self, path: str, start: int, stop: int) -> Array:
         """The values of an array from one place to another in C order, in its dtype.
 
         Raises InputError for a file that is damaged, and OutputError for a value that the dtype cannot hold.
@@ -98,11 +98,11 @@ class Source:
         for start in range(0, parameter.size, max(step, 1)):
             yield parameter.path, start, min(start + step, parameter.size)
 
-    def under(self, name: str, start: int, stop: int) -> Array:
+    def read_alias(self, name: str, start: int, stop: int) -> Array:
         """The same for a parameter under any of its names."""
         shape = self.model.parameters[name].shape
         if not self._turned(name):
-            return self.values(self.model.owner(name).path, start, stop)
+            return self.read(self.model.owner(name).path, start, stop)
         row = prod(shape[1:])
         first, last = start // row, -(-stop // row)
         ranges = (range(first, last), *map(range, shape[1:]))
@@ -112,7 +112,7 @@ class Source:
     def gather(self, path: str, picks: Selection) -> Iterator[Array]:
         """What ``picks`` select of a parameter under any of its names, in C order, in flat pieces of bounded size."""
         if picks.everything and not self._turned(path):
-            yield from in_parallel(lambda piece: self.values(*piece), self.pieces(self.model.owner(path)))
+            yield from in_parallel(lambda piece: self.read(*piece), self.pieces(self.model.owner(path)))
         else:
             yield from self.seen(path, self.model.parameters[path].shape, picks)
 
@@ -208,7 +208,7 @@ def _gathered(source: Source, path: str, shape: Sequence[int], ranges: Sequence[
     if not size or not all(map(len, ranges)):
         return
     if size <= BLOCK_SIZE and (len(shape) != 1 or 4 * len(ranges[0]) >= size):
-        values = source.values(path, offset, offset + size).reshape(shape)
+        values = source.read(path, offset, offset + size).reshape(shape)
         yield _picked(values, ranges).reshape(-1)
         return
     first, row = ranges[0], size // shape[0]
@@ -221,7 +221,7 @@ def _gathered(source: Source, path: str, shape: Sequence[int], ranges: Sequence[
     for start in range(0, len(first), many):
         group = first[start : start + many]
         low, high = min(group[0], group[-1]), max(group[0], group[-1]) + 1
-        values = source.values(path, offset + low * row, offset + high * row).reshape(high - low, *shape[1:])
+        values = source.read(path, offset + low * row, offset + high * row).reshape(high - low, *shape[1:])
         shifted = range(group.start - low, group.stop - low, group.step)
         yield _picked(values, (shifted, *ranges[1:])).reshape(-1)
 
@@ -248,7 +248,7 @@ class FromCheckpoint:
         if tie is not None and tie.transpose:
             raise SchemeMismatch(f"{path} there is the transpose of {tie.kept}")
         owner = model.owner(path).path
-        return ExistingValues(lambda start, stop: to_native(self.source.values(owner, start, stop)))
+        return ExistingValues(lambda start, stop: to_native(self.source.read(owner, start, stop)))
 
 
 def parse_scheme(text: str, option: str) -> Scheme:

@@ -25,8 +25,8 @@ class RenamedSource(Source):
         notes = self.base.notes
         return {new: notes[old] for new, old in self.old.items() if old in notes}
 
-    def values(self, path: str, start: int, stop: int) -> Array:
-        return self.base.values(self.old[path], start, stop)
+    def read(self, path: str, start: int, stop: int) -> Array:
+        return self.base.read(self.old[path], start, stop)
 
 
 def renamed(source: Source, rules: Sequence[str]) -> RenamedSource:

@@ -50,7 +50,7 @@ def write(source: Source, path: Path | str, **options: Any) -> Path:
 def values(source: Source) -> Iterator[tuple[str, np.ndarray]]:
     """Every array by each of its names."""
     for path, parameter in source.model.parameters.items():
-        yield path, np.array(source.under(path, 0, parameter.size)).reshape(parameter.shape)
+        yield path, np.array(source.read_alias(path, 0, parameter.size)).reshape(parameter.shape)
 
 
 def arrays_of(model: keras.Model) -> list[np.ndarray]:

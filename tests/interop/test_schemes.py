@@ -60,7 +60,7 @@ def drawn(model: Model, path: str, node: Located) -> np.ndarray:
     """The values of a parameter under a scheme, with fans as torch counts them."""
     parameter = model.parameters[path]
     chosen = AssignedScheme("", distribution(node, Target.of(parameter, "torch")), "")
-    return Source(model, {path: chosen}).values(path, 0, parameter.size).reshape(parameter.shape)
+    return Source(model, {path: chosen}).read(path, 0, parameter.size).reshape(parameter.shape)
 
 
 def same(ours: Distribution, theirs: Distribution) -> bool:
@@ -347,7 +347,7 @@ def test_the_preset_keras_is_what_its_layers_do(by_keras: Build) -> None:
                     gram(made.values.reshape(choice.law.rows, -1)), np.eye(len(gram(made.values))), atol=1e-5
                 )
             elif isinstance(choice.law, Constant | Sections):
-                ours = Source(model, chosen).values(path, 0, made.values.size)
+                ours = Source(model, chosen).read(path, 0, made.values.size)
                 assert np.array_equal(ours, made.values.reshape(-1)), what
             else:
                 assert [same(choice.law, each) for _, each in made.laws] == [True], what

@@ -80,7 +80,7 @@ class Worker:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def values(self, path: str, start: int, stop: int) -> bytes | str:
+    def read(self, path: str, start: int, stop: int) -> bytes | str:
         """The bytes of values that do not lie in one piece as they are, or what is wrong with them."""
         with self.lock:
             assert self.process is not None

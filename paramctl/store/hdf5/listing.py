@@ -125,7 +125,7 @@ class _Reader:
             return np.empty(0, dtype.newbyteorder("="))
         name = self.extents.file.name
         try:
-            data = self.child.values(within, start, stop)
+            data = self.child.read(within, start, stop)
         except WorkerExited as died:
             raise InputError(f"{name}: {path} {died}") from died
         if isinstance(data, str):

@@ -264,7 +264,7 @@ class Parser:
     def close(self) -> None:
         self.file.close()
 
-    def values(self, path: str, start: int, stop: int) -> Iterator[bytes]:
+    def read(self, path: str, start: int, stop: int) -> Iterator[bytes]:
         """The values from one place to another in C order, a box after the other."""
         item = self.dataset(path)
         for box in boxes(item.shape, start, stop):

@@ -46,7 +46,7 @@ class Session:
         path, start, stop = request["path"], request["start"], request["stop"]
         limit_time(SECONDS)
         limit_time(SECONDS + self.parser.touched(path, start, stop) / READ_A_SECOND)
-        data = b"".join(self.parser.values(path, start, stop))
+        data = b"".join(self.parser.read(path, start, stop))
         return {"bytes": len(data)}, data
 
     def list(self, request: dict[str, Any]) -> dict[str, Any]:
