@@ -34,22 +34,19 @@ class ParamctlError(Exception):
 
 
 class DocumentError(ParamctlError, ValueError):
-    """``place: rule. Received: received. hint``; all but the rule may be unknown."""
+    """An error at a place of a document: ``place: rule (got received). hint``. All but the rule are optional."""
 
     def __init__(self, rule: str, place: Place | None = None, received: str | None = None, hint: str = "") -> None:
         self.rule, self.place, self.received, self.hint = rule, place, received, hint
-        text = f"{place}: {rule}" if place else rule
-        if received is not None:
-            text += f". Received: {received}"
-        super().__init__(f"{text}. {hint}" if hint else text)
+        super().__init__(message(f"{place}: {rule}" if place else rule, received, hint))
 
 
 class AddressError(ParamctlError, LookupError):
-    """``rule. Received: received. hint``."""
+    """A malformed address, or one that matches nothing: ``rule (got received). hint``."""
 
     def __init__(self, rule: str, received: str, hint: str = "") -> None:
         self.rule, self.received, self.hint = rule, received, hint
-        super().__init__(f"{rule}. Received: {received}" + (f". {hint}" if hint else ""))
+        super().__init__(message(rule, received, hint))
 
 
 class InputError(ParamctlError, OSError):
@@ -62,6 +59,12 @@ class OutputError(ParamctlError, OSError):
     def __init__(self, message: str, errno: int | None = None) -> None:
         super().__init__(message)
         self.errno = errno
+
+
+def message(rule: str, received: str | None = None, hint: str = "") -> str:
+    """Return the text of an error: ``rule (got received). hint``."""
+    text = rule if received is None else f"{rule} (got {received})"
+    return f"{text}. {hint}" if hint else text
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -62,7 +62,7 @@ def test_value_and_type(text: str, value: object) -> None:
 
 
 WRONG = {
-    "${c}": "no variable has this name here. Received: 'c'",
+    "${c}": "no variable has this name here (got 'c'",
     "${wrod}": "Did you mean 'word'?",
     "${a": "a ${ must be closed by a }",
     "${}": "knows arithmetic",

@@ -481,7 +481,7 @@ NO_NUMBERS: dict[str, tuple[Callable[[h5py.Group, str], object], str]] = {
 for what, (add, word) in NO_NUMBERS.items():
     if word == "a type of 16 bytes" and np.dtype("longdouble").itemsize != 16:
         continue
-    rule = f"must be an array of numbers, as a variable of Keras is. Received: {word}"
+    rule = f"must be an array of numbers, as a variable of Keras is (got {word}"
     h5(f"{what} as a variable of Keras 3", f"layers/dense/vars/1 {rule}")(
         lambda file, add=add: add(keras3(file), "1")  # type: ignore[misc]
     )

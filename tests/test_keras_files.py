@@ -270,7 +270,7 @@ def test_a_set_is_read_by_its_index(paramctl: Run, tmp_path: Path) -> None:
     [
         ({"/layers/none/vars": "m_0.weights.h5"}, "'/layers/none/vars' must lie in m_0.weights.h5, which does not"),
         ({"/layers/dense/vars": ["m_0.weights.h5", "m_1.weights.h5"]}, "have the array 'layers/dense/vars/0'"),
-        ({"/layers/dense": "m_0.weights.h5"}, "names groups, as /layers/dense/vars. Received: '/layers/dense'"),
+        ({"/layers/dense": "m_0.weights.h5"}, "names groups, as /layers/dense/vars (got '/layers/dense'"),
     ],
 )
 def test_an_index_that_tells_what_is_not_so(

@@ -143,7 +143,7 @@ def test_an_inner_i_hides_the_outer_one_which_an_option_passes_on() -> None:
 
 
 def test_a_block_does_not_see_the_i_of_where_it_is_used() -> None:
-    with pytest.raises(ValueError, match=r"5:33: no variable has this name here. Received: 'i'"):
+    with pytest.raises(ValueError, match=r"5:33: no variable has this name here \(got 'i'"):
         model(
             'input: [4]\nblocks:\n  inner:\n    layers:\n      - dense: {units: 2, name: "${i}x"}\n'
             "layers:\n  - inner: {repeat: 2}"

@@ -86,7 +86,7 @@ def test_the_old_set_is_whole_until_the_new_index_stands(paramctl: Run, tmp_path
 WRONG_INDEX = {
     "a file elsewhere": (
         {"w": "../x.safetensors"},
-        "must lie in a file beside the index. Received: '../x.safetensors'",
+        "must lie in a file beside the index (got '../x.safetensors'",
     ),
     "an absolute file": ({"w": "/etc/passwd"}, "must lie in a file beside the index"),
     "a missing file": ({"w": "gone.safetensors"}, "gone.safetensors: No such file or directory"),
@@ -99,7 +99,7 @@ WRONG_INDEX = {
         "lies in model-00002-of-00002.safetensors, and the index says None",
     ),
     "no files": ({}, "weight_map must map the names of arrays to files"),
-    "numbers": ({"w": 3}, "must lie in a file beside the index. Received: 3"),
+    "numbers": ({"w": 3}, "must lie in a file beside the index (got 3"),
 }
 
 

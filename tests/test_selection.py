@@ -377,7 +377,7 @@ def test_an_assignment_is_shown_as_it_was_written(call: Call) -> None:
 def test_what_means_nothing_says_what_there_is(text: str, hint: str, rgnet: Model) -> None:
     with pytest.raises(AddressError) as refused:
         resolve(rgnet, text)
-    assert str(refused.value).startswith(f"rgnet has no parameter of this name. Received: {text!r}. {hint}")
+    assert str(refused.value).startswith(f"rgnet has no parameter of this name (got {text!r}). {hint}")
 
 
 def test_a_slice_is_no_pattern_of_layers(rgnet: Model) -> None:
@@ -429,7 +429,7 @@ def test_what_is_malformed_points_at_the_character(text: str, where: tuple[int, 
     character, rule = where
     with pytest.raises(AddressError) as refused:
         resolve(rgnet, text)
-    assert str(refused.value) == f"{rule} (character {character}). Received: {text.strip()!r}"
+    assert str(refused.value) == f"{rule} (character {character}) (got {text.strip()!r})"
 
 
 @pytest.mark.parametrize("text", ["dense//bias", "'dense", "dense/kernel[0", "re:(", "dense/kernel[9]", "0/7"])
@@ -470,7 +470,7 @@ def test_a_regular_expression_is_never_warned_of(rgnet: Model) -> None:
 
 
 def test_an_address_has_a_greatest_length(rgnet: Model) -> None:
-    with pytest.raises(AddressError, match=r"at most 4,096 characters\. Received: 5,000"):
+    with pytest.raises(AddressError, match=r"at most 4,096 characters \(got 5,000"):
         resolve(rgnet, "a" * 5_000)
 
 

@@ -145,7 +145,7 @@ def test_a_pattern_that_matches_nothing_is_an_error_with_the_nearest_name(paramc
     failed = paramctl("summary", RGNET, "block2/block-1/dense/bais")
     assert (failed.returncode, failed.stdout) == (2, "")
     assert failed.stderr == (
-        "rgnet has no layer or parameter of this name. Received: 'block2/block-1/dense/bais'. "
+        "rgnet has no layer or parameter of this name (got 'block2/block-1/dense/bais'). "
         "Did you mean 'block2/block-1/dense/bias'?\n"
     )
 
@@ -185,14 +185,14 @@ def test_input_shapes_by_name(paramctl: Run, tmp_path: Path) -> None:
     )
     assert "Total parameters:  8" in paramctl("summary", "--input-shape", "a=2", "--input-shape", "b=4").stdout
     wrong = paramctl("summary", "--input-shape", "4")
-    assert "the model has no such input. Received: no name. Its inputs are a, b." in wrong.stderr
+    assert "the model has no such input (got no name). Its inputs are a, b." in wrong.stderr
 
 
 def test_wrong_values_on_the_command_line_say_which(paramctl: Run) -> None:
     cases = {
-        ("-D", "width"): "-D is followed by NAME=VALUE. Received: 'width'",
-        ("-D", "widht=3"): "-D widht:1:1: the document has no such variable. Received: 'widht'. Did you mean 'width'?",
-        ("-D", "width=x"): "-D width:1:1: output_dim must be a positive whole number. Received: 'x'",
+        ("-D", "width"): "-D is followed by NAME=VALUE (got 'width'",
+        ("-D", "widht=3"): "-D widht:1:1: the document has no such variable (got 'widht'). Did you mean 'width'?",
+        ("-D", "width=x"): "-D width:1:1: output_dim must be a positive whole number (got 'x'",
         ("-D", "width=[1"): "-D width:2:1: not valid YAML",
         ("--input-shape", "a,b"): "--input-shape a,b:1:1: shape must be a list of positive whole numbers",
     }

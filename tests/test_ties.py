@@ -315,29 +315,29 @@ def test_a_document_is_not_written_under_a_checkpoints_suffix(name: str, call: C
 # What cannot be tied
 
 WRONG = {
-    "shapes": (["a/kernel", "a/bias"], "tied parameters must have one shape. Received: a/kernel (6, 5) float32 and"),
+    "shapes": (["a/kernel", "a/bias"], "tied parameters must have one shape (got a/kernel (6, 5) float32 and"),
     "shapes that no transpose makes one": (
         ["c/kernel", "a/kernel"],
-        "tied parameters must have one shape. Received: c/kernel (6, 6) float32 and a/kernel (6, 5) float32",
+        "tied parameters must have one shape (got c/kernel (6, 6) float32 and a/kernel (6, 5) float32",
     ),
     "a reversed shape": (["a/kernel", "b/kernel"], "--transpose ties one to the other's transpose."),
     "no reversed shape": (["a/kernel", "c/kernel", "--transpose"], "one the reverse of the other"),
     "dtypes": (
         ["c/kernel", "half/kernel"],
-        "tied parameters must have one dtype. Received: c/kernel (6, 6) float32 and",
+        "tied parameters must have one dtype (got c/kernel (6, 6) float32 and",
     ),
-    "itself": (["c/kernel", "c/kernel"], "a parameter cannot be tied to itself. Received: 'c/kernel'"),
-    "itself by a pattern": (["c/kernel", "c/k*"], "a parameter cannot be tied to itself. Received: 'c/kernel'"),
-    "itself by a place": (["c/kernel", "2/0"], "a parameter cannot be tied to itself. Received: 'c/kernel'"),
+    "itself": (["c/kernel", "c/kernel"], "a parameter cannot be tied to itself (got 'c/kernel'"),
+    "itself by a pattern": (["c/kernel", "c/k*"], "a parameter cannot be tied to itself (got 'c/kernel'"),
+    "itself by a place": (["c/kernel", "2/0"], "a parameter cannot be tied to itself (got 'c/kernel'"),
     "tied already": (["c/kernel", "e/kernel"], "e/kernel is tied already, to d/kernel"),
     "tied already, to the same": (["d/kernel", "e/kernel"], "e/kernel is tied already, to d/kernel"),
     "to what is itself tied": (["e/kernel", "c/kernel"], "e/kernel is itself tied, to d/kernel: keep that one instead"),
     "a cycle": (["e/kernel", "d/kernel"], "e/kernel is itself tied, to d/kernel"),
     "what others are tied to": (["c/kernel", "d/kernel"], "d/kernel is what others are tied to: untie them first"),
-    "several to keep": (["*/bias", "c/bias"], "a tie keeps one parameter. Received: '*/bias', which matches"),
+    "several to keep": (["*/bias", "c/bias"], "a tie keeps one parameter (got '*/bias', which matches"),
     "a slice to keep": (["c/kernel[0]", "d/kernel"], "whole parameters are tied, and this names a slice"),
     "a slice to tie": (["c/bias", "d/bias[:]"], "whole parameters are tied, and this names a slice"),
-    "no such parameter": (["c/kernel", "z/kernel"], "turned has no parameter of this name. Received: 'z/kernel'"),
+    "no such parameter": (["c/kernel", "z/kernel"], "turned has no parameter of this name (got 'z/kernel'"),
     "no such place": (["9/0", "c/kernel"], "turned has 6 layers."),
 }
 

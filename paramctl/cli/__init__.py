@@ -126,7 +126,7 @@ def _tell(error: Exception) -> int:
         error.show()
     elif isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "paramctl"
-        _say(f"{command}: {error.format_message()} See {command} --help.")
+        _say(f"{command}: {error.format_message().rstrip('.')}. See {command} --help.")
     elif isinstance(error, click.ClickException):
         _say(f"paramctl: {error.format_message()}")
     elif isinstance(error, ParamctlError):

@@ -139,7 +139,7 @@ def _wishes(
     for text in rules:
         pattern, equals, gives = text.partition("=")
         if not equals or not pattern.strip() or not gives.strip():
-            raise click.UsageError(f"--rule is followed by PATTERN=SCHEME. Received: {text!r}.")
+            raise click.UsageError(f"--rule is followed by PATTERN=SCHEME (got {text!r})")
         gives = gives.strip()
         made.append(Rule(pattern.strip(), None if gives == "keep" else _scheme(gives, f"--rule {pattern}")))
     return InitRequest(

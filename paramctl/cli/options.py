@@ -118,7 +118,7 @@ class Seed(click.ParamType[int]):
 
             return secrets.randbits(48)
         if not value.isdecimal() or int(value[:20]) >= 2**63:
-            self.fail(f"a seed is a whole number, not negative, below 2^63, or 'random'. Received: {value!r}.")
+            self.fail(f"a seed is a whole number, not negative, below 2^63, or 'random' (got {value!r})")
         return int(value)
 
 
@@ -133,7 +133,7 @@ class Size(click.ParamType[int]):
         number, unit = value.rstrip("KMGTB"), value[len(value.rstrip("KMGTB")) :]
         units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
         if unit not in units or not number.isdecimal() or not int(number):
-            self.fail(f"a size is a positive whole number with KB, MB, GB or nothing after it. Received: {value!r}.")
+            self.fail(f"a size is a positive whole number with KB, MB, GB or nothing after it (got {value!r})")
         return int(number) * units[unit]
 
 
@@ -309,7 +309,7 @@ def _definition(text: str) -> tuple[str, Located]:
 
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise click.UsageError(f"-D is followed by NAME=VALUE. Received: {text!r}.")
+        raise click.UsageError(f"-D is followed by NAME=VALUE (got {text!r})")
     return name, parse_value(value, f"-D {name}")
 
 
@@ -319,7 +319,7 @@ def _shape(text: str) -> tuple[str | None, Located]:
 
     name, equals, sizes = text.rpartition("=")
     if not sizes.strip("()[] "):
-        raise click.UsageError(f"--input-shape is followed by sizes, such as 28,28,1. Received: {text!r}.")
+        raise click.UsageError(f"--input-shape is followed by sizes, such as 28,28,1 (got {text!r})")
     source = f"--input-shape {text}"
     each = [parse_value(size.strip(), source) for size in sizes.strip("()[] ").rstrip(",").split(",")]
     return (name if equals else None), Located(each, source, 1, 1)

@@ -94,7 +94,7 @@ def _effects(
 
     path, colon, address = parameter.rpartition(":")
     if not colon or not path or not address:
-        raise click.UsageError(f"--parameter is followed by MODEL:PATH. Received: {parameter!r}.")
+        raise click.UsageError(f"--parameter is followed by MODEL:PATH (got {parameter!r})")
     model = options.require_built(options.open_argument(path, define, input_shape).model)
     meant = resolve(model, address)
     found = [model.parameters[path] for path in meant.paths]

@@ -143,7 +143,7 @@ def _value(text: str, operator: str, assignment: str, source: str | None) -> Any
     node = parse_value(text, assignment)
     if isinstance(node.value, (str, dict)):
         if operator != "=":
-            raise click.UsageError(f"A scheme is assigned by '=' alone. Received: {assignment!r}.")
+            raise click.UsageError(f"A scheme is assigned by '=' alone (got {assignment!r})")
         return parse_scheme(text, assignment)
     try:
         array = np.array(node.plain())

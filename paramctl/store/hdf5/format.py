@@ -167,7 +167,7 @@ def _check_names(paths: Sequence[str], target: str) -> None:
             rule = (
                 f"names in HDF5 are joined by '/', have at most {LONGEST:,} characters, and none is empty, '.' or '..'"
             )
-            raise OutputError(f"{target}: {rule}. Received: {path[:100]!r}")
+            raise OutputError(f"{target}: {rule} (got {path[:100]!r})")
         if path in groups or path.split("/")[0] == OWN:
             raise OutputError(f"{target}: {path!r} cannot be an array, for other names begin with it")
 

@@ -253,7 +253,7 @@ class Parser:
         groups = {path: "a group" for path in self.first.values() if path not in there}
         for path, what in (*self.others.items(), *groups.items()):
             if path in listed or VARIABLE.fullmatch(path):
-                raise Refused(f"{path} must be an array of numbers, as a variable of Keras is. Received: {what}")
+                raise Refused(f"{path} must be an array of numbers, as a variable of Keras is (got {what})")
         for path in (*there, *self.others):
             if path.rpartition("/")[2] == "vars":
                 raise Refused(f"{path} must be a group, for Keras keeps a layer's variables in it. Received: an array")

@@ -39,7 +39,7 @@ def of_index(index: Location, listings: Mapping[str, Listing], weight_map: Mappi
     wanted: dict[str, set[str]] = {}
     for key, files in weight_map.items():
         if not key.startswith("/") or not key.endswith("/vars"):
-            raise InputError(f"{index.name}: an index of Keras names groups, as /layers/dense/vars. Received: {key!r}")
+            raise InputError(f"{index.name}: an index of Keras names groups, as /layers/dense/vars (got {key!r})")
         for name in [files] if isinstance(files, str) else files:
             wanted.setdefault(name, set()).add(key[1:])
     told: dict[str, dict[str, Any]] = {}  # an object may tell its name in another file than the one with its values

@@ -239,7 +239,7 @@ def _check_name(path: str) -> None:
         raise OutputError(f"the name {path[:60]!r} is not text, and npz has no other") from error
     if b"\0" in name or len(name) > MOST_NAME:
         rule = f"npz has no names with a NUL, or of more than {MOST_NAME - 4:,} bytes"
-        raise OutputError(f"{rule}. Received: {path[:60]!r}")
+        raise OutputError(f"{rule} (got {path[:60]!r})")
 
 
 class _InPlace(NamedTuple):

@@ -62,7 +62,7 @@ def _shards(index: Mapping[str, Any], file: Location) -> list[str]:
     for name, listed in index["weight_map"].items():
         for shard in listed if isinstance(listed, list) else [listed]:
             if not isinstance(shard, str) or not shard or shard in (".", "..") or set(shard) & set("/\\\0"):
-                raise InputError(f"{file.name}: {name!r} must lie in a file beside the index. Received: {shard!r}")
+                raise InputError(f"{file.name}: {name!r} must lie in a file beside the index (got {shard!r})")
             names[shard] = None
     if len(names) > MOST_SHARDS:
         raise InputError(f"{file.name}: an index may name at most {MOST_SHARDS:,} files")
