@@ -11,11 +11,12 @@ from paramctl.convert import torch as torch_layout
 from paramctl.convert.report import TIED, Allowed, Misfits, TensorRow, prefix_hint, row_of, skipped
 from paramctl.convert.torch import TorchLayout
 from paramctl.convert.torch_rules import NoCounterpart
-from paramctl.convert.views import ArrangedSource, Arrangement, View, view
 from paramctl.core.dtypes import Array
 from paramctl.core.indexing import select_all
+from paramctl.core.views import Arrangement, View, view
 from paramctl.errors import AddressError
 from paramctl.model import Model, Tie, from_document
+from paramctl.source.arranged import ArrangedSource
 from paramctl.source.base import Source
 from paramctl.store.checkpoint import model_of
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from paramctl.address.patterns import compile_pattern
-from paramctl.convert.views import Arrangement
+from paramctl.core.views import Arrangement
 from paramctl.errors import AddressError
 from paramctl.model import Model
 from paramctl.source.renamed import RenamedSource

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from paramctl.convert.channel_order import UNKNOWN, Orders
 from paramctl.convert.torch_rules import NoCounterpart, TorchTensor, tensors
-from paramctl.convert.views import Arrangement, inverse, of_owner, view
 from paramctl.core.parameter import Axis, Parameter
+from paramctl.core.views import Arrangement, inverse, of_owner, view
 from paramctl.model import Block, Model, Tie
 
 

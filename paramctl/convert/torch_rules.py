@@ -11,7 +11,7 @@ from math import prod
 from typing import NamedTuple, TypeAlias
 
 from paramctl.convert.channel_order import EITHER, IMAGE, PLAIN, UNKNOWN, Order
-from paramctl.convert.views import Arrangement, view
+from paramctl.core.views import Arrangement, view
 from paramctl.model.layers import Layer
 from paramctl.model.layers.attention import Attending, MultiHeadAttention
 from paramctl.model.layers.convolution import (
