@@ -19,14 +19,14 @@ LONGEST_WORD = 64
 
 
 class Place(NamedTuple):
-    """Where something was written: a source's name, and a line and column counted from 1."""
+    """The place of a value: a document with a line and a column counted from 1, or an option, which has no lines."""
 
     source: str
-    line: int
-    column: int
+    line: int = 0
+    column: int = 0
 
     def __str__(self) -> str:
-        return f"{self.source}:{self.line}:{self.column}"
+        return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
 
 
 class ParamctlError(Exception):

@@ -191,10 +191,10 @@ def test_input_shapes_by_name(paramctl: Run, tmp_path: Path) -> None:
 def test_wrong_values_on_the_command_line_say_which(paramctl: Run) -> None:
     cases = {
         ("-D", "width"): "-D is followed by NAME=VALUE (got 'width'",
-        ("-D", "widht=3"): "-D widht:1:1: the document has no such variable (got 'widht'). Did you mean 'width'?",
-        ("-D", "width=x"): "-D width:1:1: output_dim must be a positive whole number (got 'x'",
-        ("-D", "width=[1"): "-D width:2:1: not valid YAML",
-        ("--input-shape", "a,b"): "--input-shape a,b:1:1: shape must be a list of positive whole numbers",
+        ("-D", "widht=3"): "-D widht: the document has no such variable (got 'widht'). Did you mean 'width'?",
+        ("-D", "width=x"): "-D width: output_dim must be a positive whole number (got 'x'",
+        ("-D", "width=[1"): "-D width: not valid YAML",
+        ("--input-shape", "a,b"): "--input-shape a,b: shape must be a list of positive whole numbers",
     }
     for arguments, says in cases.items():
         failed = paramctl("summary", GPT2, *arguments)

@@ -322,4 +322,4 @@ def _shape(text: str) -> tuple[str | None, Located]:
         raise click.UsageError(f"--input-shape is followed by sizes, such as 28,28,1 (got {text!r})")
     source = f"--input-shape {text}"
     each = [parse_value(size.strip(), source) for size in sizes.strip("()[] ").rstrip(",").split(",")]
-    return (name if equals else None), Located(each, source, 1, 1)
+    return (name if equals else None), Located(each, source)

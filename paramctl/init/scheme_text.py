@@ -61,7 +61,7 @@ def parse_scheme(text: str, source: str) -> Scheme:
             return UserScheme(text, _called(_loaded(entry.load, text, source), _options(options, source), text))
     value = _options(options, source) if options else None
     key = parse_value(name, source)
-    return _checked(key if value is None else Located({name: value}, source, 1, 1, {name: key}))
+    return _checked(key if value is None else Located({name: value}, source, keys={name: key}))
 
 
 def _checked(node: Located) -> Scheme:
@@ -72,29 +72,29 @@ def _checked(node: Located) -> Scheme:
 def _options(text: str, source: str) -> Located:
     """``stddev=0.01,mean=0`` as a mapping; a value alone is the main option's."""
     if not text:
-        return Located({}, source, 1, 1)
+        return Located({}, source)
     if "=" not in text.partition("[")[0].partition("{")[0]:
         return parse_value(text, source)
     values = {}
     for part in text.split(","):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
-            raise Located(text, source, 1, 1).error("the options of a scheme are written NAME:option=value,...")
+            raise Located(text, source).error("the options of a scheme are written NAME:option=value,...")
         if key.strip() in values:
-            raise Located(text, source, 1, 1).error(f"the option {key.strip()!r} is given twice")
+            raise Located(text, source).error(f"the option {key.strip()!r} is given twice")
         values[key.strip()] = parse_value(value, source)
-    return Located(dict(values), source, 1, 1)
+    return Located(dict(values), source)
 
 
 def _from_file(path: str, name: str, source: str) -> Any:
     spec = importlib.util.spec_from_file_location("paramctl_users_own", path)
     if spec is None or spec.loader is None:
-        raise Located(path, source, 1, 1).error("a scheme of one's own is written FILE.py:NAME")
+        raise Located(path, source).error("a scheme of one's own is written FILE.py:NAME")
     module = importlib.util.module_from_spec(spec)
     loader = spec.loader
     _loaded(lambda: loader.exec_module(module), path, source)
     if not name or not hasattr(module, name):
-        raise Located(name, source, 1, 1).error(f"{path} has no function or class of this name")
+        raise Located(name, source).error(f"{path} has no function or class of this name")
     return getattr(module, name)
 
 
@@ -102,7 +102,7 @@ def _loaded(load: Callable[[], Any], what: str, source: str) -> Any:
     try:
         return load()
     except (Exception, SystemExit) as error:
-        raise Located(what, source, 1, 1).error(f"this does not load: {_one_line(error)}") from error
+        raise Located(what, source).error(f"this does not load: {_one_line(error)}") from error
 
 
 def _called(function: Any, options: Located, text: str) -> Callable[[tuple[int, ...], str, Any], Any]:

@@ -67,9 +67,30 @@ def parse(text: str, source: str) -> Located:
     return node
 
 
-def parse_value(text: str, source: str) -> Located:
-    """One value written as in a document, such as that of ``-D width=128``."""
-    return _compose(text, source) or Located(None, source, 1, 1)
+def parse_value(text: str, option: str) -> Located:
+    """Return the value that an option of the command line has, such as 128 for ``-D width=128``.
+
+    Errors name the option, ``-D width: ...``: a line and a column within one argument are no help.
+    """
+    try:
+        value = _compose(text, option)
+    except DocumentError as error:
+        raise DocumentError(error.rule, Place(option), error.received, error.hint) from None
+    return _without_position(value) if value is not None else Located(None, option)
+
+
+def _without_position(value: Located) -> Located:
+    """Return the value after removing the line and column of everything in it."""
+    value.line = value.column = 0
+    if isinstance(value.value, list):
+        children = value.value
+    elif isinstance(value.value, dict):
+        children = [*value.value.values(), *(value.keys or {}).values()]
+    else:
+        children = []
+    for child in children:
+        _without_position(child)
+    return value
 
 
 def _decode(data: bytes, source: str) -> str:
