@@ -323,7 +323,7 @@ def test_gpt2s_own_initializers_are_its_preset() -> None:
         if path in gpt2.tied:
             continue
         stddev = node.plain()["random_normal"]["stddev"] if isinstance(node.value, dict) else 0  # type: ignore[index,call-overload]
-        law = of_document[path].law
+        law = of_document[path].distribution
         assert getattr(law, "stddev", getattr(law, "value", None)) == pytest.approx(stddev), path
 
 

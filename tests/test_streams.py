@@ -569,7 +569,7 @@ def test_any_slice_is_that_of_the_whole(data: st.DataObject, name: str) -> None:
     pieces = list(selected.pieces())
     expected = values[places]
     assert selected.picks.shape == expected.shape, address
-    if not isinstance(sliced().chosen[f"{name}/kernel"].law, DRAWN_WHOLE):
+    if not isinstance(sliced().chosen[f"{name}/kernel"].distribution, DRAWN_WHOLE):
         assert max([piece.size for piece in pieces], default=0) <= BLOCK_SIZE
     assert np.array_equal(np.concatenate(pieces) if pieces else np.empty(0), expected.reshape(-1)), address
 

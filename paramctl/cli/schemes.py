@@ -26,7 +26,7 @@ EFFECT_COLUMNS = [
     numeric("fan_in", "Fan in"),
     numeric("fan_out", "Fan out"),
     Column("account", "Why these fans", lambda row: row.account),
-    Column("law", "Law", lambda row: row.law),
+    Column("law", "Law", lambda row: row.distribution),
     numeric("mean", "Mean"),
     numeric("stddev", "Stddev"),
     numeric("low", "Low"),

@@ -124,7 +124,7 @@ def _value(assignment: Assignment, parameter: Parameter, owner: Parameter, picks
             raise AddressError(f"{assignment.text}: division is not for whole numbers", owner.dtype)
         return value
     try:
-        return AssignedScheme(value.text, value.law(Target.of(parameter)), assignment.text)
+        return AssignedScheme(value.text, value.distribution(Target.of(parameter)), assignment.text)
     except SchemeMismatch as unfit:
         raise AddressError(f"{value.text} for {parameter.path}: {unfit}", str(parameter.shape)) from None
 

@@ -28,7 +28,7 @@ class Scheme(Protocol):
     @property
     def text(self) -> str: ...
 
-    def law(self, target: Target) -> Distribution: ...
+    def distribution(self, target: Target) -> Distribution: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class LocatedScheme:
     def text(self) -> str:
         return registry.scheme_text(self.node)
 
-    def law(self, target: Target) -> Distribution:
+    def distribution(self, target: Target) -> Distribution:
         return registry.distribution_if_fits(self.node, target)
 
 
@@ -67,8 +67,8 @@ class AssignedScheme(NamedTuple):
     """What a parameter gets: the scheme in words, its law, and the rule that chose it."""
 
     scheme: str
-    law: Distribution
-    why: str
+    distribution: Distribution
+    reason: str
 
 
 NO_REQUEST = InitRequest()
@@ -104,7 +104,7 @@ def assign_schemes(model: Model, wishes: InitRequest = NO_REQUEST, stored: bool 
             law = _law(gives, Target.of(parameter, wishes.convention))
             alike[key] = gives.text, law
         chosen[parameter.path] = AssignedScheme(*alike[key], why)
-    if stored and wishes.scheme and not any(each.why == SCHEME for each in chosen.values()) and not wishes.rules:
+    if stored and wishes.scheme and not any(each.reason == SCHEME for each in chosen.values()) and not wishes.rules:
         rule = "it gives values to weights whose fans are known, and none of these arrays is known to be one"
         raise AddressError(f"{SCHEME} {wishes.scheme.text}: {rule}; {LIKE}", model.name)
     return chosen
@@ -115,7 +115,7 @@ def _law(gives: Scheme, target: Target) -> Distribution:
     if isinstance(gives, LocatedScheme):
         return registry.distribution(gives.node, target)
     try:
-        return gives.law(target)
+        return gives.distribution(target)
     except SchemeMismatch as unfit:
         raise AddressError(f"{gives.text} for {target.path}: {unfit}", str(target.shape)) from None
 
@@ -187,7 +187,7 @@ def _by_rule(model: Model, wishes: InitRequest) -> tuple[dict[str, AssignedSchem
                 continue
             target = Target.of(owner, wishes.convention)
             try:
-                law = rule.gives.law(target) if loose else _law(rule.gives, target)
+                law = rule.gives.distribution(target) if loose else _law(rule.gives, target)
             except SchemeMismatch as unfit:
                 refusal = f"{owner.path} {owner.shape}: {unfit}"
                 continue

@@ -37,7 +37,7 @@ class UserScheme:
     text: str
     function: Callable[[tuple[int, ...], str, Any], Any]
 
-    def law(self, target: Target) -> Distribution:
+    def distribution(self, target: Target) -> Distribution:
         return CustomDistribution(self.function, target.shape, self.text)
 
 

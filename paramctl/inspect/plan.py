@@ -38,14 +38,14 @@ def plan(
     for parameter in model.owners():
         choice = chosen.get(parameter.path)
         fan_in, fan_out = fans(parameter, convention) or (None, None)
-        mean, stddev = (moments(choice.law) if choice else None) or (None, None)
+        mean, stddev = (moments(choice.distribution) if choice else None) or (None, None)
         found_mean, found_stddev = measured(parameter.path) or (None, None)
         yield PlanRow(
             path=parameter.path,
             shape=parameter.shape,
             dtype=parameter.dtype,
             scheme=choice.scheme if choice else None,
-            why=choice.why if choice else "kept",
+            why=choice.reason if choice else "kept",
             fan_in=fan_in,
             fan_out=fan_out,
             mean=mean,
@@ -57,5 +57,5 @@ def plan(
 
 def shifts(model: Model, chosen: Mapping[str, AssignedScheme]) -> dict[str, float]:
     """The mean that each array is expected to have, about which it is best measured."""
-    laws = {path: moments(choice.law) for path, choice in chosen.items()}
+    laws = {path: moments(choice.distribution) for path, choice in chosen.items()}
     return {path: both[0] for path, both in laws.items() if both is not None}

@@ -36,7 +36,7 @@ class EffectRow:
     fan_in: int | float | None
     fan_out: int | float | None
     account: str
-    law: str
+    distribution: str
     mean: float | None
     stddev: float | None
     low: float | None
@@ -63,7 +63,7 @@ def _row(scheme: RegisteredScheme) -> SchemeRow:
 
 def effect_row(assigned: Scheme, parameter: Parameter, convention: str) -> EffectRow:
     """What a scheme would do to a parameter. Raises Unfit if it asks of it what it has not."""
-    law = assigned.law(Target.of(parameter, convention))
+    law = assigned.distribution(Target.of(parameter, convention))
     fan_in, fan_out = fans(parameter, convention) or (None, None)
     mean, stddev = moments(law) or (None, None)
     low, high = support(law) or (None, None)
@@ -74,7 +74,7 @@ def effect_row(assigned: Scheme, parameter: Parameter, convention: str) -> Effec
         fan_in=fan_in,
         fan_out=fan_out,
         account=account(parameter, convention),
-        law=type(law).__name__,
+        distribution=type(law).__name__,
         mean=mean,
         stddev=stddev,
         low=low,

@@ -73,7 +73,7 @@ class Source:
             raise AddressError(f"{self.chosen[path].scheme} for {path}: {error}", str(parameter.shape)) from error
 
     def _drawn(self, parameter: Parameter, start: int, stop: int) -> Array:
-        law, stream = self.chosen[parameter.path].law, Stream(self.seed, parameter.path)
+        law, stream = self.chosen[parameter.path].distribution, Stream(self.seed, parameter.path)
         dtype, recent = compute_dtype(parameter.dtype), self._recent
         if is_drawn_whole(law):
             key = (parameter.path, -1)
@@ -94,7 +94,7 @@ class Source:
     def pieces(self, parameter: Parameter) -> Iterator[tuple[str, int, int]]:
         """The array cut into what is best drawn or read at once: (path, start, stop)."""
         chosen = self.chosen.get(parameter.path)
-        step = parameter.size if chosen is not None and is_drawn_whole(chosen.law) else BLOCK_SIZE
+        step = parameter.size if chosen is not None and is_drawn_whole(chosen.distribution) else BLOCK_SIZE
         for start in range(0, parameter.size, max(step, 1)):
             yield parameter.path, start, min(start + step, parameter.size)
 
@@ -236,7 +236,7 @@ class FromCheckpoint:
     def __init__(self, text: str, checkpoint: Checkpoint, path: str) -> None:
         self.text, self.source, self.path = text, Source(checkpoint.model, checkpoint=checkpoint), path
 
-    def law(self, target: Target) -> Distribution:
+    def distribution(self, target: Target) -> Distribution:
         path = self.path or target.path
         model = self.source.model
         if path not in model.parameters:

@@ -341,16 +341,16 @@ def test_the_preset_keras_is_what_its_layers_do(by_keras: Build) -> None:
         assert chosen
         for path, choice in chosen.items():
             made = theirs[path.removeprefix("subject/")]
-            what = f"{path} of {name}: {choice.law}, Keras {made.laws or made.values}"
-            if isinstance(choice.law, Orthogonal):
+            what = f"{path} of {name}: {choice.distribution}, Keras {made.laws or made.values}"
+            if isinstance(choice.distribution, Orthogonal):
                 assert np.allclose(
-                    gram(made.values.reshape(choice.law.rows, -1)), np.eye(len(gram(made.values))), atol=1e-5
+                    gram(made.values.reshape(choice.distribution.rows, -1)), np.eye(len(gram(made.values))), atol=1e-5
                 )
-            elif isinstance(choice.law, Constant | Sections):
+            elif isinstance(choice.distribution, Constant | Sections):
                 ours = Source(model, chosen).read(path, 0, made.values.size)
                 assert np.array_equal(ours, made.values.reshape(-1)), what
             else:
-                assert [same(choice.law, each) for _, each in made.laws] == [True], what
+                assert [same(choice.distribution, each) for _, each in made.laws] == [True], what
         types.add(name)
     assert len(types) >= WITH_PARAMETERS, sorted(types)
 
@@ -757,7 +757,7 @@ def test_the_preset_torch_is_what_its_modules_do(name: str) -> None:
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     model = built({pair.layer: pair.options | {"name": "subject"}}, {"x": pair.input})
     wishes = InitRequest(preset="torch", from_preset=presets.torch(model), convention=presets.CONVENTION["torch"])
-    chosen = {path.removeprefix("subject/"): each.law for path, each in assign_schemes(model, wishes).items()}
+    chosen = {path.removeprefix("subject/"): each.distribution for path, each in assign_schemes(model, wishes).items()}
     assert chosen.keys() == pair.names.keys()
     for path, ours in chosen.items():
         for theirs in pair.names[path]:
