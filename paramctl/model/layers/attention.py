@@ -1,7 +1,7 @@
 """Attention."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from paramctl.core.parameter import Axis, Parameter, bias, in_axis, out_axis, weight
 from paramctl.declare.located import Located
@@ -30,6 +30,8 @@ class Attending(Layer, abstract=True):
         use_gate: bool
         kernel_initializer: Located
         bias_initializer: Located
+
+    call_options: ClassVar[tuple[str, ...]] = ("use_causal_mask", "value", "key")
 
     def parameters(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Iterator[Parameter]:
         value = x if value is None else value
@@ -62,6 +64,9 @@ class Attending(Layer, abstract=True):
     def features(self, x: Sizes) -> tuple[int, ...]:
         """The last axes of its output: as many as its input's."""
         return (known(x, -1),)
+
+    def keras_attributes(self, folders: Sequence[str]) -> list[str]:
+        return [f"{'output' if name == 'attention_output' else name}_dense" for name in folders]
 
     def heads(self) -> Heads:
         raise AssertionError(f"{self.type} declares no heads")
@@ -104,6 +109,7 @@ class MultiHeadAttention(Attending):
 class GroupedQueryAttention(Attending):
     """Attention in which several heads of queries share one of keys and values. Ainslie et al. (2023)."""
 
+    keras_class = "GroupQueryAttention"
     input_axes = "batch, positions, features"
     head_dim: Count
     num_query_heads: Count
@@ -128,6 +134,9 @@ class GroupedQueryAttention(Attending):
         if value is not None and value[-1] != x[-1]:
             raise ShapeError("its value must have as many features as its input")
         return super().output(x, value, key)
+
+    def keras_attributes(self, folders: Sequence[str]) -> list[str]:
+        return [f"_{name}" for name in super().keras_attributes(folders)]
 
     def heads(self) -> Heads:
         return Heads(self.num_query_heads, self.num_key_value_heads, self.head_dim, self.head_dim)

@@ -11,7 +11,7 @@ a third method beside the two, ``compute(self, xp, parameters, *inputs)``, hande
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
 from paramctl.core.parameter import Parameter
@@ -70,6 +70,10 @@ class Layer(Declared):
     """Which options name a further input; its shape comes as an argument of that name."""
     in_keras: ClassVar[bool] = True
     """Whether Keras has a layer of this type."""
+    keras_class: ClassVar[str] = ""
+    """The name under which Keras exports the class, if it differs from the class's own."""
+    call_options: ClassVar[tuple[str, ...]] = ()
+    """The options that Keras takes in a call of the layer, not in its constructor."""
     rank: ClassVar[int] = 0
     """Over how many axes of space it works, in the families that come in one to three."""
 
@@ -100,6 +104,17 @@ class Layer(Declared):
         """The shape of its output, given the shapes of its inputs: here the first input's."""
         shape: Sizes = args[0]
         return shape
+
+    def merge_layer(self) -> Layer | None:
+        """Return the layer that merges the outputs of its branches; None if it has no branches."""
+        return None
+
+    def keras_attributes(self, folders: Sequence[str]) -> list[str]:
+        """Return the attributes of Keras' objects that lead to a part of this layer.
+
+        folders: the names before the last in the part's path, relative to this layer.
+        """
+        return list(folders)
 
     @classmethod
     def check_axes(cls, shape: Sizes) -> None:

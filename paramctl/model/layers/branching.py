@@ -80,6 +80,9 @@ class Branching(Layer, abstract=True):
     def lists(self) -> list[Branch]:
         raise AssertionError(f"{self.type} declares no branches")
 
+    def merge_layer(self) -> Layer:
+        return Add()
+
     def output(self, *outputs: Sizes) -> Sizes:
         """The shape of the merge of its lists' outputs."""
         raise AssertionError(f"{self.type} declares no merge")
@@ -108,6 +111,9 @@ class Parallel(Branching):
 
     def lists(self) -> list[Branch]:
         return self.branches
+
+    def merge_layer(self) -> Layer:
+        return self.merge
 
     def output(self, *outputs: Sizes) -> Sizes:
         return self.merge.output(*outputs)

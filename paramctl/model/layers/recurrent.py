@@ -1,6 +1,6 @@
 """Recurrent layers: one step's cell, applied along a sequence."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from paramctl.core.parameter import Axis, Parameter, batch_axis, bias, in_axis, out_axis, weight
@@ -39,6 +39,9 @@ class Recurrent(Layer, abstract=True):
     def output(self, x: Sizes) -> Sizes:
         step = activated(self.activation, (x[0], self.units))
         return (*x[:-1], self.units) if self.return_sequences else step
+
+    def keras_attributes(self, folders: Sequence[str]) -> list[str]:
+        return ["cell"]
 
     def bias_axes(self) -> tuple[Axis, ...]:
         return (out_axis(self.gates * self.units),)

@@ -1,6 +1,6 @@
 """Layers around another layer: both ways along a sequence, or once for each step of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, NamedTuple
 
@@ -66,6 +66,10 @@ class Bidirectional(Layer):
                 name = self.layer.name.removeprefix(f"{direction}_")
                 yield replace(parameter, path=f"{direction}_{name}/{parameter.path}")
 
+    def keras_attributes(self, folders: Sequence[str]) -> list[str]:
+        direction = folders[0].partition("_")[0]
+        return [f"{direction}_layer", *self.layer.layer.keras_attributes(folders[1:])]
+
     def output(self, x: Sizes) -> Sizes:
         if vars(self.layer.layer)["go_backwards"]:
             raise ShapeError("its layer may not go backwards: then both directions would be one")
@@ -84,6 +88,9 @@ class TimeDistributed(Layer):
         self.layer.layer.check_axes(step)
         for parameter in self.layer.layer.parameters(step):
             yield replace(parameter, path=f"{self.layer.name}/{parameter.path}")
+
+    def keras_attributes(self, folders: Sequence[str]) -> list[str]:
+        return ["layer", *self.layer.layer.keras_attributes(folders[1:])]
 
     def output(self, x: Sizes) -> Sizes:
         step = (x[0], *x[2:])

@@ -56,9 +56,9 @@ def read(file: Location, begin: int = 0, size: int | None = None, config: str | 
     """
     found = listing(file, begin, size)
     if found.own is None and names.is_keras3(found.arrays, found.told):
-        return keras.of_keras3(file, found, (config, _json(config)) if config is not None else None)
+        return keras.read_keras3(file, found, (config, _json(config)) if config is not None else None)
     if found.own is None and names.is_keras2(found.told):
-        return keras.of_keras2(file, found, _json(config or found.told.get("", {}).get("model_config")))
+        return keras.read_keras2(file, found, _json(config or found.told.get("", {}).get("model_config")))
     arrays = StoredArrays(found)
     for each in found.arrays:
         arrays.take(each, each["path"], each["says"])
@@ -75,7 +75,7 @@ def read(file: Location, begin: int = 0, size: int | None = None, config: str | 
 
 def read_together(index: Location, shards: Mapping[str, Location], weight_map: Mapping[str, Any]) -> Checkpoint:
     """What the shards of Keras 3 weights hold together, by the names of the files; see keras.read.of_index."""
-    return keras.of_index(index, {name: listing(shard) for name, shard in shards.items()}, weight_map)
+    return keras.read_index(index, {name: listing(shard) for name, shard in shards.items()}, weight_map)
 
 
 def _json(text: Any) -> Any:

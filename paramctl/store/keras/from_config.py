@@ -11,14 +11,13 @@ from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from paramctl.model.layers import FUNCTIONS, LAYERS
-from paramctl.model.layers.attention import Attending
 from paramctl.model.layers.base import snake_case
 
 SCHEME_OPTIONS = ("value", "mean", "stddev", "minval", "maxval", "scale", "mode", "distribution", "gain")
 GRAPHS = ("Functional", "Model")
 MODELS = ("Sequential", *GRAPHS)
-ALSO = {"group_query_attention": "grouped_query_attention"}
-"""Types that Keras exports under another name."""
+ALSO = {snake_case(cls.keras_class): name for name, cls in LAYERS.items() if cls.keras_class}
+"""Types of layers by the names under which Keras exports them, where these differ."""
 
 
 MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError)
@@ -195,7 +194,7 @@ def entry(
     type_ = _type(kind)
     if type_ not in LAYERS:
         raise UnsupportedConfig(f"the class {kind}")
-    if issubclass(LAYERS[type_], Attending) and takes is not None:
+    if LAYERS[type_].call_options and takes is not None:
         common["from"] = takes[0]
         common |= {key: other for key, other in zip(("value", "key"), takes[1:], strict=False) if other != takes[0]}
         common |= {"use_causal_mask": True} if (at_call or {}).get("use_causal_mask") else {}

@@ -15,8 +15,6 @@ from typing import NamedTuple
 
 from paramctl.model import Block, Model
 from paramctl.model.layers import Layer
-from paramctl.model.layers.attention import Attending
-from paramctl.model.layers.branching import Parallel
 
 SEQUENTIAL, FUNCTIONAL, INPUT = "Sequential", "Functional", "InputLayer"
 
@@ -139,9 +137,9 @@ class _Maker:
         calls += map(self.call, block.blocks)
         ends = block.ends
         if block.layer is not None:  # what merges the branches
-            merge = block.layer.merge if isinstance(block.layer, Parallel) else None
-            kind = type(merge).__name__ if merge else "Add"
-            merged = Object(kind, names.new(merge.type if merge else "add"), _merging(block, merge))
+            merge = block.layer.merge_layer()
+            assert merge is not None
+            merged = Object(type(merge).__name__, names.new(merge.type), _merging(block, merge))
             calls.append(Call(merged, ends, (block.gives,)))
             ends = (block.gives,)
         elif ends[0] in given:  # nothing is left in the block
@@ -177,9 +175,9 @@ class _Names:
         return made
 
 
-def _merging(block: Block, merge: Layer | None) -> Block | None:
-    """The merging layer of a block as a block of its own, for its options; None if it has none."""
-    return replace(block, layer=merge, blocks=(), parameters=()) if merge is not None else None
+def _merging(block: Block, merge: Layer) -> Block:
+    """The merging layer of a block as a block of its own, for its options."""
+    return replace(block, layer=merge, blocks=(), parameters=())
 
 
 def _name(block: Block) -> str:
@@ -199,7 +197,8 @@ def _is_chain(calls: Sequence[Call], inputs: int, outputs: tuple[int, ...]) -> b
     """Whether each call takes what the one before it gives, and nothing else; Keras has attention take two things."""
     if inputs != 1 or len(calls) < 2 or outputs != calls[-1].gives:
         return False
-    if any(call.object.block is not None and isinstance(call.object.block.layer, Attending) for call in calls):
+    layers = (call.object.block.layer for call in calls if call.object.block is not None)
+    if any(layer is not None and layer.call_options for layer in layers):
         return False
     return all(len(one.gives) == 1 and other.takes == one.gives for one, other in pairwise(calls))
 

@@ -11,10 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from paramctl.model.layers import Layer
-from paramctl.model.layers.attention import Attending, GroupedQueryAttention
 from paramctl.model.layers.base import snake_case
-from paramctl.model.layers.recurrent import Recurrent
-from paramctl.model.layers.wrapping import Bidirectional, TimeDistributed
 from paramctl.model.tree import KerasLayout
 from paramctl.store.keras.network import Object
 
@@ -62,23 +59,6 @@ def _parts(layer: Layer, names: Sequence[str]) -> Iterator[tuple[list[str], list
     counts: Counter[str] = Counter()
     for name in names:
         folders = name.split("/")[:-1]
-        inside = _attributes(layer, folders)
+        inside = layer.keras_attributes(folders)
         yield inside, folders, counts["/".join(inside)]
         counts["/".join(inside)] += 1
-
-
-def _attributes(layer: Layer, folders: list[str]) -> list[str]:
-    """The attributes of Keras' objects on the way to a part of a layer, which the folders of its path name."""
-    if not folders:
-        return []
-    first, *rest = folders
-    if isinstance(layer, Recurrent):
-        return ["cell"]
-    if isinstance(layer, Attending):
-        private = "_" if isinstance(layer, GroupedQueryAttention) else ""
-        return [f"{private}{'output' if first == 'attention_output' else first}_dense"]
-    if isinstance(layer, Bidirectional):
-        return [f"{first.partition('_')[0]}_layer", *_attributes(layer.layer.layer, rest)]
-    if isinstance(layer, TimeDistributed):
-        return ["layer", *_attributes(layer.layer.layer, rest)]
-    return folders

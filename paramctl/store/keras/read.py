@@ -20,18 +20,18 @@ from paramctl.store.keras.variables import says
 from paramctl.store.location import Location
 
 
-def of_keras3(file: Location, listing: Listing, config: tuple[str, Any] | None = None) -> Checkpoint:
+def read_keras3(file: Location, listing: Listing, config: tuple[str, Any] | None = None) -> Checkpoint:
     """What a file with the layout of Keras 3 holds. config: the text of Keras' own, and what it says."""
     return _keras3(file, [listing], listing.told, config)
 
 
-def of_keras2(file: Location, listing: Listing, config: Any = None) -> Checkpoint:
+def read_keras2(file: Location, listing: Listing, config: Any = None) -> Checkpoint:
     """What a file with the layout of Keras 2 holds. config: what Keras' configuration says, if there is one."""
     names = keras.names2(listing.arrays, listing.told, config)
     return _checkpoint(file, [listing], names, listing.told, config)[0]
 
 
-def of_index(index: Location, listings: Mapping[str, Listing], weight_map: Mapping[str, Any]) -> Checkpoint:
+def read_index(index: Location, listings: Mapping[str, Listing], weight_map: Mapping[str, Any]) -> Checkpoint:
     """What the shards of Keras 3 weights hold: of each only the groups that the index says are in it.
 
     listings: by the names of the files. Raises InputError if they do not have what the index says, or have it twice.

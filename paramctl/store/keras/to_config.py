@@ -14,15 +14,8 @@ from paramctl.declare.located import Located, parse_call
 from paramctl.model import Block, Model
 from paramctl.model.layers import Layer, Sizes
 from paramctl.model.layers.activations import Function
-from paramctl.model.layers.attention import Attending
 from paramctl.model.layers.wrapping import Wrapped
 from paramctl.store.keras.network import FUNCTIONAL, INPUT, SEQUENTIAL, Call, Network, NotInKeras, Object
-
-EXPORTED = {"GroupedQueryAttention": "GroupQueryAttention"}
-"""Classes that Keras exports under another name than their own."""
-
-AT_CALL = ("use_causal_mask", "value", "key")
-"""Options that Keras takes when a layer is called."""
 
 INITIALIZERS = {
     "zeros": (),
@@ -106,13 +99,14 @@ class _Writer:
         dtype = _widest(of.block.parameters if of.block is not None else (), self.dtype)
         options = _options(of.block.layer, dtype) if of.block is not None and of.block.layer is not None else {}
         common = {"name": of.name, "trainable": _trained(of.block), "dtype": dtype}
-        return _serialized("keras.layers", EXPORTED.get(of.kind, of.kind), common | options)
+        exported = of.block.layer.keras_class if of.block is not None and of.block.layer is not None else ""
+        return _serialized("keras.layers", exported or of.kind, common | options)
 
     def node(self, of: Call, places: Mapping[int, list[Any]]) -> dict[str, Any]:
         """One call of a layer: what it takes, and the options that Keras takes there."""
         tensors = [self.tensor(number, places) for number in of.takes]
         layer = of.object.block.layer if of.object.block is not None else None
-        if isinstance(layer, Attending):
+        if layer is not None and layer.call_options:
             x, *others = tensors
             named = dict(
                 zip((name for name in layer.references if getattr(layer, name) is not None), others, strict=True)
@@ -163,7 +157,7 @@ def _options(layer: Layer, dtype: str) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name in layer.signature:
         value = getattr(layer, name)
-        if name in AT_CALL:
+        if name in layer.call_options:
             continue
         if name == "rope_theta":
             if value is not None:
