@@ -197,7 +197,7 @@ def _is_new(tie: Tie, made: Mapping[str, Arrangement], ties: tuple[Tie, ...], ty
     """Whether a tie of the source is one of the result too: names that are the same in both, and tied nowhere else."""
     taken = {name for each in ties for name in (each.kept, each.tied)}
     names = (tie.kept, tie.tied)
-    same = all(name in made and made[name].straight and made[name].paths == (name,) for name in names)
+    same = all(name in made and made[name].is_identity and made[name].paths == (name,) for name in names)
     return same and taken.isdisjoint(names) and all(name in typed.parameters for name in names)
 
 

@@ -34,11 +34,11 @@ def row_of(name: str, made: Arrangement, base: Model, note: str = "") -> TensorR
     status: Status = "mapped"
     if not made.views:
         status, note = "made", note or f"filled with {made.fill:g}"
-    elif made.added:
+    elif made.summed:
         status, note = "added", "not exact: the sum of the two"
     elif len(made.paths) > 1:
         status = "packed"
-    elif not made.straight or was != made.shape:
+    elif not made.is_identity or was != made.shape:
         status = "transposed"
     return TensorRow(name, status, made.paths, was, made.shape, note)
 

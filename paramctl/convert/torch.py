@@ -39,7 +39,7 @@ class TorchLayout:
             if each.partner is not None and name in there:
                 own = made[each.partner]
                 other = view(name, each.made.shape)
-                made[each.partner] = Arrangement(own.shape, (*own.views, other), added=True)
+                made[each.partner] = Arrangement(own.shape, (*own.views, other), summed=True)
         return made
 
 
@@ -107,8 +107,8 @@ def _axes(laid: PlacedTensor, sources: Sequence[Parameter]) -> tuple[Axis, ...]:
     """The axes, with their roles where they are those of one array in another order."""
     if len(laid.made.views) == 1:
         seen = laid.made.views[0]
-        if seen.shape == sources[0].shape and laid.made.shape == seen.gives:
-            return tuple(sources[0].axes[axis] for axis in seen.order)
+        if seen.shape == sources[0].shape and laid.made.shape == seen.result_shape:
+            return tuple(sources[0].axes[axis] for axis in seen.axes)
     return tuple(Axis(size, "unknown") for size in laid.made.shape)
 
 

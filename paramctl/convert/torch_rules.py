@@ -87,7 +87,7 @@ def turned(
 ) -> TorchTensor:
     """An array under a shape with its axes in another order; ``under``: the shape that it has then."""
     seen = view(path, shape, order)
-    return TorchTensor(name, Arrangement(as_shape.get("under", seen.gives), (seen,)))
+    return TorchTensor(name, Arrangement(as_shape.get("under", seen.result_shape), (seen,)))
 
 
 def features(name: str, path: str, shape: tuple[int, ...], order: Order) -> TorchTensor:
@@ -275,7 +275,7 @@ def _time_distributed(layer: Layer, shapes: Shapes, order: Order) -> Iterator[To
     name = layer.layer.name
     for each in tensors(layer.layer.layer, {path.removeprefix(f"{name}/"): shape for path, shape in shapes.items()}):
         views = tuple(seen._replace(path=f"{name}/{seen.path}") for seen in each.made.views)
-        made = Arrangement(each.made.shape, views, each.made.axis, each.made.added, each.made.fill)
+        made = Arrangement(each.made.shape, views, each.made.axis, each.made.summed, each.made.fill)
         partner = f"{name}/{each.partner}" if each.partner else None
         yield TorchTensor(f"{name}.{each.name}", made, each.dtype, each.dropped, partner)
 
@@ -319,7 +319,7 @@ def _multi_head_attention(layer: Layer, shapes: Shapes, order: Order) -> Iterato
         yield TorchTensor("in_proj_weight", Arrangement((3 * features_, features_), tuple(seen.values())))
     else:
         for part, each in seen.items():
-            yield TorchTensor(f"{part[0]}_proj_weight", Arrangement(each.gives, (each,)))
+            yield TorchTensor(f"{part[0]}_proj_weight", Arrangement(each.result_shape, (each,)))
     if "query/bias" in shapes:
         biases = tuple(view(f"{part}/bias", (features_,)) for part in seen)
         yield TorchTensor("in_proj_bias", Arrangement((3 * features_,), biases))

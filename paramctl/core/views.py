@@ -1,7 +1,9 @@
-"""Arrays described as rearrangements of other arrays: reshaped, sliced, transposed, joined, added.
+"""Arrays described as rearrangements of other arrays: reshaped, sliced, transposed, concatenated, summed.
 
-A View reshapes an array, takes a range of each axis, and permutes the axes. An Arrangement joins views along an axis,
-or adds them. `inverse` solves a set of arrangements for the arrays that they are made of.
+A View describes one array: reshape it, take a range of each axis, permute the axes. An Arrangement concatenates views
+along an axis, or sums them. `inverse` solves a set of arrangements for the arrays that they are made of.
+
+Nothing here reads values; see source/arranged.py.
 """
 
 from __future__ import annotations
@@ -14,51 +16,60 @@ from typing import NamedTuple
 
 
 class View(NamedTuple):
-    """An array seen under a shape: of each axis a range, and the axes in an order."""
+    """An array, reshaped to `shape`, with a range of each axis, and the axes permuted as in numpy.transpose."""
 
     path: str
     shape: tuple[int, ...]
     ranges: tuple[range, ...]
-    order: tuple[int, ...]
+    axes: tuple[int, ...]
 
     @property
-    def gives(self) -> tuple[int, ...]:
-        """The shape of what is seen."""
-        return tuple(len(self.ranges[axis]) for axis in self.order)
+    def result_shape(self) -> tuple[int, ...]:
+        return tuple(len(self.ranges[axis]) for axis in self.axes)
 
     @property
-    def straight(self) -> bool:
-        """Whether it is all of the array, in its own order."""
-        axes = tuple(axis for axis in self.order if self.shape[axis] != 1)
-        return axes == tuple(sorted(axes)) and all(map(_is_all, self.ranges, self.shape))
+    def is_identity(self) -> bool:
+        """Whether it has all values of the array, in the array's own order."""
+        axes = tuple(axis for axis in self.axes if self.shape[axis] != 1)  # axes of size 1 may move freely
+        return axes == tuple(sorted(axes)) and all(map(_is_whole, self.ranges, self.shape))
 
 
-def view(path: str, shape: Sequence[int], order: Sequence[int] | None = None, **ranges: range) -> View:
-    """A view of all of an array, but for the ranges of axes given as ``axis0=range(...)``."""
-    every = tuple(ranges.get(f"axis{axis}", range(size)) for axis, size in enumerate(shape))
-    return View(path, tuple(shape), every, tuple(range(len(shape)) if order is None else order))
+def view(path: str, shape: Sequence[int], axes: Sequence[int] | None = None, **ranges: range) -> View:
+    """Return a view of a whole array, except for axes whose range is given: ``axis0=range(2, 4)``.
+
+    axes: the permutation; None keeps the order.
+    """
+    all_ranges = tuple(ranges.get(f"axis{axis}", range(size)) for axis, size in enumerate(shape))
+    return View(path, tuple(shape), all_ranges, tuple(range(len(shape)) if axes is None else axes))
 
 
-def of_owner(seen: View, path: str, shape: Sequence[int]) -> View | None:
-    """What is seen of an array of this shape, in the array of which that is the transpose; None if no view tells it."""
-    groups = [[place] for place in range(len(shape))] if seen.shape == tuple(shape) else _groups(seen.shape, shape)
+def of_owner(view: View, path: str, shape: Sequence[int]) -> View | None:
+    """Return a view of an array's transpose as a view of the array itself; None if no single view can express it.
+
+    view: a view of the transpose. path: the array. shape: the transpose's shape.
+    """
+    groups = [[axis] for axis in range(len(shape))] if view.shape == tuple(shape) else _axis_groups(view.shape, shape)
     if not groups:
         return None
-    places = [each for group in reversed(groups) for each in group]
-    ranges = tuple(seen.ranges[each] for each in places)
-    return View(path, tuple(seen.shape[each] for each in places), ranges, tuple(map(places.index, seen.order)))
+    # Transposing reverses the axes of `shape`, but keeps the order within the axes that one of them was split into.
+    axes = [axis for group in reversed(groups) for axis in group]
+    ranges = tuple(view.ranges[axis] for axis in axes)
+    return View(path, tuple(view.shape[axis] for axis in axes), ranges, tuple(map(axes.index, view.axes)))
 
 
-def _groups(fine: Sequence[int], shape: Sequence[int]) -> list[list[int]]:
-    """Which axes of a finer shape are each of a shape's; none if it is not finer."""
+def _axis_groups(fine: Sequence[int], coarse: Sequence[int]) -> list[list[int]]:
+    """Return, for each axis of a coarse shape, the axes of a finer shape that it was split into; [] if it was not.
+
+    (4, 3, 2) refines (12, 2): [[0, 1], [2]].
+    """
     groups: list[list[int]] = []
     axis = 0
-    for size in shape:
-        begin = axis
-        while axis < len(fine) and prod(fine[begin:axis]) < size:
+    for size in coarse:
+        start = axis
+        while axis < len(fine) and prod(fine[start:axis]) < size:
             axis += 1
-        groups.append(list(range(begin, axis)))
-        if prod(fine[begin:axis]) != size:
+        groups.append(list(range(start, axis)))
+        if prod(fine[start:axis]) != size:
             return []
     if groups and prod(fine[axis:]) == 1:
         groups[-1] += range(axis, len(fine))
@@ -66,60 +77,63 @@ def _groups(fine: Sequence[int], shape: Sequence[int]) -> list[list[int]]:
     return []
 
 
-def _is_all(of: range, size: int) -> bool:
-    return of == range(size)
+def _is_whole(indices: range, size: int) -> bool:
+    return indices == range(size)
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """An array: views joined along an axis, or added, then seen under its own shape; ``fill`` where there are none."""
+    """An array of this shape: views concatenated along `axis`, or summed, then reshaped; without views, all `fill`."""
 
     shape: tuple[int, ...]
     views: tuple[View, ...] = ()
     axis: int = 0
-    added: bool = False
+    summed: bool = False
     fill: float = 0.0
 
     @cached_property
-    def joined(self) -> tuple[int, ...]:
-        """The shape before it is seen under its own."""
-        first = self.views[0].gives
-        if self.added:
+    def joined_shape(self) -> tuple[int, ...]:
+        """The shape before the final reshape."""
+        first = self.views[0].result_shape
+        if self.summed:
             return first
-        size = sum(each.gives[self.axis] for each in self.views)
+        size = sum(view.result_shape[self.axis] for view in self.views)
         return (*first[: self.axis], size, *first[self.axis + 1 :])
 
     @property
-    def straight(self) -> bool:
-        """Whether it has the values of one array in its own order."""
-        return len(self.views) == 1 and self.views[0].straight
+    def is_identity(self) -> bool:
+        """Whether it has the values of one array, in the array's own order."""
+        return len(self.views) == 1 and self.views[0].is_identity
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """What it is made of."""
-        return tuple(dict.fromkeys(each.path for each in self.views))
+        """The arrays that it is made of, each once."""
+        return tuple(dict.fromkeys(view.path for view in self.views))
 
 
-def inverse(made: Mapping[str, Arrangement], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Arrangement]:
-    """What each of the arrays of these shapes is in terms of those that are made of them.
+def inverse(arrangements: Mapping[str, Arrangement], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Arrangement]:
+    """Return each array that the arrangements are made of, as an arrangement of the arrangements.
 
-    Each value of it must stand in one of those once, in views that cut at most one of its axes.
+    Each value must be in exactly one of them, in views that slice at most one of the array's axes.
+
+    arrangements: by name. shapes: of the arrays that they are made of.
     """
-    found: dict[str, list[tuple[View, View]]] = {}  # a view of the array, and of the other one where that stands
-    for name, arrangement in made.items():
-        place = 0
-        for each in arrangement.views:
-            axis, count = arrangement.axis, each.gives[arrangement.axis]
-            ranges = {f"axis{axis}": range(place, place + count)}
-            back = tuple(map(each.order.index, range(len(each.order))))
-            found.setdefault(each.path, []).append((each, view(name, arrangement.joined, back, **ranges)))
-            place += count
-    return {path: _put_together(pairs, shapes[path]) for path, pairs in found.items()}
+    pairs: dict[str, list[tuple[View, View]]] = {}  # a view of an array, and the same values in the arrangement
+    for name, arrangement in arrangements.items():
+        start = 0
+        for part in arrangement.views:
+            axis, size = arrangement.axis, part.result_shape[arrangement.axis]
+            ranges = {f"axis{axis}": range(start, start + size)}
+            axes = tuple(map(part.axes.index, range(len(part.axes))))  # the inverse permutation
+            pairs.setdefault(part.path, []).append((part, view(name, arrangement.joined_shape, axes, **ranges)))
+            start += size
+    return {path: _joined(parts, shapes[path]) for path, parts in pairs.items()}
 
 
-def _put_together(pairs: Sequence[tuple[View, View]], shape: tuple[int, ...]) -> Arrangement:
+def _joined(pairs: Sequence[tuple[View, View]], shape: tuple[int, ...]) -> Arrangement:
+    """Return the arrangement that joins the second views in the order in which the first ones slice the array."""
     first = pairs[0][0]
-    cut = [axis for axis, of in enumerate(first.ranges) if not _is_all(of, first.shape[axis])]
-    axis = cut[0] if cut else 0
-    ordered = sorted(pairs, key=lambda pair: pair[0].ranges[axis].start if pair[0].ranges else 0)
-    return Arrangement(shape, tuple(other for _, other in ordered), axis)
+    sliced = [axis for axis, indices in enumerate(first.ranges) if not _is_whole(indices, first.shape[axis])]
+    axis = sliced[0] if sliced else 0
+    in_order = sorted(pairs, key=lambda pair: pair[0].ranges[axis].start if pair[0].ranges else 0)
+    return Arrangement(shape, tuple(other for _, other in in_order), axis)

@@ -42,7 +42,7 @@ class ArrangedSource(Source):
     def notes(self) -> dict[str, Provenance]:
         """How each array came by its values, where it has those of one other."""
         notes = self.base.notes
-        known = {path: of.paths[0] for path, of in self.made.items() if len(of.paths) == 1 and not of.added}
+        known = {path: of.paths[0] for path, of in self.made.items() if len(of.paths) == 1 and not of.summed}
         owners = {path: self.base.model.owner(old).path for path, old in known.items()}
         return {path: notes[old] for path, old in owners.items() if old in notes}
 
@@ -54,10 +54,10 @@ class ArrangedSource(Source):
     def _slab(self, path: str) -> int:
         """How many values of an array are best made at once: each time all of what it is made of is passed over."""
         of = self.made[path]
-        if of.straight or not of.views:
+        if of.is_identity or not of.views:
             return BLOCK_SIZE
         most = max(SLABS_BYTES // workers(), LEAST_SLAB) // numpy_dtype(self.model.parameters[path].dtype).itemsize
-        tail = next(size for axis in range(len(of.joined) + 1) if (size := prod(of.joined[axis:])) <= most)
+        tail = next(size for axis in range(len(of.joined_shape) + 1) if (size := prod(of.joined_shape[axis:])) <= most)
         return most // max(tail, 1) * max(tail, 1)
 
     def read(self, path: str, start: int, stop: int) -> Array:
@@ -67,7 +67,7 @@ class ArrangedSource(Source):
         try:
             if not of.views:
                 return cast(np.full(stop - start, of.fill), dtype)
-            if of.straight:
+            if of.is_identity:
                 return cast(self.base.read_alias(of.views[0].path, start, stop), dtype)
             return cast(self._from_slabs(path, start, stop), dtype)
         except OverflowError as error:
@@ -88,19 +88,19 @@ class ArrangedSource(Source):
 
     def _moved(self, of: Arrangement, start: int, stop: int) -> Array:
         """Values of an arrangement from one place to another in C order."""
-        parts = [self._box(of, box).reshape(-1) for box in boxes(of.joined, start, stop)]
+        parts = [self._box(of, box).reshape(-1) for box in boxes(of.joined_shape, start, stop)]
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def _box(self, of: Arrangement, box: Sequence[range]) -> Array:
         """A part of an arrangement, as far as possible without a copy."""
-        if of.added:
+        if of.summed:
             first, *others = (self._seen(each, box) for each in of.views)
             wide = np.result_type(first.dtype, np.float32) if first.dtype.kind in "fV" else first.dtype
             total: Array = sum((each.astype(wide) for each in others), first.astype(wide))
             return total
         parts, place = [], 0
         for each in of.views:
-            count = each.gives[of.axis] if each.order else 1
+            count = each.result_shape[of.axis] if each.axes else 1
             here = box[of.axis] if box else range(1)
             begin, end = max(here.start - place, 0), min(here.stop - place, count)
             if begin < end:
@@ -111,14 +111,14 @@ class ArrangedSource(Source):
     def _seen(self, of: View, box: Sequence[range]) -> Array:
         """A part of what a view sees."""
         ranges = list(of.ranges)
-        for axis, part in zip(of.order, box, strict=True):
+        for axis, part in zip(of.axes, box, strict=True):
             ranges[axis] = ranges[axis][part.start : part.stop]
         parameter, tie = self.base.model.parameters[of.path], self.base.model.tied.get(of.path)
         if tie is not None and tie.transpose and of.shape != parameter.shape:
             turned = of_owner(of._replace(ranges=tuple(ranges)), tie.kept, parameter.shape)
             if turned is None:
                 whole = self.base.read_alias(of.path, 0, parameter.size).reshape(of.shape)
-                return whole[np.ix_(*ranges)].transpose(of.order)
+                return whole[np.ix_(*ranges)].transpose(of.axes)
             of, ranges = turned, list(turned.ranges)
         sizes = tuple(map(len, ranges))
         found = np.empty(prod(sizes), numpy_dtype(self.base.model.owner(of.path).dtype))
@@ -126,4 +126,4 @@ class ArrangedSource(Source):
         for piece in self.base.seen(of.path, of.shape, Selection(tuple(ranges), (False,) * len(ranges))):
             found[place : place + piece.size] = piece
             place += piece.size
-        return found.reshape(sizes).transpose(of.order)
+        return found.reshape(sizes).transpose(of.axes)
