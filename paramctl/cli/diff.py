@@ -67,7 +67,7 @@ def diff(
     """
     if a == "-" and b == "-":
         raise click.UsageError("Standard input can be one of the two.")
-    from paramctl.convert.plan import align
+    from paramctl.convert.dispatch import align
     from paramctl.inspect.diff import Comparison, Tolerance
 
     one = options.as_drawn(options.open_argument(a, (), ()), seed)

@@ -114,7 +114,7 @@ def save(
     made = options.as_drawn(found, seed, dtype[0] if drawn else None)
     report: list[TensorRow] = []
     if layout or like is not None or rename:
-        from paramctl.convert.plan import convert
+        from paramctl.convert.dispatch import convert
         from paramctl.convert.report import Allowed
 
         model = options.like_model(like) if like is not None else None

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from paramctl.model import Block, Model
 from paramctl.model.layers import Layer, Sizes
-from paramctl.model.layers.attention import Attending
+from paramctl.model.layers.attention import AttentionLayer
 from paramctl.model.layers.branching import Parallel, Residual
 from paramctl.model.layers.core import Dense, Embedding
 from paramctl.model.layers.merging import Concatenate, Elementwise
@@ -58,7 +58,7 @@ class Orders:
             self._blocks(block.blocks, block.path, home)
             takes = [self.of.get(number, UNKNOWN) for number in block.takes] or [PLAIN]
             if block.layer is not None and not block.ends:
-                self._take(home, _together(takes) if isinstance(block.layer, Attending) else takes[0])
+                self._take(home, _together(takes) if isinstance(block.layer, AttentionLayer) else takes[0])
             self.shapes[block.gives] = block.output
             self.of[block.gives] = self._given(block, takes)
 
@@ -124,7 +124,7 @@ def _after(layer: Layer, x: Order, shape: Sizes | None, out: Sizes | None) -> Or
         return _permuted(x, tuple(vars(layer)["dims"]))
     if layer.type == "take":
         return PLAIN if x.flat is None and x != UNKNOWN and out is not None and len(out) == 2 else UNKNOWN
-    if isinstance(layer, (Embedding, Recurrent, Bidirectional, Attending)):
+    if isinstance(layer, (Embedding, Recurrent, Bidirectional, AttentionLayer)):
         return PLAIN
     if isinstance(layer, TimeDistributed):
         inner = layer.layer.layer

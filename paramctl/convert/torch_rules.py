@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 from paramctl.convert.channel_order import EITHER, IMAGE, PLAIN, UNKNOWN, Order
 from paramctl.core.views import Arrangement, view
 from paramctl.model.layers import Layer
-from paramctl.model.layers.attention import Attending, MultiHeadAttention
+from paramctl.model.layers.attention import AttentionLayer, MultiHeadAttention
 from paramctl.model.layers.convolution import (
     Convolution,
     DepthwiseConvolution,
@@ -280,7 +280,7 @@ def _time_distributed(layer: Layer, shapes: Shapes, order: Order) -> Iterator[To
         yield TorchTensor(f"{name}.{each.name}", made, each.dtype, each.dropped, partner)
 
 
-@rule(Attending)
+@rule(AttentionLayer)
 def _projections(layer: Layer, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
     """Each projection as nn.Linear has it."""
     for path in shapes:

@@ -22,7 +22,7 @@ from paramctl.model.budget import BLOCK, LAYER, LONGEST_PATH, MAX_EXPANDED, MOST
 from paramctl.model.context import Context, Expanded, Recipe
 from paramctl.model.entry import Entry, read_entry
 from paramctl.model.expressions import Env
-from paramctl.model.layers import FUNCTIONS, LAYERS, OF_KERAS, Layer, ShapeError, Sizes
+from paramctl.model.layers import FUNCTIONS, KERAS_ONLY_LAYERS, LAYERS, Layer, ShapeError, Sizes
 from paramctl.model.layers.base import snake_case
 from paramctl.model.layers.branching import Branch, Branching, Reuse
 from paramctl.model.layers.core import Activation
@@ -170,7 +170,7 @@ class Expansion:
         type_name = str(entry.type.value)
         cls: Any = LAYERS.get(type_name) or FUNCTIONS.get(type_name)
         if cls is None:
-            if type_name.lower() in OF_KERAS:
+            if type_name.lower() in KERAS_ONLY_LAYERS:
                 rule = "this layer of Keras is not supported in a model document"
                 raise entry.type.error(rule, hint="'paramctl layers' lists those that are.")
             known_types = [*self.templates, *LAYERS, *FUNCTIONS]

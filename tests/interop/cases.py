@@ -22,9 +22,9 @@ from paramctl.errors import DocumentError
 from paramctl.model.layers import FUNCTIONS, LAYERS, Layer
 from paramctl.model.layers.activations import ActivationType
 from paramctl.model.layers.base import PerAxisType, ReferenceType
-from paramctl.model.layers.padding import IsMargins
+from paramctl.model.layers.padding import MarginsType
 from paramctl.model.layers.recurrent import Recurrent
-from paramctl.model.layers.wrapping import IsLayer
+from paramctl.model.layers.wrapping import InnerLayerType
 from tests.interop.facts import Shape
 
 COMBINATIONS = 60
@@ -99,7 +99,7 @@ def _(kind: PerAxisType) -> list[Any]:
 
 
 @written.register
-def _(kind: IsMargins) -> list[Any]:
+def _(kind: MarginsType) -> list[Any]:
     rank = kind.length or 1
     if rank == 1:
         return [2, 0, [1, 3], [0, 2]]
@@ -139,7 +139,7 @@ INNER: list[dict[str, dict[str, Any]]] = [
 
 
 @written.register
-def _(kind: IsLayer) -> list[Any]:
+def _(kind: InnerLayerType) -> list[Any]:
     """Each recurrent layer with its options, if it may be one alone; otherwise some of every kind."""
     if kind.fits(LAYERS["dense"]):
         return INNER

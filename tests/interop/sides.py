@@ -19,8 +19,8 @@ from paramctl.model import build
 from paramctl.model.document import parse
 from paramctl.model.layers import LAYERS, Layer
 from paramctl.model.layers.activations import ActivationType
-from paramctl.model.layers.attention import Attending
-from paramctl.model.layers.wrapping import IsLayer
+from paramctl.model.layers.attention import AttentionLayer
+from paramctl.model.layers.wrapping import InnerLayerType
 from tests.interop.cases import Case, known
 from tests.interop.facts import Facts, Shape, of_keras, of_paramctl
 
@@ -175,7 +175,7 @@ def equal_sizes(layer: type[Layer], case: Case) -> list[tuple[tuple[str, int], t
             for name, axis in zip("xy", (axes * 2)[:2], strict=True)
         )
         return [(("x", x), ("y", y))] if min(x, y) >= 0 else []
-    if issubclass(layer, Attending) and case.options.get("key"):
+    if issubclass(layer, AttentionLayer) and case.options.get("key"):
         value, key = case.options.get("value") or "x", case.options["key"]
         return [((value, axis), (key, axis)) for axis in range(len(case.inputs[key]) - 1)]
     return []
@@ -218,7 +218,7 @@ def holds(ours: Shape | None, reported: Shape | None, computed: Shape | None, fo
 def keras_value(option: Option, value: Any) -> Any:
     """A document's value for Keras: functions and layers made, one value that stands for a list put in one."""
     kind = option.kind
-    if isinstance(kind, IsLayer):
+    if isinstance(kind, InnerLayerType):
         return inner_layer(value)
     if isinstance(kind, ActivationType) and isinstance(value, dict):
         ((name, options),) = value.items()

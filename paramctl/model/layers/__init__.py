@@ -19,6 +19,6 @@ from paramctl.model.layers import (  # noqa: F401
     wrapping,
 )
 from paramctl.model.layers.activations import FUNCTIONS
-from paramctl.model.layers.base import LAYERS, OF_KERAS, Layer, ShapeError, Sizes
+from paramctl.model.layers.base import KERAS_ONLY_LAYERS, LAYERS, Layer, ShapeError, Sizes
 
-__all__ = ["FUNCTIONS", "LAYERS", "OF_KERAS", "Layer", "ShapeError", "Sizes"]
+__all__ = ["FUNCTIONS", "KERAS_ONLY_LAYERS", "LAYERS", "Layer", "ShapeError", "Sizes"]

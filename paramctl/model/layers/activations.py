@@ -60,7 +60,7 @@ class ActivationType(OptionType):
         return {"$ref": "#/definitions/activation"}
 
 
-def activated(function: Function | None, shape: Sizes) -> Sizes:
+def activated_shape(function: Function | None, shape: Sizes) -> Sizes:
     """The shape of a layer's output once its activation, if it has one, is applied."""
     return shape if function is None else function.output(shape)
 

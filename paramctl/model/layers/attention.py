@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from paramctl.core.parameter import Axis, Parameter, bias, in_axis, out_axis, weight
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import Axes, Count, Counts, Flag, Positive, Scheme, Share
-from paramctl.model.layers.base import Layer, Reference, ShapeError, Sizes, axes_of, default, known
+from paramctl.model.layers.base import Layer, Reference, ShapeError, Sizes, axes_of, default_scheme, known_size
 
 
 class Heads(NamedTuple):
@@ -18,7 +18,7 @@ class Heads(NamedTuple):
     value_dim: int
 
 
-class Attending(Layer, abstract=True):
+class AttentionLayer(Layer, abstract=True):
     """Queries from its input; keys and values from other outputs, or from its input where left out.
 
     The options that the subclasses have in common, each in its place in Keras' order, are named
@@ -37,15 +37,14 @@ class Attending(Layer, abstract=True):
         value = x if value is None else value
         key = value if key is None else key
         heads = self.heads()
-        yield from self.projection("query", [in_axis(known(x, -1))], [out_axis(heads.queries), out_axis(heads.key_dim)])
-        yield from self.projection("key", [in_axis(known(key, -1))], [out_axis(heads.keys), out_axis(heads.key_dim)])
+        features = in_axis(known_size(x, -1))
+        yield from self.projection("query", [features], [out_axis(heads.queries), out_axis(heads.key_dim)])
+        keys = [out_axis(heads.keys), out_axis(heads.key_dim)]
+        yield from self.projection("key", [in_axis(known_size(key, -1))], keys)
         if self.use_gate:
-            yield from self.projection(
-                "gate", [in_axis(known(x, -1))], [out_axis(heads.queries), out_axis(heads.value_dim)]
-            )
-        yield from self.projection(
-            "value", [in_axis(known(value, -1))], [out_axis(heads.keys), out_axis(heads.value_dim)]
-        )
+            yield from self.projection("gate", [features], [out_axis(heads.queries), out_axis(heads.value_dim)])
+        values = [out_axis(heads.keys), out_axis(heads.value_dim)]
+        yield from self.projection("value", [in_axis(known_size(value, -1))], values)
         joined = [in_axis(heads.queries), in_axis(heads.value_dim)]
         yield from self.projection("attention_output", joined, [out_axis(size) for size in self.features(x)])
 
@@ -63,7 +62,7 @@ class Attending(Layer, abstract=True):
 
     def features(self, x: Sizes) -> tuple[int, ...]:
         """The last axes of its output: as many as its input's."""
-        return (known(x, -1),)
+        return (known_size(x, -1),)
 
     def keras_attributes(self, folders: Sequence[str]) -> list[str]:
         return [f"{'output' if name == 'attention_output' else name}_dense" for name in folders]
@@ -72,7 +71,7 @@ class Attending(Layer, abstract=True):
         raise AssertionError(f"{self.type} declares no heads")
 
 
-class MultiHeadAttention(Attending):
+class MultiHeadAttention(AttentionLayer):
     """Attention with several heads. Vaswani et al. (2017)."""
 
     input_axes = "batch, ..., positions, features"
@@ -84,8 +83,8 @@ class MultiHeadAttention(Attending):
     output_shape: Counts | None = None
     attention_axes: Axes | None = None
     sliding_window: Count | None = None
-    kernel_initializer: Scheme = default("glorot_uniform")
-    bias_initializer: Scheme = default("zeros")
+    kernel_initializer: Scheme = default_scheme("glorot_uniform")
+    bias_initializer: Scheme = default_scheme("zeros")
     use_gate: Flag = False
     use_causal_mask: Flag = False
     rope_theta: Positive | None = None
@@ -106,7 +105,7 @@ class MultiHeadAttention(Attending):
         return Heads(self.num_heads, self.num_heads, self.key_dim, self.value_dim or self.key_dim)
 
 
-class GroupedQueryAttention(Attending):
+class GroupedQueryAttention(AttentionLayer):
     """Attention in which several heads of queries share one of keys and values. Ainslie et al. (2023)."""
 
     keras_class = "GroupQueryAttention"
@@ -117,8 +116,8 @@ class GroupedQueryAttention(Attending):
     dropout: Share = 0.0
     use_bias: Flag = True
     sliding_window: Count | None = None
-    kernel_initializer: Scheme = default("glorot_uniform")
-    bias_initializer: Scheme = default("zeros")
+    kernel_initializer: Scheme = default_scheme("glorot_uniform")
+    bias_initializer: Scheme = default_scheme("zeros")
     use_gate: Flag = False
     use_causal_mask: Flag = False
     rope_theta: Positive | None = None

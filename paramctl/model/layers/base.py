@@ -26,7 +26,7 @@ LAYERS: dict[str, type[Layer]] = {}
 """Every type of layer by its name in a document."""
 
 
-OF_KERAS = frozenset(
+KERAS_ONLY_LAYERS = frozenset(
     "activity_regularization additive_attention attention center_crop conv_lstm1d conv_lstm2d conv_lstm3d einsum_dense"
     " gru_cell input input_layer lambda lstm_cell normalization resizing reversible_embedding rnn simple_rnn_cell"
     " spectral_normalization stacked_rnn_cells".split()
@@ -81,7 +81,7 @@ class Layer(Declared):
         super().__init_subclass__()
         if rank is not None:
             cls.rank, cls.input_axes = rank, f"batch, {', '.join(SPACE[-rank:])}, channels"
-            cls.signature = {name: over(rank, option) for name, option in cls.signature.items()}
+            cls.signature = {name: for_rank(rank, option) for name, option in cls.signature.items()}
         kinds = {name: option.kind for name, option in cls.signature.items()}
         cls.references = tuple(name for name, kind in kinds.items() if isinstance(kind, ReferenceType))
         if not abstract:
@@ -95,7 +95,7 @@ class Layer(Declared):
     @classmethod
     def read(cls, what: str, at: Located, given: Mapping[str, Located]) -> Self:
         for name in given:
-            if name not in cls.signature and is_left_out(name):
+            if name not in cls.signature and is_keras_only_option(name):
                 rule = f"{what}: this option of Keras is not supported in a model document"
                 raise at.key(name).error(rule, repr(name))
         return super().read(what, at, given)
@@ -132,7 +132,7 @@ _LEFT_OUT = frozenset(
 )
 
 
-def is_left_out(option: str) -> bool:
+def is_keras_only_option(option: str) -> bool:
     """Whether a layer of Keras may have this option though none here has: it changes no shape, value or output."""
     return option in _LEFT_OUT or option.endswith(("_regularizer", "_constraint"))
 
@@ -143,7 +143,7 @@ def snake_case(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def known(shape: Sizes, axis: int) -> int:
+def known_size(shape: Sizes, axis: int) -> int:
     """The size of an axis that a parameter's shape depends on."""
     size = shape[axis]
     if size is None:
@@ -167,7 +167,7 @@ def axes_of(axes: Iterable[int], shape: Sizes) -> list[int]:
     return counted
 
 
-def default(name: str) -> Located:
+def default_scheme(name: str) -> Located:
     """A scheme as a layer's default: a node that nobody wrote."""
     return Located(name)
 
@@ -187,7 +187,7 @@ class PerAxisType(ListType):
 PerAxis = Annotated[tuple[int, ...], PerAxisType()]
 
 
-def over(rank: int, option: Option) -> Option:
+def for_rank(rank: int, option: Option) -> Option:
     """An option as a layer over so many axes of space has it: its kind and its default for each axis."""
     if not isinstance(option.kind, PerAxisType):
         return option

@@ -6,7 +6,7 @@ from paramctl.declare.located import Located, parse_call
 from paramctl.declare.option_types import OptionType
 from paramctl.errors import suggest
 from paramctl.model.layers.base import Layer, Reference, Sizes
-from paramctl.model.layers.merging import Add, Average, Concatenate, Maximum, Multiply, one_shape
+from paramctl.model.layers.merging import Add, Average, Concatenate, Maximum, Multiply, common_shape
 
 
 class Branch(NamedTuple):
@@ -17,7 +17,7 @@ class Branch(NamedTuple):
     entries: Located | None
 
 
-class IsEntries(OptionType):
+class EntriesType(OptionType):
     """A list of layers, as under the document's own ``layers``."""
 
     words = "a list of layers"
@@ -34,7 +34,7 @@ class IsEntries(OptionType):
         return {"$ref": "#/definitions/layers"}
 
 
-class IsBranches(OptionType):
+class BranchesType(OptionType):
     words = "a mapping from names to lists of layers"
     deferred = True
 
@@ -42,13 +42,13 @@ class IsBranches(OptionType):
         if not isinstance(node.value, dict) or not node.value:
             raise self.refuse(node, name)
         lists = node.value.items()
-        return [Branch(node.key(key), IsEntries().read(item, f"branch {key!r}")) for key, item in lists]
+        return [Branch(node.key(key), EntriesType().read(item, f"branch {key!r}")) for key, item in lists]
 
     def schema(self) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": {"$ref": "#/definitions/layers"}}
 
 
-class IsMerge(OptionType):
+class MergeType(OptionType):
     """A merging layer: its name, or its name with options."""
 
     words = "one of concatenate, add, multiply, average, maximum"
@@ -69,7 +69,7 @@ class IsMerge(OptionType):
         return {"anyOf": [{"enum": [cls.type for cls in self.choices]}, {"type": "object"}]}
 
 
-Entries = Annotated[Located, IsEntries()]
+Entries = Annotated[Located, EntriesType()]
 
 
 class Branching(Layer, abstract=True):
@@ -99,15 +99,15 @@ class Residual(Branching):
         return [Branch(None, self.layers), Branch(Located("shortcut"), self.shortcut)]
 
     def output(self, *outputs: Sizes) -> Sizes:
-        return one_shape(outputs)
+        return common_shape(outputs)
 
 
 class Parallel(Branching):
     """Gives its input to every branch, and merges what they make of it. Not in Keras."""
 
     in_keras = False
-    merge: Annotated[Layer, IsMerge()]
-    branches: Annotated[list[Branch], IsBranches()]
+    merge: Annotated[Layer, MergeType()]
+    branches: Annotated[list[Branch], BranchesType()]
 
     def lists(self) -> list[Branch]:
         return self.branches

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from paramctl.core.parameter import Parameter, batch_axis, bias, field_axis, in_axis, out_axis, weight
 from paramctl.declare.option_types import NATURAL, ChoiceType, Count, Flag, Scheme
-from paramctl.model.layers.activations import Activation, activated
-from paramctl.model.layers.base import Layer, PerAxis, PerAxisType, ShapeError, Sizes, default
+from paramctl.model.layers.activations import Activation, activated_shape
+from paramctl.model.layers.base import Layer, PerAxis, PerAxisType, ShapeError, Sizes, default_scheme
 from paramctl.model.layers.spatial import DataFormat, Padding, channels_of, join, split, windows
 
 Margin = Annotated[tuple[int, ...], PerAxisType(item=NATURAL)]
 
 
-def not_both(strides: tuple[int, ...], dilation_rate: tuple[int, ...]) -> None:
+def check_strides(strides: tuple[int, ...], dilation_rate: tuple[int, ...]) -> None:
     """Raise ShapeError if windows are both apart and spread, which Keras has not."""
     if max(strides) > 1 and max(dilation_rate) > 1:
         raise ShapeError("it cannot have both strides and a dilation_rate above 1")
@@ -30,8 +30,8 @@ class Convolution(Layer, abstract=True):
     groups: Count = 1
     activation: Activation | None = None
     use_bias: Flag = True
-    kernel_initializer: Scheme = default("glorot_uniform")
-    bias_initializer: Scheme = default("zeros")
+    kernel_initializer: Scheme = default_scheme("glorot_uniform")
+    bias_initializer: Scheme = default_scheme("zeros")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         channels = channels_of(x, self.data_format)
@@ -48,10 +48,10 @@ class Convolution(Layer, abstract=True):
             yield bias("bias", self.bias_initializer, out_axis(self.filters))
 
     def output(self, x: Sizes) -> Sizes:
-        not_both(self.strides, self.dilation_rate)
+        check_strides(self.strides, self.dilation_rate)
         space, _ = split(x, self.data_format)
         fits = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
-        return activated(self.activation, join(x, fits, self.filters, self.data_format))
+        return activated_shape(self.activation, join(x, fits, self.filters, self.data_format))
 
 
 class Conv1D(Convolution, rank=1):
@@ -79,8 +79,8 @@ class DepthwiseConvolution(Layer, abstract=True):
     dilation_rate: PerAxis = (1,)
     activation: Activation | None = None
     use_bias: Flag = True
-    depthwise_initializer: Scheme = default("glorot_uniform")
-    bias_initializer: Scheme = default("zeros")
+    depthwise_initializer: Scheme = default_scheme("glorot_uniform")
+    bias_initializer: Scheme = default_scheme("zeros")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         channels = channels_of(x, self.data_format)
@@ -98,7 +98,7 @@ class DepthwiseConvolution(Layer, abstract=True):
         space, _ = split(x, self.data_format)
         channels = channels_of(x, self.data_format) * self.depth_multiplier
         fits = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
-        return activated(self.activation, join(x, fits, channels, self.data_format))
+        return activated_shape(self.activation, join(x, fits, channels, self.data_format))
 
 
 class DepthwiseConv1D(DepthwiseConvolution, rank=1):
@@ -121,9 +121,9 @@ class SeparableConvolution(Layer, abstract=True):
     depth_multiplier: Count = 1
     activation: Activation | None = None
     use_bias: Flag = True
-    depthwise_initializer: Scheme = default("glorot_uniform")
-    pointwise_initializer: Scheme = default("glorot_uniform")
-    bias_initializer: Scheme = default("zeros")
+    depthwise_initializer: Scheme = default_scheme("glorot_uniform")
+    pointwise_initializer: Scheme = default_scheme("glorot_uniform")
+    bias_initializer: Scheme = default_scheme("zeros")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         channels = channels_of(x, self.data_format)
@@ -147,7 +147,7 @@ class SeparableConvolution(Layer, abstract=True):
     def output(self, x: Sizes) -> Sizes:
         space, _ = split(x, self.data_format)
         fits = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
-        return activated(self.activation, join(x, fits, self.filters, self.data_format))
+        return activated_shape(self.activation, join(x, fits, self.filters, self.data_format))
 
 
 class SeparableConv1D(SeparableConvolution, rank=1):
@@ -170,8 +170,8 @@ class TransposedConvolution(Layer, abstract=True):
     dilation_rate: PerAxis = (1,)
     activation: Activation | None = None
     use_bias: Flag = True
-    kernel_initializer: Scheme = default("glorot_uniform")
-    bias_initializer: Scheme = default("zeros")
+    kernel_initializer: Scheme = default_scheme("glorot_uniform")
+    bias_initializer: Scheme = default_scheme("zeros")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         yield weight(
@@ -185,13 +185,13 @@ class TransposedConvolution(Layer, abstract=True):
             yield bias("bias", self.bias_initializer, out_axis(self.filters))
 
     def output(self, x: Sizes) -> Sizes:
-        not_both(self.strides, self.dilation_rate)
+        check_strides(self.strides, self.dilation_rate)
         extra = self.output_padding or (None,) * self.rank
         if any(more is not None and more >= stride for more, stride in zip(extra, self.strides, strict=True)):
             raise ShapeError("its output_padding must be less than its strides")
         space, _ = split(x, self.data_format)
         sizes = map(self._size, space, self.kernel_size, self.strides, self.dilation_rate, extra)
-        return activated(self.activation, join(x, tuple(sizes), self.filters, self.data_format))
+        return activated_shape(self.activation, join(x, tuple(sizes), self.filters, self.data_format))
 
     def _size(self, n: int | None, kernel: int, stride: int, dilation: int, extra: int | None) -> int | None:
         """As Keras has it: n * stride for same, (n - 1) * stride + the kernel's reach for valid, or as told."""

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from paramctl.core.parameter import Parameter, batch_axis, bias, in_axis, out_axis, weight
 from paramctl.declare.option_types import Count, Flag, Number, Positive, Scheme
 from paramctl.model.layers.activations import Activation as Activated
-from paramctl.model.layers.activations import AnyActivation, activated
-from paramctl.model.layers.base import Layer, ShapeError, Sizes, default, known
+from paramctl.model.layers.activations import AnyActivation, activated_shape
+from paramctl.model.layers.base import Layer, ShapeError, Sizes, default_scheme, known_size
 
 
 class Dense(Layer):
@@ -16,16 +16,16 @@ class Dense(Layer):
     units: Count
     activation: Activated | None = None
     use_bias: Flag = True
-    kernel_initializer: Scheme = default("glorot_uniform")
-    bias_initializer: Scheme = default("zeros")
+    kernel_initializer: Scheme = default_scheme("glorot_uniform")
+    bias_initializer: Scheme = default_scheme("zeros")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        yield weight("kernel", self.kernel_initializer, in_axis(known(x, -1)), out_axis(self.units))
+        yield weight("kernel", self.kernel_initializer, in_axis(known_size(x, -1)), out_axis(self.units))
         if self.use_bias:
             yield bias("bias", self.bias_initializer, out_axis(self.units))
 
     def output(self, x: Sizes) -> Sizes:
-        return activated(self.activation, (*x[:-1], self.units))
+        return activated_shape(self.activation, (*x[:-1], self.units))
 
 
 class Embedding(Layer):
@@ -33,7 +33,7 @@ class Embedding(Layer):
 
     input_dim: Count
     output_dim: Count
-    embeddings_initializer: Scheme = default("random_uniform")
+    embeddings_initializer: Scheme = default_scheme("random_uniform")
     mask_zero: Flag = False
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
@@ -49,11 +49,11 @@ class PositionEmbedding(Layer):
     in_keras = False
     input_axes = "batch, ..., positions, features"
     sequence_length: Count
-    embeddings_initializer: Scheme = default("random_uniform")
+    embeddings_initializer: Scheme = default_scheme("random_uniform")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         yield weight(
-            "embeddings", self.embeddings_initializer, batch_axis(self.sequence_length), out_axis(known(x, -1))
+            "embeddings", self.embeddings_initializer, batch_axis(self.sequence_length), out_axis(known_size(x, -1))
         )
 
     def output(self, x: Sizes) -> Sizes:
@@ -67,10 +67,10 @@ class ClassToken(Layer):
 
     in_keras = False
     input_axes = "batch, positions, features"
-    embeddings_initializer: Scheme = default("zeros")
+    embeddings_initializer: Scheme = default_scheme("zeros")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        yield weight("embeddings", self.embeddings_initializer, batch_axis(1), out_axis(known(x, -1)))
+        yield weight("embeddings", self.embeddings_initializer, batch_axis(1), out_axis(known_size(x, -1)))
 
     def output(self, x: Sizes) -> Sizes:
         return (x[0], None if x[1] is None else x[1] + 1, x[2])

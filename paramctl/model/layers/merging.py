@@ -6,7 +6,7 @@ from paramctl.declare.option_types import Flag, Integer, IntegerType, ListType
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of
 
 
-def one_shape(shapes: tuple[Sizes, ...]) -> Sizes:
+def common_shape(shapes: tuple[Sizes, ...]) -> Sizes:
     """The shape that all inputs have; a size not known agrees with any."""
     merged = list(shapes[0])
     for shape in shapes[1:]:
@@ -83,7 +83,7 @@ class Concatenate(Layer):
         if len({len(shape) for shape in inputs}) > 1:
             raise ShapeError("the outputs it merges must have one number of axes")
         try:
-            rest = one_shape(tuple(shape[:axis] + shape[axis + 1 :] for shape in inputs))
+            rest = common_shape(tuple(shape[:axis] + shape[axis + 1 :] for shape in inputs))
         except ShapeError:
             raise ShapeError(f"the outputs it merges must have one size along every axis but {axis}") from None
         sizes = [shape[axis] for shape in inputs]

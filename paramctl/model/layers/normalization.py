@@ -5,7 +5,7 @@ from typing import Annotated
 
 from paramctl.core.parameter import Axis, Parameter, batch_axis, norm, state
 from paramctl.declare.option_types import Axes, Flag, Integer, IntegerType, Positive, Scheme, Share
-from paramctl.model.layers.base import Layer, ShapeError, Sizes, axes_of, axis_of, default, known
+from paramctl.model.layers.base import Layer, ShapeError, Sizes, axes_of, axis_of, default_scheme, known_size
 
 
 def scale_and_center(
@@ -26,13 +26,13 @@ class BatchNormalization(Layer):
     epsilon: Positive = 0.001
     center: Flag = True
     scale: Flag = True
-    beta_initializer: Scheme = default("zeros")
-    gamma_initializer: Scheme = default("ones")
-    moving_mean_initializer: Scheme = default("zeros")
-    moving_variance_initializer: Scheme = default("ones")
+    beta_initializer: Scheme = default_scheme("zeros")
+    gamma_initializer: Scheme = default_scheme("ones")
+    moving_mean_initializer: Scheme = default_scheme("zeros")
+    moving_variance_initializer: Scheme = default_scheme("ones")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        channels = batch_axis(known(x, axis_of(self.axis, x)))
+        channels = batch_axis(known_size(x, axis_of(self.axis, x)))
         yield from scale_and_center(self, channels)
         yield state("moving_mean", self.moving_mean_initializer, channels)
         yield state("moving_variance", self.moving_variance_initializer, channels)
@@ -45,12 +45,12 @@ class LayerNormalization(Layer):
     epsilon: Positive = 0.001
     center: Flag = True
     scale: Flag = True
-    beta_initializer: Scheme = default("zeros")
-    gamma_initializer: Scheme = default("ones")
+    beta_initializer: Scheme = default_scheme("zeros")
+    gamma_initializer: Scheme = default_scheme("ones")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         axes = axes_of(sorted(self.axis), x)  # Keras' order: as numbers, so that -1 is first
-        sizes = [batch_axis(known(x, axis)) for axis in axes]
+        sizes = [batch_axis(known_size(x, axis)) for axis in axes]
         yield from scale_and_center(self, *sizes)
 
 
@@ -65,11 +65,11 @@ class GroupNormalization(Layer):
     epsilon: Positive = 0.001
     center: Flag = True
     scale: Flag = True
-    beta_initializer: Scheme = default("zeros")
-    gamma_initializer: Scheme = default("ones")
+    beta_initializer: Scheme = default_scheme("zeros")
+    gamma_initializer: Scheme = default_scheme("ones")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        channels = known(x, axis_of(self.axis, x))
+        channels = known_size(x, axis_of(self.axis, x))
         groups = channels if self.groups == -1 else self.groups
         if groups == 0 or channels % groups:
             raise ShapeError(f"its {groups} groups must divide its {channels} channels")
@@ -83,8 +83,8 @@ class RMSNormalization(Layer):
     epsilon: Positive = 1e-6
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        sizes = [batch_axis(known(x, axis)) for axis in axes_of(sorted(self.axis), x)]
-        yield norm("scale", default("ones"), *sizes)
+        sizes = [batch_axis(known_size(x, axis)) for axis in axes_of(sorted(self.axis), x)]
+        yield norm("scale", default_scheme("ones"), *sizes)
 
 
 class UnitNormalization(Layer):

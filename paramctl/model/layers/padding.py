@@ -8,7 +8,7 @@ from paramctl.model.layers.base import Layer, PerAxis, PerAxisType, ShapeError, 
 from paramctl.model.layers.spatial import DataFormat, join, split
 
 
-class IsMargins(PerAxisType):
+class MarginsType(PerAxisType):
     """How much before and after, for each axis: one number, one for each axis, or a pair for each."""
 
     def __init__(self, rank: int | None = None, item: OptionType = NATURAL) -> None:
@@ -32,7 +32,7 @@ class IsMargins(PerAxisType):
         }
 
 
-Margins = Annotated[tuple[tuple[int, ...], ...], IsMargins()]
+Margins = Annotated[tuple[tuple[int, ...], ...], MarginsType()]
 
 
 class ZeroPadding(Layer, abstract=True):

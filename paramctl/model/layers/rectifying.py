@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from paramctl.core.parameter import Parameter, batch_axis, weight
 from paramctl.declare.option_types import Axes, NotNegative, Number, Scheme
-from paramctl.model.layers.base import Layer, ShapeError, Sizes, axes_of, default, known
+from paramctl.model.layers.base import Layer, ShapeError, Sizes, axes_of, default_scheme, known_size
 
 
 class ReLU(Layer):
@@ -24,14 +24,14 @@ class LeakyReLU(Layer):
 class PReLU(Layer):
     """x, and alpha * x below 0, alpha being learned for each position; shared_axes share one. He et al. (2015)."""
 
-    alpha_initializer: Scheme = default("zeros")
+    alpha_initializer: Scheme = default_scheme("zeros")
     shared_axes: Axes | None = None
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         shared = self.shared_axes or ()
         if not all(1 <= axis < len(x) for axis in shared):
             raise ShapeError(f"its shared_axes are numbers from 1 to {len(x) - 1}")
-        sizes = [1 if axis in shared else known(x, axis) for axis in range(1, len(x))]
+        sizes = [1 if axis in shared else known_size(x, axis) for axis in range(1, len(x))]
         yield weight("alpha", self.alpha_initializer, *map(batch_axis, sizes))
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 from paramctl.core.parameter import Axis, Parameter, batch_axis, bias, in_axis, out_axis, weight
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import Count, Flag, Scheme, Share
-from paramctl.model.layers.activations import Activation, Function, Sigmoid, Tanh, activated
-from paramctl.model.layers.base import Layer, Sizes, default, known
+from paramctl.model.layers.activations import Activation, Function, Sigmoid, Tanh, activated_shape
+from paramctl.model.layers.base import Layer, Sizes, default_scheme, known_size
 
 
 class Recurrent(Layer, abstract=True):
@@ -31,13 +31,13 @@ class Recurrent(Layer, abstract=True):
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         gates = out_axis(self.gates * self.units)
-        yield weight(f"{self.type}_cell/kernel", self.kernel_initializer, in_axis(known(x, -1)), gates)
+        yield weight(f"{self.type}_cell/kernel", self.kernel_initializer, in_axis(known_size(x, -1)), gates)
         yield weight(f"{self.type}_cell/recurrent_kernel", self.recurrent_initializer, in_axis(self.units), gates)
         if self.use_bias:
             yield bias(f"{self.type}_cell/bias", self.cell_bias(), *self.bias_axes())
 
     def output(self, x: Sizes) -> Sizes:
-        step = activated(self.activation, (x[0], self.units))
+        step = activated_shape(self.activation, (x[0], self.units))
         return (*x[:-1], self.units) if self.return_sequences else step
 
     def keras_attributes(self, folders: Sequence[str]) -> list[str]:
@@ -57,9 +57,9 @@ class SimpleRNN(Recurrent):
     units: Count
     activation: Activation = Tanh()
     use_bias: Flag = True
-    kernel_initializer: Scheme = default("glorot_uniform")
-    recurrent_initializer: Scheme = default("orthogonal")
-    bias_initializer: Scheme = default("zeros")
+    kernel_initializer: Scheme = default_scheme("glorot_uniform")
+    recurrent_initializer: Scheme = default_scheme("orthogonal")
+    bias_initializer: Scheme = default_scheme("zeros")
     dropout: Share = 0.0
     recurrent_dropout: Share = 0.0
     return_sequences: Flag = False
@@ -77,9 +77,9 @@ class LSTM(Recurrent):
     activation: Activation = Tanh()
     recurrent_activation: Activation = Sigmoid()
     use_bias: Flag = True
-    kernel_initializer: Scheme = default("glorot_uniform")
-    recurrent_initializer: Scheme = default("orthogonal")
-    bias_initializer: Scheme = default("zeros")
+    kernel_initializer: Scheme = default_scheme("glorot_uniform")
+    recurrent_initializer: Scheme = default_scheme("orthogonal")
+    bias_initializer: Scheme = default_scheme("zeros")
     unit_forget_bias: Flag = True
     dropout: Share = 0.0
     recurrent_dropout: Share = 0.0
@@ -87,7 +87,7 @@ class LSTM(Recurrent):
     go_backwards: Flag = False
 
     def output(self, x: Sizes) -> Sizes:
-        activated(self.recurrent_activation, (x[0], self.units))
+        activated_shape(self.recurrent_activation, (x[0], self.units))
         return super().output(x)
 
     def cell_bias(self) -> Located:
@@ -105,9 +105,9 @@ class GRU(Recurrent):
     activation: Activation = Tanh()
     recurrent_activation: Activation = Sigmoid()
     use_bias: Flag = True
-    kernel_initializer: Scheme = default("glorot_uniform")
-    recurrent_initializer: Scheme = default("orthogonal")
-    bias_initializer: Scheme = default("zeros")
+    kernel_initializer: Scheme = default_scheme("glorot_uniform")
+    recurrent_initializer: Scheme = default_scheme("orthogonal")
+    bias_initializer: Scheme = default_scheme("zeros")
     dropout: Share = 0.0
     recurrent_dropout: Share = 0.0
     return_sequences: Flag = False
@@ -115,7 +115,7 @@ class GRU(Recurrent):
     reset_after: Flag = True
 
     def output(self, x: Sizes) -> Sizes:
-        activated(self.recurrent_activation, (x[0], self.units))
+        activated_shape(self.recurrent_activation, (x[0], self.units))
         return super().output(x)
 
     def bias_axes(self) -> tuple[Axis, ...]:

@@ -22,7 +22,7 @@ class Wrapped(NamedTuple):
     layer: Layer
 
 
-class IsLayer(OptionType):
+class InnerLayerType(OptionType):
     """A layer as in a list of layers; of what every entry takes, it may have a name."""
 
     takes_mapping = True
@@ -57,7 +57,7 @@ class Bidirectional(Layer):
     """A recurrent layer forwards and another backwards along a sequence. Schuster and Paliwal (1997)."""
 
     input_axes = "batch, steps, features"
-    layer: Annotated[Wrapped, IsLayer("a recurrent layer", lambda cls: issubclass(cls, Recurrent))]
+    layer: Annotated[Wrapped, InnerLayerType("a recurrent layer", lambda cls: issubclass(cls, Recurrent))]
     merge_mode: Annotated[str, ChoiceType("concat", "sum", "mul", "ave")] = "concat"
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
@@ -81,7 +81,7 @@ class TimeDistributed(Layer):
     """The same layer for each step of a sequence."""
 
     input_axes = "batch, steps, ..., features"
-    layer: Annotated[Wrapped, IsLayer("a layer with one input", _plain)]
+    layer: Annotated[Wrapped, InnerLayerType("a layer with one input", _plain)]
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         step = (x[0], *x[2:])
