@@ -183,7 +183,7 @@ def listing(name: str, says: str, options: dict[str, Option]) -> str:
         lines.append(".Bl -tag -width indent -compact")
         for option in options.values():
             default = "required" if option.required else f"default {scalar_text(default_text(option.default))}"
-            lines += [f".It Ar {text(option.name)}", text(f"{option.kind.words}; {default}.")]
+            lines += [f".It Ar {text(option.name)}", text(f"{option.type.rule}; {default}.")]
         lines.append(".El")
     return "\n".join(lines)
 

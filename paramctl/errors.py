@@ -1,25 +1,28 @@
-"""The errors paramctl raises. Each is also the builtin that fits it.
+"""The errors that paramctl raises. Each is also the matching builtin exception.
 
     ParamctlError
     ├── DocumentError (ValueError)     a model document, or a value written like one, is wrong
-    ├── AddressError (LookupError)     an address, a pattern or a type is malformed, or names nothing
-    ├── InputError (OSError)           a file cannot be read, or is not what it should be
-    └── OutputError (OSError)          a file cannot be written; what was there before is there still
+    ├── AddressError (LookupError)     an address, a pattern, or a type is malformed or matches nothing
+    ├── InputError (OSError)           a file cannot be read or has unexpected contents
+    └── OutputError (OSError)          a file cannot be written; an existing file is unchanged
 
-An error says where, what the rule is and what was received, in one line. Foreign
-errors are turned into these where they arise; the command line prints them.
+The message is one line: the place, the rule, and the value received. Foreign errors are
+converted to these where they are raised. The command line prints them.
 """
 
 from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
-NEAREST_AMONG = 1_000
-LONGEST_WORD = 64
+MAX_COMPARED = 1_000
+"""How many known words a suggestion is chosen from."""
+
+MAX_COMPARED_LENGTH = 64
+"""Longer words are not suggested."""
 
 
 class Place(NamedTuple):
-    """The place of a value: a document with a line and a column counted from 1, or an option, which has no lines."""
+    """The place of a value: a document, a line, and a column, counted from 1; or a command-line option alone."""
 
     source: str
     line: int = 0
@@ -30,11 +33,11 @@ class Place(NamedTuple):
 
 
 class ParamctlError(Exception):
-    """The root: every error that is not a defect of paramctl itself."""
+    """The root of all errors except defects of paramctl itself."""
 
 
 class DocumentError(ParamctlError, ValueError):
-    """An error at a place of a document: ``place: rule (got received). hint``. All but the rule are optional."""
+    """An error at a position in a document: ``place: rule (got received). hint``. Only the rule is required."""
 
     def __init__(self, rule: str, place: Place | None = None, received: str | None = None, hint: str = "") -> None:
         self.rule, self.place, self.received, self.hint = rule, place, received, hint
@@ -50,11 +53,11 @@ class AddressError(ParamctlError, LookupError):
 
 
 class InputError(ParamctlError, OSError):
-    """A file cannot be read, or is not what it should be; the message begins with its name."""
+    """A file that cannot be read or has unexpected contents. The message begins with its name."""
 
 
 class OutputError(ParamctlError, OSError):
-    """A file cannot be written; the message begins with its name. ``errno`` is the system's reason, if it was that."""
+    """A file that cannot be written. The message begins with its name; ``errno`` is the system's reason, if any."""
 
     def __init__(self, message: str, errno: int | None = None) -> None:
         super().__init__(message)
@@ -68,13 +71,12 @@ def message(rule: str, received: str | None = None, hint: str = "") -> str:
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """``Did you mean 'x'?`` for the known word nearest to this one, or nothing.
+    """Return ``Did you mean 'x'?`` for the known word most similar to ``word``, or an empty string.
 
-    Long words, and words beyond the first NEAREST_AMONG, are not compared: a hint must not cost
-    more than the answer.
+    Comparing is slow, so only the first MAX_COMPARED known words, and no long ones, are considered.
     """
-    from difflib import get_close_matches  # here, for nearly every run makes no mistake
+    from difflib import get_close_matches  # deferred: most runs need no suggestion
 
-    among = {name.lower(): name for name in islice(known, NEAREST_AMONG) if len(name) <= LONGEST_WORD}
-    nearest = get_close_matches(word[:LONGEST_WORD].lower(), among, n=1, cutoff=0.6)
-    return f"Did you mean {among[nearest[0]]!r}?" if nearest else ""
+    candidates = {name.lower(): name for name in islice(known, MAX_COMPARED) if len(name) <= MAX_COMPARED_LENGTH}
+    nearest = get_close_matches(word[:MAX_COMPARED_LENGTH].lower(), candidates, n=1, cutoff=0.6)
+    return f"Did you mean {candidates[nearest[0]]!r}?" if nearest else ""

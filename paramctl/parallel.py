@@ -1,4 +1,4 @@
-"""Run jobs in threads, in order. The only module that starts threads."""
+"""Run jobs in threads and return results in order. The only module that starts threads."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-T = TypeVar("T")
-J = TypeVar("J")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 def workers() -> int:
-    """How many threads work at once: as many as there are processors for this process."""
+    """Return the number of threads to use: one for each processor available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_parallel(work: Callable[[J], T], jobs: Iterable[J], threads: int | None = None) -> Iterator[T]:
-    """What ``work`` makes of each job, in their order; a few ahead are worked on, in threads.
+def in_parallel(work: Callable[[Job], Result], jobs: Iterable[Job], threads: int | None = None) -> Iterator[Result]:
+    """Yield the result of ``work`` for each job, in the order of the jobs.
 
-    The first error ends it, and so does whoever stops listening: what is not begun is not done.
+    At most about twice as many jobs as threads are in flight, so ``jobs`` may be long and results large.
+    The first error, or closing the iterator, cancels the jobs that have not begun.
     """
     count = threads or workers()
-    waiting: deque[Future[T]] = deque()
+    pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(count) as pool:
         try:
             for job in jobs:
-                waiting.append(pool.submit(work, job))
-                if len(waiting) > 2 * count:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(work, job))
+                if len(pending) > 2 * count:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for each in waiting:
-                each.cancel()
+            for future in pending:
+                future.cancel()

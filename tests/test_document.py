@@ -9,7 +9,7 @@ from paramctl.model.document import MAX_BYTES, MAX_DEPTH, parse, parse_value
 
 
 def _read(path: str) -> Located:
-    return parse(document.text_of(document.read(path), path), path)
+    return parse(document.decode(document.read(path), path), path)
 
 
 SCALARS = {

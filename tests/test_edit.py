@@ -443,7 +443,7 @@ def test_a_scheme_for_many_arrays_takes_time_in_proportion() -> None:
 
     base = source({f"w{k}": np.ones(2, "float32") for k in range(200)})
     made = EditedSource(base, changes(base, [_assignment("** = zeros", None)]))
-    with patch.object(Model, "of", autospec=True, side_effect=Model.of) as built:
+    with patch.object(Model, "map_parameters", autospec=True, side_effect=Model.map_parameters) as built:
         assert not any(whole(made, f"w{k}").any() for k in range(200))
     assert built.call_count <= 2
 

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from paramctl.declare.located import Located
 from paramctl.errors import DocumentError
-from paramctl.model.expressions import MAX_EXPRESSION, Env
+from paramctl.model.expressions import MAX_EXPRESSION, Variables
 
 NAMES = {"a": 7, "b": 2, "half": 0.5, "yes": True, "word": "relu", "nothing": None}
-ENV = Env({name: Located(value, "m.yaml", 1, 1) for name, value in NAMES.items()})
+ENV = Variables({name: Located(value, "m.yaml", 1, 1) for name, value in NAMES.items()})
 
 
 def evaluate(text: str) -> object:
@@ -115,7 +115,7 @@ def test_a_bare_name_keeps_the_place_of_its_value() -> None:
 
 
 def test_what_a_value_brings_in_is_not_an_expression_again() -> None:
-    env = Env({"x": Located("a", "m.yaml", 1, 1), "y": Located("${", "m.yaml", 1, 1)})
+    env = Variables({"x": Located("a", "m.yaml", 1, 1), "y": Located("${", "m.yaml", 1, 1)})
     assert env.resolve(Located("${y}{x}", "m.yaml", 1, 1)).plain() == "${{x}"
 
 

@@ -102,7 +102,7 @@ def test_a_pattern_passes_over_what_its_scheme_does_not_fit(paramctl: Run) -> No
         (["--rule", "dense/kernel"], "--rule is followed by PATTERN=SCHEME (got 'dense/kernel'"),
         (["--scheme", "glorrot"], "--scheme: no scheme has this name (got 'glorrot'). Did you mean 'glorot'?"),
         (["--scheme", "normal:stdev=1"], "random_normal has no such option (got 'stdev'). Did you mean 'stddev'?"),
-        (["--scheme", "normal:stddev=-1"], "stddev must be a finite number, not negative (got -1"),
+        (["--scheme", "normal:stddev=-1"], "stddev must be a non-negative finite number (got -1"),
         (["--scheme", "normal:stddev=.nan"], "(got "),
         (["--scheme", "trunc_normal:a=5,b=6"], "less than 1% of the law lies between a = 5 and b = 6"),
         (["--scheme", "lecun_normal:gain=gellu"], "Did you mean 'gelu'?"),

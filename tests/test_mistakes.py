@@ -13,7 +13,7 @@ from tests.conftest import model
 HEAD = "input: [4]\nlayers:\n"
 
 MISTAKES = [
-    (HEAD + '  - dense: {units: "${i}", repeat: 2}', "3:20: units must be a positive whole number (got 0)"),
+    (HEAD + '  - dense: {units: "${i}", repeat: 2}', "3:20: units must be a positive integer (got 0)"),
     ("inputs: {\u00e9: [4], e\u0301: [5]}\nlayers: [flatten]", "1:18: two inputs have one name (got 'e\u0301')"),
     (
         "input: [7, 4]\nlayers: [{time_distributed: reduce_sum}]",
@@ -37,11 +37,11 @@ MISTAKES = [
     ),
     (
         HEAD + "  - dense: $n",
-        "3:12: units must be a positive whole number (got '$n'). Variables are written ${name}.",
+        "3:12: units must be a positive integer (got '$n'). Variables are written ${name}.",
     ),
     (
         "input: [None, 4]\nlayers: [flatten]",
-        "1:9: shape must be a list of positive whole numbers, null where not known (got 'None'). Write null for a size not known; the batch axis is left out.",
+        "1:9: shape must be a list of positive integers, with null for unknown sizes (got 'None'). Write null for an unknown size, and omit the batch axis.",
     ),
     ("inputs: [4]\nlayers: [flatten]", "1:9: inputs must be a mapping (got [4]). A single one is called 'input'."),
     (
@@ -74,7 +74,7 @@ MISTAKES = [
     ),
     (
         "vars: {self: 3}\n" + HEAD + '  - dense: "${self - 4}"',
-        "4:12: units must be a positive whole number (got -1)",
+        "4:12: units must be a positive integer (got -1)",
     ),
     (
         HEAD + "  - dense: {units: 4, name: a}\n  - reuse: {layer: a, from: [a, input]}",
@@ -91,13 +91,13 @@ MISTAKES = [
     (HEAD + "  - dens: 3", "3:5: no layer or block has this type (got 'dens'). Did you mean 'dense'?"),
     (HEAD + "  - Dense: 3", "3:5: no layer or block has this type (got 'Dense'). Did you mean 'dense'?"),
     (HEAD + "  - dense: {unit: 3}", "3:13: dense has no such option (got 'unit'). Did you mean 'units'?"),
-    (HEAD + "  - dense", "3:5: dense needs the option 'units' (got no options)"),
-    (HEAD + "  - dense: {}", "3:12: dense needs the option 'units' (got no options)"),
-    (HEAD + "  - dense: {units: true}", "3:20: units must be a positive whole number (got true)"),
-    (HEAD + "  - dense: {units: 4.5}", "3:20: units must be a positive whole number (got 4.5)"),
-    (HEAD + "  - dense: -3", "3:12: units must be a positive whole number (got -3)"),
-    (HEAD + "  - dense: 0", "3:12: units must be a positive whole number (got 0)"),
-    (HEAD + "  - dense: '4'", "3:12: units must be a positive whole number (got '4')"),
+    (HEAD + "  - dense", "3:5: dense requires the option 'units' (got no options)"),
+    (HEAD + "  - dense: {}", "3:12: dense requires the option 'units' (got no options)"),
+    (HEAD + "  - dense: {units: true}", "3:20: units must be a positive integer (got true)"),
+    (HEAD + "  - dense: {units: 4.5}", "3:20: units must be a positive integer (got 4.5)"),
+    (HEAD + "  - dense: -3", "3:12: units must be a positive integer (got -3)"),
+    (HEAD + "  - dense: 0", "3:12: units must be a positive integer (got 0)"),
+    (HEAD + "  - dense: '4'", "3:12: units must be a positive integer (got '4')"),
     (
         HEAD + "  - dense: [1, 2, 3, 4, 5, 6, 7]",
         "3:12: dense takes at most 5 options: units, activation, use_bias, kernel_initializer, bias_initializer (got [1, 2, 3, 4, 5, 6, 7])",
@@ -120,7 +120,7 @@ MISTAKES = [
     ),
     (
         HEAD + "  - dense: {units: 3, kernel_initializer: {random_normal: {stddev: -1}}}",
-        "3:68: stddev must be a finite number, not negative (got -1)",
+        "3:68: stddev must be a non-negative finite number (got -1)",
     ),
     (
         HEAD + "  - dense: {units: 3, kernel_regularizer: l2}",
@@ -139,7 +139,7 @@ MISTAKES = [
     ),
     (
         "input: [5, 5, 1]\nlayers:\n  - conv2d: {filters: 3, kernel_size: [3, 3, 3]}",
-        "3:39: kernel_size must be a positive whole number or a list of 2 (got [3, 3, 3])",
+        "3:39: kernel_size must be a positive integer or a list of 2 (got [3, 3, 3])",
     ),
     (
         "input: [5, 5, 1]\nlayers:\n  - conv2d: {filters: 3, kernel_size: 3, padding: sam}",
@@ -184,7 +184,7 @@ MISTAKES = [
         HEAD + "  - parallel: {merge: ad, branches: {a: []}}",
         "3:23: merge must be one of concatenate, add, multiply, average, maximum (got 'ad'). Did you mean 'add'?",
     ),
-    (HEAD + "  - parallel: {merge: add}", "3:15: parallel needs the option 'branches' (got merge)"),
+    (HEAD + "  - parallel: {merge: add}", "3:15: parallel requires the option 'branches' (got merge)"),
     (HEAD + "  - residual: {layers: dense}", "3:24: layers must be a list of layers (got 'dense')"),
     (
         HEAD + "  - dense: {units: 3, from: later}\n  - dense: {name: later, units: 3}",
@@ -233,7 +233,7 @@ MISTAKES = [
         HEAD + "  - dense: {name: a, units: 3, repeat: 2}",
         "3:19: an entry that repeats may not have a fixed name (got 'a'). Write 'a-${i}', or no name: then they are numbered.",
     ),
-    (HEAD + "  - dense: {units: 3, repeat: -1}", "3:31: repeat must be a whole number, not negative (got -1)"),
+    (HEAD + "  - dense: {units: 3, repeat: -1}", "3:31: repeat must be a non-negative integer (got -1)"),
     (
         HEAD + "  - dense: {units: 3, repeat: 1000000000}",
         "3:31: a model may expand to at most 1,000,000 entries and options, repeats unrolled (got 1000000000)",
@@ -274,7 +274,7 @@ MISTAKES = [
         HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernel, tie: '*/nothing'}",
         "5:31: no parameter has a name like this (got '*/nothing'). There are dense/kernel, dense/bias.",
     ),
-    (HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernel}", "5:5: a tie needs the option 'tie' (got keep)"),
+    (HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernel}", "5:5: a tie requires the option 'tie' (got keep)"),
     (
         HEAD + "  - dense: 4\nties: {keep: a}",
         "4:7: ties must be a list of {keep: NAME, tie: NAMES} (got a mapping with keep)",
@@ -314,7 +314,7 @@ MISTAKES = [
     ("vars: {width: 4}\n" + HEAD + '  - dense: "${width / 0}"', "4:12: division by zero (got '${width / 0}')"),
     (
         "vars: {width: 4}\n" + HEAD + '  - dense: "${width / 3}"',
-        "4:12: units must be a positive whole number (got 1.3333333333333333)",
+        "4:12: units must be a positive integer (got 1.3333333333333333)",
     ),
     (
         "vars: {width: 4}\n" + HEAD + '  - dense: "${__import__(1)}"',
@@ -336,7 +336,7 @@ MISTAKES = [
     ("vars: {w: a}\n" + HEAD + '  - dense: "${w * 2}"', "4:12: arithmetic needs numbers (got 'a')"),
     (
         "blocks:\n  b: {options: {n: }, layers: [{dense: '${n}'}]}\n" + HEAD + "  - b",
-        "5:5: b needs the option 'n' (got no options)",
+        "5:5: b requires the option 'n' (got no options)",
     ),
     (
         "blocks:\n  b: {options: {n: }, layers: [{dense: '${n}'}]}\n" + HEAD + "  - b: {m: 3}",
@@ -344,7 +344,7 @@ MISTAKES = [
     ),
     (
         "blocks:\n  b: {options: {n: }, layers: [{dense: '${n}'}]}\n" + HEAD + "  - b: -3",
-        "5:8: units must be a positive whole number (got -3)",
+        "5:8: units must be a positive integer (got -3)",
     ),
     ("blocks:\n  b: {layers: [b]}\n" + HEAD + "  - b", "2:16: a block may not use itself (got b -> b)"),
     (
@@ -355,23 +355,23 @@ MISTAKES = [
         "blocks:\n  b: {options: {name: 1}, layers: [flatten]}\n" + HEAD + "  - b",
         "2:17: every entry takes name, from, repeat, when, trainable: a block's option may not be called so (got 'name')",
     ),
-    ("blocks:\n  b: {}\n" + HEAD + "  - b", "2:6: block 'b' needs the option 'layers' (got no options)"),
+    ("blocks:\n  b: {}\n" + HEAD + "  - b", "2:6: block 'b' requires the option 'layers' (got no options)"),
     ("blocks: [a]\n" + HEAD + "  - b", "1:9: blocks must be a mapping (got ['a'])"),
     ("layer: []", "1:1: a model document has no such option (got 'layer'). Did you mean 'layers'?"),
     ("", "1:1: a model document must be a mapping with the key 'layers' (got an empty document)"),
     ("# nothing\n", "1:1: a model document must be a mapping with the key 'layers' (got an empty document)"),
     ("hello", "1:1: a model document must be a mapping with the key 'layers' (got 'hello')"),
     ("[]", "1:1: a model document must be a mapping with the key 'layers' (got [])"),
-    ("input: [4]", "1:1: a model document needs the option 'layers' (got input)"),
+    ("input: [4]", "1:1: a model document requires the option 'layers' (got input)"),
     ("input: [4]\nlayers: []", "2:9: a model must have at least one layer (got [])"),
     ("input: [4]\nlayers: dense", "2:9: layers must be a list of layers (got 'dense')"),
     (
         "input: [-4]\nlayers: [flatten]",
-        "1:9: shape must be a list of positive whole numbers, null where not known (got -4)",
+        "1:9: shape must be a list of positive integers, with null for unknown sizes (got -4)",
     ),
     (
         "input: 4.5\nlayers: [flatten]",
-        "1:8: shape must be a list of positive whole numbers, null where not known (got 4.5)",
+        "1:8: shape must be a list of positive integers, with null for unknown sizes (got 4.5)",
     ),
     ("input: {shap: [4]}\nlayers: [flatten]", "1:9: input has no such option (got 'shap'). Did you mean 'shape'?"),
     (
@@ -390,7 +390,7 @@ MISTAKES = [
         HEAD + "  - flatten\noutputs: [x]",
         "4:11: no earlier output has this name (got 'x'). Earlier are flatten, input.",
     ),
-    (HEAD + "  - flatten\nseed: -1", "4:7: seed must be a whole number, not negative (got -1)"),
+    (HEAD + "  - flatten\nseed: -1", "4:7: seed must be a non-negative integer (got -1)"),
     (
         HEAD + "  - flatten\ndtype: float31",
         "4:8: dtype must be float16, bfloat16, float32 or float64 (got 'float31'). Did you mean 'float32'?",
@@ -403,7 +403,7 @@ MISTAKES = [
         HEAD + "  - dense: 010",
         "3:12: a number with a leading zero is octal to some; write 0o10 or 8, or quote it (got 010)",
     ),
-    (HEAD + "  - dense: 1_000", "3:12: units must be a positive whole number (got '1_000')"),
+    (HEAD + "  - dense: 1_000", "3:12: units must be a positive integer (got '1_000')"),
     (HEAD + "  - dropout: .nan", "3:14: a number must be finite (got .nan)"),
     (
         HEAD + "  - dense:\n    units: 4",
@@ -411,7 +411,7 @@ MISTAKES = [
     ),
     (
         HEAD + "  -",
-        "3:4: a layer must be written as 'type', 'type: main option' or 'type: {options}' (got nothing (null))",
+        "3:4: a layer must be written as 'type', 'type: main option' or 'type: {options}' (got null)",
     ),
     (HEAD + "  - 3", "3:5: a layer must be written as 'type', 'type: main option' or 'type: {options}' (got 3)"),
     (
@@ -428,17 +428,17 @@ MISTAKES = [
         HEAD + "  - multi_head_attention: {num_heads: 2, key_dim: 2, value: nowhere}",
         "3:61: no earlier output has this name (got 'nowhere'). Earlier are input.",
     ),
-    (HEAD + "  - embedding: [10]", "3:16: embedding needs the option 'output_dim' (got input_dim)"),
+    (HEAD + "  - embedding: [10]", "3:16: embedding requires the option 'output_dim' (got input_dim)"),
     (
         HEAD + "  - lstm: 3",
         "3:11: lstm: its input must have the axes (batch, steps, features) (got input (None, 4))",
     ),
-    (HEAD + "  - activation: {softmax: 3.5}", "3:27: axis must be a whole number (got 3.5)"),
+    (HEAD + "  - activation: {softmax: 3.5}", "3:27: axis must be an integer (got 3.5)"),
     (
         HEAD + "  - dense: {units: 3, activation: glu}",
         "3:35: glu changes the shape: write it as a layer of its own (got 'glu')",
     ),
-    (HEAD + "  - rescaling: {}", "3:16: rescaling needs the option 'scale' (got no options)"),
+    (HEAD + "  - rescaling: {}", "3:16: rescaling requires the option 'scale' (got no options)"),
     (HEAD + "  - reduce_sum: 3", "3:17: reduce_sum takes no options (got 3)"),
     (
         HEAD + "  - dense: {units: 3}\n    name: x",
@@ -469,7 +469,7 @@ MISTAKES = [
     ),
     (
         HEAD + "  - zero_padding2d: [1, 2, 3]",
-        "3:21: padding must be a whole number, not negative, or a list of 2 numbers or pairs (got [1, 2, 3])",
+        "3:21: padding must be a non-negative integer, or a list of 2 numbers or pairs (got [1, 2, 3])",
     ),
 ]
 

@@ -192,9 +192,9 @@ def test_wrong_values_on_the_command_line_say_which(paramctl: Run) -> None:
     cases = {
         ("-D", "width"): "-D is followed by NAME=VALUE (got 'width'",
         ("-D", "widht=3"): "-D widht: the document has no such variable (got 'widht'). Did you mean 'width'?",
-        ("-D", "width=x"): "-D width: output_dim must be a positive whole number (got 'x'",
+        ("-D", "width=x"): "-D width: output_dim must be a positive integer (got 'x'",
         ("-D", "width=[1"): "-D width: not valid YAML",
-        ("--input-shape", "a,b"): "--input-shape a,b: shape must be a list of positive whole numbers",
+        ("--input-shape", "a,b"): "--input-shape a,b: shape must be a list of positive integers",
     }
     for arguments, says in cases.items():
         failed = paramctl("summary", GPT2, *arguments)

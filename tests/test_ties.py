@@ -349,7 +349,7 @@ def many() -> Model:
         TURNED + "  - dense: {name: e, units: 6}\n  - dense: {name: half, units: 6}\n"
         "ties: [{keep: d/kernel, tie: e/kernel}]\n"
     )
-    return made.of(lambda each: replace(each, dtype="float16") if each.path.startswith("half/") else each)
+    return made.map_parameters(lambda each: replace(each, dtype="float16") if each.path.startswith("half/") else each)
 
 
 @pytest.mark.parametrize(("arguments", "says"), WRONG.values(), ids=list(WRONG))

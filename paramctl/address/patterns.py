@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from paramctl.errors import NEAREST_AMONG, AddressError, suggest
+from paramctl.errors import MAX_COMPARED, AddressError, suggest
 
 MAX_ADDRESS = 4_096
 
@@ -39,7 +39,7 @@ class NamePattern(NamedTuple):
     plain: bool
 
     @property
-    def loose(self) -> bool:
+    def has_wildcards(self) -> bool:
         return self.plain and is_pattern(self.text)
 
 
@@ -54,7 +54,7 @@ def compile_names(names: Sequence[NamePattern], separator: str) -> Callable[[str
 
 def nearest_hint(text: str, paths: Iterable[str]) -> str:
     """A hint with the path nearest to what was written, or with what there is; "" if there is nothing."""
-    known = list(islice(paths, NEAREST_AMONG))
+    known = list(islice(paths, MAX_COMPARED))
     some = f"{', '.join(known[:3])} and others" if len(known) > 3 else ", ".join(known)
     return suggest(text, known) or (f"There are {some}." if known else "")
 

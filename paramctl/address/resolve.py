@@ -53,8 +53,10 @@ class Address(NamedTuple):
     indices: tuple[Index, ...] | None
 
     @property
-    def loose(self) -> bool:
-        return self.segments is None or any(isinstance(each, NamePattern) and each.loose for each in self.segments)
+    def is_pattern(self) -> bool:
+        return self.segments is None or any(
+            isinstance(each, NamePattern) and each.has_wildcards for each in self.segments
+        )
 
 
 class Filters(NamedTuple):
@@ -73,7 +75,7 @@ class Filters(NamedTuple):
             and (self.min_size is None or parameter.size >= self.min_size)
         )
 
-    def untold(self, parameters: Collection[Parameter]) -> str:
+    def unknown_hint(self, parameters: Collection[Parameter]) -> str:
         """A hint, if what is asked of these parameters is known of none: many files do not tell it."""
         if self.kind is not None and all(each.kind == "unknown" for each in parameters):
             return "This file does not tell of which kind each is."
@@ -149,7 +151,7 @@ class Match(NamedTuple):
 
     paths: list[str]
     indices: tuple[Index, ...] | None
-    loose: bool
+    is_pattern: bool
 
 
 def resolve(model: NamedTree, text: str) -> Match:
@@ -158,11 +160,11 @@ def resolve(model: NamedTree, text: str) -> Match:
     tree = _Tree(model)
     exact, below = tree.find(of)
     if not exact and not below and (meant := _by_stored_path(of, model)):
-        return Match(meant, of.indices, of.loose)
+        return Match(meant, of.indices, of.is_pattern)
     paths = [path for path in model.parameters if path in exact] or [path for path in model.parameters if path in below]
     if not paths:
         raise _no_match(of, model, tree)
-    return Match(paths, of.indices, of.loose)
+    return Match(paths, of.indices, of.is_pattern)
 
 
 def resolve_whole(model: NamedTree, text: str, what: str) -> list[str]:
@@ -205,7 +207,7 @@ def resolve_all(
     if found and not kept:
         rule = f"{model.name}: no parameter that is asked for passes the filters"
         raise AddressError(
-            rule, f"{len(found):,} parameters", keep.untold([model.parameters[path] for path, _ in found])
+            rule, f"{len(found):,} parameters", keep.unknown_hint([model.parameters[path] for path, _ in found])
         )
     order = {path: place for place, path in enumerate(model.parameters)}
     return sorted(kept, key=lambda each: order[each[0]])

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Conversion of names, axes, and layouts between Keras and PyTorch."""

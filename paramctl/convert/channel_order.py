@@ -56,11 +56,11 @@ class Orders:
         for block in blocks:
             home = block.reuse_of or f"{stands_at}{block.path.removeprefix(path)}"
             self._blocks(block.blocks, block.path, home)
-            takes = [self.of.get(number, UNKNOWN) for number in block.takes] or [PLAIN]
-            if block.layer is not None and not block.ends:
+            takes = [self.of.get(number, UNKNOWN) for number in block.input_ids] or [PLAIN]
+            if block.layer is not None and not block.inner_ids:
                 self._take(home, _together(takes) if isinstance(block.layer, AttentionLayer) else takes[0])
-            self.shapes[block.gives] = block.output
-            self.of[block.gives] = self._given(block, takes)
+            self.shapes[block.output_id] = block.output
+            self.of[block.output_id] = self._given(block, takes)
 
     def _take(self, path: str, order: Order) -> None:
         before = self.taken.setdefault(path, order)
@@ -69,14 +69,14 @@ class Orders:
             self.taken[path] = UNKNOWN if vectors else EITHER
 
     def _given(self, block: Block, takes: Sequence[Order]) -> Order:
-        layer, numbers = block.layer, block.ends or block.takes
-        if block.ends:
-            takes = [self.of.get(number, UNKNOWN) for number in block.ends]
+        layer, numbers = block.layer, block.inner_ids or block.input_ids
+        if block.inner_ids:
+            takes = [self.of.get(number, UNKNOWN) for number in block.inner_ids]
             layer = layer.merge if isinstance(layer, Parallel) else layer
         shapes = [self.shapes.get(number) for number in numbers] or [None]
         if isinstance(layer, (Elementwise, Residual)):
             return _elementwise(takes, shapes)
-        if isinstance(layer, Concatenate) or block.ends:
+        if isinstance(layer, Concatenate) or block.inner_ids:
             return _together(takes)
         if layer is None:
             return _of_unknown(_together(takes), shapes[0], block.output)

@@ -174,7 +174,7 @@ def _as_model(
     if any(path not in made and path not in tied for path in like.parameters):
         return ArrangedSource(source, _of(source, like, made, ties), made), rows + left_out
     dtypes = {path: source.model.owner(of.paths[0]).dtype for path, of in made.items()}
-    typed = like.of(lambda each: replace(each, dtype=dtypes.get(each.path, each.dtype)))
+    typed = like.map_parameters(lambda each: replace(each, dtype=dtypes.get(each.path, each.dtype)))
     others = [tie for tie in source.model.ties if _is_new(tie, made, ties, typed)]
     return ArrangedSource(source, replace(typed, ties=(*ties, *others), stored={}), made), rows + left_out
 

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Facts about one array: its axes, its dtype, and slices of it."""

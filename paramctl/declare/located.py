@@ -1,8 +1,8 @@
-"""Node: a value together with where somebody wrote it.
+"""Located: a value with its source position.
 
-Model documents, ``-D`` values and schemes are all made of nodes, so that an error found
-late, in a shape or in a scheme's option, still points at the character to change. A node
-without a place was written by nobody: it is a default.
+Model documents, ``-D`` values, and schemes are trees of located values. An error found late, such as in
+the shape of a layer, can therefore still point at the character to change. A value without a position
+is a default.
 """
 
 from __future__ import annotations
@@ -15,25 +15,30 @@ Scalar: TypeAlias = "bool | int | float | str | None"
 Plain: TypeAlias = "Scalar | list[Plain] | dict[str, Plain]"
 
 MAX_INTEGER = 2**63 - 1
-"""The largest whole number a document may hold, or an expression give; and the largest axis."""
+"""The largest integer in a document, result of an expression, and size of an axis."""
 
 MAX_DEPTH = 64
 """How deep lists and mappings may nest, and blocks of layers."""
 
 MAX_NODES = 1_000_000
-"""How many values a document may come to, whatever its aliases and variables multiply."""
+"""How many values a document may contain after aliases and variables are expanded."""
 
 
 class Located:
-    """One value: a scalar, a list of nodes, or a mapping from text to nodes.
+    """A node of a document: a scalar, a list of nodes, or a mapping from text to nodes, with its position.
 
-    ``keys`` holds a mapping's keys as nodes of their own. ``size`` counts the values in it,
-    itself included, as often as they stand there; ``height`` how deep it nests. ``dynamic``
-    says that a ``${...}`` stands somewhere inside.
+    line, column: where the value begins, counted from 1.
+    start, end: the range of its characters in the text. Both are 0 where the text is not kept.
+    keys: the keys of a mapping as nodes.
+    size: the number of nodes in it, including itself, with repeated nodes counted again.
+    height: how deep it nests; 0 for a scalar.
+    dynamic: whether it contains a ``${...}``.
     """
 
-    __slots__ = ("column", "dynamic", "height", "keys", "line", "size", "source", "value")
+    __slots__ = ("column", "dynamic", "end", "height", "keys", "line", "size", "source", "start", "value")
 
+    start: int
+    end: int
     size: int
     height: int
     dynamic: bool
@@ -51,6 +56,7 @@ class Located:
         self.line = line
         self.column = column
         self.keys = keys
+        self.start = self.end = 0
         self.size = 1
         self.height = 0
         self.dynamic = type(value) is str and "${" in value
@@ -65,18 +71,18 @@ class Located:
     def place(self) -> Place | None:
         return Place(self.source, self.line, self.column) if self.source is not None else None
 
-    def at(self, place: Located) -> Located:
-        """The same value, as if written where another node stands."""
-        return Located(self.value, place.source, place.line, place.column, self.keys)
+    def at(self, other: Located) -> Located:
+        """Return the same value at the position of another node."""
+        return Located(self.value, other.source, other.line, other.column, self.keys)
 
     def key(self, name: str) -> Located:
-        """A mapping's key as a node: where an error about the key itself points."""
+        """Return a key of a mapping as a node, for errors about the key itself."""
         if self.keys and name in self.keys:
             return self.keys[name]
         return Located(name, self.source, self.line, self.column)
 
     def plain(self) -> Plain:
-        """The value without places: what ``json`` would load."""
+        """Return the value without positions, as ``json.loads`` would."""
         if isinstance(self.value, list):
             return [item.plain() for item in self.value]
         if isinstance(self.value, dict):
@@ -84,40 +90,43 @@ class Located:
         return self.value
 
     def error(self, rule: str, received: str | None = None, hint: str = "") -> DocumentError:
-        """An error here; what was received is this value unless said otherwise."""
+        """Return an error at this position. ``received`` defaults to this value."""
         return DocumentError(rule, self.place, preview(self) if received is None else received, hint)
 
     def __repr__(self) -> str:
-        return f"Node({preview(self)})"
+        return f"Located({preview(self)})"
 
 
-def preview(node: Located, longest: int = 60) -> str:
-    """A value as its writer would know it again, cut when long: ``-3``, ``'relu'``, ``a list of 3``."""
+def preview(node: Located, max_length: int = 60) -> str:
+    """Return a value as its author would recognize it, cut if long: ``-3``, ``'relu'``, ``a list of 3``."""
     value = node.value
     if isinstance(value, list):
-        text = f"[{', '.join(preview(item, longest) for item in value)}]" if node.size <= 9 else ""
-        return text if 0 < len(text) <= longest else f"a list of {len(value):,}"
+        text = f"[{', '.join(preview(item, max_length) for item in value)}]" if node.size <= 9 else ""
+        return text if 0 < len(text) <= max_length else f"a list of {len(value):,}"
     if isinstance(value, dict):
         keys = ", ".join(repr(key)[1:-1] for key in list(value)[:5])
-        return f"a mapping with {truncate(keys, longest)}" if value else "an empty mapping"
+        return f"a mapping with {truncate(keys, max_length)}" if value else "an empty mapping"
     if value is None:
-        return "nothing (null)"
-    return truncate(repr(value) if isinstance(value, str) else scalar_text(value), longest)
+        return "null"
+    return truncate(repr(value) if isinstance(value, str) else scalar_text(value), max_length)
 
 
 def scalar_text(value: Scalar) -> str:
-    """A scalar as a document would have it: ``true``, ``null``, ``0.5``."""
+    """Return a scalar as a document writes it: ``true``, ``null``, ``0.5``."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return "null" if value is None else str(value)
 
 
-def truncate(text: str, longest: int = 60) -> str:
-    return text if len(text) <= longest else f"{text[:longest]}..."
+def truncate(text: str, max_length: int = 60) -> str:
+    return text if len(text) <= max_length else f"{text[:max_length]}..."
 
 
 def parse_call(node: Located) -> tuple[Located, Located | None] | None:
-    """The name and the arguments of a call, or None if the node is not one."""
+    """Return the name and the arguments of a call, or None if the node is not a call.
+
+    ``relu``, ``{dense: 3}``, and ``{dense: {units: 3}}`` are calls.
+    """
     value = node.value
     if isinstance(value, str) and value:
         return node, None

@@ -1,8 +1,8 @@
-"""Kinds: what the option of a layer, an activation or a scheme may be.
+"""Option types: the values that an option of a layer, an activation, or a scheme may have.
 
-A kind reads a node, says its rule in words, and gives its JSON schema. An option is declared by an
-annotation that is an ordinary type for a type checker and carries a kind: ``Count`` is an int to the
-one and a positive whole number to the other.
+An option type reads a node, states its rule, and gives its JSON schema. Options are declared as
+annotations. ``units: Count`` is an ``int`` to a type checker, and its metadata is an option type that
+accepts positive integers.
 """
 
 from __future__ import annotations
@@ -14,33 +14,38 @@ from paramctl.declare.located import MAX_INTEGER, Located, parse_call
 from paramctl.errors import DocumentError, suggest
 
 MAX_AXES = 64
-"""How many axes an array may have: as many as in NumPy."""
+"""How many axes an array may have, as in NumPy."""
 
 
 class OptionType:
-    """What an option may be. ``words`` completes "x must be ..."."""
+    """The type of an option. ``rule`` completes the sentence "NAME must be ...".
 
-    words = "anything"
+    takes_list, takes_mapping: whether a list, or a mapping, can be a value.
+    deferred: whether the value holds layers, whose variables are not known when the option is read.
+    """
+
+    rule = "anything"
     takes_list = False
     takes_mapping = False
-    deferred = False  # holds layers: left unread until its own variables are known
+    deferred = False
 
     def read(self, node: Located, name: str) -> Any:
-        """The value of the option of this name, or the error that says the rule."""
+        """Return the value of the option called ``name``. Raises DocumentError with the rule."""
         return node.plain()
 
     def refuse(self, node: Located, name: str, hint: str = "") -> DocumentError:
+        """Return the error for a value that breaks the rule."""
         if not hint and isinstance(node.value, str) and node.value.startswith(("$", "{")):
             hint = "Variables are written ${name}."
-        return node.error(f"{name} must be {self.words}", hint=hint)
+        return node.error(f"{name} must be {self.rule}", hint=hint)
 
     def schema(self) -> dict[str, Any]:
-        """The JSON schema (draft 7) of what a document may hold here."""
+        """Return the JSON schema (draft 7) of the values."""
         return {}
 
 
 class FlagType(OptionType):
-    words = "true or false"
+    rule = "true or false"
 
     def read(self, node: Located, name: str) -> bool:
         if isinstance(node.value, bool):
@@ -52,10 +57,10 @@ class FlagType(OptionType):
 
 
 class IntegerType(OptionType):
-    """A whole number, perhaps with a least; 4.0 is one, 4.5 and true are not."""
+    """An integer, optionally with a minimum. 4.0 is accepted; 4.5 and true are not."""
 
-    def __init__(self, words: str, least: int | None = None) -> None:
-        self.words, self.least = words, least
+    def __init__(self, rule: str, minimum: int | None = None) -> None:
+        self.rule, self.minimum = rule, minimum
 
     def read(self, node: Located, name: str) -> int:
         value = node.value
@@ -63,39 +68,40 @@ class IntegerType(OptionType):
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MAX_INTEGER:
             raise self.refuse(node, name)
-        if self.least is not None and value < self.least:
+        if self.minimum is not None and value < self.minimum:
             raise self.refuse(node, name)
         return value
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "integer"} | ({} if self.least is None else {"minimum": self.least})
+        return {"type": "integer"} | ({} if self.minimum is None else {"minimum": self.minimum})
 
 
 class NumberType(OptionType):
-    """A finite number, perhaps bounded: ``least <= x <= most``, ``above < x < below``."""
+    """A finite number with optional bounds: ``minimum <= x <= maximum`` and ``above < x < below``."""
 
     def __init__(
         self,
-        words: str,
-        least: float = -math.inf,
-        most: float = math.inf,
+        rule: str,
+        minimum: float = -math.inf,
+        maximum: float = math.inf,
         above: float = -math.inf,
         below: float = math.inf,
     ) -> None:
-        self.words, self.least, self.most, self.above, self.below = words, least, most, above, below
+        self.rule, self.above, self.below = rule, above, below
+        self.minimum, self.maximum = minimum, maximum
 
     def read(self, node: Located, name: str) -> int | float:
         value = node.value
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.refuse(node, name)
-        if not self.least <= value <= self.most or not self.above < value < self.below:
+        if not self.minimum <= value <= self.maximum or not self.above < value < self.below:
             raise self.refuse(node, name)
         return value
 
     def schema(self) -> dict[str, Any]:
         bounds = {
-            "minimum": self.least,
-            "maximum": self.most,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
             "exclusiveMinimum": self.above,
             "exclusiveMaximum": self.below,
         }
@@ -103,7 +109,7 @@ class NumberType(OptionType):
 
 
 class TextType(OptionType):
-    words = "text"
+    rule = "text"
 
     def read(self, node: Located, name: str) -> str:
         if isinstance(node.value, str):
@@ -115,11 +121,11 @@ class TextType(OptionType):
 
 
 class ChoiceType(OptionType):
-    """One of a few words."""
+    """One of several words."""
 
     def __init__(self, *choices: str) -> None:
         self.choices = choices
-        self.words = f"{', '.join(choices[:-1])} or {choices[-1]}"
+        self.rule = f"{', '.join(choices[:-1])} or {choices[-1]}"
 
     def read(self, node: Located, name: str) -> str:
         if isinstance(node.value, str):
@@ -133,12 +139,12 @@ class ChoiceType(OptionType):
 
 
 class ListType(OptionType):
-    """A list of one kind. With a length, one value stands for that many; without, for itself alone."""
+    """A list of items of one type. A single value is repeated ``length`` times, or once if there is no length."""
 
     takes_list = True
 
-    def __init__(self, item: OptionType, words: str, length: int | None = None) -> None:
-        self.item, self.words, self.length = item, words, length
+    def __init__(self, item: OptionType, rule: str, length: int | None = None) -> None:
+        self.item, self.rule, self.length = item, rule, length
 
     def read(self, node: Located, name: str) -> tuple[Any, ...]:
         if isinstance(node.value, list) and len(node.value) > MAX_AXES:
@@ -162,11 +168,11 @@ class ListType(OptionType):
 
 
 class ShapeType(ListType):
-    """Sizes of axes, null where not known; a single size is a shape of one axis."""
+    """A list of sizes, null where unknown. A single size is a shape with one axis."""
 
     def read_item(self, item: Located, name: str) -> Any:
         if item.value == "None":
-            raise self.refuse(item, name, "Write null for a size not known; the batch axis is left out.")
+            raise self.refuse(item, name, "Write null for an unknown size, and omit the batch axis.")
         return None if item.value is None else super().read_item(item, name)
 
     def schema(self) -> dict[str, Any]:
@@ -175,9 +181,9 @@ class ShapeType(ListType):
 
 
 class NamesType(OptionType):
-    """A name or a list of names, each as a node, for whoever looks it up."""
+    """A name or a list of names, returned as nodes so that a failed lookup has a position."""
 
-    words = "a name or a list of names"
+    rule = "a name or a list of names"
     takes_list = True
 
     def read(self, node: Located, name: str) -> list[Located]:
@@ -194,9 +200,9 @@ class NamesType(OptionType):
 
 
 class SchemeType(OptionType):
-    """An initializer: a call, kept as it is written; ``paramctl.init`` knows what it may be."""
+    """An initializer, returned unread: ``paramctl.init`` interprets it."""
 
-    words = "an initializer: a name, or a name with its options"
+    rule = "an initializer: a name, or a name with its options"
     takes_mapping = True
 
     def read(self, node: Located, name: str) -> Located:
@@ -208,21 +214,23 @@ class SchemeType(OptionType):
         return {"$ref": "#/definitions/initializer"}
 
 
-POSITIVE = IntegerType("a positive whole number", 1)
-NATURAL = IntegerType("a whole number, not negative", 0)
+POSITIVE = IntegerType("a positive integer", 1)
+NATURAL = IntegerType("a non-negative integer", 0)
 
 Flag = Annotated[bool, FlagType()]
 Count = Annotated[int, POSITIVE]
 Natural = Annotated[int, NATURAL]
-Integer = Annotated[int, IntegerType("a whole number")]
+Integer = Annotated[int, IntegerType("an integer")]
 Number = Annotated[float, NumberType("a finite number")]
 Positive = Annotated[float, NumberType("a positive finite number", above=0)]
-NotNegative = Annotated[float, NumberType("a finite number, not negative", least=0)]
-Rate = Annotated[float, NumberType("a number from 0 up to but not including 1", least=0, below=1)]
-Share = Annotated[float, NumberType("a number from 0 to 1", least=0, most=1)]
+NonNegative = Annotated[float, NumberType("a non-negative finite number", minimum=0)]
+Rate = Annotated[float, NumberType("a number from 0 to less than 1", minimum=0, below=1)]
+UnitInterval = Annotated[float, NumberType("a number from 0 to 1", minimum=0, maximum=1)]
 Text = Annotated[str, TextType()]
 Names = Annotated[list[Located], NamesType()]
 Scheme = Annotated[Located, SchemeType()]
-Shape = Annotated[tuple[int | None, ...], ShapeType(POSITIVE, "a list of positive whole numbers, null where not known")]
-Counts = Annotated[tuple[int, ...], ListType(POSITIVE, "a positive whole number or a list of them")]
-Axes = Annotated[tuple[int, ...], ListType(IntegerType("an axis"), "the number of an axis or a list of them")]
+Shape = Annotated[
+    tuple[int | None, ...], ShapeType(POSITIVE, "a list of positive integers, with null for unknown sizes")
+]
+Counts = Annotated[tuple[int, ...], ListType(POSITIVE, "a positive integer or a list of them")]
+Axes = Annotated[tuple[int, ...], ListType(IntegerType("an axis number"), "an axis number or a list of them")]

@@ -1,13 +1,13 @@
-"""Options: how a layer, an activation or a scheme declares its arguments, and how they are read.
+"""Options: how a layer, an activation, or a scheme declares its arguments, and how they are read.
 
-Whatever is written as ``name``, ``name: main option`` or ``name: {options}`` is a *call*. What
-may be called declares its options as annotations that carry a kind, main option first::
+A *call* is written as ``name``, ``name: main option``, or ``name: {options}``. Its options are declared
+as annotations that carry an option type, with the main option first::
 
     units: Count
     use_bias: Flag = True
 
-Calls are bound by one function, ``bind``, so a misspelt option, a missing one or one of another
-kind is refused alike everywhere.
+``bind_options`` reads the options of every call, so an unknown, missing, or invalid option causes the
+same error everywhere.
 """
 
 from __future__ import annotations
@@ -21,104 +21,109 @@ from paramctl.errors import DocumentError, suggest
 
 
 class Option(NamedTuple):
-    """One declared option."""
+    """A declared option. ``nullable`` options accept null."""
 
     name: str
-    kind: OptionType
+    type: OptionType
     required: bool
     default: Any
     nullable: bool
 
     def read(self, node: Located) -> Any:
-        return None if node.value is None and self.nullable else self.kind.read(node, self.name)
+        return None if node.value is None and self.nullable else self.type.read(node, self.name)
 
 
 def declared_options(annotations: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Option]:
-    """The options among annotations: those that carry a Kind, or a Kind and None."""
+    """Return the options among annotations: those that carry an option type, possibly with ``| None``."""
     options = {}
     for name, annotation in annotations.items():
         if isinstance(annotation, str) and "ClassVar" not in annotation:
             raise TypeError(f"{name}: options are read from annotations, so no 'from __future__ import annotations'")
-        kind, nullable = _kind(annotation)
-        if kind is not None:
-            options[name] = Option(name, kind, name not in defaults, defaults.get(name), nullable)
+        option_type, nullable = _option_type(annotation)
+        if option_type is not None:
+            options[name] = Option(name, option_type, name not in defaults, defaults.get(name), nullable)
     return options
 
 
-def _kind(annotation: Any) -> tuple[OptionType | None, bool]:
+def _option_type(annotation: Any) -> tuple[OptionType | None, bool]:
+    """Return the option type in an annotation, if any, and whether the annotation allows None."""
     if get_origin(annotation) is Annotated:
-        kind = get_args(annotation)[1]
-        return (kind, False) if isinstance(kind, OptionType) else (None, False)
-    for part in get_args(annotation):
-        kind, _ = _kind(part)
-        if kind is not None:
-            return kind, type(None) in get_args(annotation)
+        metadata = get_args(annotation)[1]
+        return (metadata, False) if isinstance(metadata, OptionType) else (None, False)
+    for member in get_args(annotation):  # of a union such as ``Count | None``
+        option_type, _ = _option_type(member)
+        if option_type is not None:
+            return option_type, type(None) in get_args(annotation)
     return None, False
 
 
-def arguments_by_name(what: str, arguments: Located | None, options: Mapping[str, Option]) -> dict[str, Located]:
-    """A call's arguments by the names of its options.
+def arguments_by_name(subject: str, arguments: Located | None, options: Mapping[str, Option]) -> dict[str, Located]:
+    """Return the arguments of a call by option name. ``subject`` names the call in errors.
 
-    A mapping gives options by name. Anything else is the main option, except that a list is the
-    options in their order where the main one takes no list: ``random_uniform: [0, 1]``. Where the main
-    one is required and takes a mapping, one that names no option is its value: ``activation: {gelu: {}}``.
+    ===================================  ===========================================================
+    ``dense: {units: 3}``                a mapping gives options by name
+    ``dense: 3``                         any other value is the main option
+    ``random_uniform: [0, 1]``           a list gives options in order if the main one takes no list
+    ``activation: {gelu: {}}``           a mapping that names no option is the value of a required
+                                         main option that takes mappings
+    ===================================  ===========================================================
     """
     if arguments is None:
         return {}
     main = next(iter(options.values()), None)
     if isinstance(arguments.value, dict):
-        if (
-            main
-            and main.required
-            and main.kind.takes_mapping
-            and arguments.value
-            and options.keys().isdisjoint(arguments.value)
-        ):
+        names_no_option = bool(arguments.value) and options.keys().isdisjoint(arguments.value)
+        if main and main.required and main.type.takes_mapping and names_no_option:
             return {main.name: arguments}
         return arguments.value
     if main is None:
-        raise arguments.error(f"{what} takes no options")
-    if isinstance(arguments.value, list) and not main.kind.takes_list:
+        raise arguments.error(f"{subject} takes no options")
+    if isinstance(arguments.value, list) and not main.type.takes_list:
         if len(arguments.value) > len(options):
-            raise arguments.error(f"{what} takes at most {len(options)} options: {', '.join(options)}")
+            raise arguments.error(f"{subject} takes at most {len(options)} options: {', '.join(options)}")
         return dict(zip(options, arguments.value, strict=False))
     return {main.name: arguments}
 
 
-def bind_options(what: str, at: Located, given: Mapping[str, Located], options: Mapping[str, Option]) -> dict[str, Any]:
-    """Read the arguments given by name as the options declare; defaults fill the rest.
+def bind_options(
+    subject: str, at: Located, arguments: Mapping[str, Located], options: Mapping[str, Option]
+) -> dict[str, Any]:
+    """Read arguments as the options declare, and fill in defaults.
 
-    ``at`` is the node that holds them: its keys are where an unknown option points.
+    subject: what has these options, for errors.
+    at: the node that holds the arguments. An error about an unknown option points at its key.
+    Raises DocumentError if an option is unknown, missing, or invalid.
     """
     values = {}
-    for name, node in given.items():
+    for name, node in arguments.items():
         option = options.get(name)
         if option is None:
-            raise unknown_option(what, at.key(name), name, options)
+            raise unknown_option(subject, at.key(name), name, options)
         values[name] = option.read(node)
     for name, option in options.items():
         if name not in values:
             if option.required:
-                received = ", ".join(given) or "no options"
-                raise at.error(f"{what} needs the option {name!r}", received)
+                raise missing_option(subject, at, name, arguments)
             values[name] = option.default
     return values
 
 
-def unknown_option(what: str, key: Located, name: str, known: Iterable[str]) -> DocumentError:
-    """The error for an option that nobody declared."""
+def unknown_option(subject: str, key: Located, name: str, known: Iterable[str]) -> DocumentError:
+    """Return the error for an option that is not declared."""
     hint = suggest(name, known)
     if not hint:
         hint = f"Its options are {', '.join(known)}." if known else "It has no options."
-    return key.error(f"{what} has no such option", repr(name), hint)
+    return key.error(f"{subject} has no such option", repr(name), hint)
+
+
+def missing_option(subject: str, at: Located, name: str, arguments: Iterable[str]) -> DocumentError:
+    """Return the error for a required option that the arguments do not contain."""
+    return at.error(f"{subject} requires the option {name!r}", ", ".join(arguments) or "no options")
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-class Declared:
-    """What declares its options as annotations; an instance has them read, as attributes.
-
-    Options left out have their defaults; nothing can be set later.
-    """
+class Configurable:
+    """An object whose class declares options as annotations. Instances hold the options and are immutable."""
 
     signature: ClassVar[dict[str, Option]] = {}
 
@@ -127,17 +132,17 @@ class Declared:
         vars(self).update(defaults | options)
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{type(self).__name__} cannot be changed")
+        raise AttributeError(f"{type(self).__name__} is immutable")
 
     def __init_subclass__(cls) -> None:
         cls.signature = cls.signature | declared_options(vars(cls).get("__annotations__", {}), vars(cls))
 
     @classmethod
-    def read(cls, what: str, at: Located, given: Mapping[str, Located]) -> Self:
-        """An instance from options given by name; ``what`` and ``at`` are for errors, as in bind."""
-        return cls(**bind_options(what, at, given, cls.signature))
+    def read(cls, subject: str, at: Located, arguments: Mapping[str, Located]) -> Self:
+        """Return an instance with options from arguments by name. See ``bind_options``."""
+        return cls(**bind_options(subject, at, arguments, cls.signature))
 
     @classmethod
-    def read_call(cls, what: str, name: Located, arguments: Located | None) -> Self:
-        """An instance from a call's name and arguments."""
-        return cls.read(what, arguments or name, arguments_by_name(what, arguments, cls.signature))
+    def read_call(cls, subject: str, name: Located, arguments: Located | None) -> Self:
+        """Return an instance from the name and the arguments of a call."""
+        return cls.read(subject, arguments or name, arguments_by_name(subject, arguments, cls.signature))

@@ -89,7 +89,7 @@ def changes(source: Source, assignments: Sequence[Assignment], keep: Filters = N
         found = resolve(source.model, assignment.address)
         paths = [path for path in found.paths if keep(source.model.parameters[path])]
         if not paths:
-            hint = keep.untold([source.model.parameters[path] for path in found.paths])
+            hint = keep.unknown_hint([source.model.parameters[path] for path in found.paths])
             raise AddressError("no parameter that is asked for passes the filters", repr(assignment.address), hint)
         done: set[str] = set()
         for path in paths:
@@ -142,7 +142,9 @@ class EditedSource(Source):
         for change in changes:
             self.by_path.setdefault(change.path, []).append(change)
         as_floats = (
-            self.model.of(_once_float) if any(isinstance(each.value, AssignedScheme) for each in changes) else None
+            self.model.map_parameters(_once_float)
+            if any(isinstance(each.value, AssignedScheme) for each in changes)
+            else None
         )
         self.drawn = {
             id(change): Source(as_floats, {change.name: change.value}, seed)

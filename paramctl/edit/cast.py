@@ -59,7 +59,7 @@ def cast_source(source: Source, rules: Sequence[str], allowed: Sequence[str]) ->
                 raise AddressError("for what is no floating-point dtype say which arrays: PATTERN=DTYPE", repr(text))
         for path in paths:
             wanted.setdefault(path, dtype)
-    typed = model.of(lambda each: replace(each, dtype=wanted.get(model.owner(each.path).path, each.dtype)))
+    typed = model.map_parameters(lambda each: replace(each, dtype=wanted.get(model.owner(each.path).path, each.dtype)))
     losses = _losses(model, allowed)
     return CastSource(source, typed, lambda path: frozenset(losses.get(path, ())))
 

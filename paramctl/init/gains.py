@@ -31,7 +31,7 @@ GAINS = {
 
 
 class GainType(OptionType):
-    words = f"a positive finite number, or an activation: {', '.join(GAINS)}"
+    rule = f"a positive finite number, or an activation: {', '.join(GAINS)}"
 
     def read(self, node: Located, name: str) -> float:
         value = node.value

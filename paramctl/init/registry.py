@@ -105,7 +105,7 @@ def lookup(node: Located) -> tuple[Located, RegisteredScheme, Located | None]:
     """The scheme that a call names: the node of its name, the scheme, and the call's arguments."""
     called = parse_call(node)
     if called is None:
-        raise node.error(f"a scheme must be {SchemeType.words}")
+        raise node.error(f"a scheme must be {SchemeType.rule}")
     name, arguments = called
     registered = SCHEMES.get(str(name.value))
     if registered is None:
@@ -122,7 +122,7 @@ def scheme_text(node: Located) -> str:
 
 
 def _option_text(option: Option, node: Located) -> str:
-    if isinstance(option.kind, SchemeType):
+    if isinstance(option.type, SchemeType):
         return scheme_text(node)
     if option.name == "parts":
         return f"[{', '.join(f'{probability} {scheme_text(part)}' for probability, part in option.read(node))}]"

@@ -204,6 +204,6 @@ def _meant(rule: Rule, model: Model) -> tuple[list[Parameter], bool]:
     found = resolve(model, rule.pattern)
     if found.indices is not None:
         raise AddressError("a scheme is for whole parameters, and this names a slice", repr(rule.pattern))
-    if found.loose:
+    if found.is_pattern:
         return [model.parameters[path] for path in found.paths if path not in model.tied], True
     return [model.owner(path) for path in found.paths], len(found.paths) > 1

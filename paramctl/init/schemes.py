@@ -12,13 +12,13 @@ from paramctl.declare.located import Located
 from paramctl.declare.option_types import (
     ChoiceType,
     Count,
-    NotNegative,
+    NonNegative,
     Number,
     NumberType,
     OptionType,
     Positive,
     Scheme,
-    Share,
+    UnitInterval,
 )
 from paramctl.init.distributions import (
     DRAWN_WHOLE,
@@ -56,9 +56,9 @@ Nonlinearity = Annotated[str, ChoiceType(*GAINS)]
 class MixturePartsType(OptionType):
     """The parts of a mixture: [probability, scheme], the probabilities adding up to 1."""
 
-    words = "a list of [probability, scheme], the probabilities adding up to 1"
+    rule = "a list of [probability, scheme], the probabilities adding up to 1"
     takes_list = True
-    probability = NumberType("a number from 0 to 1", least=0)
+    probability = NumberType("a number from 0 to 1", minimum=0)
 
     def read(self, node: Located, name: str) -> list[tuple[float, Located]]:
         parts = []
@@ -101,13 +101,13 @@ def random_uniform(target: Target, minval: Number = -0.05, maxval: Number = 0.05
 
 
 @scheme("normal")
-def random_normal(target: Target, mean: Number = 0.0, stddev: NotNegative = 0.05) -> Distribution:
+def random_normal(target: Target, mean: Number = 0.0, stddev: NonNegative = 0.05) -> Distribution:
     """N(mean, stddev); Keras"""
     return Normal(mean, stddev)
 
 
 @scheme()
-def truncated_normal(target: Target, mean: Number = 0.0, stddev: NotNegative = 0.05) -> Distribution:
+def truncated_normal(target: Target, mean: Number = 0.0, stddev: NonNegative = 0.05) -> Distribution:
     """N(mean, stddev), drawn again beyond 2 stddev; Keras"""
     return TruncatedNormal(mean, stddev)
 
@@ -253,7 +253,7 @@ def dirac(target: Target, groups: Count = 1) -> Distribution:
 
 
 @scheme()
-def sparse(target: Target, sparsity: Share = 0.5, std: NotNegative = 0.01) -> Distribution:
+def sparse(target: Target, sparsity: UnitInterval = 0.5, std: NonNegative = 0.01) -> Distribution:
     """N(0, std), but of each input's weights the share sparsity is 0; torch, after Martens (2010)"""
     if [axis.role for axis in target.axes] != ["in", "out"]:
         raise SchemeMismatch("it needs one axis of inputs and one of outputs")

@@ -57,7 +57,7 @@ def option_rows(names: Sequence[str]) -> list[OptionRow]:
             raise AddressError("no layer or activation function has this type", repr(name), suggest(name, declared))
         for option in declared[name].signature.values():
             default = None if option.required else default_text(option.default)
-            found.append(OptionRow(name, option.name, option.required, default, option.kind.words))
+            found.append(OptionRow(name, option.name, option.required, default, option.type.rule))
     return found
 
 

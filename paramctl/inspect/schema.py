@@ -81,12 +81,12 @@ def _entry(signature: dict[str, Option], says: str, common: Schema | None = None
     required = [option for option in signature.values() if option.required]
     if signature and len(required) < 2:
         forms.append(_value(next(iter(signature.values()))))
-    if required and required[0].kind.takes_mapping and common is not None:
-        known = FUNCTIONS if isinstance(required[0].kind, ActivationType) else LAYERS
+    if required and required[0].type.takes_mapping and common is not None:
+        known = FUNCTIONS if isinstance(required[0].type, ActivationType) else LAYERS
         either = [{"required": [name]} for name in common]  # else it is the main option alone
         names = common | {name: {} for name in known}
         forms.append({"type": "object", "properties": names, "additionalProperties": False, "anyOf": either})
-    if signature and not next(iter(signature.values())).kind.takes_list:
+    if signature and not next(iter(signature.values())).type.takes_list:
         items = [_value(option) for option in signature.values()]
         forms.append({"type": "array", "items": items, "additionalItems": False, "minItems": len(required)})
     if not required:
@@ -103,10 +103,10 @@ def _object(signature: dict[str, Option], common: Schema | None = None) -> Schem
 
 
 def _value(option: Option) -> Schema:
-    forms = [_with_expressions(option.kind.schema()), EXPRESSION]
+    forms = [_with_expressions(option.type.schema()), EXPRESSION]
     if option.nullable:
         forms.append({"type": "null"})
-    return {"description": f"{option.kind.words[:1].upper()}{option.kind.words[1:]}.", "anyOf": forms}
+    return {"description": f"{option.type.rule[:1].upper()}{option.type.rule[1:]}.", "anyOf": forms}
 
 
 def _with_expressions(made: Any) -> Any:

@@ -53,7 +53,7 @@ def from_bytes(
 ) -> Model:
     """The model in a document that has been read, from this path; see load."""
     source = document.source_name(path)
-    text = document.text_of(data, source)
+    text = document.decode(data, source)
     name = "model" if path == "-" else PurePath(path).stem
     model = build(document.parse(text, source), name, variables, input_shapes)
     given = {key: node.plain() for key, node in (variables or {}).items()}

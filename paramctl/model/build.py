@@ -9,14 +9,14 @@ from paramctl.declare.located import Located
 from paramctl.declare.option_types import SchemeType
 from paramctl.errors import AddressError, suggest
 from paramctl.model.context import Context
-from paramctl.model.entry import fixed_names
+from paramctl.model.entry import literal_names
 from paramctl.model.expand import Expansion
-from paramctl.model.expressions import Env
+from paramctl.model.expressions import Variables
 from paramctl.model.header import Header, InputType, MappingType, TieDeclaration, mapping_of, read_header
 from paramctl.model.layers import Sizes
-from paramctl.model.names import check_identifier, check_name, normal
+from paramctl.model.names import check_identifier, check_name, normalized
 from paramctl.model.scope import Output, Scope
-from paramctl.model.template import templates_of
+from paramctl.model.template import read_templates
 from paramctl.model.tree import Input, Model, Tie, shape_text
 
 MAX_COMPARISONS = 3_000_000
@@ -42,8 +42,8 @@ def build(
     outer = Scope(None)
     for place, given in enumerate(inputs):
         outer.put(given.name, Output(given.name, given.shape, number=-1 - place))
-    scope = Scope(outer, fixed_names(header.layers))
-    expansion = Expansion(templates_of(header.blocks), env, header.dtype)
+    scope = Scope(outer, literal_names(header.layers))
+    expansion = Expansion(read_templates(header.blocks), env, header.dtype)
     first = next(iter(outer.outputs.values())) if len(inputs) == 1 else None
     blocks, last = expansion.expand(header.layers, Context("", scope, env, True, 1), first)
     if not blocks or last is None:
@@ -54,7 +54,7 @@ def build(
         inputs=inputs,
         outputs=tuple(output.path for output in outputs),
         blocks=tuple(blocks),
-        gives=tuple(output.number for output in outputs),
+        output_ids=tuple(output.number for output in outputs),
         seed=header.seed,
     )
     matcher = _Matcher(model)
@@ -63,7 +63,7 @@ def build(
     return replace(model, initializers=_initializers(header, model, matcher))
 
 
-def _variables(document: Located, given: Mapping[str, Located]) -> Env:
+def _variables(document: Located, given: Mapping[str, Located]) -> Variables:
     """The document's variables, each computed from those before it, with what was given in their place."""
     assert isinstance(document.value, dict)
     node = document.value.get("vars")
@@ -73,7 +73,7 @@ def _variables(document: Located, given: Mapping[str, Located]) -> Env:
             hint = suggest(name, declared) or (f"It has {', '.join(declared)}." if declared else "It has none.")
             raise value.error("the document has no such variable", repr(name), hint)
     names: dict[str, Located] = {}
-    env = Env(names)
+    env = Variables(names)
     for name, value in declared.items():
         assert node is not None
         check_identifier(node.key(name))
@@ -92,7 +92,7 @@ def _inputs(header: Header, document: Located, given: Mapping[str | None, Locate
         for name, node in mapping_of(header.inputs).items():
             key = header.inputs.key(name)
             check_name(key)
-            if normal(name) in map(normal, named):
+            if normalized(name) in map(normalized, named):
                 raise key.error("two inputs have one name", repr(name))
             named[name] = InputType().read(node, f"input {name!r}")
         if not named:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from paramctl.declare.located import Located
-from paramctl.model.entry import Entry, fixed_names
-from paramctl.model.expressions import Env
+from paramctl.model.entry import Entry, literal_names
+from paramctl.model.expressions import Variables
 from paramctl.model.scope import Output, Scope
 from paramctl.model.tree import Block
 
@@ -19,21 +19,21 @@ class Context(NamedTuple):
 
     path: str
     scope: Scope
-    env: Env
+    env: Variables
     trainable: bool
     depth: int
     as_of: int | None = None
 
     def inside(self, path: str, entries: Located | None, born: int) -> Context:
         """The site of a list within this one."""
-        scope = Scope(self.scope, fixed_names(entries) if entries else {}, born)
+        scope = Scope(self.scope, literal_names(entries) if entries else {}, born)
         return self._replace(path=path, scope=scope, depth=self.depth + 1)
 
     def find(self, node: Located) -> Output:
         return self.scope.find(node, self.as_of)
 
 
-class Recipe(NamedTuple):
+class Blueprint(NamedTuple):
     """How to make an entry again: what it was, where, and what came of it.
 
     stands_at: the path under which its parameters stand. using: the blocks of one's own within

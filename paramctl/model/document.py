@@ -50,7 +50,7 @@ def source_name(path: str) -> str:
     return "<stdin>" if path == "-" else path
 
 
-def text_of(data: bytes, source: str) -> str:
+def decode(data: bytes, source: str) -> str:
     """A document's text. Raises InputError if it is too long, DocumentError if it is not UTF-8."""
     if len(data) > MAX_BYTES:
         raise InputError(f"{source}: a model document may have at most {MAX_BYTES:,} bytes")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from paramctl.declare.located import Located, parse_call
 
-COMMON = ("name", "from", "repeat", "when", "trainable")
+COMMON_OPTIONS = ("name", "from", "repeat", "when", "trainable")
 """What every entry takes beside the options of its type."""
 
 
@@ -37,14 +37,14 @@ def read_entry(node: Located) -> Entry:
     common: dict[str, Located] = {}
     at = arguments or type_node
     if arguments is not None and isinstance(arguments.value, dict):
-        common = {name: arguments.value[name] for name in COMMON if name in arguments.value}
+        common = {name: arguments.value[name] for name in COMMON_OPTIONS if name in arguments.value}
         if common:
             rest = {name: item for name, item in arguments.value.items() if name not in common}
             arguments = Located(rest, arguments.source, arguments.line, arguments.column, arguments.keys)
     return Entry(node, type_node, at, arguments, common)
 
 
-def fixed_names(entries: Located) -> dict[str, Located]:
+def literal_names(entries: Located) -> dict[str, Located]:
     """The names that a list's entries are given as they stand, without looking further."""
     names: dict[str, Located] = {}
     for node in entries.value if isinstance(entries.value, list) else []:

@@ -18,10 +18,18 @@ from paramctl.declare.located import MAX_DEPTH, MAX_INTEGER, Located
 from paramctl.declare.option_types import MAX_AXES, NATURAL, FlagType, NamesType
 from paramctl.declare.options import arguments_by_name
 from paramctl.errors import DocumentError, suggest
-from paramctl.model.budget import BLOCK, LAYER, LONGEST_PATH, MAX_EXPANDED, MOST_INPUTS, Budget, too_large, work
-from paramctl.model.context import Context, Expanded, Recipe
+from paramctl.model.budget import (
+    BLOCK_COST,
+    LAYER_COST,
+    MAX_EXPANDED,
+    MAX_INPUTS,
+    MAX_PATH,
+    Budget,
+    resolve_cost,
+    too_large,
+)
+from paramctl.model.context import Blueprint, Context, Expanded
 from paramctl.model.entry import Entry, read_entry
-from paramctl.model.expressions import Env
 from paramctl.model.layers import FUNCTIONS, KERAS_ONLY_LAYERS, LAYERS, Layer, ShapeError, Sizes
 from paramctl.model.layers.base import snake_case
 from paramctl.model.layers.branching import Branch, Branching, Reuse
@@ -40,7 +48,7 @@ _FROM = NamesType()
 class Expansion:
     """Expands the lists of one document; counts what they come to, to stay within the limits."""
 
-    def __init__(self, templates: Mapping[str, Template], variables: Env, dtype: str) -> None:
+    def __init__(self, templates: Mapping[str, Template], variables: Variables, dtype: str) -> None:
         self.templates = templates
         self.variables = variables
         self.dtype = dtype
@@ -74,7 +82,7 @@ class Expansion:
             times = NATURAL.read(self._resolve(site, repeat), "repeat")
             if times > MAX_EXPANDED:
                 raise too_large(repeat)
-            sites = (site._replace(env=Env({"i": Located(i)}, site.env)) for i in range(times))
+            sites = (site._replace(env=Variables({"i": Located(i)}, site.env)) for i in range(times))
         for each in sites:
             self.budget.spend(node, 1)
             if self._present(entry, each):
@@ -102,8 +110,8 @@ class Expansion:
             return self._reuse(entry, site, inputs, None)
         path = f"{site.path}/{name}" if site.path else name
         self.budget.spend(entry.node, len(path) // 32)
-        if len(path) > LONGEST_PATH:
-            raise entry.node.error(f"a path may have at most {LONGEST_PATH:,} characters", f"{len(path):,}")
+        if len(path) > MAX_PATH:
+            raise entry.node.error(f"a path may have at most {MAX_PATH:,} characters", f"{len(path):,}")
         made = self._reuse(entry, site, inputs, path) if _is_reuse(entry) else self._make(entry, site, inputs, path)
         site.scope.put(name, made.output)
         return made
@@ -134,8 +142,8 @@ class Expansion:
                 raise entry.node.error("the first layer of a model with several inputs must say 'from'")
             return [given]
         names = _FROM.read(self._resolve(site, node), "from")
-        if len(names) > MOST_INPUTS:
-            raise node.error(f"a layer may have at most {MOST_INPUTS:,} inputs", f"{len(names):,}")
+        if len(names) > MAX_INPUTS:
+            raise node.error(f"a layer may have at most {MAX_INPUTS:,} inputs", f"{len(names):,}")
         return [site.find(name) for name in names]
 
     def _make(self, entry: Entry, site: Context, inputs: list[Output], path: str) -> Expanded:
@@ -152,7 +160,7 @@ class Expansion:
                 made = self._plain(layer, entry, site, inputs, path)
         self.outputs += 1
         made.output.order = self.outputs
-        made.output.recipe = Recipe(entry, site, made.block, self._stands_at(path), self.using, before)
+        made.output.recipe = Blueprint(entry, site, made.block, self._stands_at(path), self.using, before)
         return made
 
     def _stands_at(self, path: str) -> str:
@@ -181,7 +189,7 @@ class Expansion:
             )
         given = arguments_by_name(type_name, entry.arguments, cls.signature)
         resolved = {
-            name: node if name in cls.signature and cls.signature[name].kind.deferred else self._resolve(site, node)
+            name: node if name in cls.signature and cls.signature[name].type.deferred else self._resolve(site, node)
             for name, node in given.items()
         }
         made = cls.read(type_name, entry.at, resolved)
@@ -191,7 +199,7 @@ class Expansion:
         return layer
 
     def _plain(self, layer: Layer, entry: Entry, site: Context, inputs: list[Output], path: str) -> Expanded:
-        self.budget.spend(entry.node, entry.node.size + LAYER)
+        self.budget.spend(entry.node, entry.node.size + LAYER_COST)
         self._check_number(layer, entry, inputs, path)
         references = {name: site.find(node) for name in layer.references if (node := getattr(layer, name)) is not None}
         taken = [*inputs, *references.values()]
@@ -234,7 +242,7 @@ class Expansion:
     def _with_branches(
         self, layer: Branching, entry: Entry, site: Context, inputs: list[Output], path: str
     ) -> Expanded:
-        self.budget.spend(entry.node, BLOCK)
+        self.budget.spend(entry.node, BLOCK_COST)
         given = _single(entry, inputs)
         lists = layer.lists()
         inner = site.inside(path, next((each.entries for each in lists if each.name is None), None), self.outputs)
@@ -273,13 +281,13 @@ class Expansion:
         return [made.block], made.output
 
     def _from_template(self, entry: Entry, site: Context, inputs: list[Output], path: str) -> Expanded:
-        self.budget.spend(entry.node, entry.node.size + BLOCK + work(entry.node))
+        self.budget.spend(entry.node, entry.node.size + BLOCK_COST + resolve_cost(entry.node))
         name = str(entry.type.value)
         if name in self.using:
             chain = " -> ".join((*self.using[self.using.index(name) :], name))
             raise entry.type.error("a block may not use itself", chain)
         template = self.templates[name]
-        self.budget.spend(entry.node, sum(work(default) for default in template.options.values()))
+        self.budget.spend(entry.node, sum(resolve_cost(default) for default in template.options.values()))
         given = _single(entry, inputs)
         env = template.variables(entry, site.env, self.variables)
         inner = site.inside(path, template.layers, self.outputs)._replace(env=env)
@@ -291,14 +299,14 @@ class Expansion:
         return self._made(block, Output(path, output.shape, inner.scope), inputs, [output])
 
     def _reuse(self, entry: Entry, site: Context, inputs: list[Output], path: str | None) -> Expanded:
-        self.budget.spend(entry.node, BLOCK)
+        self.budget.spend(entry.node, BLOCK_COST)
         reuse = self._layer(entry, site)
         assert isinstance(reuse, Reuse)
         if "trainable" in entry.common:
             raise entry.common["trainable"].error("a reuse has no 'trainable': the first use has it")
         original = site.find(reuse.layer)
         recipe = original.recipe
-        if not isinstance(recipe, Recipe):
+        if not isinstance(recipe, Blueprint):
             raise reuse.layer.error("only a layer or a block can be reused")
         first = recipe.block
         if recipe.block.layer is None or recipe.block.layer.arity == 1:
@@ -320,12 +328,14 @@ class Expansion:
         """A block and its output, which gets a number, with the numbers of what it takes and of what in it ends it."""
         self.numbered += 1
         output.number = self.numbered
-        return Expanded(replace(block, takes=_numbers(takes), gives=output.number, ends=_numbers(ends)), output)
+        return Expanded(
+            replace(block, input_ids=_numbers(takes), output_id=output.number, inner_ids=_numbers(ends)), output
+        )
 
     def _resolve(self, site: Context, node: Located) -> Located:
         """A node with its variables filled in, the work of it counted."""
         if node.dynamic:
-            self.budget.spend(node, work(node))
+            self.budget.spend(node, resolve_cost(node))
         return site.env.resolve(node)
 
 

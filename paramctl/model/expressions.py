@@ -54,7 +54,7 @@ _TEMPLATE = re.compile(r"""\$\{((?:[^}'"]|'[^']*'|"[^"]*")*)\}""")
 """An expression in a text: up to the } that closes it, not one within quotes."""
 
 
-class Env:
+class Variables:
     """The names an expression may use: the document's variables, a block's options, and ``i``.
 
     ``outer`` is looked in for what is not among the names themselves.
@@ -62,12 +62,12 @@ class Env:
 
     __slots__ = ("names", "outer")
 
-    def __init__(self, names: dict[str, Located], outer: Env | None = None) -> None:
+    def __init__(self, names: dict[str, Located], outer: Variables | None = None) -> None:
         self.names = names
         self.outer = outer
 
     def get(self, name: str) -> Located | None:
-        env: Env | None = self
+        env: Variables | None = self
         while env is not None:
             if name in env.names:
                 return env.names[name]
@@ -106,7 +106,7 @@ class _Wrong(ValueError):
         self.rule, self.received, self.hint = rule, received, hint
 
 
-def _splice(node: Located, text: str, env: Env) -> Located:
+def _splice(node: Located, text: str, env: Variables) -> Located:
     try:
         if len(text) > MAX_TEMPLATE:
             raise _Wrong(f"a text with ${{...}} in it may have at most {MAX_TEMPLATE:,} characters", f"{len(text):,}")
@@ -168,7 +168,7 @@ def _scalar(node: Located) -> Scalar:
     return node.value
 
 
-def _evaluate(tree: ast.expr, env: Env) -> Located | Scalar:
+def _evaluate(tree: ast.expr, env: Variables) -> Located | Scalar:
     """The value: a node when the expression is but a name, so that it keeps its place."""
     if isinstance(tree, ast.Name) and (node := env.get(tree.id)) is not None:
         return node
@@ -185,7 +185,7 @@ def _bounded(value: Any) -> Scalar:
     raise _Wrong("the result must be a finite number that fits in 64 bits")
 
 
-def _value(tree: ast.expr, env: Env) -> Any:
+def _value(tree: ast.expr, env: Variables) -> Any:
     for kind, evaluate in _EVALUATORS:
         if isinstance(tree, kind):
             return evaluate(tree, env)
@@ -198,7 +198,7 @@ def _constant(value: object) -> Scalar:
     raise _Wrong("${...} holds whole numbers, decimals, true, false, null and quoted text")
 
 
-def _name(name: str, env: Env) -> Scalar:
+def _name(name: str, env: Variables) -> Scalar:
     node = env.get(name)
     if node is not None:
         return _scalar(node)
@@ -217,7 +217,7 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _unary(tree: ast.UnaryOp, env: Env) -> Any:
+def _unary(tree: ast.UnaryOp, env: Variables) -> Any:
     value = _value(tree.operand, env)
     if isinstance(tree.op, ast.Not):
         return not value
@@ -226,7 +226,7 @@ def _unary(tree: ast.UnaryOp, env: Env) -> Any:
     return -_number(value) if isinstance(tree.op, ast.USub) else _number(value)
 
 
-def _logic(tree: ast.BoolOp, env: Env) -> Any:
+def _logic(tree: ast.BoolOp, env: Variables) -> Any:
     value = None
     for operand in tree.values:
         value = _value(operand, env)
@@ -235,11 +235,11 @@ def _logic(tree: ast.BoolOp, env: Env) -> Any:
     return value
 
 
-def _choice(tree: ast.IfExp, env: Env) -> Any:
+def _choice(tree: ast.IfExp, env: Variables) -> Any:
     return _value(tree.body if _value(tree.test, env) else tree.orelse, env)
 
 
-def _arithmetic(tree: ast.BinOp, env: Env) -> Any:
+def _arithmetic(tree: ast.BinOp, env: Variables) -> Any:
     operation = _ARITHMETIC.get(type(tree.op))
     if operation is None:
         raise _Wrong(KNOWS)
@@ -258,7 +258,7 @@ def _power(base: Any, exponent: Any) -> Any:
     return base**exponent
 
 
-def _compare(tree: ast.Compare, env: Env) -> bool:
+def _compare(tree: ast.Compare, env: Variables) -> bool:
     left = _value(tree.left, env)
     for sign, operand in zip(tree.ops, tree.comparators, strict=True):
         right = _value(operand, env)
@@ -273,7 +273,7 @@ def _compare(tree: ast.Compare, env: Env) -> bool:
     return True
 
 
-def _call(tree: ast.Call, env: Env) -> Any:
+def _call(tree: ast.Call, env: Variables) -> Any:
     if not isinstance(tree.func, ast.Name) or tree.func.id not in FUNCTIONS or tree.keywords:
         raise _Wrong("${...} has the functions min, max, ceil and floor")
     least, most, function = FUNCTIONS[tree.func.id]
@@ -283,7 +283,7 @@ def _call(tree: ast.Call, env: Env) -> Any:
     return function(arguments) if most > 1 else function(arguments[0])
 
 
-_EVALUATORS: tuple[tuple[type[ast.expr], Callable[[Any, Env], Any]], ...] = (
+_EVALUATORS: tuple[tuple[type[ast.expr], Callable[[Any, Variables], Any]], ...] = (
     (ast.Constant, lambda tree, _: _constant(tree.value)),
     (ast.Name, lambda tree, env: _name(tree.id, env)),
     (ast.BinOp, _arithmetic),

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from paramctl.core.parameter import FLOAT_DTYPES
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import ChoiceType, Flag, Names, Natural, OptionType, Shape, Text
-from paramctl.declare.options import Declared, unknown_option
-from paramctl.model.expressions import Env
+from paramctl.declare.options import Configurable, unknown_option
+from paramctl.model.expressions import Variables
 from paramctl.model.layers import Sizes
 from paramctl.model.layers.branching import Entries
 
@@ -19,7 +19,7 @@ DATA_TYPES = (
 class MappingType(OptionType):
     """A mapping, kept as a node; a key without a value is an empty one."""
 
-    words = "a mapping"
+    rule = "a mapping"
 
     def __init__(self, deferred: bool = False, hint: str = "") -> None:
         self.deferred, self.hint = deferred, hint
@@ -38,7 +38,7 @@ class MappingType(OptionType):
 class InputType(OptionType):
     """A shape, or a mapping of shape and dtype."""
 
-    words = "a shape without the batch axis, or {shape: SHAPE, dtype: DTYPE}"
+    rule = "a shape without the batch axis, or {shape: SHAPE, dtype: DTYPE}"
 
     def read(self, node: Located, name: str) -> tuple[Sizes, str]:
         if node.value is None:
@@ -48,7 +48,7 @@ class InputType(OptionType):
 
 
 class TiesType(OptionType):
-    words = "a list of {keep: NAME, tie: NAMES}"
+    rule = "a list of {keep: NAME, tie: NAMES}"
 
     def read(self, node: Located, name: str) -> list[Located]:
         if not isinstance(node.value, list):
@@ -62,7 +62,7 @@ class TiesType(OptionType):
         return {"type": "array", "items": {"type": "object"}}
 
 
-class Header(Declared):
+class Header(Configurable):
     """What a document may say, key by key."""
 
     layers: Entries
@@ -78,14 +78,14 @@ class Header(Declared):
     dtype: Annotated[str, ChoiceType(*FLOAT_DTYPES)] = "float32"
 
 
-class InputDeclaration(Declared):
+class InputDeclaration(Configurable):
     """What a document says of an input."""
 
     shape: Shape
     dtype: Annotated[str, ChoiceType(*DATA_TYPES)] = "float32"
 
 
-class TieDeclaration(Declared):
+class TieDeclaration(Configurable):
     """What a document says of a tie."""
 
     keep: Names
@@ -93,14 +93,14 @@ class TieDeclaration(Declared):
     transpose: Flag = False
 
 
-def read_header(document: Located, env: Env) -> Header:
+def read_header(document: Located, env: Variables) -> Header:
     assert isinstance(document.value, dict)
     resolved = {}
     for key, node in document.value.items():
         option = Header.signature.get(key)
         if option is None:
             raise unknown_option("a model document", document.key(key), key, Header.signature)
-        resolved[key] = node if option.kind.deferred else env.resolve(node)
+        resolved[key] = node if option.type.deferred else env.resolve(node)
     return Header.read("a model document", document, resolved)
 
 

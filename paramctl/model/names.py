@@ -7,7 +7,7 @@ from paramctl.declare.located import Located
 from paramctl.model.expressions import CONSTANTS, FUNCTIONS
 
 FORBIDDEN = "/*?[]=:,.'\""
-LONGEST_NAME = 255
+MAX_NAME = 255
 """As in most file systems."""
 
 
@@ -18,8 +18,8 @@ def check_name(node: Located) -> str:
         raise node.error("a name must be text, not empty")
     if name.isdecimal():
         raise node.error("a name may not be all digits")
-    if len(name) > LONGEST_NAME:
-        raise node.error(f"a name may have at most {LONGEST_NAME} characters", f"{len(name):,}")
+    if len(name) > MAX_NAME:
+        raise node.error(f"a name may have at most {MAX_NAME} characters", f"{len(name):,}")
     if "${" in name:
         raise node.error("this name is taken as it stands: it may hold no ${...}")
     if any(character in FORBIDDEN for character in name):
@@ -29,7 +29,7 @@ def check_name(node: Located) -> str:
     return name
 
 
-def normal(name: str) -> str:
+def normalized(name: str) -> str:
     """A name as it is compared: two that Unicode normalizes to one are one."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 

@@ -9,7 +9,7 @@ from typing import Any
 from paramctl.declare.located import MAX_NODES, Located
 from paramctl.errors import DocumentError, suggest
 from paramctl.model.layers import Sizes
-from paramctl.model.names import normal
+from paramctl.model.names import normalized
 
 
 @dataclass(slots=True)
@@ -53,19 +53,19 @@ class Scope:
 
     def claim(self, name: str, node: Located) -> None:
         """Take a name, or say who has it."""
-        first = self._claimed.get(normal(name))
+        first = self._claimed.get(normalized(name))
         if first is not None:
             where = f"the first is on line {first.line}" if first.place else "it is a part of the block's own"
             raise node.error(f"two layers of one list have one name; {where}", repr(name))
-        self._claimed[normal(name)] = node
+        self._claimed[normalized(name)] = node
 
     def put(self, name: str, output: Output) -> None:
         """From here on the name means this output."""
-        self.outputs[normal(name)] = output
+        self.outputs[normalized(name)] = output
 
     def leave_out(self, name: str, when: Located, order: int) -> None:
         """The name is that of an entry which its ``when`` leaves out, after so many outputs."""
-        self.left_out[normal(name)] = when, order
+        self.left_out[normalized(name)] = when, order
 
     def outward(self) -> Iterator[Scope]:
         scope: Scope | None = self
@@ -78,7 +78,7 @@ class Scope:
 
         as_of: of lists begun before so many outputs were made, only those outputs count.
         """
-        first, *rest = (normal(name) for name in str(node.value).split("/"))
+        first, *rest = (normalized(name) for name in str(node.value).split("/"))
         for scope in self.outward():
             since = as_of if as_of is not None and scope.born <= as_of else MAX_NODES
             output = scope.outputs.get(first)

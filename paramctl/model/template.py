@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
 from paramctl.declare.located import Located
-from paramctl.declare.options import Declared, unknown_option
-from paramctl.model.entry import COMMON, Entry
-from paramctl.model.expressions import Env
+from paramctl.declare.options import Configurable, missing_option, unknown_option
+from paramctl.model.entry import COMMON_OPTIONS, Entry
+from paramctl.model.expressions import Variables
 from paramctl.model.header import MappingType, mapping_of
 from paramctl.model.layers import FUNCTIONS, LAYERS
 from paramctl.model.layers.branching import Entries
 from paramctl.model.names import check_identifier, check_name
 
 
-class BlockDeclaration(Declared):
+class BlockDeclaration(Configurable):
     """What a document says of a block."""
 
     layers: Entries
@@ -26,7 +26,7 @@ class Template(NamedTuple):
     options: Mapping[str, Located]
     layers: Located
 
-    def variables(self, entry: Entry, env: Env, body: Env) -> Env:
+    def variables(self, entry: Entry, env: Variables, body: Variables) -> Variables:
         """The variables of its layers: to those of the document, its options, given or default.
 
         env: the variables where it is used, which what is given there may hold.
@@ -43,18 +43,18 @@ class Template(NamedTuple):
             if name not in self.options:
                 raise unknown_option(what, entry.at.key(name), name, self.options)
         names: dict[str, Located] = {}
-        inner = Env(names, body)
+        inner = Variables(names, body)
         for name, default in self.options.items():
             if name in given:
                 names[name] = env.resolve(given[name])
             elif default.value is None:
-                raise entry.at.error(f"{what} needs the option {name!r}", ", ".join(given) or "no options")
+                raise missing_option(what, entry.at, name, given)
             else:
                 names[name] = inner.resolve(default)
         return inner
 
 
-def templates_of(blocks: Located | None) -> dict[str, Template]:
+def read_templates(blocks: Located | None) -> dict[str, Template]:
     """The document's own blocks."""
     templates: dict[str, Template] = {}
     for name, node in mapping_of(blocks).items():
@@ -74,6 +74,6 @@ def _template(name: str, node: Located) -> Template:
         assert of.options is not None
         key = of.options.key(option)
         check_identifier(key)
-        if option in COMMON:
-            raise key.error(f"every entry takes {', '.join(COMMON)}: a block's option may not be called so")
+        if option in COMMON_OPTIONS:
+            raise key.error(f"every entry takes {', '.join(COMMON_OPTIONS)}: a block's option may not be called so")
     return Template(options, of.layers)

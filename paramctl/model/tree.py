@@ -1,4 +1,4 @@
-"""The tree: blocks, their parameters, and which of them are one array under two names."""
+"""The model tree: blocks, the parameters they hold, and ties between parameters."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from paramctl.model.layers import Layer, Sizes
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A layer, or a block of layers, where it is applied.
+    """A layer or a block of layers, at the place where the model applies it.
 
-    path: its name, below those of the blocks around it. type: what a document calls it.
-    output: the shape of its output, None where not known. inputs: the paths of the outputs it
-    takes. parameters: its own, in Keras' order. blocks: what it holds. layer: the layer itself,
-    or, in a block with branches, what merges them. reuse_of: the path under which its
-    parameters stand, if it is applied again.
-
-    takes and gives: the same outputs by their numbers, which are unique where a path is not, a model's
-    inputs being -1, -2, ... ends: in what holds blocks, the numbers of those outputs that it gives, or merges.
+    path: names from the outermost block inward, joined by ``/``.
+    type: the type's name in a document, such as ``dense``.
+    output: the shape of its output, or None if unknown.
+    inputs: the paths of the outputs it takes.
+    parameters: the parameters it holds itself, in Keras' order.
+    blocks: the blocks inside it.
+    layer: the layer itself; in a block with branches, the layer that merges them.
+    reuse_of: the path of the first use, if this block applies an earlier one again.
+    input_ids, output_id, inner_ids: outputs by number. Unlike a path, a number belongs to one output only: a reused
+        block has one path and several outputs. The model's inputs are -1, -2, ... inner_ids are the outputs of
+        inner blocks that this block returns or merges.
     """
 
     path: str
@@ -34,12 +37,12 @@ class Block:
     blocks: tuple[Block, ...] = ()
     layer: Layer | None = None
     reuse_of: str | None = None
-    takes: tuple[int, ...] = ()
-    gives: int = 0
-    ends: tuple[int, ...] = ()
+    input_ids: tuple[int, ...] = ()
+    output_id: int = 0
+    inner_ids: tuple[int, ...] = ()
 
     def walk(self) -> Iterator[Block]:
-        """This block and all in it, each before what it holds; not what stands elsewhere already."""
+        """Yield this block and the blocks inside it, outer before inner. A reuse does not repeat its inner blocks."""
         stack = [self]
         while stack:
             block = stack.pop()
@@ -49,19 +52,19 @@ class Block:
 
     @property
     def unbuilt(self) -> bool:
-        """Whether its parameters are not known, for want of its input's shape."""
+        """True if the layer's parameters are unknown because the shape of its input is unknown."""
         is_layer = self.layer is not None and not self.layer.holds_layers
         return is_layer and self.output is None and self.reuse_of is None
 
 
 def shape_text(shape: Sizes | None) -> str:
-    """A shape as Keras prints it, ``(None, 4)``; ``?`` where not even the number of axes is known."""
+    """Return a shape as Keras prints it, ``(None, 4)``, or ``?`` if even the number of axes is unknown."""
     return "?" if shape is None else str(shape)
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What a model is given: its shape, the batch first, None if not known; and its dtype."""
+    """An input of a model. shape: batch axis first; None if unknown."""
 
     name: str
     shape: Sizes | None
@@ -70,7 +73,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """One array with two names; the values are kept's. transpose: the other is its transpose."""
+    """Two names for one array: ``tied`` has the values of ``kept``, or their transpose."""
 
     kept: str
     tied: str
@@ -79,13 +82,13 @@ class Tie:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Numbers of values, each array counted once, and bytes by dtype."""
+    """Counts of values, with each array counted once, and bytes by dtype."""
 
     trainable: int
     non_trainable: int
     bytes: dict[str, int]
     unknown: int = 0
-    """Of how many values the file they are in does not say whether they are trained."""
+    """Values for which the file does not record whether they are trained."""
 
     @property
     def parameters(self) -> int:
@@ -116,10 +119,12 @@ class KerasLayout:
 
 @dataclass(frozen=True)
 class Model:
-    """A model document, built: which parameters there are, and nothing of their values.
+    """The structure of a model: its blocks, parameters, and ties, without values.
 
-    gives: the numbers of the outputs, as in Block. initializers: (pattern, scheme) for the whole model, the first that
-    matches counts. seed: what the document says, or None. document: what it was built from, if that is known.
+    output_ids: the outputs by number, as in Block.
+    initializers: (pattern, scheme) pairs. The first pattern that matches a parameter applies.
+    seed: the document's seed, if any.
+    document: the document it was built from, if known.
     """
 
     name: str
@@ -131,8 +136,8 @@ class Model:
     seed: int | None = None
     document: Document | None = None
     separator: str = "/"
-    """What joins the names in a path: ``.`` in a file whose names hold no slash."""
-    gives: tuple[int, ...] = ()
+    """Separates the names in a path: ``/``, or ``.`` in a checkpoint whose names contain no slash."""
+    output_ids: tuple[int, ...] = ()
     stored: Mapping[str, str] = field(default_factory=dict)
     """What a file calls those parameters that have another name here."""
     origin: Document | None = None
@@ -140,34 +145,36 @@ class Model:
     keras: KerasLayout | None = None
     """Where Keras kept the parameters, if it was Keras that wrote them."""
 
-    def of(self, change: Callable[[Parameter], Parameter]) -> Model:
-        """This model with each of its parameters changed, but for its path."""
-        return replace(self, blocks=tuple(_changed(block, change) for block in self.blocks))
+    def map_parameters(self, change: Callable[[Parameter], Parameter]) -> Model:
+        """Return this model with ``change`` applied to each parameter. ``change`` must keep the path."""
+        return replace(self, blocks=tuple(_map_block(block, change) for block in self.blocks))
 
     def with_dtype(self, dtype: str | None) -> Model:
-        """This model with its floating-point arrays in another dtype, as it is for None."""
+        """Return this model with its floating-point parameters in another dtype, or unchanged for None."""
         if dtype is None:
             return self
-        return self.of(lambda each: replace(each, dtype=dtype) if each.dtype in FLOAT_DTYPES else each)
+        return self.map_parameters(
+            lambda parameter: replace(parameter, dtype=dtype) if parameter.dtype in FLOAT_DTYPES else parameter
+        )
 
     def walk(self) -> Iterator[Block]:
-        """Every block, each before what it holds, in the order of the document."""
+        """Yield every block in the order of the document, outer before inner."""
         for block in self.blocks:
             yield from block.walk()
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
-        """Every parameter by its path, tied ones too, in the order of the document."""
+        """All parameters by path, including tied ones, in the order of the document."""
         return {parameter.path: parameter for block in self.walk() for parameter in block.parameters}
 
     @cached_property
     def tied(self) -> dict[str, Tie]:
-        """The ties by the path that is not kept."""
+        """The ties by their tied path."""
         return {tie.tied: tie for tie in self.ties}
 
     @cached_property
     def first_names(self) -> dict[str, str]:
-        """For each kept path of a tie, the name under which the array first stands and is counted."""
+        """The first path of each tied array in the order of the document, by its kept path."""
         order = {path: position for position, path in enumerate(self.parameters)}
         first: dict[str, str] = {}
         for tie in self.ties:
@@ -175,37 +182,37 @@ class Model:
         return first
 
     def owner(self, path: str) -> Parameter:
-        """The parameter whose values this path has: itself, or the one it is tied to."""
+        """Return the parameter that holds the values of this path: its own, or the one it is tied to."""
         tie = self.tied.get(path)
         return self.parameters[tie.kept if tie else path]
 
     def counted_at(self, path: str) -> str:
-        """The path at which this parameter's array is counted: its own, or an earlier name for it."""
+        """Return the path at which this parameter's array is counted: the first of its names."""
         kept = self.owner(path).path
         return self.first_names.get(kept, kept)
 
     def owners(self) -> Iterator[Parameter]:
-        """Each stored array once."""
+        """Yield each stored array once."""
         return (parameter for path, parameter in self.parameters.items() if path not in self.tied)
 
     @property
     def unbuilt(self) -> int:
-        """How many layers wait for the shape of an input."""
+        """The number of layers whose parameters are unknown because an input shape is unknown."""
         return sum(block.unbuilt for block in self.walk())
 
 
-def _changed(block: Block, change: Callable[[Parameter], Parameter]) -> Block:
-    if block.reuse_of is not None:  # its parameters are those of the block that stands first
+def _map_block(block: Block, change: Callable[[Parameter], Parameter]) -> Block:
+    if block.reuse_of is not None:  # the first use holds the parameters
         return block
     return replace(
         block,
         parameters=tuple(map(change, block.parameters)),
-        blocks=tuple(_changed(inner, change) for inner in block.blocks),
+        blocks=tuple(_map_block(inner, change) for inner in block.blocks),
     )
 
 
 def totals(parameters: Iterable[Parameter]) -> Totals:
-    """The totals of parameters, each given once."""
+    """Return the totals of distinct parameters."""
     trainable = other = unknown = 0
     by_dtype: Counter[str] = Counter()
     for parameter in parameters:

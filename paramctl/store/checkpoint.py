@@ -134,7 +134,7 @@ def model_of(
             if {path: each.shape for path, each in model.parameters.items()} == {
                 path: each.shape for path, each in parameters.items()
             }:
-                return model.of(lambda declared: _as_stored(declared, parameters[declared.path]))
+                return model.map_parameters(lambda declared: _as_stored(declared, parameters[declared.path]))
     if any(path.count("/") + path.count(".") > 10 * MAX_DEPTH for path in parameters):
         raise TooManyParts(f"a name in it has more than {10 * MAX_DEPTH} parts")
     dotted = not any("/" in path for path in parameters) and any("." in path for path in parameters)

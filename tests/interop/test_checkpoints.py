@@ -503,7 +503,7 @@ def test_keras_loads_layers_of_different_dtypes(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(json.dumps(document))
     source = opened(tmp_path / "m.yaml")
     dtypes = {"a": "bfloat16", "b": "float32", "c": "float16"}
-    made = source.model.of(lambda each: replace(each, dtype=dtypes[each.path[0]]))
+    made = source.model.map_parameters(lambda each: replace(each, dtype=dtypes[each.path[0]]))
     source = Source(made, source.chosen, source.seed, source.checkpoint)
     model = keras.models.load_model(write(source, tmp_path / "m.keras"))
     told = {variable.path.removeprefix("m/"): variable for variable in model.variables}

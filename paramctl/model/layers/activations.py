@@ -7,13 +7,13 @@ options are its annotations, and its docstring is the formula.
 from typing import Annotated, Any, ClassVar
 
 from paramctl.declare.located import Located, parse_call
-from paramctl.declare.option_types import Flag, Integer, NotNegative, Number, OptionType, Positive
-from paramctl.declare.options import Declared
+from paramctl.declare.option_types import Flag, Integer, NonNegative, Number, OptionType, Positive
+from paramctl.declare.options import Configurable
 from paramctl.errors import suggest
 from paramctl.model.layers.base import ShapeError, Sizes, axis_of, snake_case
 
 
-class Function(Declared):
+class Function(Configurable):
     """An activation function with its options read."""
 
     name: ClassVar[str] = ""
@@ -38,7 +38,7 @@ FUNCTIONS: dict[str, type[Function]] = {}
 class ActivationType(OptionType):
     """A function's name, or its name with options. Within a layer it may not change the shape."""
 
-    words = "an activation function: a name, or a name with its options"
+    rule = "an activation function: a name, or a name with its options"
     takes_mapping = True
 
     def __init__(self, any_shape: bool = False) -> None:
@@ -76,9 +76,9 @@ class Linear(Function):
 class Relu(Function):
     """max(x, threshold), cut off at max_value; below the threshold negative_slope * (x - threshold)"""
 
-    negative_slope: NotNegative = 0.0
-    max_value: NotNegative | None = None
-    threshold: NotNegative = 0.0
+    negative_slope: NonNegative = 0.0
+    max_value: NonNegative | None = None
+    threshold: NonNegative = 0.0
 
 
 class Relu6(Function):
@@ -210,13 +210,13 @@ class Exponential(Function):
 class HardShrink(Function):
     """x where |x| exceeds the threshold, 0 elsewhere"""
 
-    threshold: NotNegative = 0.5
+    threshold: NonNegative = 0.5
 
 
 class SoftShrink(Function):
     """x drawn towards 0 by the threshold, 0 where |x| is within it"""
 
-    threshold: NotNegative = 0.5
+    threshold: NonNegative = 0.5
 
 
 class Threshold(Function):

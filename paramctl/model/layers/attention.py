@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from paramctl.core.parameter import Axis, Parameter, bias, in_axis, out_axis, weight
 from paramctl.declare.located import Located
-from paramctl.declare.option_types import Axes, Count, Counts, Flag, Positive, Scheme, Share
+from paramctl.declare.option_types import Axes, Count, Counts, Flag, Positive, Scheme, UnitInterval
 from paramctl.model.layers.base import Layer, Reference, ShapeError, Sizes, axes_of, default_scheme, known_size
 
 
@@ -78,7 +78,7 @@ class MultiHeadAttention(AttentionLayer):
     num_heads: Count
     key_dim: Count
     value_dim: Count | None = None
-    dropout: Share = 0.0
+    dropout: UnitInterval = 0.0
     use_bias: Flag = True
     output_shape: Counts | None = None
     attention_axes: Axes | None = None
@@ -113,7 +113,7 @@ class GroupedQueryAttention(AttentionLayer):
     head_dim: Count
     num_query_heads: Count
     num_key_value_heads: Count
-    dropout: Share = 0.0
+    dropout: UnitInterval = 0.0
     use_bias: Flag = True
     sliding_window: Count | None = None
     kernel_initializer: Scheme = default_scheme("glorot_uniform")

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeAlias
 from paramctl.core.parameter import Parameter
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import POSITIVE, ListType, OptionType
-from paramctl.declare.options import Declared, Option
+from paramctl.declare.options import Configurable, Option
 
 Sizes: TypeAlias = tuple[int | None, ...]
 """A shape: the sizes of the axes, the batch first."""
@@ -43,7 +43,7 @@ class ShapeError(ValueError):
 class ReferenceType(OptionType):
     """The name of an earlier output, an input of the layer beside the one before it."""
 
-    words = "the name of an earlier layer"
+    rule = "the name of an earlier layer"
 
     def read(self, node: Located, name: str) -> Located:
         if isinstance(node.value, str) and node.value:
@@ -57,7 +57,7 @@ class ReferenceType(OptionType):
 Reference = Annotated[Located, ReferenceType()]
 
 
-class Layer(Declared):
+class Layer(Configurable):
     """A layer with its options read. Subclasses declare options as annotations."""
 
     type: ClassVar[str] = ""
@@ -82,7 +82,7 @@ class Layer(Declared):
         if rank is not None:
             cls.rank, cls.input_axes = rank, f"batch, {', '.join(SPACE[-rank:])}, channels"
             cls.signature = {name: for_rank(rank, option) for name, option in cls.signature.items()}
-        kinds = {name: option.kind for name, option in cls.signature.items()}
+        kinds = {name: option.type for name, option in cls.signature.items()}
         cls.references = tuple(name for name, kind in kinds.items() if isinstance(kind, ReferenceType))
         if not abstract:
             cls.type = snake_case(cls.__name__)
@@ -176,8 +176,8 @@ class PerAxisType(ListType):
     """A size for each axis of space, or one for all; how many there are, the subclass' rank says."""
 
     def __init__(self, rank: int | None = None, item: OptionType = POSITIVE) -> None:
-        words = item.words if rank in (None, 1) else f"{item.words} or a list of {rank}"
-        super().__init__(item, words, rank)
+        rule = item.rule if rank in (None, 1) else f"{item.rule} or a list of {rank}"
+        super().__init__(item, rule, rank)
 
     def over(self, rank: int) -> PerAxisType:
         """This kind for a layer over so many axes."""
@@ -189,7 +189,7 @@ PerAxis = Annotated[tuple[int, ...], PerAxisType()]
 
 def for_rank(rank: int, option: Option) -> Option:
     """An option as a layer over so many axes of space has it: its kind and its default for each axis."""
-    if not isinstance(option.kind, PerAxisType):
+    if not isinstance(option.type, PerAxisType):
         return option
     default = option.default * rank if option.default else option.default
-    return option._replace(kind=option.kind.over(rank), default=default)
+    return option._replace(type=option.type.over(rank), default=default)

@@ -20,7 +20,7 @@ class Branch(NamedTuple):
 class EntriesType(OptionType):
     """A list of layers, as under the document's own ``layers``."""
 
-    words = "a list of layers"
+    rule = "a list of layers"
     takes_list = True
     deferred = True
 
@@ -35,7 +35,7 @@ class EntriesType(OptionType):
 
 
 class BranchesType(OptionType):
-    words = "a mapping from names to lists of layers"
+    rule = "a mapping from names to lists of layers"
     deferred = True
 
     def read(self, node: Located, name: str) -> list[Branch]:
@@ -51,7 +51,7 @@ class BranchesType(OptionType):
 class MergeType(OptionType):
     """A merging layer: its name, or its name with options."""
 
-    words = "one of concatenate, add, multiply, average, maximum"
+    rule = "one of concatenate, add, multiply, average, maximum"
     choices = (Concatenate, Add, Multiply, Average, Maximum)
 
     def read(self, node: Located, name: str) -> Layer:

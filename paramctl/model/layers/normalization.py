@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from paramctl.core.parameter import Axis, Parameter, batch_axis, norm, state
-from paramctl.declare.option_types import Axes, Flag, Integer, IntegerType, Positive, Scheme, Share
+from paramctl.declare.option_types import Axes, Flag, Integer, IntegerType, Positive, Scheme, UnitInterval
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axes_of, axis_of, default_scheme, known_size
 
 
@@ -22,7 +22,7 @@ class BatchNormalization(Layer):
     """Each channel to mean 0 and deviation 1 over the batch; keeps moving averages, which are not trained."""
 
     axis: Integer = -1
-    momentum: Share = 0.99
+    momentum: UnitInterval = 0.99
     epsilon: Positive = 0.001
     center: Flag = True
     scale: Flag = True

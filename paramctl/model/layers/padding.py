@@ -14,8 +14,8 @@ class MarginsType(PerAxisType):
     def __init__(self, rank: int | None = None, item: OptionType = NATURAL) -> None:
         super().__init__(rank, item)
         each = "a pair" if rank in (None, 1) else f"a list of {rank} numbers or pairs"
-        self.words = f"{item.words}, or {each}"
-        self.pair = ListType(item, self.words, 2)
+        self.rule = f"{item.rule}, or {each}"
+        self.pair = ListType(item, self.rule, 2)
 
     def read(self, node: Located, name: str) -> tuple[tuple[int, ...], ...]:
         rank = self.length or 1

@@ -3,22 +3,22 @@
 from collections.abc import Iterator
 
 from paramctl.core.parameter import Parameter, batch_axis, weight
-from paramctl.declare.option_types import Axes, NotNegative, Number, Scheme
+from paramctl.declare.option_types import Axes, NonNegative, Number, Scheme
 from paramctl.model.layers.base import Layer, ShapeError, Sizes, axes_of, default_scheme, known_size
 
 
 class ReLU(Layer):
     """max(x, threshold), cut off at max_value."""
 
-    max_value: NotNegative | None = None
-    negative_slope: NotNegative = 0.0
-    threshold: NotNegative = 0.0
+    max_value: NonNegative | None = None
+    negative_slope: NonNegative = 0.0
+    threshold: NonNegative = 0.0
 
 
 class LeakyReLU(Layer):
     """x, and negative_slope * x below 0."""
 
-    negative_slope: NotNegative = 0.3
+    negative_slope: NonNegative = 0.3
 
 
 class PReLU(Layer):

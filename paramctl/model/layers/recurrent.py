@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from paramctl.core.parameter import Axis, Parameter, batch_axis, bias, in_axis, out_axis, weight
 from paramctl.declare.located import Located
-from paramctl.declare.option_types import Count, Flag, Scheme, Share
+from paramctl.declare.option_types import Count, Flag, Scheme, UnitInterval
 from paramctl.model.layers.activations import Activation, Function, Sigmoid, Tanh, activated_shape
 from paramctl.model.layers.base import Layer, Sizes, default_scheme, known_size
 
@@ -60,8 +60,8 @@ class SimpleRNN(Recurrent):
     kernel_initializer: Scheme = default_scheme("glorot_uniform")
     recurrent_initializer: Scheme = default_scheme("orthogonal")
     bias_initializer: Scheme = default_scheme("zeros")
-    dropout: Share = 0.0
-    recurrent_dropout: Share = 0.0
+    dropout: UnitInterval = 0.0
+    recurrent_dropout: UnitInterval = 0.0
     return_sequences: Flag = False
     go_backwards: Flag = False
 
@@ -81,8 +81,8 @@ class LSTM(Recurrent):
     recurrent_initializer: Scheme = default_scheme("orthogonal")
     bias_initializer: Scheme = default_scheme("zeros")
     unit_forget_bias: Flag = True
-    dropout: Share = 0.0
-    recurrent_dropout: Share = 0.0
+    dropout: UnitInterval = 0.0
+    recurrent_dropout: UnitInterval = 0.0
     return_sequences: Flag = False
     go_backwards: Flag = False
 
@@ -108,8 +108,8 @@ class GRU(Recurrent):
     kernel_initializer: Scheme = default_scheme("glorot_uniform")
     recurrent_initializer: Scheme = default_scheme("orthogonal")
     bias_initializer: Scheme = default_scheme("zeros")
-    dropout: Share = 0.0
-    recurrent_dropout: Share = 0.0
+    dropout: UnitInterval = 0.0
+    recurrent_dropout: UnitInterval = 0.0
     return_sequences: Flag = False
     go_backwards: Flag = False
     reset_after: Flag = True

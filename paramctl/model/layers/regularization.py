@@ -1,6 +1,6 @@
 """Layers that do something in training alone: dropout and noise."""
 
-from paramctl.declare.option_types import Rate, Shape, Share
+from paramctl.declare.option_types import Rate, Shape, UnitInterval
 from paramctl.model.layers.base import Layer
 from paramctl.model.layers.spatial import DataFormat
 
@@ -8,34 +8,34 @@ from paramctl.model.layers.spatial import DataFormat
 class Dropout(Layer):
     """Sets a share of the values to 0 in training, and scales the others up. Srivastava et al. (2014)."""
 
-    rate: Share
+    rate: UnitInterval
     noise_shape: Shape | None = None
 
 
 class SpatialDropout1D(Layer, rank=1):
     """Dropout of whole channels."""
 
-    rate: Share
+    rate: UnitInterval
 
 
 class SpatialDropout2D(Layer, rank=2):
     """Dropout of whole channels."""
 
-    rate: Share
+    rate: UnitInterval
     data_format: DataFormat = "channels_last"
 
 
 class SpatialDropout3D(Layer, rank=3):
     """Dropout of whole channels."""
 
-    rate: Share
+    rate: UnitInterval
     data_format: DataFormat = "channels_last"
 
 
 class AlphaDropout(Layer):
     """Dropout that keeps mean and deviation, for selu. Klambauer et al. (2017)."""
 
-    rate: Share
+    rate: UnitInterval
     noise_shape: Shape | None = None
 
 
@@ -48,4 +48,4 @@ class GaussianDropout(Layer):
 class GaussianNoise(Layer):
     """Adds noise of mean 0 in training."""
 
-    stddev: Share
+    stddev: UnitInterval

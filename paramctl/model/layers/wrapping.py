@@ -27,8 +27,8 @@ class InnerLayerType(OptionType):
 
     takes_mapping = True
 
-    def __init__(self, words: str, fits: Callable[[type[Layer]], bool]) -> None:
-        self.words, self.fits = words, fits
+    def __init__(self, rule: str, fits: Callable[[type[Layer]], bool]) -> None:
+        self.rule, self.fits = rule, fits
 
     def read(self, node: Located, name: str) -> Wrapped:
         called = parse_call(node)

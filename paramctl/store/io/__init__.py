@@ -1,1 +1,1 @@
-"""TODO"""
+"""Input and output that several formats share: extents, shards, atomic replacement, and zip and JSON limits."""

@@ -77,16 +77,16 @@ class _Maker:
     def _cross(self) -> None:
         """Find what crosses the walls of blocks."""
         homes: dict[int, tuple[int, ...]] = {}  # the blocks around what gives an output, from the outside in
-        uses: list[tuple[int, tuple[int, ...]]] = [(number, ()) for number in self.model.gives]
+        uses: list[tuple[int, tuple[int, ...]]] = [(number, ()) for number in self.model.output_ids]
         stack: list[tuple[Block, tuple[int, ...]]] = [(block, ()) for block in reversed(self.model.blocks)]
         while stack:
             block, around = stack.pop()
-            homes[block.gives] = around
-            uses += [(number, around) for number in block.takes]
-            if block.ends:
-                inside = (*around, block.gives)
-                self.extra[block.gives] = ([], [])
-                uses += [(number, inside) for number in block.ends]
+            homes[block.output_id] = around
+            uses += [(number, around) for number in block.input_ids]
+            if block.inner_ids:
+                inside = (*around, block.output_id)
+                self.extra[block.output_id] = ([], [])
+                uses += [(number, inside) for number in block.inner_ids]
                 stack += [(inner, inside) for inner in reversed(block.blocks)]
         for number, around in uses:
             home = homes.get(number, ())
@@ -101,24 +101,26 @@ class _Maker:
         for place, given in enumerate(self.model.inputs):
             inputs.append(Call(Object(INPUT, given.name, dtype=given.dtype), (), (-1 - place,)))
         calls = [*inputs, *map(self.call, self.model.blocks)]
-        return Object(FUNCTIONAL, self.model.name, None, self.wired(calls, len(inputs), self.model.gives, as_graph))
+        return Object(
+            FUNCTIONAL, self.model.name, None, self.wired(calls, len(inputs), self.model.output_ids, as_graph)
+        )
 
     def call(self, block: Block) -> Call:
         """One entry of a list of blocks as a call of its object, which is made if this is the first."""
-        if not block.ends:
+        if not block.inner_ids:
             made = self.first(block) if block.reuse_of is None else self.again(block)
-            return Call(made, block.takes, (block.gives,))
-        more, exposed = self.extra[block.gives]
-        taken = tuple(dict.fromkeys([*block.takes, *more]))
+            return Call(made, block.input_ids, (block.output_id,))
+        more, exposed = self.extra[block.output_id]
+        taken = tuple(dict.fromkeys([*block.input_ids, *more]))
         if block.reuse_of is None:
             made = self.objects[block.path] = Object(FUNCTIONAL, _name(block), block)
             made.network = self.inside(block, taken, exposed)
             made.kind = SEQUENTIAL if made.network.sequential else FUNCTIONAL
-            return Call(made, taken, (block.gives, *exposed))
+            return Call(made, taken, (block.output_id, *exposed))
         made = self.again(block)
         if exposed or (made.network and len(made.network.inputs) != len(taken)):
             raise NotInKeras(f"{block.path} is applied again, and an output within it used outside it, or the reverse")
-        return Call(made, taken, (block.gives,))
+        return Call(made, taken, (block.output_id,))
 
     def first(self, block: Block) -> Object:
         made = self.objects[block.path] = Object(type(block.layer).__name__, _name(block), block)
@@ -135,16 +137,16 @@ class _Maker:
         names = _Names(inner.path for inner in block.blocks)
         calls = [Call(Object(INPUT, names.new("input_layer")), (), (number,)) for number in given]
         calls += map(self.call, block.blocks)
-        ends = block.ends
+        ends = block.inner_ids
         if block.layer is not None:  # what merges the branches
             merge = block.layer.merge_layer()
             assert merge is not None
             merged = Object(type(merge).__name__, names.new(merge.type), _merging(block, merge))
-            calls.append(Call(merged, ends, (block.gives,)))
-            ends = (block.gives,)
+            calls.append(Call(merged, ends, (block.output_id,)))
+            ends = (block.output_id,)
         elif ends[0] in given:  # nothing is left in the block
-            calls.append(Call(Object("Identity", names.new("identity")), ends, (block.gives,)))
-            ends = (block.gives,)
+            calls.append(Call(Object("Identity", names.new("identity")), ends, (block.output_id,)))
+            ends = (block.output_id,)
         return self.wired(calls, len(given), (*ends, *exposed), False)
 
     def wired(self, calls: list[Call], inputs: int, outputs: tuple[int, ...], as_graph: bool) -> Network:

@@ -118,7 +118,7 @@ class _Sketcher:
             sources = tuple(dict.fromkeys(each[0] for each in first[name].takes))
             block = self.block(layer, f"{path}/{name}".lstrip("/"), known, [gives.get(each, 0) for each in sources])
             inputs = tuple(f"{path}/{source}".lstrip("/") for source in sources)
-            blocks.append(replace(block, output=shapes[name], inputs=inputs, gives=gives[name]))
+            blocks.append(replace(block, output=shapes[name], inputs=inputs, output_id=gives[name]))
         ends = [str(each[0]) for each in tensors(config["config"].get("output_layers", ()))] or [*listed][-1:]
         return blocks, tuple(gives[name] for name in ends)
 
@@ -138,8 +138,8 @@ class _Sketcher:
             parameters=tuple(_told(each, frozen, classed, declared.get(each.path) if fits else None) for each in own),
             blocks=tuple(inner),
             layer=known.layer if known and fits and not is_model else None,
-            takes=tuple(takes),
-            ends=ends,
+            input_ids=tuple(takes),
+            inner_ids=ends,
         )
 
     def as_in_document(

@@ -44,7 +44,7 @@ class _Writer:
         stack = [*model.blocks]
         while stack:
             block = stack.pop()
-            self.shapes[block.gives] = block.output
+            self.shapes[block.output_id] = block.output
             stack += block.blocks
         self.dtype = _widest(model.parameters.values(), "float32")
         self.seen: set[int] = set()

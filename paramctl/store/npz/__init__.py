@@ -1,1 +1,1 @@
-"""TODO"""
+"""The NPZ format: a zip archive of npy arrays."""
