@@ -30,6 +30,7 @@ from paramctl.model.budget import (
 )
 from paramctl.model.context import Blueprint, Context, Expanded
 from paramctl.model.entry import Entry, read_entry
+from paramctl.model.expressions import Variables
 from paramctl.model.layers import FUNCTIONS, KERAS_ONLY_LAYERS, LAYERS, Layer, ShapeError, Sizes
 from paramctl.model.layers.base import snake_case
 from paramctl.model.layers.branching import Branch, Branching, Reuse
