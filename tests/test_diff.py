@@ -20,14 +20,15 @@ from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import DTYPE_BYTES
 from paramctl.init.engines.native import BLOCK_SIZE
 from paramctl.inspect import diff
-from paramctl.inspect.diff import Comparison, DiffRow, Tolerance, compare
+from paramctl.inspect import difference as numeric
+from paramctl.inspect.diff import DiffRow, compare
+from paramctl.inspect.difference import EXACT, Tolerance, compare_values
 from paramctl.model import Tie
 from paramctl.source.base import Source
 from paramctl.store.checkpoint import Checkpoint, model_of, stored_parameter
 from tests.conftest import ROOT, Run
 
 MLP = str(ROOT / "sample_models/mlp.yaml")
-EXACT = Tolerance()
 
 
 def write(path: Path, **values: np.ndarray) -> None:
@@ -61,10 +62,7 @@ def source(*ties: Tie, **arrays: np.ndarray) -> Source:
 def differing(
     a: Source, b: Source, tolerance: Tolerance = EXACT, threads: int | None = None, structure: bool = False
 ) -> list[DiffRow]:
-    comparison = Comparison(a, b, lambda path: path, tolerance, structure)
-    for _ in comparison.pieces(threads):
-        pass
-    return comparison.rows()
+    return compare(a, b, tolerance=tolerance, structure=structure, threads=threads)
 
 
 def difference(a: Any, b: Any, tolerance: Tolerance = EXACT) -> DiffRow | None:
@@ -178,13 +176,14 @@ def test_the_same_bytes_are_compared_and_nothing_else(monkeypatch: pytest.Monkey
     b = a.copy()
     b[BLOCK_SIZE + 7] += 1.0
     measured = []
-    real = diff.measure
-    monkeypatch.setattr(diff, "measure", lambda *job: measured.append(job[:2]) or real(*job))
+    real = numeric.measure_values
+    for module in (numeric, diff):
+        monkeypatch.setattr(module, "measure_values", lambda *piece: measured.append(piece[0]) or real(*piece))
     assert differing(source(w=a, v=a), source(w=a.copy(), v=a)) == []
     assert measured == []
     (row,) = differing(source(v=a, w=a), source(v=a, w=b))
-    assert sorted(measured) == [("w", start) for start in range(0, a.size, BLOCK_SIZE)]
-    assert (row.path, row.different, row.greatest, row.at) == ("w", 1, pytest.approx(1.0), (BLOCK_SIZE + 7,))
+    assert sorted(measured) == list(range(0, a.size, BLOCK_SIZE))
+    assert (row.path, row.different, row.max_abs, row.at) == ("w", 1, pytest.approx(1.0), (BLOCK_SIZE + 7,))
     assert row.norm == pytest.approx(1.0)
     assert row.cosine == pytest.approx(a @ b / sqrt((a @ a) * (b @ b)), abs=1e-14)
     assert row.cosine is not None
@@ -265,14 +264,14 @@ def test_no_values_and_one() -> None:
     assert row.status == "shape"
     row = difference(np.float32(2), np.float32(3))
     assert row is not None
-    assert (row.different, row.greatest, row.at, row.norm, row.cosine) == (1, 1.0, None, 1.0, 1.0)
+    assert (row.different, row.max_abs, row.at, row.norm, row.cosine) == (1, 1.0, None, 1.0, 1.0)
 
 
 def test_values_that_lie_apart() -> None:
     """A source may hand out a view, whose values are not side by side."""
     grid = np.arange(40, dtype="float32").reshape(20, 2)
-    assert compare("w", 0, grid[:, 0], grid[:, 0].copy(), EXACT).sums is None
-    assert compare("w", 0, grid[:, 0], grid[:, 1], EXACT).different == 20
+    assert compare_values(0, grid[:, 0], grid[:, 0].copy(), EXACT).sums is None
+    assert compare_values(0, grid[:, 0], grid[:, 1], EXACT).different == 20
 
 
 def test_zeros_of_either_sign() -> None:
@@ -291,11 +290,11 @@ def test_another_dtype_is_a_row_within_tolerance_too() -> None:
     row = difference(a, b, Tolerance(relative=2**-8))
     assert row is not None
     distance = np.abs(a.astype(float) - b.astype(float))
-    assert (row.status, row.different, row.greatest) == ("dtype", 0, distance.max())
+    assert (row.status, row.different, row.max_abs) == ("dtype", 0, distance.max())
     assert row.norm == pytest.approx(np.linalg.norm(distance))
     row = difference(a, a.astype("float64"))
     assert row is not None
-    assert (row.status, row.different, row.greatest, row.norm, row.at) == ("dtype", 0, 0.0, 0.0, None)
+    assert (row.status, row.different, row.max_abs, row.norm, row.at) == ("dtype", 0, 0.0, 0.0, None)
 
 
 def test_the_greatest_is_of_what_differs() -> None:
@@ -306,11 +305,11 @@ def test_the_greatest_is_of_what_differs() -> None:
         b[k] = 1.25
         row = difference(a, b, Tolerance(relative=0.01))
         assert row is not None
-        assert (row.different, row.greatest, row.at, row.relative) == (1, 0.25, (k,), 0.2)
+        assert (row.different, row.max_abs, row.at, row.max_rel) == (1, 0.25, (k,), 0.2)
         a[5 if k else 6] = np.nan
         row = difference(a, b, Tolerance(relative=0.01))
         assert row is not None
-        assert (row.different, row.greatest, row.at, row.norm, row.cosine) == (2, 0.25, (k,), None, None)
+        assert (row.different, row.max_abs, row.at, row.norm, row.cosine) == (2, 0.25, (k,), None, None)
 
 
 WHOLE = {
@@ -329,7 +328,7 @@ WHOLE = {
 def test_whole_numbers_are_exact(dtypes: list[str], a: list[int], b: list[int], greatest: int) -> None:
     row = difference(np.array(a, dtypes[0]), np.array(b, dtypes[1]))
     assert row is not None
-    assert (row.greatest, type(row.greatest)) == (greatest, int)
+    assert (row.max_abs, type(row.max_abs)) == (greatest, int)
     assert row.different == sum(x != y for x, y in zip(a, b, strict=True))
     assert row.status == ("values" if dtypes[0] == dtypes[1] else "dtype")
 
@@ -338,7 +337,7 @@ def test_whole_numbers_beside_others() -> None:
     """2^53 + 1 is no float64; and a tolerance is compared with the distance, not with what it is rounded to."""
     row = difference(np.array([2**53 + 1, 7]), np.array([2.0**53, 7.0]))
     assert row is not None
-    assert (row.status, row.different, row.greatest, row.at) == ("dtype", 1, 1.0, (0,))
+    assert (row.status, row.different, row.max_abs, row.at) == ("dtype", 1, 1.0, (0,))
     row = difference(np.array([2**53 + 1, 7]), np.array([2.0**53, 7.0], "complex128"))
     assert row is not None
     assert row.different == 1
@@ -348,7 +347,7 @@ def test_whole_numbers_beside_others() -> None:
     assert difference(np.array([2**64 - 1], "uint64"), np.array([0], "uint64"), Tolerance(absolute=inf)) is None
     row = difference(np.array([2**64 - 1], "uint64"), np.array([5e-324]))
     assert row is not None
-    assert row.relative is None, "there is no float64 as large"
+    assert row.max_rel is None, "there is no float64 as large"
 
 
 NUMBERS = st.floats(width=16, allow_nan=True, allow_infinity=True)
@@ -367,7 +366,7 @@ def test_the_count_is_numpys_isclose(
 ) -> None:
     """But that no tolerance reaches infinity."""
     a, b = (np.array(each).astype(dtype) for each in pair)
-    piece = compare("w", 0, a, b, Tolerance(rtol, atol, equal_nan=True))
+    piece = compare_values(0, a, b, Tolerance(rtol, atol, equal_nan=True))
     with np.errstate(all="ignore"):
         near = np.isclose(a.astype(float), b.astype(float), rtol, atol, equal_nan=True)
     assert piece.different == np.count_nonzero(~near)
@@ -424,8 +423,8 @@ def by_hand(a: np.ndarray, b: np.ndarray, tolerance: Tolerance) -> dict[str, Any
     ratios = [float(d) / float(y) for _, d, y in told if d is not None and y and isfinite(y)]
     return {
         "different": sum(each[0] for each in far),
-        "greatest": max(finite_ones, default=None),
-        "relative": max(filter(isfinite, ratios), default=None),
+        "max_abs": max(finite_ones, default=None),
+        "max_rel": max(filter(isfinite, ratios), default=None),
         "norm": norm if isfinite(norm) else None,
     }
 
@@ -461,15 +460,15 @@ def test_any_values_of_any_dtypes(
     a, b = pair
     tolerance = Tolerance(rtol, atol, equal_nan)
     expected = by_hand(a, b, tolerance)
-    for chunk, row_ in ((diff.CHUNK, diff.ROW), (5, 2)):
-        with patch.object(diff, "CHUNK", chunk), patch.object(diff, "ROW", row_):
+    for chunk, row_ in ((numeric.CHUNK, numeric.ROW), (5, 2)):
+        with patch.object(numeric, "CHUNK", chunk), patch.object(numeric, "ROW", row_):
             row = difference(a, b, tolerance)
         if row is None:
             assert expected["different"] == 0
             assert a.dtype == b.dtype
             continue
         assert row.different == expected["different"]
-        for name in ("greatest", "relative", "norm"):
+        for name in ("max_abs", "max_rel", "norm"):
             told = getattr(row, name)
             wanted = expected[name]
             if name == "norm" and wanted is not None and not (wanted == 0 or 1e-140 < wanted < 1e140):

@@ -23,7 +23,9 @@ from hypothesis import strategies as st
 
 from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import DTYPE_BYTES
-from paramctl.inspect.stat import AT_ONCE, Statistics, StatRow, Tally, tally
+from paramctl.inspect.moments import AT_ONCE
+from paramctl.inspect.stat import StatRow, statistics
+from paramctl.inspect.tally import Tally, tally
 from paramctl.source.base import Source, select_values
 from paramctl.source.open import open_source
 from tests.conftest import ROOT, Run
@@ -153,11 +155,11 @@ def test_every_value_of_a_small_float(name: str) -> None:
     values = np.arange(1 << 8 * dtype.itemsize).astype(f"u{dtype.itemsize}").view(dtype)
     found = tally(values)
     (part,) = found.parts
-    assert (found.nans, found.infinities, found.zeros, part.least, part.greatest) == SMALL[name]
+    assert (found.nan, found.inf, found.zeros, part.minimum, part.maximum) == SMALL[name]
     with np.errstate(invalid="ignore"):
         wide = values.astype("float32").astype("float64")
     wide = wide[np.isfinite(wide)]
-    assert part.size == wide.size == values.size - found.nans - found.infinities
+    assert part.size == wide.size == values.size - found.nan - found.inf
     assert part.mean == pytest.approx(wide.mean(), abs=1e-12 * wide.max())
     assert (part.stddev, part.norm) == pytest.approx((wide.std(), np.linalg.norm(wide)))
 
@@ -336,9 +338,12 @@ def test_trouble_is_one_line(paramctl: Run, arguments: list[str], says: str) -> 
 
 def counted(path: str, threads: int | None) -> list[StatRow]:
     found = open_source(path)
-    statistics = Statistics(select_values(Source(found.model, checkpoint=found.checkpoint), ()))
-    assert sum(statistics.pieces(threads)) == statistics.bytes
-    return statistics.rows()
+    reports: list[tuple[int, int]] = []
+    selection = select_values(Source(found.model, checkpoint=found.checkpoint), ())
+    rows = statistics(selection, lambda *report: reports.append(report), threads)
+    assert [done for done, _ in reports] == sorted({done for done, _ in reports}), "progress only grows"
+    assert set(reports[-1]) == {total for _, total in reports}, "and ends when all is done"
+    return rows
 
 
 def test_any_number_of_threads_gives_the_same(tmp_path: Path) -> None:
@@ -348,7 +353,7 @@ def test_any_number_of_threads_gives_the_same(tmp_path: Path) -> None:
     path = write(tmp_path / "m.safetensors", **made)
     alone = counted(path, 1)
     assert counted(path, 7) == counted(path, None) == alone
-    assert [row.first for row in alone if row.nans] == [(3,)]
+    assert [row.first for row in alone if row.nan] == [(3,)]
 
 
 def test_no_file_is_held_in_memory(tmp_path: Path) -> None:
@@ -397,7 +402,7 @@ def test_any_doubles_however_they_are_cut(numbers: list[float], cuts: list[int])
         assert norm > 1.797e308
     else:
         assert part.norm == pytest.approx(norm, rel=1e-12, abs=2 * LEAST)
-    assert (part.least, part.greatest) == (min(numbers), max(numbers))
+    assert (part.minimum, part.maximum) == (min(numbers), max(numbers))
 
 
 @given(
@@ -416,7 +421,7 @@ def test_any_whole_numbers_however_they_are_cut(made: tuple[str, list[int]], cut
     assert part.mean == pytest.approx(float(mean), rel=1e-14, abs=1e-15 * max(map(abs, made[1])))
     assert part.stddev == pytest.approx(stddev, rel=1e-12)
     assert part.norm == pytest.approx(norm, rel=1e-12)
-    assert (part.least, part.greatest) == (min(made[1]), max(made[1]))
+    assert (part.minimum, part.maximum) == (min(made[1]), max(made[1]))
 
 
 SPREAD = np.random.default_rng(1).standard_normal(3 * AT_ONCE + 5)
@@ -432,9 +437,9 @@ def test_a_long_array_is_the_same_wherever_it_is_cut(cuts: list[int], dtype: str
         values = (SPREAD + about).astype(numpy_dtype(dtype))
     values[[7, AT_ONCE, 2 * AT_ONCE + 1]] = np.nan
     whole, cut = tally(values), in_pieces(values, cuts)
-    assert (cut.size, cut.zeros, cut.nans, cut.first) == (whole.size, whole.zeros, whole.nans, 7)
+    assert (cut.size, cut.zeros, cut.nan, cut.first) == (whole.size, whole.zeros, whole.nan, 7)
     for one, other in zip(cut.parts, whole.parts, strict=True):
-        assert (one.size, one.least, one.greatest) == (other.size, other.least, other.greatest)
+        assert (one.size, one.minimum, one.maximum) == (other.size, other.minimum, other.maximum)
         assert (one.mean, one.stddev, one.norm) == pytest.approx((other.mean, other.stddev, other.norm), rel=1e-12)
 
 

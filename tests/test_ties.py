@@ -392,8 +392,8 @@ def test_a_layer_used_again_is_not_untied_but_written_anew(call: Call) -> None:
     for file in (SAMPLE["tied_mlp"], SAMPLE["fancy_mlp"]):
         code, out, err = call("untie", file, "shared/kernel", "-o", "-")
         assert (code, out, err.count("\n")) == (2, "", 1)
-        assert "shared is one layer, applied again by 'reuse': write another in the place of that" in err
-        assert "The line is: - dense: {" in err
+        assert "shared is one layer, which 'reuse' applies again: replace the 'reuse' by a layer" in err
+        assert "Write: - dense: {" in err
     (line,) = [line for line in Path(SAMPLE["fancy_mlp"]).read_text().splitlines() if "name: shared" in line]
     assert err.rstrip().rstrip(".").endswith(line.strip().replace("name: shared, ", "")), "but for the name"
 

@@ -6,7 +6,7 @@ import click
 
 from paramctl.cli import options, progress
 from paramctl.cli.command import Command
-from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
+from paramctl.cli.render import ROW_FORMATS, Column, emit, number, numeric, rows
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -14,9 +14,9 @@ COLUMNS = [
     Column("a", "A", lambda row: row.a),
     Column("b", "B", lambda row: row.b),
     numeric("different", "Values"),
-    numeric("greatest", "By at most"),
+    Column("greatest", "By at most", lambda row: row.max_abs, lambda row: number(row.max_abs), right=True),
     Column("at", "At", lambda row: None if row.at is None else list(row.at)),
-    numeric("relative", "Relative"),
+    Column("relative", "Relative", lambda row: row.max_rel, lambda row: number(row.max_rel), right=True),
     numeric("norm", "Norm"),
     numeric("cosine", "Cosine"),
 ]
@@ -68,18 +68,19 @@ def diff(
     if a == "-" and b == "-":
         raise click.UsageError("Standard input can be one of the two.")
     from paramctl.convert.dispatch import align
-    from paramctl.inspect.diff import Comparison, Tolerance
+    from paramctl.inspect.diff import compare
+    from paramctl.inspect.difference import Tolerance
 
     one = options.as_drawn(options.open_argument(a, (), ()), seed)
     other = options.as_drawn(options.open_argument(b, (), ()), seed)
     one, other, names = align(one, other, rename, options.like_model(like) if like is not None else None)
-    compared = Comparison(one, other, names, Tolerance(rtol, atol, equal_nan), structure, any_dtype)
-    pieces, width = compared.pieces(), compared.width
-    for _ in progress.shown(pieces, compared.bytes, lambda done: done.size * width(done.path), "comparing"):
-        pass
-    found = compared.rows()
+    tolerance = Tolerance(rtol, atol, equal_nan)
+    with progress.bar("comparing") as report:
+        found = compare(
+            one, other, names, tolerance=tolerance, structure=structure, any_dtype=any_dtype, progress=report
+        )
     if top is not None:
-        found = sorted(found, key=lambda row: -(row.greatest if row.greatest is not None else float("inf")))[:top]
+        found = sorted(found, key=lambda row: -(row.max_abs if row.max_abs is not None else float("inf")))[:top]
     if not quiet and (found or format in ("json", "csv")):
         emit(rows(format, found, COLUMNS))
     return 1 if found else 0

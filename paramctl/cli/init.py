@@ -25,7 +25,7 @@ COLUMNS = [
     Column("shape", "Shape", lambda row: list(row.shape)),
     Column("dtype", "Dtype", lambda row: row.dtype),
     Column("scheme", "Scheme", lambda row: row.scheme),
-    Column("why", "Why", lambda row: row.why),
+    Column("why", "Why", lambda row: row.reason),
     numeric("fan_in", "Fan in"),
     numeric("fan_out", "Fan out"),
     numeric("mean", "Mean"),

@@ -23,7 +23,7 @@ COLUMNS = [
     Column("shape", "Shape", lambda row: list(row.shape)),
     Column("values", "Values", lambda row: row.values, right=True),
     Column("changed", "Changed in all", lambda row: row.changed, right=True),
-    Column("greatest", "By at most", lambda row: row.greatest, lambda row: number(row.greatest), right=True),
+    Column("greatest", "By at most", lambda row: row.max_abs, lambda row: number(row.max_abs), right=True),
 ]
 
 

@@ -30,12 +30,12 @@ COLUMNS = [
     numeric("size", "Size"),
     Column("mean", "Mean", _mean, _mean_text, right=True),
     numeric("stddev", "Stddev"),
-    Column("min", "Min", lambda row: row.least, lambda row: number(row.least), right=True),
-    Column("max", "Max", lambda row: row.greatest, lambda row: number(row.greatest), right=True),
+    numeric("min", "Min"),
+    numeric("max", "Max"),
     numeric("norm", "Norm"),
     numeric("zeros", "Zeros"),
-    Column("nan", "NaN", lambda row: row.nans, right=True),
-    Column("inf", "Inf", lambda row: row.infinities, right=True),
+    Column("nan", "NaN", lambda row: row.nan, right=True),
+    Column("inf", "Inf", lambda row: row.inf, right=True),
     Column("first", "First at", lambda row: None if row.first is None else list(row.first)),
 ]
 
@@ -77,7 +77,7 @@ def stat(
     paramctl stat mlp.h5 'dense/kernel[:, 0]' --format json
     paramctl stat model.safetensors --format jsonl | jq -r 'select(.nan + .inf > 0) | .path'
     """
-    from paramctl.inspect.stat import Statistics
+    from paramctl.inspect.stat import statistics
     from paramctl.source.base import select_values
     from paramctl.store import check_sums
 
@@ -85,7 +85,6 @@ def stat(
     if found.checkpoint is not None and not addresses:
         check_sums(found.checkpoint.file)
     made = options.as_drawn(found, seed)
-    counted = Statistics(select_values(made, addresses, keep))
-    for _ in progress.shown(counted.pieces(), counted.bytes, lambda done: done, "counting"):
-        pass
-    emit(rows(format, counted.rows(), COLUMNS))
+    with progress.bar("counting") as report:
+        counted = statistics(select_values(made, addresses, keep), report)
+    emit(rows(format, counted, COLUMNS))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from paramctl.cli import options
+from paramctl.cli import options, progress
 from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
 
@@ -38,7 +38,9 @@ def ties(source: str | None, find: bool, define: tuple[str, ...], input_shape: t
     if not find:
         emit(rows(format, found.model.ties, COLUMNS))
         return
-    from paramctl.edit.tie import equal_arrays
+    from paramctl.inspect.ties import equal_arrays
 
-    pairs: list[Any] = [(first, other) for first, *others in equal_arrays(options.as_drawn(found)) for other in others]
+    with progress.bar("comparing") as report:
+        groups = equal_arrays(options.as_drawn(found), report)
+    pairs: list[Any] = [(first, other) for first, *others in groups for other in others]
     emit(rows(format, pairs, FOUND))

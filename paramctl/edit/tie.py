@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import blake2b
 
 from paramctl.address.resolve import resolve_whole
 from paramctl.core.dtypes import Array
@@ -12,7 +11,6 @@ from paramctl.core.parameter import Parameter
 from paramctl.errors import AddressError
 from paramctl.model import Model, Tie
 from paramctl.source.base import Source
-from paramctl.store.io.extents import as_bytes
 
 
 def tied(model: Model, keep: str, others: Sequence[str], transpose: bool = False) -> Model:
@@ -77,27 +75,3 @@ class RetiedSource(Source):
 
     def read(self, path: str, start: int, stop: int) -> Array:
         return self.base.read_alias(path, start, stop)
-
-
-def equal_arrays(source: Source) -> list[list[str]]:
-    """Groups of arrays that are equal and not tied: one shape, one dtype, the same bytes by their hash."""
-    groups: dict[tuple[object, ...], list[str]] = {}
-    alike: dict[tuple[object, ...], list[Parameter]] = {}
-    for parameter in source.model.owners():
-        if parameter.size:
-            alike.setdefault((parameter.shape, parameter.dtype), []).append(parameter)
-    for shape, parameters in alike.items():
-        for parameter in parameters if len(parameters) > 1 else ():
-            groups.setdefault((*shape, _hash(source, parameter)), []).append(parameter.path)
-    return [paths for paths in groups.values() if len(paths) > 1]
-
-
-def _hash(source: Source, parameter: Parameter) -> bytes:
-    digest = blake2b(digest_size=32)
-    for piece in _pieces(source, parameter):
-        digest.update(as_bytes(piece))
-    return digest.digest()
-
-
-def _pieces(source: Source, parameter: Parameter) -> Iterable[Array]:
-    return (source.read(*piece) for piece in source.pieces(parameter))

@@ -1,4 +1,4 @@
-"""What assignments would change: a row for each of them and each array."""
+"""The effect of assignments: a row for each assignment and each parameter that it changes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from paramctl.edit.assign import Change, EditedSource, touched
 
 @dataclass(frozen=True, slots=True)
 class EditRow:
-    """One assignment to one parameter: what it picks, and what all of them together change in its array."""
+    """One assignment to one parameter.
+
+    shape, values: of what the assignment selects.
+    changed, max_abs: how many values of the array change, and the largest ``|after - before|``, by all assignments
+    together.
+    """
 
     path: str
     assignment: str
     shape: tuple[int, ...]
     values: int
     changed: int
-    greatest: float
+    max_abs: float
 
 
 def edits(edited: EditedSource, changes: Sequence[Change]) -> list[EditRow]:
-    """The rows, in the order of the assignments."""
+    """Return the rows, in the order of the assignments. Computes the values of every array that they touch."""
     for piece in touched(edited):
         edited.read(*piece)
     rows = []
     for change in changes:
-        changed, greatest = edited.tally.get(change.path, (0, 0.0))
-        rows.append(EditRow(change.name, change.text, change.picks.shape, change.picks.size, changed, greatest))
+        changed, max_abs = edited.tally.get(change.path, (0, 0.0))
+        rows.append(EditRow(change.name, change.text, change.picks.shape, change.picks.size, changed, max_abs))
     return rows

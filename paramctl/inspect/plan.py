@@ -1,4 +1,4 @@
-"""What an initialization will do, or has done: a row for each array."""
+"""The plan or the report of an initialization: a row for each array."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from paramctl.model import Model
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """One array: its scheme and why, its fans, the moments that its law has, and those that were measured."""
+    """The initialization of one array.
+
+    scheme, reason: its scheme, and what assigned it; None and "kept" for an array that keeps its values.
+    mean, stddev: of the scheme's distribution; None if unknown.
+    measured_mean, measured_stddev: of the values written; None if none were measured.
+    """
 
     path: str
     shape: tuple[int, ...]
     dtype: str
     scheme: str | None
-    why: str
+    reason: str
     fan_in: int | float | None
     fan_out: int | float | None
     mean: float | None
@@ -30,32 +35,37 @@ class PlanRow:
 
 def plan(
     model: Model,
-    chosen: Mapping[str, AssignedScheme],
+    assigned: Mapping[str, AssignedScheme],
     convention: str = "true",
     measured: Callable[[str], tuple[float, float] | None] = lambda path: None,
 ) -> Iterator[PlanRow]:
-    """A row for each stored array, in the model's order. measured: the mean and deviation of one, by path."""
+    """Yield a row for each stored array, in the model's order.
+
+    assigned: the scheme of each array that gets values, by path.
+    convention: the convention of the fans.
+    measured: returns the mean and the standard deviation measured in an array, by path.
+    """
     for parameter in model.owners():
-        choice = chosen.get(parameter.path)
+        assignment = assigned.get(parameter.path)
         fan_in, fan_out = fans(parameter, convention) or (None, None)
-        mean, stddev = (moments(choice.distribution) if choice else None) or (None, None)
-        found_mean, found_stddev = measured(parameter.path) or (None, None)
+        mean, stddev = (moments(assignment.distribution) if assignment else None) or (None, None)
+        measured_mean, measured_stddev = measured(parameter.path) or (None, None)
         yield PlanRow(
             path=parameter.path,
             shape=parameter.shape,
             dtype=parameter.dtype,
-            scheme=choice.scheme if choice else None,
-            why=choice.reason if choice else "kept",
+            scheme=assignment.scheme if assignment else None,
+            reason=assignment.reason if assignment else "kept",
             fan_in=fan_in,
             fan_out=fan_out,
             mean=mean,
             stddev=stddev,
-            measured_mean=found_mean,
-            measured_stddev=found_stddev,
+            measured_mean=measured_mean,
+            measured_stddev=measured_stddev,
         )
 
 
-def shifts(model: Model, chosen: Mapping[str, AssignedScheme]) -> dict[str, float]:
-    """The mean that each array is expected to have, about which it is best measured."""
-    laws = {path: moments(choice.distribution) for path, choice in chosen.items()}
-    return {path: both[0] for path, both in laws.items() if both is not None}
+def shifts(model: Model, assigned: Mapping[str, AssignedScheme]) -> dict[str, float]:
+    """Return the expected mean of each array, which measuring subtracts to keep its sums exact."""
+    expected = {path: moments(assignment.distribution) for path, assignment in assigned.items()}
+    return {path: both[0] for path, both in expected.items() if both is not None}

@@ -1,29 +1,88 @@
-"""Layers that are used again, which share their parameters without a tie."""
+"""Arrays that parameters could share, and layers that are reused, whose parameters share arrays without a tie."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from hashlib import blake2b
+from typing import NamedTuple
 
 from paramctl.address.resolve import resolve
+from paramctl.core.parameter import DTYPE_BYTES, Parameter
 from paramctl.declare.located import scalar_text
 from paramctl.errors import AddressError
+from paramctl.init.engines.native import BLOCK_SIZE
+from paramctl.inspect.fold import PieceToMeasure, Progress, advancing, fold
 from paramctl.inspect.layers import default_text
 from paramctl.model import Block, Model
+from paramctl.source.base import Source
+from paramctl.store.io.extents import as_bytes
+
+
+class Checksum(NamedTuple):
+    """A checksum of consecutive pieces: the hash of a piece, or of the hashes of several from left to right."""
+
+    digest: bytes
+
+    def join(self, later: Checksum) -> Checksum:
+        """Return the checksum of both together."""
+        return Checksum(_hash(self.digest + later.digest))
+
+
+def equal_arrays(source: Source, progress: Progress | None = None, threads: int | None = None) -> list[list[str]]:
+    """Return groups of arrays that are equal but not tied: one shape, one dtype, and the same bytes by their hash.
+
+    progress: called with the bytes done and the bytes in total, after each piece.
+    threads: how many workers; the result is the same for any number.
+    """
+    by_form: dict[tuple[object, ...], list[Parameter]] = {}
+    for parameter in source.model.owners():
+        if parameter.size:
+            by_form.setdefault((parameter.shape, parameter.dtype), []).append(parameter)
+    # An array that is the only one of its shape and dtype equals no other, and is not read.
+    candidates = [parameter for alike in by_form.values() if len(alike) > 1 for parameter in alike]
+    advance = advancing(progress, sum(parameter.bytes for parameter in candidates))
+    checksums = fold(_pieces(source, candidates), advance, threads)
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for parameter in candidates:
+        key = (parameter.shape, parameter.dtype, checksums[parameter.path].digest)
+        groups.setdefault(key, []).append(parameter.path)
+    return [paths for paths in groups.values() if len(paths) > 1]
+
+
+def _pieces(source: Source, parameters: Sequence[Parameter]) -> Iterator[PieceToMeasure[str, Checksum]]:
+    # Cut at multiples of a block, whatever the source prefers: a checksum depends on where the array is cut.
+    for parameter in parameters:
+        for start in range(0, parameter.size, BLOCK_SIZE):
+            stop = min(start + BLOCK_SIZE, parameter.size)
+            size = (stop - start) * DTYPE_BYTES[parameter.dtype]
+            yield PieceToMeasure(parameter.path, size, partial(_checksum, source, parameter.path, start, stop))
+
+
+def _checksum(source: Source, path: str, start: int, stop: int) -> Checksum:
+    return Checksum(_hash(as_bytes(source.read(path, start, stop))))
+
+
+def _hash(data: bytes | memoryview) -> bytes:
+    return blake2b(data, digest_size=32).digest()
 
 
 def refuse_reuse(model: Model, addresses: Sequence[str]) -> None:
-    """Raise AddressError, with the line to write, for a parameter of a layer that a ``reuse`` applies again."""
-    again = {block.reuse_of: block for block in model.walk() if block.reuse_of is not None}
+    """Raise AddressError if an address names a parameter of a layer that ``reuse`` applies again.
+
+    The error shows the line that makes the second use a layer with its own parameters.
+    """
+    reused_by = {block.reuse_of: block for block in model.walk() if block.reuse_of is not None}
     for text in addresses:
         for path in resolve(model, text).paths:
-            for reused, block in again.items():
+            for reused, block in reused_by.items():
                 if path.startswith(f"{reused}/") and path not in model.tied:
-                    rule = f"{reused} is one layer, applied again by 'reuse': write another in the place of that"
-                    raise AddressError(rule, repr(text), f"The line is: - {_line(block)}")
+                    rule = f"{reused} is one layer, which 'reuse' applies again: replace the 'reuse' by a layer"
+                    raise AddressError(rule, repr(text), f"Write: - {_line(block)}")
 
 
 def _line(block: Block) -> str:
-    """The layer as a document would have it."""
+    """Return the layer as a line of a document."""
     if block.layer is None:
         return block.type
     options = {
