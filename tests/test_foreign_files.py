@@ -50,7 +50,7 @@ def test_torchs_own_files_are_pickles_within_a_zip(paramctl: Run, tmp_path: Path
     torchs(tmp_path / "m.pt")
     done = paramctl("summary", "m.pt")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("m.pt: torch.save wrote it: a pickle")
+    assert done.stderr.startswith("m.pt: a torch.save file, whose pickle can run code")
 
 
 def test_a_value_that_is_not_what_was_written_is_told(paramctl: Run, tmp_path: Path) -> None:

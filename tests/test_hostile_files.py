@@ -98,36 +98,36 @@ def _npy(
 
 
 NPZ = {
-    "a pickle": ({"a.npy": _npy("|O")}, "'a' has the dtype |O, which is no number that is supported"),
-    "no npy": ({"a.pkl": b"x"}, "its member 'a.pkl' is no .npy file"),
-    "twins": ({"w.npy": _npy(), "w": _npy()}, "its member 'w' is no .npy file"),
+    "a pickle": ({"a.npy": _npy("|O")}, "'a': unsupported dtype |O"),
+    "no npy": ({"a.pkl": b"x"}, "the member 'a.pkl' is not an .npy file"),
+    "twins": ({"w.npy": _npy(), "w": _npy()}, "the member 'w' is not an .npy file"),
     "a shape that is too large": (
         {"a.npy": _npy(shape="(1000000000000,)")},
-        "bytes, and by its header another number",
+        "bytes by its header (got ",
     ),
-    "too little": ({"a.npy": _npy(data=bytes(7))}, "by its header another number"),
-    "too much": ({"a.npy": _npy(data=bytes(9))}, "by its header another number"),
+    "too little": ({"a.npy": _npy(data=bytes(7))}, "bytes by its header (got "),
+    "too much": ({"a.npy": _npy(data=bytes(9))}, "bytes by its header (got "),
     "a negative shape": ({"a.npy": _npy(shape="(-2,)")}, "a.npz: "),
     "a shape that is code": (
         {"a.npy": _npy(shape="__import__('os').system('touch ran')")},
         "the header of 'a' is damaged",
     ),
-    "text": ({"a.npy": _npy("<U2")}, "'a' has the dtype <U2"),
+    "text": ({"a.npy": _npy("<U2")}, "'a': unsupported dtype <U2"),
     "records": ({"a.npy": _npy("<f4").replace(b"'<f4'", b"[('x','<f4')]")}, "a.npz: "),
     "another version": ({"a.npy": _npy(version=b"\x09\x00")}, "a.npz: "),
     "nothing in it": ({"a.npy": b""}, "a.npz: "),
     "65 axes": ({"a.npy": _npy(shape="(" + "1," * 65 + ")", data=bytes(4))}, "a.npz: "),
     "Fortran's order, and negative": (
         {"a.npy": _npy(shape="(-2, -1)", fortran="True")},
-        "'a' has the shape (-2, -1)",
+        "of non-negative integer sizes (got (-2, -1))",
     ),
     "Fortran's order, and more than there is": (
         {"a.npy": _npy(shape="(1099511627776, 1099511627776)", fortran="True")},
-        "'a' has a shape of more bytes than there can be",
+        "'a': an array has at most 2^63 bytes",
     ),
     "bytes of which nothing is told": (
         {"a.npy": _npy("|V2", data=bytes(4))},
-        "a.npz: 'a' has the dtype |V2: the real one is not told",
+        "a.npz: 'a' has the dtype |V2, and no comment records the real one",
     ),
 }
 

@@ -26,8 +26,7 @@ from paramctl.parallel import in_parallel
 from paramctl.source.base import Source
 from paramctl.source.open import Opened, open_source
 from paramctl.store.checkpoint import Provenance
-from paramctl.store.npz import fortran_order as npy_order
-from paramctl.store.npz import inflate as unfold
+from paramctl.store.npz import fortran_order, inflate, slab_reader
 from paramctl.store.safetensors.format import DTYPES
 from tests.conftest import ROOT, Run
 
@@ -174,10 +173,10 @@ def test_dump_to_npz_is_for_numpy_alone(every_dtype: Path, paramctl: Run, tmp_pa
 @pytest.mark.parametrize(
     ("dtype", "says"),
     {
-        "bfloat16": "'w' has the dtype |V2: the real one is not told (so NumPy writes bfloat16)",
-        "float8_e4m3fn": "'w' has the dtype |V1: the real one is not told (so NumPy writes a float8)",
-        "float8_e8m0fnu": "'w' has the dtype |V1: the real one is not told (so NumPy writes a float8)",
-        "float8_e5m2": "'w' has the dtype <f1, as which NumPy writes float8_e5m2 and reads nothing",
+        "bfloat16": "'w' has the dtype |V2, and no comment records the real one (NumPy writes bfloat16 so)",
+        "float8_e4m3fn": "'w' has the dtype |V1, and no comment records the real one (NumPy writes any float8 so)",
+        "float8_e8m0fnu": "'w' has the dtype |V1, and no comment records the real one (NumPy writes any float8 so)",
+        "float8_e5m2": "'w' has the dtype <f1, which NumPy writes for float8_e5m2 but cannot read",
     }.items(),
 )
 def test_bytes_of_an_untold_dtype(dtype: str, says: str, paramctl: Run, tmp_path: Path) -> None:
@@ -190,12 +189,12 @@ def test_bytes_of_an_untold_dtype(dtype: str, says: str, paramctl: Run, tmp_path
 @pytest.mark.parametrize(
     ("array", "told", "says"),
     [
-        (np.zeros(2, "V2"), "float8_e5m2", "|V2 by its header, and by its comment 'float8_e5m2'"),
-        (np.zeros(2, "V1"), "bfloat16", "|V1 by its header, and by its comment 'bfloat16'"),
-        (np.zeros(2, "V2"), "uint16", "|V2: the real one is not told"),
-        (np.zeros(2, "V2"), ["bfloat16"], "|V2: the real one is not told"),
-        (np.zeros(2, "f4"), "bfloat16", "<f4 by its header, and by its comment 'bfloat16'"),
-        (np.zeros(2, "V3"), "bfloat16", "|V3, which is no number"),
+        (np.zeros(2, "V2"), "float8_e5m2", "|V2 in its header but 'float8_e5m2' in its comment"),
+        (np.zeros(2, "V1"), "bfloat16", "|V1 in its header but 'bfloat16' in its comment"),
+        (np.zeros(2, "V2"), "uint16", "|V2, and no comment records the real one"),
+        (np.zeros(2, "V2"), ["bfloat16"], "|V2, and no comment records the real one"),
+        (np.zeros(2, "f4"), "bfloat16", "<f4 in its header but 'bfloat16' in its comment"),
+        (np.zeros(2, "V3"), "bfloat16", "unsupported dtype |V3"),
     ],
 )
 def test_a_comment_that_its_header_contradicts(array: np.ndarray, told: object, says: str, tmp_path: Path) -> None:
@@ -302,7 +301,7 @@ def test_a_document_that_all_comments_have_no_room_for(paramctl: Run, tmp_path: 
     (tmp_path / "m.yaml").write_text(LONG + "# a comment of many words\n" * 10_000)
     done = paramctl("init", "m.yaml", "--scheme", "he", "-o", "m.npz", "-q")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "for which the comments of a zip of 4 arrays have no room" in done.stderr
+    assert "must fit the comments of a zip of 4 arrays (got " in done.stderr
     assert os.listdir(tmp_path) == ["m.yaml"]
 
 
@@ -412,7 +411,7 @@ def test_names_that_a_zip_cannot_hold(name: str, paramctl: Run, tmp_path: Path) 
     write_safetensors(tmp_path / "a.safetensors", {"first": np.ones(2, "f4"), name: np.ones(2, "f4")})
     done = paramctl("save", "a.safetensors", "-o", "a.npz")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "npz has no names with a NUL, or of more than 65,531 bytes" in done.stderr
+    assert "npz names must have at most 65,531 bytes and no NUL (got " in done.stderr
     assert os.listdir(tmp_path) == ["a.safetensors"]
 
 
@@ -439,9 +438,11 @@ SIZES = {"whole": (1 << 20, 1 << 20, 1 << 20), "runs": (48, 32, 0), "through": (
 @pytest.fixture(params=SIZES)
 def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Limits so small that small arrays go all the ways that large ones do."""
-    for name, size in zip(("SLAB", "PIECE", "NEAR"), SIZES[request.param], strict=True):
-        monkeypatch.setattr(npy_order, name, size)
-    monkeypatch.setattr("paramctl.store.npz.format.SLAB", SIZES[request.param][0])
+    slab, piece, near = SIZES[request.param]
+    monkeypatch.setattr(slab_reader, "SLAB", slab)
+    monkeypatch.setattr(fortran_order, "PIECE", piece)
+    monkeypatch.setattr(fortran_order, "NEAR", near)
+    monkeypatch.setattr("paramctl.store.npz.reading.SLAB", slab)
     return str(request.param)
 
 
@@ -508,13 +509,13 @@ def test_bfloat16_in_fortrans_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", SAVES)
 def test_many_threads_take_each_slab_about_once(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However they come: the file is neither read for each value nor as a whole for each block."""
-    monkeypatch.setattr(npy_order, "SLAB", 1 << 14)
+    monkeypatch.setattr(slab_reader, "SLAB", 1 << 14)
     array = np.asfortranarray(np.arange(1 << 17, dtype="u4").reshape(512, 256))
     SAVES[how](tmp_path / "m.npz", w=array)
     slabs, fills = [], []
-    load = npy_order._load
+    load = slab_reader.load_slab
 
-    def counted(stored: npy_order.Stored, *rest: object) -> None:
+    def counted(stored: fortran_order.ArrayBytes, *rest: object) -> None:
         class Counting:
             def fill(self, place: int, buffer: memoryview) -> None:
                 fills.append(len(buffer))
@@ -525,7 +526,7 @@ def test_many_threads_take_each_slab_about_once(how: str, tmp_path: Path, monkey
         slabs.append(rest)
         load(Counting(), *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(npy_order, "_load", counted)
+    monkeypatch.setattr(slab_reader, "load_slab", counted)
     read = opened_npz(tmp_path / "m.npz").checkpoint.reader.read  # type: ignore[union-attr]
     blocks = [("w", start, start + 512) for start in range(0, 1 << 17, 512)]
     found = np.concatenate(list(in_parallel(lambda block: read(*block), blocks, 32)))
@@ -536,10 +537,10 @@ def test_many_threads_take_each_slab_about_once(how: str, tmp_path: Path, monkey
 
 def test_two_arrays_are_read_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when they are compared: a slab of each is kept, and each stream goes on."""
-    monkeypatch.setattr(npy_order, "SLAB", 1 << 12)
+    monkeypatch.setattr(slab_reader, "SLAB", 1 << 12)
     loads = []
-    load = npy_order._load
-    monkeypatch.setattr(npy_order, "_load", lambda *rest: (loads.append(rest), load(*rest)))
+    load = slab_reader.load_slab
+    monkeypatch.setattr(slab_reader, "load_slab", lambda *rest: (loads.append(rest), load(*rest)))
     one = np.arange(1 << 13, dtype="u4")
     np.savez_compressed(tmp_path / "m.npz", a=one, b=one + 1)
     read = opened_npz(tmp_path / "m.npz").checkpoint.reader.read  # type: ignore[union-attr]
@@ -550,25 +551,25 @@ def test_two_arrays_are_read_side_by_side(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_stream_is_not_unfolded_for_every_step_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After some it is kept in a file without a name, which goes with the reader."""
-    monkeypatch.setattr(npy_order, "SLAB", 1 << 10)
-    monkeypatch.setattr("paramctl.store.npz.format.SLAB", 1 << 10)
+    monkeypatch.setattr(slab_reader, "SLAB", 1 << 10)
+    monkeypatch.setattr("paramctl.store.npz.reading.SLAB", 1 << 10)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     begun = []
-    begin = unfold.InflatedStream._begin
-    monkeypatch.setattr(unfold.InflatedStream, "_begin", lambda self: (begun.append(self.name), begin(self)))
+    begin = inflate.InflatedStream._start
+    monkeypatch.setattr(inflate.InflatedStream, "_start", lambda self: (begun.append(self.name), begin(self)))
     array = np.asfortranarray(np.arange(10_000, dtype="f8").reshape(100, 100))
     np.savez_compressed(tmp_path / "m.npz", w=array)
     read = opened_npz(tmp_path / "m.npz").checkpoint.reader.read  # type: ignore[union-attr]
     for start in range(9_900, -1, -100):
         assert np.array_equal(read("w", start, start + 100), np.arange(start, start + 100))
-    assert len(begun) == unfold.BEGINNINGS + 1
+    assert len(begun) == inflate.MAX_STARTS + 1
     assert os.listdir(tmp_path / "temporary") == []
 
 
 def test_no_room_to_unfold_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(npy_order, "SLAB", 1 << 10)
-    monkeypatch.setattr("paramctl.store.npz.format.SLAB", 1 << 10)
+    monkeypatch.setattr(slab_reader, "SLAB", 1 << 10)
+    monkeypatch.setattr("paramctl.store.npz.reading.SLAB", 1 << 10)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -661,29 +662,29 @@ def test_a_zip_by_hand_is_one(tmp_path: Path) -> None:
 
 ONE = {"name": b"w.npy", "data": npy()}
 HOSTILE = {
-    "bzip2": ([ONE | {"method": 12}], "'w.npy' is compressed, and not as NumPy does it, by deflate"),
-    "lzma": ([ONE | {"method": 14}], "'w.npy' is compressed, and not as NumPy does it, by deflate"),
-    "no method": ([ONE | {"method": 99}], "'w.npy' is compressed, and not as NumPy does it, by deflate"),
-    "two sizes": ([ONE | {"packed": 60}], "'w.npy' is stored, and has two sizes"),
+    "bzip2": ([ONE | {"method": 12}], "'w.npy' has an unsupported compression method (NumPy uses deflate)"),
+    "lzma": ([ONE | {"method": 14}], "'w.npy' has an unsupported compression method (NumPy uses deflate)"),
+    "no method": ([ONE | {"method": 99}], "'w.npy' has an unsupported compression method (NumPy uses deflate)"),
+    "two sizes": ([ONE | {"packed": 60}], "'w.npy' is not compressed but has two different sizes"),
     "members in one place": (
         [ONE, {"name": b"v.npy", "at": 0, "packed": 70, "size": 70}],
         "'w.npy' and 'v.npy' overlap",
     ),
-    "twins": ([ONE, ONE], "it has 'w' twice"),
-    "no npy": ([{"name": b"w.pkl", "data": b"x"}], "its member 'w.pkl' is no .npy file"),
-    "no magic": ([{"name": b"w.npy", "data": b"x" * 80}], "'w' is no npy file"),
-    "a negative shape": ([{"name": b"w.npy", "data": npy("(-2, -1)")}], "'w' has the shape (-2, -1)"),
-    "one negative size": ([{"name": b"w.npy", "data": npy("(-1, 2)")}], "'w' has the shape (-1, 2)"),
-    "a shape of truths": ([{"name": b"w.npy", "data": npy("(True, 2)")}], "'w' has the shape (True, 2)"),
+    "twins": ([ONE, ONE], "duplicate array 'w'"),
+    "no npy": ([{"name": b"w.pkl", "data": b"x"}], "the member 'w.pkl' is not an .npy file"),
+    "no magic": ([{"name": b"w.npy", "data": b"x" * 80}], "'w' is not an npy file"),
+    "a negative shape": ([{"name": b"w.npy", "data": npy("(-2, -1)")}], "of non-negative integer sizes (got (-2, -1))"),
+    "one negative size": ([{"name": b"w.npy", "data": npy("(-1, 2)")}], "of non-negative integer sizes (got (-1, 2))"),
+    "a shape of truths": ([{"name": b"w.npy", "data": npy("(True, 2)")}], "of non-negative integer sizes (got (True, 2))"),
     "a fraction": ([{"name": b"w.npy", "data": npy("(2.0, 1)")}], "the header of 'w' is damaged"),
-    "an absurd shape": ([{"name": b"w.npy", "data": npy(f"({2**40}, {2**40})")}], "more bytes than there can be"),
-    "an absurd empty one": ([{"name": b"w.npy", "data": npy(f"(0, {2**62})", b"")}], "more bytes than there can be"),
-    "more than is there": ([{"name": b"w.npy", "data": npy("(1000, 1000)")}], "by its header another number"),
-    "too little": ([{"name": b"w.npy", "data": npy("(2, 2)", bytes(15))}], "by its header another number"),
-    "too much": ([{"name": b"w.npy", "data": npy("(2, 2)", bytes(17))}], "by its header another number"),
+    "an absurd shape": ([{"name": b"w.npy", "data": npy(f"({2**40}, {2**40})")}], "'w': an array has at most 2^63 bytes"),
+    "an absurd empty one": ([{"name": b"w.npy", "data": npy(f"(0, {2**62})", b"")}], "'w': an array has at most 2^63 bytes"),
+    "more than is there": ([{"name": b"w.npy", "data": npy("(1000, 1000)")}], "bytes by its header (got "),
+    "too little": ([{"name": b"w.npy", "data": npy("(2, 2)", bytes(15))}], "bytes by its header (got "),
+    "too much": ([{"name": b"w.npy", "data": npy("(2, 2)", bytes(17))}], "bytes by its header (got "),
     "no truth": ([{"name": b"w.npy", "data": npy(order="1")}], "the header of 'w' is damaged"),
-    "pickles": ([{"name": b"w.npy", "data": npy("(1, 1)", descr="|O")}], "'w' has the dtype |O, which is no number"),
-    "subarrays": ([{"name": b"w.npy", "data": npy("(4, 1)", descr="(2,)V1")}], "which is no number that is supported"),
+    "pickles": ([{"name": b"w.npy", "data": npy("(1, 1)", descr="|O")}], "'w': unsupported dtype |O"),
+    "subarrays": ([{"name": b"w.npy", "data": npy("(4, 1)", descr="(2,)V1")}], "'w': unsupported dtype |V"),
     "a place beyond all": ([ONE, {"name": b"v.npy", "at": 2**32 - 2}], "this zip file is damaged"),
 }
 
@@ -732,11 +733,11 @@ def bombs(folder: Path) -> dict[str, str]:
     entry = {"name": b"w.npy", "data": npy("(1000, 1000000)", bytes(20_000)), "packed": claimed, "size": claimed}
     (folder / "claims.npz").write_bytes(zip_of([entry]))
     return {
-        "bzip2": "is compressed, and not as NumPy does it",
+        "bzip2": "has an unsupported compression method",
         "deflate": "read",
         "header": "the header of 'w' is damaged",
-        "members": "it has more than 100,000 members",
-        "claims": "it ends within w|Overlapped entries",  # the second where Python itself looks, as newer ones do
+        "members": "more than 100,000 members",
+        "claims": "truncated within w|Overlapped entries",  # the second where Python itself looks, as newer ones do
     }
 
 
@@ -771,8 +772,8 @@ def test_damage_that_only_shows_as_it_unfolds(tmp_path: Path) -> None:
 
 def test_random_damage_is_told_or_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes changed in files in Fortran's order, compressed, with comments: an error of paramctl's own or none."""
-    monkeypatch.setattr(npy_order, "SLAB", 512)
-    monkeypatch.setattr("paramctl.store.npz.format.SLAB", 512)
+    monkeypatch.setattr(slab_reader, "SLAB", 512)
+    monkeypatch.setattr("paramctl.store.npz.reading.SLAB", 512)
     arrays = {"a": in_fortran((20, 15), "<f8"), "b": in_fortran((3, 4, 5), ">f4")}
     for how, save in SAVES.items():
         save(tmp_path / f"{how}.npz", **arrays)

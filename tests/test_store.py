@@ -165,12 +165,12 @@ def _raw(paramctl: Run, folder: Path, address: str) -> bytes:
 
 
 REFUSED = {
-    "a virtual dataset": "v is a virtual dataset, which is never read",
-    "external storage": "e keeps its values in another file, which is never read",
+    "a virtual dataset": "v is a virtual dataset, which paramctl never reads",
+    "external storage": "e has external storage, which paramctl never reads",
     "never written": "n was never written",
     "claims": "claims 4,000,000,000,000 bytes in a file of",
-    "nested": "its groups nest deeper than 64",
-    "within itself": "is a group within itself",
+    "nested": "groups are nested deeper than 64 levels",
+    "within itself": "is a group that contains itself",
 }
 
 
@@ -274,7 +274,7 @@ def test_npz(paramctl: Run, tmp_path: Path) -> None:
         assert made == {name: each.tolist() for name, each in arrays.items()}
     np.savez(tmp_path / "o.npz", o=np.array([{}], dtype=object))
     done = paramctl("dump", "o.npz")
-    assert (done.returncode, done.stderr) == (2, "o.npz: 'o' has the dtype |O, which is no number that is supported\n")
+    assert (done.returncode, done.stderr) == (2, "o.npz: 'o': unsupported dtype |O\n")
     whole = (tmp_path / "x.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[:-30])
     done = paramctl("dump", "cut.npz")

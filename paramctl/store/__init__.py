@@ -113,7 +113,12 @@ def read(file: Location, format_: Format) -> Checkpoint:
     from paramctl.store.checkpoint import TooManyParts  # here, for it imports NumPy
 
     try:
-        checkpoint: Checkpoint = format_.load().read(file)
+        if format_ is HDF5:
+            from paramctl.store.keras.dialect import KerasDialect
+
+            checkpoint: Checkpoint = format_.load().read(file, dialects=(KerasDialect(),))
+        else:
+            checkpoint = format_.load().read(file)
     except TooManyParts as error:
         raise InputError(f"{file.name}: {error}") from error
     return checkpoint
@@ -126,7 +131,7 @@ def check_sums(file: Location) -> None:
     zips = import_module("paramctl.store.io.zips")
     try:
         zips.check_sums(file)
-    except zips.DAMAGED as error:
+    except zips.ZIP_ERRORS as error:
         raise InputError(f"{file.name}: this zip file is damaged ({' '.join(str(error).split())})") from error
 
 

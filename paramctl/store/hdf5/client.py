@@ -1,7 +1,8 @@
-"""The child process that parses and lays out HDF5 files, as its parent sees it; it may be started early.
+"""The client: the parent's handle on a worker process, which runs the HDF5 library.
 
-A process that has listed a file from which it need read nothing lists the next: a set of a hundred shards takes one.
-None that has parsed somebody's file ever writes one, but for what goes along from it, under the same limits.
+A worker whose file needs no further reads is reused for the next listing, so that a set of a hundred shards takes one
+process. A worker that has parsed a file never writes one: damage in the file may have corrupted its memory. Data that
+is carried over from an existing file is the exception, and is read under the same limits.
 """
 
 from __future__ import annotations
@@ -19,51 +20,69 @@ from typing import Any
 
 import paramctl
 
-MOST_READERS = 32
+MAX_READERS = 32
+"""Workers that keep a file open at one time."""
+MAX_SPARE = 2
+"""One to read a file, one to write another."""
+
+QUIET = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "HDF5_USE_FILE_LOCKING": "FALSE",  # locks fail on some network file systems, and paramctl replaces whole files
+    "HDF5_PLUGIN_PRELOAD": "::",  # never load a filter plugin that a file asks for
+}
 
 
-def _start() -> subprocess.Popen[bytes]:
-    folder = str(PurePath(paramctl.__file__).parent.parent)
-    code = f"import sys; sys.path.append({folder!r}); from paramctl.store.hdf5.worker import serve; serve()"
-    quiet = {"OPENBLAS_NUM_THREADS": "1", "HDF5_USE_FILE_LOCKING": "FALSE", "HDF5_PLUGIN_PRELOAD": "::"}
-    return subprocess.Popen(  # noqa: S603  our own interpreter, our own code
-        [sys.executable, "-P", "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | quiet,
-        start_new_session=True,  # a Ctrl-C is the parent's to hear
-    )
+class WorkerExited(Exception):
+    """The worker ended before it answered. The message completes a sentence about the file or the task.
+
+    Args:
+        code: the exit code, or the negative number of the signal that ended the process.
+    """
+
+    def __init__(self, code: int) -> None:
+        if code in (-signal.SIGPROF, -signal.SIGXCPU):
+            reason = "takes too long in the HDF5 library"
+        elif code < 0:
+            reason = f"crashes the HDF5 library ({signal.Signals(-code).name})"
+        else:
+            reason = f"ends the HDF5 worker process (exit code {code})"
+        super().__init__(reason)
 
 
-class Worker:
-    """The process that knows HDF5, for one file."""
+class Client:
+    """A handle on the worker for one file. The process starts with the first request."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self.lock = threading.Lock()
 
-    def ask(self, what: str, **request: Any) -> dict[str, Any]:
-        """The answer to a request. Raises Died if there is none."""
+    def ask(self, task: str, **arguments: Any) -> dict[str, Any]:
+        """Return the worker's answer to one request, whose key "error" holds what is wrong with the file.
+
+        Raises WorkerExited if the process ends without an answer.
+        """
         if self.process is None:
-            pool = _listers if what == "list" and _listers else _spare
+            # only a listing may go to a worker that has parsed another file
+            pool = _listers if task == "list" and _listers else _spare
             self.process = pool.pop() if pool else _start()
-        answer = self._answer({"do": what, **request})
-        if what == "list" and "error" not in answer:
-            if not any(each["offset"] is None for each in answer["arrays"]):
-                _listers.append(self.process)
+        answer = self._answer({"task": task, **arguments})
+        if task == "list" and "error" not in answer:
+            if all(entry["offset"] is not None for entry in answer["arrays"]):
+                _listers.append(self.process)  # every array has an extent, so the worker has closed the file
                 self.process = None
-            elif len(_readers) < MOST_READERS:
+            elif len(_readers) < MAX_READERS:
                 _readers.add(self)
             else:
-                return {"error": f"at most {MOST_READERS} files in which values lie in chunks are read together"}
+                return {"error": f"at most {MAX_READERS} files with chunked or converted arrays can be open at once"}
         return answer
 
-    def __del__(self) -> None:
-        """Let the process end with whoever read from it."""
-        if self.process is not None and self.process.stdin is not None:
-            with suppress(OSError):
-                self.process.stdin.close()
+    def read(self, path: str, start: int, stop: int) -> bytes | str:
+        """Return the bytes of a dataset's values start to stop in C order, or a text that says what is wrong."""
+        with self.lock:
+            assert self.process is not None
+            assert self.process.stdout is not None
+            answer = self.ask("read", path=path, start=start, stop=stop)
+            return answer["error"] if "error" in answer else self.process.stdout.read(answer["bytes"])
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self.process is not None
@@ -75,44 +94,40 @@ class Worker:
             line = self.process.stdout.readline()
         except BrokenPipeError:
             line = b""
-        if not line.endswith(b"\n"):  # it may have ended within its answer
+        if not line.endswith(b"\n"):  # a worker killed in mid-answer leaves half a line
             raise WorkerExited(self.process.wait())
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def read(self, path: str, start: int, stop: int) -> bytes | str:
-        """The bytes of values that do not lie in one piece as they are, or what is wrong with them."""
-        with self.lock:
-            assert self.process is not None
-            assert self.process.stdout is not None
-            answer = self.ask("values", path=path, start=start, stop=stop)
-            return answer["error"] if "error" in answer else self.process.stdout.read(answer["bytes"])
-
-
-class WorkerExited(Exception):
-    """The child ended before it answered: with an exit code, or by a signal if that is negative."""
-
-    def __init__(self, code: int) -> None:
-        if code in (-signal.SIGPROF, -signal.SIGXCPU):
-            words = "takes too long to parse"
-        elif code < 0:
-            words = f"crashes the HDF5 library ({signal.Signals(-code).name})"
-        else:
-            words = f"ended the process that parses HDF5 (exit code {code})"
-        super().__init__(words)
-
-
-_spare: list[subprocess.Popen[bytes]] = []
-_listers: list[subprocess.Popen[bytes]] = []
-_readers: weakref.WeakSet[Worker] = weakref.WeakSet()
+    def __del__(self) -> None:
+        """End the worker with its last reader: the closed pipe ends its request loop."""
+        if self.process is not None and self.process.stdin is not None:
+            with suppress(OSError):
+                self.process.stdin.close()
 
 
 def warm_up() -> None:
-    """Start a process that will be needed, while other work is done: one reads a file, one may write another."""
-    if len(_spare) < 2:
+    """Start a worker that will be needed soon, so that it loads the HDF5 library while the parent does other work."""
+    if len(_spare) < MAX_SPARE:
         _spare.append(_start())
 
 
-def new_worker() -> Worker:
-    """One for a file: the process that was started, or another."""
-    return Worker()
+def _start() -> subprocess.Popen[bytes]:
+    folder = str(PurePath(paramctl.__file__).parent.parent)
+    code = f"import sys; sys.path.append({folder!r}); from paramctl.store.hdf5.worker import serve; serve()"
+    return subprocess.Popen(  # noqa: S603  our own interpreter, our own code
+        [sys.executable, "-P", "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | QUIET,
+        start_new_session=True,  # the terminal's Ctrl-C must reach the parent alone, which then ends the worker
+    )
+
+
+_spare: list[subprocess.Popen[bytes]] = []
+"""Workers that have parsed no file."""
+_listers: list[subprocess.Popen[bytes]] = []
+"""Workers that have listed a file and closed it."""
+_readers: weakref.WeakSet[Client] = weakref.WeakSet()
+"""Clients whose worker keeps a file open."""

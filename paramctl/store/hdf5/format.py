@@ -1,9 +1,9 @@
-"""HDF5: paramctl's own files, and any other that holds arrays. Parsed and laid out by a child process.
+"""HDF5 files, read and written. The worker process parses them and lays them out; values move by extents.
 
-A native file is one that h5ls and HDFView show as a person would hope: groups are blocks, datasets are
-parameters, contiguous and without filters; a tie is a hard link; attributes say axes, kind, trainable, scheme and
-seed. The group __paramctl__ holds the model document, the ties that are transposed, and the versions of this
-layout and of the recipe by which values were drawn. bfloat16 is as Keras has it: opaque, with an attribute dtype.
+A native file reads well in h5ls and HDFView: blocks are groups, parameters are contiguous datasets without filters, and
+a tie is a hard link. Attributes hold axes, kind, trainable, scheme and seed. The group __paramctl__ holds the model
+document, transposed ties, and the versions of the layout and of the recipe. bfloat16 is stored as Keras stores it:
+opaque, with an attribute dtype.
 https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import Parameter
-from paramctl.errors import OutputError
+from paramctl.errors import OutputError, message
 from paramctl.model import Model
 from paramctl.store.checkpoint import (
     Checkpoint,
@@ -31,66 +31,68 @@ from paramctl.store.checkpoint import (
     ties_of,
     transposed_of,
 )
-from paramctl.store.hdf5.client import WorkerExited, new_worker
-from paramctl.store.hdf5.listing import StoredArrays, linked, listing, path_of, stem
+from paramctl.store.hdf5.client import Client, WorkerExited
+from paramctl.store.hdf5.dialect import Dialect
+from paramctl.store.hdf5.listing import Listing, ParameterCollector, link_ties, list_file, model_name, shared_path
+from paramctl.store.hdf5.native import METADATA_GROUP, TEXTS
 from paramctl.store.io.atomic import Temporary
 from paramctl.store.io.extents import Extent
-from paramctl.store.io.json_limits import MOST_TOKENS, parse_json
-from paramctl.store.keras import names
-from paramctl.store.keras import read as keras
+from paramctl.store.io.json_limits import MAX_TOKENS, parse_json
 from paramctl.store.location import Location
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-LONGEST = 4_096
-OWN = "__paramctl__"
-TEXTS = ("document", "model", "ties", "keras")
-"""What lies in that group as text."""
+MAX_PATH = 4_096
+"""Characters in a path, as many as the parser accepts."""
 HEADER = 2_048
-"""How many bytes of a file an array takes at most beside its values, and a group."""
+"""An upper bound for the bytes of an object header with its attributes and link."""
+ALIGNMENT = 4_096
+"""An upper bound for the bytes that align a dataset's values."""
 
 
-def read(file: Location, begin: int = 0, size: int | None = None, config: str | None = None) -> Checkpoint:
-    """What an HDF5 file holds, or one that lies within another file; config: the text of Keras' own, if it is known.
+def read(file: Location, begin: int = 0, size: int | None = None, dialects: Sequence[Dialect] = ()) -> Checkpoint:
+    """Read an HDF5 file.
 
-    Raises InputError if it is damaged, or holds what is never read.
+    Args:
+        file: the file, or the file that contains it: a zip, for the member of a ``.keras``.
+        begin: the offset of the HDF5 file in it, in bytes.
+        size: the size of the HDF5 file in bytes, None for all that follows.
+        dialects: the layouts to recognize. A file of none is read array by array, under the stored paths.
+
+    Raises InputError if the file is damaged, or holds what paramctl never reads.
     """
-    found = listing(file, begin, size)
-    if found.own is None and names.is_keras3(found.arrays, found.told):
-        return keras.read_keras3(file, found, (config, _json(config)) if config is not None else None)
-    if found.own is None and names.is_keras2(found.told):
-        return keras.read_keras2(file, found, _json(config or found.told.get("", {}).get("model_config")))
-    arrays = StoredArrays(found)
-    for each in found.arrays:
-        arrays.take(each, each["path"], each["says"])
-    own = _own(found.own)
-    document, transposed = document_of(own), transposed_of(own, arrays.parameters)
+    texts = [name for dialect in dialects for name in dialect.texts]
+    lists = [name for dialect in dialects for name in dialect.lists]
+    listing = list_file(file, begin, size, texts, lists)
+    if listing.metadata is None:  # a native file is never a framework's, whatever its parameters are called
+        for dialect in dialects:
+            if dialect.matches(listing):
+                return dialect.read(listing)
+    return _checkpoint(listing)
+
+
+def _checkpoint(listing: Listing) -> Checkpoint:
+    """Return the checkpoint in a native file, or in one of unknown origin."""
+    arrays = ParameterCollector(listing)
+    for entry in listing.arrays:
+        arrays.add(entry, entry["path"], entry["attributes"])
+    metadata = _parse_metadata(listing.metadata)
+    document, transposed = document_of(metadata), transposed_of(metadata, arrays.parameters)
     for tie in transposed:
         arrays.parameters[tie.tied] = tied_to(tie, arrays.parameters[tie.kept])
-    links = linked(found.ties, {path: path for path in arrays.parameters}, {tie.kept for tie in ties_of(own)})
-    ties, layout = sort_ties((*links, *transposed), own), keras_of(own, arrays.parameters)
-    name = document.name if document else stem(file)
+    names = {path: path for path in arrays.parameters}
+    links = link_ties(listing.links, names, {tie.kept for tie in ties_of(metadata)})
+    ties, layout = sort_ties((*links, *transposed), metadata), keras_of(metadata, arrays.parameters)
+    name = document.name if document else model_name(listing.file)
     model = replace(model_of(name, arrays.parameters, ties, document, layout), stored=arrays.stored)
-    return Checkpoint(model, arrays.reader, file, arrays.notes, tuple(found.skipped), arrays.extents)
+    return Checkpoint(model, arrays.reader, listing.file, arrays.notes, listing.skipped_words(), arrays.extents)
 
 
-def read_together(index: Location, shards: Mapping[str, Location], weight_map: Mapping[str, Any]) -> Checkpoint:
-    """What the shards of Keras 3 weights hold together, by the names of the files; see keras.read.of_index."""
-    return keras.read_index(index, {name: listing(shard) for name, shard in shards.items()}, weight_map)
-
-
-def _json(text: Any) -> Any:
+def _parse_metadata(metadata: dict[str, Any] | None) -> dict[str, Any]:
+    """Return paramctl's metadata with its JSON parsed, empty if any of it is damaged: the arrays can still be read."""
+    coded = [key for key in TEXTS if key != "document"]
+    most = MAX_TOKENS // len(coded)  # the limit is for the file, not for each text
     try:
-        return parse_json(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-
-
-def _own(own: dict[str, Any] | None) -> dict[str, Any]:
-    """What paramctl wrote beside the values; nothing if it is not what it must be."""
-    try:
-        coded = [key for key in TEXTS if key != "document"]
-        most = MOST_TOKENS // len(coded)
-        return {key: parse_json(text, most) if key in coded else text for key, text in (own or {}).items()}
+        return {key: parse_json(value, most) if key in coded else value for key, value in (metadata or {}).items()}
     except (ValueError, TypeError):
         return {}
 
@@ -98,22 +100,27 @@ def _own(own: dict[str, Any] | None) -> dict[str, Any]:
 def create(
     temporary: Temporary, model: Model, notes: Mapping[str, Provenance], recipe: int, like: Checkpoint | None = None
 ) -> dict[str, Extent]:
-    """Lay out a file for a model's arrays; where the values of each are to be written, but for empty ones.
+    """Lay out a native file for a model. Return the extents to write, without empty arrays.
 
-    like: what it comes from; the attributes of an HDF5 file, and what in it is no parameter, go along.
+    Args:
+        temporary: the file to lay out.
+        model: the parameters, ties and document.
+        notes: the provenance of the parameters, by path.
+        recipe: the version of the recipe by which values are drawn.
+        like: the checkpoint that the values come from. The attributes and the non-numeric data of a plain HDF5 file are
+            carried over to the new file.
     """
-    of_others = like.file if like is not None and not model.stored else None
-    owners = list(model.owners())
-    own = file_metadata(model, notes, recipe)
-    attributes = own.pop("parameters")
-    texts = {key: own.pop(key) for key in TEXTS if key in own}
+    carried = like.file if like is not None and not model.stored else None
+    metadata = file_metadata(model, notes, recipe)
+    attributes = metadata.pop("parameters")
+    texts = {key: metadata.pop(key) for key in TEXTS if key in metadata}
     return lay_out(
         temporary,
-        [(each, each.path, attributes[each.path]) for each in owners],
+        [(owner, owner.path, attributes[owner.path]) for owner in model.owners()],
         _groups(model),
         [(tie.kept, tie.tied) for tie in model.ties if not tie.transpose],
-        (own, {key: text if isinstance(text, str) else json.dumps(text) for key, text in texts.items()}),
-        of_others,
+        (metadata, {key: text if isinstance(text, str) else json.dumps(text) for key, text in texts.items()}),
+        carried,
     )
 
 
@@ -125,70 +132,84 @@ def lay_out(
     own: tuple[Mapping[str, Any], Mapping[str, str]] | None = None,
     like: Location | None = None,
 ) -> dict[str, Extent]:
-    """Lay out any HDF5 file; where the values of each array are to be written, by its parameter's path.
+    """Lay out any HDF5 file. Return the extents to write by the parameters' paths, without empty arrays.
 
-    arrays: each with its path in the file and its attributes. groups: each after the one it is in. links: (a path,
-    another for the same array). own: what lies in paramctl's own group. like: a file, see create.
+    Args:
+        temporary: the file to lay out.
+        arrays: each parameter with its path in the file and its attributes.
+        groups: each group with its attributes, after the group that contains it.
+        links: pairs of a path and another path for the same array.
+        own: the attributes and the texts of paramctl's metadata group, None to write no such group.
+        like: a file whose attributes and non-numeric data are carried over, see create.
+
+    Raises OutputError if HDF5 cannot hold the names, or the layout cannot be written.
     """
-    _check_names([*(path for _, path, _ in arrays), *(other for _, other in links)], temporary.target)
-    more, texts = own or ({}, {})
-    needed = sum(each.bytes + HEADER + 4096 for each, _, _ in arrays) + HEADER * (len(groups) + 8)
+    _check_paths([*(path for _, path, _ in arrays), *(other for _, other in links)], temporary.target)
+    attributes, texts = own or ({}, {})
+    needed = sum(parameter.bytes + HEADER + ALIGNMENT for parameter, _, _ in arrays) + HEADER * (len(groups) + 8)
+    # The library may crash on a full disk, so the space is reserved first. UTF-8 takes up to four bytes a character.
     temporary.reserve(needed + sum(map(len, texts.values())) * 4)
     temporary.empty()
-    try:
-        answer = new_worker().ask(
-            "create",
-            path=temporary.address,
-            groups=groups,
-            arrays=[[path, each.shape, each.dtype, says] for each, path, says in arrays],
-            links=links,
-            own=more if own is not None else None,
-            texts=texts,
-            like=path_of(like) if like is not None and like.read(0, 8) == SIGNATURE else None,
-        )
-    except WorkerExited as died:
-        along = f" with what goes along from {like.name}" if like is not None else ""
-        raise OutputError(f"{temporary.target}: laying it out{along} {died}; is the disk full?") from died
-    if "error" in answer:
-        raise OutputError(f"{temporary.target}: {answer['error']}")
+    is_hdf5 = like is not None and like.read(0, len(SIGNATURE)) == SIGNATURE
+    answer = _change(
+        temporary,
+        "laying out the file" + (f" with what it carries over from {like.name}" if like is not None else ""),
+        "lay_out",
+        groups=groups,
+        arrays=[[path, parameter.shape, parameter.dtype, values] for parameter, path, values in arrays],
+        links=links,
+        metadata=attributes if own is not None else None,
+        texts=texts,
+        like=shared_path(like) if like is not None and is_hdf5 else None,
+    )
     temporary.reserve(temporary.size())
     return {
-        each.path: Extent(offset, numpy_dtype(each.dtype).newbyteorder("<"))
-        for (each, _, _), offset in zip(arrays, answer["offsets"], strict=True)
-        if offset is not None and each.size
+        parameter.path: Extent(offset, numpy_dtype(parameter.dtype).newbyteorder("<"))
+        for (parameter, _, _), offset in zip(arrays, answer["offsets"], strict=True)
+        if offset is not None and parameter.size
     }
 
 
-def _check_names(paths: Sequence[str], target: str) -> None:
-    """Refuse what HDF5 cannot hold, or would make another name of."""
-    groups = {path[: match.start()] for path in paths for match in re.finditer("/", path)}
-    for path in paths:
-        if "\0" in path or len(path) > LONGEST or not {"", ".", ".."}.isdisjoint(path.split("/")):
-            rule = (
-                f"names in HDF5 are joined by '/', have at most {LONGEST:,} characters, and none is empty, '.' or '..'"
-            )
-            raise OutputError(f"{target}: {rule} (got {path[:100]!r})")
-        if path in groups or path.split("/")[0] == OWN:
-            raise OutputError(f"{target}: {path!r} cannot be an array, for other names begin with it")
-
-
 def clear_provenance(temporary: Temporary, paths: Sequence[str]) -> None:
-    """Take from arrays of a native file what is said of how they came by their values."""
+    """Delete the scheme and seed of arrays in a native file, whose values are about to change."""
+    _change(temporary, "clearing schemes and seeds", "clear_provenance", arrays=paths)
+
+
+def _change(temporary: Temporary, work: str, task: str, **arguments: Any) -> dict[str, Any]:
+    """Return the worker's answer to a task that writes the file. ``work`` describes the task in errors."""
     try:
-        answer = new_worker().ask("unmark", path=temporary.address, arrays=paths)
-    except WorkerExited as died:
-        raise OutputError(f"{temporary.target}: changing it {died}; is the disk full?") from died
+        answer = Client().ask(task, path=temporary.address, **arguments)
+    except WorkerExited as exited:
+        raise OutputError(f"{temporary.target}: {work} {exited}. Is the disk full?") from exited
     if "error" in answer:
         raise OutputError(f"{temporary.target}: {answer['error']}")
+    return answer
+
+
+def _check_paths(paths: Sequence[str], target: str) -> None:
+    """Raise OutputError for a path that HDF5 cannot hold, or would resolve to another one."""
+    groups = {path[: match.start()] for path in paths for match in re.finditer("/", path)}
+    for path in paths:
+        received = repr(path[:100])
+        if "\0" in path or len(path) > MAX_PATH or not {"", ".", ".."}.isdisjoint(path.split("/")):
+            rule = (
+                f"an HDF5 path has at most {MAX_PATH:,} characters, no NUL, and parts joined by '/', none of which "
+                "is empty, '.' or '..'"
+            )
+            raise OutputError(f"{target}: {message(rule, received)}")
+        if path in groups:
+            raise OutputError(f"{target}: {message('other names begin with the name of an array', received)}")
+        if path.split("/")[0] == METADATA_GROUP:
+            raise OutputError(f"{target}: {message(f'{METADATA_GROUP!r} is reserved for metadata', received)}")
 
 
 def _groups(model: Model) -> list[tuple[str, dict[str, Any]]]:
-    """Every group that some array needs, with its type if it is a layer's, each after the one it is in."""
+    """Return the groups that contain arrays, each after the group that contains it, with the type of a layer's."""
     types = {block.path: block.type for block in model.walk() if block.type not in ("group", "array")}
-    needed: dict[str, dict[str, Any]] = {}
+    groups: dict[str, dict[str, Any]] = {}
     for path in model.parameters:
         folders = path.split("/")[:-1]
         for count in range(1, len(folders) + 1):
             folder = "/".join(folders[:count])
-            needed.setdefault(folder, {"type": types[folder]} if folder in types else {})
-    return list(needed.items())
+            groups.setdefault(folder, {"type": types[folder]} if folder in types else {})
+    return list(groups.items())

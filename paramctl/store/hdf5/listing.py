@@ -1,4 +1,4 @@
-"""What an HDF5 file holds, as the child process tells it: its arrays as parameters, and where each has its values."""
+"""The worker's list of an HDF5 file, turned into parameters, and the readers of their values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
@@ -15,121 +15,165 @@ from paramctl.core.parameter import DTYPE_BYTES, Parameter
 from paramctl.errors import InputError
 from paramctl.model import Tie
 from paramctl.store.checkpoint import Provenance, Reader, stored_parameter
-from paramctl.store.hdf5.client import Worker, WorkerExited, new_worker
+from paramctl.store.hdf5.client import Client, WorkerExited
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.location import LocalFile, Location
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What is in an HDF5 file, or in one that lies within another from ``begin`` on.
-
-    arrays: path, shape, dtype, order, offset and attributes of each. ties: (a path, another for the same array).
-    skipped: what holds no numbers. own: the texts of paramctl's own group. told: what Keras says of each group.
-    """
-
-    file: Location
-    process: Worker
-    begin: int
-    arrays: Sequence[Mapping[str, Any]]
-    ties: Sequence[Sequence[str]]
-    skipped: Sequence[str]
-    own: dict[str, Any] | None
-    told: Mapping[str, Mapping[str, Any]]
-
-
-def listing(file: Location, begin: int = 0, size: int | None = None) -> Listing:
-    """What the child tells of a file. Raises InputError if it is damaged, or holds what is never read."""
-    process = new_worker()
-    try:
-        path, named = path_of(file)
-        answer = process.ask("list", path=path, named=named, begin=begin, size=size)
-    except WorkerExited as died:
-        raise InputError(f"{file.name}: {died}") from died
-    if "error" in answer:
-        raise InputError(f"{file.name}: {answer['error']}")
-    parts = (answer[key] for key in ("arrays", "ties", "skipped", "own", "keras"))
-    return Listing(file, process, begin, *parts)
-
-
-def path_of(file: Location) -> tuple[str, bool]:
-    """A path by which another process opens the same file, and whether HDF5 can open it by name."""
-    path = f"/proc/{os.getpid()}/fd/{file.descriptor()}" if _PROC else file.name
-    return path, isinstance(file, LocalFile)
-
 
 _PROC = os.path.isdir("/proc/self/fd")
 
 
-def stem(file: Location) -> str:
-    """What a model is called that has no other name."""
+class ArrayEntry(TypedDict):
+    """A numeric dataset.
+
+    order: the byte order of the values.
+    offset: where its values begin, None if only the HDF5 library can read them (chunked, or not a NumPy type).
+    attributes: those of the native layout, where the file has its metadata group.
+    """
+
+    path: str
+    shape: list[int]
+    dtype: str
+    order: Literal["<", ">"]
+    offset: int | None
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The contents of an HDF5 file, or of one stored inside another file from the byte ``begin`` on.
+
+    links: hard links to one array, as (the first path, another path).
+    skipped: what is not a numeric dataset, by path: "text", "a soft link".
+    metadata: the contents of paramctl's metadata group, None without one.
+    groups: by path, the attributes that the caller of list_file asked for. The root's path is "".
+    """
+
+    file: Location
+    client: Client
+    begin: int
+    arrays: Sequence[ArrayEntry]
+    links: Sequence[Sequence[str]]
+    skipped: Mapping[str, str]
+    metadata: dict[str, Any] | None
+    groups: Mapping[str, Mapping[str, Any]]
+
+    def skipped_words(self) -> tuple[str, ...]:
+        """Return each skipped path with what it holds: "notes (text)"."""
+        return tuple(f"{path} ({kind})" for path, kind in self.skipped.items())
+
+
+def list_file(
+    file: Location, begin: int = 0, size: int | None = None, texts: Sequence[str] = (), lists: Sequence[str] = ()
+) -> Listing:
+    """List an HDF5 file.
+
+    Args:
+        file: the file, or the file that contains it.
+        begin: the offset of the HDF5 file in it, in bytes.
+        size: the size of the HDF5 file in bytes, None for all that follows.
+        texts: names of group attributes to return that hold one text.
+        lists: names of group attributes to return that hold a list of texts.
+
+    Raises InputError if the file is damaged, or holds what paramctl never reads.
+    """
+    client = Client()
+    try:
+        path, by_name = shared_path(file)
+        answer = client.ask("list", path=path, by_name=by_name, begin=begin, size=size, texts=texts, lists=lists)
+    except WorkerExited as exited:
+        raise InputError(f"{file.name}: {exited}") from exited
+    if "error" in answer:
+        raise InputError(f"{file.name}: {answer['error']}")
+    parts = (answer[key] for key in ("arrays", "links", "skipped", "metadata", "groups"))
+    return Listing(file, client, begin, *parts)
+
+
+def shared_path(file: Location) -> tuple[str, bool]:
+    """Return a path by which the worker opens the same file, and whether the HDF5 library can open it by that path.
+
+    The path goes through this process's descriptor, so a file that is replaced meanwhile is not mixed up.
+    """
+    path = f"/proc/{os.getpid()}/fd/{file.descriptor()}" if _PROC else file.name
+    return path, isinstance(file, LocalFile)
+
+
+def model_name(file: Location) -> str:
+    """Return the name of a model that has no other: the file's, without suffixes."""
     return PurePath(file.name).stem.removesuffix(".weights")
 
 
-def linked(pairs: Sequence[Sequence[str]], names: Mapping[str, str], kept: Collection[str] = ()) -> list[Tie]:
-    """The ties that hard links are, by what arrays are called; each is kept under one in ``kept``, or the first."""
+def link_ties(links: Sequence[Sequence[str]], names: Mapping[str, str], kept: Collection[str] = ()) -> list[Tie]:
+    """Return the ties that hard links make.
+
+    Args:
+        links: as in a listing.
+        names: by stored path, the names of the parameters. Other paths are ignored.
+        kept: names that own their array. A group of links without one is kept under its first name.
+    """
     groups: dict[str, list[str]] = {}
-    for first, other in pairs:
+    for first, other in links:
         groups.setdefault(first, [first]).append(other)
-    made = []
+    ties = []
     for paths in groups.values():
         group = [names[path] for path in paths if path in names]
-        keep = next((name for name in group if name in kept), group[0] if group else "")
-        made += [Tie(keep, name) for name in group if name != keep]
-    return made
+        owner = next((name for name in group if name in kept), group[0] if group else "")
+        ties += [Tie(owner, name) for name in group if name != owner]
+    return ties
 
 
-class StoredArrays:
-    """The arrays of a file, gathered: parameters by their names, and where the values of each lie."""
+class ParameterCollector:
+    """The parameters of a listing, collected under their names, with the extents or paths of their values."""
 
-    def __init__(self, within: Listing) -> None:
-        self.file, self.process, self.begin = within.file, within.process, within.begin
+    def __init__(self, listing: Listing) -> None:
+        self.file, self.client, self.begin = listing.file, listing.client, listing.begin
         self.parameters: dict[str, Parameter] = {}
         self.extents: dict[str, Extent] = {}
-        self.elsewhere: dict[str, tuple[str, np.dtype[Any]]] = {}
+        self.by_library: dict[str, tuple[str, np.dtype[Any]]] = {}
+        """Parameters that only the library can read: the stored path and dtype of each."""
         self.notes: dict[str, Provenance] = {}
         self.stored: dict[str, str] = {}
+        """The stored path of each parameter that has another name."""
 
-    def take(self, each: Mapping[str, Any], path: str, says: Mapping[str, Any]) -> None:
-        """One array, under a name."""
-        if each["dtype"] not in DTYPE_BYTES:
-            raise InputError(f"{self.file.name}: {path} has the dtype {each['dtype']}, which is not supported")
-        self.parameters[path] = stored_parameter(path, tuple(each["shape"]), each["dtype"], says)
-        dtype = numpy_dtype(each["dtype"]).newbyteorder(each["order"])
-        if each["offset"] is None:
-            self.elsewhere[path] = each["path"], dtype
+    def add(self, entry: ArrayEntry, name: str, attributes: Mapping[str, Any]) -> None:
+        """Add a dataset under a name, with what its attributes or its name say of it."""
+        if entry["dtype"] not in DTYPE_BYTES:
+            raise InputError(f"{self.file.name}: {name} has the unsupported dtype {entry['dtype']}")
+        self.parameters[name] = stored_parameter(name, tuple(entry["shape"]), entry["dtype"], attributes)
+        dtype = numpy_dtype(entry["dtype"]).newbyteorder(entry["order"])
+        if entry["offset"] is None:
+            self.by_library[name] = entry["path"], dtype
         else:
-            self.extents[path] = Extent(self.begin + each["offset"], dtype)
-        self.notes[path] = Provenance(says.get("scheme"), says.get("seed"))
-        if path != each["path"]:
-            self.stored[path] = each["path"]
+            self.extents[name] = Extent(self.begin + entry["offset"], dtype)
+        self.notes[name] = Provenance(attributes.get("scheme"), attributes.get("seed"))
+        if name != entry["path"]:
+            self.stored[name] = entry["path"]
 
     @property
     def reader(self) -> Reader:
-        return _Reader(ExtentReader(self.file, self.extents), self.process, self.elsewhere)
+        return _Reader(ExtentReader(self.file, self.extents), self.client, self.by_library)
 
 
 class _Reader:
-    """Reads contiguous values itself, and has the child read the others."""
+    """A reader of extents, which has the worker read every other array."""
 
     def __init__(
-        self, extents: ExtentReader, child: Worker, elsewhere: Mapping[str, tuple[str, np.dtype[Any]]]
+        self, extents: ExtentReader, client: Client, by_library: Mapping[str, tuple[str, np.dtype[Any]]]
     ) -> None:
-        self.extents, self.child, self.elsewhere = extents, child, elsewhere
+        self.extents, self.client, self.by_library = extents, client, by_library
 
     def read(self, path: str, start: int, stop: int) -> Array:
-        if path not in self.elsewhere:
+        if path not in self.by_library:
             return self.extents.read(path, start, stop)
-        within, dtype = self.elsewhere[path]
-        if start == stop:
+        stored, dtype = self.by_library[path]
+        if start == stop:  # no request for an empty array, whose space may be unallocated
             return np.empty(0, dtype.newbyteorder("="))
-        name = self.extents.file.name
+        file = self.extents.file.name
         try:
-            data = self.child.read(within, start, stop)
-        except WorkerExited as died:
-            raise InputError(f"{name}: {path} {died}") from died
+            data = self.client.read(stored, start, stop)
+        except WorkerExited as exited:
+            raise InputError(f"{file}: {path} {exited}") from exited
         if isinstance(data, str):
-            raise InputError(f"{name}: {path}: {data}")
+            raise InputError(f"{file}: {path}: {data}")
         if len(data) != (stop - start) * dtype.itemsize:
-            raise InputError(f"{name}: it ends within {path}")
+            raise InputError(f"{file}: truncated within {path}")
         return np.frombuffer(data, dtype).astype(dtype.newbyteorder("="))

@@ -1,10 +1,11 @@
-"""What is done with the HDF5 library, in a process of its own: requests are answered, under limits.
+"""The worker: a process of its own that runs the HDF5 library and answers requests.
 
-A small bad file can make the library crash, hang or eat memory before any check in Python runs. So a child under
-limits (h5_limits) parses (h5_parse), and tells its parent where the values lie; and a child lays out new files
-(h5_layout), which the library may crash on too, when a disk is full. One request comes as a line of JSON on standard
-input, and one line of JSON answers it on standard output; values that do not lie as they are in one piece follow
-theirs as bytes.
+A small damaged file can make the library crash, hang or exhaust memory before any check in Python runs. So the worker
+parses files under limits (limits.py, parser.py) and tells its parent the offsets of the values. It also lays out new
+files (layout.py), because the library may crash when a disk is full.
+
+A request is one line of JSON on standard input. The answer is one line of JSON on standard output. The bytes of values
+follow the answer that announces them.
 """
 
 from __future__ import annotations
@@ -17,74 +18,79 @@ import sys
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from paramctl.store.hdf5 import layout as h5_layout
+from paramctl.store.hdf5 import layout
 from paramctl.store.hdf5.limits import SECONDS, limit_parsing, limit_time, size_of_data
-from paramctl.store.hdf5.parser import Parser, Refused, words_of
+from paramctl.store.hdf5.parser import Parser
+from paramctl.store.hdf5.refusal import Refused, library_error
 
-READ_A_SECOND = 16 << 20
-
-
-def _say(answer: dict[str, Any], data: bytes = b"") -> None:
-    sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + data)
-    sys.stdout.buffer.flush()
+READ_PER_SECOND = 16 << 20
 
 
 class Session:
-    """What is asked, answered; the file that is open."""
+    """The requests of one parent, and the file that is open."""
 
     def __init__(self) -> None:
         self.parser: Parser | None = None
 
     def answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        if request["do"] == "create":
-            return h5_layout.create(request), b""
-        if request["do"] == "unmark":
-            return h5_layout.unmark(request), b""
-        if request["do"] == "list":
-            return self.list(request), b""
-        assert self.parser is not None
-        path, start, stop = request["path"], request["start"], request["stop"]
-        limit_time(SECONDS)
-        limit_time(SECONDS + self.parser.touched(path, start, stop) / READ_A_SECOND)
-        data = b"".join(self.parser.read(path, start, stop))
-        return {"bytes": len(data)}, data
+        """Return the answer to a request, and the bytes that follow it."""
+        if request["task"] == "lay_out":
+            return layout.lay_out(request), b""
+        if request["task"] == "clear_provenance":
+            return layout.clear_provenance(request), b""
+        if request["task"] == "list":
+            return self._list(request), b""
+        return self._read(request["path"], request["start"], request["stop"])
 
-    def list(self, request: dict[str, Any]) -> dict[str, Any]:
-        """What a file holds; it stays open if values are to be read from it by this process."""
+    def _list(self, request: dict[str, Any]) -> dict[str, Any]:
+        """List a file. It stays open if only this process can read some of its values."""
         path, begin, size = request["path"], request["begin"], request["size"]
         if size is not None:
             size = max(0, min(size, os.stat(path).st_size - begin))
-        there = size_of_data(path)
-        there = there if size is None else min(there, size)
-        limit_parsing(there)
-        self.parser = Parser(path, request["named"], begin, size, there)
-        answer = self.parser.list()
-        if all(each["offset"] is not None for each in answer["arrays"]):
+        data_size = size_of_data(path)
+        data_size = data_size if size is None else min(data_size, size)
+        limit_parsing(data_size)  # before the library sees the file
+        self.parser = Parser(path, request["by_name"], begin, size, data_size)
+        answer = self.parser.list(request["texts"], request["lists"])
+        if all(entry["offset"] is not None for entry in answer["arrays"]):
             self.parser.close()
             self.parser = None
         return answer
 
-    def where(self) -> str:
-        """Where in the file the library is at work, for an error."""
-        return f"{self.parser.at}: " if self.parser and self.parser.at else ""
+    def _read(self, path: str, start: int, stop: int) -> tuple[dict[str, Any], bytes]:
+        assert self.parser is not None
+        values = self.parser.values
+        limit_time(SECONDS)  # to open the dataset, before the cost of its chunks is known
+        limit_time(SECONDS + values.cost(path, start, stop) / READ_PER_SECOND)
+        data = b"".join(values.read(path, start, stop))
+        return {"bytes": len(data)}, data
+
+    def place(self) -> str:
+        """Return the path at which the library was at work, as the beginning of an error."""
+        return f"{self.parser.path}: " if self.parser and self.parser.path else ""
 
 
 def serve() -> NoReturn:
-    """Answer requests until there are no more."""
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    """Answer requests until standard input ends."""
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # a parent may have ignored it
     with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is told, and leaves nothing behind
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the parent reports a crash; no core file is left behind
     session = Session()
     for line in sys.stdin.buffer:
         try:
             answer, data = session.answer(json.loads(line))
-            _say(answer, data)
+            _send(answer, data)
         except Refused as refused:
-            _say({"error": str(refused)})
-        except Exception as error:  # noqa: BLE001  whatever the library makes of a damaged file
-            _say({"error": f"{session.where()}{words_of(error)}"})
+            _send({"error": str(refused)})
+        except Exception as error:  # noqa: BLE001  the library raises any class for a damaged file
+            _send({"error": f"{session.place()}{library_error(error)}"})
         limit_time(0)
-    os._exit(0)  # closing what is open may crash on a damaged file
+    os._exit(0)  # closing an open damaged file may crash
+
+
+def _send(answer: dict[str, Any], data: bytes = b"") -> None:
+    sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + data)
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

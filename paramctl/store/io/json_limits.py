@@ -1,4 +1,4 @@
-"""JSON that somebody else wrote: read unless it is many times larger in memory, or nests deeper than honest ones."""
+"""JSON from untrusted files, parsed within limits: json.loads would take gigabytes for a few megabytes of brackets."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ import json
 import re
 from typing import Any
 
-MOST_TOKENS = 1_000_000
-"""About 100 MB in memory: the configuration of a network of 30,000 layers has as many."""
-MOST_DEPTH = 300
-
-
-def parse_json(text: str, most: int = MOST_TOKENS) -> Any:
-    """What a text says. Raises ValueError if it is no JSON, has more than so many tokens, or nests too deep."""
-    count = depth = 0
-    for found in _TOKENS.finditer(text):
-        first = text[found.start()]
-        if first in "]}":
-            depth -= 1
-            continue
-        count += 1
-        depth += first in "[{"
-        if count > most:
-            raise ValueError(f"it has more than {most:,} names, values and commas")
-        if depth > MOST_DEPTH:
-            raise ValueError(f"it nests deeper than {MOST_DEPTH}")
-    return json.loads(text)
-
+MAX_TOKENS = 1_000_000
+"""About 100 MB once parsed. The configuration of a network of 30,000 layers has as many."""
+MAX_DEPTH = 300
 
 _TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|[\[\]{},]', re.DOTALL)
-"""Texts, and what comes between values: but for closing brackets, their number is about that of the values."""
+"""Strings and the marks between values. Without closing brackets, they are about as many as the values.
+
+The quantifiers are possessive: a string without an end must not be searched again from each of its characters.
+"""
+
+
+def parse_json(text: str, max_tokens: int = MAX_TOKENS) -> Any:
+    """Parse JSON. Raises ValueError for a text that is not JSON, has too many tokens, or nests too deep."""
+    tokens = depth = 0
+    for match in _TOKENS.finditer(text):
+        mark = text[match.start()]
+        if mark in "]}":
+            depth -= 1
+            continue
+        tokens += 1
+        depth += mark in "[{"
+        if tokens > max_tokens:
+            raise ValueError(f"more than {max_tokens:,} names, values and commas")
+        if depth > MAX_DEPTH:  # json.loads recurses once for each level
+            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    return json.loads(text)

@@ -1,4 +1,4 @@
-"""Zips: the archives that npz and Keras' files are, opened within limits.
+"""Zip archives, such as npz and ``.keras`` files, opened within limits.
 
 https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
 """
@@ -12,70 +12,81 @@ import zlib
 
 from paramctl.store.location import Location
 
-MOST_MEMBERS = 100_000
-MOST_DIRECTORY = 1 << 26
-LOCAL = 30
-"""How many bytes stand before a member's name and its values."""
+MAX_MEMBERS = 100_000
+MAX_DIRECTORY = 1 << 26
+"""Bytes of the central directory, which zipfile reads at once."""
+LOCAL_HEADER = 30
+"""Bytes of a local header before the member's name."""
+DIRECTORY_ENTRY = b"PK\1\2"
 
 AT_ONCE = 1 << 20
 WEIGHTS = "model.weights.h5"
 
-DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, OverflowError, RuntimeError)
-"""What reading a zip raises that is damaged."""
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, OverflowError, RuntimeError)
+"""The exceptions that zipfile raises for a damaged archive, and DamagedZip."""
 
 
-class Damaged(ValueError):
-    """What is wrong with a file."""
+class DamagedZip(ValueError):
+    """An archive, or a member of one, that is damaged or over a limit. The caller adds the file's name."""
 
 
-class _Wary(io.BufferedReader):
-    """A file that is a zip: its directory is only read if it is of a size that can be."""
+class _GuardedFile(io.BufferedReader):
+    """A file that limits the central directory while zipfile opens it.
 
-    wary = True
+    zipfile believes the size that the archive claims for its directory, reads all of it, and makes an object of each
+    entry, before any caller can look.
+    """
+
+    guarded = True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if self.wary and size is not None and size > MOST_DIRECTORY:
-            raise Damaged(f"its directory has {size:,} bytes; at most {MOST_DIRECTORY:,} are allowed")
+        if self.guarded and size is not None and size > MAX_DIRECTORY:
+            raise DamagedZip(f"the central directory may have at most {MAX_DIRECTORY:,} bytes (got {size:,})")
         data = super().read(size)
-        if self.wary and data.count(b"PK\1\2") > MOST_MEMBERS:
-            raise Damaged(f"it has more than {MOST_MEMBERS:,} members")
+        # the directory's own count of members may lie, so its entries are counted
+        if self.guarded and data.count(DIRECTORY_ENTRY) > MAX_MEMBERS:
+            raise DamagedZip(f"more than {MAX_MEMBERS:,} members")
         return data
 
 
-def opened(file: Location) -> zipfile.ZipFile:
-    """The zip, its directory within limits."""
-    wary = _Wary(io.FileIO(file.descriptor(), closefd=False))
-    archive = zipfile.ZipFile(wary)
-    wary.wary = False
+def open_zip(file: Location) -> zipfile.ZipFile:
+    """Open an archive. Raises one of ZIP_ERRORS if its central directory is damaged or too large."""
+    guarded = _GuardedFile(io.FileIO(file.descriptor(), closefd=False))
+    archive = zipfile.ZipFile(guarded)
+    guarded.guarded = False  # members may be as large as they like
     return archive
 
 
 def is_keras(file: Location) -> bool:
-    """Whether a zip is Keras' archive and no npz."""
+    """Return whether an archive is a ``.keras`` file."""
     try:
-        names = opened(file).namelist()
-    except DAMAGED:
+        names = open_zip(file).namelist()
+    except ZIP_ERRORS:
         return False
     return "config.json" in names and WEIGHTS in names
 
 
 def check_sums(file: Location) -> None:
-    """Read what is stored as it is in a zip, and hold it against its sums. Raises Damaged."""
-    for member in opened(file).infolist():
-        if member.compress_type == zipfile.ZIP_STORED:  # what is not is held against its sum as it is read
-            offset, left, total = data_offset(file, member), member.file_size, 0
-            while left:
-                block = file.read(offset, min(AT_ONCE, left))
-                if not block:
-                    raise Damaged(f"it ends within {member.filename}")
-                total = zlib.crc32(block, total)
-                offset, left = offset + len(block), left - len(block)
-            if total != member.CRC:
-                raise Damaged(f"{member.filename} has not the sum (CRC-32) that was written with it")
+    """Check the stored members of an archive against their CRC-32. Raises DamagedZip for one that differs."""
+    for member in open_zip(file).infolist():
+        if member.compress_type != zipfile.ZIP_STORED:
+            continue  # zipfile checks compressed members as they are read; stored ones are read by their offset
+        offset, left, checksum = data_offset(file, member), member.file_size, 0
+        while left:
+            block = file.read(offset, min(AT_ONCE, left))
+            if not block:
+                raise DamagedZip(f"truncated within {member.filename}")
+            checksum = zlib.crc32(block, checksum)
+            offset, left = offset + len(block), left - len(block)
+        if checksum != member.CRC:
+            raise DamagedZip(f"{member.filename} does not match its CRC-32 checksum")
 
 
 def data_offset(file: Location, member: zipfile.ZipInfo) -> int:
-    """Where a stored member's bytes begin: after its local header, which may be longer than the central one."""
-    local = file.read(member.header_offset, LOCAL)
-    name, extra = struct.unpack("<HH", local[26:LOCAL])
-    return member.header_offset + LOCAL + int(name) + int(extra)
+    """Return the offset of a member's data.
+
+    The sizes come from the local header: its extra field may be longer than the central directory's.
+    """
+    header = file.read(member.header_offset, LOCAL_HEADER)
+    name, extra = struct.unpack("<HH", header[26:LOCAL_HEADER])
+    return member.header_offset + LOCAL_HEADER + int(name) + int(extra)

@@ -22,8 +22,9 @@ from paramctl.model import KerasLayout, Model
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.hdf5 import format as h5
 from paramctl.store.io.json_limits import parse_json
-from paramctl.store.io.zips import DAMAGED, WEIGHTS, Damaged, data_offset, is_keras, opened
+from paramctl.store.io.zips import WEIGHTS, ZIP_ERRORS, DamagedZip, data_offset, is_keras, open_zip
 from paramctl.store.keras import to_config
+from paramctl.store.keras.dialect import KerasDialect
 from paramctl.store.keras.network import NotInKeras
 from paramctl.store.keras.paths import layout
 from paramctl.store.keras.weights_file import keras_model, lay_out
@@ -44,20 +45,20 @@ AT_ONCE = 1 << 20
 def read(file: Location) -> Checkpoint:
     """What a ``.keras`` file holds. Raises InputError if it is damaged."""
     try:
-        archive = opened(file)
+        archive = open_zip(file)
         described = archive.getinfo("config.json")
         most = min(MOST_CONFIG, _most(file))
         if described.file_size > most:
-            raise Damaged(f"its config.json has {described.file_size:,} bytes; at most {most:,} are allowed")
+            raise DamagedZip(f"its config.json has {described.file_size:,} bytes; at most {most:,} are allowed")
         config = archive.read(described).decode()
         parse_json(config)
         member = archive.getinfo(WEIGHTS)
         if member.compress_type != zipfile.ZIP_STORED:
-            raise Damaged(f"its {WEIGHTS} is compressed, which Keras does not do")
+            raise DamagedZip(f"its {WEIGHTS} is compressed, which Keras does not do")
         begin = data_offset(file, member)
-    except (*DAMAGED, KeyError) as error:
+    except (*ZIP_ERRORS, KeyError) as error:
         raise _damaged(file, error) from error
-    made = h5.read(file, begin, member.file_size, config)
+    made = h5.read(file, begin, member.file_size, (KerasDialect(config),))
     more = tuple(each.filename for each in archive.infolist() if not each.is_dir())
     made = replace(made, more=tuple(name for name in more if name not in (ABOUT, *OF_MODEL)))
     return replace(made, extents={})  # a zip has sums of its members, so none is changed in place
@@ -100,9 +101,9 @@ def write(file: IO[bytes], weights: IO[bytes], config: str, like: Location | Non
 def _along(like: Location) -> dict[str, Iterator[bytes]]:
     """What an archive has beside the model, by name."""
     try:
-        archive = opened(like)
+        archive = open_zip(like)
         members = [each for each in archive.infolist() if each.filename not in OF_MODEL and not each.is_dir()]
-    except DAMAGED as error:
+    except ZIP_ERRORS as error:
         raise _damaged(like, error) from error
     size, most = sum(each.file_size for each in members), _most(like)
     if size > most:
@@ -116,11 +117,11 @@ def _unpacked(like: Location, archive: zipfile.ZipFile, member: zipfile.ZipInfo)
     """A member's bytes, block by block."""
     try:
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise Damaged(f"its {member.filename} is compressed, and not by deflate")
+            raise DamagedZip(f"its {member.filename} is compressed, and not by deflate")
         with archive.open(member) as stream:
             while block := stream.read(AT_ONCE):
                 yield block
-    except DAMAGED as error:
+    except ZIP_ERRORS as error:
         raise _damaged(like, error) from error
 
 

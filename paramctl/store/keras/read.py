@@ -11,7 +11,7 @@ from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError
 from paramctl.model import KerasLayout, Model
 from paramctl.store.checkpoint import Checkpoint, JoinedReader, OptimizerState, Provenance, Reader, model_of
-from paramctl.store.hdf5.listing import Listing, StoredArrays, linked, stem
+from paramctl.store.hdf5.listing import ArrayEntry, Listing, ParameterCollector, link_ties, model_name
 from paramctl.store.keras import names as keras
 from paramctl.store.keras.layer_cache import LayerCache
 from paramctl.store.keras.names import Named
@@ -22,13 +22,13 @@ from paramctl.store.location import Location
 
 def read_keras3(file: Location, listing: Listing, config: tuple[str, Any] | None = None) -> Checkpoint:
     """What a file with the layout of Keras 3 holds. config: the text of Keras' own, and what it says."""
-    return _keras3(file, [listing], listing.told, config)
+    return _keras3(file, [listing], listing.groups, config)
 
 
 def read_keras2(file: Location, listing: Listing, config: Any = None) -> Checkpoint:
     """What a file with the layout of Keras 2 holds. config: what Keras' configuration says, if there is one."""
-    names = keras.names2(listing.arrays, listing.told, config)
-    return _checkpoint(file, [listing], names, listing.told, config)[0]
+    names = keras.names2(listing.arrays, listing.groups, config)
+    return _checkpoint(file, [listing], names, listing.groups, config)[0]
 
 
 def read_index(index: Location, listings: Mapping[str, Listing], weight_map: Mapping[str, Any]) -> Checkpoint:
@@ -49,13 +49,13 @@ def read_index(index: Location, listings: Mapping[str, Listing], weight_map: Map
         missing = wanted[name].difference(map(_group, arrays))
         if missing:
             raise InputError(f"{index.name}: '/{min(missing)}' must lie in {name}, which does not have it")
-        parts.append(replace(listing, arrays=arrays, skipped=()))
-        for path, said in listing.told.items():
+        parts.append(replace(listing, arrays=arrays, skipped={}))
+        for path, said in listing.groups.items():
             told[path] = {**told.get(path, {}), **said} if path in wanted[name] else {**said, **told.get(path, {})}
     return _keras3(index, parts, told)
 
 
-def _group(each: Mapping[str, Any]) -> str:
+def _group(each: ArrayEntry) -> str:
     return str(each["path"]).rpartition("/")[0]
 
 
@@ -87,7 +87,7 @@ def _checkpoint(
     there = {each["path"]: each for listing in listings for each in listing.arrays}
     document = keras.document_of(config) if config is not None else None
     shapes = {named.path: tuple(there[path]["shape"]) for path, named in names.items()}
-    renamed = keras.by_document(document, shapes, stem(file)) if document is not None else {}
+    renamed = keras.by_document(document, shapes, model_name(file)) if document is not None else {}
     known = LayerCache()
     if config is not None and not renamed:
         renamed, document = keras.by_class(config, shapes, known), None
@@ -95,17 +95,17 @@ def _checkpoint(
     _check_single(list(shown.values()), f"{file.name}: two arrays in it would be called")
     parts = []
     for listing in listings:
-        parts.append(StoredArrays(listing))
+        parts.append(ParameterCollector(listing))
         for each in listing.arrays:
             if (path := each["path"]) in names:
-                parts[-1].take(each, shown[path], _says(names[path], shown[path], each))
+                parts[-1].add(each, shown[path], _says(names[path], shown[path], each))
     found = {path: parameter for part in parts for path, parameter in part.parameters.items()}
     parameters = {path: found[path] for path in shown.values()}
-    ties = tuple(tie for listing in listings for tie in linked(listing.ties, shown))
+    ties = tuple(tie for listing in listings for tie in link_ties(listing.links, shown))
     model: Model | None = None
     if config is not None and document is None:
-        model = sketch(config, parameters, stem(file), known)
-    model = replace(model, ties=ties) if model else model_of(stem(file), parameters, ties, document)
+        model = sketch(config, parameters, model_name(file), known)
+    model = replace(model, ties=ties) if model else model_of(model_name(file), parameters, ties, document)
     return _joined(file, listings, parts, model, _apart(listings, names, told)), shown
 
 
@@ -119,13 +119,13 @@ def _says(named: Named, shown: str, each: Mapping[str, Any]) -> Mapping[str, Any
 def _joined(
     file: Location,
     listings: Sequence[Listing],
-    parts: Sequence[StoredArrays],
+    parts: Sequence[ParameterCollector],
     model: Model,
     apart: OptimizerState | None,
 ) -> Checkpoint:
     stored = {path: of for part in parts for path, of in part.stored.items()}
     notes: dict[str, Provenance] = {path: note for part in parts for path, note in part.notes.items()}
-    skipped = tuple(each for listing in listings for each in listing.skipped)
+    skipped = tuple(each for listing in listings for each in listing.skipped_words())
     if listings[0].file is file:
         reader, extents = parts[0].reader, parts[0].extents
     else:
@@ -143,10 +143,10 @@ def _apart(
     arrays: dict[str, Parameter] = {}
     readers: dict[str, Reader] = {}
     for listing in listings:
-        found = StoredArrays(listing)
+        found = ParameterCollector(listing)
         for each in listing.arrays:
             if each["path"] not in names:
-                found.take(each, each["path"], {})
+                found.add(each, each["path"], {})
         arrays |= found.parameters
         readers |= dict.fromkeys(found.parameters, found.reader)
     return OptimizerState(arrays, JoinedReader(readers), keras.told_names(told, apart=True)) if arrays else None

@@ -1,1 +1,11 @@
-"""The NPZ format: a zip archive of npy arrays."""
+"""npz: zips of npy files, as numpy.savez writes them. Pickles are never loaded.
+
+format.py         what the registry of formats calls
+reading.py        npz files, read
+writing.py        npz files, written
+npy.py            headers of npy files
+comments.py       metadata in the zip's comments
+inflate.py        compressed members, read from any offset
+slab_reader.py    arrays that have no extent, read in slabs
+fortran_order.py  slabs of an array in Fortran order
+"""

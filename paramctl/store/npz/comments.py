@@ -1,7 +1,10 @@
-"""What the comments of an npz say beside its values, of which NumPy knows nothing: JSON in what a zip has for words.
+"""Metadata of an npz in the comments of its zip: JSON in the archive's comment and in those of the members.
 
-A comment has 65,535 bytes. What the archive's has no room for is cut over those of the members, a piece in each, which
-the archive's says the length of; none is taken for whole if one is missing.
+NumPy ignores comments. A member with metadata would show up as an array in ``dict(np.load(file))``.
+
+A comment holds 65,535 bytes. A text that does not fit the archive's comment is spread over the members' comments, a
+piece in each under the key "rest", and the archive's comment records its length. It is ignored unless all pieces are
+present.
 """
 
 from __future__ import annotations
@@ -12,63 +15,67 @@ from typing import Any
 
 from paramctl.store.io.json_limits import parse_json
 
-MOST_COMMENT = 65_535
-MOST_SAID = 32
-"""Tokens in a member's comment."""
-MOST_REST = 16_000_000
+MAX_COMMENT = 65_535
+MAX_MEMBER_TOKENS = 32
+MAX_REST = 16_000_000
 REST = "rest"
-"""In the archive's comment, how long the text is that is cut; in a member's, a piece of it."""
+"""The key of a spread text: its length in the archive's comment, a piece of it in a member's."""
 
 
-def read(comment: bytes, most: int = MOST_COMMENT) -> dict[str, Any]:
-    """What a comment says, of so many tokens at most; nothing if it is not what it must be."""
+def parse_comment(comment: bytes, max_tokens: int = MAX_COMMENT) -> dict[str, Any]:
+    """Return the JSON object in a comment, empty if the comment is anything else."""
     try:
-        return dictionary(parse_json(comment.decode(), most)) if comment else {}
+        return as_object(parse_json(comment.decode(), max_tokens)) if comment else {}
     except ValueError:
         return {}
 
 
-def dictionary(said: object) -> dict[str, Any]:
-    return said if isinstance(said, dict) else {}
+def as_object(value: object) -> dict[str, Any]:
+    """Return a value from JSON that must be an object, an empty one if it is not."""
+    return value if isinstance(value, dict) else {}
 
 
-def written(said: Mapping[str, Any]) -> bytes:
-    """What is to be said, as a comment."""
-    return json.dumps(said, separators=(",", ":")).encode() if said else b""
+def encode_comment(facts: Mapping[str, Any]) -> bytes:
+    """Return facts as a comment."""
+    return json.dumps(facts, separators=(",", ":")).encode() if facts else b""
 
 
-def fitting(*parts: dict[str, Any]) -> dict[str, Any]:
-    """As many of these as a comment has room for; the first are the most wanted."""
-    kept: dict[str, Any] = {}
+def fit_comment(*parts: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts that fit one comment together, the first ones preferred."""
+    facts: dict[str, Any] = {}
     for part in parts:
-        if len(written(kept | part)) <= MOST_COMMENT:
-            kept |= part
-    return kept
+        if len(encode_comment(facts | part)) <= MAX_COMMENT:
+            facts |= part
+    return facts
 
 
-def cut(text: str, told: Sequence[dict[str, Any]]) -> list[dict[str, Any]] | None:
-    """What members say, each with as much of a text as it has room for; None if that is not all of it."""
-    made, place = [], 0
-    for each in told:
-        room = MOST_COMMENT - len(written(each | {REST: ""}))
+def spread_text(text: str, members: Sequence[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """Return the facts of members, each with a piece of a text. Return None if the text does not fit."""
+    filled, place = [], 0
+    for facts in members:
+        room = MAX_COMMENT - len(encode_comment(facts | {REST: ""}))
         size = max(0, min(room, len(text) - place))
-        size -= max(0, len(json.dumps(text[place : place + size])) - 2 - room)  # quotes in it take two bytes
-        made.append(each | {REST: text[place : place + size]} if size > 0 else each)
+        # JSON escapes make a piece longer, as \" for a quote; a piece shortened by the excess fits
+        size -= max(0, len(json.dumps(text[place : place + size])) - 2 - room)
+        filled.append(facts | {REST: text[place : place + size]} if size > 0 else facts)
         place += max(0, size)
-    return made if place == len(text) <= MOST_REST else None
+    return filled if place == len(text) <= MAX_REST else None
 
 
-def joined(own: Mapping[str, Any], told: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """What the pieces say together, which are taken from what the members say; nothing unless all are there."""
+def join_text(archive: Mapping[str, Any], members: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the JSON object spread over members, empty unless every piece is present.
+
+    The pieces are removed from the members' facts.
+    """
     pieces, length = [], 0
-    for each in told:
-        piece = each.pop(REST, None)
-        if isinstance(piece, str) and length <= MOST_REST:
+    for facts in members:
+        piece = facts.pop(REST, None)
+        if isinstance(piece, str) and length <= MAX_REST:
             pieces.append(piece)
             length += len(piece)
-    if not pieces or own.get(REST) != length or length > MOST_REST:
+    if not pieces or archive.get(REST) != length or length > MAX_REST:
         return {}
     try:
-        return dictionary(parse_json("".join(pieces)))
+        return as_object(parse_json("".join(pieces)))
     except ValueError:
         return {}

@@ -1,209 +1,177 @@
-"""Arrays that do not lie in C order, or only unfold from a stream, read in C order from any place to any other.
+"""Slabs of arrays in Fortran order: where their values are in the file, and how to read them with few calls.
 
-They are read a slab at a time: some megabytes of values that follow each other in C order. In Fortran's order a slab
-is a strip across every column, and takes a run of each, so that there is neither a read for each value nor one of the
-whole file for each block. The last two slabs are kept: threads, and whoever compares two arrays, ask for what lies
-close together. An array in C order is one of a single axis here. An array of many slabs is passed over by each of
-them, a page of the file for a run: what exceeds the memory for the page cache by far takes its time.
+A slab is a run of values that follow each other in C order. In Fortran order the first axis runs fastest, so a slab of
+an array of shape (4, 3) takes a piece of each column. The slab of rows 1 and 2:
+
+    in the array     in the file
+    . . .            . 1 4 .  . 2 5 .  . 3 6 .
+    1 2 3            column   column   column
+    4 5 6
+    . . .
+
+In general a slab is a range of one axis, at one place of the axes before it (these run faster in the file) and all
+places of the axes after it (these run slower). Each place of the axes after it is a column.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from math import prod
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from paramctl.core.dtypes import Array
 
-SLAB = 24 << 20
-"""How many bytes of values are kept at once, twice."""
 PIECE = 4 << 20
-"""How many bytes are read at once of which only some are wanted."""
+"""Bytes to read at once where only some of them are wanted."""
 NEAR = 16 << 10
-"""Columns of at most so many bytes are read through, for that is quicker than a read of a run in each."""
-
-RAW = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
-"""What moves the bytes of a value, by their number, and never looks at them."""
+"""Columns of at most this many bytes are read whole, which is faster than one read call for each."""
 
 
-class Stored(Protocol):
-    """The bytes of an array as they lie, from any place on; it is quickest to go on from where one was."""
+class ArrayBytes(Protocol):
+    """The bytes of one array, in file order. Reading on from the last offset is fastest."""
 
-    def fill(self, place: int, buffer: memoryview) -> None: ...
+    def fill(self, offset: int, buffer: memoryview) -> None:
+        """Read the bytes from an offset into a buffer."""
 
     def close(self) -> None:
-        """Let go of what is only kept to go on; there is no going on, but all can be read again."""
+        """Release what only makes reading on faster. Later reads still work."""
 
 
 class Strips(NamedTuple):
-    """How an array in Fortran's order is cut into slabs: along one axis, ``many`` of its ``size`` places at once.
+    """A division of an array into slabs: along one axis, ``step`` of its ``size`` places in each.
 
-    before: the sizes of the axes that run faster in the file; a slab is at one place of them. after: of those that run
-    slower, of which a slab has all.
+    before: the sizes of the axes before it. A slab is at one place of them.
+    after: the sizes of the axes after it. A slab has all of their places.
     """
 
     before: tuple[int, ...]
     size: int
-    many: int
+    step: int
     after: tuple[int, ...]
 
-    def at(self, place: int) -> tuple[int, int, int]:
-        """The slab that has a place in C order: its place in the axes before; where it begins and ends in its own."""
-        tail = prod(self.after)
-        row, within = divmod(place, self.size * tail)
-        first = within // tail // self.many * self.many
-        return row, first, min(first + self.many, self.size)
+    @property
+    def columns(self) -> int:
+        return prod(self.after)
+
+    def slab_at(self, place: int) -> Slab:
+        """Return the slab that contains a value, by the value's place in C order."""
+        row, within = divmod(place, self.size * self.columns)
+        first = within // self.columns // self.step * self.step
+        return Slab(row, first, min(first + self.step, self.size))
 
 
-def strips(shape: tuple[int, ...], most: int) -> Strips:
-    """Slabs of at most so many values, along the first axis of which that has at least a place."""
+class Slab(NamedTuple):
+    """One slab: the place in the axes before, counted in C order, and the range of the axis itself."""
+
+    row: int
+    first: int
+    last: int
+
+    @property
+    def length(self) -> int:
+        return self.last - self.first
+
+
+def divide(shape: tuple[int, ...], most: int) -> Strips:
+    """Return the division into slabs of at most ``most`` values.
+
+    The axis is the first whose places are small enough, so that a slab spans as few axes before it as possible.
+    """
     sizes = tuple(size for size in shape if size != 1) or (1,)
     axis = next(axis for axis in range(len(sizes)) if prod(sizes[axis + 1 :]) <= most)
-    many = min(sizes[axis], most // prod(sizes[axis + 1 :]))
-    return Strips(sizes[:axis], sizes[axis], max(many, 1), sizes[axis + 1 :])
+    step = min(sizes[axis], most // prod(sizes[axis + 1 :]))
+    return Strips(sizes[:axis], sizes[axis], max(step, 1), sizes[axis + 1 :])
 
 
-class StoredArray(NamedTuple):
-    """An array where it lies: in Fortran's order, with at least one value."""
+class _Run(NamedTuple):
+    """The values of a slab in every column: ``length`` of them, ``stride`` apart, from ``start`` on. All in values."""
 
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    stored: Stored
+    column: int
+    start: int
+    stride: int
+    length: int
 
-
-class SlabReader:
-    """Reads arrays by slabs, in two buffers, one thread at a time: of those that wait, whoever asks for the first."""
-
-    def __init__(self, arrays: Mapping[str, StoredArray]) -> None:
-        self.arrays = arrays
-        self.kept: OrderedDict[tuple[str, int, int], tuple[Array, Array]] = OrderedDict()
-        self.going: OrderedDict[str, Stored] = OrderedDict()
-        self.waiting: list[tuple[str, int, int]] = []
-        self.busy = False
-        self.changed = threading.Condition()
-
-    def read(self, path: str, start: int, stop: int) -> Array:
-        """The values from one place to another in C order, in the machine's byte order."""
-        array = self.arrays[path]
-        cut = strips(array.shape, SLAB // array.dtype.itemsize)
-        tail = prod(cut.after)
-        values: Array = np.empty(stop - start, RAW[array.dtype.itemsize])
-        done = 0
-        with self._turn(path, start):
-            while start + done < stop:
-                row, first, last = cut.at(start + done)
-                begin = (row * cut.size + first) * tail
-                slab = self._slab(path, cut, row, first, last)
-                until = min(stop, begin + (last - first) * tail)
-                for piece in _in_c_order(slab, start + done - begin, until - begin):
-                    values[done : done + piece.size].reshape(piece.shape)[...] = piece
-                    done += piece.size
-        found = values.view(array.dtype)
-        return found if found.dtype.isnative else found.astype(found.dtype.newbyteorder("="))
-
-    @contextmanager
-    def _turn(self, path: str, start: int) -> Iterator[None]:
-        """Alone, and before those who wait for what comes after: else many threads would ask for slabs to and fro."""
-        turn = (path, start, threading.get_ident())
-        with self.changed:
-            self.waiting.append(turn)
-            try:
-                self.changed.wait_for(lambda: not self.busy and min(self.waiting) == turn)
-                self.busy = True
-            finally:
-                self.waiting.remove(turn)
-                self.changed.notify_all()
-        try:
-            yield
-        finally:
-            with self.changed:
-                self.busy = False
-                self.changed.notify_all()
-
-    def _slab(self, path: str, cut: Strips, row: int, first: int, last: int) -> Array:
-        key = (path, row, first)
-        if key not in self.kept:
-            buffer = self.kept.popitem(last=False)[1][0] if len(self.kept) > 1 else np.empty(SLAB, np.uint8)
-            raw = RAW[self.arrays[path].dtype.itemsize]
-            columns, many = prod(cut.after), last - first
-            slab: Array = buffer[: columns * many * np.dtype(raw).itemsize].view(raw).reshape(columns, many)
-            _load(self._going_on(path), cut, row, first, slab)
-            self.kept[key] = buffer, slab.reshape(*reversed(cut.after), many).T
-        self.kept.move_to_end(key)
-        return self.kept[key][1]
-
-    def _going_on(self, path: str) -> Stored:
-        """The bytes of an array, which with those of another are kept open."""
-        self.going[path] = self.arrays[path].stored
-        self.going.move_to_end(path)
-        if len(self.going) > 2:
-            self.going.popitem(last=False)[1].close()
-        return self.going[path]
+    @property
+    def span(self) -> int:
+        """The values from the first wanted one to the last."""
+        return self.stride * (self.length - 1) + 1
 
 
-def _load(stored: Stored, cut: Strips, row: int, first: int, slab: Array) -> None:
-    """Read a slab, as its values lie in the file: for each column a run of them.
-
-    A column is what the file has for one place of the axes after; in it, those wanted are ``lead`` values apart.
-    """
-    (columns, many), itemsize = slab.shape, slab.dtype.itemsize
-    lead = prod(cut.before)
-    column = lead * cut.size
-    offset = _fortran_place(row, cut.before) + lead * first
-    if lead == 1 and many == cut.size:
-        stored.fill(0, _bytes(slab))
-    elif column * itemsize <= (NEAR if lead == 1 else 4 * NEAR):
-        at_once = min(max(1, PIECE // (column * itemsize)), columns)
-        part = np.empty((at_once, column), slab.dtype)
-        for begin in range(0, columns, at_once):
-            some = part[: columns - begin]
-            stored.fill(begin * column * itemsize, _bytes(some))
-            slab[begin : begin + at_once] = some[:, offset : offset + lead * (many - 1) + 1 : lead]
-    elif lead == 1:
-        run, buffer = many * itemsize, _bytes(slab)
-        for number in range(columns):
-            stored.fill((number * column + offset) * itemsize, buffer[number * run : (number + 1) * run])
+def load_slab(source: ArrayBytes, strips: Strips, slab: Slab, values: Array) -> None:
+    """Read a slab in file order, into an array of shape (columns, slab.length)."""
+    stride = prod(strips.before)
+    start = _fortran_place(slab.row, strips.before) + stride * slab.first
+    run = _Run(stride * strips.size, start, stride, slab.length)
+    column_bytes = run.column * values.itemsize
+    if run.length == run.column:
+        source.fill(0, _bytes(values))  # the slab is the whole array
+    elif column_bytes <= (NEAR if stride == 1 else 4 * NEAR):
+        _load_whole_columns(source, run, values)
+    elif stride == 1:
+        _load_adjacent(source, run, values)
     else:
-        at_once = max(1, PIECE // (lead * itemsize))
-        part = np.empty(lead * (min(at_once, many) - 1) + 1, slab.dtype)
-        for number in range(columns):
-            for begin in range(0, many, at_once):
-                wanted = slab[number, begin : begin + at_once]
-                some = part[: lead * (wanted.size - 1) + 1]
-                stored.fill((number * column + offset + begin * lead) * itemsize, _bytes(some))
-                wanted[:] = some[::lead]
+        _load_strided(source, run, values)
 
 
-def _bytes(values: Array) -> memoryview:
-    return values.reshape(-1).view(np.uint8).data
+def _load_whole_columns(source: ArrayBytes, run: _Run, values: Array) -> None:
+    """Read columns whole, several at once, and keep the wanted values: fewer calls for small columns."""
+    columns, column_bytes = len(values), run.column * values.itemsize
+    at_once = min(max(1, PIECE // column_bytes), columns)
+    buffer = np.empty((at_once, run.column), values.dtype)
+    for begin in range(0, columns, at_once):
+        whole = buffer[: columns - begin]
+        source.fill(begin * column_bytes, _bytes(whole))
+        values[begin : begin + at_once] = whole[:, run.start : run.start + run.span : run.stride]
 
 
-def _fortran_place(place: int, sizes: tuple[int, ...]) -> int:
-    """A place counted in C order, as Fortran counts it."""
-    found, scale = 0, prod(sizes)
-    for size in reversed(sizes):
-        scale //= size
-        place, index = divmod(place, size)
-        found += index * scale
-    return found
+def _load_adjacent(source: ArrayBytes, run: _Run, values: Array) -> None:
+    """Read the wanted values of each column with one call, directly into place: they are adjacent."""
+    for number, wanted in enumerate(values):
+        source.fill((number * run.column + run.start) * values.itemsize, _bytes(wanted))
 
 
-def _in_c_order(view: Array, start: int, stop: int) -> Iterator[Array]:
-    """Parts of an array that have, one after the other, its values from one place to another in C order."""
+def _load_strided(source: ArrayBytes, run: _Run, values: Array) -> None:
+    """Read each column from the first wanted value to the last, in pieces, and keep every stride-th value."""
+    at_once = max(1, PIECE // (run.stride * values.itemsize))
+    buffer = np.empty(run.stride * (min(at_once, run.length) - 1) + 1, values.dtype)
+    for number, column in enumerate(values):
+        for begin in range(0, run.length, at_once):
+            wanted = column[begin : begin + at_once]
+            piece = buffer[: run.stride * (wanted.size - 1) + 1]
+            source.fill((number * run.column + run.start + begin * run.stride) * values.itemsize, _bytes(piece))
+            wanted[:] = piece[:: run.stride]
+
+
+def in_c_order(view: Array, start: int, stop: int) -> Iterator[Array]:
+    """Yield parts of an array that hold, one after the other, its values start to stop in C order.
+
+    The parts are views, so that a slab in file order is copied only once.
+    """
     if view.ndim < 2:
         yield view[start:stop]
         return
     row = view[0].size
     first, last = start // row, stop // row
     if start % row:
-        yield from _in_c_order(view[first], start % row, min(row, stop - first * row))
+        yield from in_c_order(view[first], start % row, min(row, stop - first * row))
         first += 1
     if first < last:
         yield view[first:last]
     if first <= last and stop % row:
-        yield from _in_c_order(view[last], 0, stop % row)
+        yield from in_c_order(view[last], 0, stop % row)
+
+
+def _fortran_place(place: int, sizes: tuple[int, ...]) -> int:
+    """Convert a place counted in C order to Fortran order: of shape (2, 3), place 1 is (0, 1), so it becomes 2."""
+    result, scale = 0, prod(sizes)
+    for size in reversed(sizes):
+        scale //= size
+        place, index = divmod(place, size)
+        result += index * scale
+    return result
+
+
+def _bytes(values: Array) -> memoryview:
+    return values.reshape(-1).view(np.uint8).data

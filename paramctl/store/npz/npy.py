@@ -1,7 +1,7 @@
-"""npy: what an array of NumPy's begins with. https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+"""Headers of npy files. https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 
-Nothing is unpickled. What NumPy has no dtype for is written as NumPy writes it with ml_dtypes, by the number of its
-bytes, and somebody else must tell which it is.
+Pickles are never loaded. A dtype that NumPy lacks is written as bytes of its size ("<V2" for bfloat16), as NumPy itself
+writes the types of ml_dtypes, so the real dtype must be recorded elsewhere.
 """
 
 from __future__ import annotations
@@ -18,26 +18,33 @@ from numpy.lib import format as npy
 
 from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import DTYPE_BYTES
-from paramctl.store.io.zips import Damaged
+from paramctl.store.io.zips import DamagedZip
 
-MOST_HEADER = 10_000
-MOST_AXES = 64
+MAX_HEADER = 10_000
+"""Bytes of a header, NumPy's own limit: NumPy parses it as a Python literal."""
+PREAMBLE = 128
+"""Bytes to read for the magic string, the version and the length, which come before the header."""
+MAX_AXES = 64
 
 READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-"""By the version of the format."""
+"""NumPy's parsers of headers, by version."""
 
-UNREADABLE = (
+HEADER_ERRORS = (
     *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
     *(SyntaxError, tokenize.TokenError, MemoryError, RecursionError),
 )
-"""What NumPy raises for a header that is none."""
+"""The exceptions that NumPy's parsers raise for a damaged header."""
 
 FOREIGN = tuple(dtype for dtype in DTYPE_BYTES if dtype == "bfloat16" or dtype.startswith("float8"))
-"""The dtypes that NumPy has not."""
+"""The dtypes that NumPy lacks."""
 
 
 class Header(NamedTuple):
-    """What an npy file begins with. fortran: whether its order is not C's. begin: where the values do."""
+    """The header of an npy file.
+
+    fortran: whether the order of the values differs from C order.
+    begin: the offset of the values in the file.
+    """
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -46,73 +53,94 @@ class Header(NamedTuple):
 
     @property
     def size(self) -> int:
+        """The bytes of the values."""
         return prod(self.shape) * self.dtype.itemsize
 
 
-def read_header(stream: IO[bytes], name: str, told: object) -> Header:
-    """What the header of a member says. told: the dtype by its comment, should NumPy have none. Raises Damaged."""
-    data = stream.read(MOST_HEADER + 128)
+def read_header(stream: IO[bytes], name: str, recorded: object) -> Header:
+    """Read the header of a member.
+
+    Args:
+        stream: the npy file, at its begin.
+        name: the array's name, for errors.
+        recorded: the dtype that the member's comment records, None if it records none.
+
+    Raises DamagedZip if the header is damaged, or the array is not one of numbers.
+    """
+    # a header may claim 4 GiB, so only as much is read as may be parsed
+    data = stream.read(MAX_HEADER + PREAMBLE)
     if data[:6] != npy.MAGIC_PREFIX or len(data) < 12:
-        raise Damaged(f"{name!r} is no npy file")
+        raise DamagedZip(f"{name!r} is not an npy file")
     version = data[6], data[7]
     if version not in READERS:
-        raise Damaged(f"{name!r} is npy of the version {version}, which is not supported")
-    begin = 10 + 2 * (data[6] - 1)
+        raise DamagedZip(f"{name!r}: unsupported npy version {data[6]}.{data[7]}")
+    begin = 10 + 2 * (data[6] - 1)  # version 1 has a length of two bytes, version 2 of four
     begin += int.from_bytes(data[8:begin], "little")
     try:
-        shape, fortran, dtype = _parsed(data[:begin])
-    except UNREADABLE as error:
+        shape, fortran, dtype = _parse_header(data[:begin])
+    except HEADER_ERRORS as error:
         if b"'<f1'" in data[:begin]:
-            raise Damaged(f"{name!r} has the dtype <f1, as which NumPy writes float8_e5m2 and reads nothing") from error
-        raise Damaged(f"the header of {name!r} is damaged") from error
-    dtype = _told(dtype, name, told)
-    if len(shape) > MOST_AXES or any(type(size) is not int or size < 0 for size in shape):
-        raise Damaged(f"{name!r} has the shape {shape}")
-    if prod(filter(None, shape)) * dtype.itemsize >= 2**63:  # which NumPy cannot have, even where an axis is empty
-        raise Damaged(f"{name!r} has a shape of more bytes than there can be")
+            raise DamagedZip(
+                f"{name!r} has the dtype <f1, which NumPy writes for float8_e5m2 but cannot read"
+            ) from error
+        raise DamagedZip(f"the header of {name!r} is damaged") from error
+    dtype = _real_dtype(dtype, name, recorded)
+    if len(shape) > MAX_AXES or any(type(size) is not int or size < 0 for size in shape):
+        raise DamagedZip(f"{name!r}: a shape has at most {MAX_AXES} axes of non-negative integer sizes (got {shape})")
+    # NumPy multiplies the other sizes even where an axis is empty: (0, 2**62) overflows
+    if prod(filter(None, shape)) * dtype.itemsize >= 2**63:
+        raise DamagedZip(f"{name!r}: an array has at most 2^63 bytes (got the shape {shape})")
+    # with at most one axis longer than 1, both orders are the same
     return Header(dtype, shape, fortran and sum(size != 1 for size in shape) > 1, begin)
 
 
 @lru_cache(1_000)
-def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether it is in Fortran's order, and dtype; kept, for a model has many arrays with the same."""
+def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, Fortran order and dtype. Cached, because many arrays of a model have the same header."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of headers that Python 2 wrote
-        found = READERS[header[6], header[7]](io.BytesIO(header[8:]), max_header_size=MOST_HEADER)
-    shape, fortran, dtype = found
+        warnings.simplefilter("ignore")  # NumPy warns of headers that Python 2 wrote, with sizes such as 3L
+        shape, fortran, dtype = READERS[header[6], header[7]](io.BytesIO(header[8:]), max_header_size=MAX_HEADER)
     return shape, fortran, dtype
 
 
 @cache
-def _name(dtype: np.dtype[Any]) -> str:
+def _dtype_name(dtype: np.dtype[Any]) -> str:
     return dtype.name
 
 
-def _told(dtype: np.dtype[Any], name: str, told: object) -> np.dtype[Any]:
-    """The dtype of a header: where that only says how many bytes a value has, the one that its comment tells."""
+def _real_dtype(dtype: np.dtype[Any], name: str, recorded: object) -> np.dtype[Any]:
+    """Return the dtype of the values: the header's, or the recorded one where the header only gives a size in bytes."""
     if dtype.hasobject or dtype.fields is not None or dtype.subdtype is not None:
-        raise Damaged(f"{name!r} has the dtype {dtype.str}, which is no number that is supported")
+        raise DamagedZip(f"{name!r}: unsupported dtype {dtype.str}")
     if dtype.str in ("|V1", "|V2"):
-        if told not in FOREIGN:
-            written = "bfloat16" if dtype.itemsize == 2 else "a float8"
-            raise Damaged(f"{name!r} has the dtype {dtype.str}: the real one is not told (so NumPy writes {written})")
-        found = numpy_dtype(str(told)).newbyteorder("<")
+        if recorded not in FOREIGN:
+            written = "bfloat16" if dtype.itemsize == 2 else "any float8"
+            raise DamagedZip(
+                f"{name!r} has the dtype {dtype.str}, and no comment records the real one (NumPy writes {written} so)"
+            )
+        real = numpy_dtype(str(recorded)).newbyteorder("<")
     else:
-        found = dtype
-    if (known := _name(found)) not in DTYPE_BYTES:
-        raise Damaged(f"{name!r} has the dtype {dtype.str}, which is no number that is supported")
-    if found.itemsize != dtype.itemsize or told not in (None, known):
-        raise Damaged(f"{name!r} has the dtype {dtype.str} by its header, and by its comment {told!r}")
-    return found
+        real = dtype
+    if (known := _dtype_name(real)) not in DTYPE_BYTES:
+        raise DamagedZip(f"{name!r}: unsupported dtype {dtype.str}")
+    if real.itemsize != dtype.itemsize or recorded not in (None, known):
+        raise DamagedZip(f"{name!r} has the dtype {dtype.str} in its header but {recorded!r} in its comment")
+    return real
 
 
 def npy_header(dtype: str, shape: tuple[int, ...], exact: bool = False) -> bytes:
-    """What an npy file begins with. exact: for the bytes of a dtype that NumPy has not; else these are float32."""
-    kind = numpy_dtype(dtype)
+    """Return the header of an npy file, version 1.0, in C order and little-endian.
+
+    Args:
+        dtype: the dtype's name.
+        shape: the size of each axis.
+        exact: declare the bytes of a dtype that NumPy lacks; otherwise declare float32 for it.
+    """
+    known = numpy_dtype(dtype)
     if exact and dtype in FOREIGN:
-        descr = f"<V{kind.itemsize}"  # as NumPy has it, but for float8_e5m2, for which it writes what it cannot read
+        descr = f"<V{known.itemsize}"  # as NumPy writes all but float8_e5m2, whose "<f1" it cannot read back
     else:
-        descr = (np.dtype(np.float32) if dtype in FOREIGN else kind.newbyteorder("<")).str
-    head = io.BytesIO()
-    npy.write_array_header_1_0(head, {"descr": descr, "fortran_order": False, "shape": shape})
-    return head.getvalue()
+        descr = (np.dtype(np.float32) if dtype in FOREIGN else known.newbyteorder("<")).str
+    header = io.BytesIO()
+    npy.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
+    return header.getvalue()

@@ -17,10 +17,10 @@ from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError
 from paramctl.model import Model
 from paramctl.store.checkpoint import Checkpoint, JoinedReader, Provenance, Reader
-from paramctl.store.hdf5 import format as h5
 from paramctl.store.io.extents import ExtentReader
 from paramctl.store.io.json_limits import parse_json
 from paramctl.store.io.shards import ShardNames
+from paramctl.store.keras.dialect import read_together
 from paramctl.store.location import LocalFile, Location
 from paramctl.store.safetensors import format as safetensors
 
@@ -36,7 +36,7 @@ def read(file: Location) -> Checkpoint:
     index = _index(file)
     shards = {name: _beside(file, name) for name in _shards(index, file)}
     if all(name.startswith("/") for name in index["weight_map"]):
-        return h5.read_together(file, {name: shards[name] for name in sorted(shards)}, index["weight_map"])
+        return read_together(file, {name: shards[name] for name in sorted(shards)}, index["weight_map"])
     return _together(file, index, shards)
 
 

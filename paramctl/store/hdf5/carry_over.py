@@ -1,0 +1,128 @@
+"""What a new file carries over from the file it is made from: attributes, and data that is not numeric.
+
+The old file is read under the limits for parsing. What is carried over can have little more bytes than the old file:
+variable-length values may share one place in it, so that 4 KB hold a thousand times a megabyte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5a, h5t
+
+from paramctl.core.indexing import boxes
+from paramctl.store.hdf5.element_types import is_numeric
+from paramctl.store.hdf5.limits import limit_parsing, size_of_data
+from paramctl.store.hdf5.native import ATTRIBUTES, METADATA_GROUP
+from paramctl.store.hdf5.refusal import Refused, library_error
+
+SPARE = 1 << 20
+"""Bytes that may be carried over beyond the size of the old file."""
+TIME_FACTOR = 4
+"""The time that it may take, by the time to list the old file."""
+AT_ONCE = 1_024
+"""Variable-length values to read at once."""
+HEADER, REFERENCE = 256, 16
+"""The least bytes of a dataset's object header, and of the reference to a variable-length value."""
+
+
+def carry_over(path: str, by_name: bool, new: Any) -> None:
+    """Copy attributes of groups and arrays that both files have, and data that is not numeric, into a new file.
+
+    Args:
+        path, by_name: the old file, see Parser.
+        new: the identifier of the new file.
+
+    Raises Refused for more than the old file can hold.
+    """
+    size = size_of_data(path)
+    limit_parsing(size, TIME_FACTOR)
+    with h5py.File(path if by_name else open(path, "rb"), "r", locking=False if by_name else None) as old:
+        _Copy(size + SPARE).copy_all(old, h5py.File(new))
+
+
+class _Copy:
+    """A copy in progress, with the bytes that it may still take."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def copy_all(self, old: Any, new: Any) -> None:
+        self._copy_attributes("", old, new)
+        stack = [("", old, new)]
+        while stack:
+            prefix, source, target = stack.pop()
+            for name in source:
+                path = f"{prefix}{name}"
+                link = source.get(name, getlink=True)
+                if not isinstance(link, h5py.HardLink):  # copied as a link, never followed
+                    if name not in target:
+                        target[name] = link
+                elif path != METADATA_GROUP:
+                    stack += self._copy_item(path, source[name], target, name)
+
+    def _copy_item(self, path: str, item: Any, target: Any, name: str) -> list[tuple[str, Any, Any]]:
+        """Copy one object of a group. Return it with its counterpart if it is a group that both files have."""
+        is_group = isinstance(item, h5py.Group)
+        if name in target and is_group == isinstance(counterpart := target[name], h5py.Group):
+            self._copy_attributes(path, item, counterpart)
+            if is_group:
+                return [(f"{path}/", item, counterpart)]
+        elif isinstance(item, h5py.Dataset) and not is_numeric(item.id):
+            with _naming(path):
+                self._spend(item.id.get_storage_size() + HEADER)
+                for value in _variable_values(item):
+                    self._spend(_size(value))
+                item.file.copy(item, target, name)
+        elif is_group and not len(item):  # a group with content but no parameter is left out
+            self._copy_attributes(path, item, target.create_group(name))
+        return []
+
+    def _copy_attributes(self, path: str, old: Any, new: Any) -> None:
+        for name in old.attrs if h5a.get_num_attrs(old.id) else ():
+            if name not in new.attrs and name not in ATTRIBUTES:
+                with _naming(f"{path or '/'}: its attribute {name[:100]}"):
+                    value = old.attrs[name]
+                    self._spend(_size(value))
+                    new.attrs[name] = value
+
+    def _spend(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise Refused("the total exceeds the size of the whole file")
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Name in an error what cannot be carried over."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) if isinstance(error, Refused) else library_error(error)
+        raise Refused(f"{what} cannot be carried over: {reason}") from error
+
+
+def _variable_values(dataset: Any) -> Iterator[Any]:
+    """Yield the values of a dataset of variable-length values, in pieces; nothing of any other."""
+    try:
+        variable = dataset.dtype.hasobject
+    except TypeError:  # NumPy has no such type
+        variable = dataset.id.get_type().detect_class(h5t.VLEN)
+    for start in range(0, dataset.size or 0, AT_ONCE) if variable else ():
+        for box in boxes(dataset.shape, start, min(start + AT_ONCE, dataset.size)):
+            yield dataset[tuple(slice(axis.start, axis.stop) for axis in box)]
+
+
+def _size(value: Any) -> int:
+    """Estimate the bytes of a value in a file."""
+    if isinstance(value, (str, bytes)):
+        return len(value) + REFERENCE
+    if not isinstance(value, (np.ndarray, np.generic)):
+        return REFERENCE
+    if value.dtype.names:
+        return sum(_size(np.asarray(value)[name]) for name in value.dtype.names)
+    return sum(map(_size, value.flat)) if value.dtype.hasobject else value.nbytes

@@ -1,0 +1,189 @@
+"""The walk over a file's groups and links, within budgets.
+
+The low-level functions of h5py are used, because its high-level ones follow every link and open every object that they
+name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5a, h5d, h5g, h5l, h5o
+
+from paramctl.store.hdf5.claims import Claims, check_inside
+from paramctl.store.hdf5.element_types import (
+    OPAQUE,
+    ElementTypes,
+    is_opaque,
+    named_dtype,
+    opaque_dtype,
+    plain_value,
+)
+from paramctl.store.hdf5.native import ATTRIBUTES, METADATA_GROUP
+from paramctl.store.hdf5.refusal import Refused
+
+MAX_OBJECTS = 300_000
+MIN_OBJECTS = 1_000
+BYTES_PER_OBJECT = 16
+MAX_DEPTH = 64
+MAX_PATH = 4_096
+MAX_CHARACTERS = 4_000_000
+"""Characters of all paths together, beside one for each byte of data."""
+
+DIGITS = "0123456789"
+
+
+class Budget:
+    """Limits on the objects and paths of a file, by the bytes of data in it.
+
+    Objects are counted once for each path: 40 groups, each with two links to the next, make 2^40 paths.
+    """
+
+    def __init__(self, data_size: int) -> None:
+        self.max_objects = min(MAX_OBJECTS, MIN_OBJECTS + data_size // BYTES_PER_OBJECT)
+        self.max_characters = MAX_CHARACTERS + data_size
+        self.objects = self.characters = 0
+
+    def spend(self, path: str) -> None:
+        """Count a path. Raises Refused beyond the limits."""
+        self.objects += 1
+        self.characters += len(path)
+        if self.objects > self.max_objects:
+            raise Refused(f"links lead to more than {self.max_objects:,} objects, counted once for each path")
+        if len(path) > MAX_PATH or self.characters > self.max_characters:
+            rule = f"{MAX_PATH:,} characters, and all paths together {self.max_characters:,}"
+            raise Refused(f"a path may have at most {rule}")
+
+
+class Walk:
+    """A walk over a file, and what it has found so far.
+
+    Args:
+        claims: checks the sizes of datasets.
+        types: the element types of the file.
+        budget: limits on objects and paths.
+        native: whether to read the attributes of the native layout, and to pass by paramctl's metadata group.
+        texts, lists: the group attributes to read, see list_file.
+    """
+
+    def __init__(
+        self,
+        claims: Claims,
+        types: ElementTypes,
+        budget: Budget,
+        native: bool,
+        texts: Sequence[str],
+        lists: Sequence[str],
+    ) -> None:
+        self.claims, self.types, self.budget = claims, types, budget
+        self.native, self.texts, self.lists = native, texts, lists
+        self.path = ""
+        """The path that is visited now, for errors of the library."""
+        self.arrays: list[dict[str, Any]] = []
+        self.links: list[tuple[str, str]] = []
+        self.skipped: dict[str, str] = {}
+        self.groups: dict[str, dict[str, Any]] = {}
+        self.first: dict[int, tuple[str, int | None]] = {}
+        """By the address of its object header, an array's first path and the offset of its values."""
+
+    def visit_root(self, root: Any) -> None:
+        self.groups[""] = self._group_attributes(root)
+        self._visit(root, "", {_address(root)})
+
+    def _visit(self, group: Any, prefix: str, above: set[int]) -> None:
+        """Visit the links of a group. above: the addresses of this group and of those that contain it."""
+        for name in group:
+            path = self._path(name, prefix)
+            if path == METADATA_GROUP:
+                continue
+            link = group.links.get_info(name).type
+            if link == h5l.TYPE_SOFT:
+                self.skipped[path] = "a soft link"
+            elif link == h5l.TYPE_HARD:
+                self._visit_object(h5o.open(group, name), path, above)
+            else:  # external links, and links that a plugin defines
+                raise Refused(f"{path} is a link to another file, which paramctl never follows")
+
+    def _visit_object(self, item: Any, path: str, above: set[int]) -> None:
+        if isinstance(item, h5d.DatasetID):
+            self._visit_dataset(item, path)
+        elif isinstance(item, h5g.GroupID):
+            address = _address(item)
+            if len(above) >= MAX_DEPTH:
+                raise Refused(f"groups are nested deeper than {MAX_DEPTH} levels")
+            if address in above:  # a hard link can lead back up
+                raise Refused(f"{path} is a group that contains itself")
+            self.groups[path] = self._group_attributes(item)
+            self._visit(item, f"{path}/", above | {address})
+
+    def _path(self, name: bytes, prefix: str) -> str:
+        """Return the path of a link, after checking its name and the budget."""
+        try:
+            path = self.path = f"{prefix}{name.decode('utf-8')}"
+        except UnicodeDecodeError as error:
+            raise Refused(f"a name in {prefix or '/'} is not text in UTF-8") from error
+        # the library would take the link "out/w" for a path, and open another object than the one listed
+        if b"/" in name or name in (b"", b"."):
+            raise Refused(f"{prefix or '/'} holds the name {name.decode('utf-8')!r}, which HDF5 does not allow")
+        self.budget.spend(path)
+        return path
+
+    def _visit_dataset(self, dataset: Any, path: str) -> None:
+        properties = dataset.get_create_plist()
+        check_inside(properties, path)  # before its type and shape, and whatever they are
+        element, shape = self.types.of(dataset.get_type()), dataset.shape
+        dtype = opaque_dtype(dataset, element.size) if element.name == OPAQUE else element.name
+        if dtype is None or shape is None:
+            self.skipped[path] = element.words if shape is not None else "a null dataspace"
+            return
+        if element.name != OPAQUE and is_opaque(named := named_dtype(dataset)):
+            raise Refused(f"{path} holds {dtype}, but its attribute dtype says {named}")
+        address = _address(dataset)
+        if address in self.first:
+            self.links.append((self.first[address][0], path))
+        else:
+            self.first[address] = path, self.claims.add(dataset, properties, shape, element, path)
+        self.arrays.append(
+            {
+                "path": path,
+                "shape": shape,
+                "dtype": dtype,
+                "order": element.order,
+                "offset": self.first[address][1],
+                "attributes": _native_attributes(dataset) if self.native else {},
+            }
+        )
+
+    def _group_attributes(self, group: Any) -> dict[str, Any]:
+        """Return the attributes of a group that the caller asked for.
+
+        A list of more than 64 KB does not fit one attribute, so Keras stores it as NAME0, NAME1, and so on.
+        """
+        values: dict[str, Any] = {}
+        parts: dict[str, list[tuple[int, list[Any]]]] = {}
+        attributes = h5py.AttributeManager(h5py.Group(group)) if h5a.get_num_attrs(group) else {}
+        for name in attributes:
+            base = name.rstrip(DIGITS) if isinstance(name, str) else ""
+            if name in self.texts and isinstance(text := plain_value(attributes[name]), str):
+                values[name] = text
+            elif base in self.lists:
+                texts = [plain_value(text) for text in np.atleast_1d(attributes[name])]
+                parts.setdefault(base, []).append((int(name[len(base) :] or 0), texts))
+        for base, numbered in parts.items():
+            numbered.sort(key=lambda part: part[0])
+            values[base] = [text for _, texts in numbered for text in texts]
+        return values
+
+
+def _native_attributes(dataset: Any) -> dict[str, Any]:
+    """Return the attributes of the native layout that have the right type."""
+    attributes = h5py.Dataset(dataset).attrs
+    values = ((name, plain_value(attributes.get(name)), type_) for name, type_ in ATTRIBUTES.items())
+    return {name: value for name, value, type_ in values if isinstance(value, type_)}
+
+
+def _address(item: Any) -> int:
+    return int(h5o.get_info(item).addr)

@@ -1,0 +1,100 @@
+"""Keras' layouts of HDF5 files, as a dialect, and sets of such files under one index.
+
+A file that carries Keras' marks is checked before it is read, because Keras itself would refuse it or crash on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from paramctl.errors import InputError
+from paramctl.store.checkpoint import Checkpoint
+from paramctl.store.hdf5.listing import Listing, list_file
+from paramctl.store.io.json_limits import parse_json
+from paramctl.store.keras import names
+from paramctl.store.keras import read as keras
+from paramctl.store.location import Location
+
+TEXTS = ("name", "model_config", "keras_version")
+LISTS = ("layer_names", "weight_names")
+_VARIABLE = re.compile(r"(?:.*/)?vars/\d+", re.DOTALL)
+
+
+class KerasDialect(NamedTuple):
+    """The layouts of Keras 2 and 3.
+
+    config: the text of Keras' configuration, if it is stored outside the HDF5 file, as in a ``.keras``.
+    """
+
+    config: str | None = None
+    texts: tuple[str, ...] = TEXTS
+    lists: tuple[str, ...] = LISTS
+
+    def matches(self, listing: Listing) -> bool:
+        """Return whether a file has one of the layouts. Raises InputError if it breaks their rules."""
+        _check(listing)
+        return names.is_keras3(listing.arrays, listing.groups) or names.is_keras2(listing.groups)
+
+    def read(self, listing: Listing) -> Checkpoint:
+        """Return the checkpoint in a file that matches."""
+        if names.is_keras3(listing.arrays, listing.groups):
+            config = (self.config, _parse(self.config)) if self.config is not None else None
+            return keras.read_keras3(listing.file, listing, config)
+        stored = listing.groups.get("", {}).get("model_config")
+        return keras.read_keras2(listing.file, listing, _parse(self.config or stored))
+
+
+def read_together(index: Location, shards: Mapping[str, Location], weight_map: Mapping[str, Any]) -> Checkpoint:
+    """Read the shards of Keras 3 weights as one checkpoint.
+
+    Args:
+        index: the location of the index, for errors.
+        shards: the files by their names in the index.
+        weight_map: the index's map of groups to the names of files.
+    """
+    listings = {name: list_file(shard, texts=TEXTS, lists=LISTS) for name, shard in shards.items()}
+    for listing in listings.values():
+        if listing.metadata is None:
+            _check(listing)
+    return keras.read_index(index, listings, weight_map)
+
+
+def _parse(text: object) -> Any:
+    """Return a configuration, None if it is missing or damaged: the arrays can be read without it."""
+    try:
+        return parse_json(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def _check(listing: Listing) -> None:
+    """Raise InputError for a file with Keras' marks that holds anything but numeric datasets where variables belong."""
+    keras2 = any("layer_names" in listing.groups.get(root, {}) for root in ("", "model_weights"))
+    if not keras2 and not any(_last(path) == "vars" for path in listing.groups):
+        return
+    place = listing.file.name
+    for path, kind in listing.skipped.items():
+        if kind == "a soft link":  # Keras refuses to follow links, which could lead anywhere
+            raise InputError(f"{place}: {path} is a soft link, which Keras does not allow")
+    listed = {
+        f"{group}/{weight}" if group else f"{weight}"
+        for group, attributes in listing.groups.items()
+        for weight in attributes.get("weight_names", ())
+    }
+    arrays = {entry["path"] for entry in listing.arrays}
+    for path, kind in (*listing.skipped.items(), *((path, "a group") for path in listing.groups)):
+        if path in listed or _VARIABLE.fullmatch(path):
+            raise InputError(f"{place}: {path} must be a numeric dataset, as every variable of Keras is (got {kind})")
+    for path in (*arrays, *listing.skipped):
+        if _last(path) == "vars":
+            raise InputError(f"{place}: {path} must be a group, because Keras stores variables in it (got a dataset)")
+    for path in sorted(listed - arrays):
+        # an optimizer's weights are listed even where Keras did not save them
+        if not path.startswith(("optimizer_weights/", "model_weights/optimizer_weights/")):
+            raise InputError(f"{place}: {path} is listed in weight_names but missing")
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]

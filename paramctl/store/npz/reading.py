@@ -1,0 +1,189 @@
+"""npz files, read: extents for members in C order, slabs for those in Fortran order or compressed."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from functools import partial
+from itertools import pairwise
+from math import prod
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from paramctl.core.dtypes import Array
+from paramctl.core.parameter import Parameter
+from paramctl.errors import InputError
+from paramctl.model import Tie
+from paramctl.store.checkpoint import (
+    Checkpoint,
+    Provenance,
+    document_of,
+    keras_of,
+    model_of,
+    sort_ties,
+    stored_parameter,
+    tied_to,
+    ties_of,
+)
+from paramctl.store.io.extents import Extent, ExtentReader
+from paramctl.store.io.zips import LOCAL_HEADER, ZIP_ERRORS, DamagedZip, data_offset, open_zip
+from paramctl.store.location import Location
+from paramctl.store.npz import comments
+from paramctl.store.npz.inflate import InflatedStream
+from paramctl.store.npz.npy import Header, read_header
+from paramctl.store.npz.slab_reader import SLAB, SlabArray, SlabReader
+
+
+def read(file: Location) -> Checkpoint:
+    """Read an npz file. Raises InputError if it is damaged, or holds anything but arrays of numbers."""
+    try:
+        return _read(file)
+    except DamagedZip as error:
+        raise InputError(f"{file.name}: {error}") from error
+    except InputError:
+        raise
+    except ZIP_ERRORS as error:
+        reason = " ".join(str(error).split()) or "unexpected end"
+        raise InputError(f"{file.name}: this zip file is damaged ({reason})") from error
+
+
+class _StoredMember(NamedTuple):
+    """An array in an npz. facts: the contents of its comment. begin: the offset of its values, if it is stored."""
+
+    member: zipfile.ZipInfo
+    facts: dict[str, Any]
+    header: Header
+    begin: int
+
+
+def _read(file: Location) -> Checkpoint:
+    archive = open_zip(file)
+    metadata = comments.parse_comment(archive.comment)
+    members = _arrays(file, archive, comments.as_object(metadata.get("parameters")))
+    facts = {name: stored.facts for name, stored in members.items()}
+    parameters = {
+        name: stored_parameter(name, stored.header.shape, stored.header.dtype.name, stored.facts)
+        for name, stored in members.items()
+    }
+    metadata |= comments.join_text(metadata, facts.values())
+    metadata.setdefault("ties", _ties_of_members(facts))
+    ties = _possible_ties(metadata, parameters)
+    for tie in ties:
+        parameters[tie.tied] = tied_to(tie, parameters[tie.kept])
+    document, keras = document_of(metadata), keras_of(metadata, parameters)
+    model_name = document.name if document else PurePath(file.name).stem
+    model = model_of(model_name, parameters, sort_ties(ties, metadata), document, keras)
+    # no extents are handed out: a change in place would leave the zip's checksums wrong
+    return Checkpoint(model, _reader(file, archive, members), file, _provenance(facts))
+
+
+def _arrays(file: Location, archive: zipfile.ZipFile, older: Mapping[str, Any]) -> dict[str, _StoredMember]:
+    """Return the arrays by name. older: facts by name, which earlier versions kept in the archive's comment."""
+    arrays: dict[str, _StoredMember] = {}
+    for member in _check_members(archive):
+        name = member.filename.removesuffix(".npy")
+        if name in arrays:
+            raise DamagedZip(f"duplicate array {name!r}")
+        facts = comments.parse_comment(member.comment, comments.MAX_MEMBER_TOKENS)
+        facts = facts or comments.as_object(older.get(name))
+        with archive.open(member) as stream:
+            header = read_header(stream, name, facts.get("dtype"))
+        expected = header.begin + header.size
+        if expected != member.file_size:
+            raise DamagedZip(f"{name!r} must have {expected:,} bytes by its header (got {member.file_size:,})")
+        arrays[name] = _StoredMember(member, facts, header, data_offset(file, member) + header.begin)
+    return arrays
+
+
+def _check_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Return the members. Raises DamagedZip unless each is an npy file that NumPy could have written."""
+    members = archive.infolist()
+    for member in members:
+        name = repr(member.filename)
+        if member.filename.endswith("/data.pkl"):
+            raise DamagedZip("a torch.save file, whose pickle can run code. Save its tensors as safetensors")
+        if not member.filename.endswith(".npy"):
+            raise DamagedZip(f"the member {name} is not an .npy file")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DamagedZip(f"the member {name} has an unsupported compression method (NumPy uses deflate)")
+        if member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
+            raise DamagedZip(f"the member {name} is not compressed but has two different sizes")
+    # overlapping members are how a zip bomb of 40 KB makes gigabytes
+    for first, second in pairwise(sorted(members, key=lambda member: member.header_offset)):
+        if first.header_offset + LOCAL_HEADER + first.compress_size > second.header_offset:
+            raise DamagedZip(f"the members {first.filename!r} and {second.filename!r} overlap")
+    return members
+
+
+class _Reader:
+    """A reader of extents, and of all other arrays in slabs."""
+
+    def __init__(self, extents: ExtentReader, slabs: SlabReader) -> None:
+        self.extents, self.slabs = extents, slabs
+
+    def read(self, path: str, start: int, stop: int) -> Array:
+        return (self.slabs if path in self.slabs.arrays else self.extents).read(path, start, stop)
+
+
+def _reader(file: Location, archive: zipfile.ZipFile, members: Mapping[str, _StoredMember]) -> _Reader:
+    extents: dict[str, Extent] = {}
+    slabs: dict[str, SlabArray] = {}
+    for name, (member, _, header, begin) in members.items():
+        in_place = member.compress_type == zipfile.ZIP_STORED
+        if not header.size or (in_place and not header.fortran):
+            extents[name] = Extent(begin, header.dtype)
+            continue
+        shape = header.shape if header.fortran else (prod(header.shape),)
+        source = _FileBytes(file, begin, name) if in_place else _inflated(file, archive, member, header)
+        slabs[name] = SlabArray(shape, header.dtype, source)
+    return _Reader(ExtentReader(file, extents), SlabReader(slabs))
+
+
+class _FileBytes(NamedTuple):
+    """The bytes of an array that is stored uncompressed."""
+
+    file: Location
+    begin: int
+    path: str
+
+    def fill(self, offset: int, buffer: memoryview) -> None:
+        if self.file.read_into(self.begin + offset, buffer) < len(buffer):
+            raise InputError(f"{self.file.name}: truncated within {self.path}")
+
+    def close(self) -> None:
+        """Do nothing: the file is the checkpoint's to close."""
+
+
+def _inflated(file: Location, archive: zipfile.ZipFile, member: zipfile.ZipInfo, header: Header) -> InflatedStream:
+    name = f"{file.name}: {member.filename.removesuffix('.npy')}"
+    return InflatedStream(partial(archive.open, member), header.begin, header.size, header.size <= SLAB, name)
+
+
+def _ties_of_members(facts: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
+    """Return the ties that members record, for an archive whose own comment had no room for them."""
+    recorded = ((path, of_member.get("tie")) for path, of_member in facts.items())
+    return [[tie[0], path, tie[1]] for path, tie in recorded if isinstance(tie, list) and len(tie) == 2]
+
+
+def _possible_ties(metadata: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> list[Tie]:
+    """Return the recorded ties that can be true: another program may have replaced one of two tied arrays."""
+    ties = {tie.tied: tie for tie in ties_of(metadata)}
+    return [tie for tie in ties.values() if tie.kept not in ties and _fits(tie, parameters)]
+
+
+def _fits(tie: Tie, parameters: Mapping[str, Parameter]) -> bool:
+    if tie.kept not in parameters or tie.tied not in parameters:
+        return False
+    kept, tied = parameters[tie.kept], parameters[tie.tied]
+    return tied.dtype == kept.dtype and tied.shape == (kept.shape[::-1] if tie.transpose else kept.shape)
+
+
+def _provenance(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Provenance]:
+    """Return the recorded provenance of arrays, by name."""
+    notes = {}
+    for path, of_member in facts.items():
+        scheme, seed = of_member.get("scheme"), of_member.get("seed")
+        has_seed = type(seed) is int and 0 <= seed < 2**63
+        if isinstance(scheme, str) or has_seed:
+            notes[path] = Provenance(scheme if isinstance(scheme, str) else None, seed if has_seed else None)
+    return notes

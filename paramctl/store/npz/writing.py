@@ -1,0 +1,135 @@
+"""npz files, written: member after member, with metadata in the comments.
+
+The archive's comment has the versions, the ties and the documents, as far as they fit; see comments.py for the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from paramctl.core.dtypes import Array, to_native
+from paramctl.core.parameter import Parameter
+from paramctl.errors import OutputError, message
+from paramctl.model import Model
+from paramctl.store.checkpoint import Provenance, attributes, file_metadata
+from paramctl.store.io.extents import as_bytes
+from paramctl.store.npz import comments
+from paramctl.store.npz.comments import REST
+from paramctl.store.npz.npy import FOREIGN, npy_header
+
+MAX_NAME = 65_535
+"""Bytes of a member's name with its suffix."""
+
+Entry = tuple[str, str, tuple[int, ...], Iterable[Array]]
+"""An array to write: name, dtype, shape, and its values as flat pieces in C order."""
+
+
+class _NewMember(NamedTuple):
+    """An array to write: its npy header, its values as flat pieces in C order, and its comment."""
+
+    name: str
+    header: bytes
+    pieces: Iterable[Array]
+    comment: bytes = b""
+
+
+def write(file: Any, entries: Iterable[Entry]) -> None:
+    """Write arrays without metadata, for NumPy. bfloat16 and float8, which NumPy lacks, become float32.
+
+    Args:
+        file: a binary file to write to.
+        entries: name, dtype, shape and flat pieces of each array. They are written in order, as they come.
+    """
+    members = (
+        _NewMember(name, npy_header(dtype, shape), map(to_native, pieces)) for name, dtype, shape, pieces in entries
+    )
+    _write_members(file, members)
+
+
+def _write_members(file: Any, members: Iterable[_NewMember], comment: bytes = b"") -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for member in members:
+            _check_name(member.name)
+            info = zipfile.ZipInfo(f"{member.name}.npy")
+            info.comment = member.comment
+            with archive.open(info, "w", force_zip64=True) as stream:  # the size is not known before it is written
+                stream.write(member.header)
+                for piece in member.pieces:
+                    stream.write(as_bytes(piece))
+        archive.comment = comment
+
+
+def write_model(
+    file: Any, model: Model, notes: Mapping[str, Provenance], recipe: int, values: Callable[[str], Iterable[Array]]
+) -> None:
+    """Write a model's parameters with their metadata. NumPy knows no ties, so a tied array is written under each name.
+
+    Args:
+        file: a binary file to write to.
+        model: the parameters, ties and document.
+        notes: the provenance of the parameters, by path.
+        recipe: the version of the recipe by which values are drawn.
+        values: the flat pieces of a parameter's values, by its path.
+
+    Raises OutputError for a name that a zip cannot hold, or a document that does not fit the comments.
+    """
+    for path in model.parameters:  # all names before the first byte
+        _check_name(path)
+    metadata = file_metadata(model, notes, recipe)
+    documents = {key: metadata[key] for key in ("document", "model", "keras") if key in metadata}
+    comment = comments.fit_comment(
+        # the longest entry that REST can become keeps its room
+        {key: metadata[key] for key in ("version", "recipe", "written_by")} | {REST: comments.MAX_REST},
+        {"ties": metadata["ties"]},
+        {key: text for key, text in documents.items() if key != "keras"},
+        {key: text for key, text in documents.items() if key == "keras"},
+    )
+    del comment[REST]
+    parameters = model.parameters.values()
+    facts = [_facts(model, parameter, notes, "ties" in comment) for parameter in parameters]
+    rest = {key: text for key, text in documents.items() if key not in comment}
+    if rest:
+        text = json.dumps(rest, separators=(",", ":"))
+        comment[REST] = len(text)
+        facts = _spread(text, facts)
+    members = (
+        _NewMember(
+            parameter.path,
+            npy_header(parameter.dtype, parameter.shape, exact=True),
+            values(parameter.path),
+            comments.encode_comment(of_member),
+        )
+        for parameter, of_member in zip(parameters, facts, strict=True)
+    )
+    _write_members(file, members, comments.encode_comment(comment))
+
+
+def _facts(model: Model, parameter: Parameter, notes: Mapping[str, Provenance], ties_known: bool) -> dict[str, Any]:
+    """Return the facts for a member's comment. ties_known: the archive's comment records the ties."""
+    tie = model.tied.get(parameter.path)
+    return comments.fit_comment(
+        {"dtype": parameter.dtype} if parameter.dtype in FOREIGN else {},
+        {"tie": [tie.kept, tie.transpose]} if tie and not ties_known else {},
+        {} if tie else attributes(parameter, notes.get(parameter.path)),
+    )
+
+
+def _spread(text: str, facts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    spread = comments.spread_text(text, facts)
+    if spread is None:
+        rule = f"the model's document must fit the comments of a zip of {len(facts):,} arrays"
+        raise OutputError(message(rule, f"{len(text):,} bytes", "Save it as .h5"))
+    return spread
+
+
+def _check_name(path: str) -> None:
+    try:
+        name = f"{path}.npy".encode()
+    except UnicodeEncodeError as error:
+        raise OutputError(message("npz names must be valid Unicode", repr(path[:60]))) from error
+    if b"\0" in name or len(name) > MAX_NAME:  # zipfile would cut a name at its NUL
+        rule = f"npz names must have at most {MAX_NAME - 4:,} bytes and no NUL"
+        raise OutputError(message(rule, repr(path[:60])))
