@@ -77,7 +77,7 @@ def test_every_command_has_help_with_examples_that_name_it(paramctl: Run, name: 
     long, short = paramctl(name, "--help"), paramctl(name, "-h")
     assert (long.returncode, long.stdout) == (0, short.stdout)
     assert f"paramctl {name}" in long.stdout.partition("\n")[2]
-    assert all(option in long.stdout for option in ("-h, --help", "Show this message and exit."))
+    assert all(option in long.stdout for option in ("-h, --help", "Show this message and exit\n"))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_defect_is_one_line_and_trouble(monkeypatch: pytest.MonkeyPatch, capsy
     assert run(["summary", MLP]) == 2
     assert (
         capsys.readouterr().err
-        == "a defect of paramctl: ZeroDivisionError: a slip (PARAMCTL_TRACEBACK=1 shows where)\n"
+        == "internal error: ZeroDivisionError: a slip. Set PARAMCTL_TRACEBACK=1 for a traceback.\n"
     )
     monkeypatch.setenv("PARAMCTL_TRACEBACK", "1")
     with pytest.raises(ZeroDivisionError):

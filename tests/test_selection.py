@@ -340,7 +340,7 @@ def test_an_address_may_begin_with_a_minus_sign(arguments: list[str], shows: str
 def test_an_option_keeps_a_negative_number_and_a_wrong_option_is_one(call: Call) -> None:
     code, _, err = call("dump", MLP, "--seed", "-1")
     assert code == 2
-    assert "a seed is a whole number, not negative" in err
+    assert "must be a whole number from 0 to 2^63 - 1" in err
     assert "No such option" in call("dump", MLP, "-x/kernel")[2]
 
 

@@ -315,7 +315,9 @@ def test_formats(paramctl: Run, tmp_path: Path) -> None:
     assert (first["mean"], first["nan"], first["first"], second["mean"]) == (str(7 / 3), "1", "(1, 1)", "")
     assert paramctl("stat", path, "--format", "markdown").stdout.startswith("| Parameter | Shape | Dtype |")
     heading, _, line, *_ = paramctl("stat", path).stdout.splitlines()
-    assert heading.split() == "Parameter Shape Dtype Size Mean Stddev Min Max Norm Zeros NaN Inf First at".split()
+    assert (
+        heading.split() == "Parameter Shape Dtype Size Mean Std Min Max L2 norm Zeros NaN Inf First non-finite".split()
+    )
     assert line.split() == "w (2, 2) float64 4 2.333 1.247 1 4 4.583 0 1 0 (1, 1)".split()
 
 

@@ -123,7 +123,7 @@ def test_columns_are_chosen_in_order(paramctl: Run) -> None:
     assert shown.splitlines()[:2] == ["fan_in,path", "4,block2/block-0/dense/kernel"]
     wrong = paramctl("summary", RGNET, "--columns", "fan_in")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "There is no column 'fan_in'; the columns are path, type, output_shape" in wrong.stderr
+    assert "No such column: 'fan_in'. The columns are path, type, output_shape" in wrong.stderr
 
 
 def test_a_pattern_selects_with_all_below_and_totals_that(paramctl: Run) -> None:
@@ -161,7 +161,7 @@ def test_a_partly_tied_layer_counts_the_rest(paramctl: Run, tmp_path: Path) -> N
 
 
 def test_the_model_is_model_yaml_here_a_file_or_standard_input(paramctl: Run, tmp_path: Path) -> None:
-    assert "there is no model.yaml here" in paramctl("summary").stderr
+    assert "no model.yaml in this folder" in paramctl("summary").stderr
     text = (SAMPLES / "tied_mlp.yaml").read_text()
     (tmp_path / "model.yaml").write_text(text)
     assert paramctl("summary").stdout == TABLE
@@ -173,7 +173,7 @@ def test_an_unknown_input_shows_what_is_known_and_what_to_give(paramctl: Run, tm
     shown = paramctl("summary")
     assert shown.returncode == 0
     assert "dense    dense    ?                      ?\n" in shown.stdout
-    assert "Total parameters: ? (2 layers wait for the shape of an input: give it by --input-shape)" in shown.stdout
+    assert "Total parameters: ? (2 layers need the shape of an input; use --input-shape)" in shown.stdout
     assert json.loads(paramctl("summary", "--format", "json").stdout)["totals"]["parameters"] is None
     assert "Total parameters:  15" in paramctl("summary", "--input-shape", "4").stdout
     assert "Total parameters:  27" in paramctl("summary", "--input-shape", "(4,2)").stdout
@@ -190,7 +190,7 @@ def test_input_shapes_by_name(paramctl: Run, tmp_path: Path) -> None:
 
 def test_wrong_values_on_the_command_line_say_which(paramctl: Run) -> None:
     cases = {
-        ("-D", "width"): "-D is followed by NAME=VALUE (got 'width'",
+        ("-D", "width"): "-D must be NAME=VALUE (got 'width'",
         ("-D", "widht=3"): "-D widht: the document has no such variable (got 'widht'). Did you mean 'width'?",
         ("-D", "width=x"): "-D width: output_dim must be a positive integer (got 'x'",
         ("-D", "width=[1"): "-D width: not valid YAML",

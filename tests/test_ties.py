@@ -104,7 +104,7 @@ def test_only_lines_are_put_in(document: str, lines: list[str], call: Call, tmp_
     assert call("tie", "m.yaml", "a/kernel", "b/kernel", "--in-place") == (
         0,
         "",
-        "b/kernel tied to a/kernel, whose values are kept\n",
+        "b/kernel tied to a/kernel; values of a/kernel kept\n",
     )
     assert difference(document.encode(), path.read_bytes()) == ([], lines)
     assert sorted(listed(call, "m.yaml")) == sorted([*before, ("a/kernel", "b/kernel", False)])

@@ -1,7 +1,9 @@
-"""The command line: the only user of click and tabulate, and the only place where errors are printed.
+"""The command line: the only user of click and tabulate, and the only place that prints errors.
 
-Every command is declared here, at once, from modules that import nothing heavy at the top; what is
-heavy is imported in a command's body. To add a command, write one file and one row below.
+To add a command, write ``paramctl/cli/NAME.py`` with the click command NAME in it, and add NAME to NAMES.
+Help, completion, man pages and the tests that loop over commands follow from that.
+
+``--help`` loads every command, so a command module imports NumPy, h5py, yaml and tabulate only in function bodies.
 """
 
 import gc
@@ -9,162 +11,162 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import click
 
 from paramctl import __version__
-from paramctl.cli.completion import completion
-from paramctl.cli.diff import diff
-from paramctl.cli.dump import dump
-from paramctl.cli.init import init
-from paramctl.cli.layers import layers
+from paramctl.cli.command import Group
 from paramctl.cli.render import PipeClosed, printable
-from paramctl.cli.save import save
-from paramctl.cli.schema import schema
-from paramctl.cli.schemes import schemes
-from paramctl.cli.set import set_
-from paramctl.cli.stat import stat
-from paramctl.cli.summary import summary
-from paramctl.cli.tie import tie
-from paramctl.cli.ties import ties
-from paramctl.cli.untie import untie
 from paramctl.errors import ParamctlError
 
 LONGEST_LINE = 2_000
 
-YES, NO, TROUBLE, PIPE_CLOSED = 0, 1, 2, 141
-BY_SIGNAL = 128
-"""To which the number of the signal that ended it is added: 130 after Ctrl-C."""
+SUCCESS, FINDINGS, ERROR, PIPE_CLOSED = 0, 1, 2, 141
+SIGNAL_BASE = 128
+"""Added to a signal's number, as shells do: 130 after Ctrl-C."""
 
-COMMANDS: list[click.Command] = [
-    *(summary, init, dump, save, set_, diff, stat),
-    *(tie, untie, ties),
-    *(schemes, layers, schema, completion),
-]
+NAMES = (
+    *("summary", "init", "dump", "save", "set", "diff", "stat"),
+    *("tie", "untie", "ties"),
+    *("schemes", "layers", "schema", "completion"),
+)
 
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}
-"""LAPACK sums in another order when it has more threads; set before NumPy is imported, which reads it."""
+"""LAPACK's sums depend on its number of threads. NumPy reads these when it is imported."""
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PARAMCTL"}
-EPILOG = "A model document's language: man paramctl-model. One command: paramctl COMMAND --help."
+EPILOG = "'paramctl COMMAND --help' describes a command, 'man paramctl-model' the language of model documents."
 
 
-@click.group(
-    commands=COMMANDS,
-    context_settings=CONTEXT,
-    epilog=EPILOG,
-)
-@click.version_option(__version__, message="%(prog)s %(version)s")
+def _load(name: str) -> click.Command:
+    """Return the click command that the module of this name defines."""
+    module = import_module(f"{__name__}.{name}")
+    return next(value for value in vars(module).values() if isinstance(value, click.Command))
+
+
+COMMANDS = [_load(name) for name in NAMES]
+
+
+@click.group(cls=Group, commands=COMMANDS, context_settings=CONTEXT, epilog=EPILOG)
+@click.version_option(__version__, message="%(prog)s %(version)s", help="Show the version and exit")
 def paramctl() -> None:
-    """A neural network's parameters, from a shell.
+    """Summarize, initialize, edit, compare and convert neural network parameters.
+
+    A model is a YAML document that lists its layers, or a checkpoint of any supported format.
 
     \b
-    paramctl summary                      the model in ./model.yaml
-    paramctl summary gpt2.yaml --depth 1  another, one row for each block
+    Examples:
+      paramctl summary                        # of ./model.yaml
+      paramctl init mlp.yaml --scheme glorot -o mlp.h5
+      paramctl dump mlp.h5 'dense/kernel[0, :2]'
+      paramctl diff mlp.yaml mlp.h5
     """
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line and exit: the entry point."""
-    _end_in_order()
+    _raise_on_signals()
     os.environ |= ONE_THREAD
-    gc.disable()  # a command makes no cycles and ends soon; collecting costs a large model a third of its time
+    gc.disable()  # a command makes no cycles and ends soon; collecting takes a third of the time for a large model
     sys.exit(run(arguments))
 
 
-class Ended(BaseException):
-    """A signal to end has come; what is unfinished is cleared away on the way out."""
+class Terminated(BaseException):
+    """A signal that ends the process, raised so that temporary files are removed on the way out."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
 
 
-def _end_in_order() -> None:
-    """Have the signals that end a program end it as an exception does; the second of them changes nothing."""
+def _raise_on_signals() -> None:
+    """Have the first signal that ends a process raise Terminated, and ignore those after it."""
     signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
-    def end(number: int, frame: object) -> None:
-        for each in signals:
-            signal.signal(each, signal.SIG_IGN)
-        raise Ended(number)
+    def terminate(number: int, frame: object) -> None:
+        for other in signals:  # a second Ctrl-C must not interrupt the cleanup
+            signal.signal(other, signal.SIG_IGN)
+        raise Terminated(number)
 
-    for each in signals:
-        if signal.getsignal(each) != signal.SIG_IGN:  # nohup
-            signal.signal(each, end)
+    for number in signals:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP, and so must its child
+            signal.signal(number, terminate)
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run a command line; the exit code. Every error becomes one line on standard error here."""
+    """Run a command line and return its exit code. Every error becomes one line on standard error here."""
     try:
         if sys.stdout is None:
             raise OSError("closed")
-        _never_fail_to_encode()
+        _escape_what_cannot_be_encoded()
         code: Any = paramctl.main(arguments, prog_name="paramctl", standalone_mode=False)
         sys.stdout.flush()
-        return code if isinstance(code, int) else YES
-    except Ended as ended:
-        return BY_SIGNAL + ended.number
+        return code if isinstance(code, int) else SUCCESS
+    except Terminated as terminated:
+        return SIGNAL_BASE + terminated.number
     except (click.Abort, KeyboardInterrupt):
-        return BY_SIGNAL + signal.SIGINT
+        return SIGNAL_BASE + signal.SIGINT
     except (PipeClosed, BrokenPipeError):
         return _pipe_closed()
-    except SystemExit as end:
-        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):  # click's, on a closed pipe
+    except SystemExit as exit_:
+        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):  # click's, when the pipe was closed
             return _pipe_closed()
-        return end.code if isinstance(end.code, int) else TROUBLE  # completion's own
+        return exit_.code if isinstance(exit_.code, int) else ERROR  # completion exits by itself
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except Exception as error:
-        return _tell(error)
+        return _report(error)
 
 
-def _tell(error: Exception) -> int:
-    """What went wrong, in one line."""
+def _report(error: Exception) -> int:
+    """Write an error as one line on standard error; return the exit code."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
     elif isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "paramctl"
-        _say(f"{command}: {error.format_message().rstrip('.')}. See {command} --help.")
+        rule = error.format_message()
+        end = "" if rule.endswith((".", "?")) else "."  # click's messages end in one of these, ours in neither
+        _write_line(f"{command}: {rule}{end} See {command} --help.")
     elif isinstance(error, click.ClickException):
-        _say(f"paramctl: {error.format_message()}")
+        _write_line(f"paramctl: {error.format_message()}")
     elif isinstance(error, ParamctlError):
-        _say(str(error))
-    elif isinstance(error, OSError):  # those of files are ParamctlError's: this is standard output's
-        _abandon_output()
-        _say(f"standard output: {error.strerror or error}")
+        _write_line(str(error))
+    elif isinstance(error, OSError):  # errors of other files are ParamctlErrors, so this is standard output's
+        _discard_output()
+        _write_line(f"standard output: {error.strerror or error}")
     elif os.environ.get("PARAMCTL_TRACEBACK"):
         raise error
     else:
-        _say(f"a defect of paramctl: {type(error).__name__}: {error} (PARAMCTL_TRACEBACK=1 shows where)")
-    return TROUBLE
+        _write_line(f"internal error: {type(error).__name__}: {error}. Set PARAMCTL_TRACEBACK=1 for a traceback.")
+    return ERROR
 
 
-def _say(line: str) -> None:
-    """One line on standard error, whatever is in it."""
+def _write_line(line: str) -> None:
+    """Write one line to standard error, with control characters escaped and at most LONGEST_LINE characters."""
     line = printable(" ".join(line.splitlines()))
     if sys.stderr is not None:
-        with suppress(OSError):
+        with suppress(OSError):  # a full disk behind standard error must not change the exit code
             sys.stderr.write(f"{line[:LONGEST_LINE]}...\n" if len(line) > LONGEST_LINE else f"{line}\n")
             sys.stderr.flush()
 
 
 def _pipe_closed() -> int:
-    """Whoever read standard output, such as head, has what it wants."""
-    _abandon_output()
+    """Return the exit code for a reader, such as head, that closed the pipe early."""
+    _discard_output()
     return PIPE_CLOSED
 
 
-def _never_fail_to_encode() -> None:
-    """Write what a terminal's encoding lacks as an escape, rather than not at all."""
+def _escape_what_cannot_be_encoded() -> None:
+    """Have both streams write characters that their encoding lacks as escapes, not fail."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
 
 
-def _abandon_output() -> None:
-    """Send what is still buffered nowhere, so that nothing fails again when Python ends."""
+def _discard_output() -> None:
+    """Redirect standard output to the null device, so that Python's flush at exit does not fail again."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The kind of command that all are: one in which an address may begin with a minus sign, as ``-1/kernel`` does."""
+"""The click classes of every command: help without full stops, and addresses that begin with a minus sign."""
 
 from __future__ import annotations
 
@@ -6,25 +6,46 @@ import re
 
 import click
 
-_NEGATIVE_PLACE = re.compile(r"-\d+($|[/.\[ +*=-])")
+_NEGATIVE_INDEX = re.compile(r"-\d+($|[/.\[ +*=-])")
+
+
+def _without_full_stop(option: click.Option | None) -> click.Option | None:
+    """Return click's own option after giving its help the form of all others."""
+    if option is not None:
+        option.help = (option.help or "").rstrip(".")
+    return option
 
 
 class Command(click.Command):
-    """A command whose arguments may begin with a minus sign and a digit; they reach it with a space before."""
+    """A command that takes ``-1/kernel`` as an argument: an address that counts layers from the end."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        takes = {
+        """Put a space before each such argument, so that click does not take it for an option."""
+        with_value = {
             name
             for option in self.params
             if isinstance(option, click.Option) and not option.is_flag and not option.count
             for name in option.opts
         }
-        before = [None, *args]
-        plain = args.index("--") if "--" in args else len(args)
+        previous = [None, *args]
+        end = args.index("--") if "--" in args else len(args)  # click itself takes what follows as arguments
         return super().parse_args(
             ctx,
             [
-                f" {arg}" if place < plain and _NEGATIVE_PLACE.match(arg) and last not in takes else arg
-                for place, (last, arg) in enumerate(zip(before, args, strict=False))
+                # not after an option that takes a value: in '--scheme -1' the -1 is the value
+                f" {arg}" if place < end and _NEGATIVE_INDEX.match(arg) and before not in with_value else arg
+                for place, (before, arg) in enumerate(zip(previous, args, strict=False))
             ],
         )
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the option --help."""
+        return _without_full_stop(super().get_help_option(ctx))
+
+
+class Group(click.Group):
+    """The group of all commands."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the option --help."""
+        return _without_full_stop(super().get_help_option(ctx))

@@ -1,39 +1,48 @@
-"""paramctl diff: what differs between two models or files."""
+"""paramctl diff: the differences between two models or files."""
 
 from __future__ import annotations
 
 import click
 
-from paramctl.cli import options, progress
+from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, emit, number, numeric, rows
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
-    Column("status", "Differs in", lambda row: row.status),
+    Column("status", "Difference", lambda row: row.status),
     Column("a", "A", lambda row: row.a),
     Column("b", "B", lambda row: row.b),
-    numeric("different", "Values"),
-    Column("greatest", "By at most", lambda row: row.max_abs, lambda row: number(row.max_abs), right=True),
+    numeric("different", "Differing values"),
+    Column("greatest", "Max abs diff", lambda row: row.max_abs, lambda row: number(row.max_abs), right=True),
     Column("at", "At", lambda row: None if row.at is None else list(row.at)),
-    Column("relative", "Relative", lambda row: row.max_rel, lambda row: number(row.max_rel), right=True),
-    numeric("norm", "Norm"),
-    numeric("cosine", "Cosine"),
+    Column("relative", "Max rel diff", lambda row: row.max_rel, lambda row: number(row.max_rel), right=True),
+    numeric("norm", "L2 norm of diff"),
+    numeric("cosine", "Cosine similarity"),
 ]
 
 
-@click.command(cls=Command)
-@click.argument("a", type=click.Path(allow_dash=True), help="A model document or a checkpoint.")
-@click.argument("b", type=click.Path(allow_dash=True), help="Another, of any kind.")
-@click.option("--rtol", type=click.FloatRange(0), default=0.0, help="Relative tolerance, of B's values. [default: 0]")
-@click.option("--atol", type=click.FloatRange(0), default=0.0, help="Absolute tolerance. [default: 0]")
-@click.option("--equal-nan", is_flag=True, help="A NaN is the same as any other; else only as one of the same bits.")
-@click.option("--any-dtype", is_flag=True, help="Another dtype is no difference, if the values are the same.")
-@click.option("--structure", is_flag=True, help="Compare names, shapes, dtypes and ties, and no values.")
+@click.command(cls=Command, short_help="Compare two models or files")
+@click.argument("a", type=click.Path(allow_dash=True), help="Model document or checkpoint, '-' for standard input")
+@click.argument("b", type=click.Path(allow_dash=True), help="Another, of the same format or not")
+@click.option(
+    "--rtol",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="TOL",
+    show_default="0",
+    help="Tolerance relative to the values of B",
+)
+@click.option(
+    "--atol", type=click.FloatRange(0), default=0.0, metavar="TOL", show_default="0", help="Absolute tolerance"
+)
+@click.option("--equal-nan", is_flag=True, help="Treat every NaN as equal to every other, whatever its bits")
+@click.option("--any-dtype", is_flag=True, help="Ignore a difference in dtype if the values are equal")
+@click.option("--structure", is_flag=True, help="Compare names, shapes, dtypes and ties, not values")
 @options.rename
-@click.option("--like", metavar="MODEL", help="Whose layers the arrays are of, where neither A nor B tells.")
-@click.option("--top", type=click.IntRange(1), metavar="N", help="Only the N that differ most.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing: the exit code says it.")
+@click.option("--like", metavar="MODEL", help="Model whose layers these are, if neither A nor B records them")
+@click.option("--top", type=click.IntRange(1), metavar="N", help="Only the N largest differences")
+@options.quiet("Print nothing; the exit code is the result")
 @options.seed
 @options.format_(*ROW_FORMATS)
 def diff(
@@ -51,36 +60,40 @@ def diff(
     seed: int | None,
     format: str,
 ) -> int:
-    """Compare two models or files, of any formats, and print what differs.
+    """Compare two models or files, of any formats, and print a row for each parameter that differs.
 
-    The exit code is 0 if nothing does, 1 if something does, 2 in trouble. What is compared: which names there are,
-    shapes, dtypes, ties, and the values: how many differ, by how much at most and where, the norm of the
-    difference, and the cosine between the two. Where the layers of one are known, or --like tells them, and the other
-    has the arrays of torch.nn's modules under the same names, they are turned first. --rename is for B.
+    Exit code: 0 no differences; 1 differences; 2 error.
+
+    Compares names, shapes, dtypes, ties and values. Values a and b are equal if |a - b| <= atol + rtol |b|.
+
+    If one side has the layout of torch.nn modules and the other that of a document, the arrays of one are rearranged
+    first. This needs the model's layers: from A, from B or from --like. --rename applies to B.
 
     \b
-    paramctl diff before.h5 after.h5
-    paramctl diff mlp.yaml mlp.h5 -q && echo same
-    paramctl diff keras.weights.h5 exported.safetensors --rtol 1e-5
-    paramctl diff float.safetensors bfloat16.safetensors --any-dtype --rtol 0.01
-    paramctl diff a.safetensors b.safetensors --rename 'model.**=**' --top 10
+    Examples:
+      paramctl diff before.h5 after.h5
+      paramctl diff mlp.yaml mlp.h5 -q && echo equal
+      paramctl diff keras.weights.h5 exported.safetensors --rtol 1e-5
+      paramctl diff float.safetensors bfloat16.safetensors --any-dtype --rtol 0.01
+      paramctl diff a.safetensors b.safetensors --rename 'model.**=**' --top 10
     """
     if a == "-" and b == "-":
-        raise click.UsageError("Standard input can be one of the two.")
+        raise click.UsageError("Only one of A and B can be standard input")
     from paramctl.convert.dispatch import align
     from paramctl.inspect.diff import compare
     from paramctl.inspect.difference import Tolerance
 
-    one = options.as_drawn(options.open_argument(a, (), ()), seed)
-    other = options.as_drawn(options.open_argument(b, (), ()), seed)
-    one, other, names = align(one, other, rename, options.like_model(like) if like is not None else None)
+    first = inputs.value_source(inputs.open_argument(a), seed)
+    second = inputs.value_source(inputs.open_argument(b), seed)
+    first, second, names = align(first, second, rename, inputs.like_model(like) if like is not None else None)
     tolerance = Tolerance(rtol, atol, equal_nan)
     with progress.bar("comparing") as report:
-        found = compare(
-            one, other, names, tolerance=tolerance, structure=structure, any_dtype=any_dtype, progress=report
+        differences = compare(
+            first, second, names, tolerance=tolerance, structure=structure, any_dtype=any_dtype, progress=report
         )
-    if top is not None:
-        found = sorted(found, key=lambda row: -(row.max_abs if row.max_abs is not None else float("inf")))[:top]
-    if not quiet and (found or format in ("json", "csv")):
-        emit(rows(format, found, COLUMNS))
-    return 1 if found else 0
+    if top is not None:  # a row without a number, such as a missing parameter, comes first
+        largest = sorted(differences, key=lambda row: -(row.max_abs if row.max_abs is not None else float("inf")))
+        differences = largest[:top]
+    if not quiet and (differences or format in ("json", "csv")):
+        emit(rows(format, differences, COLUMNS))
+    return 1 if differences else 0

@@ -1,4 +1,4 @@
-"""paramctl layers: the types of layers that a document may name, and their options."""
+"""paramctl layers: the layer types that a document may use, and their options."""
 
 from typing import Any
 
@@ -25,9 +25,11 @@ TYPE_COLUMNS = [
     Column("type", "Type", lambda row: row.type),
     Column("kind", "Kind", lambda row: row.kind),
     Column("options", "Options", lambda row: list(row.options)),
-    Column("axes", "Axes of its input", lambda row: row.axes),
-    Column("about", "What it does", lambda row: row.about),
+    Column("axes", "Input axes", lambda row: row.axes),
+    Column("about", "Description", lambda row: row.about),
 ]
+TYPE_TABLE = [column for column in TYPE_COLUMNS if column.key in ("type", "kind", "about")]
+
 OPTION_COLUMNS = [
     Column("type", "Type", lambda row: row.type),
     Column("option", "Option", lambda row: row.option),
@@ -35,30 +37,28 @@ OPTION_COLUMNS = [
     Column("default", "Default", lambda row: row.default, _default_text),
     Column("rule", "Must be", lambda row: row.rule),
 ]
+OPTION_TABLE = [column for column in OPTION_COLUMNS if column.key != "required"]
+"""In a table the default's column says which options are required."""
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="List layer types, or the options of some")
 @click.argument(
-    "types", metavar="[TYPE]...", nargs=-1, help="Which types to show the options of.", shell_complete=_complete
+    "types", metavar="[TYPE]...", nargs=-1, help="Layer types whose options to list", shell_complete=_complete
 )
 @options.format_(*ROW_FORMATS)
 def layers(types: tuple[str, ...], format: str) -> None:
-    """List the types of layers that a model document may name, or the options of some.
+    """List the layer types and activation functions of model documents, or the options of some of them.
 
     \b
-    paramctl layers
-    paramctl layers conv2d lstm
-    paramctl layers --format json
+    Examples:
+      paramctl layers
+      paramctl layers conv2d lstm
+      paramctl layers --format json
     """
-    from paramctl.inspect.layers import option_rows as options_of
-    from paramctl.inspect.layers import type_rows as all_types
+    from paramctl.inspect.layers import option_rows, type_rows
 
+    for_people = format in ("table", "markdown")
     if types:
-        columns = [
-            column for column in OPTION_COLUMNS if format not in ("table", "markdown") or column.key != "required"
-        ]
-        emit(rows(format, options_of(types), columns))
-    elif format in ("table", "markdown"):
-        emit(rows(format, all_types(), [TYPE_COLUMNS[0], TYPE_COLUMNS[1], TYPE_COLUMNS[-1]]))
+        emit(rows(format, option_rows(types), OPTION_TABLE if for_people else OPTION_COLUMNS))
     else:
-        emit(rows(format, all_types(), TYPE_COLUMNS))
+        emit(rows(format, type_rows(), TYPE_TABLE if for_people else TYPE_COLUMNS))

@@ -1,7 +1,7 @@
-"""Rows to text: tables, trees, JSON, JSON lines, CSV and Markdown. The only user of tabulate.
+"""Rows as tables, trees, JSON, JSON lines, CSV and Markdown. The only user of tabulate.
 
-A column has a value, for machines, and a text, for people. What people read is escaped, so that
-no name can move a cursor or fake a row; what machines read is exact.
+A column has a value, for machines, and a text, for people. The text is escaped, so that a name from a hostile file
+cannot move the cursor or imitate a row. The value is exact.
 """
 
 from __future__ import annotations
@@ -19,9 +19,14 @@ ROW_FORMATS = ("table", "json", "jsonl", "csv", "markdown")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: the key machines know it by, its heading, a row's value, and the value's text.
+    """A column of a table.
 
-    note: what stands after the text, out of the column's alignment.
+    key: its name in JSON and CSV, and for --columns.
+    heading: its title in tables.
+    value: from a row to the exact value.
+    text: from a row to the text in a table; ``plain`` of the value if None.
+    right: align the text to the right.
+    note: from a row to what follows the text, outside the alignment.
     """
 
     key: str
@@ -32,53 +37,54 @@ class Column:
     note: Callable[[Any], str] | None = None
 
     def cell(self, row: Any, width: int = 0) -> str:
-        """What people read."""
+        """Return the text of a row with its note."""
         text = self.bare(row).rjust(width)
         note = printable(self.note(row)) if self.note else ""
         return f"{text} {note}" if note else text
 
     def bare(self, row: Any) -> str:
-        """What people read, without the note."""
+        """Return the text of a row without its note."""
         return printable(self.text(row) if self.text else plain(self.value(row)))
 
 
 def choose(columns: Sequence[Column], keys: str | None, default: Sequence[str]) -> list[Column]:
-    """The columns named in a list with commas, in its order; the default ones if it is None."""
-    known = {column.key: column for column in columns}
-    wanted = [key.strip() for key in keys.split(",")] if keys is not None else default
-    for key in wanted:
-        if key not in known:
-            raise click.UsageError(f"There is no column {key!r}; the columns are {', '.join(known)}.")
-    return [known[key] for key in wanted]
+    """Return the columns in a comma-separated list of keys, in its order, or the default ones if it is None."""
+    by_key = {column.key: column for column in columns}
+    chosen = [key.strip() for key in keys.split(",")] if keys is not None else default
+    for key in chosen:
+        if key not in by_key:
+            raise click.UsageError(f"No such column: {key!r}. The columns are {', '.join(by_key)}")
+    return [by_key[key] for key in chosen]
 
 
 class PipeClosed(Exception):
-    """Whoever reads standard output, such as head, has what it wants."""
+    """The reader of standard output, such as head, closed the pipe early."""
 
 
 def emit(lines: Iterable[str]) -> None:
-    """Lines on standard output."""
+    """Write lines to standard output. Raises PipeClosed."""
     for line in lines:
         try:
             sys.stdout.write(f"{line}\n")
-        except BrokenPipeError as error:  # click would make an exit code of its own of it
+        except BrokenPipeError as error:  # click would turn a BrokenPipeError into its own exit code
             raise PipeClosed from error
 
 
 def rows(format_: str, items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
-    """Rows in one of the ROW_FORMATS, as lines."""
+    """Yield the lines of rows in one of ROW_FORMATS."""
     writers = {"table": table, "json": _json, "jsonl": _jsonl, "csv": _csv, "markdown": _markdown}
     return writers[format_](items, columns)
 
 
 def table(items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
-    """A table for people, never cut."""
+    """Yield the lines of a table. Cells are never truncated, so the output is the same in a pipe."""
     import tabulate
 
-    tabulate.MIN_PADDING = 0  # a heading no wider than its text
+    tabulate.MIN_PADDING = 0  # by default a column is two wider than its heading
     headings, cells = [], []
     for column in columns:
         width = max([len(column.heading), *(len(column.bare(item)) for item in items)]) if column.right else 0
+        # Aligned here, not by tabulate: a note after a number must not shift it.
         headings.append(column.heading.rjust(width))
         cells.append([column.cell(item, width) for item in items])
     text = tabulate.tabulate(
@@ -94,15 +100,15 @@ def table(items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
 
 
 def branches(depths: Sequence[int]) -> list[str]:
-    """The lines that draw a tree, one for each row, from how deep each row stands (1 is the top)."""
+    """Return the lines that draw a tree, one for each row, from the depth of each row (1 is the top)."""
     through, fork, end = ("│  ", "├─ ", "└─ ") if _encodes("│├└─") else ("|  ", "|- ", "`- ")
-    drawn: list[str] = []
-    to_come: set[int] = set()  # the depths at which a row further down belongs to the same parent
+    stems: list[str] = []
+    continued: set[int] = set()  # depths at which a sibling follows; known because the rows go from the last up
     for depth in reversed(depths):
-        stem = "".join(through if level in to_come else "   " for level in range(1, depth))
-        drawn.append(stem + (fork if depth in to_come else end))
-        to_come = {level for level in to_come if level < depth} | {depth}
-    return drawn[::-1]
+        stem = "".join(through if level in continued else "   " for level in range(1, depth))
+        stems.append(stem + (fork if depth in continued else end))
+        continued = {level for level in continued if level < depth} | {depth}
+    return stems[::-1]
 
 
 def _encodes(text: str) -> bool:
@@ -114,9 +120,9 @@ def _encodes(text: str) -> bool:
 
 
 def json_text(value: dict[str, Any] | list[Any]) -> str:
-    """JSON for machines and people: a line for each row, of a list or of an object's lists.
+    """Return JSON with a line for each row, of a list or of the lists in an object.
 
-    There is no NaN or Infinity in it: ValueError, should one come here.
+    Raises ValueError for NaN and infinities, which JSON does not have.
     """
     import json
 
@@ -167,7 +173,7 @@ def _markdown(items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
 
 
 def _exact(value: Any) -> str:
-    """A value in CSV: numbers bare, a shape in parentheses, a list joined, nothing as nothing."""
+    """Return a value for CSV: a number without separators, a shape in parentheses, a list joined, None as empty."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
@@ -176,7 +182,7 @@ def _exact(value: Any) -> str:
 
 
 def plain(value: Any) -> str:
-    """A value for people: thousands apart, shapes as Keras prints them, nothing as nothing."""
+    """Return a value for people: with thousands separators, a shape as Keras prints it, None as empty."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -191,17 +197,17 @@ def plain(value: Any) -> str:
 
 
 def number(value: float | None) -> str:
-    """A number in four digits, a whole one in all of its own, nothing as nothing."""
+    """Return a float with four significant digits, an int with all of its digits, None as empty."""
     return "" if value is None else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
 
 
 def numeric(key: str, heading: str) -> Column:
-    """A column of such numbers, from the row's attribute of this name."""
+    """Return a column of such numbers, read from the attribute of a row that is called as the key."""
     return Column(key, heading, lambda row: getattr(row, key), lambda row: number(getattr(row, key)), right=True)
 
 
 def printable(text: str) -> str:
-    """The text with every character that is not printable as an escape: ``\\x1b``, ``\\u202e``."""
+    """Return a text with every unprintable character as an escape: ``\\x1b``, ``\\u202e``."""
     if text.isprintable():
         return text
     return "".join(
@@ -210,7 +216,7 @@ def printable(text: str) -> str:
 
 
 def style(text: str, **styles: Any) -> str:
-    """Coloured where people look: on a terminal that can, unless NO_COLOR is set (no-color.org)."""
+    """Return a text with styles if standard output is a terminal with colors and NO_COLOR is not set."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty():
         return text
     return click.style(text, **styles)

@@ -1,4 +1,4 @@
-"""paramctl save: a model, or any checkpoint, into a file of any format."""
+"""paramctl save: a model or checkpoint in a file of any format."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from paramctl.cli import options
+from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
-from paramctl.cli.init import tell, to_file, to_pipe
+from paramctl.cli.output import report_written, warm_up, write_file, write_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
 
 if TYPE_CHECKING:
@@ -18,33 +18,29 @@ COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
     Column("status", "Status", lambda row: row.status),
     Column("shape", "Shape", lambda row: None if row.shape is None else list(row.shape)),
-    Column("source", "From", lambda row: list(row.source)),
-    Column("was", "Shape there", lambda row: None if row.was is None else list(row.was)),
+    Column("source", "Source", lambda row: list(row.source)),
+    Column("was", "Source shape", lambda row: None if row.was is None else list(row.was)),
     Column("note", "Note", lambda row: row.note),
 ]
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Write a model or checkpoint in any format")
 @options.source
-@options.output(
-    "Where to write: the suffix says the format, .h5, .safetensors, .npz, .keras, .weights.h5 or .weights.json;"
-    " FOLDER/ holds safetensors, and '-' streams them.",
-    required=True,
-)
+@options.output("File to write; its suffix sets the format; '-' is a safetensors stream", required=True)
 @click.option(
     "--max-shard-size",
     type=options.Size(),
     metavar="N[MB|GB]",
-    help="Cut NAME.safetensors, NAME.weights.json or FOLDER/ into files of at most this size, with an index."
-    " [default: one file; in a folder and for .weights.json, 5GB]",
+    show_default="one file; 5GB in a folder",
+    help="Largest size of a file of a set",
 )
-@options.layout("In whose layout and under whose names: keras is that of documents, torch that of torch.nn's modules.")
-@click.option("--like", metavar="MODEL", help="The model that it is: a document or a checkpoint that knows its layers.")
+@options.layout("Framework whose names and shapes to write", "the source's")
+@click.option("--like", metavar="MODEL", help="Check the source against this model, and take its layers from it")
 @click.option(
     "--partial",
     metavar="PATTERN",
     multiple=True,
-    help="What may be missing, unexpected, or of another shape than MODEL says, and is left out. May be repeated.",
+    help="Skip these if missing, unexpected or of another shape; repeatable",
 )
 @options.rename
 @options.seed
@@ -52,18 +48,17 @@ COLUMNS = [
     "--dtype",
     metavar="[PATTERN=]DTYPE",
     multiple=True,
-    help="The dtype of floating-point arrays, or of those that match. May be repeated: the first that matches counts."
-    " [default: the one they have]",
+    show_default="unchanged",
+    help="Dtype of floating-point or matching arrays; repeatable",
 )
 @click.option(
     "--allow",
     metavar="LOSS[=PATTERN]",
     multiple=True,
-    help="What a cast may lose: overflow (infinities come of it), integers (whole numbers are rounded, fractions cut)"
-    " or parts (imaginary ones). May be repeated.",
+    help="Allow a cast to lose overflow, integers or parts; repeatable",
 )
 @options.force
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
+@options.quiet("Print nothing")
 @options.define
 @options.input_shape
 @options.format_(*ROW_FORMATS)
@@ -84,52 +79,61 @@ def save(
     input_shape: tuple[str, ...],
     format: str,
 ) -> None:
-    """Write a model, drawn by its own initializers, or a checkpoint as it is, to a file of any format.
+    """Write a model, with values from its initializers, or a checkpoint to a file of any format.
 
-    The file is complete or not there: whatever happens, what was at its name before is there until the new one
-    is on the disk; of a set of files the index comes last. A native file (.h5) has a group for each block and a dataset
-    for each parameter; ties are hard links, and the model document goes with it. .keras, .weights.h5 and .weights.json
-    are Keras' own files of the model that the document is, and need its layers to be known.
+    Formats: NAME.h5, .safetensors, .npz, .keras, .weights.h5 and .weights.json; FOLDER/ is a set of safetensors.
+    NAME.safetensors, NAME.weights.json and FOLDER/ can be split by --max-shard-size. The .keras and .weights files
+    are those of the Keras model that the document describes, and require its layers to be known.
 
-    --layout torch gives the arrays the names and the shapes of torch.nn's modules, --layout keras turns them back:
-    dense, convolutions, recurrent gates, attention, embeddings, norms; where an image is laid flat, channels come
-    first in torch. The kinds of the layers must be known, from the source or by --like. --like also holds what is read
-    against a model: what is missing, unexpected or of another shape is an error. --rename gives names to what is
-    written in torch's layout, and otherwise to what is read, before anything else. With any of these a report says
-    what became of each array: mapped as it is, transposed, packed with others, added to another, made, or skipped.
+    The write is atomic: until the new file is complete and on disk, the old one stays. The index of a set is written
+    last.
+
+    --layout torch writes the names and shapes of torch.nn modules; --layout keras reverses this. It covers dense,
+    convolutional, recurrent, attention, embedding and normalization layers, and dense layers on flattened feature
+    maps. The layers must be known, from the source or from --like.
+
+    --like checks the source against a model: a missing or unexpected array, or another shape, is an error unless
+    --partial names it. --rename applies to the written names with --layout torch, otherwise to the names read.
+
+    With any of these, a report has each array's status: mapped, transposed, packed with others, added to another,
+    made (without a source), or skipped.
+
+    --allow overflow lets a cast write infinities, integers lets it round whole numbers or truncate fractions, and
+    parts lets it drop imaginary parts.
 
     \b
-    paramctl save mlp.yaml -o mlp.h5
-    paramctl save weights.safetensors -o weights.h5 --dtype bfloat16
-    paramctl save mlp.yaml -o - | paramctl dump - dense/bias
-    paramctl save model.keras -o model.safetensors --layout torch
-    paramctl save net.safetensors --like lenet.yaml --layout keras --rename 'net.**=**' -o lenet.weights.h5
+    Examples:
+      paramctl save mlp.yaml -o mlp.h5
+      paramctl save weights.safetensors -o weights.h5 --dtype bfloat16
+      paramctl save mlp.yaml -o - | paramctl dump - dense/bias
+      paramctl save model.keras -o model.safetensors --layout torch
+      paramctl save net.safetensors --like lenet.yaml --layout keras --rename 'net.**=**' -o lenet.weights.h5
     """
     if partial and like is None and layout is None:
-        raise click.UsageError("--partial is for --like and --layout.")
+        raise click.UsageError("--partial requires --like or --layout")
     if output != "-":
-        options.warm_up(output)
-    found = options.open_argument(source, define, input_shape)
-    drawn = found.checkpoint is None and not allow and len(dtype) == 1 and dtype[0] in options.DRAWN
-    made = options.as_drawn(found, seed, dtype[0] if drawn else None)
+        warm_up(output)
+    opened = inputs.open_argument(source, define, input_shape)
+    # Initializers generate in the dtype itself: a cast after them would round twice.
+    generated = opened.checkpoint is None and not allow and len(dtype) == 1 and dtype[0] in options.GENERATED_DTYPES
+    values = inputs.value_source(opened, seed, dtype[0] if generated else None)
     report: list[TensorRow] = []
     if layout or like is not None or rename:
         from paramctl.convert.dispatch import convert
         from paramctl.convert.report import Allowed
 
-        model = options.like_model(like) if like is not None else None
-        name = found.checkpoint.file.name if found.checkpoint else made.model.name
-        made, report = convert(made, layout, model, Allowed(partial, name, like or ""), rename)
-    if (dtype or allow) and not drawn:
+        model = inputs.like_model(like) if like is not None else None
+        name = opened.checkpoint.file.name if opened.checkpoint else values.model.name
+        values, report = convert(values, layout, model, Allowed(partial, name, like or ""), rename)
+    if (dtype or allow) and not generated:
         from paramctl.edit.cast import cast_source
 
-        made = cast_source(made, dtype, allow)
+        values = cast_source(values, dtype, allow)
     if output == "-":
-        options.refuse_terminal("safetensors")
-        to_pipe(made)
+        write_pipe(values)
         return
-    to_file(made, output, force, most=max_shard_size)
+    write_file(values, output, force, shard_size=max_shard_size)
     if not quiet:
         if report:
             emit(rows(format, report, COLUMNS))
-        tell(made, output)
+        report_written(values, output)

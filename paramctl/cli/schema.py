@@ -6,14 +6,17 @@ from paramctl.cli.command import Command
 from paramctl.cli.render import emit, json_text
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Print the JSON schema of model documents")
 def schema() -> None:
-    """Print the JSON schema of model documents, for editors that complete and check them.
+    """Print the JSON schema of model documents.
+
+    An editor that is given the schema completes and checks a document as you type.
 
     \b
-    paramctl schema > model.schema.json
-    # yaml-language-server: $schema=model.schema.json      a document's first line
+    Examples:
+      paramctl schema > model.schema.json
+      # yaml-language-server: $schema=model.schema.json      (the first line of a document)
     """
-    from paramctl.inspect.schema import schema as schema_of
+    from paramctl.inspect.schema import schema as document_schema
 
-    emit([json_text(schema_of())])
+    emit([json_text(document_schema())])

@@ -1,4 +1,4 @@
-"""paramctl schemes: the named schemes of initialization, and what they would do to a parameter."""
+"""paramctl schemes: the named initialization schemes, and their effect on a parameter."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from typing import Any
 
 import click
 
-from paramctl.cli import options
+from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
 
 COLUMNS = [
     Column("scheme", "Scheme", lambda row: row.scheme),
-    Column("also", "Also", lambda row: list(row.also)),
+    Column("also", "Aliases", lambda row: list(row.also)),
     Column("options", "Options", lambda row: list(row.options)),
     Column("formula", "Formula", lambda row: row.formula),
     Column("source", "Source", lambda row: row.source),
 ]
-
 
 EFFECT_COLUMNS = [
     Column("scheme", "Scheme", lambda row: row.scheme),
@@ -25,12 +24,12 @@ EFFECT_COLUMNS = [
     Column("shape", "Shape", lambda row: list(row.shape)),
     numeric("fan_in", "Fan in"),
     numeric("fan_out", "Fan out"),
-    Column("account", "Why these fans", lambda row: row.account),
-    Column("law", "Law", lambda row: row.distribution),
+    Column("account", "Derivation of fans", lambda row: row.account),
+    Column("law", "Distribution", lambda row: row.distribution),
     numeric("mean", "Mean"),
-    numeric("stddev", "Stddev"),
-    numeric("low", "Low"),
-    numeric("high", "High"),
+    numeric("stddev", "Std"),
+    numeric("low", "Min"),
+    numeric("high", "Max"),
 ]
 
 
@@ -40,16 +39,12 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
     return [name for name in SCHEMES if name.startswith(incomplete)]
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="List initialization schemes and their effect")
 @click.argument(
-    "schemes", metavar="[SCHEME]...", nargs=-1, help="Which schemes, perhaps with options.", shell_complete=_complete
+    "schemes", metavar="[SCHEME]...", nargs=-1, help="Schemes, optionally with options", shell_complete=_complete
 )
-@click.option(
-    "--parameter",
-    metavar="MODEL:PATH",
-    help="Say what the schemes would do to this parameter, or to those that a pattern matches.",
-)
-@options.fan_convention("[default: true]")
+@click.option("--parameter", metavar="MODEL:PATH", help="Show the effect on this parameter, or on matching ones")
+@options.fan_convention("true")
 @options.define
 @options.input_shape
 @options.format_(*ROW_FORMATS)
@@ -61,52 +56,55 @@ def schemes(
     input_shape: tuple[str, ...],
     format: str,
 ) -> None:
-    """List the named schemes of initialization, or say what some would do to a parameter.
+    """List the named initialization schemes, or show the effect of some on a parameter.
 
-    Names, options and defaults are Keras'; where only torch has a name, torch's. A gain is a number or the
-    name of the activation that follows: torch's gain where torch has one, else that which keeps the second moment.
+    Names, options and defaults are those of Keras, or of torch where only torch has the scheme. A gain is a number or
+    the name of the activation that follows: torch's gain where torch defines one, otherwise the gain that preserves
+    the second moment.
 
-    With --parameter: the fans and how they come about, the law, its mean and standard deviation, and its bounds.
+    With --parameter, prints the fans and how they follow from the axes, the distribution, its mean and standard
+    deviation, and its bounds.
 
     \b
-    paramctl schemes
-    paramctl schemes he_normal --parameter gpt2.yaml:block-0/mlp/expand/kernel
-    paramctl schemes glorot lecun_normal:gain=gelu --parameter 'gpt2.yaml:block-0/**/kernel'
+    Examples:
+      paramctl schemes
+      paramctl schemes he_normal --parameter gpt2.yaml:block-0/mlp/expand/kernel
+      paramctl schemes glorot lecun_normal:gain=gelu --parameter 'gpt2.yaml:block-0/**/kernel'
     """
     if parameter is None:
-        from paramctl.inspect.schemes import scheme_rows as all_schemes
+        from paramctl.inspect.schemes import scheme_rows
 
-        emit(rows(format, all_schemes(schemes), COLUMNS))
+        emit(rows(format, scheme_rows(schemes), COLUMNS))
         return
     if not schemes:
-        raise click.UsageError("--parameter needs a scheme: what should it say of the parameter?")
+        raise click.UsageError("--parameter requires at least one SCHEME")
     emit(rows(format, _effects(schemes, parameter, fan_convention or "true", define, input_shape), EFFECT_COLUMNS))
 
 
 def _effects(
     names: tuple[str, ...], parameter: str, convention: str, define: tuple[str, ...], input_shape: tuple[str, ...]
 ) -> list[Any]:
+    """Return a row for each scheme and parameter. A scheme that does not fit one of several parameters skips it."""
     from paramctl.address.resolve import resolve
     from paramctl.errors import AddressError
     from paramctl.init.registry import SchemeMismatch
     from paramctl.inspect.schemes import effect_row
     from paramctl.source.base import parse_scheme
 
-    path, colon, address = parameter.rpartition(":")
-    if not colon or not path or not address:
-        raise click.UsageError(f"--parameter is followed by MODEL:PATH (got {parameter!r})")
-    model = options.require_built(options.open_argument(path, define, input_shape).model)
-    meant = resolve(model, address)
-    found = [model.parameters[path] for path in meant.paths]
+    file, colon, address = parameter.rpartition(":")
+    if not colon or not file or not address:
+        raise click.UsageError(f"--parameter must be MODEL:PATH (got {parameter!r})")
+    model = inputs.require_built(inputs.open_argument(file, define, input_shape).model)
+    matches = [model.parameters[path] for path in resolve(model, address).paths]
     effects = []
     for name in names:
-        assigned = parse_scheme(name, "SCHEME")
-        for each in found:
+        scheme = parse_scheme(name, "SCHEME")
+        for match in matches:
             try:
-                effects.append(effect_row(assigned, each, convention))
-            except SchemeMismatch as unfit:
-                if len(found) == 1:
-                    raise AddressError(f"{assigned.text} for {each.path}: {unfit}", str(each.shape)) from None
+                effects.append(effect_row(scheme, match, convention))
+            except SchemeMismatch as mismatch:
+                if len(matches) == 1:
+                    raise AddressError(f"{scheme.text} for {match.path}: {mismatch}", str(match.shape)) from None
     if not effects:
         raise AddressError("none of these schemes fits any of these parameters", repr(address))
     return effects

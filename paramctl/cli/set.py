@@ -1,4 +1,4 @@
-"""paramctl set: other values for parameters, or for parts of them."""
+"""paramctl set: new values for parameters, or for slices of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paramctl.cli import options, progress
+from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
-from paramctl.cli.init import tell, to_pipe
+from paramctl.cli.output import check_destination, report_written, stored_bytes, warm_up, write_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, number, rows
 
 if TYPE_CHECKING:
@@ -22,16 +22,16 @@ COLUMNS = [
     Column("assignment", "Assignment", lambda row: row.assignment),
     Column("shape", "Shape", lambda row: list(row.shape)),
     Column("values", "Values", lambda row: row.values, right=True),
-    Column("changed", "Changed in all", lambda row: row.changed, right=True),
-    Column("greatest", "By at most", lambda row: row.max_abs, lambda row: number(row.max_abs), right=True),
+    Column("changed", "Changed in array", lambda row: row.changed, right=True),
+    Column("greatest", "Max abs diff", lambda row: row.max_abs, lambda row: number(row.max_abs), right=True),
 ]
 
 
 NOT_FINITE = {sign + dot + name: sign + name for sign in ("", "+", "-") for dot in ("", ".") for name in ("inf", "nan")}
-"""What is a number here, and in no document: as Python writes it, or YAML."""
+"""Infinities and NaN as Python or YAML spells them. Documents refuse them, so ``parse_value`` does not read them."""
 
 
-@click.command("set", cls=Command)
+@click.command("set", cls=Command, short_help="Assign values to parameters")
 @options.source
 @click.argument(
     "assignments",
@@ -39,13 +39,13 @@ NOT_FINITE = {sign + dot + name: sign + name for sign in ("", "+", "-") for dot 
     nargs=-1,
     required=True,
     shell_complete=options.complete_address,
-    help="ADDRESS=VALUE, or with +=, -=, *= or /=.",
+    help="ADDRESS=VALUE, or with +=, -=, *= or /=",
 )
-@options.output("Where to write; '-' streams safetensors to standard output.")
+@options.output("File to write; '-' writes safetensors to standard output")
 @options.in_place
 @options.force
-@click.option("--dry-run", is_flag=True, help="Print what would change, and by how much, and write nothing.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the changes without writing")
+@options.quiet("Print nothing")
 @options.filters
 @options.seed
 @options.define
@@ -65,49 +65,48 @@ def set_(
     input_shape: tuple[str, ...],
     format: str,
 ) -> None:
-    """Assign values to parameters, from left to right, each to all that its address matches.
+    """Assign values to parameters, from left to right. Each assignment applies to every match of its address.
 
-    A value is a number, nested lists, @FILE.npy, @- for npy on standard input, or a scheme, as paramctl init has them.
-    Shapes broadcast as NumPy's do. The longest operator counts and spaces may stand around it, so an address that
-    ends in * is written '**/bias* = 0.5'.
+    VALUE is a number, nested lists, @FILE.npy, @- for npy on standard input, or a scheme as in 'paramctl init'.
+    Shapes broadcast as in NumPy. The longest operator wins and may have spaces around it: to assign to an address
+    that ends in *, write '**/bias* = 0.5'.
 
-    In place means a copy beside the file, changed where it must be, synced and renamed over it: the old file or the
-    new one, always. Attributes, ties and everything that was not named stay as they are.
+    --in-place changes a temporary copy, syncs it and renames it over the file, so the file is always complete.
+    Attributes, ties and other parameters do not change.
 
     \b
-    paramctl set mlp.h5 'dense/kernel[0, 0] = 42' 'dense/kernel += 1' --in-place
-    paramctl set mlp.h5 '**/bias* = 0.5' 'dense_1/kernel=@new.npy' -o new.h5
-    paramctl set gpt2.h5 'tokens/embeddings[0]=zeros' --dry-run -o gpt2-b.h5
-    paramctl init mlp.yaml -o - | paramctl set - 'dense/kernel[0,0]=42' -o - | paramctl dump - 'dense/kernel[0]'
+    Examples:
+      paramctl set mlp.h5 'dense/kernel[0, 0] = 42' 'dense/kernel += 1' --in-place
+      paramctl set mlp.h5 '**/bias* = 0.5' 'dense_1/kernel=@new.npy' -o new.h5
+      paramctl set gpt2.h5 'tokens/embeddings[0]=zeros' --dry-run
+      paramctl init mlp.yaml -o - | paramctl set - 'dense/kernel[0,0]=42' -o - | paramctl dump - 'dense/kernel[0]'
     """
-    options.check_destination(source, output, in_place, dry_run)
+    check_destination(source, output, in_place, dry_run)
     if output is not None and output != "-" and not dry_run:
-        options.warm_up(output)
+        warm_up(output)
     from paramctl.edit.assign import EditedSource, changes
     from paramctl.edit.in_place import copies, write_in_place
     from paramctl.inspect.edits import edits
 
-    found = options.open_argument(source, define, input_shape)
-    if in_place and not found.checkpoint:
-        raise click.UsageError("A model document has no values to change in place: give a file to write by -o.")
-    base = options.as_drawn(found, seed)
+    opened = inputs.open_argument(source, define, input_shape)
+    if in_place and not opened.checkpoint:
+        raise click.UsageError("--in-place requires a checkpoint: a model document has no values. Use -o FILE")
+    base = inputs.value_source(opened, seed)
     parsed = [_assignment(text.strip(), source) for text in assignments]
-    made = changes(base, parsed, keep)
-    edited = EditedSource(base, made, seed if seed is not None else base.seed)
+    planned = changes(base, parsed, keep)
+    edited = EditedSource(base, planned, seed if seed is not None else base.seed)
     if dry_run:
-        emit(rows(format, edits(edited, made), COLUMNS))
+        emit(rows(format, edits(edited, planned), COLUMNS))
     elif output == "-":
-        options.refuse_terminal("safetensors")
-        to_pipe(edited)
+        write_pipe(edited)
     else:
         path = str(source) if in_place else str(output)
-        total = sum(parameter.bytes for parameter in base.model.owners())
         pieces = write_in_place(edited, path, force, in_place)
-        for _ in progress.shown(pieces, total, lambda piece: piece.bytes, "writing"):
+        for _ in progress.track(pieces, stored_bytes(base), lambda piece: piece.bytes, f"writing {path}"):
             pass
         if not quiet:
             count = sum(changed for changed, _ in edited.tally.values())
-            tell(edited, path, f", {count:,} of them changed", copies(edited, path, in_place))
+            report_written(edited, path, f", {count:,} changed", copies(edited, path, in_place))
 
 
 def _assignment(text: str, source: str | None) -> Assignment:
@@ -118,37 +117,47 @@ def _assignment(text: str, source: str | None) -> Assignment:
 
 
 def _value(text: str, operator: str, assignment: str, source: str | None) -> Any:
+    """Return the array or the scheme that the right side of an assignment means."""
     import numpy as np
 
-    from paramctl.errors import InputError
     from paramctl.model.document import parse_value
     from paramctl.source.base import parse_scheme
 
     if text.startswith("@"):
         if text == "@-" and source == "-":
-            raise click.UsageError("Standard input cannot be both the source and a value.")
-        try:
-            file = io.BytesIO(sys.stdin.buffer.read()) if text == "@-" else text[1:]
-            loaded = np.load(file, mmap_mode=None if text == "@-" else "r", allow_pickle=False)
-            if not isinstance(loaded, np.ndarray) or loaded.dtype.kind not in "biufc" or loaded.dtype.fields:
-                raise InputError(f"{text[1:]}: a value is one array of numbers, in an npy file")
-            return loaded
-        except InputError:
-            raise
-        except (OSError, ValueError, EOFError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no npy file"
-            raise InputError(f"{text[1:]}: {reason}") from error
+            raise click.UsageError("Standard input cannot be both the source and a value")
+        return _from_npy(text[1:])
     if text.lower() in NOT_FINITE:
         return np.array(float(NOT_FINITE[text.lower()]))
-    node = parse_value(text, assignment)
-    if isinstance(node.value, (str, dict)):
+    value = parse_value(text, assignment)
+    if isinstance(value.value, (str, dict)):  # a name, or a mapping from a name to its options
         if operator != "=":
-            raise click.UsageError(f"A scheme is assigned by '=' alone (got {assignment!r})")
+            raise click.UsageError(f"A scheme can only be assigned with '=' (got {assignment!r})")
         return parse_scheme(text, assignment)
     try:
-        array = np.array(node.plain())
-    except ValueError:
+        array = np.array(value.plain())
+    except ValueError:  # lists of different lengths
         array = np.array(None)
     if array.dtype.kind not in "biuf":
-        raise node.error("a value is a number, or lists of numbers that nest evenly")
+        raise value.error("a value must be a number, or evenly nested lists of numbers")
+    return array
+
+
+def _from_npy(path: str) -> Any:
+    """Return the array in an npy file, mapped into memory, or on standard input. Raises InputError."""
+    import numpy as np
+
+    from paramctl.errors import InputError
+
+    try:
+        if path == "-":
+            array = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
+        else:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not an npy file"
+        raise InputError(f"{path}: {reason}") from error
+    # np.load also opens npz archives, and npy files of text or of records
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufc" or array.dtype.fields:
+        raise InputError(f"{path}: a value must be one array of numbers in an npy file")
     return array

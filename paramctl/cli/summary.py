@@ -1,4 +1,4 @@
-"""paramctl summary: what a model holds."""
+"""paramctl summary: the layers, shapes and parameter counts of a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from paramctl.cli import options
+from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.render import Column, branches, choose, emit, json_text, plain, printable, rows, style, table
 
@@ -23,7 +23,7 @@ def _count_text(row: LayerRow) -> str:
 
 
 def _count_note(row: LayerRow) -> str:
-    """Where what is not counted here is counted: ``(= shared)``, ``(kernel = tokens/embeddings)``."""
+    """Return where shared parameters are counted: ``(= shared)``, ``(kernel = tokens/embeddings)``."""
     notes = [f"{name} = {path}" if name else f"= {path}" for name, path in dict.fromkeys(row.shared)]
     return f"({', '.join(notes[:2])}{', ...' if len(notes) > 2 else ''})" if notes else ""
 
@@ -76,25 +76,21 @@ PARAMETER_TABLE = ("path", "shape", "dtype", "size", "axes", "fan_in", "fan_out"
 PARAMETER_JSON = tuple(column.key for column in PARAMETER_COLUMNS[:10])
 
 OF_LAYERS = ("output_shape", "axes", "fan_in", "fan_out", "scheme")
-"""The columns that only a model with layers can fill."""
+"""The columns that are empty without layers, as in a file of arrays."""
+
+EPILOG = f"""
+Columns: {", ".join(column.key for column in LAYER_COLUMNS)}.
+
+Columns with --parameters: {", ".join(column.key for column in PARAMETER_COLUMNS)}.
+"""
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Show layers, shapes and parameter counts", epilog=EPILOG)
 @options.model
 @options.patterns
-@click.option(
-    "--depth", type=click.IntRange(min=1), metavar="N", help="How many levels of blocks to expand. [default: all]"
-)
-@click.option("--parameters", is_flag=True, help="A row for each parameter, not for each layer.")
-@click.option(
-    "--columns",
-    metavar="NAME,...",
-    help="Which columns, in this order, of "
-    + ", ".join(column.key for column in LAYER_COLUMNS)
-    + "; with --parameters, of "
-    + ", ".join(column.key for column in PARAMETER_COLUMNS)
-    + ".",
-)
+@click.option("--depth", type=click.IntRange(min=1), metavar="N", show_default="all", help="Levels of blocks to expand")
+@click.option("--parameters", is_flag=True, help="Print a row for each parameter instead of each layer")
+@click.option("--columns", metavar="NAME,...", help="Columns to print, in this order; listed below")
 @options.filters
 @options.define
 @options.input_shape
@@ -110,62 +106,62 @@ def summary(
     input_shape: tuple[str, ...],
     format: str,
 ) -> None:
-    """Show what a model holds: its layers, output shapes and parameters, counted once each.
+    """Show the layers of a model, their output shapes, and the number of their parameters.
 
-    Only rows that are not expanded carry a count, and a shared array counts where it first
-    stands; so the rows add up to the total. A pattern shows what it matches and all below; the totals are
-    then those of what is shown.
+    A shared array is counted once, at its first occurrence, and a block that is expanded has no count of its own, so
+    the rows add up to the total. With patterns, shows only the matches and what is below them, and their total.
 
-    With --parameters, a row for each parameter: shape, dtype, the role of each axis, fans, and the scheme
-    that initializes it. An axis is summed over for each output (in), counts outputs (out), is a position of
-    the receptive field (field), or counts what stands side by side (batch), as channels or rows of a table
-    do. In csv, jsonl and json a tied parameter has its own size; tied_to says whose values it has.
+    With --parameters, prints a row for each parameter: shape, dtype, the role of each axis, fans, and its
+    initialization scheme. The roles: 'in' is summed over for each output, 'out' indexes the outputs, 'field' is a
+    position in the receptive field, and 'batch' indexes independent entries, such as channels or rows of an embedding.
+    In csv, jsonl and json, a tied parameter has its own size, and tied_to names the parameter that has its values.
 
     \b
-    paramctl summary
-    paramctl summary resnet50.yaml --depth 1
-    paramctl summary gpt2.yaml -D width=1024 -D depth=24 -D heads=16
-    paramctl summary gpt2.yaml 'block-0/**/kernel' --parameters
-    paramctl summary mlp.yaml --format jsonl | jq .parameters
+    Examples:
+      paramctl summary
+      paramctl summary resnet50.yaml --depth 1
+      paramctl summary gpt2.yaml -D width=1024 -D depth=24 -D heads=16
+      paramctl summary gpt2.yaml 'block-0/**/kernel' --parameters
+      paramctl summary mlp.yaml --format jsonl | jq .parameters
     """
     if columns is not None and format in ("json", "tree"):
-        raise click.UsageError(f"--columns chooses among the columns of rows, and {format} has none.")
+        raise click.UsageError(f"--columns requires a format with columns (got {format})")
     if depth is not None and parameters and format in ("table", "jsonl", "csv", "markdown"):
-        raise click.UsageError("--depth is for layers; with --parameters there is a row for each parameter.")
+        raise click.UsageError("--depth applies to layers, and --parameters prints no rows for them")
     available = PARAMETER_COLUMNS if parameters else LAYER_COLUMNS
-    chosen = choose(available, columns, PARAMETER_TABLE if parameters else LAYER_TABLE)
-    everything = PARAMETER_JSON if parameters else LAYER_JSON
+    shown = choose(available, columns, PARAMETER_TABLE if parameters else LAYER_TABLE)
+    exported = PARAMETER_JSON if parameters else LAYER_JSON
     from paramctl.inspect.summary import summarize
 
-    found = options.open_argument(model, define, input_shape)
-    stored = found.checkpoint
-    schemes = {path: note.scheme for path, note in stored.notes.items()} if stored else None
-    facts = summarize(found.model, patterns, depth, schemes, keep)
-    if not facts.inputs and not columns:  # a file without a document knows names, and no layers
-        chosen = [column for column in chosen if column.key not in OF_LAYERS]
+    opened = inputs.open_argument(model, define, input_shape)
+    checkpoint = opened.checkpoint
+    schemes = {path: note.scheme for path, note in checkpoint.notes.items()} if checkpoint else None
+    facts = summarize(opened.model, patterns, depth, schemes, keep)
+    if not facts.inputs and not columns:
+        shown = [column for column in shown if column.key not in OF_LAYERS]
     items: list[Any] = list(facts.parameters if parameters else facts.layers)
     if format == "json":
         emit([json_text(_object(facts))])
     elif format in ("jsonl", "csv"):
-        emit(rows(format, items, chosen if columns else choose(available, None, everything)))
+        emit(rows(format, items, shown if columns else choose(available, None, exported)))
     elif format == "markdown":
-        emit(rows(format, items, chosen))
+        emit(rows(format, items, shown))
     else:
         emit(_heading(facts))
-        emit(_tree(facts, parameters) if format == "tree" else table(items, chosen))
+        emit(_tree(facts, parameters) if format == "tree" else table(items, shown))
         emit(_totals(facts))
-        if stored and stored.apart:
-            emit([f"Beside them: {stored.apart.words}"])
+        if checkpoint and checkpoint.apart:
+            emit([f"Also in the file: {checkpoint.apart.words}"])
 
 
 def _object(facts: Summary) -> dict[str, Any]:
-    """All there is, as one object. The totals are null where an input's shape is wanting."""
+    """Return the summary as one JSON object. The totals are null if the shape of an input is unknown."""
     layer_columns = choose(LAYER_COLUMNS, None, LAYER_JSON)
     parameter_columns = choose(PARAMETER_COLUMNS, None, PARAMETER_JSON)
     known, counts = not facts.unbuilt, facts.totals
     return {
         "model": facts.model,
-        "inputs": [{"name": each.name, "shape": each.shape, "dtype": each.dtype} for each in facts.inputs],
+        "inputs": [{"name": input_.name, "shape": input_.shape, "dtype": input_.dtype} for input_ in facts.inputs],
         "outputs": facts.outputs,
         "layers": [{column.key: column.value(row) for column in layer_columns} for row in facts.layers],
         "parameters": [{column.key: column.value(row) for column in parameter_columns} for row in facts.parameters],
@@ -181,13 +177,13 @@ def _object(facts: Summary) -> dict[str, Any]:
 
 
 def _heading(facts: Summary) -> Iterator[str]:
-    inputs = ", ".join(f"{each.name} {_shape_text(each.shape)}" for each in facts.inputs)
+    inputs = ", ".join(f"{input_.name} {_shape_text(input_.shape)}" for input_ in facts.inputs)
     yield style(printable(f"{facts.model}: {inputs}" if inputs else facts.model), bold=True)
     yield ""
 
 
-class Leaf(NamedTuple):
-    """One line of the tree: a layer, or a parameter of one."""
+class TreeRow(NamedTuple):
+    """A line of the tree: a layer, or a parameter of one."""
 
     depth: int
     name: str
@@ -198,44 +194,37 @@ class Leaf(NamedTuple):
 
 
 TREE_COLUMNS = [
-    Column("name", "Layer", lambda line: line.name),
-    Column("type", "Type", lambda line: line.type),
-    Column("shape", "Shape", lambda line: line.shape),
-    Column("count", "Parameters", lambda line: line.parameters, None, True, lambda line: line.note),
+    Column("name", "Layer", lambda row: row.name),
+    Column("type", "Type", lambda row: row.type),
+    Column("shape", "Shape", lambda row: row.shape),
+    Column("count", "Parameters", lambda row: row.parameters, None, True, lambda row: row.note),
 ]
 
 
 def _tree(facts: Summary, parameters: bool) -> Iterator[str]:
-    """The layers drawn as a tree; with parameters, these are its leaves and carry the counts."""
-    lines = list(_leaves(facts, parameters))
-    stems = branches([line.depth for line in lines])
-    return table([line._replace(name=stem + line.name) for stem, line in zip(stems, lines, strict=True)], TREE_COLUMNS)
+    """Yield the lines of a tree of layers; with parameters, these are its leaves and have the counts."""
+    tree = list(_tree_rows(facts, parameters))
+    stems = branches([row.depth for row in tree])
+    return table([row._replace(name=stem + row.name) for stem, row in zip(stems, tree, strict=True)], TREE_COLUMNS)
 
 
-def _leaves(facts: Summary, parameters: bool) -> Iterator[Leaf]:
-    rows = {row.path: row for row in facts.parameters} if parameters else {}
+def _tree_rows(facts: Summary, parameters: bool) -> Iterator[TreeRow]:
+    by_path = {row.path: row for row in facts.parameters} if parameters else {}
     for layer in facts.layers:
-        own = [rows[path] for path in layer.holds if path in rows]
-        count, note = ("", "") if own else (_count_text(layer), _count_note(layer))
-        yield Leaf(
-            layer.depth,
-            layer.path.rpartition(facts.separator)[2],
-            layer.type,
-            _shape_text(layer.output_shape),
-            count,
-            note,
-        )
-        for row in own:
-            name = row.path[len(layer.path) + 1 :]
-            yield Leaf(layer.depth + 1, name, row.dtype, plain(row.shape), _size_text(row), _size_note(row))
+        leaves = [by_path[path] for path in layer.holds if path in by_path]
+        count, note = ("", "") if leaves else (_count_text(layer), _count_note(layer))
+        name = layer.path.rpartition(facts.separator)[2]
+        yield TreeRow(layer.depth, name, layer.type, _shape_text(layer.output_shape), count, note)
+        for leaf in leaves:
+            name = leaf.path[len(layer.path) + 1 :]
+            yield TreeRow(layer.depth + 1, name, leaf.dtype, plain(leaf.shape), _size_text(leaf), _size_note(leaf))
 
 
 def _totals(facts: Summary) -> Iterator[str]:
     counts = facts.totals
     yield ""
     if facts.unbuilt:
-        layers = "1 layer waits" if facts.unbuilt == 1 else f"{facts.unbuilt:,} layers wait"
-        yield f"Total parameters: ? ({layers} for the shape of an input: give it by --input-shape)"
+        yield f"Total parameters: ? ({inputs.missing_input(facts.unbuilt)}; use --input-shape)"
         return
     width = len(f"{counts.parameters:,}")
     yield f"Total parameters:  {counts.parameters:>{width},}"
@@ -244,7 +233,7 @@ def _totals(facts: Summary) -> Iterator[str]:
             yield f"    trainable:     {counts.trainable:>{width},}"
         yield f"    non-trainable: {counts.non_trainable:>{width},}"
         if counts.unknown:
-            yield f"    not told:      {counts.unknown:>{width},}"
+            yield f"    unknown:       {counts.unknown:>{width},}"
     for dtype, size in counts.bytes.items():
         yield f"Bytes in {dtype}: {size:,}{_binary(size)}"
     for tie in facts.ties:
@@ -253,7 +242,7 @@ def _totals(facts: Summary) -> Iterator[str]:
 
 
 def _binary(size: int) -> str:
-    """Bytes in the largest unit that fits, `` (97.8 MiB)``; nothing below one of them."""
+    """Return a size in the largest unit that it reaches, as `` (97.8 MiB)``, and nothing below 1 KiB."""
     for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
         if size >= 1024**power:
             return f" ({size / 1024**power:.1f} {unit})"

@@ -1,4 +1,4 @@
-"""paramctl ties: which parameters share an array, and which could."""
+"""paramctl ties: the parameters that share an array, and those that could."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from paramctl.cli import options, progress
+from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
 
@@ -15,15 +15,15 @@ COLUMNS = [
     Column("tie", "Tied", lambda row: row.tied),
     Column("transpose", "Transposed", lambda row: row.transpose),
 ]
-FOUND = [
+EQUAL_COLUMNS = [
     Column("keep", "Kept", lambda row: row[0]),
     Column("tie", "Equal, not tied", lambda row: row[1]),
 ]
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="List parameters that share an array")
 @options.source
-@click.option("--find", is_flag=True, help="List arrays that are equal but not tied, instead.")
+@click.option("--find", is_flag=True, help="List arrays that are equal but not tied instead")
 @options.define
 @options.input_shape
 @options.format_(*ROW_FORMATS)
@@ -31,16 +31,17 @@ def ties(source: str | None, find: bool, define: tuple[str, ...], input_shape: t
     """List the parameters that share an array with another, or those that could.
 
     \b
-    paramctl ties gpt2.yaml
-    paramctl ties weights.h5 --find
+    Examples:
+      paramctl ties gpt2.yaml
+      paramctl ties weights.h5 --find
     """
-    found = options.open_argument(source, define, input_shape)
+    opened = inputs.open_argument(source, define, input_shape)
     if not find:
-        emit(rows(format, found.model.ties, COLUMNS))
+        emit(rows(format, opened.model.ties, COLUMNS))
         return
     from paramctl.inspect.ties import equal_arrays
 
     with progress.bar("comparing") as report:
-        groups = equal_arrays(options.as_drawn(found), report)
+        groups = equal_arrays(inputs.value_source(opened), report)
     pairs: list[Any] = [(first, other) for first, *others in groups for other in others]
-    emit(rows(format, pairs, FOUND))
+    emit(rows(format, pairs, EQUAL_COLUMNS))

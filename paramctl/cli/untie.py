@@ -1,4 +1,4 @@
-"""paramctl untie: parameters that no longer share an array."""
+"""paramctl untie: give tied parameters separate arrays."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import click
 
 from paramctl.cli import options
 from paramctl.cli.command import Command
-from paramctl.cli.tie import retie
+from paramctl.cli.inputs import abbreviate
+from paramctl.cli.retie import retie
 
 if TYPE_CHECKING:
     from paramctl.model import Model
     from paramctl.source.open import Opened
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Give tied parameters separate arrays")
 @options.source
 @click.argument(
     "others",
@@ -23,20 +24,21 @@ if TYPE_CHECKING:
     nargs=-1,
     required=True,
     shell_complete=options.complete_address,
-    help="What shall have an array of its own.",
+    help="Tied parameters that will have separate arrays",
 )
-@options.output("Where to write.")
+@options.output("File to write; '-' is standard output")
 @options.in_place
 @options.force
 def untie(source: str | None, others: tuple[str, ...], output: str | None, in_place: bool, force: bool) -> None:
-    """Give tied parameters arrays of their own again, with the values that they had.
+    """Give tied parameters separate arrays, with unchanged values.
 
-    In a document the line of the tie is taken out. A layer that is used twice is one layer: write another in the
-    place of its 'reuse'.
+    In a document, removes the line of the tie. A layer that 'reuse' applies again cannot be untied: replace the
+    'reuse' by another layer.
 
     \b
-    paramctl untie gpt2.yaml head/kernel -o untied.yaml
-    paramctl untie tied.h5 head/kernel --in-place
+    Examples:
+      paramctl untie gpt2.yaml head/kernel -o untied.yaml
+      paramctl untie tied.h5 head/kernel --in-place
     """
 
     def change(model: Model) -> Model:
@@ -46,13 +48,11 @@ def untie(source: str | None, others: tuple[str, ...], output: str | None, in_pl
         refuse_reuse(model, others)
         return untied(model, others)
 
-    def edit(found: Opened, made: Model, path: str) -> str:
+    def edit(opened: Opened, retied: Model, path: str) -> str:
         from paramctl.edit.document_edit import without_ties
 
-        assert found.model.document is not None
-        return without_ties(found.model.document, [*set(found.model.ties) - set(made.ties)], path)
+        assert opened.model.document is not None
+        return without_ties(opened.model.document, [*set(opened.model.ties) - set(retied.ties)], path)
 
-    gone = retie(source, output, in_place, force, change, edit)
-    click.echo(
-        f"{options.abbreviate(tuple(each.tied for each in gone))} untied, with the values as they were", err=True
-    )
+    removed = retie(source, output, in_place, force, change, edit)
+    click.echo(f"{abbreviate([each.tied for each in removed])} untied; values unchanged", err=True)

@@ -1,6 +1,7 @@
-"""Values to text and bytes: what ``paramctl dump`` prints. Imported when values are printed, for it needs NumPy.
+"""Values as text and bytes: the formats of ``paramctl dump``.
 
-Everything is written as it comes, in pieces of bounded size.
+Each writer streams pieces of bounded size, so an array of any size can be printed. The exception is NumPy's own
+format, which needs all values at once to compute the width of its columns.
 """
 
 from __future__ import annotations
@@ -24,60 +25,69 @@ from paramctl.store.io.extents import as_bytes
 from paramctl.store.npz import format as npz
 
 EDGE = 3
-MOST_AT_ONCE = 1 << 22
+"""How many values NumPy prints at each end of an abbreviated axis."""
+
+MAX_NUMPY_VALUES = 1 << 22
 
 
 class Style(NamedTuple):
-    """How NumPy prints; None is NumPy's own default."""
+    """The options of NumPy's format; None is NumPy's default."""
 
     precision: int | None
     threshold: int | None
     full: bool
 
 
-def print_numpy(chosen: Sequence[SelectedValues], style: Style) -> None:
-    """Each parameter as NumPy prints it, under a heading where there are several."""
-    for number, each in enumerate(chosen):
-        if len(chosen) > 1:
-            heading = printable(f"{each.name} {each.picks.shape} {each.dtype}")
+def print_numpy(selections: Sequence[SelectedValues], style: Style) -> None:
+    """Write each selection as NumPy prints it, under a heading if several are printed."""
+    for number, selected in enumerate(selections):
+        if len(selections) > 1:
+            heading = printable(f"{selected.name} {selected.picks.shape} {selected.dtype}")
             emit(["", heading] if number else [heading])
-        emit([numpy_text(each, style)])
+        emit([numpy_text(selected, style)])
 
 
 def numpy_text(selected: SelectedValues, style: Style) -> str:
-    """An array as NumPy prints it; where it is shortened, only its edges are read."""
+    """Return an array as NumPy prints it. Of an abbreviated array only the edges are read."""
     size, shape = selected.picks.size, selected.picks.shape
     threshold = 1000 if style.threshold is None else style.threshold
-    shortened = size > threshold and not style.full
-    if shortened:
+    abbreviated = size > threshold and not style.full
+    if abbreviated:
         array = _edges(selected)
-    elif size > MOST_AT_ONCE:
-        rule = f"NumPy's form needs all values at once for the width of its columns, at most {MOST_AT_ONCE:,}"
-        raise click.UsageError(f"{rule}; json, csv, npy and raw have no limit. Received: {selected.name}, {size:,}.")
+    elif size > MAX_NUMPY_VALUES:
+        rule = f"{selected.name}: --format numpy prints at most {MAX_NUMPY_VALUES:,} values (got {size:,})"
+        raise click.UsageError(f"{rule}. Use json, csv, npy or raw")
     else:
         pieces = [to_native(piece) for piece in selected.pieces()]
         array = (np.concatenate(pieces) if pieces else np.empty(0)).reshape(shape)
-    return np.array2string(array, precision=style.precision, threshold=0 if shortened else max(size, 1), edgeitems=EDGE)
+    limit = 0 if abbreviated else max(size, 1)  # 0 has NumPy abbreviate the edges, which are few enough to print
+    return np.array2string(array, precision=style.precision, threshold=limit, edgeitems=EDGE)
 
 
 def _edges(selected: SelectedValues) -> Array:
-    """What NumPy prints of an array that is shortened, and one place more in the middle of each axis that is cut."""
+    """Return the values that NumPy prints of an abbreviated array.
+
+    Each axis that is cut has one more value in the middle: NumPy must still find it too long, and print "...".
+    """
     segments = []
-    for places in selected.picks.ranges:
-        cut = len(places) > 2 * EDGE + 1
-        segments.append([places[: EDGE + 1], places[-EDGE:]] if cut else [places])
+    for indices in selected.picks.ranges:
+        cut = len(indices) > 2 * EDGE + 1
+        segments.append([indices[: EDGE + 1], indices[-EDGE:]] if cut else [indices])
     dtype = to_native(np.empty(0, numpy_dtype(selected.dtype))).dtype
-    array = np.empty([sum(map(len, each)) for each in segments], dtype)
+    array = np.empty([sum(map(len, parts)) for parts in segments], dtype)
     for corner in itertools.product(*map(enumerate, segments)):
-        ranges = tuple(places for _, places in corner)
-        there = tuple(slice(EDGE + 1, None) if number else slice(len(places)) for number, places in corner)
+        ranges = tuple(indices for _, indices in corner)
+        target = tuple(slice(EDGE + 1, None) if number else slice(len(indices)) for number, indices in corner)
         pieces = [to_native(piece) for piece in selected.pieces(ranges)]
-        array[there] = np.concatenate(pieces).reshape(list(map(len, ranges)))
+        array[target] = np.concatenate(pieces).reshape(list(map(len, ranges)))
     return array.reshape([min(size, 2 * EDGE + 1) for size in selected.picks.shape])
 
 
 def _texts(values: Array, quoted: bool) -> list[str]:
-    """Each value as the shortest text that reads back the same; ``quoted`` is for JSON, which has no NaN."""
+    """Return each value as the shortest text that reads back the same.
+
+    quoted: for JSON, which has no complex numbers, NaN or infinities: they become strings.
+    """
     values = to_native(values)
     if values.dtype.kind == "b":
         return ["true" if value else "false" for value in values.tolist()]
@@ -91,7 +101,11 @@ def _texts(values: Array, quoted: bool) -> list[str]:
 
 
 def _nested(selected: SelectedValues) -> Iterator[str]:
-    """An array as nested lists, in pieces of text."""
+    """Yield the pieces of an array as nested JSON lists.
+
+    Values arrive in C order. A list at depth k holds spans[k] values, so it opens before each value whose number is a
+    multiple of spans[k], and closes after the last of them: for shape (2, 3), "[[" before 0, "], [" before 3.
+    """
     shape = selected.picks.shape
     if not shape:
         yield from (text for piece in selected.pieces() for text in _texts(piece, True))
@@ -99,66 +113,70 @@ def _nested(selected: SelectedValues) -> Iterator[str]:
     if not prod(shape):
         yield json.dumps(np.empty(shape).tolist())
         return
-    spans = [prod(shape[axis:]) for axis in range(len(shape))]  # how many values a list at each depth has
+    spans = [prod(shape[axis:]) for axis in range(len(shape))]
+    row = spans[-1]
     done = 0
     for piece in selected.pieces():
         texts = _texts(piece, True)
-        place = 0
-        while place < len(texts):
+        start = 0
+        while start < len(texts):
             opened = sum(done % span == 0 for span in spans)
-            many = min(spans[-1] - done % spans[-1], len(texts) - place)
-            closed = sum((done + many) % span == 0 for span in spans)
-            comma = ", " if done and opened else ""
+            count = min(row - done % row, len(texts) - start)  # up to the end of the row, or of the piece
+            closed = sum((done + count) % span == 0 for span in spans)
+            before = ", " if done and opened else ""
             within = ", " if not opened else ""
-            yield f"{comma}{'[' * opened}{within}{', '.join(texts[place : place + many])}{']' * closed}"
-            done, place = done + many, place + many
+            yield f"{before}{'[' * opened}{within}{', '.join(texts[start : start + count])}{']' * closed}"
+            done, start = done + count, start + count
 
 
 def _write(text: str) -> None:
     sys.stdout.write(text)
 
 
-def write_json(chosen: Sequence[SelectedValues]) -> None:
+def write_json(selections: Sequence[SelectedValues]) -> None:
+    """Write one JSON object from names to nested lists."""
     _write("{")
-    for number, each in enumerate(chosen):
-        _write(f"{',' if number else ''}\n  {json.dumps(each.name)}: ")
-        for text in _nested(each):
+    for number, selected in enumerate(selections):
+        _write(f"{',' if number else ''}\n  {json.dumps(selected.name)}: ")
+        for text in _nested(selected):
             _write(text)
-    _write("\n}\n" if chosen else "}\n")
+    _write("\n}\n" if selections else "}\n")
 
 
-def write_jsonl(chosen: Sequence[SelectedValues]) -> None:
-    for each in chosen:
-        facts = {"path": each.name, "shape": each.picks.shape, "dtype": each.dtype}
+def write_jsonl(selections: Sequence[SelectedValues]) -> None:
+    """Write a JSON object for each selection, on a line."""
+    for selected in selections:
+        facts = {"path": selected.name, "shape": selected.picks.shape, "dtype": selected.dtype}
         _write(f'{json.dumps(facts)[:-1]}, "values": ')
-        for text in _nested(each):
+        for text in _nested(selected):
             _write(text)
         _write("}\n")
 
 
-def write_csv(chosen: Sequence[SelectedValues]) -> None:
-    """A line for each value: the path, the value's place in the whole array, the value."""
+def write_csv(selections: Sequence[SelectedValues]) -> None:
+    """Write a line for each value: the path, the index in the whole array, the value."""
     _write("path,index,value\n")
-    for each in chosen:
-        places = (",".join(map(str, place)) for place in itertools.product(*each.picks.ranges))
-        for piece in each.pieces():
+    for selected in selections:
+        indices = (",".join(map(str, index)) for index in itertools.product(*selected.picks.ranges))
+        for piece in selected.pieces():
             buffer = io.StringIO()
             texts = _texts(piece, False)
             csv.writer(buffer, lineterminator="\n").writerows(
-                zip(itertools.repeat(each.path, len(texts)), places, texts, strict=False)
+                zip(itertools.repeat(selected.path, len(texts)), indices, texts, strict=False)
             )
             _write(buffer.getvalue())
 
 
-def write_npy(chosen: Sequence[SelectedValues]) -> None:
-    (one,) = chosen
-    sys.stdout.buffer.write(npz.npy_header(one.dtype, one.picks.shape))
-    for piece in one.pieces():
+def write_npy(selections: Sequence[SelectedValues]) -> None:
+    """Write the only selection as an npy file."""
+    (selected,) = selections
+    sys.stdout.buffer.write(npz.npy_header(selected.dtype, selected.picks.shape))
+    for piece in selected.pieces():
         sys.stdout.buffer.write(as_bytes(to_native(piece)))
 
 
 class _Pipe(io.RawIOBase):
-    """Standard output as what cannot be sought in, even where it can, so that the bytes are the same."""
+    """Standard output without seeking, even if it is a file, so that zipfile writes the same bytes to both."""
 
     def writable(self) -> bool:
         return True
@@ -168,13 +186,16 @@ class _Pipe(io.RawIOBase):
         return len(data)
 
 
-def write_npz(chosen: Sequence[SelectedValues]) -> None:
-    npz.write(_Pipe(), ((each.name, each.dtype, each.picks.shape, each.pieces()) for each in chosen))
+def write_npz(selections: Sequence[SelectedValues]) -> None:
+    """Write the selections as an npz archive."""
+    members = ((each.name, each.dtype, each.picks.shape, each.pieces()) for each in selections)
+    npz.write(_Pipe(), members)
 
 
-def write_raw(chosen: Sequence[SelectedValues]) -> None:
-    for each in chosen:
-        for piece in each.pieces():
+def write_raw(selections: Sequence[SelectedValues]) -> None:
+    """Write the bytes of the selections."""
+    for selected in selections:
+        for piece in selected.pieces():
             sys.stdout.buffer.write(as_bytes(piece))
 
 

@@ -58,9 +58,8 @@ class OptimizerState:
 
     @property
     def words(self) -> str:
-        """How many there are."""
-        count = "1 array" if len(self.arrays) == 1 else f"{len(self.arrays):,} arrays"
-        return f"{count} of an optimizer or of metrics, {sum(each.size for each in self.arrays.values()):,} values"
+        """Return how many there are, as ``26 optimizer or metric arrays``."""
+        return f"{len(self.arrays):,} optimizer or metric {'array' if len(self.arrays) == 1 else 'arrays'}"
 
 
 @dataclass(frozen=True, slots=True)

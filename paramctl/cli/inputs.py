@@ -1,0 +1,100 @@
+"""From arguments to models and sources: how a command opens what its command line names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os.path import exists
+from typing import TYPE_CHECKING
+
+import click
+
+from paramctl.cli.options import DEFAULT_MODEL
+from paramctl.cli.render import printable
+
+if TYPE_CHECKING:
+    from paramctl.declare.located import Located
+    from paramctl.model import Model
+    from paramctl.source.base import Source
+    from paramctl.source.open import Opened
+
+SHOWN_NAMES = 5
+
+
+def open_argument(path: str | None, variables: tuple[str, ...] = (), input_shapes: tuple[str, ...] = ()) -> Opened:
+    """Open the model document or checkpoint that a command line names, and report what it skips.
+
+    path: None for DEFAULT_MODEL in this folder, ``-`` for standard input.
+    variables: the values of -D, each NAME=VALUE.
+    input_shapes: the values of --input-shape.
+    """
+    from paramctl.source.open import open_source
+
+    if path is None:
+        if not exists(DEFAULT_MODEL):
+            raise click.UsageError(f"No model given, and no {DEFAULT_MODEL} in this folder. Use '-' for standard input")
+        path = DEFAULT_MODEL
+    opened = open_source(path, dict(map(_variable, variables)), dict(map(_input_shape, input_shapes)))
+    if opened.checkpoint and (skipped := opened.checkpoint.skipped):
+        items = "1 non-numeric item" if len(skipped) == 1 else f"{len(skipped):,} non-numeric items"
+        click.echo(printable(f"{path}: skipped {items}: {abbreviate(skipped)}"), err=True)
+    return opened
+
+
+def value_source(opened: Opened, seed: int | None = None, dtype: str | None = None) -> Source:
+    """Return the source of a model's values: a document's initializers, or the checkpoint itself."""
+    from paramctl.init.rules import assign_schemes
+    from paramctl.source.base import Source
+
+    model = require_built(opened.model).with_dtype(dtype)
+    schemes = {} if opened.checkpoint else assign_schemes(model)
+    return Source(model, schemes, seed if seed is not None else model.seed or 0, opened.checkpoint)
+
+
+def like_model(path: str) -> Model:
+    """Return the model of --like, with its layers where the file records them."""
+    from paramctl.convert.match import with_layers
+
+    model = open_argument(path).model
+    return require_built(with_layers(model) or model)
+
+
+def require_built(model: Model) -> Model:
+    """Return the model. Raises UsageError if the shapes of some parameters are unknown."""
+    if model.unbuilt:
+        raise click.UsageError(f"{missing_input(model.unbuilt)}. Use --input-shape")
+    return model
+
+
+def missing_input(layers: int) -> str:
+    """Return why so many layers have no shapes: ``2 layers need the shape of an input``."""
+    return "1 layer needs the shape of an input" if layers == 1 else f"{layers:,} layers need the shape of an input"
+
+
+def abbreviate(names: Sequence[str]) -> str:
+    """Return the first names, and how many more follow: ``a, b, c, d, e and 3 more``."""
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _variable(text: str) -> tuple[str, Located]:
+    """Return the name and the value in ``NAME=VALUE``."""
+    from paramctl.model.document import parse_value
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.UsageError(f"-D must be NAME=VALUE (got {text!r})")
+    return name, parse_value(value, f"-D {name}")
+
+
+def _input_shape(text: str) -> tuple[str | None, Located]:
+    """Return the input's name, None if it is the only one, and its shape in ``[NAME=]SIZE,...``."""
+    from paramctl.declare.located import Located
+    from paramctl.model.document import parse_value
+
+    name, equals, sizes = text.rpartition("=")
+    sizes = sizes.strip("()[] ")  # a shape may be pasted from a summary: (28, 28, 1)
+    if not sizes:
+        raise click.UsageError(f"--input-shape must be sizes, such as 28,28,1 (got {text!r})")
+    option = f"--input-shape {text}"
+    axes = [parse_value(size.strip(), option) for size in sizes.rstrip(",").split(",")]
+    return (name if equals else None), Located(axes, option)

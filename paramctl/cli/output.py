@@ -1,0 +1,94 @@
+"""Where results go: files and pipes of values, and the notes on standard error about them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from paramctl.cli import progress
+from paramctl.cli.render import printable
+
+if TYPE_CHECKING:
+    from paramctl.model import Model
+    from paramctl.saving import Moments
+    from paramctl.source.base import Source
+
+
+def check_destination(source: str | None, output: str | None, in_place: bool, dry_run: bool = False) -> None:
+    """Raise UsageError, before any work, unless exactly one of -o and --in-place is given and possible."""
+    if in_place and output is not None:
+        raise click.UsageError("-o and --in-place exclude each other")
+    if in_place and source in (None, "-"):
+        raise click.UsageError("--in-place requires the name of a file")
+    if output is None and not in_place and not dry_run:
+        raise click.UsageError("No destination: use -o FILE or --in-place")
+
+
+def default_output(model: Model) -> str:
+    """Return NAME.h5 for a model called NAME."""
+    if not model.name or "/" in model.name or "\0" in model.name:
+        raise click.UsageError(f"{model.name!r} cannot be a file name. Use -o FILE")
+    return f"{model.name}.h5"
+
+
+def warm_up(path: str) -> None:
+    """Start the process that lays out HDF5 while the model is being read. Raises OutputError for another suffix."""
+    from paramctl import store
+    from paramctl.store.hdf5.client import warm_up
+
+    if not path.endswith("/") and store.format_of(path) is store.HDF5:
+        warm_up()
+
+
+def refuse_terminal(what: str) -> None:
+    """Raise UsageError if standard output, about to receive binary data, is a terminal."""
+    if sys.stdout.isatty():
+        raise click.UsageError(f"{what} is binary and standard output is a terminal. Redirect it to a file or a pipe")
+
+
+def write_file(
+    source: Source, path: str, force: bool, measured: bool = False, shard_size: int | None = None
+) -> Moments:
+    """Write a source to a file, with a progress bar, and return the moments of its values if they are measured."""
+    from paramctl.inspect.plan import shifts
+    from paramctl.saving import Moments, save_as
+
+    expected_means = shifts(source.model, source.chosen)
+    moments = Moments(expected_means)
+    pieces = save_as(source, path, force, shard_size, expected_means if measured else None)
+    for piece in progress.track(pieces, stored_bytes(source), lambda piece: piece.bytes, f"writing {path}"):
+        moments.add(piece)
+    return moments
+
+
+def write_pipe(source: Source) -> None:
+    """Write a source to standard output as safetensors."""
+    from paramctl.saving import stream
+
+    refuse_terminal("safetensors")
+    for data in progress.track(stream(source), stored_bytes(source), len, "writing"):
+        sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def stored_bytes(source: Source) -> int:
+    """Return the size of a source's arrays, a shared one counted once."""
+    return sum(parameter.bytes for parameter in source.model.owners())
+
+
+def report_written(source: Source, path: str, more: str = "", complete: bool = False) -> None:
+    """Write to standard error what was written, and a line for each part of the source that was not.
+
+    more: appended, such as ``, seed 0``.
+    complete: the file is a copy of the source's, so it has all of its parts.
+    """
+    from paramctl.model import totals
+    from paramctl.saving import not_copied
+
+    owners = list(source.model.owners())
+    count = "1 array" if len(owners) == 1 else f"{len(owners):,} arrays"
+    click.echo(printable(f"wrote {path}: {count}, {totals(owners).parameters:,} values{more}"), err=True)
+    for part in [] if complete else not_copied(source, path):
+        click.echo(printable(f"{path} does not include {part} of the source"), err=True)
