@@ -39,9 +39,11 @@ print(json.dumps(sorted(sys.modules)), file=sys.stderr)
         (["--help"], {}),
         (["--version"], {}),
         (["summary", "--help"], {}),
+        (["init", "--help"], {}),
         (["completion", "zsh"], {}),
         ([], {"_PARAMCTL_COMPLETE": "bash_complete", "COMP_WORDS": "paramctl summ", "COMP_CWORD": "1"}),
         ([], {"_PARAMCTL_COMPLETE": "bash_complete", "COMP_WORDS": "paramctl summary --", "COMP_CWORD": "2"}),
+        ([], {"_PARAMCTL_COMPLETE": "bash_complete", "COMP_WORDS": "paramctl init --preset ", "COMP_CWORD": "3"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value.get("COMP_WORDS", ""),
 )

@@ -777,7 +777,7 @@ def test_over_the_source_by_its_name(call: Call, tmp_path: Path) -> None:
         (["w[0, 0, 0] = 1", "--in-place"], "w has 2 axes, fewer than the slice (got 3 indices"),
         (["w = 1", "inner/haf = 1", "--in-place"], "Did you mean 'inner/half'?"),
         (["w = nosuch", "--in-place"], "no scheme has this name (got 'nosuch'"),
-        (["w = glorot", "--in-place"], "it needs a parameter with fans"),
+        (["w = glorot", "--in-place"], "requires fans, which only a parameter that maps inputs to outputs has"),
         (["w += zeros", "--in-place"], "A scheme can only be assigned with '='"),
         (["w = @missing.npy", "--in-place"], "missing.npy: No such file or directory"),
         (["w = @text.npy", "--in-place"], "text.npy: not an npy file"),

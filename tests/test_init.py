@@ -13,7 +13,6 @@ import h5py
 import numpy as np
 import pytest
 
-from paramctl.cli.init import PRESETS
 from paramctl.core.parameter import DTYPE_BYTES
 from paramctl.init import presets
 from paramctl.init.fans import fans
@@ -48,14 +47,14 @@ def test_the_first_that_applies(paramctl: Run, tmp_path: Path) -> None:
         "ruled/kernel": "--rule ruled/*",
         "ruled/bias": "--rule ruled/*",
         "own/kernel": "--scheme",
-        "own/bias": "its layer's own",
+        "own/bias": "the layer's initializer",
         "document/kernel": "--scheme",
         "document/bias": "initializers: document/*",
         "frozen/kernel": "the type's default",
         "frozen/bias": "the type's default",
     }
     less = plan(paramctl, "m.yaml", "--preset", "torch")
-    assert less["own/kernel"]["why"] == "its layer's own"
+    assert less["own/kernel"]["why"] == "the layer's initializer"
     assert less["document/kernel"]["why"] == "initializers: document/*"
     assert less["ruled/bias"]["why"] == "--preset torch"
     assert less["ruled/bias"]["scheme"] == f"random_uniform(minval={-1 / sqrt(8)}, maxval={1 / sqrt(8)})"
@@ -90,10 +89,13 @@ def test_a_pattern_passes_over_what_its_scheme_does_not_fit(paramctl: Run) -> No
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--rule", "dense/bias=glorot"], "glorot_uniform for dense/bias: it needs a parameter with fans"),
+        (
+            ["--rule", "dense/bias=glorot"],
+            "glorot_uniform for dense/bias: requires fans, which only a parameter that maps inputs to outputs has (got shape (4,))",
+        ),
         (
             ["--rule", "*/bias=glorot"],
-            "--rule */bias: glorot_uniform fits nothing that it matches (got dense_1/bias (1,): it needs",
+            "--rule */bias: glorot_uniform applies to none of its matches (got dense_1/bias (1,): requires",
         ),
         (
             ["--rule", "dens/kernel=zeros"],
@@ -104,12 +106,12 @@ def test_a_pattern_passes_over_what_its_scheme_does_not_fit(paramctl: Run) -> No
         (["--scheme", "normal:stdev=1"], "random_normal has no such option (got 'stdev'). Did you mean 'stddev'?"),
         (["--scheme", "normal:stddev=-1"], "stddev must be a non-negative finite number (got -1"),
         (["--scheme", "normal:stddev=.nan"], "(got "),
-        (["--scheme", "trunc_normal:a=5,b=6"], "less than 1% of the law lies between a = 5 and b = 6"),
+        (["--scheme", "trunc_normal:a=5,b=6"], "less than 1% of the distribution is between a = 5 and b = 6"),
         (["--scheme", "lecun_normal:gain=gellu"], "Did you mean 'gelu'?"),
-        (["--scheme", "{mixture: [[0.5, zeros]]}"], "the probabilities adding up to 1"),
+        (["--scheme", "{mixture: [[0.5, zeros]]}"], "whose probabilities add up to 1"),
         (
             ["--scheme", "{mixture: [[0.5, zeros], [0.5, orthogonal]]}"],
-            "its parts must be schemes that are drawn value by value",
+            "its parts must be schemes with independent values, not such as orthogonal or sparse",
         ),
         (["--scheme", "constant:1e39"], "dense/kernel: a value exceeds what float32 holds"),
         (["--dtype", "float16", "--scheme", "constant:70000"], "dense/kernel: a value exceeds what float16 holds"),
@@ -204,7 +206,7 @@ def test_a_file_that_says_nothing_of_axes_has_no_fans(paramctl: Run, tmp_path: P
         file["head/kernel"] = np.ones((3, 3), "float32")
     refused = paramctl("init", "foreign.h5", "--rule", "head/kernel=glorot", "-o", "new.h5")
     assert refused.returncode == 2
-    assert "needs a parameter with fans" in refused.stderr
+    assert "requires fans, but the file does not record which axes are inputs" in refused.stderr
     assert paramctl("init", "foreign.h5", "--rule", "head/kernel=normal:stddev=2", "-o", "new.h5", "-q").returncode == 0
     with h5py.File(tmp_path / "new.h5") as file:
         assert np.unique(file["head/kernel"]).size == 9
@@ -215,7 +217,10 @@ def test_a_scheme_for_all_that_fits_nothing_is_an_error(paramctl: Run, tmp_path:
     np.savez(tmp_path / "m.npz", **{"w.weight": np.ones((4, 4), "float32")})
     done = paramctl("init", "m.npz", "--scheme", "he_normal", "-o", "new.h5")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "none of these arrays is known to be one; paramctl save --like MODEL writes a file that" in done.stderr
+    assert (
+        "the file does not record which of its arrays are; paramctl save --like MODEL writes a file that does"
+        in done.stderr
+    )
     assert not (tmp_path / "new.h5").exists()
 
 
@@ -277,12 +282,12 @@ def test_a_scheme_of_ones_own(paramctl: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("scheme", "says"),
     [
-        ("own.py:wrong", "own.py:wrong must give real numbers of the shape (4, 4) (got float64 (3,)"),
-        ("own.py:infinite", "must give finite numbers"),
+        ("own.py:wrong", "own.py:wrong must return real numbers of the shape (4, 4) (got float64 (3,)"),
+        ("own.py:infinite", "must return finite numbers"),
         ("own.py:ends", "failed for the shape (4, 4): SystemExit"),
-        ("own.py:nothing", "own.py has no function or class of this name"),
-        ("no.py:f", "this does not load: FileNotFoundError"),
-        ("own.py:ramp:3", "options for code of one's own are written name=value"),
+        ("own.py:nothing", "own.py has no function or class with this name"),
+        ("no.py:f", "the scheme does not load: FileNotFoundError"),
+        ("own.py:ramp:3", "options of a custom scheme must be written name=value"),
     ],
 )
 def test_what_ones_own_code_does_wrong(scheme: str, says: str, paramctl: Run, tmp_path: Path) -> None:
@@ -306,9 +311,10 @@ def test_no_code_runs_because_a_document_names_it(paramctl: Run, tmp_path: Path)
     assert not (tmp_path / "ran").exists(), "what lies in the folder is not imported, by the child either"
 
 
-def test_presets_are_those_that_there_are() -> None:
-    assert list(PRESETS) == list(presets.PRESETS)
-    assert len(PRESETS) >= 4
+def test_help_lists_the_registered_presets(paramctl: Run) -> None:
+    assert len(presets.PRESETS) >= 4
+    assert f"[{'|'.join(presets.PRESETS)}]" in "".join(paramctl("init", "--help").stdout.split())
+    assert "'gpt3' is not one of 'keras'" in paramctl("init", "m.yaml", "--preset", "gpt3").stderr
 
 
 def test_gpt2s_own_initializers_are_its_preset() -> None:
@@ -360,8 +366,8 @@ def test_every_sample_model_can_be_planned() -> None:
 
     for path in SAMPLES:
         built = load(str(path))
-        for preset, make in presets.PRESETS.items():
-            chosen = assign_schemes(built, InitRequest(preset=preset, from_preset=make(built)))
+        for preset, registered in presets.PRESETS.items():
+            chosen = assign_schemes(built, InitRequest(preset=preset, from_preset=registered.schemes(built)))
             assert chosen.keys() == {each.path for each in built.owners()}
 
 
@@ -409,7 +415,7 @@ def test_a_scheme_of_an_installed_package(paramctl: Run, tmp_path: Path) -> None
     assert paramctl("dump", "a.h5", "dense_1/kernel[:, 0]").stdout == "[0. 1. 2. 3.]\n"
     broken = paramctl("init", MLP, "--scheme", "bad", "-o", "b.h5", env=environment)
     assert (broken.returncode, broken.stderr.count("\n")) == (2, 1)
-    assert "--scheme: this does not load: AttributeError" in broken.stderr
+    assert "--scheme: the scheme does not load: AttributeError" in broken.stderr
     (tmp_path / "m.yaml").write_text("input: [2]\nlayers: [{dense: {units: 3, kernel_initializer: ramp}}]\n")
     assert "no scheme has this name" in paramctl("init", "m.yaml", env=environment).stderr
 

@@ -82,7 +82,7 @@ MISTAKES = [
     ),
     (
         HEAD + "  - dense: {units: 4, kernel_initializer: {mixture: [[0.5]]}}",
-        "3:54: parts must be a list of [probability, scheme], the probabilities adding up to 1 (got [0.5])",
+        "3:54: parts must be a list of [probability, scheme] whose probabilities add up to 1 (got [0.5])",
     ),
     (
         HEAD + "  - parallel: {merge: add, branches: {'t-${0}': []}}",
@@ -293,7 +293,7 @@ MISTAKES = [
     ),
     (
         HEAD + "  - dense: 4\ninitializers: {'**/bias': glorot_uniform}",
-        "4:27: glorot_uniform for dense/bias: it needs a parameter with fans, one that maps inputs to outputs (got (4,))",
+        "4:27: glorot_uniform for dense/bias: requires fans, which only a parameter that maps inputs to outputs has (got shape (4,))",
     ),
     (
         HEAD + "  - dense: ${width}",
@@ -455,7 +455,7 @@ MISTAKES = [
     ),
     (
         HEAD + "  - dense: {units: 3, kernel_initializer: {mixture: [[0.5, zeros]]}}",
-        "3:53: parts must be a list of [probability, scheme], the probabilities adding up to 1 (got [[0.5, 'zeros']])",
+        "3:53: parts must be a list of [probability, scheme] whose probabilities add up to 1 (got [[0.5, 'zeros']])",
     ),
     (HEAD + "  - dense: 'x", "3:14: not valid YAML: while scanning a quoted scalar found unexpected end of stream"),
     (HEAD + "  - dense: {units: 3, from: [input, input]}", "3:29: dense takes one input (got input, input)"),

@@ -120,7 +120,7 @@ def test_every_scheme_is_among_them() -> None:
     "glorot he_normal kaiming_normal lecun_uniform variance_scaling orthogonal identity dirac sparse delta_orthogonal".split(),
 )
 def test_a_scheme_that_does_not_fit_says_so(scheme: str) -> None:
-    with pytest.raises(DocumentError, match=r"scheme: \w+ for dense/bias: it needs .*\(got \(8,\)\)"):
+    with pytest.raises(DocumentError, match=r"scheme: \w+ for dense/bias: requires .*\(got shape \(8,\)\)"):
         distribution(parse_value(scheme, "scheme"), Target.of(BIAS))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,8 +15,6 @@ from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
 if TYPE_CHECKING:
     from paramctl.init.rules import InitRequest
     from paramctl.model import Model
-
-PRESETS = ("keras", "torch", "flax", "gpt2")
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -34,6 +33,12 @@ PLANNED = COLUMNS[:9]
 """The columns of a dry run, which generates no values."""
 
 
+def _preset_names() -> Iterable[str]:
+    from paramctl.init.presets import PRESETS
+
+    return PRESETS
+
+
 @click.command(cls=Command, short_help="Initialize parameters by named schemes")
 @options.model
 @click.option("--scheme", metavar="SCHEME", help="Scheme of trainable weights that have fans")
@@ -45,7 +50,7 @@ PLANNED = COLUMNS[:9]
     help="Scheme of matching parameters, or 'keep'; the first match wins; repeatable",
 )
 @click.option(
-    "--preset", type=click.Choice(PRESETS), help="Schemes of a framework or model family, where nothing else applies"
+    "--preset", type=options.LazyChoice(_preset_names), help="Schemes of a framework or model family, where nothing else applies"
 )
 @options.fan_convention("the preset's, or true")
 @options.seed
@@ -100,7 +105,7 @@ def init(
     """
     if output is not None and output != "-" and not dry_run:
         warm_up(output)
-    from paramctl.init.rules import assign_schemes
+    from paramctl.init.rules import assign_schemes, resolve_seed
     from paramctl.inspect.plan import plan
 
     opened = inputs.open_argument(model, define, input_shape)
@@ -112,7 +117,7 @@ def init(
         return
     from paramctl.source.base import Source
 
-    seed = seed if seed is not None else opened.model.seed or 0
+    seed = resolve_seed(opened.model, seed)
     source = Source(typed, schemes, seed, opened.checkpoint)
     if output == "-":
         write_pipe(source)
@@ -128,15 +133,15 @@ def _request(
     model: Model, scheme: str | None, rules: tuple[str, ...], preset: str | None, convention: str | None
 ) -> InitRequest:
     """Return what the options ask for. Raises UsageError for a malformed rule."""
-    from paramctl.init.presets import CONVENTION, PRESETS
+    from paramctl.init.presets import PRESETS
     from paramctl.init.rules import InitRequest
 
     return InitRequest(
         tuple(map(_rule, rules)),
         _scheme(scheme, "--scheme") if scheme else None,
         preset or "",
-        PRESETS[preset](model) if preset else {},
-        convention or CONVENTION.get(preset or "", "true"),
+        PRESETS[preset].schemes(model) if preset else {},
+        convention or (PRESETS[preset].convention if preset else "true"),
     )
 
 

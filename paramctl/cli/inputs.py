@@ -42,12 +42,12 @@ def open_argument(path: str | None, variables: tuple[str, ...] = (), input_shape
 
 def value_source(opened: Opened, seed: int | None = None, dtype: str | None = None) -> Source:
     """Return the source of a model's values: a document's initializers, or the checkpoint itself."""
-    from paramctl.init.rules import assign_schemes
+    from paramctl.init.rules import assign_schemes, resolve_seed
     from paramctl.source.base import Source
 
     model = require_built(opened.model).with_dtype(dtype)
     schemes = {} if opened.checkpoint else assign_schemes(model)
-    return Source(model, schemes, seed if seed is not None else model.seed or 0, opened.checkpoint)
+    return Source(model, schemes, resolve_seed(model, seed), opened.checkpoint)
 
 
 def like_model(path: str) -> Model:

@@ -15,7 +15,7 @@ Option help is a phrase without a full stop that fits two lines of an 80-column 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -24,6 +24,22 @@ import click
 DEFAULT_MODEL = "model.yaml"
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class LazyChoice(click.Choice[str]):
+    """A choice whose values are loaded when they are first needed: to parse the option, or to print its help."""
+
+    def __init__(self, load: Callable[[], Iterable[str]]) -> None:
+        super().__init__(())
+        self._load = load
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return tuple(self._load())
+
+    @choices.setter
+    def choices(self, choices: tuple[str, ...]) -> None:
+        """Ignore the empty choices that the base class sets."""
 
 
 class Seed(click.ParamType[int]):
@@ -161,11 +177,17 @@ def quiet(help: str) -> Callable[[F], F]:
     return click.option("-q", "--quiet", is_flag=True, help=help)
 
 
+def _conventions() -> Iterable[str]:
+    from paramctl.init.fans import CONVENTIONS
+
+    return CONVENTIONS
+
+
 def fan_convention(default: str) -> Callable[[F], F]:
     """Return the option --fan-convention."""
     return click.option(
         "--fan-convention",
-        type=click.Choice(("true", "keras", "torch")),
+        type=LazyChoice(_conventions),
         show_default=default,
         help="Count fans exactly (true), or as a framework does",
     )

@@ -86,6 +86,7 @@ def set_(
         warm_up(output)
     from paramctl.edit.assign import EditedSource, changes
     from paramctl.edit.in_place import copies, write_in_place
+    from paramctl.init.rules import resolve_seed
     from paramctl.inspect.edits import edits
 
     opened = inputs.open_argument(source, define, input_shape)
@@ -94,7 +95,7 @@ def set_(
     base = inputs.value_source(opened, seed)
     parsed = [_assignment(text.strip(), source) for text in assignments]
     planned = changes(base, parsed, keep)
-    edited = EditedSource(base, planned, seed if seed is not None else base.seed)
+    edited = EditedSource(base, planned, resolve_seed(opened.model, seed))
     if dry_run:
         emit(rows(format, edits(edited, planned), COLUMNS))
     elif output == "-":

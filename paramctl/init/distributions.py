@@ -1,11 +1,12 @@
-"""Laws: frozen descriptions of how the values of one parameter are distributed. Nothing is drawn here.
+"""Distributions: frozen descriptions of the values of one parameter. Engines draw from them; this module does not.
 
-A law is elementwise, and may be drawn block by block, or whole (WHOLE), and is drawn at once.
+The values of most distributions are independent, and may be drawn in blocks. Those of DRAWN_WHOLE are not, such as the
+entries of an orthogonal matrix; they are drawn at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import erf, exp, isfinite, pi, sqrt
 from typing import Any, TypeAlias
@@ -13,12 +14,14 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Constant:
+    """One value everywhere."""
+
     value: float
 
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """Uniform on [low, high)."""
+    """The uniform distribution on [low, high)."""
 
     low: float
     high: float
@@ -26,15 +29,17 @@ class Uniform:
 
 @dataclass(frozen=True, slots=True)
 class Normal:
+    """The normal distribution."""
+
     mean: float
     stddev: float
 
 
 @dataclass(frozen=True, slots=True)
 class TruncatedNormal:
-    """Normal(mean, stddev), drawn again below ``low`` and above ``high`` deviations from the mean.
+    """Normal(mean, stddev), redrawn outside ``mean + low * stddev`` to ``mean + high * stddev``.
 
-    Its own deviation is smaller.
+    Truncation makes its standard deviation smaller than ``stddev``.
     """
 
     mean: float
@@ -45,7 +50,10 @@ class TruncatedNormal:
 
 @dataclass(frozen=True, slots=True)
 class Orthogonal:
-    """gain times a matrix with orthonormal rows or columns: all axes but the last by the last."""
+    """A random matrix with orthonormal rows or columns, whichever are fewer, times the gain.
+
+    rows: the product of all axes but the last. columns: the last axis.
+    """
 
     gain: float
     rows: int
@@ -54,9 +62,9 @@ class Orthogonal:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """0, but ``value`` at the steps from one place to the next, in C order: a unit matrix or kernel.
+    """Zeros, with ``value`` at regular steps: an identity matrix, or a convolution kernel that copies its input.
 
-    There is one run of places for each group: ``count`` places from ``first``, ``step`` apart.
+    runs: (first, step, count) for each group, as flat indices in C order. A 3 x 3 identity is ((0, 4, 3),).
     """
 
     value: float
@@ -66,7 +74,10 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Centered:
-    """0, but at one position of the receptive field an orthogonal matrix from inputs to outputs."""
+    """Zeros, with an orthogonal matrix from inputs to outputs at one position of the receptive field.
+
+    position: the flat index of that position. fields: how many positions the receptive field has.
+    """
 
     inner: Orthogonal
     position: int
@@ -75,7 +86,7 @@ class Centered:
 
 @dataclass(frozen=True, slots=True)
 class Sparse:
-    """Normal(0, stddev), but in each row ``zeros`` values, chosen at random, are 0."""
+    """Normal(0, stddev), with ``zeros`` values of each row, chosen at random, set to 0."""
 
     stddev: float
     rows: int
@@ -85,14 +96,14 @@ class Sparse:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Each value from one of several laws, chosen with these probabilities."""
+    """Values that come from one of several distributions each, chosen with these probabilities."""
 
     parts: tuple[tuple[float, Distribution], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Sections:
-    """The last axis, of ``columns`` values, cut into equal sections, each with a law of its own."""
+    """A distribution for each of several equal sections of the last axis, which has ``columns`` values."""
 
     parts: tuple[Distribution, ...]
     columns: int
@@ -100,7 +111,7 @@ class Sections:
 
 @dataclass(frozen=True, slots=True)
 class CustomDistribution:
-    """Whatever a function of somebody's own gives: from a shape, a dtype's name and a generator to an array."""
+    """Values returned by a user's function of a shape, a dtype's name and a random generator."""
 
     function: Callable[[tuple[int, ...], str, Any], Any]
     shape: tuple[int, ...]
@@ -109,7 +120,7 @@ class CustomDistribution:
 
 @dataclass(frozen=True, slots=True)
 class ExistingValues:
-    """Values that are there already; ``read(start, stop)`` gives those from one place to another, in C order."""
+    """Values read from a checkpoint. ``read(start, stop)`` returns a span of them, flat and in C order."""
 
     read: Callable[[int, int], Any]
 
@@ -130,20 +141,20 @@ Distribution: TypeAlias = (
 )
 
 DRAWN_WHOLE = (Orthogonal, Centered, Sparse, CustomDistribution)
-"""The laws that are drawn at once, for no value of theirs stands alone."""
+"""The distributions whose values depend on each other, and are drawn at once."""
 
 
-def moments(law: Distribution) -> tuple[float, float] | None:
-    """The mean and the standard deviation that a value has under a law; None where nobody can say."""
+def moments(distribution: Distribution) -> tuple[float, float] | None:
+    """Return the mean and the standard deviation of a value; None if unknown or beyond float64."""
     try:
-        both = _moments(law)
-    except (OverflowError, ZeroDivisionError):  # numbers too large to compute with
+        both = _moments(distribution)
+    except (OverflowError, ZeroDivisionError):  # such as normal: {stddev: 1e300} in a mixture, whose square overflows
         return None
     return both if both is not None and all(map(isfinite, both)) else None
 
 
-def _moments(law: Distribution) -> tuple[float, float] | None:
-    match law:
+def _moments(distribution: Distribution) -> tuple[float, float] | None:
+    match distribution:
         case Constant(value):
             return value, 0.0
         case Uniform(low, high):
@@ -169,9 +180,9 @@ def _moments(law: Distribution) -> tuple[float, float] | None:
             return None
 
 
-def support(law: Distribution) -> tuple[float, float] | None:
-    """The least and the greatest value that a law gives; None where it has no bounds, or nobody can say."""
-    match law:
+def support(distribution: Distribution) -> tuple[float, float] | None:
+    """Return the bounds of the values; None if the distribution is unbounded or its bounds are unknown."""
+    match distribution:
         case Constant(value):
             return value, value
         case Uniform(low, high):
@@ -184,35 +195,44 @@ def support(law: Distribution) -> tuple[float, float] | None:
             return -abs(gain), abs(gain)
         case Centered(inner, _, _):
             return support(inner)
-        case Mixture() | Sections():
-            parts = [part for _, part in law.parts] if isinstance(law, Mixture) else law.parts
-            bounds = [bound for part in parts if (bound := support(part)) is not None]
-            if len(bounds) < len(parts):
-                return None
-            return min(low for low, _ in bounds), max(high for _, high in bounds)
+        case Mixture(weighted):
+            return _hull([part for _, part in weighted])
+        case Sections(parts, _):
+            return _hull(parts)
         case _:
             return None
 
 
+def _hull(parts: Sequence[Distribution]) -> tuple[float, float] | None:
+    """Return the bounds that contain all parts; None if one of them is unbounded."""
+    bounds = [bound for part in parts if (bound := support(part)) is not None]
+    if len(bounds) < len(parts):
+        return None
+    return min(low for low, _ in bounds), max(high for _, high in bounds)
+
+
 def normal_mass(low: float, high: float) -> float:
-    """How much of a standard normal law lies between two values."""
+    """Return the probability that a standard normal value lies between two numbers."""
     return (erf(high / sqrt(2)) - erf(low / sqrt(2))) / 2
 
 
 def _truncated(mean: float, stddev: float, low: float, high: float) -> tuple[float, float]:
-    """Johnson, Kotz and Balakrishnan (1994), Continuous Univariate Distributions 1, section 10.1."""
-    at_low, at_high = (exp(-(x**2) / 2) / sqrt(2 * pi) for x in (low, high))
+    """Return the moments of a truncated normal distribution.
+
+    Source: Johnson, Kotz and Balakrishnan (1994), Continuous Univariate Distributions 1, section 10.1.
+    """
+    density_low, density_high = (exp(-(x**2) / 2) / sqrt(2 * pi) for x in (low, high))
     mass = normal_mass(low, high)
-    shift = (at_low - at_high) / mass
-    variance = 1 + (low * at_low - high * at_high) / mass - shift**2
+    shift = (density_low - density_high) / mass
+    variance = 1 + (low * density_low - high * density_high) / mass - shift**2
     return mean + stddev * shift, stddev * sqrt(max(variance, 0.0))
 
 
 def _mixed(parts: tuple[tuple[float, Distribution], ...]) -> tuple[float, float] | None:
-    each = [(share, moments(part)) for share, part in parts]
-    known = [(share, *both) for share, both in each if both is not None]
-    if len(known) < len(each):
+    part_moments = [(probability, moments(part)) for probability, part in parts]
+    known = [(probability, *both) for probability, both in part_moments if both is not None]
+    if len(known) < len(part_moments):
         return None
-    mean = sum(share * m for share, m, _ in known)
-    variance = sum(share * (s**2 + (m - mean) ** 2) for share, m, s in known)
+    mean = sum(probability * part_mean for probability, part_mean, _ in known)
+    variance = sum(probability * (stddev**2 + (part_mean - mean) ** 2) for probability, part_mean, stddev in known)
     return mean, sqrt(max(variance, 0.0))

@@ -1,7 +1,7 @@
-"""Fans by each convention: the true ones, and those that Keras and torch compute from a shape.
+"""Fans by convention: the exact ones, and those that Keras and torch compute from a shape.
 
-The frameworks' agree with the true ones for dense layers and plain convolutions, and differ where a
-kernel is grouped, depthwise or transposed, and in attention.
+The frameworks' fans are exact for dense layers and plain convolutions. They differ for grouped, depthwise and
+transposed kernels, and in attention.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ Fans = tuple[int | float, int | float]
 
 
 def fans(parameter: Parameter, convention: str = "true") -> Fans | None:
-    """(fan_in, fan_out) of a parameter by one of the CONVENTIONS; None if it has none.
+    """Return (fan_in, fan_out) of a parameter; None if it has none.
 
-    Only what truly has fans, or an embedding by the frameworks' shapes, has them.
-    keras: keras.initializers' compute_fans, and EinsumDense's own axes in attention (Keras 3.15).
-    torch: torch.nn.init's fans of the weight in torch's layout; attention's query, key and value
-    packed into one weight of three times the width.
+    convention: one of CONVENTIONS. An embedding has fans only by those of the frameworks.
+
+    Sources: Keras 3.15, keras.initializers' compute_fans, and EinsumDense's axes in attention. torch.nn.init's fans of
+    the weight in torch's layout, where attention packs query, key and value into one weight of three times the width.
     """
     roles = [axis.role for axis in parameter.axes]
     if convention == "true" or parameter.kind != "weight" or len(roles) < 2 or "unknown" in roles:
@@ -29,26 +29,28 @@ def fans(parameter: Parameter, convention: str = "true") -> Fans | None:
     if "field" not in roles and "batch" not in roles:
         fan_in = prod(axis.size for axis in parameter.axes if axis.role == "in")
         fan_out = prod(axis.size for axis in parameter.axes if axis.role == "out")
+        # (width, heads, head width) is a projection of attention.
         packed = convention == "torch" and roles == ["in", "out", "out"]
         return (fan_in, 3 * fan_out) if packed else parameter.fans
     *field, first, last = parameter.shape
     if convention == "keras":
+        # Keras takes the last two axes as inputs and outputs, even for a transposed kernel, which has outputs first.
         return first * prod(field), last * prod(field)
-    if "field" not in roles:  # a table of embeddings
+    if "field" not in roles:  # an embedding: (entries, width)
         return last, first
-    if "batch" in roles:  # depthwise: (channels * multiplier, 1, field...)
+    if "batch" in roles:  # a depthwise kernel, which torch stores as (channels * multiplier, 1, field...)
         return prod(field), first * last * prod(field)
     return first * prod(field), last * prod(field)
 
 
-def account(parameter: Parameter, convention: str = "true") -> str:
-    """How the fans come about, in words."""
+def fans_explained(parameter: Parameter, convention: str = "true") -> str:
+    """Return the origin of the fans in words: ``field 3, field 3, in 64, out 16; 4 groups``."""
     if fans(parameter, convention) is None:
         return "no fans: it does not map inputs to outputs"
     if convention != "true":
         return f"as {convention.capitalize() if convention == 'keras' else convention} computes them from the shape"
-    each = ", ".join(f"{axis.role} {axis.size}" for axis in parameter.axes)
+    axes = ", ".join(f"{axis.role} {axis.size}" for axis in parameter.axes)
     groups = max(axis.groups for axis in parameter.axes)
-    thinned = prod(axis.stride for axis in parameter.axes)
-    notes = [f"{groups} groups" if groups > 1 else "", f"strides {thinned}" if thinned > 1 else ""]
-    return "; ".join([each, *filter(None, notes)])
+    strides = prod(axis.stride for axis in parameter.axes)
+    notes = [f"{groups} groups" if groups > 1 else "", f"strides {strides}" if strides > 1 else ""]
+    return "; ".join([axes, *filter(None, notes)])

@@ -1,7 +1,7 @@
-"""Gains: by how much a scheme widens its law for the activation function that follows.
+"""Gains: the factors by which a scheme widens its distribution for the activation function that follows.
 
-For the functions that torch.nn.init.calculate_gain knows, its values; for the others the exact one, with which
-the second moment of a standard normal input is kept: 1 / sqrt(E f(z)^2), computed to 30 digits.
+Gains of functions that torch.nn.init.calculate_gain supports are torch's. The others preserve the second moment of a
+standard normal input: 1 / sqrt(E[f(z)^2]), computed to 30 digits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from paramctl.errors import suggest
 
 GAINS = {
     "linear": 1.0,
-    **{f"conv{more}{rank}d": 1.0 for more in ("", "_transpose") for rank in (1, 2, 3)},
+    **{f"conv{suffix}{rank}d": 1.0 for suffix in ("", "_transpose") for rank in (1, 2, 3)},
     "sigmoid": 1.0,
     "tanh": 5 / 3,
     "relu": sqrt(2),
@@ -31,6 +31,8 @@ GAINS = {
 
 
 class GainType(OptionType):
+    """A gain: a positive number, or the name of an activation function."""
+
     rule = f"a positive finite number, or an activation: {', '.join(GAINS)}"
 
     def read(self, node: Located, name: str) -> float:

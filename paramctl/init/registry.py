@@ -1,4 +1,4 @@
-"""The registry of schemes: how they declare themselves, are looked up, and are written in one line."""
+"""The registry of schemes: their declaration, lookup and one-line text."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from paramctl.init.fans import fans as fans_of
 
 
 class SchemeMismatch(ValueError):
-    """What a scheme asks of a parameter that this one has not."""
+    """A scheme does not apply to a parameter. The message completes "SCHEME for PATH: ..."."""
 
 
 class Target(NamedTuple):
-    """What a scheme sees of a parameter: its path, its axes, and its fans by the convention that holds."""
+    """The facts that a scheme may use: a parameter's path, its axes, and its fans by the chosen convention."""
 
     path: str
     axes: tuple[Axis, ...]
@@ -37,76 +37,76 @@ class Target(NamedTuple):
 
     @property
     def fans(self) -> Fans:
-        """(fan_in, fan_out). Raises Unfit if it has none."""
+        """(fan_in, fan_out). Raises SchemeMismatch if the parameter has none."""
         if self.known_fans is None:
             if any(axis.role == "unknown" for axis in self.axes):
-                raise SchemeMismatch(
-                    f"it needs a parameter with fans, and which of its axes are inputs is not known; {LIKE}"
-                )
-            raise SchemeMismatch("it needs a parameter with fans, one that maps inputs to outputs")
+                raise SchemeMismatch(f"requires fans, but the file does not record which axes are inputs; {LIKE}")
+            raise SchemeMismatch("requires fans, which only a parameter that maps inputs to outputs has")
         return self.known_fans
 
 
-LIKE = "paramctl save --like MODEL writes a file that knows its layers"
+LIKE = "paramctl save --like MODEL writes a file that does"
 
 
 class RegisteredScheme(NamedTuple):
-    """A scheme: its name, its function, the options that the function declares, and its other names."""
+    """A registered scheme: its name, its function, the options that the function declares, and its aliases."""
 
     name: str
     function: Callable[..., Distribution]
     options: dict[str, Option]
-    also: tuple[str, ...]
+    aliases: tuple[str, ...]
 
 
 SCHEMES: dict[str, RegisteredScheme] = {}
-"""Every scheme by each of its names."""
+"""Every scheme, by its name and by each alias."""
 
 
-def scheme(*also: str) -> Callable[[Callable[..., Distribution]], Callable[..., Distribution]]:
-    """Register a function as a scheme, under its own name and these."""
+def scheme(*aliases: str) -> Callable[[Callable[..., Distribution]], Callable[..., Distribution]]:
+    """Return a decorator that registers a function as a scheme, under its name and these aliases."""
 
     def register(function: Callable[..., Distribution]) -> Callable[..., Distribution]:
         arguments = inspect.signature(function).parameters.values()
-        defaults = {each.name: each.default for each in arguments if each.default is not each.empty}
+        defaults = {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
         name = function.__name__
-        registered = RegisteredScheme(name, function, declared_options(function.__annotations__, defaults), also)
-        SCHEMES.update(dict.fromkeys((name, *also), registered))
+        registered = RegisteredScheme(name, function, declared_options(function.__annotations__, defaults), aliases)
+        SCHEMES.update(dict.fromkeys((name, *aliases), registered))
         return function
 
     return register
 
 
 def distribution(node: Located, target: Target) -> Distribution:
-    """The law that a scheme, written as a call, gives a parameter.
+    """Return the distribution of a parameter by a scheme, which is written as a call.
 
-    Raises DocumentError if there is no such scheme, if its options are wrong, or if it asks
-    something of the parameter that it has not.
+    Raises DocumentError if the scheme is unknown, its options are wrong, or it does not apply to the parameter.
     """
     try:
-        return distribution_if_fits(node, target)
-    except SchemeMismatch as unfit:
+        return distribution_if_applicable(node, target)
+    except SchemeMismatch as mismatch:
         name, registered, _ = lookup(node)
-        raise name.error(f"{registered.name} for {target.path}: {unfit}", str(target.shape)) from None
+        raise name.error(f"{registered.name} for {target.path}: {mismatch}", f"shape {target.shape}") from None
 
 
-def distribution_if_fits(node: Located, target: Target) -> Distribution:
-    """Like law, but raises Unfit where the scheme asks something of the parameter that it has not."""
+def distribution_if_applicable(node: Located, target: Target) -> Distribution:
+    """Return the same, but raise SchemeMismatch if the scheme does not apply to the parameter."""
     name, registered, arguments = lookup(node)
-    given = arguments_by_name(registered.name, arguments, registered.options)
-    options = bind_options(registered.name, arguments or name, given, registered.options)
+    by_name = arguments_by_name(registered.name, arguments, registered.options)
+    options = bind_options(registered.name, arguments or name, by_name, registered.options)
     try:
         return registered.function(target, **options)
     except OverflowError:
-        raise SchemeMismatch("its numbers are too large to compute with") from None
+        raise SchemeMismatch("its options are too large: the result exceeds float64") from None
 
 
 def lookup(node: Located) -> tuple[Located, RegisteredScheme, Located | None]:
-    """The scheme that a call names: the node of its name, the scheme, and the call's arguments."""
-    called = parse_call(node)
-    if called is None:
+    """Return the node of a call's name, the scheme that it names, and the call's arguments.
+
+    Raises DocumentError if the node is not a call, or no scheme has the name.
+    """
+    call = parse_call(node)
+    if call is None:
         raise node.error(f"a scheme must be {SchemeType.rule}")
-    name, arguments = called
+    name, arguments = call
     registered = SCHEMES.get(str(name.value))
     if registered is None:
         raise name.error("no scheme has this name", hint=suggest(str(name.value), SCHEMES))
@@ -114,10 +114,10 @@ def lookup(node: Located) -> tuple[Located, RegisteredScheme, Located | None]:
 
 
 def scheme_text(node: Located) -> str:
-    """A scheme that gives a law, in one line, its options by name: ``random_normal(stddev=0.02)``."""
+    """Return a valid scheme in one line, with its options by name: ``random_normal(stddev=0.02)``."""
     _, registered, arguments = lookup(node)
-    given = arguments_by_name(registered.name, arguments, registered.options)
-    options = ", ".join(f"{name}={_option_text(registered.options[name], value)}" for name, value in given.items())
+    by_name = arguments_by_name(registered.name, arguments, registered.options)
+    options = ", ".join(f"{name}={_option_text(registered.options[name], value)}" for name, value in by_name.items())
     return f"{registered.name}({options})" if options else registered.name
 
 

@@ -1,8 +1,8 @@
-"""Which scheme each parameter gets, and why.
+"""Rules: which scheme each parameter gets, and why.
 
-The first that applies: a rule; the scheme for every trainable weight that has fans; its layer's own
-initializer; the document's ``initializers``, for what is trained; a preset; its type's default. What is frozen
-changes by a rule alone. Of an array that a file holds already, only rules, the scheme and the preset make another.
+The first that applies: a rule; the scheme for all trainable weights with fans; the layer's initializer; the document's
+``initializers``, for trainable parameters; a preset; the layer type's default. Frozen parameters change by a rule only.
+For arrays of a checkpoint, only rules, the scheme and the preset apply; other arrays keep their values.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ from paramctl.model import Model
 
 
 class Scheme(Protocol):
-    """What a rule may assign: its text, and the law that it gives a parameter, Unfit if it gives it none."""
+    """A scheme that can be assigned: its text, and the distribution that it gives a parameter."""
 
     @property
     def text(self) -> str: ...
 
-    def distribution(self, target: Target) -> Distribution: ...
+    def distribution(self, target: Target) -> Distribution:
+        """Return the distribution of a parameter. Raises SchemeMismatch if the scheme does not apply to it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class LocatedScheme:
-    """A scheme as a document has it, or a command line."""
+    """A scheme as written in a document or on a command line."""
 
     node: Located
 
@@ -42,19 +44,23 @@ class LocatedScheme:
         return registry.scheme_text(self.node)
 
     def distribution(self, target: Target) -> Distribution:
-        return registry.distribution_if_fits(self.node, target)
+        return registry.distribution_if_applicable(self.node, target)
 
 
 class Rule(NamedTuple):
-    """What matches a pattern gets this; None is to keep what it would be without rules."""
+    """A pattern of parameters, and their scheme; None makes them keep what they would have without rules."""
 
     pattern: str
-    gives: Scheme | None
+    scheme: Scheme | None
 
 
 @dataclass(frozen=True, slots=True)
 class InitRequest:
-    """What a command line asks for. preset: a scheme for a parameter by its path; convention: of fans."""
+    """A requested initialization.
+
+    scheme: for every trainable weight with fans. preset: the preset's name. from_preset: the preset's schemes, by path.
+    convention: of fans.
+    """
 
     rules: tuple[Rule, ...] = ()
     scheme: Scheme | None = None
@@ -64,7 +70,7 @@ class InitRequest:
 
 
 class AssignedScheme(NamedTuple):
-    """What a parameter gets: the scheme in words, its law, and the rule that chose it."""
+    """The scheme of a parameter: its text, its distribution, and what assigned it."""
 
     scheme: str
     distribution: Distribution
@@ -75,78 +81,85 @@ NO_REQUEST = InitRequest()
 SCHEME = "--scheme"
 
 
-def assign_schemes(model: Model, wishes: InitRequest = NO_REQUEST, stored: bool = False) -> dict[str, AssignedScheme]:
-    """The choice for each array of a model, by path; where ``stored``, only for those that get other values.
+def resolve_seed(model: Model, seed: int | None = None) -> int:
+    """Return the seed to draw a model with: the given one, else the document's, else 0."""
+    return seed if seed is not None else model.seed or 0
 
-    Raises DocumentError where a scheme is unknown, misspelt or does not fit its parameter, and
-    AddressError for a rule that matches nothing.
+
+def assign_schemes(model: Model, request: InitRequest = NO_REQUEST, stored: bool = False) -> dict[str, AssignedScheme]:
+    """Return the scheme of each array of a model, by path.
+
+    stored: the arrays are a checkpoint's; those that keep their values are left out.
+
+    Raises DocumentError if a scheme is unknown, misspelled or does not apply to its parameter, and AddressError for a
+    rule that matches nothing.
     """
-    ruled, kept = _by_rule(model, wishes)
+    ruled, kept = _by_rule(model, request)
     document = _Initializers(model.initializers)
-    chosen = {}
-    alike: dict[
-        tuple[int, tuple[Axis, ...], str], tuple[str, Distribution]
-    ] = {}  # most layers of a network are one of a few
+    assigned = {}
+    # Most layers of a network are copies of a few. Equal axes under one scheme have one distribution.
+    cache: dict[tuple[int, tuple[Axis, ...], str], tuple[str, Distribution]] = {}
     for parameter in model.owners():
         if parameter.path in ruled:
-            chosen[parameter.path] = ruled[parameter.path]
+            assigned[parameter.path] = ruled[parameter.path]
             continue
-        found = None if parameter.path in kept else _wished(parameter, wishes, stored)
-        if found is None and not stored:
-            found = _declared(parameter, document, wishes)
-        if found is None:
+        choice = None if parameter.path in kept else _requested(parameter, request, stored)
+        if choice is None and not stored:
+            choice = _declared(parameter, document, request)
+        if choice is None:
             continue
-        gives, why = found
-        identity = id(gives.node) if isinstance(gives, LocatedScheme) else id(gives)
-        own = "" if isinstance(gives, LocatedScheme) else parameter.path
-        key = (identity, parameter.axes, own)
-        if key not in alike:
-            law = _law(gives, Target.of(parameter, wishes.convention))
-            alike[key] = gives.text, law
-        chosen[parameter.path] = AssignedScheme(*alike[key], why)
-    if stored and wishes.scheme and not any(each.reason == SCHEME for each in chosen.values()) and not wishes.rules:
-        rule = "it gives values to weights whose fans are known, and none of these arrays is known to be one"
-        raise AddressError(f"{SCHEME} {wishes.scheme.text}: {rule}; {LIKE}", model.name)
-    return chosen
+        scheme, reason = choice
+        # A scheme of a document depends on the axes only; others, such as from:FILE, may depend on the path.
+        identity = id(scheme.node) if isinstance(scheme, LocatedScheme) else id(scheme)
+        path = "" if isinstance(scheme, LocatedScheme) else parameter.path
+        key = (identity, parameter.axes, path)
+        if key not in cache:
+            distribution = _required_distribution(scheme, Target.of(parameter, request.convention))
+            cache[key] = scheme.text, distribution
+        assigned[parameter.path] = AssignedScheme(*cache[key], reason)
+    if stored and request.scheme and not request.rules and not any(one.reason == SCHEME for one in assigned.values()):
+        rule = "the scheme is for weights with fans, but the file does not record which of its arrays are"
+        raise AddressError(f"{SCHEME} {request.scheme.text}: {rule}; {LIKE}", model.name)
+    return assigned
 
 
-def _law(gives: Scheme, target: Target) -> Distribution:
-    """The law; an Unfit becomes an error that points where the scheme is written."""
-    if isinstance(gives, LocatedScheme):
-        return registry.distribution(gives.node, target)
+def _required_distribution(scheme: Scheme, target: Target) -> Distribution:
+    """Return the distribution. A mismatch is an error, at the place where the scheme is written."""
+    if isinstance(scheme, LocatedScheme):
+        return registry.distribution(scheme.node, target)
     try:
-        return gives.distribution(target)
-    except SchemeMismatch as unfit:
-        raise AddressError(f"{gives.text} for {target.path}: {unfit}", str(target.shape)) from None
+        return scheme.distribution(target)
+    except SchemeMismatch as mismatch:
+        raise AddressError(f"{scheme.text} for {target.path}: {mismatch}", f"shape {target.shape}") from None
 
 
-def _wished(parameter: Parameter, wishes: InitRequest, stored: bool) -> tuple[Scheme, str] | None:
-    """What --scheme gives, to trainable weights that have fans and to nothing else; for a file, a preset too."""
-    if wishes.scheme and parameter.kind == "weight" and parameter.trainable is not False and parameter.fans:
-        return wishes.scheme, SCHEME
-    return _preset(parameter, wishes) if stored else None
+def _requested(parameter: Parameter, request: InitRequest, stored: bool) -> tuple[Scheme, str] | None:
+    """Return the scheme that --scheme gives trainable weights with fans, or, for a checkpoint, a preset's."""
+    if request.scheme and parameter.kind == "weight" and parameter.trainable is not False and parameter.fans:
+        return request.scheme, SCHEME
+    return _of_preset(parameter, request) if stored else None
 
 
-def _preset(parameter: Parameter, wishes: InitRequest) -> tuple[Scheme, str] | None:
-    if parameter.trainable and parameter.path in wishes.from_preset:
-        return LocatedScheme(wishes.from_preset[parameter.path]), f"--preset {wishes.preset}"
+def _of_preset(parameter: Parameter, request: InitRequest) -> tuple[Scheme, str] | None:
+    if parameter.trainable and parameter.path in request.from_preset:
+        return LocatedScheme(request.from_preset[parameter.path]), f"--preset {request.preset}"
     return None
 
 
-def _declared(parameter: Parameter, document: _Initializers, wishes: InitRequest) -> tuple[Scheme, str]:
-    own = parameter.initializer
-    assert own is not None, f"{parameter.path} has no initializer"
-    if own.place is not None:
-        return LocatedScheme(own), "its layer's own"
+def _declared(parameter: Parameter, document: _Initializers, request: InitRequest) -> tuple[Scheme, str]:
+    initializer = parameter.initializer
+    assert initializer is not None, f"{parameter.path} has no initializer"
+    if initializer.place is not None:  # written in the document, not a default
+        return LocatedScheme(initializer), "the layer's initializer"
     if parameter.trainable:
-        found = document.find(parameter.path)
-        if found:
-            return LocatedScheme(found[1]), f"initializers: {found[0]}"
-    return _preset(parameter, wishes) or (LocatedScheme(own), "the type's default")
+        match = document.find(parameter.path)
+        if match:
+            return LocatedScheme(match[1]), f"initializers: {match[0]}"
+    return _of_preset(parameter, request) or (LocatedScheme(initializer), "the type's default")
 
 
 class _Initializers:
-    """The document's own patterns, the first that matches counting; plain names are looked up."""
+    """The ``initializers`` of a document. The first match counts; plain names are looked up in constant time."""
 
     def __init__(self, initializers: Sequence[tuple[str, Located]]) -> None:
         self.patterns: list[tuple[int, str, Callable[[str], bool], Located]] = []
@@ -159,6 +172,7 @@ class _Initializers:
                 self.exact.setdefault(text, (position, text, scheme))
 
     def find(self, path: str) -> tuple[str, Located] | None:
+        """Return the text and the scheme of the first entry that matches a path."""
         exact = self.exact.get(path)
         for position, text, matches, scheme in self.patterns:
             if exact is not None and position > exact[0]:
@@ -168,42 +182,43 @@ class _Initializers:
         return (exact[1], exact[2]) if exact else None
 
 
-def _by_rule(model: Model, wishes: InitRequest) -> tuple[dict[str, AssignedScheme], set[str]]:
-    """What the rules give, by path, and the paths that they keep; the first that matches counts.
+def _by_rule(model: Model, request: InitRequest) -> tuple[dict[str, AssignedScheme], set[str]]:
+    """Return the schemes that rules assign, by path, and the paths that rules keep. The first match counts.
 
-    A pattern passes over parameters to which its scheme does not fit, such as a bias under glorot;
-    a plain name must fit. Either name of a tied array will do, where it stands in full.
+    A pattern skips parameters to which its scheme does not apply, such as a bias under glorot. A plain name must fit.
+    A tied array may be named by either of its names, written in full.
     """
     ruled: dict[str, AssignedScheme] = {}
     kept: set[str] = set()
-    for rule in wishes.rules:
-        fitted = 0
+    for rule in request.rules:
+        applied = 0
         refusal = "only names that are tied to others"
-        owners, loose = _meant(rule, model)
+        owners, may_skip = _matched(rule, model)
         for owner in owners:
             new = owner.path not in ruled and owner.path not in kept
-            if rule.gives is None:
+            if rule.scheme is None:
                 kept |= {owner.path} if new else set()
                 continue
-            target = Target.of(owner, wishes.convention)
+            target = Target.of(owner, request.convention)
             try:
-                law = rule.gives.distribution(target) if loose else _law(rule.gives, target)
-            except SchemeMismatch as unfit:
-                refusal = f"{owner.path} {owner.shape}: {unfit}"
+                scheme = rule.scheme
+                distribution = scheme.distribution(target) if may_skip else _required_distribution(scheme, target)
+            except SchemeMismatch as mismatch:
+                refusal = f"{owner.path} {owner.shape}: {mismatch}"
                 continue
-            fitted += 1
+            applied += 1
             if new:
-                ruled[owner.path] = AssignedScheme(rule.gives.text, law, f"--rule {rule.pattern}")
-        if rule.gives is not None and not fitted:
-            raise AddressError(f"--rule {rule.pattern}: {rule.gives.text} fits nothing that it matches", refusal)
+                ruled[owner.path] = AssignedScheme(rule.scheme.text, distribution, f"--rule {rule.pattern}")
+        if rule.scheme is not None and not applied:
+            raise AddressError(f"--rule {rule.pattern}: {rule.scheme.text} applies to none of its matches", refusal)
     return ruled, kept
 
 
-def _meant(rule: Rule, model: Model) -> tuple[list[Parameter], bool]:
-    """The arrays that a rule's address means, and whether it may pass over some of them."""
-    found = resolve(model, rule.pattern)
-    if found.indices is not None:
-        raise AddressError("a scheme is for whole parameters, and this names a slice", repr(rule.pattern))
-    if found.is_pattern:
-        return [model.parameters[path] for path in found.paths if path not in model.tied], True
-    return [model.owner(path) for path in found.paths], len(found.paths) > 1
+def _matched(rule: Rule, model: Model) -> tuple[list[Parameter], bool]:
+    """Return the arrays that a rule's address matches, and True if the rule may skip some of them."""
+    match = resolve(model, rule.pattern)
+    if match.indices is not None:
+        raise AddressError("a scheme is for whole parameters, not for a slice", repr(rule.pattern))
+    if match.is_pattern:
+        return [model.parameters[path] for path in match.paths if path not in model.tied], True
+    return [model.owner(path) for path in match.paths], len(match.paths) > 1

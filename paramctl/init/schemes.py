@@ -1,8 +1,8 @@
-"""Schemes: functions from a parameter to a law. There is no randomness in here.
+"""Schemes: functions from a parameter to a distribution. This module draws no random numbers.
 
-To add one, write one function: its name is the scheme's, its annotated arguments are its options
-(the first is the main one), its docstring's first line is the formula and, after a semicolon, its source.
-Names, options and defaults are Keras', and torch's where only torch has the name; ``also`` are other names for it.
+To add a scheme, write one function, decorated with ``scheme``. Its name is the scheme's name, its annotated arguments
+are the options (the first is the main one), and the first line of its docstring is "formula; source". The decorator's
+arguments are aliases. Names, options and defaults are Keras'; those of a scheme that only torch has are torch's.
 """
 
 from math import ceil, fsum, prod, sqrt
@@ -36,16 +36,16 @@ from paramctl.init.distributions import (
     normal_mass,
 )
 from paramctl.init.gains import GAINS, Gain
-from paramctl.init.registry import SchemeMismatch, Target, distribution_if_fits, scheme
+from paramctl.init.registry import SchemeMismatch, Target, distribution_if_applicable, scheme
 
 TRUNCATED_STDDEV = 0.87962566103423978
-"""The deviation of a standard normal law cut at 2: what truncation takes away."""
+"""The standard deviation of a standard normal distribution truncated at 2 standard deviations."""
 
-LEAST_MASS = 0.01
-"""How much of a normal law must lie within the bounds that truncate it."""
+MIN_MASS = 0.01
+"""The least probability between the bounds of a truncated normal distribution; for less, redrawing takes too long."""
 
 ZEROS = Located("zeros")
-MOST_PARTS = 64
+MAX_PARTS = 64
 
 Mode = Annotated[str, ChoiceType("fan_in", "fan_out", "fan_avg", "fan_geo_avg")]
 TorchMode = Annotated[str, ChoiceType("fan_in", "fan_out")]
@@ -54,16 +54,16 @@ Nonlinearity = Annotated[str, ChoiceType(*GAINS)]
 
 
 class MixturePartsType(OptionType):
-    """The parts of a mixture: [probability, scheme], the probabilities adding up to 1."""
+    """The parts of a mixture: pairs of a probability and a scheme."""
 
-    rule = "a list of [probability, scheme], the probabilities adding up to 1"
+    rule = "a list of [probability, scheme] whose probabilities add up to 1"
     takes_list = True
     probability = NumberType("a number from 0 to 1", minimum=0)
 
     def read(self, node: Located, name: str) -> list[tuple[float, Located]]:
         parts = []
-        if isinstance(node.value, list) and len(node.value) > MOST_PARTS:
-            raise node.error(f"a mixture may have at most {MOST_PARTS} parts")
+        if isinstance(node.value, list) and len(node.value) > MAX_PARTS:
+            raise node.error(f"a mixture must have at most {MAX_PARTS} parts")
         for part in node.value if isinstance(node.value, list) else [node]:
             if not isinstance(part.value, list) or len(part.value) != 2:
                 raise self.refuse(part, name)
@@ -94,9 +94,9 @@ def constant(target: Target, value: Number = 0.0) -> Distribution:
 
 @scheme("uniform")
 def random_uniform(target: Target, minval: Number = -0.05, maxval: Number = 0.05) -> Distribution:
-    """U(minval, maxval), maxval excluded until values are rounded to half precision; Keras"""
+    """U(minval, maxval), without maxval unless rounding to half precision reaches it; Keras"""
     if maxval < minval:
-        raise SchemeMismatch(f"minval {minval} exceeds maxval {maxval}")
+        raise SchemeMismatch(f"minval must not exceed maxval ({minval} > {maxval})")
     return Uniform(minval, maxval)
 
 
@@ -108,7 +108,7 @@ def random_normal(target: Target, mean: Number = 0.0, stddev: NonNegative = 0.05
 
 @scheme()
 def truncated_normal(target: Target, mean: Number = 0.0, stddev: NonNegative = 0.05) -> Distribution:
-    """N(mean, stddev), drawn again beyond 2 stddev; Keras"""
+    """N(mean, stddev), redrawn beyond 2 stddev from the mean; Keras"""
     return TruncatedNormal(mean, stddev)
 
 
@@ -116,10 +116,10 @@ def truncated_normal(target: Target, mean: Number = 0.0, stddev: NonNegative = 0
 def trunc_normal(
     target: Target, mean: Number = 0.0, std: Positive = 1.0, a: Number = -2.0, b: Number = 2.0
 ) -> Distribution:
-    """N(mean, std), drawn again below a and above b, which are values and no multiples of std; torch"""
+    """N(mean, std), redrawn below a and above b, which are values, not multiples of std; torch"""
     low, high = (a - mean) / std, (b - mean) / std
-    if not normal_mass(low, high) >= LEAST_MASS:
-        raise SchemeMismatch(f"less than {LEAST_MASS:.0%} of the law lies between a = {a} and b = {b}")
+    if not normal_mass(low, high) >= MIN_MASS:
+        raise SchemeMismatch(f"less than {MIN_MASS:.0%} of the distribution is between a = {a} and b = {b}")
     return TruncatedNormal(mean, std, low, high)
 
 
@@ -127,7 +127,7 @@ def trunc_normal(
 def variance_scaling(
     target: Target, scale: Positive = 1.0, mode: Mode = "fan_in", distribution: Shaped = "truncated_normal"
 ) -> Distribution:
-    """variance scale / max(1, fan): truncated or plain normal, or uniform; Keras, and fan_geo_avg from JAX"""
+    """variance scale / max(1, fan); normal, truncated or not, or uniform; Keras, fan_geo_avg from JAX"""
     fan_in, fan_out = target.fans
     averages = {"fan_avg": (fan_in + fan_out) / 2, "fan_geo_avg": sqrt(fan_in * fan_out)}
     fan = {"fan_in": fan_in, "fan_out": fan_out, **averages}[mode]
@@ -173,7 +173,7 @@ def he_normal(target: Target, mode: Mode = "fan_in") -> Distribution:
 def kaiming_uniform(
     target: Target, a: Number = 0.0, mode: TorchMode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu"
 ) -> Distribution:
-    """U(-b, b), b = gain sqrt(3 / fan), the gain of leaky_relu of slope a being sqrt(2 / (1 + a^2)); torch"""
+    """U(-b, b), b = gain sqrt(3 / fan), with gain sqrt(2 / (1 + a^2)) for leaky_relu of slope a; torch"""
     return variance_scaling(target, _kaiming_gain(a, nonlinearity) ** 2, mode, "uniform")
 
 
@@ -203,91 +203,92 @@ def lecun_normal(target: Target, gain: Gain = 1.0) -> Distribution:
 
 @scheme()
 def orthogonal(target: Target, gain: Gain = 1.0) -> Distribution:
-    """gain times a matrix with orthonormal rows or columns, all axes but the last by the last; Saxe et al. (2014)"""
+    """gain times a matrix with orthonormal rows or columns (all axes but the last x last); Saxe et al. (2014)"""
     if len(target.axes) < 2:
-        raise SchemeMismatch("it needs two axes or more")
+        raise SchemeMismatch("requires two or more axes")
     *rows, columns = target.shape
     return Orthogonal(gain, prod(rows), columns)
 
 
 @scheme()
 def delta_orthogonal(target: Target, gain: Gain = 1.0) -> Distribution:
-    """a convolution's kernel that is 0 but for an orthogonal matrix at its centre; JAX, after Xiao et al. (2018)"""
+    """a convolution kernel of zeros with an orthogonal matrix at its center; JAX, after Xiao et al. (2018)"""
     roles = [axis.role for axis in target.axes]
     if roles[-2:] != ["in", "out"] or len(roles) < 3 or set(roles[:-2]) != {"field"}:
-        raise SchemeMismatch("it needs the kernel of a convolution")
+        raise SchemeMismatch("requires the kernel of a convolution")
     *fields, rows, columns = target.shape
     if rows > columns or target.axes[-1].groups > 1:
-        raise SchemeMismatch("it needs no fewer outputs than inputs, in one group")
+        raise SchemeMismatch("requires at least as many outputs as inputs, in one group")
     return Centered(Orthogonal(gain, rows, columns), _flat([(size - 1) // 2 for size in fields], fields), prod(fields))
 
 
 @scheme("eye")
 def identity(target: Target, gain: Number = 1.0) -> Distribution:
-    """gain times the unit matrix; Keras, torch"""
+    """gain times the identity matrix; Keras, torch"""
     if len(target.axes) != 2:
-        raise SchemeMismatch("it needs two axes")
+        raise SchemeMismatch("requires two axes")
     rows, columns = target.shape
     return Delta(gain, ((0, columns + 1, min(rows, columns)),), rows * columns)
 
 
 @scheme()
 def dirac(target: Target, groups: Count = 1) -> Distribution:
-    """a convolution's kernel that hands its input on: 1 at the centre, from each input to its output; torch"""
+    """a convolution kernel that passes its input through: 1 at the center from each input to its output; torch"""
     fields = [axis.size for axis in target.axes if axis.role == "field"]
     rest = [axis for axis in target.axes if axis.role != "field"]
     if not fields or len(rest) != 2:
-        raise SchemeMismatch("it needs the kernel of a convolution")
+        raise SchemeMismatch("requires the kernel of a convolution")
     first, last = rest
     if groups > 1 and first.role == "batch":
-        raise SchemeMismatch("a depthwise convolution is one group for each channel already")
+        raise SchemeMismatch("groups must be 1 for a depthwise convolution, which has a group for each channel")
     start = _flat([size // 2 for size in fields], fields) * first.size * last.size
     size = prod(target.shape)
-    if first.role == "batch":  # depthwise: every channel to the first of its outputs
+    if first.role == "batch":  # depthwise: each channel to the first of its outputs
         return Delta(1.0, ((start, last.size, first.size),), size)
     if last.size % groups:
-        raise SchemeMismatch(f"its last axis, of {last.size}, cannot be cut into {groups} groups")
-    each = last.size // groups
-    runs = tuple((start + group * each, last.size + 1, min(each, first.size)) for group in range(groups))
+        raise SchemeMismatch(f"groups must divide the last axis ({last.size} / {groups})")
+    width = last.size // groups
+    runs = tuple((start + group * width, last.size + 1, min(width, first.size)) for group in range(groups))
     return Delta(1.0, runs, size)
 
 
 @scheme()
 def sparse(target: Target, sparsity: UnitInterval = 0.5, std: NonNegative = 0.01) -> Distribution:
-    """N(0, std), but of each input's weights the share sparsity is 0; torch, after Martens (2010)"""
+    """N(0, std), with a fraction sparsity of each input's weights set to 0; torch, after Martens (2010)"""
     if [axis.role for axis in target.axes] != ["in", "out"]:
-        raise SchemeMismatch("it needs one axis of inputs and one of outputs")
+        raise SchemeMismatch("requires one axis of inputs and one of outputs")
     rows, columns = target.shape
     return Sparse(std, rows, columns, ceil(sparsity * columns))
 
 
 @scheme()
 def mixture(target: Target, parts: Annotated[list[tuple[float, Located]], MixturePartsType()]) -> Distribution:
-    """each value from one of several schemes, chosen with these probabilities; as in D2L's custom initialization"""
-    return Mixture(tuple((probability, _by_value(node, target)) for probability, node in parts))
+    """each value from one of several schemes, chosen with these probabilities; after D2L's custom initialization"""
+    return Mixture(tuple((probability, _part(node, target)) for probability, node in parts))
 
 
 @scheme()
 def unit_forget_bias(target: Target, initializer: Scheme = ZEROS) -> Distribution:
-    """initializer, but 1 for the second of an LSTM's four gates; Jozefowicz et al. (2015)"""
+    """initializer, with 1 for the second of an LSTM's four gates; Jozefowicz et al. (2015)"""
     *_, columns = target.shape or (0,)
     if columns % 4:
-        raise SchemeMismatch("it needs a last axis of four gates")
-    other = _by_value(initializer, target)
+        raise SchemeMismatch("requires a last axis of four gates")
+    other = _part(initializer, target)
+    # Keras orders the gates: input, forget, cell, output.
     return Sections((other, Constant(1.0), other, other), columns)
 
 
-def _by_value(node: Located, target: Target) -> Distribution:
-    """A law that is part of another."""
-    law = distribution_if_fits(node, target)
-    if isinstance(law, DRAWN_WHOLE):
-        raise SchemeMismatch("its parts must be schemes that are drawn value by value")
-    return law
+def _part(node: Located, target: Target) -> Distribution:
+    """Return the distribution of a part of another one. Raises SchemeMismatch if its values depend on each other."""
+    part = distribution_if_applicable(node, target)
+    if isinstance(part, DRAWN_WHOLE):
+        raise SchemeMismatch("its parts must be schemes with independent values, not such as orthogonal or sparse")
+    return part
 
 
 def _flat(position: list[int], sizes: list[int]) -> int:
-    """The place of a position in C order."""
-    place = 0
+    """Return the flat index of a position in C order."""
+    flat = 0
     for index, size in zip(position, sizes, strict=True):
-        place = place * size + index
-    return place
+        flat = flat * size + index
+    return flat

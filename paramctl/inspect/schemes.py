@@ -1,4 +1,4 @@
-"""The schemes there are, and what each would do to a parameter."""
+"""The registered schemes, and the effect of a scheme on a parameter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from paramctl.core.parameter import Parameter
 from paramctl.declare.located import scalar_text
 from paramctl.errors import AddressError, suggest
 from paramctl.init.distributions import moments, support
-from paramctl.init.fans import account, fans
+from paramctl.init.fans import fans, fans_explained
 from paramctl.init.registry import SCHEMES, RegisteredScheme, Target
 from paramctl.init.rules import Scheme
 from paramctl.inspect.layers import default_text, first_paragraph
@@ -17,7 +17,7 @@ from paramctl.inspect.layers import default_text, first_paragraph
 
 @dataclass(frozen=True, slots=True)
 class SchemeRow:
-    """A scheme: its other names, its options with their defaults, its formula, and where that is from."""
+    """A registered scheme: its name and aliases, its options with defaults, its formula, and the formula's source."""
 
     scheme: str
     also: tuple[str, ...]
@@ -28,7 +28,11 @@ class SchemeRow:
 
 @dataclass(frozen=True, slots=True)
 class EffectRow:
-    """What a scheme would do to a parameter: the fans and how they come about, and the law's moments and bounds."""
+    """The effect of a scheme on a parameter.
+
+    account: the origin of the fans. distribution: the type of the distribution.
+    mean, stddev, low, high: of the distribution; None if unknown, or unbounded.
+    """
 
     scheme: str
     path: str
@@ -44,12 +48,13 @@ class EffectRow:
 
 
 def scheme_rows(names: Sequence[str] = ()) -> list[SchemeRow]:
-    """The schemes of these names, or all. Raises AddressError for a name that there is not."""
+    """Return the schemes with these names, or all. Raises AddressError for an unknown name."""
     for name in names:
         if name not in SCHEMES:
             raise AddressError("no scheme has this name", repr(name), suggest(name, SCHEMES))
-    chosen = {each.name: each for each in (SCHEMES[name] for name in names or SCHEMES)}
-    return [_row(each) for each in chosen.values()]
+    # By name, because each alias is a key of SCHEMES too.
+    by_name = {scheme.name: scheme for scheme in (SCHEMES[name] for name in names or SCHEMES)}
+    return [_row(scheme) for scheme in by_name.values()]
 
 
 def _row(scheme: RegisteredScheme) -> SchemeRow:
@@ -58,23 +63,23 @@ def _row(scheme: RegisteredScheme) -> SchemeRow:
         for option in scheme.options.values()
     )
     formula, _, source = first_paragraph(scheme.function).rpartition("; ")
-    return SchemeRow(scheme.name, scheme.also, options, formula, source)
+    return SchemeRow(scheme.name, scheme.aliases, options, formula, source)
 
 
-def effect_row(assigned: Scheme, parameter: Parameter, convention: str) -> EffectRow:
-    """What a scheme would do to a parameter. Raises Unfit if it asks of it what it has not."""
-    law = assigned.distribution(Target.of(parameter, convention))
+def effect_row(scheme: Scheme, parameter: Parameter, convention: str) -> EffectRow:
+    """Return the effect of a scheme on a parameter. Raises SchemeMismatch if the scheme does not apply to it."""
+    distribution = scheme.distribution(Target.of(parameter, convention))
     fan_in, fan_out = fans(parameter, convention) or (None, None)
-    mean, stddev = moments(law) or (None, None)
-    low, high = support(law) or (None, None)
+    mean, stddev = moments(distribution) or (None, None)
+    low, high = support(distribution) or (None, None)
     return EffectRow(
-        scheme=assigned.text,
+        scheme=scheme.text,
         path=parameter.path,
         shape=parameter.shape,
         fan_in=fan_in,
         fan_out=fan_out,
-        account=account(parameter, convention),
-        distribution=type(law).__name__,
+        account=fans_explained(parameter, convention),
+        distribution=type(distribution).__name__,
         mean=mean,
         stddev=stddev,
         low=low,

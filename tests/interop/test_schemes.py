@@ -335,7 +335,9 @@ def test_the_preset_keras_is_what_its_layers_do(by_keras: Build) -> None:
     """Every layer with parameters, built with its defaults: what Keras draws from, or the very values."""
     types = set()
     for name, case, model in layers_with_parameters():
-        wishes = InitRequest(preset="keras", from_preset=presets.keras(model), convention=presets.CONVENTION["keras"])
+        wishes = InitRequest(
+            preset="keras", from_preset=presets.keras(model), convention=presets.PRESETS["keras"].convention
+        )
         theirs = by_keras(name, case)
         chosen = assign_schemes(model, wishes)
         assert chosen
@@ -756,7 +758,9 @@ def test_the_preset_torch_is_what_its_modules_do(name: str) -> None:
         module = pair.module()
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     model = built({pair.layer: pair.options | {"name": "subject"}}, {"x": pair.input})
-    wishes = InitRequest(preset="torch", from_preset=presets.torch(model), convention=presets.CONVENTION["torch"])
+    wishes = InitRequest(
+        preset="torch", from_preset=presets.torch(model), convention=presets.PRESETS["torch"].convention
+    )
     chosen = {path.removeprefix("subject/"): each.distribution for path, each in assign_schemes(model, wishes).items()}
     assert chosen.keys() == pair.names.keys()
     for path, ours in chosen.items():
