@@ -39,11 +39,9 @@ print(json.dumps(sorted(sys.modules)), file=sys.stderr)
         (["--help"], {}),
         (["--version"], {}),
         (["summary", "--help"], {}),
-        (["init", "--help"], {}),
         (["completion", "zsh"], {}),
         ([], {"_PARAMCTL_COMPLETE": "bash_complete", "COMP_WORDS": "paramctl summ", "COMP_CWORD": "1"}),
         ([], {"_PARAMCTL_COMPLETE": "bash_complete", "COMP_WORDS": "paramctl summary --", "COMP_CWORD": "2"}),
-        ([], {"_PARAMCTL_COMPLETE": "bash_complete", "COMP_WORDS": "paramctl init --preset ", "COMP_CWORD": "3"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value.get("COMP_WORDS", ""),
 )
@@ -59,6 +57,15 @@ def test_help_version_and_completion_import_nothing_heavy(arguments: list[str], 
     assert "click" in modules
     assert not [name for name in modules if name in HEAVY]
     assert done.stdout
+
+
+def test_help_that_lists_presets_imports_the_registry_and_nothing_heavier() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LISTS_MODULES, "init", "--help"], capture_output=True, text=True, cwd=ROOT
+    )
+    modules = json.loads(done.stderr.splitlines()[-1])
+    assert "paramctl.init.presets" in modules
+    assert [name for name in modules if name in HEAVY] == ["paramctl.init"]
 
 
 def test_summary_imports_neither_numpy_nor_h5py() -> None:
