@@ -122,7 +122,9 @@ def test_what_one_room_alone_uses(library: str, allowed: set[str]) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in FILES if "cli" not in path.relative_to(PACKAGE).parts and path.name != "worker.py"],  # a program of its own
+    [
+        path for path in FILES if "cli" not in path.relative_to(PACKAGE).parts and path.name != "worker.py"
+    ],  # a program of its own
     ids=lambda path: path.name,
 )
 def test_the_core_does_not_print_or_exit(path: Path) -> None:

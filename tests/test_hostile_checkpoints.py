@@ -23,8 +23,8 @@ import pytest
 import safetensors
 from h5py import h5d, h5p, h5s, h5t
 
-from paramctl.errors import ParamctlError
 from paramctl.core.indexing import boxes
+from paramctl.errors import ParamctlError
 from paramctl.store.hdf5.client import Client, WorkerExited
 from paramctl.store.location import open_location
 from paramctl.store.safetensors.format import contents
@@ -303,7 +303,9 @@ def virtual(file: h5py.File, source: str, name: str = "v", dtype: str = "float32
 h5("a virtual dataset of a file that is missing", "v is a virtual dataset, which paramctl never reads")(
     lambda file: virtual(file, "missing.h5")
 )
-h5("a virtual dataset of its own file", "v is a virtual dataset, which paramctl never reads")(lambda file: virtual(file, "."))
+h5("a virtual dataset of its own file", "v is a virtual dataset, which paramctl never reads")(
+    lambda file: virtual(file, ".")
+)
 h5("a virtual dataset of text", "v is a virtual dataset, which paramctl never reads")(
     lambda file: virtual(file, "missing.h5", dtype="S4")
 )

@@ -675,10 +675,19 @@ HOSTILE = {
     "no magic": ([{"name": b"w.npy", "data": b"x" * 80}], "'w' is not an npy file"),
     "a negative shape": ([{"name": b"w.npy", "data": npy("(-2, -1)")}], "of non-negative integer sizes (got (-2, -1))"),
     "one negative size": ([{"name": b"w.npy", "data": npy("(-1, 2)")}], "of non-negative integer sizes (got (-1, 2))"),
-    "a shape of truths": ([{"name": b"w.npy", "data": npy("(True, 2)")}], "of non-negative integer sizes (got (True, 2))"),
+    "a shape of truths": (
+        [{"name": b"w.npy", "data": npy("(True, 2)")}],
+        "of non-negative integer sizes (got (True, 2))",
+    ),
     "a fraction": ([{"name": b"w.npy", "data": npy("(2.0, 1)")}], "the header of 'w' is damaged"),
-    "an absurd shape": ([{"name": b"w.npy", "data": npy(f"({2**40}, {2**40})")}], "'w': an array has at most 2^63 bytes"),
-    "an absurd empty one": ([{"name": b"w.npy", "data": npy(f"(0, {2**62})", b"")}], "'w': an array has at most 2^63 bytes"),
+    "an absurd shape": (
+        [{"name": b"w.npy", "data": npy(f"({2**40}, {2**40})")}],
+        "'w': an array has at most 2^63 bytes",
+    ),
+    "an absurd empty one": (
+        [{"name": b"w.npy", "data": npy(f"(0, {2**62})", b"")}],
+        "'w': an array has at most 2^63 bytes",
+    ),
     "more than is there": ([{"name": b"w.npy", "data": npy("(1000, 1000)")}], "bytes by its header (got "),
     "too little": ([{"name": b"w.npy", "data": npy("(2, 2)", bytes(15))}], "bytes by its header (got "),
     "too much": ([{"name": b"w.npy", "data": npy("(2, 2)", bytes(17))}], "bytes by its header (got "),

@@ -50,7 +50,9 @@ def _preset_names() -> Iterable[str]:
     help="Scheme of matching parameters, or 'keep'; the first match wins; repeatable",
 )
 @click.option(
-    "--preset", type=options.LazyChoice(_preset_names), help="Schemes of a framework or model family, where nothing else applies"
+    "--preset",
+    type=options.LazyChoice(_preset_names),
+    help="Schemes of a framework or model family, where nothing else applies",
 )
 @options.fan_convention("the preset's, or true")
 @options.seed
