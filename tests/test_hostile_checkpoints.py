@@ -1,7 +1,7 @@
 """A checkpoint is hostile input: it is refused in one line, within 2 seconds and 300 MB, whatever it holds.
 
 Each case makes a file and has ``paramctl summary`` and ``paramctl dump`` read it as processes, and asks the operating
-system what these and the children that parse for them cost. Nothing but the file itself is ever opened or written.
+system what these and the workers that parse for them cost. Nothing but the file itself is ever opened or written.
 """
 
 import io
@@ -62,7 +62,7 @@ class Ran(NamedTuple):
     out: str
     err: str
     seconds: float
-    """Of the command and its children together."""
+    """Of the command and its workers together."""
     megabytes: float
     """Of the largest of them."""
     processes: int
@@ -949,8 +949,8 @@ def test_a_good_file_is_no_case(path: Path) -> None:
         assert (ran.code, ran.err) == (0, "")
 
 
-def test_what_is_measured_is_what_children_cost_too() -> None:
-    """The limits would be missed by a child that takes too much, were it left behind or not."""
+def test_the_cost_of_workers_is_measured_too() -> None:
+    """The limits would be missed by a worker that takes too much, were it left behind or not."""
     hungry = "import time; x = bytearray(400 << 20); t = time.process_time()\nwhile time.process_time() < t + 2.5: pass"
     code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {hungry!r}], stdout=-3, stderr=-3)"
     ran = ended(start(sys.executable, "-c", code))
@@ -960,7 +960,7 @@ def test_what_is_measured_is_what_children_cost_too() -> None:
 
 
 def test_a_crash_of_the_library_is_told_as_such(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whatever kills the child, and however: what its end means is said."""
+    """The error says what ended the worker, whatever that was."""
     says = {
         f"os.kill(os.getpid(), {int(signal.SIGSEGV)})": "crashes the HDF5 library (SIGSEGV)",
         "os.abort()": "crashes the HDF5 library (SIGABRT)",
@@ -981,7 +981,7 @@ def test_a_crash_of_the_library_is_told_as_such(monkeypatch: pytest.MonkeyPatch,
         assert str(died.value) == words
 
 
-def test_a_set_of_shards_takes_one_child(tmp_path: Path) -> None:
+def test_a_set_of_shards_takes_one_worker(tmp_path: Path) -> None:
     """Were there a process for each, a set of thousands would take all memory."""
     entries = {}
     for number in range(30):

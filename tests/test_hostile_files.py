@@ -144,7 +144,7 @@ def test_npz_that_is_not_what_it_should_be(what: str, paramctl: Run, tmp_path: P
 
 
 def limited(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run under limits of time and memory, which a child that reads HDF5 has for itself too."""
+    """Run under limits of time and memory, which the HDF5 worker has for itself too."""
     command = " ".join(["ulimit -v 3000000; ulimit -t 20; exec", sys.executable, "-m paramctl", *arguments])
     return subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=60)
 

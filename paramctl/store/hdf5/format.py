@@ -147,7 +147,7 @@ def lay_out(
     _check_paths([*(path for _, path, _ in arrays), *(other for _, other in links)], temporary.target)
     attributes, texts = own or ({}, {})
     needed = sum(parameter.bytes + HEADER + ALIGNMENT for parameter, _, _ in arrays) + HEADER * (len(groups) + 8)
-    # The library may crash on a full disk, so the space is reserved first. UTF-8 takes up to four bytes a character.
+    # The library may crash on a full disk, so a trial reservation comes first. UTF-8 takes up to 4 bytes a character.
     temporary.reserve(needed + sum(map(len, texts.values())) * 4)
     temporary.empty()
     is_hdf5 = like is not None and like.read(0, len(SIGNATURE)) == SIGNATURE

@@ -145,7 +145,7 @@ class ParameterCollector:
         else:
             self.extents[name] = Extent(self.begin + entry["offset"], dtype)
         self.notes[name] = Provenance(attributes.get("scheme"), attributes.get("seed"))
-        if name != entry["path"]:
+        if name != entry["path"]:  # Keras' "layers/dense/vars/0" is shown as "dense/kernel"
             self.stored[name] = entry["path"]
 
     @property

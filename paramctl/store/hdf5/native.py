@@ -1,6 +1,6 @@
 """The native layout's own names: paramctl's metadata group, and the attributes it gives datasets.
 
-The process and the worker share them, so this module imports nothing.
+The parent process and the worker share them, so this module imports nothing.
 """
 
 from __future__ import annotations

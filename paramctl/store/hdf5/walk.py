@@ -114,7 +114,7 @@ class Walk:
             address = _address(item)
             if len(above) >= MAX_DEPTH:
                 raise Refused(f"groups are nested deeper than {MAX_DEPTH} levels")
-            if address in above:  # a hard link can lead back up
+            if address in above:  # a hard link may lead back to a group that contains it
                 raise Refused(f"{path} is a group that contains itself")
             self.groups[path] = self._group_attributes(item)
             self._visit(item, f"{path}/", above | {address})
@@ -142,7 +142,7 @@ class Walk:
         if element.name != OPAQUE and is_opaque(named := named_dtype(dataset)):
             raise Refused(f"{path} holds {dtype}, but its attribute dtype says {named}")
         address = _address(dataset)
-        if address in self.first:
+        if address in self.first:  # the object header is the same, so this is a hard link to the same array
             self.links.append((self.first[address][0], path))
         else:
             self.first[address] = path, self.claims.add(dataset, properties, shape, element, path)

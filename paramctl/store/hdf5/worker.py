@@ -45,7 +45,7 @@ class Session:
     def _list(self, request: dict[str, Any]) -> dict[str, Any]:
         """List a file. It stays open if only this process can read some of its values."""
         path, begin, size = request["path"], request["begin"], request["size"]
-        if size is not None:
+        if size is not None:  # a zip's directory may claim a member larger than the file
             size = max(0, min(size, os.stat(path).st_size - begin))
         data_size = size_of_data(path)
         data_size = data_size if size is None else min(data_size, size)

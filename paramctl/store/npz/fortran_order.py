@@ -107,6 +107,7 @@ def load_slab(source: ArrayBytes, strips: Strips, slab: Slab, values: Array) -> 
     column_bytes = run.column * values.itemsize
     if run.length == run.column:
         source.fill(0, _bytes(values))  # the slab is the whole array
+    # with a stride, the bytes between the wanted values are read in any case, so whole columns pay off for longer
     elif column_bytes <= (NEAR if stride == 1 else 4 * NEAR):
         _load_whole_columns(source, run, values)
     elif stride == 1:

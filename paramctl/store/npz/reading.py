@@ -66,7 +66,7 @@ def _read(file: Location) -> Checkpoint:
         for name, stored in members.items()
     }
     metadata |= comments.join_text(metadata, facts.values())
-    metadata.setdefault("ties", _ties_of_members(facts))
+    metadata.setdefault("ties", _ties_of_members(facts))  # present unless they did not fit the archive's comment
     ties = _possible_ties(metadata, parameters)
     for tie in ties:
         parameters[tie.tied] = tied_to(tie, parameters[tie.kept])
