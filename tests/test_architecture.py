@@ -1,6 +1,8 @@
 """The house: imports run one way, and what only one room may use is used only there."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,26 @@ def test_every_file_of_the_repository_is_python() -> None:
     assert len(files) > 60
     for path in files:
         ast.parse(path.read_text(), str(path))
+
+
+def test_hdf5_knows_no_framework() -> None:
+    """A framework's layout is handed to it as a dialect."""
+    files = [path for path in FILES if path.parent == PACKAGE / "store/hdf5"]
+    assert len(files) > 10
+    assert not [path.name for path in files if any(name.startswith("paramctl.store.keras") for name in imported(path))]
+
+
+def test_the_hdf5_worker_imports_little() -> None:
+    """It starts with each command that reads HDF5, and needs no model."""
+    code = "import sys; import paramctl.store.hdf5.worker; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = set(done.stdout.split())
+    assert "h5py" in loaded
+    assert not loaded & {
+        "paramctl.model",
+        "paramctl.store.checkpoint",
+        "paramctl.core.dtypes",
+        "ml_dtypes",
+        "yaml",
+        "click",
+    }

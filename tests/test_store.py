@@ -10,6 +10,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from paramctl.model import Model
+from paramctl.store.checkpoint import Checkpoint
+from paramctl.store.hdf5 import format as hdf5
+from paramctl.store.hdf5.listing import Listing, ParameterCollector
+from paramctl.store.location import open_location
 from tests.conftest import ROOT, SAMPLES, Run
 
 TIED = str(ROOT / "sample_models/tied_mlp.yaml")
@@ -172,6 +177,41 @@ REFUSED = {
     "nested": "groups are nested deeper than 64 levels",
     "within itself": "is a group that contains itself",
 }
+
+
+class Marked:
+    """A dialect of files whose root has the attribute mark."""
+
+    texts, lists = ("mark",), ("order",)
+
+    def matches(self, listing: Listing) -> bool:
+        return "mark" in listing.groups[""]
+
+    def read(self, listing: Listing) -> Checkpoint:
+        root = listing.groups[""]
+        model = Model(f"{root['mark']}, {root['order']}", (), (), ())
+        return Checkpoint(model, ParameterCollector(listing).reader, listing.file)
+
+
+def test_a_dialect_reads_the_files_that_it_recognizes(paramctl: Run, tmp_path: Path) -> None:
+    """It gets the attributes that it asks for, a split list in one piece, and never a native file."""
+    assert paramctl("save", MLP, "-o", "native.h5").returncode == 0
+    with h5py.File(tmp_path / "plain.h5", "w") as file:
+        file["w"] = np.ones(2)
+    for name in ("native", "plain"):
+        with h5py.File(tmp_path / f"{name}.h5", "a") as file:
+            file.attrs["other"] = "x"
+        assert "," not in hdf5.read(open_location(str(tmp_path / f"{name}.h5")), dialects=[Marked()]).model.name
+    for name in ("native", "plain"):
+        with h5py.File(tmp_path / f"{name}.h5", "a") as file:
+            file.attrs["mark"] = "here"
+            file.attrs["order10"], file.attrs["order2"], file.attrs["order"] = ["c"], ["b"], ["a", "a"]
+    read = {
+        name: hdf5.read(open_location(str(tmp_path / f"{name}.h5")), dialects=[Marked()])
+        for name in ("native", "plain")
+    }
+    assert read["native"].model.name == "mlp"
+    assert read["plain"].model.name == "here, ['a', 'a', 'b', 'c']"
 
 
 @pytest.mark.parametrize("what", REFUSED)

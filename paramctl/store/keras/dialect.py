@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from paramctl.errors import InputError
 from paramctl.store.checkpoint import Checkpoint
@@ -22,15 +23,16 @@ LISTS = ("layer_names", "weight_names")
 _VARIABLE = re.compile(r"(?:.*/)?vars/\d+", re.DOTALL)
 
 
-class KerasDialect(NamedTuple):
+@dataclass(frozen=True)
+class KerasDialect:
     """The layouts of Keras 2 and 3.
 
     config: the text of Keras' configuration, if it is stored outside the HDF5 file, as in a ``.keras``.
     """
 
     config: str | None = None
-    texts: tuple[str, ...] = TEXTS
-    lists: tuple[str, ...] = LISTS
+    texts: ClassVar[tuple[str, ...]] = TEXTS
+    lists: ClassVar[tuple[str, ...]] = LISTS
 
     def matches(self, listing: Listing) -> bool:
         """Return whether a file has one of the layouts. Raises InputError if it breaks their rules."""
