@@ -177,7 +177,7 @@ def test_a_file_held_against_a_model(paramctl: Run, tmp_path: Path) -> None:
     arrays |= {"b/bias": np.zeros(2, "float32"), "c": np.zeros(1, "float32")}
     save_file(arrays, tmp_path / "w.safetensors")
     said = refused(paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "-o", "x.h5")
-    for words in ("missing a/bias (3,)", "b/kernel is (2, 3), and must be (3, 2)", "unexpected c (1,)"):
+    for words in ("missing a/bias (3,)", "b/kernel of shape (2, 3), expected (3, 2)", "unexpected c (1,)"):
         assert words in said
     said = refused(paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "-o", "x.h5", "--partial", "c")
     assert "unexpected" not in said
@@ -192,7 +192,7 @@ def test_a_file_held_against_a_model(paramctl: Run, tmp_path: Path) -> None:
     said = refused(
         paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "-o", "y.h5", "--partial", "**", "--partial", "q"
     )
-    assert "--partial names what is missing, unexpected or misshaped, and this is not (got 'q'" in said
+    assert "--partial must match a missing, unexpected or misshaped array (got 'q'" in said
     assert "for --like and --layout" in refused(paramctl, tmp_path, "w.safetensors", "-o", "y.h5", "--partial", "c")
 
 
@@ -221,7 +221,7 @@ def test_ties_of_the_model_must_hold_in_the_file(paramctl: Run, tmp_path: Path) 
     assert paramctl("save", "same.safetensors", "--like", "m.yaml", "-o", "x.h5").returncode == 0
     assert "Tied: b/kernel = a/kernel, transposed" in paramctl("summary", "x.h5").stdout
     said = refused(paramctl, tmp_path, "other.safetensors", "--like", "m.yaml", "-o", "y.h5")
-    assert "ties b/kernel to a/kernel, and their values differ" in said
+    assert "ties b/kernel to a/kernel, so their values must be equal (got different values in other)" in said
 
 
 def test_a_layout_needs_the_kinds_of_the_layers(paramctl: Run, tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_layout_needs_the_kinds_of_the_layers(paramctl: Run, tmp_path: Path) -
     save_file({"a.weight": np.ones((3, 4), "float32")}, tmp_path / "w.safetensors")
     for layout in ("keras", "torch"):
         said = refused(paramctl, tmp_path, "w.safetensors", "--layout", layout, "-o", "x.h5")
-        assert "which layers these arrays are of is not known: name their model by --like (got w.safetensors" in said
+        assert "--layout requires a model with layers (got w.safetensors, which has only arrays). Name it with --like." in said
 
 
 def test_what_would_make_it_fit_is_said(paramctl: Run, tmp_path: Path) -> None:
@@ -242,15 +242,15 @@ def test_what_would_make_it_fit_is_said(paramctl: Run, tmp_path: Path) -> None:
     save_file(names, tmp_path / "t.safetensors")  # without what paramctl says beside
     like = ("--like", "m.yaml", "-o", "x.h5")
     said = refused(paramctl, tmp_path, "t.safetensors", *like)
-    assert said.startswith("t.safetensors does not fit m.yaml (got missing a/kernel (4, 3); missing a/bias (3,); ")
-    assert said.endswith(" and 4 more). These are torch.nn's arrays: --layout keras turns them.\n")
+    assert said.startswith("t.safetensors must match m.yaml (got missing a/kernel (4, 3); missing a/bias (3,); ")
+    assert said.endswith(" and 4 more). It has torch.nn's layout: use --layout keras.\n")
     said = refused(paramctl, tmp_path, "prefixed.safetensors", "--layout", "keras", *like)
-    assert said.endswith("--rename 'net.**=**' gives them the names that are wanted.\n")
+    assert said.endswith("Use --rename 'net.**=**' to match the names.\n")
     renamed = ("--rename", "net.**=**", "--layout", "keras")
     assert paramctl("save", "prefixed.safetensors", *renamed, *like).returncode == 0
     assert paramctl("diff", "x.h5", "m.yaml").returncode == 0
     said = refused(paramctl, tmp_path, "t.safetensors", "--layout", "keras", "--like", "m.weights.h5", "-o", "y.h5")
-    assert "--like must be a model whose layers are known (got m.weights.h5, which holds arrays alone" in said
+    assert "--like must be a model with layers (got m.weights.h5, which has only arrays" in said
 
 
 def test_what_is_left_out_is_in_the_report_and_is_no_file_of_keras(paramctl: Run, tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_what_does_not_fit_on_the_way_back(paramctl: Run, tmp_path: Path) -> Non
     for change, says in (
         ({"lstm.bias_hh_l0": None}, "missing lstm.bias_hh_l0 (8,)"),
         ({"more": np.ones(1, "float32")}, "unexpected more (1,)"),
-        ({"lstm.weight_ih_l0": np.ones((8, 4), "float32")}, "lstm.weight_ih_l0 is (8, 4), and must be (8, 3)"),
+        ({"lstm.weight_ih_l0": np.ones((8, 4), "float32")}, "lstm.weight_ih_l0 of shape (8, 4), expected (8, 3)"),
         ({"lstm.bias_hh_l0": np.zeros(8)}, "lstm.bias_ih_l0 (float32) and lstm.bias_hh_l0 (float64) become one array"),
     ):
         changed = {name: array for name, array in (arrays | change).items() if array is not None}
@@ -379,7 +379,7 @@ def test_arrays_of_several_dtypes_are_not_packed(paramctl: Run, tmp_path: Path) 
     assert paramctl("save", "m.yaml", *mixed).returncode == 0
     said = refused(paramctl, tmp_path, "m.h5", "--layout", "torch", "-o", "x.safetensors")
     assert "query/kernel (float16) and multi_head_attention/key/kernel (float32)" in said
-    assert "become one array, and have not one dtype: --dtype gives them one" in said
+    assert "become one array, so they must have the same dtype: cast them with --dtype" in said
 
 
 def test_what_is_torchs_already_is_renamed_all_the_same(paramctl: Run, tmp_path: Path) -> None:
@@ -391,7 +391,7 @@ def test_what_is_torchs_already_is_renamed_all_the_same(paramctl: Run, tmp_path:
     assert paramctl("save", "bare.safetensors", *held, "-o", "again.safetensors", "-q").returncode == 0
     save_file(arrays | {"a.bias": np.ones(9, "float32")}, tmp_path / "bare.safetensors")
     said = refused(paramctl, tmp_path, "bare.safetensors", *held, "-o", "x.safetensors")
-    assert "a.bias is (9,), and must be (3,)" in said
+    assert "a.bias of shape (9,), expected (3,)" in said
 
 
 UNTOLD = {
@@ -414,7 +414,7 @@ def test_what_order_features_have_is_told_or_refused(what: str, paramctl: Run, t
     """No weights are written of which it is not known which of their inputs is which in torch."""
     (tmp_path / "m.yaml").write_text(UNTOLD[what])
     said = refused(paramctl, tmp_path, "m.yaml", "--layout", "torch", "-o", "x.safetensors")
-    assert "in which order torch has the features that it takes is not known" in said
+    assert "the order of the layer's input features in torch is unknown" in said
 
 
 def test_casts_that_lose_in_other_ways(paramctl: Run, tmp_path: Path) -> None:
@@ -507,7 +507,7 @@ def test_what_the_report_says(paramctl: Run, tmp_path: Path) -> None:
     back = report(paramctl, "m.safetensors", "--layout", "keras", "-o", "back.h5")
     both = "lstm.bias_ih_l0,lstm.bias_hh_l0"
     assert (back[both]["path"], back[both]["status"]) == ("lstm/lstm_cell/bias", "added")
-    assert back[both]["note"] == "not exact: the sum of the two"
+    assert back[both]["note"] == "the sum of both, which cannot be reversed"
     assert back["batch_normalization.num_batches_tracked"]["status"] == "skipped"
     assert paramctl("diff", "m.yaml", "back.h5").returncode == 0
 
@@ -515,7 +515,7 @@ def test_what_the_report_says(paramctl: Run, tmp_path: Path) -> None:
     arrays["batch_normalization.weight"][1] = 2
     save_file(arrays, tmp_path / "scaled.safetensors")
     said = refused(paramctl, tmp_path, "scaled.safetensors", "--like", "m.yaml", "--layout", "keras", "-o", "x.h5")
-    assert "batch_normalization.weight must be 1 throughout" in said
+    assert "batch_normalization.weight must be all 1" in said
 
 
 def test_names_of_ones_own_in_torchs_layout(paramctl: Run, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ MISTAKES = [
     ),
     (
         HEAD + "  - dense: {units: 3, activation: Relu}",
-        "3:35: no activation function has this name (got 'Relu'). Did you mean 'relu'?",
+        "3:35: unknown activation function (got 'Relu'). Did you mean 'relu'?",
     ),
     (
         "vars: {min: 3}\n" + HEAD + "  - flatten",
@@ -104,7 +104,7 @@ MISTAKES = [
     ),
     (
         HEAD + "  - dense: {units: 3, activation: rellu}",
-        "3:35: no activation function has this name (got 'rellu'). Did you mean 'relu'?",
+        "3:35: unknown activation function (got 'rellu'). Did you mean 'relu'?",
     ),
     (
         HEAD + "  - dense: {units: 3, activation: {gelu: {aproximate: true}}}",
@@ -131,11 +131,11 @@ MISTAKES = [
     (HEAD + "  - dropout: 1.5", "3:14: rate must be a number from 0 to 1 (got 1.5)"),
     (
         HEAD + "  - conv2d: {filters: 3, kernel_size: 3}",
-        "3:13: conv2d: its input must have the axes (batch, height, width, channels) (got input (None, 4))",
+        "3:13: conv2d: the input must have the axes (batch, height, width, channels) (got input (None, 4))",
     ),
     (
         "input: [5, 5, 1]\nlayers:\n  - conv2d: {filters: 3, kernel_size: 7}",
-        "3:13: conv2d: its window of 7 does not fit in 5 (got input (None, 5, 5, 1))",
+        "3:13: conv2d: a window of 7 must fit in an axis of 5 (got input (None, 5, 5, 1))",
     ),
     (
         "input: [5, 5, 1]\nlayers:\n  - conv2d: {filters: 3, kernel_size: [3, 3, 3]}",
@@ -147,38 +147,38 @@ MISTAKES = [
     ),
     (
         "input: [5, 5, 3]\nlayers:\n  - conv2d: {filters: 4, kernel_size: 3, groups: 2}",
-        "3:13: conv2d: its 2 groups must divide its channels and its 4 filters (got input (None, 5, 5, 3))",
+        "3:13: conv2d: groups (2) must divide the 3 input channels and the 4 filters (got input (None, 5, 5, 3))",
     ),
-    (HEAD + "  - reshape: [3, 2]", "3:14: reshape: it cannot make [3, 2] of 4 values (got input (None, 4))"),
+    (HEAD + "  - reshape: [3, 2]", "3:14: reshape: target_shape [3, 2] must fit the 4 values of the input (got input (None, 4))"),
     (
         "input: [2, 3]\nlayers:\n  - permute: [1, 1]",
-        "3:14: permute: its dims must be the numbers 1 to 2 in some order (got input (None, 2, 3))",
+        "3:14: permute: dims must be a permutation of 1 to 2 (got input (None, 2, 3))",
     ),
     (
         "input: [2, 3]\nlayers:\n  - take: {index: 5}",
-        "3:11: take: its index 5 is outside axis 1, which has 2 (got input (None, 2, 3))",
+        "3:11: take: index 5 is out of range for axis 1 of size 2 (got input (None, 2, 3))",
     ),
     (
         "input: [null]\nlayers:\n  - dense: 3",
-        "3:12: dense: the size of its input's last axis must be known (got input (None, None))",
+        "3:12: dense: the last axis of the input must have a known size (got input (None, None))",
     ),
     (
         HEAD + "  - dense: {name: a, units: 3}\n  - dense: {name: b, units: 5, from: input}\n  - add: {from: [a, b]}",
-        "5:10: add: the outputs it merges must have equal sizes, or size 1, along each axis (got a (None, 3) and b (None, 5))",
+        "5:10: add: the merged outputs must have equal sizes, or size 1, along each axis (got a (None, 3) and b (None, 5))",
     ),
     (
         HEAD
         + "  - dense: {name: a, units: 3}\n  - dense: {name: b, units: 5, from: input}\n  - concatenate: {from: [a, b], axis: 0}",
-        "5:18: concatenate: the outputs it merges must have one size along every axis but 0 (got a (None, 3) and b (None, 5))",
+        "5:18: concatenate: the merged outputs must have equal sizes along every axis except 0 (got a (None, 3) and b (None, 5))",
     ),
     (HEAD + "  - add", "3:5: add merges two outputs or more: name them with 'from' (got add)"),
     (
         HEAD + "  - residual: [{dense: 5}]",
-        "3:15: residual: the outputs it merges must have one shape (got residual/dense (None, 5) and input (None, 4))",
+        "3:15: residual: the merged outputs must have the same shape (got residual/dense (None, 5) and input (None, 4))",
     ),
     (
         HEAD + "  - parallel: {merge: add, branches: {a: [{dense: 3}], b: [{dense: 4}]}}",
-        "3:15: parallel: the outputs it merges must have equal sizes, or size 1, along each axis (got parallel/a (None, 3) and parallel/b (None, 4))",
+        "3:15: parallel: the merged outputs must have equal sizes, or size 1, along each axis (got parallel/a (None, 3) and parallel/b (None, 4))",
     ),
     (
         HEAD + "  - parallel: {merge: ad, branches: {a: []}}",
@@ -431,12 +431,12 @@ MISTAKES = [
     (HEAD + "  - embedding: [10]", "3:16: embedding requires the option 'output_dim' (got input_dim)"),
     (
         HEAD + "  - lstm: 3",
-        "3:11: lstm: its input must have the axes (batch, steps, features) (got input (None, 4))",
+        "3:11: lstm: the input must have the axes (batch, steps, features) (got input (None, 4))",
     ),
     (HEAD + "  - activation: {softmax: 3.5}", "3:27: axis must be an integer (got 3.5)"),
     (
         HEAD + "  - dense: {units: 3, activation: glu}",
-        "3:35: glu changes the shape: write it as a layer of its own (got 'glu')",
+        "3:35: glu changes the shape, so it must be a separate layer (got 'glu')",
     ),
     (HEAD + "  - rescaling: {}", "3:16: rescaling requires the option 'scale' (got no options)"),
     (HEAD + "  - reduce_sum: 3", "3:17: reduce_sum takes no options (got 3)"),
@@ -446,12 +446,12 @@ MISTAKES = [
     ),
     (
         HEAD + "  - layer_normalization: {axis: 3}",
-        "3:26: layer_normalization: its axis 3 does not exist (got input (None, 4))",
+        "3:26: layer_normalization: axis 3 is out of range (got input (None, 4))",
     ),
     (HEAD + "  - halve_while: -1", "3:18: limit must be a positive finite number (got -1)"),
     (
         "input: [4, 4]\nlayers:\n  - position_embedding: 2",
-        "3:25: position_embedding: it has 2 positions, fewer than its input (got input (None, 4, 4))",
+        "3:25: position_embedding: the input must have at most 2 positions (got input (None, 4, 4))",
     ),
     (
         HEAD + "  - dense: {units: 3, kernel_initializer: {mixture: [[0.5, zeros]]}}",

@@ -1,1 +1,1 @@
-"""Conversion of names, axes, and layouts between Keras and PyTorch."""
+"""Conversion between frameworks: names, layouts and orders of channels. Start in dispatch.py."""

@@ -1,225 +1,247 @@
-"""A source in another layout, or held against a model: torch.nn's arrays made of Keras', and the other way round."""
+"""A source matched to a model: by names and shapes, or converted from or to torch's layout."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from paramctl.convert import torch as torch_layout
-from paramctl.convert.report import TIED, Allowed, Misfits, TensorRow, prefix_hint, row_of, skipped
-from paramctl.convert.torch import TorchLayout
-from paramctl.convert.torch_rules import NoCounterpart
+from paramctl.convert.report import TIED, Allowed, Mismatches, TensorRow, prefix_hint, row_of, skipped_row
+from paramctl.convert.torch import TorchLayout, check_same_dtype, torch_layout, torch_parameters, torch_ties
 from paramctl.core.dtypes import Array
 from paramctl.core.indexing import select_all
-from paramctl.core.views import Arrangement, View, view
+from paramctl.core.views import Arrangement, view
 from paramctl.errors import AddressError
 from paramctl.model import Model, Tie, from_document
+from paramctl.model.layers.torch import NoCounterpart
 from paramctl.source.arranged import ArrangedSource
 from paramctl.source.base import Source
 from paramctl.store.checkpoint import model_of
 
+NOT_IN_KERAS = "not in the Keras layer"
+"""The note of a synthetic tensor."""
+
 
 def with_layers(model: Model) -> Model | None:
-    """The model whose layers tell what a model's arrays are: itself, or that of the document they come with."""
+    """Return the model with its layers: itself, or built from the document in its file; None without a document."""
     if model.inputs:
         return model
     return from_document(model.origin, model.name) if model.origin is not None else None
 
 
 def is_torch_layout(model: Model, like: Model | None) -> bool:
-    """Whether a model has the names of torch's arrays of another, and not that one's own."""
+    """Return whether a model has the names of another's torch layout, rather than the other's own names."""
     if like is None or model.inputs:
         return False
     names = model.parameters.keys()
-    return len(names & torch_layout.layout(like).laid.keys()) > len(names & like.parameters.keys())
+    return len(names & torch_layout(like).tensors.keys()) > len(names & like.parameters.keys())
 
 
 def to_torch(source: Source, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
-    """A source whose layers are known in torch's layout. Raises AddressError for layers that torch.nn has not."""
-    model, found = source.model, torch_layout.layout(source.model)
-    misfits = Misfits(allowed, allowed.source or model.name, "torch.nn")
-    for path, reason in found.without.items():
-        misfits.add(path, f"{path}: {reason}", skipped(path, model.parameters[path].shape, reason))
-    misfits.finish()
-    made = in_torch(model, found)
-    tied, copies = {tie.tied: tie.kept for tie in made.ties}, {tie.tied for tie in model.ties}
+    """Return a source with layers in torch's layout. Raises AddressError for layers without a counterpart in torch."""
+    model, layout = source.model, torch_layout(source.model)
+    mismatches = Mismatches(allowed, f"{allowed.source or model.name} must match torch.nn")
+    for path, reason in layout.unsupported.items():
+        mismatches.add(path, f"{path}: {reason}", skipped_row(path, model.parameters[path].shape, reason))
+    mismatches.finish()
+    converted = torch_model(model, layout)
+    kept, tied = {tie.tied: tie.kept for tie in converted.ties}, {tie.tied for tie in model.ties}
     rows = []
-    for name, each in found.laid.items():
-        copied = name not in tied and copies & set(each.made.paths)
-        note = f"{TIED}{tied[name]}" if name in tied else "a copy: it lies otherwise in torch" if copied else ""
-        rows.append(row_of(name, each.made, model, "not a parameter here" if each.dropped else note))
-    return ArrangedSource(source, made, {name: each.made for name, each in found.laid.items()}), rows + misfits.rows
+    for name, tensor in layout.tensors.items():
+        is_copy = name not in kept and tied & set(tensor.arrangement.paths)
+        note = f"{TIED}{kept[name]}" if name in kept else "a copy: torch cannot share the array" if is_copy else ""
+        rows.append(row_of(name, tensor.arrangement, model, NOT_IN_KERAS if tensor.synthetic else note))
+    arrangements = {name: tensor.arrangement for name, tensor in layout.tensors.items()}
+    return ArrangedSource(source, converted, arrangements), rows + mismatches.rows
 
 
-def in_torch(model: Model, found: TorchLayout | None = None) -> Model:
-    """The arrays of a model whose layers are known as a model of torch's."""
-    found = found or torch_layout.layout(model)
-    parameters = torch_layout.parameters(found, model)
-    made = model_of(model.name, parameters, torch_layout.ties(found, model))
-    return replace(made, origin=model.document or model.origin)
+def torch_model(model: Model, layout: TorchLayout | None = None) -> Model:
+    """Return the arrays of a model with layers as a torch model's. layout: its torch layout, if known already."""
+    layout = layout or torch_layout(model)
+    ties = torch_ties(layout.tensors.values(), model)
+    return replace(model_of(model.name, torch_parameters(layout, model), ties), origin=model.document or model.origin)
 
 
 def to_keras(source: Source, like: Model, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
-    """A source in torch's layout as the model that it is of. Raises AddressError if its names or shapes do not fit."""
-    found, there = torch_layout.layout(like), source.model.parameters
-    misfits = _misfits(source, like, allowed)
-    shapes = {name: each.shape for name, each in there.items()}
-    fitting = misfits.hold(
-        shapes, {name: each.made.shape for name, each in found.laid.items()}, _free(found, like, there)
-    )
-    for name in (name for name, each in found.laid.items() if each.dropped and name in fitting):
-        each = found.laid[name]
-        misfits.rows.append(skipped(name, each.made.shape, "not a parameter here"))
-        if each.dtype is None and not _is_filled(source, name, each.made.fill):
-            misfits.add(name, f"{name} must be {each.made.fill:g} throughout, for {each.of} has no such parameter")
-    for path, reason in found.without.items():
-        misfits.add(path, f"{path}: {reason}")
-    made = {path: of for path, of in found.back(like, fitting).items() if set(of.paths) <= fitting}
-    for path, of in made.items():
+    """Return a source in torch's layout as the model that it belongs to. Raises AddressError if they do not match."""
+    layout, actual = torch_layout(like), source.model.parameters
+    tensors = layout.tensors
+    mismatches = _mismatches(source, like, allowed)
+    shapes = {name: parameter.shape for name, parameter in actual.items()}
+    expected = {name: tensor.arrangement.shape for name, tensor in tensors.items()}
+    matching = mismatches.compare(shapes, expected, _optional(layout, like, actual))
+    for name in (name for name, tensor in tensors.items() if tensor.synthetic and name in matching):
+        tensor, fill = tensors[name], tensors[name].arrangement.fill
+        mismatches.rows.append(skipped_row(name, tensor.arrangement.shape, NOT_IN_KERAS))
+        if tensor.dtype is None and not _is_filled(source, name, fill):
+            message = f"{name} must be all {fill:g}, because {tensor.layer} has no such parameter"
+            mismatches.add(name, message)
+    for path, reason in layout.unsupported.items():
+        mismatches.add(path, f"{path}: {reason}")
+    arrangements = _complete(layout, like, matching)
+    for path, arrangement in arrangements.items():
         try:
-            torch_layout.check_alike({name: source.model.owner(name).dtype for name in of.paths})
+            check_same_dtype({name: source.model.owner(name).dtype for name in arrangement.paths})
         except NoCounterpart as error:
-            misfits.add(path, f"{path}: {error}")
-    misfits.finish(lambda: prefix_hint(there, found.laid, source.model.separator))
-    used = {name for of in made.values() for name in of.paths}
-    unused = (name for name in fitting - used if not found.laid[name].dropped)
-    rows = [skipped(name, shapes[name], "its layer's others are missing") for name in sorted(unused)]
-    return _as_model(source, like, made, [*misfits.rows, *rows])
+            mismatches.add(path, f"{path}: {error}")
+    mismatches.finish(lambda: prefix_hint(actual, tensors, source.model.separator))
+    used = {name for arrangement in arrangements.values() for name in arrangement.paths}
+    unused = sorted(name for name in matching - used if not tensors[name].synthetic)
+    rows = [skipped_row(name, shapes[name], "other tensors of its layer are missing") for name in unused]
+    return _as_model(source, like, arrangements, [*mismatches.rows, *rows])
 
 
-def _free(found: TorchLayout, like: Model, there: Mapping[str, object]) -> set[str]:
-    """The arrays that need not be there: those made here, and those of tied names alone whose others are there."""
-    by_path: dict[str, list[str]] = {}
-    for name, each in found.laid.items():
-        for path in each.made.paths:
-            by_path.setdefault(path, []).append(name)
+def _complete(layout: TorchLayout, like: Model, names: set[str]) -> dict[str, Arrangement]:
+    """Return the parameters of a model for which all tensors are among these names."""
+    arrangements = layout.to_keras(like, names)
+    return {path: arrangement for path, arrangement in arrangements.items() if set(arrangement.paths) <= names}
+
+
+def _optional(layout: TorchLayout, like: Model, actual: Container[str]) -> set[str]:
+    """Return the tensors that may be missing: synthetic ones, and those made of tied parameters whose owner exists."""
+    tensors_of: dict[str, list[str]] = {}
+    for name, tensor in layout.tensors.items():
+        for path in tensor.arrangement.paths:
+            tensors_of.setdefault(path, []).append(name)
     kept = {tie.tied: tie.kept for tie in like.ties}
 
-    def is_there(path: str) -> bool:
-        return path in kept and all(name in there for name in by_path.get(kept[path], ("",)))
+    def owner_exists(path: str) -> bool:
+        return path in kept and all(name in actual for name in tensors_of.get(kept[path], ("",)))
 
     return {
         name
-        for name, each in found.laid.items()
-        if each.dropped or (each.made.paths and all(map(is_there, each.made.paths)))
+        for name, tensor in layout.tensors.items()
+        if tensor.synthetic or (tensor.arrangement.paths and all(map(owner_exists, tensor.arrangement.paths)))
     }
 
 
 def match_to(source: Source, like: Model, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
-    """A source as the model that it is of, whose names and shapes it must have. Raises AddressError if it has not."""
-    there = {path: each.shape for path, each in source.model.parameters.items()}
-    wanted = {path: each.shape for path, each in like.parameters.items()}
-    misfits = _misfits(source, like, allowed)
-    fitting = misfits.hold(there, wanted, {tie.tied for tie in like.ties if tie.kept in there})
-    misfits.finish(lambda: _hint(source.model, like))
-    made = {path: Arrangement(shape, (view(path, shape),)) for path, shape in wanted.items() if path in fitting}
-    return _as_model(source, like, made, misfits.rows)
+    """Return a source as a model with the same names and shapes. Raises AddressError if they do not match."""
+    actual = {path: parameter.shape for path, parameter in source.model.parameters.items()}
+    expected = {path: parameter.shape for path, parameter in like.parameters.items()}
+    mismatches = _mismatches(source, like, allowed)
+    matching = mismatches.compare(actual, expected, {tie.tied for tie in like.ties if tie.kept in actual})
+    mismatches.finish(lambda: _hint(source.model, like))
+    arrangements = {path: _unchanged(path, shape) for path, shape in expected.items() if path in matching}
+    return _as_model(source, like, arrangements, mismatches.rows)
 
 
-def _misfits(source: Source, like: Model, allowed: Allowed) -> Misfits:
-    return Misfits(allowed, allowed.source or source.model.name, allowed.like or like.name)
+def _unchanged(path: str, shape: tuple[int, ...]) -> Arrangement:
+    return Arrangement(shape, (view(path, shape),))
+
+
+def _mismatches(source: Source, like: Model, allowed: Allowed) -> Mismatches:
+    return Mismatches(allowed, f"{allowed.source or source.model.name} must match {allowed.like or like.name}")
 
 
 def _hint(model: Model, like: Model) -> str:
-    """How a model would fit another: in the other layout, or under other names, those of torch's arrays among them."""
+    """Return how a model would match another: in the other layout, or under other names, in either layout."""
     if is_torch_layout(model, like):
-        return "These are torch.nn's arrays: --layout keras turns them."
+        return "It has torch.nn's layout: use --layout keras."
     hint = prefix_hint(model.parameters, like.parameters, model.separator)
-    return hint or prefix_hint(model.parameters, torch_layout.layout(like).laid, model.separator)
+    return hint or prefix_hint(model.parameters, torch_layout(like).tensors, model.separator)
 
 
 def align_lenient(source: Source, like: Model) -> Source:
-    """A source in torch's layout under the names of the model that it is of; what does not fit stays as it is.
-
-    Nothing is refused: this is to be compared.
-    """
-    found, there = torch_layout.layout(like), source.model.parameters
-    fitting = {name for name, each in found.laid.items() if name in there and there[name].shape == each.made.shape}
-    made = {path: of for path, of in found.back(like, fitting).items() if set(of.paths) <= fitting}
-    used = {name for of in made.values() for name in of.paths}
-    for name, each in found.laid.items():
-        if name in fitting and each.dropped and (each.dtype is not None or _is_filled(source, name, each.made.fill)):
+    """Return a source in torch's layout under a model's names, for a comparison; mismatches keep name and layout."""
+    layout, actual = torch_layout(like), source.model.parameters
+    expected = {name: tensor.arrangement.shape for name, tensor in layout.tensors.items()}
+    matching = {name for name, shape in expected.items() if name in actual and actual[name].shape == shape}
+    arrangements = _complete(layout, like, matching)
+    used = {name for arrangement in arrangements.values() for name in arrangement.paths}
+    for name, tensor in layout.tensors.items():
+        paths, fill = tensor.arrangement.paths, tensor.arrangement.fill
+        if name in matching and tensor.synthetic and (tensor.dtype is not None or _is_filled(source, name, fill)):
             used.add(name)
-        elif name in there and name not in fitting and len(each.made.paths) == 1 and each.made.paths[0] not in made:
-            shape = there[name].shape  # another: so the comparison tells it
-            made[each.made.paths[0]] = Arrangement(shape, (view(name, shape),))
+        elif name in actual and name not in matching and len(paths) == 1 and paths[0] not in arrangements:
+            # Under the parameter's name the comparison reports another shape, not two missing arrays.
+            arrangements[paths[0]] = _unchanged(name, actual[name].shape)
             used.add(name)
-    made |= {
-        name: Arrangement(each.shape, (view(name, each.shape),)) for name, each in there.items() if name not in used
-    }
-    owners = {path: source.model.owner(of.paths[0]).path for path, of in made.items()}
-    ties = [tie for tie in like.ties if tie.kept in made and owners.get(tie.tied, owners[tie.kept]) == owners[tie.kept]]
-    return ArrangedSource(source, _of(source, like, made, tuple(ties)), made)
+    arrangements |= {name: _unchanged(name, array.shape) for name, array in actual.items() if name not in used}
+    owners = {path: source.model.owner(arrangement.paths[0]).path for path, arrangement in arrangements.items()}
+    ties = [
+        tie
+        for tie in like.ties
+        if tie.kept in arrangements and owners.get(tie.tied, owners[tie.kept]) == owners[tie.kept]
+    ]
+    return ArrangedSource(source, _arrays_of(source, like, arrangements, tuple(ties)), arrangements)
 
 
 def _as_model(
-    source: Source, like: Model, made: Mapping[str, Arrangement], left_out: list[TensorRow]
+    source: Source, like: Model, arrangements: Mapping[str, Arrangement], skipped: list[TensorRow]
 ) -> tuple[Source, list[TensorRow]]:
-    """The model with the values and dtypes of arrangements, and the report; without its layers if some are missing."""
-    ties = tuple(tie for tie in like.ties if tie.kept in made)
-    loose = ArrangedSource(source, _of(source, like, made, ()), made)
+    """Return a model with the source's values and dtypes, and the rows; without layers if an array is missing."""
+    ties = tuple(tie for tie in like.ties if tie.kept in arrangements)
+    untied = ArrangedSource(source, _arrays_of(source, like, arrangements, ()), arrangements)
     for tie in ties:
-        if tie.tied in made and not _same_values(loose, tie):
-            raise AddressError(f"{like.name} ties {tie.tied} to {tie.kept}, and their values differ", source.model.name)
-    tied = {tie.tied: tie for tie in ties}
-    rows = [
-        row_of(path, of, source.model, f"{TIED}{tied[path].kept}" if path in tied else "") for path, of in made.items()
-    ]
-    for path, tie in tied.items():
-        if path not in made:
-            shape, note = like.parameters[path].shape, f"{TIED}{tie.kept}"
-            rows.append(TensorRow(path, "mapped", made[tie.kept].paths, None, shape, note))
-    if any(path not in made and path not in tied for path in like.parameters):
-        return ArrangedSource(source, _of(source, like, made, ties), made), rows + left_out
-    dtypes = {path: source.model.owner(of.paths[0]).dtype for path, of in made.items()}
-    typed = like.map_parameters(lambda each: replace(each, dtype=dtypes.get(each.path, each.dtype)))
-    others = [tie for tie in source.model.ties if _is_new(tie, made, ties, typed)]
-    return ArrangedSource(source, replace(typed, ties=(*ties, *others), stored={}), made), rows + left_out
+        if tie.tied in arrangements and not _same_values(untied, tie):
+            rule = f"{like.name} ties {tie.tied} to {tie.kept}, so their values must be equal"
+            raise AddressError(rule, f"different values in {source.model.name}")
+    rows = _rows(source, like, arrangements, ties) + skipped
+    tied = {tie.tied for tie in ties}
+    if any(path not in arrangements and path not in tied for path in like.parameters):
+        return ArrangedSource(source, _arrays_of(source, like, arrangements, ties), arrangements), rows
+    dtypes = {path: source.model.owner(arrangement.paths[0]).dtype for path, arrangement in arrangements.items()}
+    typed = like.map_parameters(lambda parameter: replace(parameter, dtype=dtypes.get(parameter.path, parameter.dtype)))
+    more_ties = [tie for tie in source.model.ties if _is_new(tie, arrangements, ties, typed)]
+    return ArrangedSource(source, replace(typed, ties=(*ties, *more_ties), stored={}), arrangements), rows
 
 
-def _of(source: Source, like: Model, made: Mapping[str, Arrangement], ties: tuple[Tie, ...]) -> Model:
-    """The arrays that are made, and what is tied to them, without the model's layers."""
-    tied = {tie.tied: tie.kept for tie in ties}
-    chosen = {}
-    for path in dict.fromkeys([*like.parameters, *made]):
-        of = made.get(path) or made.get(tied.get(path, ""))
-        if of is not None:
-            origin = source.model.owner(of.paths[0])
+def _rows(
+    source: Source, like: Model, arrangements: Mapping[str, Arrangement], ties: tuple[Tie, ...]
+) -> list[TensorRow]:
+    """Return the rows of the arrays of a model, tied ones that have no arrangement last."""
+    notes = {tie.tied: f"{TIED}{tie.kept}" for tie in ties}
+    rows = [row_of(path, arrangement, source.model, notes.get(path, "")) for path, arrangement in arrangements.items()]
+    for tie in ties:
+        if tie.tied not in arrangements:
+            sources, shape = arrangements[tie.kept].paths, like.parameters[tie.tied].shape
+            rows.append(TensorRow(tie.tied, "mapped", sources, None, shape, notes[tie.tied]))
+    return rows
+
+
+def _arrays_of(source: Source, like: Model, arrangements: Mapping[str, Arrangement], ties: tuple[Tie, ...]) -> Model:
+    """Return a model without layers: the arrays with an arrangement, and those tied to them."""
+    kept = {tie.tied: tie.kept for tie in ties}
+    parameters = {}
+    for path in dict.fromkeys([*like.parameters, *arrangements]):
+        arrangement = arrangements.get(path) or arrangements.get(kept.get(path, ""))
+        if arrangement is not None:
+            origin = source.model.owner(arrangement.paths[0])
             known = like.parameters.get(path, origin)
-            fits = path not in made or known.shape == of.shape
-            chosen[path] = replace(known if fits else origin, path=path, dtype=origin.dtype)
-    return replace(model_of(like.name, chosen, ties), origin=like.document)
+            has_shape = path not in arrangements or known.shape == arrangement.shape
+            parameters[path] = replace(known if has_shape else origin, path=path, dtype=origin.dtype)
+    return replace(model_of(like.name, parameters, ties), origin=like.document)
 
 
-def _is_new(tie: Tie, made: Mapping[str, Arrangement], ties: tuple[Tie, ...], typed: Model) -> bool:
-    """Whether a tie of the source is one of the result too: names that are the same in both, and tied nowhere else."""
-    taken = {name for each in ties for name in (each.kept, each.tied)}
+def _is_new(tie: Tie, arrangements: Mapping[str, Arrangement], ties: tuple[Tie, ...], model: Model) -> bool:
+    """Return whether a tie of the source holds in the result: same names in both, and not among the model's ties."""
+    taken = {name for other in ties for name in (other.kept, other.tied)}
     names = (tie.kept, tie.tied)
-    same = all(name in made and made[name].is_identity and made[name].paths == (name,) for name in names)
-    return same and taken.isdisjoint(names) and all(name in typed.parameters for name in names)
+    are_unchanged = all(
+        name in arrangements and arrangements[name].is_identity and arrangements[name].paths == (name,)
+        for name in names
+    )
+    return are_unchanged and taken.isdisjoint(names) and all(name in model.parameters for name in names)
 
 
 def _same_values(source: Source, tie: Tie) -> bool:
-    """Whether two arrays have the same bytes, the second perhaps as the transpose of the first."""
-    if source.model.parameters[tie.kept].dtype != source.model.parameters[tie.tied].dtype:
+    """Return whether two arrays have the same bytes, the second as the transpose of the first if the tie says so."""
+    kept, tied = source.model.parameters[tie.kept], source.model.parameters[tie.tied]
+    if kept.dtype != tied.dtype:
         return False
-    tied = source.model.parameters[tie.tied]
-    one = {tie.tied: Arrangement(tied.shape, (_seen(source, tie),))}
-    other = ArrangedSource(source, model_of("", {tie.tied: tied}, ()), one)
-    return all(_equal(source.read(*piece), other.read(*piece)) for piece in other.pieces(tied))
+    axes = tuple(reversed(range(len(kept.shape)))) if tie.transpose else None
+    arrangement = Arrangement(tied.shape, (view(tie.kept, kept.shape, axes),))
+    expected = ArrangedSource(source, model_of("", {tie.tied: tied}, ()), {tie.tied: arrangement})
+    return all(_same_bytes(source.read(*piece), expected.read(*piece)) for piece in expected.pieces(tied))
 
 
-def _seen(source: Source, tie: Tie) -> View:
-    shape = source.model.parameters[tie.kept].shape
-    return view(tie.kept, shape, tuple(reversed(range(len(shape)))) if tie.transpose else None)
-
-
-def _equal(a: Array, b: Array) -> bool:
+def _same_bytes(a: Array, b: Array) -> bool:
     return bool(np.array_equal(a.view(np.uint8), b.view(np.uint8)))
 
 
 def _is_filled(source: Source, name: str, fill: float) -> bool:
+    """Return whether all values of an array are this one."""
     pieces = source.gather(name, select_all(source.model.parameters[name].shape))
     return all(bool((piece == fill).all()) for piece in pieces)

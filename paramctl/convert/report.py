@@ -1,4 +1,4 @@
-"""What became of each array that was converted, and what does not fit: the rows, and what --partial allows."""
+"""The report of a conversion: a row for each array, and the mismatches that are errors unless --partial allows them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ from paramctl.source.renamed import RenamedSource
 Status = Literal["mapped", "transposed", "packed", "added", "made", "skipped"]
 Shape = tuple[int, ...]
 
+TIED = "tied to "
+"""The start of a row's note, before the name of the array that it shares."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorRow:
-    """What became of an array. path: where it is written, "" if it is not; source: what it is made of."""
+    """The conversion of one array.
+
+    path: its name in the result; "" if it is not written. source: the arrays that it is made of.
+    was, shape: the shape before, if it is made of one array, and after.
+    """
 
     path: str
     status: Status
@@ -28,128 +35,137 @@ class TensorRow:
     note: str = ""
 
 
-def row_of(name: str, made: Arrangement, base: Model, note: str = "") -> TensorRow:
-    """What an array is made of, in a row."""
-    was = base.parameters[made.paths[0]].shape if len(made.paths) == 1 else None
+def row_of(name: str, arrangement: Arrangement, model: Model, note: str = "") -> TensorRow:
+    """Return the row of an array that is an arrangement of a model's arrays."""
+    paths = arrangement.paths
+    was = model.parameters[paths[0]].shape if len(paths) == 1 else None
     status: Status = "mapped"
-    if not made.views:
-        status, note = "made", note or f"filled with {made.fill:g}"
-    elif made.summed:
-        status, note = "added", "not exact: the sum of the two"
-    elif len(made.paths) > 1:
+    if not arrangement.views:
+        status, note = "made", note or f"filled with {arrangement.fill:g}"
+    elif arrangement.summed:
+        status, note = "added", "the sum of both, which cannot be reversed"
+    elif len(paths) > 1:
         status = "packed"
-    elif not made.is_identity or was != made.shape:
+    elif not arrangement.is_identity or was != arrangement.shape:
         status = "transposed"
-    return TensorRow(name, status, made.paths, was, made.shape, note)
+    return TensorRow(name, status, paths, was, arrangement.shape, note)
 
 
-def skipped(name: str, shape: Shape | None, note: str) -> TensorRow:
-    """The row of an array that is not written."""
+def skipped_row(name: str, shape: Shape | None, note: str) -> TensorRow:
+    """Return the row of an array that is not written."""
     return TensorRow("", "skipped", (name,), shape, None, note)
 
 
-def as_they_are(model: Model) -> list[TensorRow]:
-    """What became of arrays to which nothing was done."""
-    return [TensorRow(each.path, "mapped", (each.path,), each.shape, each.shape) for each in model.parameters.values()]
+def unchanged_rows(model: Model) -> list[TensorRow]:
+    """Return the rows of arrays that are written unchanged."""
+    parameters = model.parameters.values()
+    return [
+        TensorRow(parameter.path, "mapped", (parameter.path,), parameter.shape, parameter.shape)
+        for parameter in parameters
+    ]
 
 
-def from_names(report: Sequence[TensorRow], old: Mapping[str, str]) -> list[TensorRow]:
-    """The same report, where what is read had other names."""
-    return [replace(row, source=tuple(old.get(name, name) for name in row.source)) for row in report]
+def with_source_names(rows: Sequence[TensorRow], names: Mapping[str, str]) -> list[TensorRow]:
+    """Return rows with other names for the arrays that are read. names: by the name in the rows."""
+    return [replace(row, source=tuple(names.get(name, name) for name in row.source)) for row in rows]
 
 
-def to_names(report: Sequence[TensorRow], under: RenamedSource) -> list[TensorRow]:
-    """The same report, where what is written has other names."""
-    new = {old: name for name, old in under.old.items()}
-    made = []
-    for row in report:
-        tied = row.note.removeprefix(TIED) if row.note.startswith(TIED) else ""
-        note = f"{TIED}{new.get(tied, tied)}" if tied else row.note
-        made.append(replace(row, path=new.get(row.path, row.path), note=note))
-    return made
-
-
-TIED = "tied to "
-"""What the note of a row begins with whose array is another's."""
+def with_target_names(rows: Sequence[TensorRow], renamed: RenamedSource) -> list[TensorRow]:
+    """Return rows with the names of a renamed source for the arrays that are written."""
+    names = {old: name for name, old in renamed.old.items()}
+    result = []
+    for row in rows:
+        kept = row.note.removeprefix(TIED) if row.note.startswith(TIED) else ""
+        note = f"{TIED}{names.get(kept, kept)}" if kept else row.note
+        result.append(replace(row, path=names.get(row.path, row.path), note=note))
+    return result
 
 
 class Allowed:
-    """The names that may be missing, unexpected or of another shape. Each pattern must match one of those.
+    """The names of arrays that may be missing, unexpected or misshaped, given as patterns.
 
-    source, like: what errors call the one and the other.
+    patterns: of --partial; each must match a mismatch. source, like: the names of both sides in errors.
     """
 
     def __init__(self, patterns: Sequence[str], source: str = "", like: str = "") -> None:
         self.source, self.like = source, like
-        self.tests: dict[str, Callable[[str], bool]] = {
-            text: compile_pattern(text.replace(".", "/")) for text in patterns
+        self.matchers: dict[str, Callable[[str], bool]] = {
+            pattern: compile_pattern(pattern.replace(".", "/")) for pattern in patterns
         }
         self.used: set[str] = set()
 
     def __call__(self, name: str) -> bool:
-        matching = {text for text, matches in self.tests.items() if matches(name.replace(".", "/"))}
+        matching = {pattern for pattern, matches in self.matchers.items() if matches(name.replace(".", "/"))}
         self.used |= matching
         return bool(matching)
 
     def finish(self) -> None:
-        """Raise AddressError for a pattern that has allowed nothing."""
-        for text in self.tests:
-            if text not in self.used:
-                raise AddressError(
-                    "--partial names what is missing, unexpected or misshaped, and this is not", repr(text)
-                )
+        """Raise AddressError if a pattern matched no mismatch."""
+        for pattern in self.matchers:
+            if pattern not in self.used:
+                rule = "--partial must match a missing, unexpected or misshaped array"
+                raise AddressError(rule, repr(pattern))
 
 
-class Misfits:
-    """What does not fit, told all at once; ``rows`` are of what is left out for that, and allowed.
+class Mismatches:
+    """The mismatches of a conversion, collected so that one error lists them all.
 
-    source, model: what errors call the one and the other.
+    rule: the error's rule. rows: of the arrays that are skipped because of an allowed mismatch.
     """
 
-    def __init__(self, allowed: Allowed, source: str, model: str) -> None:
-        self.allowed, self.source, self.model = allowed, source, model
-        self.told: list[str] = []
+    def __init__(self, allowed: Allowed, rule: str) -> None:
+        self.allowed, self.rule = allowed, rule
+        self.messages: list[str] = []
         self.rows: list[TensorRow] = []
 
-    def add(self, name: str, words: str, *left_out: TensorRow) -> None:
+    def add(self, name: str, message: str, *rows: TensorRow) -> None:
+        """Add a mismatch of an array. rows: of the arrays that are skipped if it is allowed."""
         if self.allowed(name):
-            self.rows += left_out
+            self.rows += rows
         else:
-            self.told.append(words)
+            self.messages.append(message)
 
-    def hold(self, there: Mapping[str, Shape], wanted: Mapping[str, Shape], free: Iterable[str] = ()) -> set[str]:
-        """Hold arrays against those that are wanted, of which the free ones may be missing; the names that fit."""
-        missing = wanted.keys() - there.keys() - set(free)
-        fitting = set()
-        for name, shape in wanted.items():
+    def compare(
+        self, actual: Mapping[str, Shape], expected: Mapping[str, Shape], optional: Iterable[str] = ()
+    ) -> set[str]:
+        """Add every difference between arrays and expected arrays, and return the names that match.
+
+        actual, expected: shapes by name. optional: the expected names that may be missing.
+        """
+        missing = expected.keys() - actual.keys() - set(optional)
+        matching = set()
+        for name, shape in expected.items():
             if name in missing:
-                self.add(name, f"missing {name} {shape}", skipped(name, None, "missing"))
-            elif name in there and there[name] != shape:
-                words = f"{name} is {there[name]}, and must be {shape}"
-                self.add(name, words, skipped(name, there[name], f"must be {shape}"))
-            elif name in there:
-                fitting.add(name)
-        for name, shape in there.items():
-            if name not in wanted:
-                self.add(name, f"unexpected {name} {shape}", skipped(name, shape, "unexpected"))
-        return fitting
+                self.add(name, f"missing {name} {shape}", skipped_row(name, None, "missing"))
+            elif name in actual and actual[name] != shape:
+                message = f"{name} of shape {actual[name]}, expected {shape}"
+                self.add(name, message, skipped_row(name, actual[name], f"must be {shape}"))
+            elif name in actual:
+                matching.add(name)
+        for name, shape in actual.items():
+            if name not in expected:
+                self.add(name, f"unexpected {name} {shape}", skipped_row(name, shape, "unexpected"))
+        return matching
 
     def finish(self, hint: Callable[[], str] = str) -> None:
-        """Raise AddressError if there is any that is not allowed; hint: how it would fit, which only an error asks."""
-        if self.told:
-            more = f" and {len(self.told) - 4:,} more" if len(self.told) > 4 else ""
-            received = f"{'; '.join(self.told[:4])}{more}"
-            said = hint() or "--partial allows them by name."
-            raise AddressError(f"{self.source} does not fit {self.model}", received, said)
+        """Raise AddressError if a mismatch is not allowed. hint: computed only for the error."""
+        if self.messages:
+            count = len(self.messages) - 4
+            more = f" and {count:,} more" if count > 0 else ""
+            received = f"{'; '.join(self.messages[:4])}{more}"
+            raise AddressError(self.rule, received, hint() or "Allow them by name with --partial.")
 
 
-def prefix_hint(there: Iterable[str], wanted: Iterable[str], separator: str) -> str:
-    """How other names would fit: all that is wanted stands there behind the same prefix, or the other way round."""
-    there, wanted = set(there), set(wanted)
-    for names, others, rule in ((there, wanted, "{0}**=**"), (wanted, there, "**={0}**")):
+def prefix_hint(actual: Iterable[str], expected: Iterable[str], separator: str) -> str:
+    """Return the --rename option that would make names match, if one side has all names of the other with a prefix.
+
+    actual ``net.a.weight`` and expected ``a.weight``: --rename 'net.**=**'.
+    """
+    actual, expected = set(actual), set(expected)
+    for names, others, rule in ((actual, expected, "{0}**=**"), (expected, actual, "**={0}**")):
         first = min(others, default="")
-        ends = f"{separator}{first}"
-        for prefix in sorted(name.removesuffix(first) for name in names if first and name.endswith(ends)):
+        suffix = f"{separator}{first}"
+        for prefix in sorted(name.removesuffix(first) for name in names if first and name.endswith(suffix)):
             if all(f"{prefix}{other}" in names for other in others):
-                return f"--rename '{rule.format(prefix)}' gives them the names that are wanted."
+                return f"Use --rename '{rule.format(prefix)}' to match the names."
     return ""

@@ -1,137 +1,147 @@
-"""A model's parameters as torch.nn has them, and back: names with dots, and each layer by its rule."""
+"""The tensors of a model in torch.nn's layout: names with dots, and the tensors that each layer gives."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from paramctl.convert.channel_order import UNKNOWN, Orders
-from paramctl.convert.torch_rules import NoCounterpart, TorchTensor, tensors
-from paramctl.core.parameter import Axis, Parameter
+from paramctl.convert.channel_order import input_orders
+from paramctl.core.parameter import Axis, Parameter, ParameterKind
 from paramctl.core.views import Arrangement, inverse, of_owner, view
 from paramctl.model import Block, Model, Tie
+from paramctl.model.layers.order import UNKNOWN
+from paramctl.model.layers.torch import NoCounterpart
 
 
 class PlacedTensor(NamedTuple):
-    """An array of torch's, made of those of a model; ``of`` is the path of the layer."""
+    """A tensor of a torch model; the fields of TorchTensor with names and paths of the model.
 
+    layer: the path of the Keras layer that it belongs to.
+    """
+
+    layer: str
     name: str
-    of: str
-    made: Arrangement
+    arrangement: Arrangement
     dtype: str | None
-    dropped: bool
-    partner: str | None
+    synthetic: bool
+    adds_to: str | None
 
 
 @dataclass
 class TorchLayout:
-    """All arrays of a model in torch's layout, and the parameters of layers that torch.nn has not, with the reason."""
+    """A model in torch's layout.
 
-    laid: dict[str, PlacedTensor] = field(default_factory=dict)
-    without: dict[str, str] = field(default_factory=dict)
+    tensors: by name, in the model's order.
+    unsupported: the parameters of layers without a counterpart in torch.nn, by path, with the reason.
+    """
 
-    def back(self, model: Model, there: Container[str]) -> dict[str, Arrangement]:
-        """What each parameter of the model is in terms of torch's arrays, of which those in ``there`` are there."""
+    tensors: dict[str, PlacedTensor] = field(default_factory=dict)
+    unsupported: dict[str, str] = field(default_factory=dict)
+
+    def to_keras(self, model: Model, available: Container[str]) -> dict[str, Arrangement]:
+        """Return each parameter of the model as an arrangement of the tensors. available: the names that exist."""
         shapes = {path: parameter.shape for path, parameter in model.parameters.items()}
-        made = inverse({name: each.made for name, each in self.laid.items()}, shapes)
-        for name, each in self.laid.items():
-            if each.partner is not None and name in there:
-                own = made[each.partner]
-                other = view(name, each.made.shape)
-                made[each.partner] = Arrangement(own.shape, (*own.views, other), summed=True)
-        return made
+        arrangements = inverse({name: tensor.arrangement for name, tensor in self.tensors.items()}, shapes)
+        for name, tensor in self.tensors.items():
+            if tensor.adds_to is not None and name in available:
+                first = arrangements[tensor.adds_to]
+                second = view(name, tensor.arrangement.shape)
+                arrangements[tensor.adds_to] = Arrangement(first.shape, (*first.views, second), summed=True)
+        return arrangements
 
 
-def layout(model: Model) -> TorchLayout:
-    """The arrays of a model whose layers are known, as torch.nn has them, in the model's order."""
-    found = TorchLayout()
-    taken = Orders(model).taken
+def torch_layout(model: Model) -> TorchLayout:
+    """Return the torch layout of a model whose layers are known."""
+    layout = TorchLayout()
+    orders = input_orders(model)
     for block in model.walk():
         if not block.parameters or block.reuse_of is not None:
             continue
         start = len(block.path) + 1
-        shapes = {each.path[start:]: each.shape for each in block.parameters}
+        shapes = {parameter.path[start:]: parameter.shape for parameter in block.parameters}
         try:
             if block.layer is None:
-                raise NoCounterpart(_not_known(block))
-            made = [_laid(block.path, each) for each in tensors(block.layer, shapes, taken.get(block.path, UNKNOWN))]
-            for each in made:
-                check_alike({path: model.owner(path).dtype for path in each.made.paths})
-            found.laid |= {each.name: each for each in made}
+                raise NoCounterpart(_unknown_layer(block))
+            order = orders.get(block.path, UNKNOWN)
+            tensors = [tensor.under(block.path) for tensor in block.layer.torch_tensors(shapes, order)]
+            for tensor in tensors:
+                check_same_dtype({path: model.owner(path).dtype for path in tensor.arrangement.paths})
+            layout.tensors |= {tensor.name: PlacedTensor(block.path, *tensor) for tensor in tensors}
         except NoCounterpart as error:
-            found.without |= {each.path: str(error) for each in block.parameters}
-    return found
+            layout.unsupported |= {parameter.path: str(error) for parameter in block.parameters}
+    return layout
 
 
-def check_alike(dtypes: Mapping[str, str]) -> None:
-    """Raise NoCounterpart unless arrays that become one have one dtype. dtypes: by their names."""
+def check_same_dtype(dtypes: Mapping[str, str]) -> None:
+    """Raise NoCounterpart unless all arrays of one tensor have the same dtype. dtypes: by name."""
     if len(set(dtypes.values())) > 1:
-        words = " and ".join(f"{name} ({dtype})" for name, dtype in dtypes.items())
-        raise NoCounterpart(f"{words} become one array, and have not one dtype: --dtype gives them one")
+        arrays = " and ".join(f"{name} ({dtype})" for name, dtype in dtypes.items())
+        raise NoCounterpart(f"{arrays} become one array, so they must have the same dtype: cast them with --dtype")
 
 
-def _not_known(block: Block) -> str:
-    if block.type in ("group", "array"):
-        return f"which layer {block.path} is, is not known"
-    return f"{block.path} is of the type {block.type}, of which no counterpart in torch.nn is known"
+def _unknown_layer(block: Block) -> str:
+    if block.type in ("group", "array"):  # of a file that holds only arrays
+        return f"the layer type of {block.path} is unknown"
+    return f"the type of {block.path}, {block.type}, has no known counterpart in torch.nn"
 
 
-def _laid(path: str, tensor: TorchTensor) -> PlacedTensor:
-    views = tuple(each._replace(path=f"{path}/{each.path}") for each in tensor.made.views)
-    partner = f"{path}/{tensor.partner}" if tensor.partner else None
-    name = f"{path.replace('/', '.')}.{tensor.name}"
-    return PlacedTensor(name, path, replace(tensor.made, views=views), tensor.dtype, tensor.dropped, partner)
+def torch_parameters(layout: TorchLayout, model: Model) -> dict[str, Parameter]:
+    """Return the tensors as parameters, by name."""
+    return {name: _parameter(tensor, model) for name, tensor in layout.tensors.items()}
 
 
-def parameters(found: TorchLayout, model: Model) -> dict[str, Parameter]:
-    """The parameters that torch's arrays are."""
-    return {name: _parameter(each, model) for name, each in found.laid.items()}
+def _parameter(tensor: PlacedTensor, model: Model) -> Parameter:
+    sources = [model.parameters[path] for path in tensor.arrangement.paths]
+    if sources:
+        dtype = tensor.dtype or model.owner(sources[0].path).dtype
+        trainable = any(source.trainable for source in sources)
+        return Parameter(tensor.name, _axes(tensor, sources), sources[0].kind, trainable, None, dtype)
+    # Without sources it is num_batches_tracked (dtype), a normalization's weight or bias, or a second bias (adds_to).
+    kind: ParameterKind = "state" if tensor.dtype else "norm" if tensor.adds_to is None else "bias"
+    dtype = tensor.dtype or _layer_dtype(tensor.layer, model)
+    return Parameter(tensor.name, _axes(tensor, sources), kind, tensor.dtype is None, None, dtype)
 
 
-def _parameter(laid: PlacedTensor, model: Model) -> Parameter:
-    sources = [model.parameters[path] for path in laid.made.paths]
-    dtype = laid.dtype or (model.owner(sources[0].path).dtype if sources else _dtype_beside(laid, model))
-    kind = sources[0].kind if sources else "state" if laid.dtype else "norm" if laid.partner is None else "bias"
-    trainable = any(each.trainable for each in sources) if sources else laid.dtype is None
-    return Parameter(laid.name, _axes(laid, sources), kind, trainable, None, dtype)
+def _layer_dtype(layer: str, model: Model) -> str:
+    """Return the dtype of a layer's first parameter."""
+    return model.owner(next(path for path in model.parameters if path.startswith(f"{layer}/"))).dtype
 
 
-def _dtype_beside(laid: PlacedTensor, model: Model) -> str:
-    """The dtype of an array that is made here: that of its layer's others."""
-    beside = (path for path in model.parameters if path.startswith(f"{laid.of}/"))
-    return model.owner(next(beside)).dtype
+def _axes(tensor: PlacedTensor, sources: Sequence[Parameter]) -> tuple[Axis, ...]:
+    """Return the axes, with their roles if they are a permutation of one parameter's axes."""
+    arrangement = tensor.arrangement
+    if len(arrangement.views) == 1:
+        part = arrangement.views[0]
+        if part.shape == sources[0].shape and arrangement.shape == part.result_shape:
+            return tuple(sources[0].axes[axis] for axis in part.axes)
+    return tuple(Axis(size, "unknown") for size in arrangement.shape)
 
 
-def _axes(laid: PlacedTensor, sources: Sequence[Parameter]) -> tuple[Axis, ...]:
-    """The axes, with their roles where they are those of one array in another order."""
-    if len(laid.made.views) == 1:
-        seen = laid.made.views[0]
-        if seen.shape == sources[0].shape and laid.made.shape == seen.result_shape:
-            return tuple(sources[0].axes[axis] for axis in seen.axes)
-    return tuple(Axis(size, "unknown") for size in laid.made.shape)
+def torch_ties(tensors: Iterable[PlacedTensor], model: Model) -> tuple[Tie, ...]:
+    """Return the ties between tensors with the same values in the same order.
 
-
-def ties(found: TorchLayout, model: Model) -> tuple[Tie, ...]:
-    """The ties between arrays that are the same in torch's layout; others are copies, for torch turns no tied array."""
+    torch cannot tie a tensor to another's transpose, so such a tie of the model becomes a copy.
+    """
     groups: dict[Arrangement, list[PlacedTensor]] = {}
-    for each in found.laid.values():
-        if each.made.views:
-            groups.setdefault(_of_owners(each.made, model), []).append(each)
-    made = []
+    for tensor in tensors:
+        if tensor.arrangement.views:
+            groups.setdefault(_of_owners(tensor.arrangement, model), []).append(tensor)
+    ties = []
     for group in groups.values():
-        kept = next((each for each in group if model.tied.keys().isdisjoint(each.made.paths)), group[0])
-        made += [Tie(kept.name, each.name) for each in group if each is not kept]
-    return tuple(made)
+        untied = (tensor for tensor in group if model.tied.keys().isdisjoint(tensor.arrangement.paths))
+        kept = next(untied, group[0])
+        ties += [Tie(kept.name, tensor.name) for tensor in group if tensor is not kept]
+    return tuple(ties)
 
 
-def _of_owners(made: Arrangement, model: Model) -> Arrangement:
-    """An arrangement in terms of the arrays that tied names have, as far as a view tells that."""
+def _of_owners(arrangement: Arrangement, model: Model) -> Arrangement:
+    """Return an arrangement with tied parameters replaced by those they are tied to, where a view can express it."""
     views = []
-    for seen in made.views:
-        tie = model.tied.get(seen.path)
-        own = seen._replace(path=tie.kept) if tie is not None else seen
+    for part in arrangement.views:
+        tie = model.tied.get(part.path)
+        owner = part._replace(path=tie.kept) if tie is not None else part
         if tie is not None and tie.transpose:
-            own = of_owner(seen, tie.kept, model.parameters[seen.path].shape) or seen
-        views.append(own)
-    return replace(made, views=tuple(views))
+            owner = of_owner(part, tie.kept, model.parameters[part.path].shape) or part
+        views.append(owner)
+    return replace(arrangement, views=tuple(views))

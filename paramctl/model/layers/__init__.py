@@ -1,6 +1,6 @@
-"""The layers, a module for each kind; importing this one fills the registry.
+"""The layers, one module for each family. Importing this package fills the registry.
 
-A new module is one more name in the import below; a new layer is one class in its module.
+Add a layer as one class in the module of its family. Add a module by its name in the import below.
 """
 
 from paramctl.model.layers import (  # noqa: F401
@@ -19,6 +19,7 @@ from paramctl.model.layers import (  # noqa: F401
     wrapping,
 )
 from paramctl.model.layers.activations import FUNCTIONS
-from paramctl.model.layers.base import KERAS_ONLY_LAYERS, LAYERS, Layer, ShapeError, Sizes
+from paramctl.model.layers.base import KERAS_ONLY_LAYERS, LAYERS, Layer
+from paramctl.model.layers.shapes import ShapeError, Sizes
 
 __all__ = ["FUNCTIONS", "KERAS_ONLY_LAYERS", "LAYERS", "Layer", "ShapeError", "Sizes"]

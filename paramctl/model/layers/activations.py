@@ -1,7 +1,7 @@
-"""Activation functions: Keras' names, options and defaults.
+"""Activation functions, with Keras' names, options and defaults.
 
-To add one, write one class: its name in a document is the snake_case of the class' name, its
-options are its annotations, and its docstring is the formula.
+To add a function, write one class. Its name in a document is the class name in snake_case, its options are its
+annotations, and its docstring is the formula.
 """
 
 from typing import Annotated, Any, ClassVar
@@ -10,33 +10,34 @@ from paramctl.declare.located import Located, parse_call
 from paramctl.declare.option_types import Flag, Integer, NonNegative, Number, OptionType, Positive
 from paramctl.declare.options import Configurable
 from paramctl.errors import suggest
-from paramctl.model.layers.base import ShapeError, Sizes, axis_of, snake_case
+from paramctl.model.layers.base import snake_case
+from paramctl.model.layers.shapes import ShapeError, Sizes, axis_of
 
 
 class Function(Configurable):
-    """An activation function with its options read."""
+    """An activation function with its options."""
 
     name: ClassVar[str] = ""
     keeps_shape: ClassVar[bool] = True
 
-    def __init_subclass__(cls, also: tuple[str, ...] = ()) -> None:
+    def __init_subclass__(cls, aliases: tuple[str, ...] = ()) -> None:
         super().__init_subclass__()
         cls.name = snake_case(cls.__name__)
-        FUNCTIONS.update(dict.fromkeys((cls.name, *also), cls))
+        FUNCTIONS.update(dict.fromkeys((cls.name, *aliases), cls))
 
     def output(self, shape: Sizes) -> Sizes:
-        """The shape of what it gives; ShapeError if it works along an axis that there is not."""
+        """Return the shape of the output. Raises ShapeError if its axis is out of range."""
         if "axis" in self.signature:
             axis_of(vars(self)["axis"], shape)
         return shape
 
 
 FUNCTIONS: dict[str, type[Function]] = {}
-"""Every activation function by its name in a document, aliases included."""
+"""Every activation function by its name in a document, including aliases."""
 
 
 class ActivationType(OptionType):
-    """A function's name, or its name with options. Within a layer it may not change the shape."""
+    """A function's name, or its name with options. As an option of a layer it may not change the shape."""
 
     rule = "an activation function: a name, or a name with its options"
     takes_mapping = True
@@ -45,15 +46,15 @@ class ActivationType(OptionType):
         self.any_shape = any_shape
 
     def read(self, node: Located, name: str) -> Function:
-        called = parse_call(node)
-        if called is None:
+        call = parse_call(node)
+        if call is None:
             raise self.refuse(node, name)
-        function, arguments = called
+        function, arguments = call
         cls = FUNCTIONS.get(str(function.value))
         if cls is None:
-            raise function.error("no activation function has this name", hint=suggest(str(function.value), FUNCTIONS))
+            raise function.error("unknown activation function", hint=suggest(str(function.value), FUNCTIONS))
         if not cls.keeps_shape and not self.any_shape:
-            raise function.error(f"{cls.name} changes the shape: write it as a layer of its own")
+            raise function.error(f"{cls.name} changes the shape, so it must be a separate layer")
         return cls.read_call(cls.name, function, arguments)
 
     def schema(self) -> dict[str, Any]:
@@ -61,7 +62,7 @@ class ActivationType(OptionType):
 
 
 def activated_shape(function: Function | None, shape: Sizes) -> Sizes:
-    """The shape of a layer's output once its activation, if it has one, is applied."""
+    """Return the shape of a layer's output after its activation, if it has one."""
     return shape if function is None else function.output(shape)
 
 
@@ -74,7 +75,7 @@ class Linear(Function):
 
 
 class Relu(Function):
-    """max(x, threshold), cut off at max_value; below the threshold negative_slope * (x - threshold)"""
+    """min(x, max_value) for x >= threshold, negative_slope * (x - threshold) below it"""
 
     negative_slope: NonNegative = 0.0
     max_value: NonNegative | None = None
@@ -86,19 +87,19 @@ class Relu6(Function):
 
 
 class LeakyRelu(Function):
-    """x, and negative_slope * x below 0"""
+    """x for x >= 0, negative_slope * x below 0"""
 
     negative_slope: Number = 0.2
 
 
 class Elu(Function):
-    """x, and alpha * (exp(x) - 1) below 0"""
+    """x for x >= 0, alpha * (exp(x) - 1) below 0"""
 
     alpha: Number = 1.0
 
 
 class Celu(Function):
-    """x, and alpha * (exp(x / alpha) - 1) below 0"""
+    """x for x >= 0, alpha * (exp(x / alpha) - 1) below 0"""
 
     alpha: Positive = 1.0
 
@@ -108,12 +109,12 @@ class Selu(Function):
 
 
 class Gelu(Function):
-    """x * Phi(x), Phi the normal distribution function; or its approximation by tanh"""
+    """x * Phi(x), where Phi is the standard normal CDF; approximate uses tanh"""
 
     approximate: Flag = False
 
 
-class Silu(Function, also=("swish",)):
+class Silu(Function, aliases=("swish",)):
     """x * sigmoid(x)"""
 
 
@@ -122,7 +123,7 @@ class Mish(Function):
 
 
 class Glu(Function):
-    """a * sigmoid(b), a and b the halves of x along an axis"""
+    """a * sigmoid(b), where a and b are the halves of x along an axis"""
 
     keeps_shape = False
     axis: Integer = -1
@@ -131,7 +132,7 @@ class Glu(Function):
         axis = axis_of(self.axis, shape)
         size = shape[axis]
         if size is not None and size % 2:
-            raise ShapeError("the size of the axis that it halves must be even")
+            raise ShapeError(f"axis {axis} must have an even size")
         return (*shape[:axis], None if size is None else size // 2, *shape[axis + 1 :])
 
 
@@ -143,7 +144,7 @@ class HardSigmoid(Function):
     """min(max(x / 6 + 1 / 2, 0), 1)"""
 
 
-class HardSilu(Function, also=("hard_swish",)):
+class HardSilu(Function, aliases=("hard_swish",)):
     """x * hard_sigmoid(x)"""
 
 
@@ -176,17 +177,17 @@ class LogSigmoid(Function):
 
 
 class Sparsemax(Function):
-    """The projection of x on the probability simplex, along an axis"""
+    """Euclidean projection of x onto the probability simplex along an axis"""
 
     axis: Integer = -1
 
 
 class SparsePlus(Function):
-    """0 up to -1, x from 1, and (x + 1)^2 / 4 between"""
+    """0 for x <= -1, x for x >= 1, (x + 1)^2 / 4 between"""
 
 
 class SparseSigmoid(Function):
-    """0 up to -1, 1 from 1, and (x + 1) / 2 between"""
+    """0 for x <= -1, 1 for x >= 1, (x + 1) / 2 between"""
 
 
 class Softplus(Function):
@@ -208,19 +209,19 @@ class Exponential(Function):
 
 
 class HardShrink(Function):
-    """x where |x| exceeds the threshold, 0 elsewhere"""
+    """x where |x| > threshold, 0 elsewhere"""
 
     threshold: NonNegative = 0.5
 
 
 class SoftShrink(Function):
-    """x drawn towards 0 by the threshold, 0 where |x| is within it"""
+    """sign(x) * max(|x| - threshold, 0)"""
 
     threshold: NonNegative = 0.5
 
 
 class Threshold(Function):
-    """x where it exceeds the threshold, default_value elsewhere"""
+    """x where x > threshold, default_value elsewhere"""
 
     threshold: Number
     default_value: Number

@@ -1,16 +1,21 @@
-"""Attention."""
+"""Attention layers."""
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from paramctl.core.parameter import Axis, Parameter, bias, in_axis, out_axis, weight
+from paramctl.core.views import Arrangement, view
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import Axes, Count, Counts, Flag, Positive, Scheme, UnitInterval
-from paramctl.model.layers.base import Layer, Reference, ShapeError, Sizes, axes_of, default_scheme, known_size
+from paramctl.model.layers.base import Layer, Reference, default_scheme
+from paramctl.model.layers.order import PLAIN, Order, combined
+from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, known_size
+from paramctl.model.layers.torch import Shapes, TorchTensor, same, transposed
 
 
 class Heads(NamedTuple):
-    """How many heads queries have, and keys and values; and the sizes of a key and of a value."""
+    """The numbers of query heads and of key and value heads, and the sizes of one key and of one value."""
 
     queries: int
     keys: int
@@ -19,10 +24,10 @@ class Heads(NamedTuple):
 
 
 class AttentionLayer(Layer, abstract=True):
-    """Queries from its input; keys and values from other outputs, or from its input where left out.
+    """Attention with queries from its input, and keys and values from other outputs, or from its input by default.
 
-    The options that the subclasses have in common, each in its place in Keras' order, are named
-    here for type checkers. rope_theta turns queries and keys by their position (Su et al., 2021), which Keras has not.
+    Subclasses declare the common options themselves, each at its place in Keras' order; the annotations here are for
+    type checkers. rope_theta rotates queries and keys by position (Su et al., 2021); Keras has no such option.
     """
 
     if TYPE_CHECKING:
@@ -52,27 +57,55 @@ class AttentionLayer(Layer, abstract=True):
         value = x if value is None else value
         key = value if key is None else key
         if len(key) != len(value) or any(a != b for a, b in zip(key[1:-1], value[1:-1], strict=True) if a and b):
-            raise ShapeError("its value and its key must have the same axes but for the last")
+            raise ShapeError("value and key must have the same shape except for the last axis")
         return (*x[:-1], *self.features(x))
 
     def projection(self, name: str, inputs: list[Axis], outputs: list[Axis]) -> Iterator[Parameter]:
+        """Yield the kernel and the bias of a projection."""
         yield weight(f"{name}/kernel", self.kernel_initializer, *inputs, *outputs)
         if self.use_bias:
             yield bias(f"{name}/bias", self.bias_initializer, *outputs)
 
     def features(self, x: Sizes) -> tuple[int, ...]:
-        """The last axes of its output: as many as its input's."""
+        """Return the sizes of the output's last axes: by default, as many features as the input has."""
         return (known_size(x, -1),)
+
+    def heads(self) -> Heads:
+        """Return the numbers and sizes of the heads."""
+        raise AssertionError(f"{self.type} declares no heads")
+
+    def input_order(self, orders: Sequence[Order]) -> Order:
+        return combined(orders)
+
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        return PLAIN
+
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        """Yield an nn.Linear for each projection."""
+        for path in shapes:
+            name, _, part = path.partition("/")
+            if part == "kernel":
+                yield from _linear(shapes, name, f"{name}.")
 
     def keras_attributes(self, folders: Sequence[str]) -> list[str]:
         return [f"{'output' if name == 'attention_output' else name}_dense" for name in folders]
 
-    def heads(self) -> Heads:
-        raise AssertionError(f"{self.type} declares no heads")
+
+def _linear(shapes: Shapes, name: str, prefix: str) -> Iterator[TorchTensor]:
+    """Yield a projection as nn.Linear's weight (out, in) and bias (out,).
+
+    Kernels are (in, heads, size), and (heads, size, out...) for attention_output.
+    """
+    kernel = shapes[f"{name}/kernel"]
+    inputs = 2 if name == "attention_output" else 1
+    in_size, out_size = prod(kernel[:inputs]), prod(kernel[inputs:])
+    yield transposed(f"{prefix}weight", f"{name}/kernel", (in_size, out_size), (1, 0))
+    if f"{name}/bias" in shapes:
+        yield same(f"{prefix}bias", f"{name}/bias", (out_size,))
 
 
 class MultiHeadAttention(AttentionLayer):
-    """Attention with several heads. Vaswani et al. (2017)."""
+    """Multi-head attention: softmax(q @ k^T / sqrt(key_dim)) @ v for each head. Vaswani et al. (2017)."""
 
     input_axes = "batch, ..., positions, features"
     num_heads: Count
@@ -93,9 +126,9 @@ class MultiHeadAttention(AttentionLayer):
 
     def output(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Sizes:
         attended = axes_of(self.attention_axes or range(1, len(x) - 1), x)
-        masked = self.use_causal_mask or self.sliding_window is not None
-        if masked and len(x) > 3 and attended != [1]:
-            raise ShapeError("a mask over one of several axes of positions needs attention_axes: 1")
+        is_masked = self.use_causal_mask or self.sliding_window is not None
+        if is_masked and len(x) > 3 and attended != [1]:
+            raise ShapeError("a mask over an input with several position axes requires attention_axes: 1")
         return super().output(x, value, key)
 
     def features(self, x: Sizes) -> tuple[int, ...]:
@@ -104,9 +137,31 @@ class MultiHeadAttention(AttentionLayer):
     def heads(self) -> Heads:
         return Heads(self.num_heads, self.num_heads, self.key_dim, self.value_dim or self.key_dim)
 
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        """Yield nn.MultiheadAttention, with q, k and v in one weight; as nn.Linear layers where it does not apply.
+
+        nn.MultiheadAttention requires heads * size = input features = output features, and has no gate.
+        """
+        kernels = {name: shapes[f"{name}/kernel"] for name in ("query", "key", "value")}
+        head_sizes = {heads * size for _, heads, size in kernels.values()}
+        features, output = kernels["query"][0], shapes["attention_output/kernel"][2:]
+        if head_sizes != {features} or output != (features,) or "gate/kernel" in shapes:
+            yield from super().torch(shapes, order)
+            return
+        parts = {name: view(f"{name}/kernel", (shape[0], features), (1, 0)) for name, shape in kernels.items()}
+        if {inputs for inputs, _, _ in kernels.values()} == {features}:
+            yield TorchTensor("in_proj_weight", Arrangement((3 * features, features), tuple(parts.values())))
+        else:  # torch packs them only if keys and values have as many features as queries
+            for name, part in parts.items():
+                yield TorchTensor(f"{name[0]}_proj_weight", Arrangement(part.result_shape, (part,)))
+        if "query/bias" in shapes:
+            biases = tuple(view(f"{name}/bias", (features,)) for name in parts)
+            yield TorchTensor("in_proj_bias", Arrangement((3 * features,), biases))
+        yield from _linear(shapes, "attention_output", "out_proj.")
+
 
 class GroupedQueryAttention(AttentionLayer):
-    """Attention in which several heads of queries share one of keys and values. Ainslie et al. (2023)."""
+    """Attention in which groups of query heads share one key and value head. Ainslie et al. (2023)."""
 
     keras_class = "GroupQueryAttention"
     input_axes = "batch, positions, features"
@@ -127,11 +182,11 @@ class GroupedQueryAttention(AttentionLayer):
     def output(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Sizes:
         if self.num_query_heads % self.num_key_value_heads:
             raise ShapeError(
-                f"its {self.num_query_heads} heads of queries must be a multiple of its "
-                f"{self.num_key_value_heads} of keys and values"
+                f"num_query_heads {self.num_query_heads} must be a multiple of "
+                f"num_key_value_heads {self.num_key_value_heads}"
             )
         if value is not None and value[-1] != x[-1]:
-            raise ShapeError("its value must have as many features as its input")
+            raise ShapeError("value must have as many features as the input")
         return super().output(x, value, key)
 
     def keras_attributes(self, folders: Sequence[str]) -> list[str]:

@@ -1,29 +1,29 @@
-"""What every layer is: declared options, parameters, an output shape, and a place in the registry.
+"""The base class of every layer, and the registry of layers.
 
-To add a layer, write one class in the module of its kind and nothing else. Its type in a document
-is the snake_case of its name, its options are its annotations (the first is the main one), and the
-rest of paramctl (documents, errors, listings, man pages, schema) knows it from here.
+To add a layer, write one class in the module of its family. Its type in a document is its class name in snake_case.
+Its options are its annotations; the first is the main one. Documents, errors, listings, man pages and the schema
+follow from the class.
 
-Shapes begin with the batch axis, and None is a size not known. What a layer computes will be
-a third method beside the two, ``compute(self, xp, parameters, *inputs)``, handed an array namespace.
+A layer does not know the model around it. Its methods take shapes (batch axis first, None for an unknown size) and give
+its output shape, its parameters, the order of its output's features, and its torch counterpart.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Self
 
 from paramctl.core.parameter import Parameter
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import POSITIVE, ListType, OptionType
 from paramctl.declare.options import Configurable, Option
-
-Sizes: TypeAlias = tuple[int | None, ...]
-"""A shape: the sizes of the axes, the batch first."""
+from paramctl.model.layers.order import CHANNELS_FIRST, CHANNELS_LAST, PLAIN, UNKNOWN, Order
+from paramctl.model.layers.shapes import ShapeError, Sizes
+from paramctl.model.layers.torch import NoCounterpart, Shapes, TorchTensor
 
 LAYERS: dict[str, type[Layer]] = {}
-"""Every type of layer by its name in a document."""
+"""Every layer by its type in a document."""
 
 
 KERAS_ONLY_LAYERS = frozenset(
@@ -31,17 +31,13 @@ KERAS_ONLY_LAYERS = frozenset(
     " gru_cell input input_layer lambda lstm_cell normalization resizing reversible_embedding rnn simple_rnn_cell"
     " spectral_normalization stacked_rnn_cells".split()
 )
-"""Layers of Keras that people may look for here and not find."""
+"""Keras layers that documents do not support; an error says so."""
 
-SPACE = ("depth", "height", "width")
-
-
-class ShapeError(ValueError):
-    """What a layer asks of its inputs; the builder adds which inputs it got."""
+SPATIAL_AXES = ("depth", "height", "width")
 
 
 class ReferenceType(OptionType):
-    """The name of an earlier output, an input of the layer beside the one before it."""
+    """The name of an earlier output, which is a further input of the layer."""
 
     rule = "the name of an earlier layer"
 
@@ -58,56 +54,97 @@ Reference = Annotated[Located, ReferenceType()]
 
 
 class Layer(Configurable):
-    """A layer with its options read. Subclasses declare options as annotations."""
+    """A layer with its options. Subclasses declare the options as annotations.
+
+    Subclasses override `parameters`, `output`, `channel_order` and `torch` where the defaults do not apply.
+    """
 
     type: ClassVar[str] = ""
     input_axes: ClassVar[str] = "batch, ..."
-    """The axes its input must have, by name; ``...`` is any number of axes."""
+    """The axes that its input must have, by name; ``...`` is any number of axes."""
     holds_layers: ClassVar[bool] = False
     arity: ClassVar[int | None] = 1
-    """How many inputs it takes; None for two or more."""
+    """The number of inputs; None for two or more."""
     references: ClassVar[tuple[str, ...]] = ()
-    """Which options name a further input; its shape comes as an argument of that name."""
+    """The options that name a further input. Its shape is passed as the keyword argument of that name."""
     in_keras: ClassVar[bool] = True
     """Whether Keras has a layer of this type."""
     keras_class: ClassVar[str] = ""
     """The name under which Keras exports the class, if it differs from the class's own."""
     call_options: ClassVar[tuple[str, ...]] = ()
     """The options that Keras takes in a call of the layer, not in its constructor."""
+    torch_takes_flat: ClassVar[bool] = False
+    """Whether `torch` permutes parameters for an input that is a flattened feature map."""
     rank: ClassVar[int] = 0
-    """Over how many axes of space it works, in the families that come in one to three."""
+    """The number of spatial axes, in families with 1D, 2D and 3D layers; 0 in all others."""
 
     def __init_subclass__(cls, abstract: bool = False, rank: int | None = None) -> None:
         super().__init_subclass__()
         if rank is not None:
-            cls.rank, cls.input_axes = rank, f"batch, {', '.join(SPACE[-rank:])}, channels"
+            cls.rank, cls.input_axes = rank, f"batch, {', '.join(SPATIAL_AXES[-rank:])}, channels"
             cls.signature = {name: for_rank(rank, option) for name, option in cls.signature.items()}
-        kinds = {name: option.type for name, option in cls.signature.items()}
-        cls.references = tuple(name for name, kind in kinds.items() if isinstance(kind, ReferenceType))
+        cls.references = tuple(name for name, option in cls.signature.items() if isinstance(option.type, ReferenceType))
         if not abstract:
             cls.type = snake_case(cls.__name__)
             LAYERS[cls.type] = cls
 
-    def parameters(self, *args: Any, **kwargs: Any) -> Iterable[Parameter]:
-        """Its parameters, given the shapes of its inputs, named relative to it, in Keras' order."""
-        return ()
+    @classmethod
+    def read(cls, subject: str, at: Located, arguments: Mapping[str, Located]) -> Self:
+        for name in arguments:
+            if name not in cls.signature and is_keras_only_option(name):
+                rule = f"{subject}: this option of Keras is not supported in a model document"
+                raise at.key(name).error(rule, repr(name))
+        return super().read(subject, at, arguments)
 
     @classmethod
-    def read(cls, what: str, at: Located, given: Mapping[str, Located]) -> Self:
-        for name in given:
-            if name not in cls.signature and is_keras_only_option(name):
-                rule = f"{what}: this option of Keras is not supported in a model document"
-                raise at.key(name).error(rule, repr(name))
-        return super().read(what, at, given)
+    def check_axes(cls, shape: Sizes) -> None:
+        """Raise ShapeError unless a shape has the axes that this layer requires of its input."""
+        names = cls.input_axes.split(", ")
+        least = len(names) - ("..." in names)
+        if len(shape) < least or ("..." not in names and len(shape) > least):
+            raise ShapeError(f"the input must have the axes ({cls.input_axes})")
+
+    def parameters(self, *args: Any, **kwargs: Any) -> Iterable[Parameter]:
+        """Return the parameters, given the shapes of the inputs; paths relative to the layer, in Keras' order."""
+        return ()
 
     def output(self, *args: Any, **kwargs: Any) -> Sizes:
-        """The shape of its output, given the shapes of its inputs: here the first input's."""
+        """Return the shape of the output, given the shapes of the inputs. By default, the first input's shape."""
         shape: Sizes = args[0]
         return shape
 
     def merge_layer(self) -> Layer | None:
         """Return the layer that merges the outputs of its branches; None if it has no branches."""
         return None
+
+    def input_order(self, orders: Sequence[Order]) -> Order:
+        """Return the order of the features that the parameters apply to. orders: of the inputs."""
+        return orders[0]
+
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        """Return the order of the output's features in torch.
+
+        By default, a layer over spatial axes gives a feature map, and any other keeps the order if it keeps the shape.
+
+        orders, shapes: of the inputs. output: the shape of the output. A shape is None if it is unknown.
+        """
+        if self.rank:
+            return CHANNELS_FIRST if vars(self).get("data_format") == "channels_first" else CHANNELS_LAST
+        return orders[0] if orders[0] == PLAIN or output == shapes[0] else UNKNOWN
+
+    def torch(self, shapes: Shapes, order: Order) -> Iterable[TorchTensor]:
+        """Return the tensors of the torch.nn module that computes the same. Raises NoCounterpart if torch has none.
+
+        shapes: of the parameters, by path relative to the layer. order: of the input's features.
+        """
+        raise NoCounterpart(f"torch.nn has no layer {self.type}")
+
+    def torch_tensors(self, shapes: Shapes, order: Order = PLAIN) -> list[TorchTensor]:
+        """Return the tensors of `torch`. Raises NoCounterpart also if the order of the input does not allow it."""
+        supported = order.flat is None or self.torch_takes_flat
+        if not self.rank and (order == UNKNOWN or not supported):
+            raise NoCounterpart("the order of the layer's input features in torch is unknown")
+        return list(self.torch(shapes, order))
 
     def keras_attributes(self, folders: Sequence[str]) -> list[str]:
         """Return the attributes of Keras' objects that lead to a part of this layer.
@@ -116,16 +153,8 @@ class Layer(Configurable):
         """
         return list(folders)
 
-    @classmethod
-    def check_axes(cls, shape: Sizes) -> None:
-        """Raise ShapeError unless a shape has the axes that this layer declares."""
-        names = cls.input_axes.split(", ")
-        least = len(names) - ("..." in names)
-        if len(shape) < least or ("..." not in names and len(shape) > least):
-            raise ShapeError(f"its input must have the axes ({cls.input_axes})")
 
-
-_LEFT_OUT = frozenset(
+_KERAS_ONLY_OPTIONS = frozenset(
     "activity_regularizer autocast backward_layer batch_input_shape dtype flash_attention implementation"
     " input_dtype lora_alpha lora_rank quantization_config renorm renorm_clipping renorm_momentum return_state"
     " seed sparse stateful synchronized unroll use_cudnn weights".split()
@@ -133,54 +162,30 @@ _LEFT_OUT = frozenset(
 
 
 def is_keras_only_option(option: str) -> bool:
-    """Whether a layer of Keras may have this option though none here has: it changes no shape, value or output."""
-    return option in _LEFT_OUT or option.endswith(("_regularizer", "_constraint"))
+    """Return whether a name is an option of Keras layers that changes no shape, value or output, and is unsupported."""
+    return option in _KERAS_ONLY_OPTIONS or option.endswith(("_regularizer", "_constraint"))
 
 
 def snake_case(name: str) -> str:
-    """A class' name as Keras writes it in small letters: ``Conv2D`` is conv2d, ``PReLU`` p_re_lu."""
+    """Return a class name in Keras' snake_case: ``Conv2D`` is conv2d, ``PReLU`` p_re_lu."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def known_size(shape: Sizes, axis: int) -> int:
-    """The size of an axis that a parameter's shape depends on."""
-    size = shape[axis]
-    if size is None:
-        where = "last axis" if axis == -1 else f"axis {axis}"
-        raise ShapeError(f"the size of its input's {where} must be known")
-    return size
-
-
-def axis_of(axis: int, shape: Sizes) -> int:
-    """An axis counted from the front, the batch being 0; -1 is the last."""
-    if not -len(shape) <= axis < len(shape):
-        raise ShapeError(f"its axis {axis} does not exist")
-    return axis % len(shape)
-
-
-def axes_of(axes: Iterable[int], shape: Sizes) -> list[int]:
-    """Several axes counted from the front, none of them twice."""
-    counted = [axis_of(axis, shape) for axis in axes]
-    if len(set(counted)) < len(counted):
-        raise ShapeError(f"its axes {counted} name one twice")
-    return counted
-
-
 def default_scheme(name: str) -> Located:
-    """A scheme as a layer's default: a node that nobody wrote."""
+    """Return a scheme as the default of an option: a node without a place in a document."""
     return Located(name)
 
 
 class PerAxisType(ListType):
-    """A size for each axis of space, or one for all; how many there are, the subclass' rank says."""
+    """A value for each spatial axis, or one value for all. A subclass with a rank fixes the number of axes."""
 
     def __init__(self, rank: int | None = None, item: OptionType = POSITIVE) -> None:
         rule = item.rule if rank in (None, 1) else f"{item.rule} or a list of {rank}"
         super().__init__(item, rule, rank)
 
-    def over(self, rank: int) -> PerAxisType:
-        """This kind for a layer over so many axes."""
+    def for_rank(self, rank: int) -> PerAxisType:
+        """Return this type for a layer with this many spatial axes."""
         return type(self)(rank, self.item)
 
 
@@ -188,8 +193,8 @@ PerAxis = Annotated[tuple[int, ...], PerAxisType()]
 
 
 def for_rank(rank: int, option: Option) -> Option:
-    """An option as a layer over so many axes of space has it: its kind and its default for each axis."""
+    """Return an option as a layer with this many spatial axes has it: its type, and its default for each axis."""
     if not isinstance(option.type, PerAxisType):
         return option
     default = option.default * rank if option.default else option.default
-    return option._replace(type=option.type.over(rank), default=default)
+    return option._replace(type=option.type.for_rank(rank), default=default)

@@ -1,24 +1,30 @@
-"""Layers that hold lists of layers: each list is a part of the tree, with names of its own."""
+"""Layers that hold lists of layers. Each list becomes part of the tree and has its own names."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
 from paramctl.declare.located import Located, parse_call
 from paramctl.declare.option_types import OptionType
 from paramctl.errors import suggest
-from paramctl.model.layers.base import Layer, Reference, Sizes
+from paramctl.model.layers.base import Layer, Reference
 from paramctl.model.layers.merging import Add, Average, Concatenate, Maximum, Multiply, common_shape
+from paramctl.model.layers.order import Order
+from paramctl.model.layers.shapes import Sizes
 
 
 class Branch(NamedTuple):
-    """One list of layers. name: its segment of the path, None if its layers stand in the block
-    itself. entries: None is the block's input as it is."""
+    """A list of layers within a layer.
+
+    name: its segment of the path; None if its layers are directly in the block.
+    entries: the layers; None passes the block's input through.
+    """
 
     name: Located | None
     entries: Located | None
 
 
 class EntriesType(OptionType):
-    """A list of layers, as under the document's own ``layers``."""
+    """A list of layers, written like the document's own ``layers``."""
 
     rule = "a list of layers"
     takes_list = True
@@ -35,14 +41,16 @@ class EntriesType(OptionType):
 
 
 class BranchesType(OptionType):
+    """Lists of layers, by name."""
+
     rule = "a mapping from names to lists of layers"
     deferred = True
 
     def read(self, node: Located, name: str) -> list[Branch]:
         if not isinstance(node.value, dict) or not node.value:
             raise self.refuse(node, name)
-        lists = node.value.items()
-        return [Branch(node.key(key), EntriesType().read(item, f"branch {key!r}")) for key, item in lists]
+        branches = node.value.items()
+        return [Branch(node.key(key), EntriesType().read(item, f"branch {key!r}")) for key, item in branches]
 
     def schema(self) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": {"$ref": "#/definitions/layers"}}
@@ -55,15 +63,15 @@ class MergeType(OptionType):
     choices = (Concatenate, Add, Multiply, Average, Maximum)
 
     def read(self, node: Located, name: str) -> Layer:
-        called = parse_call(node)
-        if called is None:
+        call = parse_call(node)
+        if call is None:
             raise self.refuse(node, name)
-        merge, arguments = called
-        known = {cls.type: cls for cls in self.choices}
-        cls = known.get(str(merge.value))
+        type_node, arguments = call
+        by_type = {cls.type: cls for cls in self.choices}
+        cls = by_type.get(str(type_node.value))
         if cls is None:
-            raise self.refuse(merge, name, suggest(str(merge.value), known))
-        return cls.read_call(cls.type, merge, arguments)
+            raise self.refuse(type_node, name, suggest(str(type_node.value), by_type))
+        return cls.read_call(cls.type, type_node, arguments)
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [{"enum": [cls.type for cls in self.choices]}, {"type": "object"}]}
@@ -73,23 +81,28 @@ Entries = Annotated[Located, EntriesType()]
 
 
 class Branching(Layer, abstract=True):
-    """Gives its input to lists of layers, and merges what they make of it."""
+    """A layer that passes its input to lists of layers and merges their outputs."""
 
     holds_layers = True
 
     def lists(self) -> list[Branch]:
+        """Return its lists of layers."""
         raise AssertionError(f"{self.type} declares no branches")
 
     def merge_layer(self) -> Layer:
         return Add()
 
     def output(self, *outputs: Sizes) -> Sizes:
-        """The shape of the merge of its lists' outputs."""
+        """Return the shape of the merged outputs. outputs: the shapes of the lists' outputs."""
         raise AssertionError(f"{self.type} declares no merge")
+
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        """Return the order of the merged outputs. orders, shapes: of the lists' outputs."""
+        return self.merge_layer().channel_order(orders, shapes, output)
 
 
 class Residual(Branching):
-    """Adds its input, or what a shortcut makes of it, to what its layers give. Not in Keras."""
+    """Adds its input, or the output of a shortcut, to the output of its layers. Not in Keras."""
 
     in_keras = False
     layers: Entries
@@ -103,7 +116,7 @@ class Residual(Branching):
 
 
 class Parallel(Branching):
-    """Gives its input to every branch, and merges what they make of it. Not in Keras."""
+    """Passes its input to every branch and merges their outputs. Not in Keras."""
 
     in_keras = False
     merge: Annotated[Layer, MergeType()]
@@ -120,7 +133,7 @@ class Parallel(Branching):
 
 
 class Reuse(Layer):
-    """An earlier layer or block applied again: the same parameters, counted once."""
+    """Applies an earlier layer or block again, with the same parameters, which are counted once."""
 
     in_keras = False
     layer: Reference

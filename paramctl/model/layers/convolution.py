@@ -1,4 +1,4 @@
-"""Convolutions over one, two and three axes of space."""
+"""Convolutions over one, two and three spatial axes."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -6,20 +6,23 @@ from typing import Annotated
 from paramctl.core.parameter import Parameter, batch_axis, bias, field_axis, in_axis, out_axis, weight
 from paramctl.declare.option_types import NATURAL, ChoiceType, Count, Flag, Scheme
 from paramctl.model.layers.activations import Activation, activated_shape
-from paramctl.model.layers.base import Layer, PerAxis, PerAxisType, ShapeError, Sizes, default_scheme
+from paramctl.model.layers.base import Layer, PerAxis, PerAxisType, default_scheme
+from paramctl.model.layers.order import Order
+from paramctl.model.layers.shapes import ShapeError, Sizes
 from paramctl.model.layers.spatial import DataFormat, Padding, channels_of, join, split, windows
+from paramctl.model.layers.torch import Shapes, TorchTensor, convolution_weight, depthwise_weight, optional_bias
 
 Margin = Annotated[tuple[int, ...], PerAxisType(item=NATURAL)]
 
 
 def check_strides(strides: tuple[int, ...], dilation_rate: tuple[int, ...]) -> None:
-    """Raise ShapeError if windows are both apart and spread, which Keras has not."""
+    """Raise ShapeError if both strides and a dilation are above 1, which Keras does not support."""
     if max(strides) > 1 and max(dilation_rate) > 1:
-        raise ShapeError("it cannot have both strides and a dilation_rate above 1")
+        raise ShapeError("strides and dilation_rate must not both be above 1")
 
 
 class Convolution(Layer, abstract=True):
-    """Each group of filters sees its own group of channels."""
+    """A convolution. With groups, each group of filters sees only its own group of channels."""
 
     filters: Count
     kernel_size: PerAxis
@@ -36,7 +39,8 @@ class Convolution(Layer, abstract=True):
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         channels = channels_of(x, self.data_format)
         if channels % self.groups or self.filters % self.groups:
-            raise ShapeError(f"its {self.groups} groups must divide its channels and its {self.filters} filters")
+            sizes = f"the {channels} input channels and the {self.filters} filters"
+            raise ShapeError(f"groups ({self.groups}) must divide {sizes}")
         yield weight(
             "kernel",
             self.kernel_initializer,
@@ -50,26 +54,30 @@ class Convolution(Layer, abstract=True):
     def output(self, x: Sizes) -> Sizes:
         check_strides(self.strides, self.dilation_rate)
         space, _ = split(x, self.data_format)
-        fits = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
-        return activated_shape(self.activation, join(x, fits, self.filters, self.data_format))
+        sizes = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
+        return activated_shape(self.activation, join(x, sizes, self.filters, self.data_format))
+
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        yield convolution_weight("weight", "kernel", shapes)
+        yield from optional_bias(shapes)
 
 
 class Conv1D(Convolution, rank=1):
-    """Convolution over one axis; causal padding sees only what came before."""
+    """1D convolution; with causal padding, an output depends only on earlier steps."""
 
     padding: Annotated[str, ChoiceType("valid", "same", "causal")] = "valid"
 
 
 class Conv2D(Convolution, rank=2):
-    """Convolution over two axes."""
+    """2D convolution: activation(conv(x, kernel) + bias)."""
 
 
 class Conv3D(Convolution, rank=3):
-    """Convolution over three axes."""
+    """3D convolution: activation(conv(x, kernel) + bias)."""
 
 
 class DepthwiseConvolution(Layer, abstract=True):
-    """Each channel is convolved by itself, with depth_multiplier kernels."""
+    """A convolution of each channel by itself, with depth_multiplier kernels."""
 
     kernel_size: PerAxis
     strides: PerAxis = (1,)
@@ -97,20 +105,24 @@ class DepthwiseConvolution(Layer, abstract=True):
     def output(self, x: Sizes) -> Sizes:
         space, _ = split(x, self.data_format)
         channels = channels_of(x, self.data_format) * self.depth_multiplier
-        fits = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
-        return activated_shape(self.activation, join(x, fits, channels, self.data_format))
+        sizes = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
+        return activated_shape(self.activation, join(x, sizes, channels, self.data_format))
+
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        yield depthwise_weight("weight", "kernel", shapes)
+        yield from optional_bias(shapes)
 
 
 class DepthwiseConv1D(DepthwiseConvolution, rank=1):
-    """Depthwise convolution over one axis."""
+    """1D depthwise convolution: each channel has depth_multiplier kernels of its own."""
 
 
 class DepthwiseConv2D(DepthwiseConvolution, rank=2):
-    """Depthwise convolution over two axes."""
+    """2D depthwise convolution: each channel has depth_multiplier kernels of its own."""
 
 
 class SeparableConvolution(Layer, abstract=True):
-    """A depthwise convolution, then one of size 1 across the channels."""
+    """A depthwise convolution, then a convolution of size 1 across channels."""
 
     filters: Count
     kernel_size: PerAxis
@@ -146,20 +158,26 @@ class SeparableConvolution(Layer, abstract=True):
 
     def output(self, x: Sizes) -> Sizes:
         space, _ = split(x, self.data_format)
-        fits = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
-        return activated_shape(self.activation, join(x, fits, self.filters, self.data_format))
+        sizes = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
+        return activated_shape(self.activation, join(x, sizes, self.filters, self.data_format))
+
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        """Yield two convolutions, depthwise and pointwise; the second has the bias."""
+        yield depthwise_weight("depthwise.weight", "depthwise_kernel", shapes)
+        yield convolution_weight("pointwise.weight", "pointwise_kernel", shapes)
+        yield from optional_bias(shapes, "pointwise.bias")
 
 
 class SeparableConv1D(SeparableConvolution, rank=1):
-    """Separable convolution over one axis."""
+    """1D depthwise convolution, then a convolution of size 1 across channels."""
 
 
 class SeparableConv2D(SeparableConvolution, rank=2):
-    """Separable convolution over two axes. Chollet (2017)."""
+    """2D depthwise convolution, then a convolution of size 1 across channels. Chollet (2017)."""
 
 
 class TransposedConvolution(Layer, abstract=True):
-    """The transpose of a convolution: strides make its output larger than its input."""
+    """The transpose of a convolution: strides make the output larger than the input."""
 
     filters: Count
     kernel_size: PerAxis
@@ -186,15 +204,23 @@ class TransposedConvolution(Layer, abstract=True):
 
     def output(self, x: Sizes) -> Sizes:
         check_strides(self.strides, self.dilation_rate)
-        extra = self.output_padding or (None,) * self.rank
-        if any(more is not None and more >= stride for more, stride in zip(extra, self.strides, strict=True)):
-            raise ShapeError("its output_padding must be less than its strides")
+        paddings = self.output_padding or (None,) * self.rank
+        if any(extra is not None and extra >= stride for extra, stride in zip(paddings, self.strides, strict=True)):
+            raise ShapeError("output_padding must be less than strides")
         space, _ = split(x, self.data_format)
-        sizes = map(self._size, space, self.kernel_size, self.strides, self.dilation_rate, extra)
+        sizes = map(self._size, space, self.kernel_size, self.strides, self.dilation_rate, paddings)
         return activated_shape(self.activation, join(x, tuple(sizes), self.filters, self.data_format))
 
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        """Yield nn.ConvTranspose's weight (in, out, window...), from a kernel (window..., out, in), and bias."""
+        yield convolution_weight("weight", "kernel", shapes)
+        yield from optional_bias(shapes)
+
     def _size(self, n: int | None, kernel: int, stride: int, dilation: int, extra: int | None) -> int | None:
-        """As Keras has it: n * stride for same, (n - 1) * stride + the kernel's reach for valid, or as told."""
+        """Return the output size along one axis, as Keras computes it. extra: the output_padding, if given.
+
+        same: n * stride. valid: (n - 1) * stride + max(reach, stride), with reach = (kernel - 1) * dilation + 1.
+        """
         if n is None:
             return None
         reach = (kernel - 1) * dilation + 1
@@ -204,12 +230,12 @@ class TransposedConvolution(Layer, abstract=True):
 
 
 class Conv1DTranspose(TransposedConvolution, rank=1):
-    """Transposed convolution over one axis."""
+    """1D transposed convolution: strides make the output larger than the input."""
 
 
 class Conv2DTranspose(TransposedConvolution, rank=2):
-    """Transposed convolution over two axes."""
+    """2D transposed convolution: strides make the output larger than the input."""
 
 
 class Conv3DTranspose(TransposedConvolution, rank=3):
-    """Transposed convolution over three axes."""
+    """3D transposed convolution: strides make the output larger than the input."""

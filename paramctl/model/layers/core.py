@@ -1,20 +1,25 @@
-"""The layers of which most networks are made: dense, embeddings, arithmetic."""
+"""Basic layers: dense, embeddings, activation, scaling."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from paramctl.core.parameter import Parameter, batch_axis, bias, in_axis, out_axis, weight
+from paramctl.core.views import Arrangement, view
 from paramctl.declare.option_types import Count, Flag, Number, Positive, Scheme
-from paramctl.model.layers.activations import Activation as Activated
+from paramctl.model.layers.activations import Activation as ActivationOption
 from paramctl.model.layers.activations import AnyActivation, activated_shape
-from paramctl.model.layers.base import Layer, ShapeError, Sizes, default_scheme, known_size
+from paramctl.model.layers.base import Layer, default_scheme
+from paramctl.model.layers.order import CHANNELS_LAST, EITHER, PLAIN, Order
+from paramctl.model.layers.shapes import ShapeError, Sizes, known_size
+from paramctl.model.layers.torch import Shapes, TorchTensor, channels_first, optional_bias, same, transposed
 
 
 class Dense(Layer):
-    """Fully connected over the last axis: activation(x @ kernel + bias)."""
+    """Fully connected layer over the last axis: activation(x @ kernel + bias)."""
 
+    torch_takes_flat = True
     input_axes = "batch, ..., features"
     units: Count
-    activation: Activated | None = None
+    activation: ActivationOption | None = None
     use_bias: Flag = True
     kernel_initializer: Scheme = default_scheme("glorot_uniform")
     bias_initializer: Scheme = default_scheme("zeros")
@@ -27,9 +32,27 @@ class Dense(Layer):
     def output(self, x: Sizes) -> Sizes:
         return activated_shape(self.activation, (*x[:-1], self.units))
 
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        order = orders[0]
+        if order.flat is not None:
+            return PLAIN
+        # On a feature map, torch code may move the channels last for nn.Linear and leave them there.
+        return EITHER if order == CHANNELS_LAST else order
+
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        """Yield nn.Linear's weight (out, in) and bias; after a flattened feature map, its inputs are permuted too."""
+        inputs, units = shapes["kernel"]
+        flat = order.flat
+        if flat is not None:
+            part = view("kernel", (*flat, units), (len(flat), *channels_first(flat)))
+            yield TorchTensor("weight", Arrangement((units, inputs), (part,)))
+        else:
+            yield transposed("weight", "kernel", (inputs, units), (1, 0))
+        yield from optional_bias(shapes)
+
 
 class Embedding(Layer):
-    """A row of a table for each whole number in the input; 0 is padding if mask_zero."""
+    """Looks up a row of a table for each integer of the input; with mask_zero, 0 is padding."""
 
     input_dim: Count
     output_dim: Count
@@ -42,9 +65,15 @@ class Embedding(Layer):
     def output(self, x: Sizes) -> Sizes:
         return (*x, self.output_dim)
 
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        return PLAIN
+
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        yield same("weight", "embeddings", shapes["embeddings"])
+
 
 class PositionEmbedding(Layer):
-    """Adds to each position of a sequence a vector learned for it. Not in Keras."""
+    """Adds a learned vector to each position of a sequence. Not in Keras."""
 
     in_keras = False
     input_axes = "batch, ..., positions, features"
@@ -52,18 +81,20 @@ class PositionEmbedding(Layer):
     embeddings_initializer: Scheme = default_scheme("random_uniform")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        yield weight(
-            "embeddings", self.embeddings_initializer, batch_axis(self.sequence_length), out_axis(known_size(x, -1))
-        )
+        features = out_axis(known_size(x, -1))
+        yield weight("embeddings", self.embeddings_initializer, batch_axis(self.sequence_length), features)
 
     def output(self, x: Sizes) -> Sizes:
         if x[-2] is not None and x[-2] > self.sequence_length:
-            raise ShapeError(f"it has {self.sequence_length} positions, fewer than its input")
+            raise ShapeError(f"the input must have at most {self.sequence_length} positions")
         return x
+
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        yield same("weight", "embeddings", shapes["embeddings"])
 
 
 class ClassToken(Layer):
-    """Puts a vector learned for the purpose in front of a sequence. Not in Keras."""
+    """Prepends a learned vector to a sequence. Not in Keras."""
 
     in_keras = False
     input_axes = "batch, positions, features"
@@ -75,9 +106,15 @@ class ClassToken(Layer):
     def output(self, x: Sizes) -> Sizes:
         return (x[0], None if x[1] is None else x[1] + 1, x[2])
 
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        return orders[0]
+
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        yield same("embeddings", "embeddings", shapes["embeddings"])
+
 
 class Activation(Layer):
-    """An activation function; its bare name will do: ``- relu``."""
+    """Applies an activation function; ``- relu`` is short for ``- activation: relu``."""
 
     activation: AnyActivation
 
@@ -93,27 +130,30 @@ class Rescaling(Layer):
 
 
 class Identity(Layer):
-    """Its input as it is."""
+    """Returns its input unchanged."""
 
 
 class Masking(Layer):
-    """Marks steps that hold nothing but one value, for layers after it to pass over."""
+    """Masks the steps whose values all equal mask_value, so that later layers skip them."""
 
     input_axes = "batch, steps, ..."
     mask_value: Number = 0.0
 
 
 class HalveWhile(Layer):
-    """Halves x while the sum of its absolute values exceeds a limit, as D2L's FancyMLP. Not in Keras."""
+    """Halves x while the sum of its absolute values exceeds a limit (D2L's FancyMLP). Not in Keras."""
 
     in_keras = False
     limit: Positive = 1.0
 
 
 class ReduceSum(Layer):
-    """The sum over every axis, the batch too, as D2L's FancyMLP: a scalar. Not in Keras."""
+    """Sums over all axes, the batch included, to a scalar (D2L's FancyMLP). Not in Keras."""
 
     in_keras = False
 
     def output(self, x: Sizes) -> Sizes:
         return ()
+
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        return orders[0]

@@ -1,79 +1,86 @@
-"""Layers that merge several inputs, named by ``from``."""
+"""Layers that merge several inputs, named with ``from``."""
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 from paramctl.declare.option_types import Flag, Integer, IntegerType, ListType
-from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of
+from paramctl.model.layers.base import Layer
+from paramctl.model.layers.order import Order, combined, elementwise
+from paramctl.model.layers.shapes import ShapeError, Sizes, axis_of
 
 
-def common_shape(shapes: tuple[Sizes, ...]) -> Sizes:
-    """The shape that all inputs have; a size not known agrees with any."""
+def common_shape(shapes: Sequence[Sizes]) -> Sizes:
+    """Return the shape that all inputs share; an unknown size matches any. Raises ShapeError if they differ."""
     merged = list(shapes[0])
     for shape in shapes[1:]:
         if len(shape) != len(merged):
-            raise ShapeError("the outputs it merges must have one shape")
+            raise ShapeError("the merged outputs must have the same shape")
         for axis, size in enumerate(shape):
             if merged[axis] is None:
                 merged[axis] = size
             elif size not in (None, merged[axis]):
-                raise ShapeError("the outputs it merges must have one shape")
+                raise ShapeError("the merged outputs must have the same shape")
     return tuple(merged)
 
 
-def broadcast(shapes: tuple[Sizes, ...]) -> Sizes:
-    """The shape to which all inputs are stretched: an axis of size 1 to the others' size.
+def broadcast(shapes: Sequence[Sizes]) -> Sizes:
+    """Return the shape to which all inputs broadcast, an axis of size 1 to the size of the others.
 
-    Where the numbers of axes differ, axes of size 1 come after the batch.
+    As in Keras, shorter shapes get axes of size 1 after the batch axis: (None, 3) and (None, 2, 3) give (None, 2, 3).
+    Raises ShapeError if sizes differ.
     """
-    most = max(map(len, shapes))
-    aligned = [(*shape[:1], *(1,) * (most - len(shape)), *shape[1:]) for shape in shapes]
-    return tuple(map(_stretched, zip(*aligned, strict=True)))
+    rank = max(map(len, shapes))
+    aligned = [(*shape[:1], *(1,) * (rank - len(shape)), *shape[1:]) for shape in shapes]
+    return tuple(map(_broadcast_size, zip(*aligned, strict=True)))
 
 
-def _stretched(sizes: Sizes) -> int | None:
-    wide = {size for size in sizes if size not in (1, None)}
-    if len(wide) > 1:
-        raise ShapeError("the outputs it merges must have equal sizes, or size 1, along each axis")
-    return wide.pop() if wide else None if None in sizes else 1
+def _broadcast_size(sizes: Sizes) -> int | None:
+    large = {size for size in sizes if size not in (1, None)}
+    if len(large) > 1:
+        raise ShapeError("the merged outputs must have equal sizes, or size 1, along each axis")
+    return large.pop() if large else None if None in sizes else 1
 
 
 class Elementwise(Layer, abstract=True):
-    """Merges its inputs value by value; an axis of size 1 is stretched to the others' size."""
+    """Merges its inputs elementwise, with broadcasting."""
 
     arity: ClassVar[int | None] = None
 
     def output(self, *inputs: Sizes) -> Sizes:
         return broadcast(inputs)
 
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        return elementwise(orders, shapes)
+
 
 class Add(Elementwise):
-    """The sum of its inputs; an axis of size 1 is stretched."""
+    """Sum of its inputs, elementwise, with broadcasting."""
 
 
 class Average(Elementwise):
-    """The mean of its inputs; an axis of size 1 is stretched."""
+    """Mean of its inputs, elementwise, with broadcasting."""
 
 
 class Maximum(Elementwise):
-    """The greatest of its inputs at each place; an axis of size 1 is stretched."""
+    """Maximum of its inputs, elementwise, with broadcasting."""
 
 
 class Minimum(Elementwise):
-    """The least of its inputs at each place; an axis of size 1 is stretched."""
+    """Minimum of its inputs, elementwise, with broadcasting."""
 
 
 class Subtract(Elementwise):
-    """Its first input less its second; an axis of size 1 is stretched."""
+    """First input minus the second, elementwise, with broadcasting."""
 
     arity = 2
 
 
 class Multiply(Elementwise):
-    """The product of its inputs; an axis of size 1 is stretched."""
+    """Product of its inputs, elementwise, with broadcasting."""
 
 
 class Concatenate(Layer):
-    """Its inputs one after another along an axis; along the others they have one size."""
+    """Concatenates its inputs along an axis; their sizes along all other axes must be equal."""
 
     arity = None
     axis: Integer = -1
@@ -81,18 +88,21 @@ class Concatenate(Layer):
     def output(self, *inputs: Sizes) -> Sizes:
         axis = axis_of(self.axis, inputs[0])
         if len({len(shape) for shape in inputs}) > 1:
-            raise ShapeError("the outputs it merges must have one number of axes")
+            raise ShapeError("the merged outputs must have the same number of axes")
         try:
-            rest = common_shape(tuple(shape[:axis] + shape[axis + 1 :] for shape in inputs))
+            rest = common_shape([shape[:axis] + shape[axis + 1 :] for shape in inputs])
         except ShapeError:
-            raise ShapeError(f"the outputs it merges must have one size along every axis but {axis}") from None
+            raise ShapeError(f"the merged outputs must have equal sizes along every axis except {axis}") from None
         sizes = [shape[axis] for shape in inputs]
-        joined = None if None in sizes else sum(size for size in sizes if size is not None)
-        return (*rest[:axis], joined, *rest[axis:])
+        total = None if None in sizes else sum(size for size in sizes if size is not None)
+        return (*rest[:axis], total, *rest[axis:])
+
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        return combined(orders)
 
 
 class Dot(Layer):
-    """The sum of products of two inputs along an axis of each, the batch kept; normalize gives cosines."""
+    """Dot products of two inputs along one axis of each, for each example; normalize gives cosine similarities."""
 
     arity = 2
     axes: Annotated[tuple[int, ...], ListType(IntegerType("an axis"), "an axis, or a list of one for each input", 2)]
@@ -101,8 +111,9 @@ class Dot(Layer):
     def output(self, a: Sizes, b: Sizes) -> Sizes:
         axes = axis_of(self.axes[0], a), axis_of(self.axes[-1], b)
         if 0 in axes:
-            raise ShapeError("it cannot sum over the batch axis")
+            raise ShapeError("axes must not include the batch axis")
         if None not in (a[axes[0]], b[axes[1]]) and a[axes[0]] != b[axes[1]]:
-            raise ShapeError(f"the axes {axes[0]} and {axes[1]} along which it sums must have one size")
+            rule = f"axis {axes[0]} of the first input and axis {axes[1]} of the second must have equal sizes"
+            raise ShapeError(rule)
         rest = (*a[: axes[0]], *a[axes[0] + 1 :], *b[1 : axes[1]], *b[axes[1] + 1 :])
         return rest if len(rest) > 1 else (*rest, 1)

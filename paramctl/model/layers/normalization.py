@@ -1,17 +1,21 @@
-"""Normalization."""
+"""Normalization layers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 from paramctl.core.parameter import Axis, Parameter, batch_axis, norm, state
+from paramctl.core.views import Arrangement
 from paramctl.declare.option_types import Axes, Flag, Integer, IntegerType, Positive, Scheme, UnitInterval
-from paramctl.model.layers.base import Layer, ShapeError, Sizes, axes_of, axis_of, default_scheme, known_size
+from paramctl.model.layers.base import Layer, default_scheme
+from paramctl.model.layers.order import CHANNELS_LAST, UNKNOWN, Order
+from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, axis_of, known_size
+from paramctl.model.layers.torch import Shapes, TorchTensor, affine, features
 
 
 def scale_and_center(
     layer: "BatchNormalization | LayerNormalization | GroupNormalization", *axes: Axis
 ) -> Iterator[Parameter]:
-    """gamma and beta, as far as a normalization has them."""
+    """Yield gamma if the layer scales, and beta if it centers."""
     if layer.scale:
         yield norm("gamma", layer.gamma_initializer, *axes)
     if layer.center:
@@ -19,8 +23,12 @@ def scale_and_center(
 
 
 class BatchNormalization(Layer):
-    """Each channel to mean 0 and deviation 1 over the batch; keeps moving averages, which are not trained."""
+    """Normalizes each channel over the batch: gamma * (x - mean) / sqrt(variance + epsilon) + beta.
 
+    Keeps moving averages of mean and variance, which are not trained. Ioffe and Szegedy (2015).
+    """
+
+    torch_takes_flat = True
     axis: Integer = -1
     momentum: UnitInterval = 0.99
     epsilon: Positive = 0.001
@@ -37,10 +45,26 @@ class BatchNormalization(Layer):
         yield state("moving_mean", self.moving_mean_initializer, channels)
         yield state("moving_variance", self.moving_variance_initializer, channels)
 
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        order, shape = orders[0], shapes[0]
+        if order == CHANNELS_LAST and shape is not None:  # an input normalized over axis 1 has its channels there
+            return order if self.axis in (-1, len(shape) - 1) else UNKNOWN
+        return super().channel_order(orders, shapes, output)
+
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        yield from affine(shapes, shapes["moving_mean"], order)
+        yield features("running_mean", "moving_mean", shapes["moving_mean"], order)
+        yield features("running_var", "moving_variance", shapes["moving_variance"], order)
+        yield TorchTensor("num_batches_tracked", Arrangement(()), "int64", synthetic=True)
+
 
 class LayerNormalization(Layer):
-    """Each example to mean 0 and deviation 1 over one axis or several."""
+    """Normalizes each example over one or more axes: gamma * (x - mean) / sqrt(variance + epsilon) + beta.
 
+    Ba et al. (2016).
+    """
+
+    torch_takes_flat = True
     axis: Axes = (-1,)
     epsilon: Positive = 0.001
     center: Flag = True
@@ -49,13 +73,17 @@ class LayerNormalization(Layer):
     gamma_initializer: Scheme = default_scheme("ones")
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
-        axes = axes_of(sorted(self.axis), x)  # Keras' order: as numbers, so that -1 is first
-        sizes = [batch_axis(known_size(x, axis)) for axis in axes]
+        # Keras sorts the axes as they are written, so -1 comes before 1.
+        sizes = [batch_axis(known_size(x, axis)) for axis in axes_of(sorted(self.axis), x)]
         yield from scale_and_center(self, *sizes)
+
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        if shapes:
+            yield from affine(shapes, next(iter(shapes.values())), order)
 
 
 class GroupNormalization(Layer):
-    """The channels in groups, each to mean 0 and deviation 1; -1 groups are as many as channels.
+    """Normalizes each group of channels of each example; -1 is one group for each channel.
 
     Wu and He (2018).
     """
@@ -72,13 +100,21 @@ class GroupNormalization(Layer):
         channels = known_size(x, axis_of(self.axis, x))
         groups = channels if self.groups == -1 else self.groups
         if groups == 0 or channels % groups:
-            raise ShapeError(f"its {groups} groups must divide its {channels} channels")
+            raise ShapeError(f"groups ({groups}) must divide the {channels} input channels")
         yield from scale_and_center(self, batch_axis(channels))
+
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        if shapes:
+            yield from affine(shapes, next(iter(shapes.values())), order)
 
 
 class RMSNormalization(Layer):
-    """Divides by the root of the mean of the squares, over one axis or several. Zhang and Sennrich (2019)."""
+    """Divides by the root mean square over one or more axes: scale * x / sqrt(mean(x^2) + epsilon).
 
+    Zhang and Sennrich (2019).
+    """
+
+    torch_takes_flat = True
     axis: Axes = (-1,)
     epsilon: Positive = 1e-6
 
@@ -86,9 +122,12 @@ class RMSNormalization(Layer):
         sizes = [batch_axis(known_size(x, axis)) for axis in axes_of(sorted(self.axis), x)]
         yield norm("scale", default_scheme("ones"), *sizes)
 
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        yield features("weight", "scale", shapes["scale"], order)
+
 
 class UnitNormalization(Layer):
-    """Divides by the norm over one axis or several."""
+    """Divides by the L2 norm over one or more axes."""
 
     axis: Axes = (-1,)
 

@@ -1,20 +1,21 @@
-"""Padding, cropping and stretching axes of space."""
+"""Padding, cropping and upsampling of spatial axes."""
 
 from typing import Annotated, Any
 
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import NATURAL, ChoiceType, Count, ListType, OptionType
-from paramctl.model.layers.base import Layer, PerAxis, PerAxisType, ShapeError, Sizes
+from paramctl.model.layers.base import Layer, PerAxis, PerAxisType
+from paramctl.model.layers.shapes import ShapeError, Sizes
 from paramctl.model.layers.spatial import DataFormat, join, split
 
 
 class MarginsType(PerAxisType):
-    """How much before and after, for each axis: one number, one for each axis, or a pair for each."""
+    """Sizes before and after each axis: one number for all, a number for each axis, or a pair for each."""
 
     def __init__(self, rank: int | None = None, item: OptionType = NATURAL) -> None:
         super().__init__(rank, item)
-        each = "a pair" if rank in (None, 1) else f"a list of {rank} numbers or pairs"
-        self.rule = f"{item.rule}, or {each}"
+        per_axis = "a pair" if rank in (None, 1) else f"a list of {rank} numbers or pairs"
+        self.rule = f"{item.rule}, or {per_axis}"
         self.pair = ListType(item, self.rule, 2)
 
     def read(self, node: Located, name: str) -> tuple[tuple[int, ...], ...]:
@@ -36,7 +37,7 @@ Margins = Annotated[tuple[tuple[int, ...], ...], MarginsType()]
 
 
 class ZeroPadding(Layer, abstract=True):
-    """Zeros before and after, along each axis."""
+    """Adds zeros before and after each spatial axis."""
 
     padding: Margins = ((1, 1),)
     data_format: DataFormat = "channels_last"
@@ -49,19 +50,19 @@ class ZeroPadding(Layer, abstract=True):
 
 
 class ZeroPadding1D(ZeroPadding, rank=1):
-    """Zeros before and after a sequence: one number, or [before, after]."""
+    """Adds zeros before and after a sequence: one number, or [before, after]."""
 
 
 class ZeroPadding2D(ZeroPadding, rank=2):
-    """Zeros around a plane: one number, [height, width], or [[top, bottom], [left, right]]."""
+    """Adds zeros around an image: one number, [height, width], or [[top, bottom], [left, right]]."""
 
 
 class ZeroPadding3D(ZeroPadding, rank=3):
-    """Zeros around a volume: one number, one for each axis, or a pair for each."""
+    """Adds zeros around a volume: one number, one for each axis, or a pair for each."""
 
 
 class Cropping(Layer, abstract=True):
-    """Takes away from both ends of each axis."""
+    """Removes values from both ends of each spatial axis."""
 
     cropping: Margins = ((1, 1),)
 
@@ -73,36 +74,36 @@ class Cropping(Layer, abstract=True):
 
 def _cropped(size: int | None, margins: tuple[int, ...]) -> int | None:
     if size is not None and size <= sum(margins):
-        raise ShapeError(f"it takes away {sum(margins)} of an axis that has {size}")
+        raise ShapeError(f"cropping ({sum(margins)}) must leave at least 1 of the {size} values along an axis")
     return None if size is None else size - sum(margins)
 
 
 class Cropping1D(Cropping, rank=1):
-    """Takes away from both ends of a sequence: one number, or [start, end]."""
+    """Removes steps from both ends of a sequence: one number, or [start, end]."""
 
 
 class Cropping2D(Cropping, rank=2):
-    """Takes away from the sides of a plane: one number, [height, width], or a pair for each."""
+    """Removes the borders of an image: one number, [height, width], or [[top, bottom], [left, right]]."""
 
     cropping: Margins = ((0, 0),)
     data_format: DataFormat = "channels_last"
 
 
 class Cropping3D(Cropping, rank=3):
-    """Takes away from the sides of a volume: one number, one for each axis, or a pair for each."""
+    """Removes the borders of a volume: one number, one for each axis, or a pair for each."""
 
     data_format: DataFormat = "channels_last"
 
 
 class UpSampling(Layer, abstract=True):
-    """Repeats each position along each axis."""
+    """Repeats each position along each spatial axis."""
 
     def output(self, x: Sizes) -> Sizes:
         data_format = vars(self).get("data_format", "channels_last")
         space, channels = split(x, data_format)
         size = vars(self)["size"]
         sizes = zip(space, (size,) if isinstance(size, int) else size, strict=True)
-        return join(x, tuple(None if n is None else n * times for n, times in sizes), channels, data_format)
+        return join(x, tuple(None if n is None else n * factor for n, factor in sizes), channels, data_format)
 
 
 class UpSampling1D(UpSampling, rank=1):
@@ -112,7 +113,7 @@ class UpSampling1D(UpSampling, rank=1):
 
 
 class UpSampling2D(UpSampling, rank=2):
-    """Repeats the rows and columns of a plane, or interpolates between them."""
+    """Repeats the rows and columns of an image, or interpolates between them."""
 
     size: PerAxis = (2,)
     data_format: DataFormat = "channels_last"

@@ -1,12 +1,16 @@
-"""Pooling over one, two and three axes of space."""
+"""Pooling over one, two and three spatial axes."""
+
+from collections.abc import Sequence
 
 from paramctl.declare.option_types import Flag
-from paramctl.model.layers.base import Layer, PerAxis, Sizes
+from paramctl.model.layers.base import Layer, PerAxis
+from paramctl.model.layers.order import PLAIN, Order
+from paramctl.model.layers.shapes import Sizes
 from paramctl.model.layers.spatial import DataFormat, Padding, join, split, windows
 
 
 class Pooling(Layer, abstract=True):
-    """One value for each window; windows lie side by side unless strides say otherwise."""
+    """One value for each window and channel. strides defaults to pool_size, so windows do not overlap."""
 
     pool_size: PerAxis
     strides: PerAxis | None = None
@@ -16,42 +20,42 @@ class Pooling(Layer, abstract=True):
     def output(self, x: Sizes) -> Sizes:
         space, channels = split(x, self.data_format)
         strides = self.pool_size if self.strides is None else self.strides
-        fits = windows(space, self.pool_size, strides, self.padding, (1,) * self.rank)
-        return join(x, fits, channels, self.data_format)
+        sizes = windows(space, self.pool_size, strides, self.padding, (1,) * self.rank)
+        return join(x, sizes, channels, self.data_format)
 
 
 class MaxPooling1D(Pooling, rank=1):
-    """The greatest value in each window."""
+    """1D pooling: maximum of each window."""
 
     pool_size: PerAxis = (2,)
 
 
 class MaxPooling2D(Pooling, rank=2):
-    """The greatest value in each window."""
+    """2D pooling: maximum of each window."""
 
     pool_size: PerAxis = (2,)
 
 
 class MaxPooling3D(Pooling, rank=3):
-    """The greatest value in each window."""
+    """3D pooling: maximum of each window."""
 
     pool_size: PerAxis = (2,)
 
 
 class AveragePooling1D(Pooling, rank=1):
-    """The mean of each window."""
+    """1D pooling: mean of each window."""
 
 
 class AveragePooling2D(Pooling, rank=2):
-    """The mean of each window."""
+    """2D pooling: mean of each window."""
 
 
 class AveragePooling3D(Pooling, rank=3):
-    """The mean of each window."""
+    """3D pooling: mean of each window."""
 
 
 class GlobalPooling(Layer, abstract=True):
-    """One value for each channel."""
+    """One value for each channel, over all positions."""
 
     data_format: DataFormat = "channels_last"
     keepdims: Flag = False
@@ -60,33 +64,38 @@ class GlobalPooling(Layer, abstract=True):
         space, channels = split(x, self.data_format)
         return join(x, (1,) * len(space) if self.keepdims else (), channels, self.data_format)
 
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        if output is not None and len(output) == 2:  # (batch, channels)
+            return PLAIN
+        return super().channel_order(orders, shapes, output)
+
 
 class GlobalMaxPooling1D(GlobalPooling, rank=1):
-    """The greatest value of each channel."""
+    """1D global pooling: maximum of each channel over all positions."""
 
 
 class GlobalMaxPooling2D(GlobalPooling, rank=2):
-    """The greatest value of each channel."""
+    """2D global pooling: maximum of each channel over all positions."""
 
 
 class GlobalMaxPooling3D(GlobalPooling, rank=3):
-    """The greatest value of each channel."""
+    """3D global pooling: maximum of each channel over all positions."""
 
 
 class GlobalAveragePooling1D(GlobalPooling, rank=1):
-    """The mean of each channel."""
+    """1D global pooling: mean of each channel over all positions."""
 
 
 class GlobalAveragePooling2D(GlobalPooling, rank=2):
-    """The mean of each channel."""
+    """2D global pooling: mean of each channel over all positions."""
 
 
 class GlobalAveragePooling3D(GlobalPooling, rank=3):
-    """The mean of each channel."""
+    """3D global pooling: mean of each channel over all positions."""
 
 
 class AdaptivePooling(Layer, abstract=True):
-    """As many windows along each axis as are asked for."""
+    """One value for each of output_size windows along each axis."""
 
     output_size: PerAxis
     data_format: DataFormat = "channels_last"
@@ -97,24 +106,24 @@ class AdaptivePooling(Layer, abstract=True):
 
 
 class AdaptiveMaxPooling1D(AdaptivePooling, rank=1):
-    """The greatest value in each of so many windows."""
+    """1D pooling to output_size: maximum of each of that many windows."""
 
 
 class AdaptiveMaxPooling2D(AdaptivePooling, rank=2):
-    """The greatest value in each of so many windows."""
+    """2D pooling to output_size: maximum of each of that many windows."""
 
 
 class AdaptiveMaxPooling3D(AdaptivePooling, rank=3):
-    """The greatest value in each of so many windows."""
+    """3D pooling to output_size: maximum of each of that many windows."""
 
 
 class AdaptiveAveragePooling1D(AdaptivePooling, rank=1):
-    """The mean of each of so many windows."""
+    """1D pooling to output_size: mean of each of that many windows."""
 
 
 class AdaptiveAveragePooling2D(AdaptivePooling, rank=2):
-    """The mean of each of so many windows."""
+    """2D pooling to output_size: mean of each of that many windows."""
 
 
 class AdaptiveAveragePooling3D(AdaptivePooling, rank=3):
-    """The mean of each of so many windows."""
+    """3D pooling to output_size: mean of each of that many windows."""

@@ -1,20 +1,24 @@
-"""Recurrent layers: one step's cell, applied along a sequence."""
+"""Recurrent layers: a cell applied at each step of a sequence."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from paramctl.core.parameter import Axis, Parameter, batch_axis, bias, in_axis, out_axis, weight
+from paramctl.core.views import Arrangement, view
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import Count, Flag, Scheme, UnitInterval
 from paramctl.model.layers.activations import Activation, Function, Sigmoid, Tanh, activated_shape
-from paramctl.model.layers.base import Layer, Sizes, default_scheme, known_size
+from paramctl.model.layers.base import Layer, default_scheme
+from paramctl.model.layers.order import PLAIN, Order
+from paramctl.model.layers.shapes import Sizes, known_size
+from paramctl.model.layers.torch import NoCounterpart, Shapes, TorchTensor, same
 
 
 class Recurrent(Layer, abstract=True):
-    """A cell whose gates lie side by side on the last axis of its parameters.
+    """A layer with one cell, whose parameters have the gates side by side on the last axis.
 
-    The options that the subclasses have in common, each in its place in Keras' order, are named
-    here for type checkers.
+    Subclasses declare the common options themselves, each at its place in Keras' order; the annotations here are for
+    type checkers.
     """
 
     if TYPE_CHECKING:
@@ -27,6 +31,8 @@ class Recurrent(Layer, abstract=True):
         return_sequences: bool
 
     gates: ClassVar[int] = 1
+    torch_gates: ClassVar[tuple[int, ...]] = (0,)
+    """The gates in torch's order, as indices in Keras' order."""
     input_axes = "batch, steps, features"
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
@@ -40,19 +46,48 @@ class Recurrent(Layer, abstract=True):
         step = activated_shape(self.activation, (x[0], self.units))
         return (*x[:-1], self.units) if self.return_sequences else step
 
-    def keras_attributes(self, folders: Sequence[str]) -> list[str]:
-        return ["cell"]
-
     def bias_axes(self) -> tuple[Axis, ...]:
+        """Return the axes of the bias."""
         return (out_axis(self.gates * self.units),)
 
     def cell_bias(self) -> Located:
-        """The initializer of the bias."""
+        """Return the initializer of the bias."""
         return self.bias_initializer
+
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        return PLAIN
+
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        yield from self.torch_cell(shapes, f"{self.type}_cell/", "_l0")
+
+    def torch_cell(self, shapes: Shapes, prefix: str, suffix: str) -> Iterator[TorchTensor]:
+        """Yield the tensors of one direction. prefix: of the cell's parameters. suffix: of torch's names."""
+        for name, part in (("weight_ih", "kernel"), ("weight_hh", "recurrent_kernel")):
+            path = f"{prefix}{part}"
+            yield TorchTensor(f"{name}{suffix}", self._torch_gates(path, shapes[path]))
+        if f"{prefix}bias" in shapes:
+            yield from self.torch_biases(f"{prefix}bias", shapes[f"{prefix}bias"], suffix)
+
+    def torch_biases(self, path: str, shape: tuple[int, ...], suffix: str) -> Iterator[TorchTensor]:
+        """Yield torch's two biases, which torch adds: Keras' bias, and zeros."""
+        yield same(f"bias_ih{suffix}", path, shape)
+        yield TorchTensor(f"bias_hh{suffix}", Arrangement(shape), adds_to=path)
+
+    def _torch_gates(self, path: str, shape: tuple[int, ...]) -> Arrangement:
+        """Return a kernel (in, gates * units) as (gates * units, in), with the gates in torch's order."""
+        inputs, size = shape
+        if self.torch_gates == tuple(range(self.gates)):
+            return Arrangement((size, inputs), (view(path, shape, (1, 0)),))
+        split = (inputs, self.gates, size // self.gates)
+        parts = tuple(view(path, split, (1, 2, 0), axis1=range(gate, gate + 1)) for gate in self.torch_gates)
+        return Arrangement((size, inputs), parts)
+
+    def keras_attributes(self, folders: Sequence[str]) -> list[str]:
+        return ["cell"]
 
 
 class SimpleRNN(Recurrent):
-    """activation(x @ kernel + state @ recurrent_kernel + bias). Elman (1990)."""
+    """Simple recurrence: state = activation(x @ kernel + state @ recurrent_kernel + bias). Elman (1990)."""
 
     units: Count
     activation: Activation = Tanh()
@@ -67,12 +102,13 @@ class SimpleRNN(Recurrent):
 
 
 class LSTM(Recurrent):
-    """Long short-term memory, with the gates i, f, c, o.
+    """Long short-term memory with gates i, f, c, o. Hochreiter and Schmidhuber (1997).
 
-    Hochreiter and Schmidhuber (1997); the forget gate's bias starts at 1: Jozefowicz et al. (2015).
+    With unit_forget_bias, the forget gate's bias starts at 1: Jozefowicz et al. (2015).
     """
 
     gates = 4
+    torch_gates = (0, 1, 2, 3)  # torch's i, f, g, o are Keras' i, f, c, o
     units: Count
     activation: Activation = Tanh()
     recurrent_activation: Activation = Sigmoid()
@@ -91,16 +127,17 @@ class LSTM(Recurrent):
         return super().output(x)
 
     def cell_bias(self) -> Located:
-        given = self.bias_initializer
-        return (
-            Located({"unit_forget_bias": Located({"initializer": given})}).at(given) if self.unit_forget_bias else given
-        )
+        initializer = self.bias_initializer
+        if not self.unit_forget_bias:
+            return initializer
+        return Located({"unit_forget_bias": Located({"initializer": initializer})}).at(initializer)
 
 
 class GRU(Recurrent):
-    """Gated recurrent unit, with the gates z, r, h; two rows of biases if reset_after. Cho et al. (2014)."""
+    """Gated recurrent unit with gates z, r, h; with reset_after, the bias has two rows. Cho et al. (2014)."""
 
     gates = 3
+    torch_gates = (1, 0, 2)  # torch's r, z, n are Keras' r, z, h
     units: Count
     activation: Activation = Tanh()
     recurrent_activation: Activation = Sigmoid()
@@ -121,3 +158,12 @@ class GRU(Recurrent):
     def bias_axes(self) -> tuple[Axis, ...]:
         gates = out_axis(self.gates * self.units)
         return (batch_axis(2), gates) if self.reset_after else (gates,)
+
+    def torch_biases(self, path: str, shape: tuple[int, ...], suffix: str) -> Iterator[TorchTensor]:
+        size = self.gates * self.units
+        if shape != (2, size):
+            raise NoCounterpart("torch.nn.GRU has two biases, so reset_after must be true")
+        for row, name in enumerate(("bias_ih", "bias_hh")):
+            gates = [range(3 * row + gate, 3 * row + gate + 1) for gate in self.torch_gates]
+            parts = tuple(view(path, (6, self.units), axis0=gate) for gate in gates)
+            yield TorchTensor(f"{name}{suffix}", Arrangement((size,), parts))

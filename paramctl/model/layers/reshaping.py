@@ -1,10 +1,21 @@
-"""Layers that move values without changing them."""
+"""Layers that reshape, permute, repeat or select values, without changing them."""
 
+from collections.abc import Sequence
 from math import prod
 from typing import Annotated
 
 from paramctl.declare.option_types import Axes, Count, Integer, IntegerType, ListType
-from paramctl.model.layers.base import Layer, ShapeError, Sizes, axis_of
+from paramctl.model.layers.base import Layer
+from paramctl.model.layers.order import (
+    CHANNELS_FIRST,
+    CHANNELS_LAST,
+    EITHER,
+    PLAIN,
+    UNKNOWN,
+    Order,
+    after_flatten,
+)
+from paramctl.model.layers.shapes import ShapeError, Sizes, axis_of
 from paramctl.model.layers.spatial import DataFormat
 
 Target = Annotated[
@@ -14,7 +25,7 @@ Target = Annotated[
 
 
 class Flatten(Layer):
-    """All axes but the batch become one; channels_first moves the first of them to the end before."""
+    """Flattens all axes except the batch; with channels_first, axis 1 is first moved to the end."""
 
     data_format: DataFormat = "channels_last"
 
@@ -22,39 +33,65 @@ class Flatten(Layer):
         sizes = [size for size in x[1:] if size is not None]
         return (x[0], prod(sizes) if len(sizes) == len(x) - 1 else None)
 
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        return after_flatten(orders[0], shapes[0], self.data_format == "channels_first")
+
 
 class Reshape(Layer):
-    """Other axes for the same values, the batch apart; one size may be -1, for the rest."""
+    """Reshapes all axes except the batch; one size may be -1, which is inferred."""
 
     target_shape: Target
 
     def output(self, x: Sizes) -> Sizes:
         target = self.target_shape
         if target.count(-1) > 1 or 0 in target:
-            raise ShapeError("its target_shape may hold one -1 and no 0")
+            raise ShapeError("target_shape must have at most one -1, and no 0")
         fixed = prod(size for size in target if size != -1)
         known = [size for size in x[1:] if size is not None]
         if len(known) < len(x) - 1:
             return (x[0], *(None if size == -1 else size for size in target))
         total = prod(known)
         if total % fixed or (-1 not in target and total != fixed):
-            raise ShapeError(f"it cannot make {list(target)} of {total:,} values")
+            raise ShapeError(f"target_shape {list(target)} must fit the {total:,} values of the input")
         return (x[0], *(total // fixed if size == -1 else size for size in target))
+
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        order, shape = orders[0], shapes[0]
+        if output is None or shape is None:
+            return PLAIN if order == PLAIN else UNKNOWN
+        if output == shape:
+            return order
+        if len(output) == 2 and order.flat is None:
+            return after_flatten(order, shape)
+        if order == PLAIN:  # a vector reshaped to four axes is a feature map in Keras' order
+            return CHANNELS_LAST if len(output) == 4 else PLAIN
+        if order.flat is not None:  # the inverse of flattening
+            return CHANNELS_LAST if tuple(output[1:]) == order.sizes else UNKNOWN
+        keeps_channels = order in (CHANNELS_LAST, EITHER) and output[-1] == shape[-1]
+        return EITHER if keeps_channels and len(output) < 5 else UNKNOWN
 
 
 class Permute(Layer):
-    """The axes in another order, counted from 1, the batch apart: [2, 1] transposes a matrix."""
+    """Permutes the axes, counted from 1 after the batch: [2, 1] transposes a matrix."""
 
     dims: Axes
 
     def output(self, x: Sizes) -> Sizes:
         if sorted(self.dims) != list(range(1, len(x))):
-            raise ShapeError(f"its dims must be the numbers 1 to {len(x) - 1} in some order")
+            raise ShapeError(f"dims must be a permutation of 1 to {len(x) - 1}")
         return (x[0], *(x[axis] for axis in self.dims))
+
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        order, rank = orders[0], len(self.dims)
+        if order == CHANNELS_LAST and self.dims == (rank, *range(1, rank)):
+            return CHANNELS_FIRST
+        if order == CHANNELS_FIRST and self.dims == (*range(2, rank + 1), 1):
+            return CHANNELS_LAST
+        return order if order == PLAIN or self.dims == tuple(range(1, rank + 1)) else UNKNOWN
 
 
 class RepeatVector(Layer):
-    """A vector n times, as the steps of a sequence."""
+    """Repeats a vector n times, as the steps of a sequence."""
 
     input_axes = "batch, features"
     n: Count
@@ -64,7 +101,8 @@ class RepeatVector(Layer):
 
 
 class Take(Layer):
-    """One position along an axis, which then goes: index 0 of axis 1 is a sequence's first. Not in Keras."""
+    """Selects one position along an axis and removes the axis: index 0 of axis 1 is the first step.
+    Not in Keras."""
 
     in_keras = False
     index: Integer
@@ -74,7 +112,12 @@ class Take(Layer):
         axis = axis_of(self.axis, x)
         size = x[axis]
         if axis == 0:
-            raise ShapeError("it cannot take from the batch axis")
+            raise ShapeError("axis must not be the batch axis")
         if size is not None and not -size <= self.index < size:
-            raise ShapeError(f"its index {self.index} is outside axis {axis}, which has {size}")
+            raise ShapeError(f"index {self.index} is out of range for axis {axis} of size {size}")
         return x[:axis] + x[axis + 1 :]
+
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        order = orders[0]
+        is_vector = output is not None and len(output) == 2
+        return PLAIN if order.flat is None and order != UNKNOWN and is_vector else UNKNOWN

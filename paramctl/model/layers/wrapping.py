@@ -1,4 +1,4 @@
-"""Layers around another layer: both ways along a sequence, or once for each step of it."""
+"""Layers that wrap another layer: in both directions along a sequence, or at each step of it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -9,52 +9,56 @@ from paramctl.declare.located import Located, parse_call
 from paramctl.declare.option_types import ChoiceType, OptionType
 from paramctl.declare.options import arguments_by_name
 from paramctl.errors import suggest
-from paramctl.model.layers.base import LAYERS, Layer, ShapeError, Sizes
+from paramctl.model.layers.base import LAYERS, Layer
 from paramctl.model.layers.branching import Branching, Reuse
+from paramctl.model.layers.order import PLAIN, UNKNOWN, Order
 from paramctl.model.layers.recurrent import Recurrent
+from paramctl.model.layers.reshaping import Flatten, Reshape
+from paramctl.model.layers.shapes import ShapeError, Sizes
+from paramctl.model.layers.torch import Shapes, TorchTensor
 from paramctl.model.names import check_name
 
 
 class Wrapped(NamedTuple):
-    """A layer within another, and the name it has there."""
+    """A wrapped layer and its name within the wrapper."""
 
     name: str
     layer: Layer
 
 
 class InnerLayerType(OptionType):
-    """A layer as in a list of layers; of what every entry takes, it may have a name."""
+    """A layer, written as in a list of layers. Of the options common to all layers it accepts only ``name``."""
 
     takes_mapping = True
 
-    def __init__(self, rule: str, fits: Callable[[type[Layer]], bool]) -> None:
-        self.rule, self.fits = rule, fits
+    def __init__(self, rule: str, allows: Callable[[type[Layer]], bool]) -> None:
+        self.rule, self.allows = rule, allows
 
     def read(self, node: Located, name: str) -> Wrapped:
-        called = parse_call(node)
-        if called is None:
+        call = parse_call(node)
+        if call is None:
             raise self.refuse(node, name)
-        type_node, arguments = called
-        fitting = {type_name: cls for type_name, cls in LAYERS.items() if self.fits(cls)}
-        cls = fitting.get(str(type_node.value))
+        type_node, arguments = call
+        allowed = {type_name: cls for type_name, cls in LAYERS.items() if self.allows(cls)}
+        cls = allowed.get(str(type_node.value))
         if cls is None:
-            raise self.refuse(type_node, name, suggest(str(type_node.value), fitting))
-        given = dict(arguments_by_name(cls.type, arguments, cls.signature))
-        own = given.pop("name", None)
-        layer = cls.read(cls.type, arguments or type_node, given)
-        return Wrapped(check_name(own) if own else cls.type, layer)
+            raise self.refuse(type_node, name, suggest(str(type_node.value), allowed))
+        options = dict(arguments_by_name(cls.type, arguments, cls.signature))
+        name_node = options.pop("name", None)
+        layer = cls.read(cls.type, arguments or type_node, options)
+        return Wrapped(check_name(name_node) if name_node else cls.type, layer)
 
     def schema(self) -> dict[str, Any]:
         return {"$ref": "#/definitions/inner_layer"}
 
 
-def _plain(cls: type[Layer]) -> bool:
-    """Whether a layer has one input and no layers of its own."""
+def _has_one_input(cls: type[Layer]) -> bool:
+    """Return whether a layer has one input and holds no lists of layers."""
     return cls.arity == 1 and not cls.references and not issubclass(cls, (Branching, Reuse))
 
 
 class Bidirectional(Layer):
-    """A recurrent layer forwards and another backwards along a sequence. Schuster and Paliwal (1997)."""
+    """Runs a recurrent layer forward and a second one backward along a sequence. Schuster and Paliwal (1997)."""
 
     input_axes = "batch, steps, features"
     layer: Annotated[Wrapped, InnerLayerType("a recurrent layer", lambda cls: issubclass(cls, Recurrent))]
@@ -63,25 +67,37 @@ class Bidirectional(Layer):
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         for direction in ("forward", "backward"):
             for parameter in self.layer.layer.parameters(x):
-                name = self.layer.name.removeprefix(f"{direction}_")
-                yield replace(parameter, path=f"{direction}_{name}/{parameter.path}")
+                yield replace(parameter, path=f"{self._name(direction)}/{parameter.path}")
+
+    def output(self, x: Sizes) -> Sizes:
+        if vars(self.layer.layer)["go_backwards"]:
+            raise ShapeError("go_backwards of the layer must be false: the second layer already runs backward")
+        shape = self.layer.layer.output(x)
+        return (*shape[:-1], 2 * (shape[-1] or 0)) if self.merge_mode == "concat" else shape
+
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        return PLAIN
+
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        inner = self.layer.layer
+        assert isinstance(inner, Recurrent)
+        for direction, suffix in (("forward", "_l0"), ("backward", "_l0_reverse")):
+            yield from inner.torch_cell(shapes, f"{self._name(direction)}/{inner.type}_cell/", suffix)
 
     def keras_attributes(self, folders: Sequence[str]) -> list[str]:
         direction = folders[0].partition("_")[0]
         return [f"{direction}_layer", *self.layer.layer.keras_attributes(folders[1:])]
 
-    def output(self, x: Sizes) -> Sizes:
-        if vars(self.layer.layer)["go_backwards"]:
-            raise ShapeError("its layer may not go backwards: then both directions would be one")
-        shape = self.layer.layer.output(x)
-        return (*shape[:-1], 2 * (shape[-1] or 0)) if self.merge_mode == "concat" else shape
+    def _name(self, direction: str) -> str:
+        """Return the name of the layer of a direction: ``forward_lstm``."""
+        return f"{direction}_{self.layer.name.removeprefix(f'{direction}_')}"
 
 
 class TimeDistributed(Layer):
-    """The same layer for each step of a sequence."""
+    """Applies the same layer at each step of a sequence."""
 
     input_axes = "batch, steps, ..., features"
-    layer: Annotated[Wrapped, InnerLayerType("a layer with one input", _plain)]
+    layer: Annotated[Wrapped, InnerLayerType("a layer with one input", _has_one_input)]
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         step = (x[0], *x[2:])
@@ -89,13 +105,25 @@ class TimeDistributed(Layer):
         for parameter in self.layer.layer.parameters(step):
             yield replace(parameter, path=f"{self.layer.name}/{parameter.path}")
 
-    def keras_attributes(self, folders: Sequence[str]) -> list[str]:
-        return ["layer", *self.layer.layer.keras_attributes(folders[1:])]
-
     def output(self, x: Sizes) -> Sizes:
         step = (x[0], *x[2:])
         self.layer.layer.check_axes(step)
         shape = self.layer.layer.output(step)
         if not shape:
-            raise ShapeError("the layer it holds must keep the batch axis")
+            raise ShapeError("the layer must keep the batch axis")
         return (*shape[:1], x[1], *shape[1:])
+
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        inner = self.layer.layer
+        moves_axes = inner.rank or isinstance(inner, (Flatten, Reshape))
+        return PLAIN if orders[0] == PLAIN and not moves_axes else UNKNOWN
+
+    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+        """Yield the tensors of the wrapped layer, under its name."""
+        name = self.layer.name
+        inner_shapes = {path.removeprefix(f"{name}/"): shape for path, shape in shapes.items()}
+        for tensor in self.layer.layer.torch_tensors(inner_shapes):
+            yield tensor.under(name)
+
+    def keras_attributes(self, folders: Sequence[str]) -> list[str]:
+        return ["layer", *self.layer.layer.keras_attributes(folders[1:])]
