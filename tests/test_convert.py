@@ -229,7 +229,10 @@ def test_a_layout_needs_the_kinds_of_the_layers(paramctl: Run, tmp_path: Path) -
     save_file({"a.weight": np.ones((3, 4), "float32")}, tmp_path / "w.safetensors")
     for layout in ("keras", "torch"):
         said = refused(paramctl, tmp_path, "w.safetensors", "--layout", layout, "-o", "x.h5")
-        assert "--layout requires a model with layers (got w.safetensors, which has only arrays). Name it with --like." in said
+        assert (
+            "--layout requires a model with layers (got w.safetensors, which has only arrays). Name it with --like."
+            in said
+        )
 
 
 def test_what_would_make_it_fit_is_said(paramctl: Run, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ MISTAKES = [
     ("inputs: {\u00e9: [4], e\u0301: [5]}\nlayers: [flatten]", "1:18: two inputs have one name (got 'e\u0301')"),
     (
         "input: [7, 4]\nlayers: [{time_distributed: reduce_sum}]",
-        "2:29: time_distributed: the layer it holds must keep the batch axis (got input (None, 7, 4))",
+        "2:29: time_distributed: the wrapped layer must keep the batch axis (got input (None, 7, 4))",
     ),
     (
         HEAD + '  - flatten: {name: "a\\nb", repeat: 2}',
@@ -149,7 +149,10 @@ MISTAKES = [
         "input: [5, 5, 3]\nlayers:\n  - conv2d: {filters: 4, kernel_size: 3, groups: 2}",
         "3:13: conv2d: groups (2) must divide the 3 input channels and the 4 filters (got input (None, 5, 5, 3))",
     ),
-    (HEAD + "  - reshape: [3, 2]", "3:14: reshape: target_shape [3, 2] must fit the 4 values of the input (got input (None, 4))"),
+    (
+        HEAD + "  - reshape: [3, 2]",
+        "3:14: reshape: target_shape [3, 2] must fit the 4 values of the input (got input (None, 4))",
+    ),
     (
         "input: [2, 3]\nlayers:\n  - permute: [1, 1]",
         "3:14: permute: dims must be a permutation of 1 to 2 (got input (None, 2, 3))",

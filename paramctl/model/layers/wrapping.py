@@ -71,7 +71,7 @@ class Bidirectional(Layer):
 
     def output(self, x: Sizes) -> Sizes:
         if vars(self.layer.layer)["go_backwards"]:
-            raise ShapeError("go_backwards of the layer must be false: the second layer already runs backward")
+            raise ShapeError("go_backwards must be false: a second layer already runs backward")
         shape = self.layer.layer.output(x)
         return (*shape[:-1], 2 * (shape[-1] or 0)) if self.merge_mode == "concat" else shape
 
@@ -110,7 +110,7 @@ class TimeDistributed(Layer):
         self.layer.layer.check_axes(step)
         shape = self.layer.layer.output(step)
         if not shape:
-            raise ShapeError("the layer must keep the batch axis")
+            raise ShapeError("the wrapped layer must keep the batch axis")
         return (*shape[:1], x[1], *shape[1:])
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
