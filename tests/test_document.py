@@ -101,10 +101,10 @@ def test_bom_crlf_and_a_missing_last_newline_are_accepted(tmp_path: object) -> N
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"name: caf\xe9", "1:10: a model document must be text in UTF-8 (got the byte 0xe9)"),
-        ("name: x".encode("utf-16"), "1:1: a model document must be text in UTF-8 (got the byte 0xff)"),
-        (b"a: 1\nb: \x00", "2:4: YAML allows no control characters (got the character '\\x00')"),
-        (b"a: \x1b[31m", "1:4: YAML allows no control characters (got the character '\\x1b')"),
+        (b"name: caf\xe9", "1:10: a model document must be UTF-8 text (got the byte 0xe9)"),
+        ("name: x".encode("utf-16"), "1:1: a model document must be UTF-8 text (got the byte 0xff)"),
+        (b"a: 1\nb: \x00", "2:4: YAML does not allow control characters (got the character '\\x00')"),
+        (b"a: \x1b[31m", "1:4: YAML does not allow control characters (got the character '\\x1b')"),
     ],
 )
 def test_what_is_not_text_is_refused_where_it_stands(tmp_path: object, data: bytes, says: str) -> None:

@@ -219,7 +219,7 @@ def test_whoever_reads_may_stop_and_a_full_disk_is_one_line(values: dict[str, np
         ("dense/kernel[1,2,3]", "dense/kernel has 2 axes, fewer than the slice (got 3 indices"),
         (
             "dense/kernel[1.5]",
-            "an index is a whole number, a:b, a:b:step or ... (character 14) (got 'dense/kernel[1.5]'",
+            "an index must be an integer, a:b, a:b:step, or ... (character 14) (got 'dense/kernel[1.5]'",
         ),
         ("dense/kernel[0, x]", "(character 17)"),
         ("dense/kernel[::0]", "the step of a slice may not be 0 (character 14)"),

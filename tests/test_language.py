@@ -143,7 +143,7 @@ def test_an_inner_i_hides_the_outer_one_which_an_option_passes_on() -> None:
 
 
 def test_a_block_does_not_see_the_i_of_where_it_is_used() -> None:
-    with pytest.raises(ValueError, match=r"5:33: no variable has this name here \(got 'i'"):
+    with pytest.raises(ValueError, match=r"5:33: no variable has this name \(got 'i'"):
         model(
             'input: [4]\nblocks:\n  inner:\n    layers:\n      - dense: {units: 2, name: "${i}x"}\n'
             "layers:\n  - inner: {repeat: 2}"
@@ -357,7 +357,7 @@ def test_a_layer_may_be_called_shortcut_where_there_is_none() -> None:
 
 
 def test_a_name_left_out_does_not_fall_through_to_an_outer_one() -> None:
-    with pytest.raises(ValueError, match="this layer is left out"):
+    with pytest.raises(ValueError, match="this layer is omitted"):
         model(
             "input: [4]\nvars: {n: a}\nlayers:\n  - dense: {name: a, units: 4}\n"
             '  - residual: [{dense: {name: "${n}", units: 4, when: false}}, {dense: {units: 4, from: a}}]'
@@ -380,7 +380,7 @@ def test_an_empty_container_waits_for_nothing() -> None:
 
 
 def test_an_initializer_that_could_have_no_effect_is_refused() -> None:
-    with pytest.raises(ValueError, match="holds for what is trained and not tied"):
+    with pytest.raises(ValueError, match="must match a trainable parameter that is not tied"):
         layers("  - dense: {units: 4, trainable: false}\ninitializers: {'**/kernel': ones}")
 
 

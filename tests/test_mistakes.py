@@ -14,26 +14,26 @@ HEAD = "input: [4]\nlayers:\n"
 
 MISTAKES = [
     (HEAD + '  - dense: {units: "${i}", repeat: 2}', "3:20: units must be a positive integer (got 0)"),
-    ("inputs: {\u00e9: [4], e\u0301: [5]}\nlayers: [flatten]", "1:18: two inputs have one name (got 'e\u0301')"),
+    ("inputs: {\u00e9: [4], e\u0301: [5]}\nlayers: [flatten]", "1:18: duplicate input name (got 'e\u0301')"),
     (
         "input: [7, 4]\nlayers: [{time_distributed: reduce_sum}]",
         "2:29: time_distributed: the wrapped layer must keep the batch axis (got input (None, 7, 4))",
     ),
     (
         HEAD + '  - flatten: {name: "a\\nb", repeat: 2}',
-        "3:21: a name may not hold control characters, nor begin or end with a space (got 'a\\nb')",
+        "3:21: a name may not contain control characters, or begin or end with a space (got 'a\\nb')",
     ),
     (
         HEAD + "  - dense: {name: 'a${0}', units: 3, repeat: 2}",
-        "3:19: two layers of one list have one name; the first is on line 3 (got 'a0')",
+        "3:19: duplicate name in this list; the first is on line 3 (got 'a0')",
     ),
     (
         HEAD + "  - lambda: x",
-        "3:5: this layer of Keras is not supported in a model document (got 'lambda'). 'paramctl layers' lists those that are.",
+        "3:5: this Keras layer is not supported in a model document (got 'lambda'). Run 'paramctl layers' for the supported layers.",
     ),
     (
         HEAD + "  - add: [input, input]",
-        "3:10: what add merges is named by 'from' (got ['input', 'input']). Write add: {from: [...]}.",
+        "3:10: add takes its inputs from 'from' (got ['input', 'input']). Write add: {from: [...]}.",
     ),
     (
         HEAD + "  - dense: $n",
@@ -43,14 +43,14 @@ MISTAKES = [
         "input: [None, 4]\nlayers: [flatten]",
         "1:9: shape must be a list of positive integers, with null for unknown sizes (got 'None'). Write null for an unknown size, and omit the batch axis.",
     ),
-    ("inputs: [4]\nlayers: [flatten]", "1:9: inputs must be a mapping (got [4]). A single one is called 'input'."),
+    ("inputs: [4]\nlayers: [flatten]", "1:9: inputs must be a mapping (got [4]). Use 'input' for a single input."),
     (
         "layers: {dense: 3}",
         "1:9: layers must be a list of layers (got a mapping with dense). Put '- ' before each layer.",
     ),
     (
         HEAD + "  - dense: 10, activation: relu",
-        "3:26: not valid YAML: mapping values are not allowed in this context. Several options go in { }, and a text that holds ': ' in quotes.",
+        "3:26: not valid YAML: mapping values are not allowed in this context. Put several options in { }, and text that contains ': ' in quotes.",
     ),
     (
         HEAD + "  - dense: {units: 3\n  - dense: 4",
@@ -58,7 +58,7 @@ MISTAKES = [
     ),
     (
         HEAD + "  - residual: {name: r, layers: [{dense: {name: x, units: 4}}]}\n  - dense: {units: 2, from: x}",
-        "4:29: no earlier output has this name (got 'x'). There is r/x.",
+        "4:29: no earlier output has this name (got 'x'). Did you mean 'r/x'?",
     ),
     (
         HEAD + "  - dense: {units: 3, activation: Relu}",
@@ -66,11 +66,11 @@ MISTAKES = [
     ),
     (
         "vars: {min: 3}\n" + HEAD + "  - flatten",
-        "1:8: a variable may not be called as a word of ${...} is (got 'min')",
+        "1:8: a variable may not have the name of a keyword, constant, or function of ${...} (got 'min')",
     ),
     (
         "vars: {1a: 3}\n" + HEAD + "  - flatten",
-        "1:8: a variable's name must be of letters, digits and _, and not begin with a digit (got '1a')",
+        "1:8: a variable name must consist of letters, digits, and _, and may not begin with a digit (got '1a')",
     ),
     (
         "vars: {self: 3}\n" + HEAD + '  - dense: "${self - 4}"',
@@ -86,7 +86,7 @@ MISTAKES = [
     ),
     (
         HEAD + "  - parallel: {merge: add, branches: {'t-${0}': []}}",
-        "3:39: this name is taken as it stands: it may hold no ${...} (got 't-${0}')",
+        "3:39: this name may not contain ${...} (got 't-${0}')",
     ),
     (HEAD + "  - dens: 3", "3:5: no layer or block has this type (got 'dens'). Did you mean 'dense'?"),
     (HEAD + "  - Dense: 3", "3:5: no layer or block has this type (got 'Dense'). Did you mean 'dense'?"),
@@ -174,7 +174,7 @@ MISTAKES = [
         + "  - dense: {name: a, units: 3}\n  - dense: {name: b, units: 5, from: input}\n  - concatenate: {from: [a, b], axis: 0}",
         "5:18: concatenate: the merged outputs must have equal sizes along every axis except 0 (got a (None, 3) and b (None, 5))",
     ),
-    (HEAD + "  - add", "3:5: add merges two outputs or more: name them with 'from' (got add)"),
+    (HEAD + "  - add", "3:5: add requires two or more inputs: name them with 'from' (got add)"),
     (
         HEAD + "  - residual: [{dense: 5}]",
         "3:15: residual: the merged outputs must have the same shape (got residual/dense (None, 5) and input (None, 4))",
@@ -191,11 +191,11 @@ MISTAKES = [
     (HEAD + "  - residual: {layers: dense}", "3:24: layers must be a list of layers (got 'dense')"),
     (
         HEAD + "  - dense: {units: 3, from: later}\n  - dense: {name: later, units: 3}",
-        "3:29: only an earlier output can be named; this one comes on line 4 (got 'later')",
+        "3:29: an input must be an earlier output; this layer is on line 4 (got 'later')",
     ),
     (
         HEAD + "  - dense: {units: 3, from: nowhere}",
-        "3:29: no earlier output has this name (got 'nowhere'). Earlier are input.",
+        "3:29: no earlier output has this name (got 'nowhere'). Earlier outputs: input.",
     ),
     (
         HEAD + "  - dense: {name: hidden, units: 3}\n  - dense: {units: 3, from: hiden}",
@@ -203,38 +203,38 @@ MISTAKES = [
     ),
     (
         HEAD + "  - dense: {name: a, units: 3, when: false}\n  - dense: {units: 3, from: a}",
-        "4:29: this layer is left out: its 'when', on line 3, is false (got 'a')",
+        "4:29: this layer is omitted because its 'when' on line 3 is false (got 'a')",
     ),
     (
         HEAD + "  - dense: {name: a, units: 3}\n  - dense: {name: a, units: 3}",
-        "4:19: two layers of one list have one name; the first is on line 3 (got 'a')",
+        "4:19: duplicate name in this list; the first is on line 3 (got 'a')",
     ),
     (
         HEAD + "  - dense: {name: dense, units: 3}\n  - dense: 3",
-        "4:5: two layers of one list have one name; the first is on line 3 (got 'dense')",
+        "4:5: duplicate name in this list; the first is on line 3 (got 'dense')",
     ),
     (
         HEAD + "  - dense: {name: 'a/b', units: 3}",
-        "3:19: a name may not hold any of / * ? [ ] = : , . ' \" (got 'a/b')",
+        "3:19: a name may not contain any of / * ? [ ] = : , . ' \" (got 'a/b')",
     ),
-    (HEAD + "  - dense: {name: '12', units: 3}", "3:19: a name may not be all digits (got '12')"),
-    (HEAD + "  - dense: {name: '', units: 3}", "3:19: a name must be text, not empty (got '')"),
+    (HEAD + "  - dense: {name: '12', units: 3}", "3:19: a name may not consist of digits only (got '12')"),
+    (HEAD + "  - dense: {name: '', units: 3}", "3:19: a name must be non-empty text (got '')"),
     (
         HEAD + "  - dense: {name: ' a', units: 3}",
-        "3:19: a name may not hold control characters, nor begin or end with a space (got ' a')",
+        "3:19: a name may not contain control characters, or begin or end with a space (got ' a')",
     ),
     (
         HEAD + '  - dense: {name: "a\\eb", units: 3}',
-        "3:19: a name may not hold control characters, nor begin or end with a space (got 'a\\x1bb')",
+        "3:19: a name may not contain control characters, or begin or end with a space (got 'a\\x1bb')",
     ),
-    (HEAD + "  - dense: {name: 12, units: 3}", "3:19: a name must be text, not empty (got 12)"),
+    (HEAD + "  - dense: {name: 12, units: 3}", "3:19: a name must be non-empty text (got 12)"),
     (
         HEAD + '  - dense: {name: "é", units: 3}\n  - dense: {name: "é", units: 3}',
-        "4:19: two layers of one list have one name; the first is on line 3 (got 'é')",
+        "4:19: duplicate name in this list; the first is on line 3 (got 'é')",
     ),
     (
         HEAD + "  - dense: {name: a, units: 3, repeat: 2}",
-        "3:19: an entry that repeats may not have a fixed name (got 'a'). Write 'a-${i}', or no name: then they are numbered.",
+        "3:19: a repeated entry may not have a fixed name (got 'a'). Write 'a-${i}', or omit the name to number the layers.",
     ),
     (HEAD + "  - dense: {units: 3, repeat: -1}", "3:31: repeat must be a non-negative integer (got -1)"),
     (
@@ -242,7 +242,7 @@ MISTAKES = [
         "3:31: a model may expand to at most 1,000,000 entries and options, repeats unrolled (got 1000000000)",
     ),
     (HEAD + "  - dense: {units: 3, when: 1}", "3:29: when must be true or false (got 1)"),
-    (HEAD + "  - reuse: nothing", "3:12: no earlier output has this name (got 'nothing'). Earlier are input."),
+    (HEAD + "  - reuse: nothing", "3:12: no earlier output has this name (got 'nothing'). Earlier outputs: input."),
     (HEAD + "  - reuse: input", "3:12: only a layer or a block can be reused (got 'input')"),
     (
         HEAD + "  - dense: {name: a, units: 3}\n  - reuse: a",
@@ -250,15 +250,15 @@ MISTAKES = [
     ),
     (
         HEAD + "  - dense: {name: a, units: 4}\n  - reuse: {layer: a, trainable: false}",
-        "4:34: a reuse has no 'trainable': the first use has it (got false)",
+        "4:34: a reuse may not set 'trainable': set it on the first use (got false)",
     ),
     (
         HEAD + "  - dense: 3\nties:\n  - {keep: dense/kernel, tie: dense/bias}",
-        "5:31: tied parameters must have one shape (got dense/kernel (4, 3) and dense/bias (3,))",
+        "5:31: tied parameters must have equal shapes (got dense/kernel (4, 3) and dense/bias (3,))",
     ),
     (
         HEAD + "  - dense: 3\n  - dense: 4\nties:\n  - {keep: dense/kernel, tie: dense_1/kernel}",
-        "6:31: tied parameters must have one shape (got dense/kernel (4, 3) and dense_1/kernel (3, 4)). Write 'transpose: true' to tie one to the other's transpose.",
+        "6:31: tied parameters must have equal shapes (got dense/kernel (4, 3) and dense_1/kernel (3, 4)). Add 'transpose: true' to tie one to the transpose of the other.",
     ),
     (
         HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernel, tie: dense/kernel}",
@@ -267,7 +267,7 @@ MISTAKES = [
     (
         HEAD
         + "  - dense: 4\n  - dense: 4\nties:\n  - {keep: dense/kernel, tie: dense_1/kernel}\n  - {keep: dense_1/kernel, tie: dense/kernel}",
-        "6:12: dense/kernel is itself tied, to dense_1/kernel: keep that one instead (got 'dense/kernel')",
+        "6:12: dense/kernel is itself tied to dense_1/kernel: keep that one instead (got 'dense/kernel')",
     ),
     (
         HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernle, tie: dense/bias}",
@@ -275,7 +275,7 @@ MISTAKES = [
     ),
     (
         HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernel, tie: '*/nothing'}",
-        "5:31: no parameter has a name like this (got '*/nothing'). There are dense/kernel, dense/bias.",
+        "5:31: no parameter matches this pattern (got '*/nothing'). There are dense/kernel, dense/bias.",
     ),
     (HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernel}", "5:5: a tie requires the option 'tie' (got keep)"),
     (
@@ -284,7 +284,7 @@ MISTAKES = [
     ),
     (
         HEAD + "  - dense: 4\ninitializers: {'**/kernels': zeros}",
-        "4:16: no parameter has a name like this (got '**/kernels'). Did you mean 'dense/kernel'?",
+        "4:16: no parameter matches this pattern (got '**/kernels'). Did you mean 'dense/kernel'?",
     ),
     (
         HEAD + "  - dense: 4\ninitializers: {'a//b': zeros}",
@@ -292,7 +292,7 @@ MISTAKES = [
     ),
     (
         HEAD + "  - dense: 4\ninitializers:\n  **/kernel: zeros",
-        "5:4: not valid YAML: while scanning an alias did not find expected alphabetic or numeric character. A pattern that begins with * is written in quotes.",
+        "5:4: not valid YAML: while scanning an alias did not find expected alphabetic or numeric character. Put a pattern that begins with * in quotes.",
     ),
     (
         HEAD + "  - dense: 4\ninitializers: {'**/bias': glorot_uniform}",
@@ -300,19 +300,19 @@ MISTAKES = [
     ),
     (
         HEAD + "  - dense: ${width}",
-        "3:12: no variable has this name here (got 'width'). No variables are known here.",
+        "3:12: no variable has this name (got 'width'). No variables are defined here.",
     ),
     (
         "vars: {width: 4}\n" + HEAD + "  - dense: ${widht}",
-        "4:12: no variable has this name here (got 'widht'). Did you mean 'width'?",
+        "4:12: no variable has this name (got 'widht'). Did you mean 'width'?",
     ),
     (
         "vars: {width: 4}\n" + HEAD + "  - dense: {units: ${width}}",
-        "4:21: not valid YAML: while parsing a flow mapping did not find expected ',' or '}'. Within { } or [ ], write \"${...}\" in quotes.",
+        "4:21: not valid YAML: while parsing a flow mapping did not find expected ',' or '}'. Put ${...} in quotes within { } or [ ]: \"${...}\".",
     ),
     (
         "vars: {width: 4}\n" + HEAD + '  - dense: "${width * }"',
-        "4:12: ${...} knows arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil and floor (got '${width * }')",
+        "4:12: ${...} supports arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil, and floor (got '${width * }')",
     ),
     ("vars: {width: 4}\n" + HEAD + '  - dense: "${width / 0}"', "4:12: division by zero (got '${width / 0}')"),
     (
@@ -321,22 +321,22 @@ MISTAKES = [
     ),
     (
         "vars: {width: 4}\n" + HEAD + '  - dense: "${__import__(1)}"',
-        "4:12: ${...} has the functions min, max, ceil and floor (got '${__import__(1)}')",
+        "4:12: ${...} supports the functions min, max, ceil, and floor (got '${__import__(1)}')",
     ),
     (
         "vars: {width: 4}\n" + HEAD + '  - dense: "${width.real}"',
-        "4:12: ${...} knows arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil and floor (got '${width.real}')",
+        "4:12: ${...} supports arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil, and floor (got '${width.real}')",
     ),
-    ("vars: {width: 4}\n" + HEAD + '  - dense: "${width"', "4:12: a ${ must be closed by a } (got '${width')"),
+    ("vars: {width: 4}\n" + HEAD + '  - dense: "${width"', "4:12: ${ must be closed by } (got '${width')"),
     (
         "vars: {width: 4}\n" + HEAD + '  - dense: "${9 ** 99}"',
         "4:12: the result must be a finite number that fits in 64 bits (got '${9 ** 99}')",
     ),
     (
         "vars: {width: }\n" + HEAD + '  - dense: "${width}"',
-        "1:8: this variable has no value; give one with -D width=VALUE (got 'width')",
+        "1:8: this variable requires a value: use -D width=VALUE (got 'width')",
     ),
-    ("vars: {w: a}\n" + HEAD + '  - dense: "${w * 2}"', "4:12: arithmetic needs numbers (got 'a')"),
+    ("vars: {w: a}\n" + HEAD + '  - dense: "${w * 2}"', "4:12: arithmetic requires numbers (got 'a')"),
     (
         "blocks:\n  b: {options: {n: }, layers: [{dense: '${n}'}]}\n" + HEAD + "  - b",
         "5:5: b requires the option 'n' (got no options)",
@@ -352,11 +352,11 @@ MISTAKES = [
     ("blocks:\n  b: {layers: [b]}\n" + HEAD + "  - b", "2:16: a block may not use itself (got b -> b)"),
     (
         "blocks:\n  dense: {layers: [flatten]}\n" + HEAD + "  - dense",
-        "2:3: a block may not be called as a layer or an activation function is (got 'dense')",
+        "2:3: a block may not have the name of a layer or an activation function (got 'dense')",
     ),
     (
         "blocks:\n  b: {options: {name: 1}, layers: [flatten]}\n" + HEAD + "  - b",
-        "2:17: every entry takes name, from, repeat, when, trainable: a block's option may not be called so (got 'name')",
+        "2:17: a block may not redefine the options of every entry: name, from, repeat, when, trainable (got 'name')",
     ),
     ("blocks:\n  b: {}\n" + HEAD + "  - b", "2:6: block 'b' requires the option 'layers' (got no options)"),
     ("blocks: [a]\n" + HEAD + "  - b", "1:9: blocks must be a mapping (got ['a'])"),
@@ -383,34 +383,34 @@ MISTAKES = [
     ),
     (
         "inputs: {a: [4], b: [4]}\nlayers: [flatten]",
-        "2:10: the first layer of a model with several inputs must say 'from' (got 'flatten')",
+        "2:10: the first layer of a model with several inputs requires 'from' (got 'flatten')",
     ),
     (
         "inputs: {a: [4]}\ninput: [4]\nlayers: [flatten]",
-        "1:1: a document has 'input' or 'inputs', not both (got 'inputs')",
+        "1:1: a document may have 'input' or 'inputs', not both (got 'inputs')",
     ),
     (
         HEAD + "  - flatten\noutputs: [x]",
-        "4:11: no earlier output has this name (got 'x'). Earlier are flatten, input.",
+        "4:11: no earlier output has this name (got 'x'). Earlier outputs: flatten, input.",
     ),
     (HEAD + "  - flatten\nseed: -1", "4:7: seed must be a non-negative integer (got -1)"),
     (
         HEAD + "  - flatten\ndtype: float31",
         "4:8: dtype must be float16, bfloat16, float32 or float64 (got 'float31'). Did you mean 'float32'?",
     ),
-    (HEAD + "\t- flatten", "3:1: YAML is indented with spaces, never with tabs (got a tab)"),
-    ("input: [4]\ninput: [5]\nlayers: [flatten]", "2:1: the key 'input' stands twice in one mapping; first on line 1"),
-    (HEAD + "  - dense: {units: 4, units: 5}", "3:23: the key 'units' stands twice in one mapping; first on line 3"),
-    ("input: [4]\n---\nlayers: [flatten]", "2:1: a file holds one model document; a second begins here"),
+    (HEAD + "\t- flatten", "3:1: YAML must be indented with spaces, not tabs (got a tab)"),
+    ("input: [4]\ninput: [5]\nlayers: [flatten]", "2:1: duplicate key 'input'; the first is on line 1"),
+    (HEAD + "  - dense: {units: 4, units: 5}", "3:23: duplicate key 'units'; the first is on line 3"),
+    ("input: [4]\n---\nlayers: [flatten]", "2:1: a file may contain one model document; a second begins here"),
     (
         HEAD + "  - dense: 010",
-        "3:12: a number with a leading zero is octal to some; write 0o10 or 8, or quote it (got 010)",
+        "3:12: a number with a leading zero is ambiguous: write 0o10 for octal, 8 for decimal, or quote it (got 010)",
     ),
     (HEAD + "  - dense: 1_000", "3:12: units must be a positive integer (got '1_000')"),
     (HEAD + "  - dropout: .nan", "3:14: a number must be finite (got .nan)"),
     (
         HEAD + "  - dense:\n    units: 4",
-        "3:5: a layer must be written as 'type', 'type: main option' or 'type: {options}' (got a mapping with dense, units). Are its options indented below its type?",
+        "3:5: a layer must be written as 'type', 'type: main option' or 'type: {options}' (got a mapping with dense, units). Indent its options below its type.",
     ),
     (
         HEAD + "  -",
@@ -419,17 +419,17 @@ MISTAKES = [
     (HEAD + "  - 3", "3:5: a layer must be written as 'type', 'type: main option' or 'type: {options}' (got 3)"),
     (
         HEAD + "  - {dense: 3, units: 4}",
-        "3:5: a layer must be written as 'type', 'type: main option' or 'type: {options}' (got a mapping with dense, units). Are its options indented below its type?",
+        "3:5: a layer must be written as 'type', 'type: main option' or 'type: {options}' (got a mapping with dense, units). Indent its options below its type.",
     ),
     (
         HEAD + "  - dense: !!python/name:os.system x",
-        "3:12: a model document has no tags (got tag:yaml.org,2002:python/name:os.system)",
+        "3:12: a model document may not have tags (got tag:yaml.org,2002:python/name:os.system)",
     ),
     ("? [a]\n: 1", "1:3: a key must be text (got a list or a mapping)"),
-    ("1: a", "1:1: a key must be text; write it in quotes (got 1)"),
+    ("1: a", "1:1: a key must be text: put it in quotes (got 1)"),
     (
         HEAD + "  - multi_head_attention: {num_heads: 2, key_dim: 2, value: nowhere}",
-        "3:61: no earlier output has this name (got 'nowhere'). Earlier are input.",
+        "3:61: no earlier output has this name (got 'nowhere'). Earlier outputs: input.",
     ),
     (HEAD + "  - embedding: [10]", "3:16: embedding requires the option 'output_dim' (got input_dim)"),
     (
@@ -445,7 +445,7 @@ MISTAKES = [
     (HEAD + "  - reduce_sum: 3", "3:17: reduce_sum takes no options (got 3)"),
     (
         HEAD + "  - dense: {units: 3}\n    name: x",
-        "3:5: a layer must be written as 'type', 'type: main option' or 'type: {options}' (got a mapping with dense, name). Are its options indented below its type?",
+        "3:5: a layer must be written as 'type', 'type: main option' or 'type: {options}' (got a mapping with dense, name). Indent its options below its type.",
     ),
     (
         HEAD + "  - layer_normalization: {axis: 3}",
@@ -464,11 +464,11 @@ MISTAKES = [
     (HEAD + "  - dense: {units: 3, from: [input, input]}", "3:29: dense takes one input (got input, input)"),
     (
         HEAD + "  - dense: *x",
-        "3:12: no anchor of this name comes before (got *x). A pattern that begins with * is written in quotes.",
+        "3:12: no earlier anchor has this name (got *x). Put a pattern that begins with * in quotes.",
     ),
     (
         HEAD + "  - dense: {name: a, units: 3}\n  - dense: {units: 2, from: a/b}",
-        "4:29: a holds no output named 'b' (got 'a/b')",
+        "4:29: a has no output named 'b' (got 'a/b')",
     ),
     (
         HEAD + "  - zero_padding2d: [1, 2, 3]",

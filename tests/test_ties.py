@@ -269,15 +269,15 @@ def test_a_comment_below_a_line_that_goes_out_stays(call: Call, tmp_path: Path) 
 STAYS = {
     "one name of several": (
         f"{THREE}ties: [{{keep: a/kernel, tie: [b/kernel, c/kernel]}}]\n",
-        "take it out of the list",
+        "remove it from the list",
     ),
-    "a pattern": (f'{THREE}ties: [{{keep: a/kernel, tie: "c/k*"}}]\n', "list the names that it shall mean instead"),
-    "an empty line within": (f"{THREE}ties:\n- keep: a/kernel\n\n  tie: c/kernel\n", "Take the ties out by hand."),
+    "a pattern": (f'{THREE}ties: [{{keep: a/kernel, tie: "c/k*"}}]\n', "list names instead of the pattern"),
+    "an empty line within": (f"{THREE}ties:\n- keep: a/kernel\n\n  tie: c/kernel\n", "Remove the ties by hand."),
     "an anchor that another needs": (
         f"{THREE}ties:\n  - &x {AC}\n  - {{<<: *x, tie: b/kernel}}\n",
-        "Take the ties out by hand.",
+        "Remove the ties by hand.",
     ),
-    "a dash on a line of its own": (REFUSED["a dash on a line of its own"], "Take the ties out by hand."),
+    "a dash on a line of its own": (REFUSED["a dash on a line of its own"], "Remove the ties by hand."),
 }
 
 

@@ -69,7 +69,7 @@ def _index(text: str, place: int, address: str) -> Index:
         return int(stripped)
     found = re.fullmatch(_RANGE, stripped)
     if not found:
-        rule = "an index is a whole number, a:b, a:b:step or ..."
+        rule = "an index must be an integer, a:b, a:b:step, or ..."
         raise AddressError(f"{rule} (character {place + len(text) - len(text.lstrip())})", repr(address))
     start, stop, step = (int(each) if each else None for each in found.groups())
     if step == 0:

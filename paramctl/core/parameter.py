@@ -109,8 +109,8 @@ class Parameter:
         fan_out = prod(axis.size // axis.groups for axis in self.axes if axis.role in ("out", "field"))
         return (inputs / thinned if inputs % thinned else inputs // thinned), fan_out
 
-    def under(self, path: str, dtype: str, trainable: bool) -> Parameter:
-        """This parameter of a layer as the model holds it: below a path, perhaps frozen."""
+    def in_layer(self, path: str, dtype: str, trainable: bool) -> Parameter:
+        """Return this parameter as part of the layer at a path, with the model's dtype, frozen unless ``trainable``."""
         return replace(self, path=f"{path}/{self.path}", dtype=dtype, trainable=bool(self.trainable) and trainable)
 
 

@@ -57,15 +57,16 @@ class Located:
         self.column = column
         self.keys = keys
         self.start = self.end = 0
-        self.size = 1
-        self.height = 0
-        self.dynamic = type(value) is str and "${" in value
-        if isinstance(value, (list, dict)):
-            self.height = 1
+        size, height, dynamic = 1, 0, False
+        if isinstance(value, str):
+            dynamic = "${" in value
+        elif isinstance(value, (list, dict)):
+            height = 1
             for item in value if isinstance(value, list) else value.values():
-                self.size += item.size
-                self.height = max(self.height, item.height + 1)
-                self.dynamic = self.dynamic or item.dynamic
+                size += item.size
+                height = max(height, item.height + 1)
+                dynamic = dynamic or item.dynamic
+        self.size, self.height, self.dynamic = size, height, dynamic
 
     @property
     def place(self) -> Place | None:

@@ -1,7 +1,7 @@
-"""A document's text with other ties: lines are put in or taken out, and everything else stays as it is written.
+"""Add ties to the text of a model document or remove them, leaving all other text unchanged.
 
-Every change is checked by building the model again; a document that is laid out in a way that this does not
-follow is refused, with the line to write.
+Edits are made at the positions of parsed values. Each result is checked by building the model again. A document in
+an unsupported layout is rejected, with the lines to write by hand.
 """
 
 from __future__ import annotations
@@ -15,146 +15,142 @@ from paramctl.declare.located import Located
 from paramctl.errors import DocumentError, ParamctlError, Place
 from paramctl.model import from_document
 from paramctl.model.document import parse
-from paramctl.model.tree import Document, Model, Tie
+from paramctl.model.tree import Document, Tie
 
-_PLAIN = re.compile(r"[^\W\d][\w/.-]*")
+_PLAIN_NAME = re.compile(r"[^\W\d][\w/.-]*")
 
 
 def with_ties(document: Document, ties: Sequence[Tie], source: str) -> str:
-    """The text of a document with these ties more. Raises DocumentError if it cannot be edited."""
-    node = _ties_node(document, source)
-    lines = [_line(tie) for tie in ties]
+    """Return the text of a document with ties added. Raises DocumentError if its layout is not supported."""
+    root = parse(document.text, source)
+    assert isinstance(root.value, dict)
+    entries = [_entry_text(tie) for tie in ties]
+    node = root.value.get("ties")
     if node is None:
-        end = _end(document.text)
-        last = "" if document.text.endswith("\n") else end
-        text = f"{document.text}{last}{end}ties:{end}" + "".join(f"  - {line}{end}" for line in lines)
+        text = _append_section(document.text, entries)
     elif isinstance(node.value, list) and node.value:
-        text = _put_in(document.text, node.value[0], lines)
-    else:  # a key without items
-        text = _filled(document.text, node, lines)
-    _check(document, text, source, {(tie.kept, tie.tied, tie.transpose) for tie in ties}, set(), lines)
+        text = _insert_before(document.text, node.value[0], entries)
+    else:
+        text = _fill_section(document.text, root.key("ties"), node, entries)
+    _check(document, text, source, added=ties, removed=(), entries=entries)
     return text
 
 
 def without_ties(document: Document, ties: Sequence[Tie], source: str) -> str:
-    """The text of a document without these ties. Raises DocumentError if it cannot be edited."""
-    node = _ties_node(document, source)
+    """Return the text of a document with ties removed. Raises DocumentError if its layout is not supported."""
+    root = parse(document.text, source)
+    assert isinstance(root.value, dict)
     text = document.text
-    items = [_item_of(node, tie, source) for tie in ties]
-    for item in sorted(items, key=lambda item: (item.line, item.column), reverse=True):
-        text = _taken_out(text, item)
-    _check(document, text, source, set(), {(tie.kept, tie.tied, tie.transpose) for tie in ties}, [])
+    items = [_find_item(root.value.get("ties"), tie, source) for tie in ties]
+    for item in sorted(items, key=lambda item: item.start, reverse=True):  # from the end: earlier positions stay valid
+        text = _remove(text, item)
+    _check(document, text, source, added=(), removed=ties, entries=[])
     return text
 
 
-def _end(text: str) -> str:
-    """How lines end in a text."""
+def _entry_text(tie: Tie) -> str:
+    """Return a tie as a document writes it: ``{keep: a/kernel, tie: b/kernel}``."""
+    transpose = ", transpose: true" if tie.transpose else ""
+    return f"{{keep: {_quoted(tie.kept)}, tie: {_quoted(tie.tied)}{transpose}}}"
+
+
+def _quoted(path: str) -> str:
+    return path if _PLAIN_NAME.fullmatch(path) else json.dumps(path, ensure_ascii=False)
+
+
+def _newline(text: str) -> str:
     return "\r\n" if "\r\n" in text else "\n"
 
 
-def _line(tie: Tie) -> str:
-    transposed = ", transpose: true" if tie.transpose else ""
-    return f"{{keep: {_name(tie.kept)}, tie: {_name(tie.tied)}{transposed}}}"
+def _block_lines(text: str, entries: Sequence[str], dash: str = "  - ") -> str:
+    return "".join(f"{dash}{entry}{_newline(text)}" for entry in entries)
 
 
-def _name(path: str) -> str:
-    return path if _PLAIN.fullmatch(path) else json.dumps(path, ensure_ascii=False)
+def _line_start(text: str, position: int) -> int:
+    return text.rfind("\n", 0, position) + 1
 
 
-def _ties_node(document: Document, source: str) -> Located | None:
-    root = parse(document.text, source)
-    assert isinstance(root.value, dict)
-    return root.value.get("ties")
+def _line_end(text: str, position: int) -> int:
+    """Return the position after the line break that follows ``position``, or the end of the text."""
+    end = text.find("\n", position)
+    return len(text) if end < 0 else end + 1
 
 
-def _offset(text: str, node: Located) -> int:
-    """Where in the text a node begins."""
-    lines = text.splitlines(keepends=True)
-    return sum(map(len, lines[: node.line - 1])) + node.column - 1
+def _append_section(text: str, entries: Sequence[str]) -> str:
+    newline = _newline(text)
+    separator = newline if text.endswith("\n") else 2 * newline
+    return f"{text}{separator}ties:{newline}{_block_lines(text, entries)}"
 
 
-def _put_in(text: str, first: Located, lines: Sequence[str]) -> str:
-    """The lines before a list's first item, as that is written."""
-    place = _offset(text, first)
-    begin = text.rfind("\n", 0, place) + 1
-    dash = text[begin:place]
-    if dash.strip() == "-":
-        return text[:begin] + "".join(f"{dash}{line}{_end(text)}" for line in lines) + text[begin:]
-    return text[:place] + "".join(f"{line}, " for line in lines) + text[place:]
+def _insert_before(text: str, first: Located, entries: Sequence[str]) -> str:
+    """Insert entries before the first item of a list, in the same style."""
+    line_start = _line_start(text, first.start)
+    dash = text[line_start : first.start]
+    if dash.strip() == "-":  # a block list: "  - ITEM"
+        return text[:line_start] + _block_lines(text, entries, dash) + text[line_start:]
+    return text[: first.start] + "".join(f"{entry}, " for entry in entries) + text[first.start :]  # [ITEM, ...]
 
 
-def _filled(text: str, node: Located, lines: Sequence[str]) -> str:
-    """The lines after ``ties:``, or within its empty brackets."""
-    found = re.search(r"^ties:[ \t]*(?:\[[ \t]*\]|null|~)?[ \t]*(#[^\r\n]*)?(?=\r?$)", text, re.MULTILINE)
-    if found is None:
-        raise _refused(Document(text, "", {}, ()), node.source or "", lines)
-    key = f"ties:  {found[1]}" if found[1] else "ties:"
-    stop = (text + "\n").index("\n", found.end()) + 1
-    end = _end(text)
-    return f"{text[: found.start()]}{key}{end}" + "".join(f"  - {line}{end}" for line in lines) + text[stop:]
+def _fill_section(text: str, key: Located, node: Located, entries: Sequence[str]) -> str:
+    """Replace an empty value of the key ``ties``: nothing, null, or ``[]``. A comment on its line is kept."""
+    line_end = _line_end(text, node.end)
+    comment = text[node.end : line_end].strip()
+    before, value = text[key.start : node.start], text[node.start : node.end]
+    on_one_line = before.rstrip(" \t") == "ties:" and "\n" not in value
+    if not on_one_line or not (comment == "" or comment.startswith("#")):
+        raise _unsupported_layout(key.source or "", entries)
+    head = f"ties:  {comment}" if comment else "ties:"
+    return f"{text[: key.start]}{head}{_newline(text)}{_block_lines(text, entries)}{text[line_end:]}"
 
 
-def _item_of(node: Located | None, tie: Tie, source: str) -> Located:
+def _find_item(node: Located | None, tie: Tie, source: str) -> Located:
+    """Return the item of the list ``ties`` that declares only this tie."""
     for item in node.value if node is not None and isinstance(node.value, list) else []:
         assert isinstance(item.value, dict)
-        names = item.value["tie"]
-        if names.value == tie.tied or (isinstance(names.value, list) and [n.value for n in names.value] == [tie.tied]):
+        tied = item.value["tie"]
+        names = [name.value for name in tied.value] if isinstance(tied.value, list) else [tied.value]
+        if names == [tie.tied]:
             return item
-        listed = names.value if isinstance(names.value, list) else [names]
-        if any(name.value == tie.tied for name in listed):
-            raise names.error(f"{tie.tied} is one of several names here: take it out of the list", tie.tied)
+        if tie.tied in names:
+            raise tied.error(f"{tie.tied} is one of several names here: remove it from the list", tie.tied)
     place = node.place if node is not None else Place(source, 1, 1)
-    raise DocumentError(f"{tie.tied} is tied by a pattern: list the names that it shall mean instead", place, tie.tied)
+    raise DocumentError(f"{tie.tied} is tied by a pattern: list names instead of the pattern", place, tie.tied)
 
 
-def _taken_out(text: str, item: Located) -> str:
-    """The text without a list's item: its lines, or what stands between its brackets and the comma after."""
-    place = _offset(text, item)
-    begin = text.rfind("\n", 0, place) + 1
-    if text[begin:place].strip() == "-":
-        indent = len(text[begin:place]) - len(text[begin:place].lstrip())
-        end = begin
-        for line in text[begin:].splitlines(keepends=True):
-            own = len(line) - len(line.lstrip())
-            if end > begin and line.strip() and own <= indent:
-                break
-            if end > begin and (not line.strip() or line.strip().startswith("#")):
-                break
-            end += len(line)
-        return text[:begin] + text[end:]
-    if text[place : place + 1] != "{" or "}" not in text[place:]:
-        raise _refused(Document(text, "", {}, ()), item.source or "", [])
-    end = text.index("}", place) + 1
-    after = re.match(r"\s*,\s*", text[end:])
-    if after:
-        return text[:place] + text[end + after.end() :]
-    before = re.search(r"\s*,\s*$", text[:place])
-    return (text[: before.start()] if before else text[:place]) + text[end:]
+def _remove(text: str, item: Located) -> str:
+    """Remove an item of a list: its lines, or, between brackets, the item and one comma."""
+    line_start = _line_start(text, item.start)
+    if text[line_start : item.start].strip() == "-":
+        line_end = _line_end(text, item.end)
+        _, *later_lines = text[line_start:line_end].splitlines()
+        # A comment within the item would be lost, so such items are left to their author.
+        if any(not line.strip() or line.lstrip().startswith("#") for line in later_lines):
+            raise _unsupported_layout(item.source or "", [])
+        return text[:line_start] + text[line_end:]
+    before, after = text[: item.start], text[item.end :]
+    if after.lstrip().startswith(","):
+        return before + after.lstrip().removeprefix(",").lstrip()
+    return (before.rstrip().removesuffix(",") if before.rstrip().endswith(",") else before) + after
 
 
 def _check(
-    document: Document,
-    text: str,
-    source: str,
-    more: set[tuple[str, str, bool]],
-    less: set[tuple[str, str, bool]],
-    lines: Sequence[str],
+    document: Document, text: str, source: str, added: Sequence[Tie], removed: Sequence[Tie], entries: Sequence[str]
 ) -> None:
-    """Raise DocumentError unless the text says what it shall and nothing else."""
-
-    def ties(of: Model) -> set[tuple[str, str, bool]]:
-        return {(tie.kept, tie.tied, tie.transpose) for tie in of.ties}
-
+    """Raise DocumentError unless an edited text has the same parameters and exactly the intended ties."""
     before = from_document(document, source)
     try:
         after = from_document(replace(document, text=text), source)
-        if ties(after) == (ties(before) | more) - less and list(after.parameters) == list(before.parameters):
-            return
     except ParamctlError:
-        pass
-    raise _refused(document, source, lines)
+        raise _unsupported_layout(source, entries) from None
+    intended = (_tie_set(before.ties) | _tie_set(added)) - _tie_set(removed)
+    if _tie_set(after.ties) != intended or list(after.parameters) != list(before.parameters):
+        raise _unsupported_layout(source, entries)
 
 
-def _refused(document: Document, source: str, lines: Sequence[str]) -> DocumentError:
-    hint = f"Write under 'ties': - {'; - '.join(lines)}" if lines else "Take the ties out by hand."
-    return DocumentError("this document is laid out in a way that is not edited", Place(source, 1, 1), None, hint)
+def _tie_set(ties: Sequence[Tie]) -> set[tuple[str, str, bool]]:
+    return {(tie.kept, tie.tied, tie.transpose) for tie in ties}
+
+
+def _unsupported_layout(source: str, entries: Sequence[str]) -> DocumentError:
+    hint = f"Write under 'ties': - {'; - '.join(entries)}" if entries else "Remove the ties by hand."
+    return DocumentError("paramctl cannot edit a document in this layout", Place(source, 1, 1), None, hint)

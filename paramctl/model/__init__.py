@@ -1,4 +1,4 @@
-"""Which parameters a model has: documents, the layers they may name, and the tree they become.
+"""Models: documents, the layers they may contain, and the tree of blocks and parameters they describe.
 
 >>> model = load("sample_models/mlp.yaml")
 >>> sum(parameter.size for parameter in model.owners())
@@ -37,10 +37,10 @@ def load(
     variables: Mapping[str, Located] | None = None,
     input_shapes: Mapping[str | None, Located] | None = None,
 ) -> Model:
-    """The model in a document: a file's path, or ``-`` for standard input.
+    """Return the model in a document. path: a file, or ``-`` for standard input.
 
-    variables and input_shapes: see build. Raises InputError if the file cannot be read, and
-    DocumentError, with line and column, if what it says is wrong.
+    variables, input_shapes: see build.
+    Raises InputError if the file cannot be read, and DocumentError, with line and column, if the document is wrong.
     """
     return from_bytes(document.read(path), path, variables, input_shapes)
 
@@ -51,18 +51,18 @@ def from_bytes(
     variables: Mapping[str, Located] | None = None,
     input_shapes: Mapping[str | None, Located] | None = None,
 ) -> Model:
-    """The model in a document that has been read, from this path; see load."""
+    """Return the model in a document whose bytes have been read from ``path``. See load."""
     source = document.source_name(path)
     text = document.decode(data, source)
     name = "model" if path == "-" else PurePath(path).stem
     model = build(document.parse(text, source), name, variables, input_shapes)
-    given = {key: node.plain() for key, node in (variables or {}).items()}
+    values = {key: node.plain() for key, node in (variables or {}).items()}
     shapes = tuple((key, node.plain()) for key, node in (input_shapes or {}).items())
-    return replace(model, document=Document(text, model.name, given, shapes))
+    return replace(model, document=Document(text, model.name, values, shapes))
 
 
 def from_document(written: Document, source: str) -> Model:
-    """The model of a document that a checkpoint carries, with the values that its variables had."""
+    """Return the model of a document that is stored in a checkpoint, with the values of its variables."""
     variables = {key: document.parse_value(json.dumps(value), f"-D {key}") for key, value in written.variables.items()}
     shapes = {key: document.parse_value(json.dumps(value), "--input-shape") for key, value in written.input_shapes}
     model = build(document.parse(written.text, source), written.name, variables, shapes)

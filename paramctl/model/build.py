@@ -1,4 +1,4 @@
-"""A model document to a model: its header read, its layers expanded, its ties and patterns checked."""
+"""Build a model from a document: read its header, expand its layers, and resolve its ties and initializers."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,24 +28,25 @@ def build(
     variables: Mapping[str, Located] | None = None,
     input_shapes: Mapping[str | None, Located] | None = None,
 ) -> Model:
-    """The model of a document.
+    """Return the model of a document.
 
-    name: what it is called if the document does not say. variables: values for the document's
-    ``vars``, by name. input_shapes: shapes for its inputs, by name, or under None for the only one.
-    Raises DocumentError, with line and column, for whatever in the document is wrong.
+    name: the model's name if the document has none.
+    variables: values that replace those of the document's ``vars``, by name.
+    input_shapes: shapes that replace those of the inputs, by name, or under None if there is one input.
+    Raises DocumentError, with line and column, if anything in the document is wrong.
     """
-    env = _variables(document, variables or {})
-    header = read_header(document, env)
+    bound = _bind_variables(document, variables or {})
+    header = read_header(document, bound)
     inputs = _inputs(header, document, input_shapes or {})
     if header.inputs is not None and header.input is not None:
-        raise document.key("inputs").error("a document has 'input' or 'inputs', not both")
+        raise document.key("inputs").error("a document may have 'input' or 'inputs', not both")
     outer = Scope(None)
-    for place, given in enumerate(inputs):
-        outer.put(given.name, Output(given.name, given.shape, number=-1 - place))
+    for index, entry in enumerate(inputs):
+        outer.put(entry.name, Output(entry.name, entry.shape, number=-1 - index))
     scope = Scope(outer, literal_names(header.layers))
-    expansion = Expansion(read_templates(header.blocks), env, header.dtype)
+    expansion = Expansion(read_templates(header.blocks), bound, header.dtype)
     first = next(iter(outer.outputs.values())) if len(inputs) == 1 else None
-    blocks, last = expansion.expand(header.layers, Context("", scope, env, True, 1), first)
+    blocks, last = expansion.expand(header.layers, Context("", scope, bound, True, 1), first)
     if not blocks or last is None:
         raise header.layers.error("a model must have at least one layer")
     outputs = [scope.find(node) for node in header.outputs] if header.outputs else [last]
@@ -63,127 +64,133 @@ def build(
     return replace(model, initializers=_initializers(header, model, matcher))
 
 
-def _variables(document: Located, given: Mapping[str, Located]) -> Variables:
-    """The document's variables, each computed from those before it, with what was given in their place."""
+def _bind_variables(document: Located, given: Mapping[str, Located]) -> Variables:
+    """Return the document's variables. Given values replace the document's; each value may use earlier variables."""
     assert isinstance(document.value, dict)
     node = document.value.get("vars")
     declared = mapping_of(MappingType().read(node, "vars")) if node is not None else {}
     for name, value in given.items():
         if name not in declared:
-            hint = suggest(name, declared) or (f"It has {', '.join(declared)}." if declared else "It has none.")
+            hint = suggest(name, declared) or (
+                f"Its variables are {', '.join(declared)}." if declared else "It has none."
+            )
             raise value.error("the document has no such variable", repr(name), hint)
     names: dict[str, Located] = {}
-    env = Variables(names)
+    variables = Variables(names)
     for name, value in declared.items():
         assert node is not None
         check_identifier(node.key(name))
         if name in given:
             value = given[name]
         elif value.value is None:
-            raise node.key(name).error(f"this variable has no value; give one with -D {name}=VALUE")
-        names[name] = env.resolve(value)
-    return env
+            raise node.key(name).error(f"this variable requires a value: use -D {name}=VALUE")
+        names[name] = variables.resolve(value)
+    return variables
 
 
 def _inputs(header: Header, document: Located, given: Mapping[str | None, Located]) -> tuple[Input, ...]:
-    """The model's inputs, with the shapes given from outside in the place of the document's."""
+    """Return the model's inputs. Given shapes replace the document's."""
     named: dict[str, tuple[Sizes | None, str]] = {}
     if header.inputs is not None:
         for name, node in mapping_of(header.inputs).items():
             key = header.inputs.key(name)
             check_name(key)
             if normalized(name) in map(normalized, named):
-                raise key.error("two inputs have one name", repr(name))
+                raise key.error("duplicate input name", repr(name))
             named[name] = InputType().read(node, f"input {name!r}")
         if not named:
-            raise header.inputs.error("inputs must name at least one input")
+            raise header.inputs.error("inputs must contain at least one input")
     else:
         named["input"] = header.input or (None, "float32")
-    for asked, node in given.items():
-        wanted = next(iter(named)) if asked is None and len(named) == 1 else asked
-        if wanted is None or wanted not in named:
+    for key_given, node in given.items():
+        name_given = next(iter(named)) if key_given is None and len(named) == 1 else key_given
+        if name_given is None or name_given not in named:
             hint = f"Its inputs are {', '.join(named)}."
-            raise node.error("the model has no such input", "no name" if asked is None else repr(asked), hint)
-        named[wanted] = InputType().read(node, "the shape")[0], named[wanted][1]
+            raise node.error("the model has no such input", "no name" if key_given is None else repr(key_given), hint)
+        named[name_given] = InputType().read(node, "shape")[0], named[name_given][1]
     return tuple(Input(name, shape, dtype) for name, (shape, dtype) in named.items())
 
 
 class _Matcher:
-    """Finds the parameters that a name or a pattern in a document means, and bounds the work of it."""
+    """A finder of the parameters that names and patterns in a document match, with a limit on its work."""
 
     def __init__(self, model: Model) -> None:
         self.parameters = model.parameters
-        self.unbuilt = model.unbuilt  # if so, what is not found may yet come, with the input's shape
-        self.weight = sum(1 + len(path) // 32 for path in self.parameters) + 100
-        self.left = MAX_COMPARISONS
+        self.unbuilt = model.unbuilt  # if so, parameters may be missing because an input shape is unknown
+        self.pattern_cost = sum(1 + len(path) // 32 for path in self.parameters) + 100
+        self.remaining = MAX_COMPARISONS
 
     def find(self, node: Located) -> list[str]:
-        """The paths that it matches; an error if there are none."""
+        """Return the paths that a name or pattern matches. Raises DocumentError if there are none."""
         text = str(node.value)
         try:
             matches = compile_pattern(text)
         except AddressError as error:
             raise node.error(error.rule, error.received) from None
         if is_pattern(text):
-            self.left -= self.weight
-            if self.left < 0:
-                raise node.error(f"patterns times parameters may come to at most {MAX_COMPARISONS:,}")
-            found = [path for path in self.parameters if matches(path)]
+            self.remaining -= self.pattern_cost
+            if self.remaining < 0:
+                raise node.error(f"the number of patterns times parameters may be at most {MAX_COMPARISONS:,}")
+            paths = [path for path in self.parameters if matches(path)]
         else:
-            found = [text] if text in self.parameters else []
-        if not found and not self.unbuilt:
-            rule = "no parameter has a name like this" if is_pattern(text) else "no parameter has this name"
+            paths = [text] if text in self.parameters else []
+        if not paths and not self.unbuilt:
+            rule = "no parameter matches this pattern" if is_pattern(text) else "no parameter has this name"
             raise node.error(rule, hint=nearest_hint(text, self.parameters))
-        return found
+        return paths
 
 
 def _ties(header: Header, matcher: _Matcher) -> tuple[Tie, ...]:
+    """Return the ties that the document declares. Raises DocumentError for a contradiction."""
     ties: dict[str, Tie] = {}
-    kept_by: dict[str, Located] = {}
+    kept_nodes: dict[str, Located] = {}
     for item in header.ties or []:
-        of = TieDeclaration.read("a tie", item, mapping_of(item))
-        if len(of.keep) != 1 or is_pattern(str(of.keep[0].value)):
-            raise of.keep[0].error("a tie keeps one parameter, by its name")
-        kept = str(of.keep[0].value)
-        if not matcher.find(of.keep[0]):
+        declaration = TieDeclaration.read("a tie", item, mapping_of(item))
+        keep = declaration.keep[0]
+        if len(declaration.keep) != 1 or is_pattern(str(keep.value)):
+            raise keep.error("a tie must keep one parameter, given by name")
+        kept = str(keep.value)
+        if not matcher.find(keep):  # not built yet: the shape of an input is unknown
             continue
-        for node in of.tie:
-            found = matcher.find(node)
-            paths = [path for path in found if path != kept]
-            if found and not paths:
+        for node in declaration.tie:
+            matched = matcher.find(node)
+            paths = [path for path in matched if path != kept]
+            if matched and not paths:
                 raise node.error("a parameter cannot be tied to itself")
             for path in paths:
-                tie = Tie(kept, path, of.transpose)
+                tie = Tie(kept, path, declaration.transpose)
                 _check_tie(tie, node, matcher.parameters)
                 if path in ties:
-                    raise node.error(f"{path} is tied already, to {ties[path].kept}")
+                    raise node.error(f"{path} is already tied to {ties[path].kept}")
                 ties[path] = tie
-        kept_by[kept] = of.keep[0]
-    for kept, node in kept_by.items():
+        kept_nodes[kept] = keep
+    for kept, node in kept_nodes.items():
         if kept in ties:
-            raise node.error(f"{kept} is itself tied, to {ties[kept].kept}: keep that one instead")
+            raise node.error(f"{kept} is itself tied to {ties[kept].kept}: keep that one instead")
     return tuple(ties.values())
 
 
 def _check_tie(tie: Tie, node: Located, parameters: Mapping[str, Parameter]) -> None:
+    """Raise DocumentError unless the shapes of a tie match."""
     kept, tied = parameters[tie.kept], parameters[tie.tied]
-    wanted = kept.shape[::-1] if tie.transpose else kept.shape
-    if tied.shape != wanted:
-        rule = "tied parameters must have one shape" + (", one the reverse of the other" if tie.transpose else "")
+    expected = kept.shape[::-1] if tie.transpose else kept.shape
+    if tied.shape != expected:
+        rule = f"tied parameters must have {'reversed' if tie.transpose else 'equal'} shapes"
         hint = ""
         if not tie.transpose and tied.shape == kept.shape[::-1]:
-            hint = "Write 'transpose: true' to tie one to the other's transpose."
+            hint = "Add 'transpose: true' to tie one to the transpose of the other."
         received = f"{tie.kept} {shape_text(kept.shape)} and {tie.tied} {shape_text(tied.shape)}"
         raise node.error(rule, received, hint)
 
 
 def _initializers(header: Header, model: Model, matcher: _Matcher) -> tuple[tuple[str, Located], ...]:
+    """Return the (pattern, scheme) pairs of the document. Raises DocumentError for a pattern that has no effect."""
     rules = []
     for text, scheme in mapping_of(header.initializers).items():
         assert header.initializers is not None
         key = header.initializers.key(text)
-        found = matcher.find(key)
-        if found and not any(path not in model.tied and model.parameters[path].trainable for path in found):
-            raise key.error("an initializer holds for what is trained and not tied to another, and this is not")
+        paths = matcher.find(key)
+        if paths and not any(path not in model.tied and model.parameters[path].trainable for path in paths):
+            raise key.error("an initializer must match a trainable parameter that is not tied to another")
         rules.append((text, SchemeType().read(scheme, f"the initializer of {text!r}")))
     return tuple(rules)

@@ -1,4 +1,4 @@
-"""Where a list of entries is expanded, what an entry makes there, and how to make it again."""
+"""The context in which a list of entries is expanded, and the results of expanding an entry."""
 
 from __future__ import annotations
 
@@ -12,42 +12,52 @@ from paramctl.model.tree import Block
 
 
 class Context(NamedTuple):
-    """Where a list of entries is expanded: the path above it, its names, its variables.
+    """Where a list of entries is expanded.
 
-    as_of: in a block that is applied again, how many outputs there were when it was first.
+    path: the path of the block that holds the list.
+    scope, variables: the names and variables visible there.
+    trainable: whether the blocks around it are trainable.
+    depth: how many blocks are around it.
+    as_of: in a block that is applied again, the order at which it was first applied. See Scope.find.
     """
 
     path: str
     scope: Scope
-    env: Variables
+    variables: Variables
     trainable: bool
     depth: int
     as_of: int | None = None
 
-    def inside(self, path: str, entries: Located | None, born: int) -> Context:
-        """The site of a list within this one."""
-        scope = Scope(self.scope, literal_names(entries) if entries else {}, born)
+    def inside(self, path: str, entries: Located | None, begun: int) -> Context:
+        """Return the context of a list inside this one. begun: see Scope."""
+        scope = Scope(self.scope, literal_names(entries) if entries else {}, begun)
         return self._replace(path=path, scope=scope, depth=self.depth + 1)
 
     def find(self, node: Located) -> Output:
+        """Return the earlier output that a name refers to. Raises DocumentError if there is none."""
         return self.scope.find(node, self.as_of)
 
 
 class Blueprint(NamedTuple):
-    """How to make an entry again: what it was, where, and what came of it.
+    """How to apply an entry again.
 
-    stands_at: the path under which its parameters stand. using: the blocks of one's own within
-    which it stood. as_of: how many outputs there were.
+    entry, context: what was expanded, and where.
+    block: the result of the first use.
+    parameters_at: the path of the block that holds its parameters.
+    templates: the names of the custom blocks around the first use.
+    as_of: the order at which it was first applied. See Scope.find.
     """
 
     entry: Entry
-    site: Context
+    context: Context
     block: Block
-    stands_at: str
-    using: tuple[str, ...]
+    parameters_at: str
+    templates: tuple[str, ...]
     as_of: int
 
 
 class Expanded(NamedTuple):
+    """The block that an entry becomes, and its output."""
+
     block: Block
     output: Output

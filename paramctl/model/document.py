@@ -1,9 +1,9 @@
-"""YAML text to nodes: the only user of YAML, and the only reader of model documents.
+"""Parse YAML text into located values. The only module that reads model documents or uses a YAML library.
 
-A document is hostile until shown otherwise. It is read from the parser's stream of events, which
-is flat, so that depth, size and aliases are checked before anything recursive sees them; tags
-are refused, and scalars follow YAML 1.2's core schema (``1e-3`` is a number, ``no`` is text),
-except that what the versions of YAML read differently (``010``) and what is not finite is refused.
+Documents are treated as hostile. The composer reads the parser's flat stream of events, so it checks depth,
+size, and aliases before any recursive code runs. Tags are rejected. Scalars follow the core schema of
+YAML 1.2: ``1e-3`` is a number, ``no`` is text. Two kinds of scalars are rejected: those that YAML 1.1 and 1.2
+read differently (``010``), and numbers that are not finite.
 https://yaml.org/spec/1.2.2/#103-core-schema
 """
 
@@ -21,15 +21,15 @@ from paramctl.errors import DocumentError, InputError, Place
 
 MAX_BYTES = 8_000_000
 
-PATTERNS_IN_QUOTES = "A pattern that begins with * is written in quotes."
+QUOTE_PATTERNS = "Put a pattern that begins with * in quotes."
 
 _Loader: Any = getattr(yaml, "CLoader", yaml.Loader)
 
 
 def read(path: str) -> bytes:
-    """What is in a file (it may be a pipe), or on standard input if the path is ``-``: at most a document's size.
+    """Return the bytes of a file or pipe, or of standard input for ``-``, up to just over MAX_BYTES.
 
-    Raises InputError if it cannot be read.
+    Raises InputError if the file cannot be read.
     """
     source = source_name(path)
     if path == "-" and sys.stdin is None:
@@ -41,24 +41,31 @@ def read(path: str) -> bytes:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{source}: {error.strerror or error}") from error
-    except ValueError as error:  # a NUL in the name
+    except ValueError as error:  # a NUL character in the name
         raise InputError(f"{source!r}: {error}") from error
 
 
 def source_name(path: str) -> str:
-    """What errors call the source at a path."""
+    """Return the name of a path in errors."""
     return "<stdin>" if path == "-" else path
 
 
 def decode(data: bytes, source: str) -> str:
-    """A document's text. Raises InputError if it is too long, DocumentError if it is not UTF-8."""
+    """Return a document's text. Raises InputError if it is too long, and DocumentError if it is not UTF-8."""
     if len(data) > MAX_BYTES:
         raise InputError(f"{source}: a model document may have at most {MAX_BYTES:,} bytes")
-    return _decode(data, source)
+    try:
+        return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
+        rule = "a model document must be UTF-8 text"
+        place = Place(source, line, column)
+        raise DocumentError(rule, place, f"the byte 0x{data[error.start]:02x}") from None
 
 
 def parse(text: str, source: str) -> Located:
-    """The document in a text; ``source`` names it in errors."""
+    """Return the root of a model document, a mapping. ``source`` names the document in errors."""
     node = _compose(text, source)
     if node is None or not isinstance(node.value, dict):
         place = Place(source, 1, 1) if node is None else node.place
@@ -93,33 +100,22 @@ def _without_position(value: Located) -> Located:
     return value
 
 
-def _decode(data: bytes, source: str) -> str:
-    try:
-        return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
-        rule = "a model document must be text in UTF-8"
-        place = Place(source, line, column)
-        raise DocumentError(rule, place, f"the byte 0x{data[error.start]:02x}") from None
-
-
 def _loader(text: str, source: str) -> Any:
-    """A parser of the text. What is no character, such as a lone surrogate, is refused."""
+    """Return a YAML parser of the text. Raises DocumentError for a lone surrogate or a control character."""
     try:
         return _Loader(text)
     except UnicodeEncodeError as error:
         place = _place(text, error.start, source)
-        raise DocumentError("a text must be valid Unicode", place, f"{text[error.start]!a}") from None
+        raise DocumentError("text must be valid Unicode", place, f"{text[error.start]!a}") from None
     except yaml.reader.ReaderError as error:
         raise _not_allowed(error, text, source) from None
 
 
 def _not_allowed(error: Any, text: str, source: str) -> DocumentError:
-    """The reader's complaint: a character that YAML does not allow."""
+    """Return the error for a character that YAML does not allow."""
     place = _place(text, error.position, source)
     received = f"the character {chr(error.character)!a}" if isinstance(error.character, int) else None
-    return DocumentError("YAML allows no control characters", place, received)
+    return DocumentError("YAML does not allow control characters", place, received)
 
 
 def _place(text: str, position: int, source: str) -> Place:
@@ -128,45 +124,46 @@ def _place(text: str, position: int, source: str) -> Place:
 
 
 def _explain(error: Any, text: str, source: str) -> DocumentError:
-    """A parser's complaint, with the cause that people meet most when there is one."""
+    """Return the error for invalid YAML, with the most likely cause if known."""
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line, mark.column) if mark else (0, 0)
     lines = text.split("\n")
-    here = lines[line] if line < len(lines) else ""
-    around = [near[max(0, column - 200) : column + 200] for near in lines[max(0, line - 1) : line + 1]]
+    error_line = lines[line] if line < len(lines) else ""
+    # The cause is often on the line before. Lines may be megabytes long, and the hints below search them.
+    nearby = [text[max(0, column - 200) : column + 200] for text in lines[max(0, line - 1) : line + 1]]
     place = Place(source, line + 1, column + 1)
     problem = " ".join(filter(None, [error.context, error.problem]))
     if error.context_mark and error.context_mark.line != line:
         problem += f"; it began on line {error.context_mark.line + 1}"
-    if "nesting depth" in problem:  # the parser's own limit, which it meets by looking ahead
+    if "nesting depth" in problem:  # libyaml looks ahead, so its own limit applies before ours
         return DocumentError(f"a model document may nest at most {MAX_DEPTH} deep", place)
-    if "\t" in here[: column + 1]:
-        return DocumentError("YAML is indented with spaces, never with tabs", place, "a tab")
-    return DocumentError(f"not valid YAML: {problem}", place, hint=_hint(problem, around))
+    if "\t" in error_line[: column + 1]:
+        return DocumentError("YAML must be indented with spaces, not tabs", place, "a tab")
+    return DocumentError(f"not valid YAML: {problem}", place, hint=_hint(problem, nearby))
 
 
 def _hint(problem: str, lines: list[str]) -> str:
-    """What people most often meant by lines that the parser refuses."""
+    """Return the most likely fix for lines that the parser rejects."""
     for line in lines:
         if re.search(r"""(?<!["'])\$\{""", line) and re.search(r"[\[{].*\$\{", line):
-            return 'Within { } or [ ], write "${...}" in quotes.'
+            return 'Put ${...} in quotes within { } or [ ]: "${...}".'
     if "alias" in problem:
-        return PATTERNS_IN_QUOTES
+        return QUOTE_PATTERNS
     if "mapping values" in problem:
-        return "Several options go in { }, and a text that holds ': ' in quotes."
+        return "Put several options in { }, and text that contains ': ' in quotes."
     if "expected key" in problem or "block" in problem:
-        return "Is this line indented like those above it?"
+        return "Check that this line is indented like the lines above."
     return ""
 
 
 _MERGE = Located("<<")
-"""Stands as the key under which a mapping merges others."""
+"""Represents the merge key of YAML 1.1, ``<<``."""
 
 
 class _Open:
-    """A list or a mapping whose end has not come yet."""
+    """A list or mapping that is still being read. ``pending`` is a key whose value has not been read."""
 
-    __slots__ = ("anchor", "column", "items", "keys", "line", "merges", "pending")
+    __slots__ = ("anchor", "column", "flow", "items", "keys", "line", "merges", "pending", "start")
 
     def __init__(self, event: Any) -> None:
         self.items: list[Located] | dict[str, Located] = [] if isinstance(event, yaml.SequenceStartEvent) else {}
@@ -174,17 +171,20 @@ class _Open:
         self.pending: Located | None = None
         self.merges: list[Located] = []
         self.anchor: str | None = event.anchor
-        self.line, self.column = event.start_mark.line + 1, event.start_mark.column + 1
+        self.flow: bool = event.flow_style
+        mark = event.start_mark
+        self.line, self.column, self.start = mark.line + 1, mark.column + 1, mark.index
 
 
 class _Composer:
-    """Builds nodes from events, holding to the limits as it goes."""
+    """A builder of nodes from parser events. It enforces the limits at each event."""
 
     def __init__(self, source: str) -> None:
         self.source = source
         self.stack: list[_Open] = []
-        self.anchors: dict[str, Located | None] = {}  # None while its value is open
+        self.anchors: dict[str, Located | None] = {}  # None while the anchored collection is being read
         self.nodes = 0
+        self.end = 0  # of the last value, in characters
         self.root: Located | None = None
 
     def fail(self, event: Any, rule: str, received: str | None = None, hint: str = "") -> NoReturn:
@@ -194,11 +194,11 @@ class _Composer:
     def count(self, event: Any, nodes: int) -> None:
         self.nodes += nodes
         if self.nodes > MAX_NODES:
-            self.fail(event, f"a model document may have at most {MAX_NODES:,} values, aliases repeated")
+            self.fail(event, f"a model document may have at most {MAX_NODES:,} values, counting repeated aliases")
 
     def scalar(self, event: Any) -> None:
         if event.tag is not None:
-            self.fail(event, "a model document has no tags", event.tag)
+            self.fail(event, "a model document may not have tags", event.tag)
         self.count(event, 1)
         mark = event.start_mark
         text = event.value
@@ -210,24 +210,27 @@ class _Composer:
             except ValueError as error:
                 self.fail(event, str(error), truncate(text))
         node = Located(value, self.source, mark.line + 1, mark.column + 1)
+        node.start, node.end = mark.index, event.end_mark.index
+        self.end = node.end
         if event.anchor is not None:
             self.anchors[event.anchor] = node
         self.add(node, event, plain)
 
     def alias(self, event: Any) -> None:
         if event.anchor not in self.anchors:
-            self.fail(event, "no anchor of this name comes before", f"*{event.anchor}", PATTERNS_IN_QUOTES)
+            self.fail(event, "no earlier anchor has this name", f"*{event.anchor}", QUOTE_PATTERNS)
         node = self.anchors[event.anchor]
         if node is None:
-            self.fail(event, "an alias may not stand inside what it repeats", f"*{event.anchor}")
+            self.fail(event, "an alias may not be inside the value it repeats", f"*{event.anchor}")
         self.count(event, node.size)
         if len(self.stack) + node.height > MAX_DEPTH:
             self.too_deep(event)
+        self.end = event.end_mark.index
         self.add(node, event, plain=False)
 
     def open(self, event: Any) -> None:
         if event.tag is not None:
-            self.fail(event, "a model document has no tags", event.tag)
+            self.fail(event, "a model document may not have tags", event.tag)
         self.count(event, 1)
         if len(self.stack) >= MAX_DEPTH:
             self.too_deep(event)
@@ -244,12 +247,16 @@ class _Composer:
             items = self.merged(frame)
         keys = frame.keys if isinstance(items, dict) else None
         node = Located(items, self.source, frame.line, frame.column, keys)
+        if frame.flow:
+            self.end = event.end_mark.index
+        # The end event of a block collection is at the next token, after comments and blank lines.
+        node.start, node.end = frame.start, self.end
         if frame.anchor is not None:
             self.anchors[frame.anchor] = node
         self.add(node, event, plain=False)
 
     def add(self, node: Located, event: Any, plain: bool) -> None:
-        """Put a finished node where it belongs: in a list, as a key, as a value, or as the root."""
+        """Add a complete node to the innermost open collection, or make it the root."""
         if not self.stack:
             self.root = node
             return
@@ -271,22 +278,22 @@ class _Composer:
             frame.pending = _MERGE
             return
         if not isinstance(name, str):
-            self.fail(event, "a key must be text; write it in quotes", preview(node))
+            self.fail(event, "a key must be text: put it in quotes", preview(node))
         if name in frame.keys:
             first = frame.keys[name]
-            rule = f"the key {truncate(name)!r} stands twice in one mapping; first on line {first.line}"
+            rule = f"duplicate key {truncate(name)!r}; the first is on line {first.line}"
             self.fail(event, rule)
         frame.keys[name] = node
         frame.pending = node
 
     def merged(self, frame: _Open) -> dict[str, Located]:
-        """A mapping with what ``<<`` brings in; its own keys win, then earlier ones."""
+        """Return a mapping with its merges applied. Its own keys take precedence, then earlier merges."""
         assert isinstance(frame.items, dict)
         items: dict[str, Located] = {}
         for merge in frame.merges:
             for source in merge.value if isinstance(merge.value, list) else [merge]:
                 if not isinstance(source.value, dict):
-                    raise source.error("<< merges a mapping or a list of mappings")
+                    raise source.error("<< must be a mapping or a list of mappings")
                 for name, value in source.value.items():
                     items.setdefault(name, value)
                     frame.keys.setdefault(name, source.key(name))
@@ -297,10 +304,10 @@ class _Composer:
 
 
 def _check_number(text: str, source: str) -> None:
-    """Refuse a text with too many values before any of them is kept."""
+    """Raise DocumentError for a text with too many values, before any value is stored."""
     next_event = _loader(text, source).get_event
     values = 0
-    with suppress(yaml.YAMLError):  # which composing will explain
+    with suppress(yaml.YAMLError):  # composing reports it with an explanation
         while (event := next_event()) is not None:
             values += isinstance(event, yaml.NodeEvent)
             if values > MAX_NODES:
@@ -308,26 +315,26 @@ def _check_number(text: str, source: str) -> None:
 
 
 def _compose(text: str, source: str) -> Located | None:
-    if len(text) > MAX_NODES:  # a value takes a character at least
+    if len(text) > MAX_NODES:  # each value takes at least one character
         _check_number(text, source)
     composer = _Composer(source)
     next_event = _loader(text, source).get_event
     documents = 0
     try:
         while (event := next_event()) is not None:
-            kind = type(event)
-            if kind is yaml.ScalarEvent:
+            event_type = type(event)
+            if event_type is yaml.ScalarEvent:
                 composer.scalar(event)
-            elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
+            elif event_type is yaml.MappingStartEvent or event_type is yaml.SequenceStartEvent:
                 composer.open(event)
-            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+            elif event_type is yaml.MappingEndEvent or event_type is yaml.SequenceEndEvent:
                 composer.close(event)
-            elif kind is yaml.AliasEvent:
+            elif event_type is yaml.AliasEvent:
                 composer.alias(event)
-            elif kind is yaml.DocumentStartEvent:
+            elif event_type is yaml.DocumentStartEvent:
                 documents += 1
                 if documents > 1:
-                    composer.fail(event, "a file holds one model document; a second begins here")
+                    composer.fail(event, "a file may contain one model document; a second begins here")
     except yaml.MarkedYAMLError as error:
         raise _explain(error, text, source) from None
     except yaml.reader.ReaderError as error:
@@ -335,25 +342,27 @@ def _compose(text: str, source: str) -> Located | None:
     return composer.root
 
 
-_WHOLE = re.compile(r"[-+]?[0-9]+")
+_INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _WORDS: dict[str, Scalar] = dict.fromkeys(["", "~", "null", "Null", "NULL"])
 _WORDS |= dict.fromkeys(["true", "True", "TRUE"], True) | dict.fromkeys(["false", "False", "FALSE"], False)
 
 
 def _resolve(text: str) -> Scalar:
-    """What a plain scalar means by YAML 1.2's core schema; ValueError where it has no one meaning."""
+    """Return the value of a plain scalar by the core schema. Raises ValueError if it is ambiguous or not finite."""
     if text in _WORDS:
         return _WORDS[text]
-    if _WHOLE.fullmatch(text):
+    if _INTEGER.fullmatch(text):
         digits = text.lstrip("+-")
         if len(digits) > 1 and digits[0] == "0":
-            raise ValueError("a number with a leading zero is octal to some; write 0o10 or 8, or quote it")
-        return _whole(text, 10)
-    if _BASED.fullmatch(text):
-        return _whole(text, 0)
+            raise ValueError(
+                "a number with a leading zero is ambiguous: write 0o10 for octal, 8 for decimal, or quote it"
+            )
+        return _integer(text, 10)
+    if _OCTAL_OR_HEX.fullmatch(text):
+        return _integer(text, 0)
     if _FLOAT.fullmatch(text):
         value = float(text)
         if value in (float("inf"), float("-inf")):
@@ -364,8 +373,8 @@ def _resolve(text: str) -> Scalar:
     return text
 
 
-def _whole(text: str, base: int) -> int:
+def _integer(text: str, base: int) -> int:
     value = int(text, base) if len(text) <= 30 else MAX_INTEGER + 1
     if abs(value) > MAX_INTEGER:
-        raise ValueError("a whole number must fit in 64 bits")
+        raise ValueError("an integer must fit in 64 bits")
     return value

@@ -8,13 +8,17 @@ from typing import NamedTuple
 from paramctl.declare.located import Located, parse_call
 
 COMMON_OPTIONS = ("name", "from", "repeat", "when", "trainable")
-"""What every entry takes beside the options of its type."""
+"""Options that every entry takes in addition to those of its type."""
 
 
 class Entry(NamedTuple):
-    """One entry, cut into its type, what every entry takes, and the options of its type.
+    """An entry of a list of layers, split into its parts.
 
-    at: the node that holds the options, to which errors about them point.
+    node: the whole entry.
+    type: the name of its type.
+    at: the node that holds the options, for errors about them.
+    arguments: the options of its type.
+    common: the options that every entry takes, by name.
     """
 
     node: Located
@@ -25,15 +29,15 @@ class Entry(NamedTuple):
 
 
 def read_entry(node: Located) -> Entry:
-    """An entry of a list, its parts not yet read."""
-    called = parse_call(node)
-    if called is None:
+    """Return the parts of an entry, with its options unread. Raises DocumentError if it is not a call."""
+    call = parse_call(node)
+    if call is None:
         rule = "a layer must be written as 'type', 'type: main option' or 'type: {options}'"
         hint = ""
         if isinstance(node.value, dict) and len(node.value) > 1:
-            hint = "Are its options indented below its type?"
+            hint = "Indent its options below its type."
         raise node.error(rule, hint=hint)
-    type_node, arguments = called
+    type_node, arguments = call
     common: dict[str, Located] = {}
     at = arguments or type_node
     if arguments is not None and isinstance(arguments.value, dict):
@@ -45,11 +49,11 @@ def read_entry(node: Located) -> Entry:
 
 
 def literal_names(entries: Located) -> dict[str, Located]:
-    """The names that a list's entries are given as they stand, without looking further."""
+    """Return the names written in the entries of a list, before variables are resolved."""
     names: dict[str, Located] = {}
     for node in entries.value if isinstance(entries.value, list) else []:
-        called = parse_call(node)
-        options = called[1].value if called and called[1] else None
+        call = parse_call(node)
+        options = call[1].value if call and call[1] else None
         if isinstance(options, dict) and isinstance(name := options.get("name"), Located):
             names[str(name.value)] = name
     return names

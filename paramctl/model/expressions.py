@@ -1,7 +1,8 @@
-"""``${...}``: a little arithmetic with names, bounded in size and in what may come of it.
+"""Evaluate ``${...}``: arithmetic on variables, with bounded expressions and results.
 
-The text is parsed by Python's own parser and walked node by node; nothing is ever evaluated as
-Python. A scalar that is one ``${...}`` keeps the value's type; inside other text it is spliced.
+Python's parser parses an expression, and this module walks the syntax tree. Nothing is evaluated as Python.
+A scalar that consists of one ``${...}`` keeps the type of the value: ``"${width}"`` is the integer 64.
+Within other text the value is inserted as text: ``"block-${i}"`` is ``block-0``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from paramctl.errors import suggest
 MAX_EXPRESSION = 200
 MAX_TEXT = 1_000
 MAX_TEMPLATE = 2_000
-KNOWS = "${...} knows arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil and floor"
+SUPPORTED = "${...} supports arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil, and floor"
 
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -46,18 +47,18 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[[Any], Any]]] = {
     "ceil": (1, 1, math.ceil),
     "floor": (1, 1, math.floor),
 }
-"""Each function with the least and the most arguments it takes."""
+"""Each function with its minimum and maximum number of arguments."""
 CONSTANTS: dict[str, Scalar] = {"true": True, "false": False, "null": None}
 
 
 _TEMPLATE = re.compile(r"""\$\{((?:[^}'"]|'[^']*'|"[^"]*")*)\}""")
-"""An expression in a text: up to the } that closes it, not one within quotes."""
+"""An expression in a text, up to the closing brace. A brace within quotes does not close it: ``${'}'}``."""
 
 
 class Variables:
-    """The names an expression may use: the document's variables, a block's options, and ``i``.
+    """The names that an expression may use: the document's variables, a block's options, and ``i``.
 
-    ``outer`` is looked in for what is not among the names themselves.
+    Names that are not in ``names`` are looked up in ``outer``.
     """
 
     __slots__ = ("names", "outer")
@@ -67,19 +68,19 @@ class Variables:
         self.outer = outer
 
     def get(self, name: str) -> Located | None:
-        env: Variables | None = self
-        while env is not None:
-            if name in env.names:
-                return env.names[name]
-            env = env.outer
+        scope: Variables | None = self
+        while scope is not None:
+            if name in scope.names:
+                return scope.names[name]
+            scope = scope.outer
         return None
 
     def known(self) -> list[str]:
-        """Every name, the nearest first."""
+        """Return every name, innermost first."""
         return [*self.names, *(self.outer.known() if self.outer else ())]
 
     def resolve(self, node: Located) -> Located:
-        """The node with every ``${...}`` in it replaced by its value."""
+        """Return the node with every ``${...}`` replaced by its value. Raises DocumentError if it is invalid."""
         if not node.dynamic:
             return node
         value = node.value
@@ -93,46 +94,48 @@ class Variables:
             result = Located({key: self.resolve(item) for key, item in value.items()}, *place)
         if result.size > MAX_NODES or result.height > MAX_DEPTH:
             raise node.error(
-                f"with its variables filled in, this nests over {MAX_DEPTH} deep or has over {MAX_NODES:,} values"
+                f"expanded variables may nest at most {MAX_DEPTH} deep and contain at most {MAX_NODES:,} values"
             )
         return result
 
 
-class _Wrong(ValueError):
-    """What is wrong with an expression, without its place."""
+class _ExpressionError(ValueError):
+    """An invalid expression. The caller adds the position."""
 
     def __init__(self, rule: str, received: str | None = None, hint: str = "") -> None:
         super().__init__(rule)
         self.rule, self.received, self.hint = rule, received, hint
 
 
-def _splice(node: Located, text: str, env: Variables) -> Located:
+def _splice(node: Located, text: str, variables: Variables) -> Located:
     try:
         if len(text) > MAX_TEMPLATE:
-            raise _Wrong(f"a text with ${{...}} in it may have at most {MAX_TEMPLATE:,} characters", f"{len(text):,}")
+            raise _ExpressionError(
+                f"text that contains ${{...}} may have at most {MAX_TEMPLATE:,} characters", f"{len(text):,}"
+            )
         parts = _parts(text)
         if len(parts) == 1 and not isinstance(parts[0], str):
-            value = _evaluate(parts[0], env)
+            value = _evaluate(parts[0], variables)
             if isinstance(value, Located):
-                return value if value.source is not None else value.at(node)  # i is written nowhere else
+                return value if value.source is not None else value.at(node)  # ``i`` has no position of its own
             return _at(node, value)
-        spliced = "".join(part if isinstance(part, str) else _text(_evaluate(part, env)) for part in parts)
+        spliced = "".join(part if isinstance(part, str) else _text(_evaluate(part, variables)) for part in parts)
         if len(spliced) > MAX_TEXT:
-            raise _Wrong(f"a text may grow to at most {MAX_TEXT:,} characters", f"{len(spliced):,}")
+            raise _ExpressionError(f"text may grow to at most {MAX_TEXT:,} characters", f"{len(spliced):,}")
         return _at(node, spliced)
-    except _Wrong as wrong:
-        raise node.error(wrong.rule, wrong.received, wrong.hint) from None
+    except _ExpressionError as error:
+        raise node.error(error.rule, error.received, error.hint) from None
 
 
 def _at(node: Located, value: Scalar) -> Located:
     result = Located(value, node.source, node.line, node.column)
-    result.dynamic = False  # what a value brings in is not read as an expression again
+    result.dynamic = False  # a value that contains ``${`` is not an expression
     return result
 
 
 @lru_cache(maxsize=4096)
 def _parts(text: str) -> tuple[str | ast.expr, ...]:
-    """A text cut into plain pieces and parsed expressions."""
+    """Split text into literal pieces and parsed expressions."""
     parts: list[str | ast.expr] = []
     end = 0
     for match in _TEMPLATE.finditer(text):
@@ -141,7 +144,7 @@ def _parts(text: str) -> tuple[str | ast.expr, ...]:
         parts.append(_parse(match[1].strip()))
         end = match.end()
     if "${" in text[end:]:
-        raise _Wrong("a ${ must be closed by a }")
+        raise _ExpressionError("${ must be closed by }")
     if end < len(text):
         parts.append(text[end:])
     return tuple(parts)
@@ -149,13 +152,13 @@ def _parts(text: str) -> tuple[str | ast.expr, ...]:
 
 def _parse(expression: str) -> ast.expr:
     if len(expression) > MAX_EXPRESSION:
-        raise _Wrong(f"an expression may have at most {MAX_EXPRESSION} characters", f"{len(expression):,}")
+        raise _ExpressionError(f"an expression may have at most {MAX_EXPRESSION} characters", f"{len(expression):,}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", SyntaxWarning)  # what Python merely doubts is refused
+            warnings.simplefilter("error", SyntaxWarning)  # such as for ``1if a else 2``
             return ast.parse(expression, mode="eval").body
     except (SyntaxError, SyntaxWarning, ValueError, RecursionError, MemoryError):
-        raise _Wrong(KNOWS) from None
+        raise _ExpressionError(SUPPORTED) from None
 
 
 def _text(value: Located | Scalar) -> str:
@@ -164,15 +167,15 @@ def _text(value: Located | Scalar) -> str:
 
 def _scalar(node: Located) -> Scalar:
     if isinstance(node.value, (list, dict)):
-        raise _Wrong("a list or a mapping can only be passed on whole, not calculated with")
+        raise _ExpressionError("a list or a mapping cannot be used in a calculation")
     return node.value
 
 
-def _evaluate(tree: ast.expr, env: Variables) -> Located | Scalar:
-    """The value: a node when the expression is but a name, so that it keeps its place."""
-    if isinstance(tree, ast.Name) and (node := env.get(tree.id)) is not None:
+def _evaluate(tree: ast.expr, variables: Variables) -> Located | Scalar:
+    """Return the value. For a single name this is its node, which keeps its position and may be a list or mapping."""
+    if isinstance(tree, ast.Name) and (node := variables.get(tree.id)) is not None:
         return node
-    return _bounded(_value(tree, env))
+    return _bounded(_value(tree, variables))
 
 
 def _bounded(value: Any) -> Scalar:
@@ -182,110 +185,112 @@ def _bounded(value: Any) -> Scalar:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    raise _Wrong("the result must be a finite number that fits in 64 bits")
+    raise _ExpressionError("the result must be a finite number that fits in 64 bits")
 
 
-def _value(tree: ast.expr, env: Variables) -> Any:
-    for kind, evaluate in _EVALUATORS:
-        if isinstance(tree, kind):
-            return evaluate(tree, env)
-    raise _Wrong(KNOWS)
+def _value(tree: ast.expr, variables: Variables) -> Any:
+    for node_type, evaluate in _EVALUATORS:
+        if isinstance(tree, node_type):
+            return evaluate(tree, variables)
+    raise _ExpressionError(SUPPORTED)
 
 
 def _constant(value: object) -> Scalar:
     if value is None or isinstance(value, (bool, float, int, str)):
         return _bounded(value)
-    raise _Wrong("${...} holds whole numbers, decimals, true, false, null and quoted text")
+    raise _ExpressionError("${...} supports integers, decimals, true, false, null, and quoted text")
 
 
-def _name(name: str, env: Variables) -> Scalar:
-    node = env.get(name)
+def _name(name: str, variables: Variables) -> Scalar:
+    node = variables.get(name)
     if node is not None:
         return _scalar(node)
     if name in CONSTANTS:
         return CONSTANTS[name]
-    known = env.known()
+    known = variables.known()
     hint = suggest(name, known)
     if not hint:
-        hint = f"Known here: {', '.join(known[:10])}." if known else "No variables are known here."
-    raise _Wrong("no variable has this name here", repr(name), hint)
+        hint = f"Variables here: {', '.join(known[:10])}." if known else "No variables are defined here."
+    raise _ExpressionError("no variable has this name", repr(name), hint)
 
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _Wrong("arithmetic needs numbers", repr(value) if isinstance(value, str) else _text(value))
+        raise _ExpressionError("arithmetic requires numbers", repr(value) if isinstance(value, str) else _text(value))
     return value
 
 
-def _unary(tree: ast.UnaryOp, env: Variables) -> Any:
-    value = _value(tree.operand, env)
+def _unary(tree: ast.UnaryOp, variables: Variables) -> Any:
+    value = _value(tree.operand, variables)
     if isinstance(tree.op, ast.Not):
         return not value
     if isinstance(tree.op, ast.Invert):
-        raise _Wrong(KNOWS)
+        raise _ExpressionError(SUPPORTED)
     return -_number(value) if isinstance(tree.op, ast.USub) else _number(value)
 
 
-def _logic(tree: ast.BoolOp, env: Variables) -> Any:
+def _logic(tree: ast.BoolOp, variables: Variables) -> Any:
     value = None
     for operand in tree.values:
-        value = _value(operand, env)
+        value = _value(operand, variables)
         if bool(value) is isinstance(tree.op, ast.Or):
             break
     return value
 
 
-def _choice(tree: ast.IfExp, env: Variables) -> Any:
-    return _value(tree.body if _value(tree.test, env) else tree.orelse, env)
+def _choice(tree: ast.IfExp, variables: Variables) -> Any:
+    return _value(tree.body if _value(tree.test, variables) else tree.orelse, variables)
 
 
-def _arithmetic(tree: ast.BinOp, env: Variables) -> Any:
+def _arithmetic(tree: ast.BinOp, variables: Variables) -> Any:
     operation = _ARITHMETIC.get(type(tree.op))
     if operation is None:
-        raise _Wrong(KNOWS)
-    left, right = _number(_value(tree.left, env)), _number(_value(tree.right, env))
+        raise _ExpressionError(SUPPORTED)
+    left, right = _number(_value(tree.left, variables)), _number(_value(tree.right, variables))
     try:
         return _bounded(operation(left, right))
     except ZeroDivisionError:
-        raise _Wrong("division by zero") from None
+        raise _ExpressionError("division by zero") from None
     except OverflowError:
-        raise _Wrong("the result must be a finite number that fits in 64 bits") from None
+        raise _ExpressionError("the result must be a finite number that fits in 64 bits") from None
 
 
 def _power(base: Any, exponent: Any) -> Any:
     if isinstance(base, int) and isinstance(exponent, int) and exponent > 64 and abs(base) > 1:
-        raise OverflowError  # before the power is taken, not after
+        raise OverflowError  # checked before the power is computed: 9 ** 9 ** 9 would take forever
     return base**exponent
 
 
-def _compare(tree: ast.Compare, env: Variables) -> bool:
-    left = _value(tree.left, env)
+def _compare(tree: ast.Compare, variables: Variables) -> bool:
+    left = _value(tree.left, variables)
     for sign, operand in zip(tree.ops, tree.comparators, strict=True):
-        right = _value(operand, env)
+        right = _value(operand, variables)
         if type(sign) not in _COMPARISON:
-            raise _Wrong("${...} compares with ==, !=, <, <=, > and >=")
+            raise _ExpressionError("${...} supports the comparisons ==, !=, <, <=, >, and >=")
         try:
             if not _COMPARISON[type(sign)](left, right):
                 return False
         except TypeError:
-            raise _Wrong("these two cannot be compared", f"{left!r} and {right!r}") from None
+            raise _ExpressionError("these values cannot be compared", f"{left!r} and {right!r}") from None
         left = right
     return True
 
 
-def _call(tree: ast.Call, env: Variables) -> Any:
+def _call(tree: ast.Call, variables: Variables) -> Any:
     if not isinstance(tree.func, ast.Name) or tree.func.id not in FUNCTIONS or tree.keywords:
-        raise _Wrong("${...} has the functions min, max, ceil and floor")
+        raise _ExpressionError("${...} supports the functions min, max, ceil, and floor")
     least, most, function = FUNCTIONS[tree.func.id]
     if not least <= len(tree.args) <= most:
-        raise _Wrong(f"{tree.func.id} takes {'one number' if most == 1 else 'numbers'}", f"{len(tree.args)} of them")
-    arguments = [_number(_value(argument, env)) for argument in tree.args]
+        raise _ExpressionError(
+            f"{tree.func.id} takes {'one number' if most == 1 else 'numbers'}", f"{len(tree.args)} of them"
+        )
+    arguments = [_number(_value(argument, variables)) for argument in tree.args]
     return function(arguments) if most > 1 else function(arguments[0])
 
 
 _EVALUATORS: tuple[tuple[type[ast.expr], Callable[[Any, Variables], Any]], ...] = (
     (ast.Constant, lambda tree, _: _constant(tree.value)),
-    (ast.Name, lambda tree, env: _name(tree.id, env)),
+    (ast.Name, lambda tree, variables: _name(tree.id, variables)),
     (ast.BinOp, _arithmetic),
     (ast.UnaryOp, _unary),
     (ast.BoolOp, _logic),

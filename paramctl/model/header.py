@@ -1,4 +1,4 @@
-"""What a document says beside its layers: the keys it may have, each read and checked on its own."""
+"""The top-level keys of a document and their option types."""
 
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ DATA_TYPES = (
 
 
 class MappingType(OptionType):
-    """A mapping, kept as a node; a key without a value is an empty one."""
+    """A mapping, returned as a node. A missing value is an empty mapping."""
 
     rule = "a mapping"
 
@@ -36,18 +36,20 @@ class MappingType(OptionType):
 
 
 class InputType(OptionType):
-    """A shape, or a mapping of shape and dtype."""
+    """A shape, or a mapping with a shape and a dtype. Returns both, with the batch axis added."""
 
     rule = "a shape without the batch axis, or {shape: SHAPE, dtype: DTYPE}"
 
     def read(self, node: Located, name: str) -> tuple[Sizes, str]:
         if node.value is None:
             raise self.refuse(node, name)
-        of = InputDeclaration.read_call(name, node, node)
-        return (None, *of.shape), of.dtype
+        declaration = InputDeclaration.read_call(name, node, node)
+        return (None, *declaration.shape), declaration.dtype
 
 
 class TiesType(OptionType):
+    """A list of mappings, returned as nodes."""
+
     rule = "a list of {keep: NAME, tie: NAMES}"
 
     def read(self, node: Located, name: str) -> list[Located]:
@@ -63,12 +65,12 @@ class TiesType(OptionType):
 
 
 class Header(Configurable):
-    """What a document may say, key by key."""
+    """The top-level keys of a document."""
 
     layers: Entries
     name: Text | None = None
     input: Annotated[tuple[Sizes, str], InputType()] | None = None
-    inputs: Annotated[Located, MappingType(hint="A single one is called 'input'.")] | None = None
+    inputs: Annotated[Located, MappingType(hint="Use 'input' for a single input.")] | None = None
     outputs: Names | None = None
     vars: Annotated[Located, MappingType(deferred=True)] | None = None
     blocks: Annotated[Located, MappingType(deferred=True)] | None = None
@@ -79,32 +81,37 @@ class Header(Configurable):
 
 
 class InputDeclaration(Configurable):
-    """What a document says of an input."""
+    """The declaration of an input."""
 
     shape: Shape
     dtype: Annotated[str, ChoiceType(*DATA_TYPES)] = "float32"
 
 
 class TieDeclaration(Configurable):
-    """What a document says of a tie."""
+    """The declaration of a tie."""
 
     keep: Names
     tie: Names
     transpose: Flag = False
 
 
-def read_header(document: Located, env: Variables) -> Header:
+def read_header(document: Located, variables: Variables) -> Header:
+    """Return the top-level keys of a document. Keys that hold layers stay unresolved.
+
+    Raises DocumentError if a key is unknown, missing, or invalid.
+    """
     assert isinstance(document.value, dict)
     resolved = {}
     for key, node in document.value.items():
         option = Header.signature.get(key)
         if option is None:
             raise unknown_option("a model document", document.key(key), key, Header.signature)
-        resolved[key] = node if option.type.deferred else env.resolve(node)
+        resolved[key] = node if option.type.deferred else variables.resolve(node)
     return Header.read("a model document", document, resolved)
 
 
 def mapping_of(node: Located | None) -> dict[str, Located]:
+    """Return the items of a mapping node, or an empty mapping for None."""
     if node is None:
         return {}
     assert isinstance(node.value, dict)

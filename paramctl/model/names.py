@@ -1,4 +1,4 @@
-"""What may be a name: of a layer, an input, a block or a variable."""
+"""Rules for the names of layers, inputs, blocks, and variables."""
 
 import unicodedata
 from keyword import iskeyword
@@ -8,36 +8,36 @@ from paramctl.model.expressions import CONSTANTS, FUNCTIONS
 
 FORBIDDEN = "/*?[]=:,.'\""
 MAX_NAME = 255
-"""As in most file systems."""
+"""The limit of most file systems."""
 
 
 def check_name(node: Located) -> str:
-    """The name in a node, or the error that says what a name may be."""
+    """Return the name in a node. Raises DocumentError if it is not a valid name."""
     name = node.value
     if not isinstance(name, str) or not name:
-        raise node.error("a name must be text, not empty")
+        raise node.error("a name must be non-empty text")
     if name.isdecimal():
-        raise node.error("a name may not be all digits")
+        raise node.error("a name may not consist of digits only")
     if len(name) > MAX_NAME:
         raise node.error(f"a name may have at most {MAX_NAME} characters", f"{len(name):,}")
     if "${" in name:
-        raise node.error("this name is taken as it stands: it may hold no ${...}")
+        raise node.error("this name may not contain ${...}")
     if any(character in FORBIDDEN for character in name):
-        raise node.error(f"a name may not hold any of {' '.join(FORBIDDEN)}")
+        raise node.error(f"a name may not contain any of {' '.join(FORBIDDEN)}")
     if name != name.strip() or not name.isprintable():
-        raise node.error("a name may not hold control characters, nor begin or end with a space")
+        raise node.error("a name may not contain control characters, or begin or end with a space")
     return name
 
 
 def normalized(name: str) -> str:
-    """A name as it is compared: two that Unicode normalizes to one are one."""
+    """Return a name in normal form. Names with equal normal forms are the same name."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def check_identifier(key: Located) -> None:
-    """Raise unless a key can name a variable: ``${...}`` must be able to say it."""
+    """Raise DocumentError unless a key can be used as a variable in ``${...}``."""
     name = str(key.value)
     if not name.isidentifier() or name != unicodedata.normalize("NFKC", name):
-        raise key.error("a variable's name must be of letters, digits and _, and not begin with a digit")
+        raise key.error("a variable name must consist of letters, digits, and _, and may not begin with a digit")
     if iskeyword(name) or name in CONSTANTS or name in FUNCTIONS:
-        raise key.error("a variable may not be called as a word of ${...} is")
+        raise key.error("a variable may not have the name of a keyword, constant, or function of ${...}")

@@ -1,4 +1,4 @@
-"""Which earlier output a name means, and which names a list has given."""
+"""Scopes: the names of a list of layers, and the outputs they refer to."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from paramctl.model.names import normalized
 
 @dataclass(slots=True)
 class Output:
-    """What a name stands for: where it comes from, its shape, and what can be done with it.
+    """The output of a layer, a block, or an input of the model.
 
-    scope: the names inside it, for ``block/layer``. recipe: how to apply it again, which only
-    the builder understands; None for an input of the model. order: how many came before it.
-    number: which output of the model it is, for a path may be that of several; inputs are below 0.
+    path: the path of the layer or block.
+    shape: its shape, or None if unknown.
+    scope: the names inside a block, for references such as ``block/layer``.
+    blueprint: how to apply the layer or block again, a Blueprint; None for an input of the model.
+    order: how many layers and blocks the document had made when this one was complete.
+    number: a number of its own, since the outputs of a reused layer share one path. Inputs have negative numbers.
     """
 
     path: str
     shape: Sizes | None
     scope: Scope | None = None
-    recipe: Any = None
+    blueprint: Any = None
     order: int = 0
     number: int = 0
 
@@ -32,84 +35,90 @@ class Output:
 class Scope:
     """The names of one list of layers, and the scope around it.
 
-    ``later`` gives the names that the list holds in all, each with its node, for errors. ``born``
-    is how many outputs there were when the list was begun.
+    declared: all names written in the list, including those of later layers, for errors.
+    begun: the order at which the list began, as in Output.order.
+    omitted: names of entries that a false ``when`` omits, with that node and their order.
     """
 
-    def __init__(self, outer: Scope | None, later: dict[str, Located] | None = None, born: int = 0) -> None:
+    def __init__(self, outer: Scope | None, declared: dict[str, Located] | None = None, begun: int = 0) -> None:
         self.outer = outer
-        self.later = later or {}
-        self.born = born
+        self.declared = declared or {}
+        self.begun = begun
         self.outputs: dict[str, Output] = {}
-        self.left_out: dict[str, tuple[Located, int]] = {}
+        self.omitted: dict[str, tuple[Located, int]] = {}
         self._claimed: dict[str, Located] = {}
         self._numbers: dict[str, int] = {}
 
     def automatic(self, type_name: str) -> str:
-        """The next name for a layer of this type that has none: dense, dense_1, dense_2."""
+        """Return the next automatic name for a type: dense, dense_1, dense_2."""
         number = self._numbers.get(type_name, 0)
         self._numbers[type_name] = number + 1
         return f"{type_name}_{number}" if number else type_name
 
     def claim(self, name: str, node: Located) -> None:
-        """Take a name, or say who has it."""
+        """Reserve a name for a node. Raises DocumentError if the list already has it."""
         first = self._claimed.get(normalized(name))
         if first is not None:
-            where = f"the first is on line {first.line}" if first.place else "it is a part of the block's own"
-            raise node.error(f"two layers of one list have one name; {where}", repr(name))
+            where = f"the first is on line {first.line}" if first.place else "the block itself uses it"
+            raise node.error(f"duplicate name in this list; {where}", repr(name))
         self._claimed[normalized(name)] = node
 
     def put(self, name: str, output: Output) -> None:
-        """From here on the name means this output."""
+        """Make a name refer to an output from here on."""
         self.outputs[normalized(name)] = output
 
-    def leave_out(self, name: str, when: Located, order: int) -> None:
-        """The name is that of an entry which its ``when`` leaves out, after so many outputs."""
-        self.left_out[normalized(name)] = when, order
+    def omit(self, name: str, when: Located, order: int) -> None:
+        """Record the name of an entry that a false ``when`` omits."""
+        self.omitted[normalized(name)] = when, order
 
     def outward(self) -> Iterator[Scope]:
+        """Yield this scope and those around it, innermost first."""
         scope: Scope | None = self
         while scope is not None:
             yield scope
             scope = scope.outer
 
     def find(self, node: Located, as_of: int | None = None) -> Output:
-        """The nearest earlier output of this name: in this list, then in those around it.
+        """Return the nearest earlier output with a name, in this list or those around it.
 
-        as_of: of lists begun before so many outputs were made, only those outputs count.
+        as_of: in a block that is applied again, the order at which it was first applied. Outputs that later joined
+        the lists around it are not visible, so that the name refers to the same output as before.
+        Raises DocumentError if no output has the name.
         """
         first, *rest = (normalized(name) for name in str(node.value).split("/"))
         for scope in self.outward():
-            since = as_of if as_of is not None and scope.born <= as_of else MAX_NODES
+            limit = as_of if as_of is not None and scope.begun <= as_of else MAX_NODES
             output = scope.outputs.get(first)
-            if output and output.order <= since:
+            if output and output.order <= limit:
                 return self._inside(output, rest, node)
-            when, order = scope.left_out.get(first, (node, MAX_NODES))
-            if order < since:
-                raise node.error(f"this layer is left out: its 'when', on line {when.line}, is false")
+            when, order = scope.omitted.get(first, (node, MAX_NODES))
+            if order < limit:
+                raise node.error(f"this layer is omitted because its 'when' on line {when.line} is false")
         raise self._missing(first, node)
 
     def _inside(self, output: Output, rest: list[str], node: Located) -> Output:
+        """Return the output that the further names of ``block/layer`` refer to."""
         for name in rest:
             names = output.scope.outputs if output.scope else {}
             if name not in names:
-                rule = f"{output.path} holds no output named {name!r}"
+                rule = f"{output.path} has no output named {name!r}"
                 raise node.error(rule, hint=suggest(name, names))
             output = names[name]
         return output
 
     def _missing(self, name: str, node: Located) -> DocumentError:
+        """Return the error for a name without an earlier output, with the most likely cause."""
         names: list[str] = []
         for scope in self.outward():
-            if name in scope.later:
-                line = scope.later[name].line
-                return node.error(f"only an earlier output can be named; this one comes on line {line}")
+            if name in scope.declared:
+                line = scope.declared[name].line
+                return node.error(f"an input must be an earlier output; this layer is on line {line}")
             names.extend(scope.outputs)
             for output in scope.outputs.values():
                 if output.scope and name in output.scope.outputs:
-                    hint = f"There is {output.scope.outputs[name].path}."
+                    hint = f"Did you mean '{output.scope.outputs[name].path}'?"
                     return node.error("no earlier output has this name", hint=hint)
         hint = suggest(name, names)
         if not hint and names:
-            hint = f"Earlier are {', '.join(names[-10:])}."
+            hint = f"Earlier outputs: {', '.join(names[-10:])}."
         return node.error("no earlier output has this name", hint=hint)

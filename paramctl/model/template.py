@@ -1,4 +1,4 @@
-"""Blocks of one's own: templates of layers, with options, as a document defines and uses them."""
+"""Templates: the custom blocks that a document defines, with options and layers."""
 
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
@@ -14,66 +14,72 @@ from paramctl.model.names import check_identifier, check_name
 
 
 class BlockDeclaration(Configurable):
-    """What a document says of a block."""
+    """The declaration of a custom block."""
 
     layers: Entries
     options: Annotated[Located, MappingType(deferred=True)] | None = None
 
 
 class Template(NamedTuple):
-    """A block of one's own: its options with their defaults (null is required), and its layers."""
+    """A custom block: its options with their defaults, and its layers. An option with the default null is required."""
 
     options: Mapping[str, Located]
     layers: Located
 
-    def variables(self, entry: Entry, env: Variables, body: Variables) -> Variables:
-        """The variables of its layers: to those of the document, its options, given or default.
+    def bind(self, entry: Entry, caller: Variables, document: Variables) -> Variables:
+        """Return the variables that the layers of this block see when an entry uses it.
 
-        env: the variables where it is used, which what is given there may hold.
+        caller: the variables where the block is used, for resolving the arguments.
+        document: the document's variables, which the layers and the defaults see. A default also sees earlier options.
         """
-        what, arguments = str(entry.type.value), entry.arguments
-        given: dict[str, Located] = {}
-        if arguments is not None and isinstance(arguments.value, dict):
-            given = arguments.value
-        elif arguments is not None:
-            if not self.options:
-                raise arguments.error(f"{what} takes no options")
-            given = {next(iter(self.options)): arguments}
-        for name in given:
-            if name not in self.options:
-                raise unknown_option(what, entry.at.key(name), name, self.options)
+        block_name = str(entry.type.value)
+        arguments = self._arguments(entry, block_name)
         names: dict[str, Located] = {}
-        inner = Variables(names, body)
+        bound = Variables(names, document)
         for name, default in self.options.items():
-            if name in given:
-                names[name] = env.resolve(given[name])
+            if name in arguments:
+                names[name] = caller.resolve(arguments[name])
             elif default.value is None:
-                raise missing_option(what, entry.at, name, given)
+                raise missing_option(block_name, entry.at, name, arguments)
             else:
-                names[name] = inner.resolve(default)
-        return inner
+                names[name] = bound.resolve(default)
+        return bound
+
+    def _arguments(self, entry: Entry, block_name: str) -> Mapping[str, Located]:
+        """Return the arguments of an entry by option name. Raises DocumentError for an unknown option."""
+        node = entry.arguments
+        if node is None:
+            return {}
+        if not isinstance(node.value, dict):  # the value of the first option
+            if not self.options:
+                raise node.error(f"{block_name} takes no options")
+            return {next(iter(self.options)): node}
+        for name in node.value:
+            if name not in self.options:
+                raise unknown_option(block_name, entry.at.key(name), name, self.options)
+        return node.value
 
 
 def read_templates(blocks: Located | None) -> dict[str, Template]:
-    """The document's own blocks."""
+    """Return the custom blocks of a document by name."""
     templates: dict[str, Template] = {}
     for name, node in mapping_of(blocks).items():
         assert blocks is not None
         key = blocks.key(name)
         check_name(key)
         if name in LAYERS or name in FUNCTIONS:
-            raise key.error("a block may not be called as a layer or an activation function is")
+            raise key.error("a block may not have the name of a layer or an activation function")
         templates[name] = _template(name, node)
     return templates
 
 
 def _template(name: str, node: Located) -> Template:
-    of = BlockDeclaration.read_call(f"block {name!r}", node, node)
-    options = mapping_of(of.options)
+    declaration = BlockDeclaration.read_call(f"block {name!r}", node, node)
+    options = mapping_of(declaration.options)
     for option in options:
-        assert of.options is not None
-        key = of.options.key(option)
+        assert declaration.options is not None
+        key = declaration.options.key(option)
         check_identifier(key)
         if option in COMMON_OPTIONS:
-            raise key.error(f"every entry takes {', '.join(COMMON_OPTIONS)}: a block's option may not be called so")
-    return Template(options, of.layers)
+            raise key.error(f"a block may not redefine the options of every entry: {', '.join(COMMON_OPTIONS)}")
+    return Template(options, declaration.layers)

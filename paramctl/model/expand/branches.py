@@ -1,0 +1,63 @@
+"""Layers with branches: each branch is a list of layers that takes the same input, and the layer merges the outputs.
+
+residual: [...]                         the layers are directly in the block: residual/dense
+parallel: {branches: {a: [...]}}        a named branch is a block of its own: parallel/a/dense
+"""
+
+from __future__ import annotations
+
+from paramctl.model.budget import BLOCK_COST
+from paramctl.model.context import Context, Expanded
+from paramctl.model.expand.inputs import paths, single_input
+from paramctl.model.expand.layer import infer
+from paramctl.model.expand.state import Application, Expander
+from paramctl.model.layers.branching import Branch, Branching
+from paramctl.model.names import check_name
+from paramctl.model.scope import Output
+from paramctl.model.tree import Block
+
+
+def expand_branches(expander: Expander, layer: Branching, application: Application) -> Expanded:
+    """Return the block of a layer with branches."""
+    entry, context, inputs, path = application
+    state = expander.state
+    state.budget.charge(entry.node, BLOCK_COST)
+    taken = single_input(entry, inputs)
+    branches = layer.lists()
+    unnamed = next((branch.entries for branch in branches if branch.name is None), None)
+    inner = context.inside(path, unnamed, state.completed)
+    for branch in branches:
+        if branch.name is not None and branch.entries is not None:
+            inner.scope.claim(check_name(branch.name), branch.name)
+    blocks: list[Block] = []
+    outputs: dict[str, Output] = {}
+    for branch in branches:
+        name = str(branch.name.value) if branch.name else ""
+        branch_blocks, outputs[name] = _expand_branch(expander, branch, inner, taken, name)
+        blocks += branch_blocks
+    shape, _ = infer(layer, application, list(outputs.values()))
+    # Later entries may name a branch, ``parallel/a``, but the branches may not name each other.
+    for name, output in outputs.items():
+        if name:
+            inner.scope.put(name, output)
+    block = Block(path, layer.type, shape, paths(inputs), (), tuple(blocks), layer)
+    return state.numbered(block, Output(path, shape, inner.scope), inputs, outputs.values())
+
+
+def _expand_branch(
+    expander: Expander, branch: Branch, inner: Context, taken: Output, name: str
+) -> tuple[list[Block], Output]:
+    """Return the blocks of one branch and its output, which is its input if the branch is empty."""
+    if branch.entries is None:
+        return [], taken
+    if not name:
+        blocks, output = expander.expand(branch.entries, inner, taken)
+        return blocks, output or taken
+    path = f"{inner.path}/{name}"
+    context = inner.inside(path, branch.entries, expander.state.completed)
+    blocks, output = expander.expand(branch.entries, context, taken)
+    if not blocks or output is None:
+        return [], taken
+    block = Block(path, "branch", output.shape, (taken.path,), (), tuple(blocks))
+    expanded = expander.state.numbered(block, Output(path, output.shape, context.scope), [taken], [output])
+    return [expanded.block], expanded.output
