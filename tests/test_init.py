@@ -382,7 +382,7 @@ def test_what_is_drawn_at_once_has_a_limit(paramctl: Run, tmp_path: Path) -> Non
     done = paramctl("init", "m.yaml", "--scheme", "orthogonal")
     assert done.returncode == 2
     assert (
-        "orthogonal for dense/kernel: what is not drawn value by value may have at most 67,108,864 values"
+        "orthogonal for dense/kernel: a scheme whose values depend on each other supports at most 67,108,864 values"
         in done.stderr
     )
     assert os.listdir(tmp_path) == ["m.yaml"]

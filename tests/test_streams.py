@@ -1,7 +1,7 @@
 """Values: that they follow their law, and that they depend on the seed, the path, the shape and the scheme alone.
 
 GOLDEN holds what the recipe promises: the same bytes on every machine, for whatever needs no LAPACK. Other hashes
-are another recipe: raise RECIPE in paramctl/init/streams.py, and only then write the table again, from what
+are another recipe: raise RECIPE in paramctl/init/engines/native.py, and only then write the table again, from what
 ``python -m tests.test_streams`` prints in the folder above this one.
 """
 
@@ -42,7 +42,9 @@ from paramctl.init.distributions import (
     normal_mass,
     support,
 )
+from paramctl.init.engines import ENGINES
 from paramctl.init.engines import native as streams
+from paramctl.init.engines.base import DrawRequest, TooLargeToDraw
 from paramctl.init.engines.native import BLOCK_SIZE, Stream, draw_whole
 from paramctl.init.registry import SCHEMES, Target, distribution, lookup
 from paramctl.init.rules import AssignedScheme, assign_schemes
@@ -465,6 +467,35 @@ def test_seed_path_and_scheme_each_make_other_values() -> None:
     correlations = np.corrcoef(flat) - np.eye(len(flat))
     assert np.abs(correlations).max() < ERRORS / sqrt(flat.shape[1])
     assert np.array_equal(kinds[0], drawn(built, "a/kernel", "normal", 0)), "the same again"
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_draws_the_same_in_any_order(name: str) -> None:
+    """By its protocol alone: the blocks of a parameter, its values under another seed, and the largest arrays."""
+    engine = ENGINES[name]
+    assert engine.name == name
+    single = np.dtype(np.float32)
+    requests = {
+        "a": DrawRequest(Normal(0, 1), (600, 500), single),
+        "b": DrawRequest(Orthogonal(1.0, 30, 20), (30, 20), single),
+        "c": DrawRequest(Uniform(0, 1), (7,), np.dtype(np.float64)),
+    }
+    sizes = {path: int(np.prod(request.shape)) for path, request in requests.items()}
+
+    def every_block(seed: int, backwards: bool) -> dict[tuple[str, int], bytes]:
+        draws = engine.start(seed, requests)
+        blocks = [(path, k) for path, size in sizes.items() for k in range(-(-size // draws.block_size(path)))]
+        values = {(path, k): draws.draw(path, k) for path, k in (blocks[::-1] if backwards else blocks)}
+        for path, size in sizes.items():
+            assert sum(block.size for (owner, _), block in values.items() if owner == path) == size
+            assert values[path, 0].dtype == requests[path].dtype
+        return {block: values[block].tobytes() for block in blocks}
+
+    assert every_block(1, backwards=True) == every_block(1, backwards=False)
+    assert not set(every_block(1, backwards=False).values()) & set(every_block(2, backwards=False).values())
+    largest = {"d": DrawRequest(Orthogonal(1.0, 2**20, 2**20), (2**20, 2**20), single)}
+    with pytest.raises(TooLargeToDraw):
+        engine.start(1, largest).draw("d", 0)
 
 
 def test_blocks_of_an_array_are_independent() -> None:

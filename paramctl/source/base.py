@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from math import prod
 from typing import NamedTuple
 
@@ -24,7 +24,8 @@ from paramctl.core.parameter import Parameter
 from paramctl.errors import AddressError, InputError, OutputError
 from paramctl.init import scheme_text as words
 from paramctl.init.distributions import Distribution, ExistingValues
-from paramctl.init.engines.native import BLOCK_SIZE, Stream, TooLargeToDraw, draw_block, draw_whole, is_drawn_whole
+from paramctl.init.engines.base import DrawRequest, Draws, TooLargeToDraw
+from paramctl.init.engines.native import BLOCK_SIZE, NATIVE
 from paramctl.init.registry import SchemeMismatch, Target
 from paramctl.init.rules import AssignedScheme, Scheme
 from paramctl.model import Model
@@ -72,30 +73,31 @@ class Source:
         except TooLargeToDraw as error:
             raise AddressError(f"{self.chosen[path].scheme} for {path}: {error}", str(parameter.shape)) from error
 
+    @cached_property
+    def _draws(self) -> Draws:
+        """The values of the arrays that have a scheme."""
+        requests = {}
+        for path, assigned in self.chosen.items():
+            if parameter := self.model.parameters.get(path):
+                requests[path] = DrawRequest(assigned.distribution, parameter.shape, compute_dtype(parameter.dtype))
+        return NATIVE.start(self.seed, requests)
+
     def _drawn(self, parameter: Parameter, start: int, stop: int) -> Array:
-        law, stream = self.chosen[parameter.path].distribution, Stream(self.seed, parameter.path)
-        dtype, recent = compute_dtype(parameter.dtype), self._recent
-        if is_drawn_whole(law):
-            key = (parameter.path, -1)
-            values = recent.get(key, partial(draw_whole, law, stream, parameter.shape, dtype))
-            if stop == parameter.size:
-                recent.drop(key)
-            return values[start:stop]
-        first, last = start // BLOCK_SIZE, max(start, stop - 1) // BLOCK_SIZE
-        if first == last and start == first * BLOCK_SIZE and stop == min(start + BLOCK_SIZE, parameter.size):
-            return draw_block(law, stream, first, parameter.size, dtype)
-        blocks = [
-            recent.get((parameter.path, k), partial(draw_block, law, stream, k, parameter.size, dtype))
-            for k in range(first, last + 1)
-        ]
-        offset = first * BLOCK_SIZE
+        path, draws, recent = parameter.path, self._draws, self._recent
+        step = draws.block_size(path)
+        first, last = start // step, max(start, stop - 1) // step
+        if first == last and start == first * step and stop == min(start + step, parameter.size):
+            return draws.draw(path, first)
+        blocks = [recent.get((path, k), partial(draws.draw, path, k)) for k in range(first, last + 1)]
+        if step == stop == parameter.size:
+            recent.drop((path, 0))  # a large block that is drawn at once, read to its end
+        offset = first * step
         return (np.concatenate(blocks) if len(blocks) > 1 else blocks[0])[start - offset : stop - offset]
 
     def pieces(self, parameter: Parameter) -> Iterator[tuple[str, int, int]]:
         """The array cut into what is best drawn or read at once: (path, start, stop)."""
-        chosen = self.chosen.get(parameter.path)
-        step = parameter.size if chosen is not None and is_drawn_whole(chosen.distribution) else BLOCK_SIZE
-        for start in range(0, parameter.size, max(step, 1)):
+        step = self._draws.block_size(parameter.path) if parameter.path in self.chosen else BLOCK_SIZE
+        for start in range(0, parameter.size, step):
             yield parameter.path, start, min(start + step, parameter.size)
 
     def read_alias(self, name: str, start: int, stop: int) -> Array:

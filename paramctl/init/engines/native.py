@@ -1,22 +1,24 @@
-"""Streams: from a law, a seed and a path to values. The only user of random numbers.
+"""The native engine: values addressed by seed, path and block.
 
-A parameter's values are cut into blocks of 2^18, in C order, and block k has a bit generator of its
-own, SFC64 seeded from (seed, path, k): so any slice can be drawn alone, in any order, by any number of
-threads, and no parameter's values depend on another's. Beside the generator's own integers, ``random`` and
-``standard_normal``, only exact arithmetic is used, which gives the same bits on every processor; and the tails of
-``standard_normal``, for which NumPy asks the C library's logarithm, are drawn anew by a logarithm of our own. What is
-orthogonal needs LAPACK, and promises the same bits on the same machine alone.
+A parameter's values are cut into blocks of 2^18, in C order. Block k has its own bit generator, SFC64 seeded from
+(seed, path, k). So any slice can be drawn alone, in any order and by any number of threads, and no parameter's values
+depend on another parameter.
 
-RECIPE names all of this. A change that gives other values raises it.
+Values have the same bits on every processor. Apart from the generator's integers, ``random`` and ``standard_normal``,
+only exact arithmetic is used. NumPy draws the tails of ``standard_normal`` with the C library's logarithm, whose last
+bits differ, so they are redrawn with the logarithm below. Orthogonal matrices need LAPACK; they have the same bits on
+the same machine only.
+
+RECIPE is the version of all of this. Any change of values must raise it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from math import log, sqrt
+from math import log, prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -38,83 +40,120 @@ from paramctl.init.distributions import (
     TruncatedNormal,
     Uniform,
 )
+from paramctl.init.engines.base import DrawRequest, TooLargeToDraw
 
 RECIPE = 1
 TAILS = 1 << 30
-"""Which part of a stream tails come from: no law has so many parts."""
+"""The branch of a stream that tails come from. No distribution has so many parts."""
 
 BLOCK_SIZE = 1 << 18
 """How many values a block has."""
 
 MAX_DRAWN_WHOLE = 1 << 26
-"""How many values a parameter may have whose law is drawn at once; one is drawn at a time, in four times its size."""
+"""How many values a parameter may have that is drawn at once. That takes four times its size in memory."""
 
 _one_at_a_time = threading.Lock()
+"""Held while a parameter is drawn at once, so that threads do not multiply its memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeEngine:
+    """The engine of paramctl's own streams."""
+
+    name: str = "native"
+    recipe: int = RECIPE
+    addressable: bool = True
+
+    def start(self, seed: int, requests: Mapping[str, DrawRequest]) -> NativeDraws:
+        """Return the values for a seed. They depend on each request alone, not on the others or their order."""
+        return NativeDraws(seed, requests)
+
+
+NATIVE = NativeEngine()
+
+
+@dataclass(frozen=True, slots=True)
+class NativeDraws:
+    """The values of a model under one seed."""
+
+    seed: int
+    requests: Mapping[str, DrawRequest]
+
+    def block_size(self, path: str) -> int:
+        """Return BLOCK_SIZE, or the size of a parameter that is drawn at once."""
+        request = self.requests[path]
+        return max(1, prod(request.shape)) if is_drawn_whole(request.distribution) else BLOCK_SIZE
+
+    def draw(self, path: str, block: int) -> Array:
+        """Return the values of one block. Raises OverflowError and TooLargeToDraw."""
+        distribution, shape, dtype = self.requests[path]
+        stream = Stream(self.seed, path)
+        if is_drawn_whole(distribution):
+            return draw_whole(distribution, stream, shape, dtype)
+        return draw_block(distribution, stream, block, prod(shape), dtype)
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Where the random numbers of one parameter come from; ``part`` leads to those of a part of its law."""
+    """The random numbers of one parameter. ``branch`` selects those of a part of its distribution."""
 
     seed: int
     path: str
     branch: tuple[int, ...] = ()
 
     def generator(self, block: int) -> np.random.Generator:
+        """Return a new generator at the start of a block."""
         digest = blake2b(f"{RECIPE}\0{self.seed}\0{self.path}".encode("utf-8", "surrogatepass"), digest_size=16)
         sequence = np.random.SeedSequence(int.from_bytes(digest.digest(), "little"), spawn_key=(block, *self.branch))
         return np.random.Generator(np.random.SFC64(sequence))
 
     def part(self, number: int) -> Stream:
+        """Return the stream of a part of the distribution, which is independent of this one."""
         return Stream(self.seed, self.path, (*self.branch, number))
 
 
-class TooLargeToDraw(ValueError):
-    """A law that is drawn at once, for more values than LARGEST_WHOLE."""
+def is_drawn_whole(distribution: Distribution) -> bool:
+    """Return True if all values of a parameter are drawn at once, False if block by block."""
+    return isinstance(distribution, DRAWN_WHOLE)
 
 
-def is_drawn_whole(law: Distribution) -> bool:
-    """Whether a law is drawn at once."""
-    return isinstance(law, DRAWN_WHOLE)
-
-
-def draw_block(law: Distribution, stream: Stream, block: int, size: int, dtype: np.dtype[Any]) -> Array:
-    """The values of one block of an elementwise law, in float32 or float64; ``size`` is the parameter's."""
+def draw_block(distribution: Distribution, stream: Stream, block: int, size: int, dtype: np.dtype[Any]) -> Array:
+    """Return the values of one block, in float32 or float64. ``size`` is the number of values of the parameter."""
     start = block * BLOCK_SIZE
     values = np.empty(min(BLOCK_SIZE, size - start), dtype)
-    _fill(law, stream, block, start, values)
+    _fill(distribution, stream, block, start, values)
     return values
 
 
-def draw_whole(law: Distribution, stream: Stream, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """All the values of a law that is drawn at once, in a flat array.
+def draw_whole(distribution: Distribution, stream: Stream, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return all values of a distribution that is drawn at once, flat.
 
-    Raises WholeTooLarge above LARGEST_WHOLE values.
+    Raises TooLargeToDraw for more than MAX_DRAWN_WHOLE values.
     """
     size = int(np.prod(shape, dtype=object))
     if size > MAX_DRAWN_WHOLE:
         raise TooLargeToDraw(
-            f"what is not drawn value by value may have at most {MAX_DRAWN_WHOLE:,} values, not {size:,}"
+            f"a scheme whose values depend on each other supports at most {MAX_DRAWN_WHOLE:,} values, not {size:,}"
         )
     with _one_at_a_time:
-        match law:
+        match distribution:
             case Orthogonal():
-                return _orthogonal(law, stream, dtype).reshape(-1)
+                return _orthogonal(distribution, stream, dtype).reshape(-1)
             case Centered(inner, position, fields):
                 kernel = np.zeros((fields, inner.rows * inner.columns), dtype)
                 kernel[position] = _orthogonal(inner, stream, dtype).reshape(-1)
                 return kernel.reshape(-1)
             case Sparse():
-                return _sparse(law, stream, dtype).reshape(-1)
+                return _sparse(distribution, stream, dtype).reshape(-1)
             case CustomDistribution(function):
                 return np.asarray(function(shape, str(dtype), stream.generator(0)), dtype).reshape(-1)
             case _:
-                raise TypeError(f"{law} is drawn block by block")
+                raise TypeError(f"{distribution} is drawn block by block")
 
 
-def _fill(law: Distribution, stream: Stream, block: int, start: int, out: Array) -> None:
-    """Put a block's values into ``out``; ``start`` is the place of its first."""
-    match law:
+def _fill(distribution: Distribution, stream: Stream, block: int, start: int, out: Array) -> None:
+    """Write a block's values into ``out``. ``start`` is the flat index of its first value."""
+    match distribution:
         case Constant(value):
             out.fill(_number(value, out))
         case Uniform(low, high):
@@ -128,37 +167,41 @@ def _fill(law: Distribution, stream: Stream, block: int, start: int, out: Array)
         case Delta(value, runs, _):
             out.fill(0)
             for first, step, count in runs:
-                skipped = max(0, -((first - start) // step))  # how many places of the run lie before this block
+                skipped = max(0, -((first - start) // step))  # the values of the run before this block
                 if skipped < count:
                     begin, end = first + skipped * step - start, first + (count - 1) * step + 1 - start
                     out[begin:end:step] = _number(value, out)
         case Mixture():
-            _mixture(law, stream, block, start, out)
+            _mixture(distribution, stream, block, start, out)
         case Sections(parts, columns):
             section = (np.arange(start, start + out.size) % columns) // (columns // len(parts))
             for number, part in enumerate(parts):
-                here = np.flatnonzero(section == number)
-                out[here] = _part(part, stream.part(number), block, start, out)[here]
+                indices = np.flatnonzero(section == number)
+                out[indices] = _part(part, stream.part(number), block, start, out)[indices]
         case ExistingValues(read):
             out[:] = read(start, start + out.size)
         case _:
-            raise TypeError(f"{law} is drawn at once")
+            raise TypeError(f"{distribution} is drawn at once")
 
 
-def _scale(out: Array, by: float, plus: float) -> None:
-    out *= _number(by, out)
-    if plus:
-        out += _number(plus, out)
+def _scale(out: Array, factor: float, offset: float) -> None:
+    out *= _number(factor, out)
+    if offset:
+        out += _number(offset, out)
 
 
 def _scale_normal(out: Array, stddev: float, mean: float) -> None:
-    """Raises OverflowError for a law whose values the dtype may not hold, whichever they are."""
+    """Scale standard normal values. Raises OverflowError if the dtype could not hold some value of the distribution.
+
+    Values beyond 10 standard deviations practically never occur. So the error depends on the distribution alone, not on
+    which values are drawn.
+    """
     _number(abs(mean) + 10 * stddev, out)
     _scale(out, stddev, mean)
 
 
 def _number(value: float, like: Array) -> Any:
-    """A number of a law in the dtype of the values. Raises OverflowError if that cannot hold it."""
+    """Return a number in the dtype of an array. Raises OverflowError if the dtype cannot hold it."""
     if abs(value) > float(np.finfo(like.dtype).max):
         raise OverflowError(f"a value exceeds what {like.dtype} holds")
     return like.dtype.type(value)
@@ -167,14 +210,14 @@ def _number(value: float, like: Array) -> Any:
 def _uniform(low: float, high: float, generator: np.random.Generator, out: Array) -> None:
     generator.random(out=out, dtype=out.dtype)
     _scale(out, high - low, low)
-    if high > low:  # rounding may reach the end that is excluded
+    if high > low:  # rounding may reach ``high``, which is excluded
         np.minimum(out, np.nextafter(out.dtype.type(high), out.dtype.type(low)), out=out)
 
 
 class _Normals:
-    """A standard normal law for one block: NumPy's ziggurat, and beyond its last step tails of our own.
+    """Standard normal values for one block: NumPy's ziggurat, with tails that have the same bits everywhere.
 
-    Tails: Marsaglia (1964), "Generating a variable from the tail of the normal distribution".
+    Source of the tails: Marsaglia (1964), "Generating a variable from the tail of the normal distribution".
     """
 
     LAST = 3.6541528853610088  # numpy/random/src/distributions/ziggurat_constants.h
@@ -182,39 +225,45 @@ class _Normals:
     def __init__(self, stream: Stream, block: int) -> None:
         self.generator = stream.generator(block)
         self.stream, self.block = stream.part(TAILS), block
-        self.of_tails: np.random.Generator | None = None
+        self.tail_generator: np.random.Generator | None = None
 
     def fill(self, out: Array) -> None:
+        """Write values into ``out``."""
         self.generator.standard_normal(out=out, dtype=out.dtype)
-        self.mend(out)
+        self.replace_tails(out)
 
     def more(self, size: int, like: Array) -> Array:
+        """Return further values, in the dtype of ``like``."""
         values = self.generator.standard_normal(size, dtype=like.dtype)
-        self.mend(values)
+        self.replace_tails(values)
         return values
 
-    def mend(self, values: Array) -> None:
-        """Put tails of our own in the place of NumPy's, with the signs that those have."""
-        far = np.flatnonzero(np.abs(values) > self.LAST)
-        if far.size:
-            values[far] = np.copysign(self.tails(far.size), values[far])
+    def replace_tails(self, values: Array) -> None:
+        """Replace values beyond the ziggurat's last step by new ones with the same signs."""
+        beyond = np.flatnonzero(np.abs(values) > self.LAST)
+        if beyond.size:
+            values[beyond] = np.copysign(self.tails(beyond.size), values[beyond])
 
     def tails(self, size: int) -> Array:
-        if self.of_tails is None:
-            self.of_tails = self.stream.generator(self.block)
-        made = np.empty(size)
-        left = np.arange(size)
-        while left.size:
-            x = _log(1 - self.of_tails.random(left.size)) / -self.LAST
-            y = -_log(1 - self.of_tails.random(left.size))
-            fits = y + y > x * x
-            made[left[fits]] = self.LAST + x[fits]
-            left = left[~fits]
-        return made
+        """Return positive values beyond the last step."""
+        if self.tail_generator is None:
+            self.tail_generator = self.stream.generator(self.block)
+        values = np.empty(size)
+        pending = np.arange(size)
+        while pending.size:
+            x = _log(1 - self.tail_generator.random(pending.size)) / -self.LAST
+            y = -_log(1 - self.tail_generator.random(pending.size))
+            accepted = y + y > x * x
+            values[pending[accepted]] = self.LAST + x[accepted]
+            pending = pending[~accepted]
+        return values
 
 
 def _log(values: Array) -> Array:
-    """The natural logarithm, 2 atanh((m - 1) / (m + 1)), by sums and products, which give the same bits everywhere."""
+    """Return the natural logarithm, ``2 atanh((m - 1) / (m + 1))`` of the mantissa m plus the exponent's.
+
+    Sums and products have the same bits on every processor; the C library's logarithm does not.
+    """
     mantissa, exponent = np.frexp(values)
     small = mantissa < sqrt(0.5)
     mantissa = np.where(small, mantissa * 2, mantissa)
@@ -223,40 +272,41 @@ def _log(values: Array) -> Array:
     total = np.zeros_like(z)
     for odd in range(25, 0, -2):
         total = total * square + 1 / odd
-    made: Array = 2 * z * total + (exponent - small) * log(2)
-    return made
+    logarithm: Array = 2 * z * total + (exponent - small) * log(2)
+    return logarithm
 
 
 def _truncated(low: float, high: float, normals: _Normals, out: Array) -> None:
-    """A standard normal law, drawn again beyond the bounds."""
+    """Write standard normal values into ``out``, redrawn beyond the bounds."""
     normals.fill(out)
     beyond = np.flatnonzero((out < low) | (out > high))
     while beyond.size:
-        again = normals.more(beyond.size, out)
-        out[beyond] = again
-        beyond = beyond[(again < low) | (again > high)]
+        redrawn = normals.more(beyond.size, out)
+        out[beyond] = redrawn
+        beyond = beyond[(redrawn < low) | (redrawn > high)]
 
 
-def _mixture(law: Mixture, stream: Stream, block: int, start: int, out: Array) -> None:
-    """Each value chooses its part by a number of its own."""
+def _mixture(mixture: Mixture, stream: Stream, block: int, start: int, out: Array) -> None:
+    """Write values into ``out``, each from the part that a uniform random number selects for it."""
     choice = stream.generator(block).random(out.size)
-    passed = 0.0
-    last = len(law.parts) - 1
-    for number, (share, part) in enumerate(law.parts):
-        chosen = (choice >= passed) & (choice < passed + share) if number < last else choice >= passed
-        here = np.flatnonzero(chosen)
-        out[here] = _part(part, stream.part(number), block, start, out)[here]
-        passed += share
+    below = 0.0
+    last = len(mixture.parts) - 1
+    for number, (probability, part) in enumerate(mixture.parts):
+        # The last part takes the rest, because the probabilities may add up to slightly less than 1.
+        selected = (choice >= below) & (choice < below + probability) if number < last else choice >= below
+        indices = np.flatnonzero(selected)
+        out[indices] = _part(part, stream.part(number), block, start, out)[indices]
+        below += probability
 
 
-def _part(law: Distribution, stream: Stream, block: int, start: int, like: Array) -> Array:
+def _part(distribution: Distribution, stream: Stream, block: int, start: int, like: Array) -> Array:
     values = np.empty_like(like)
-    _fill(law, stream, block, start, values)
+    _fill(distribution, stream, block, start, values)
     return values
 
 
 def _normals(stream: Stream, size: int, dtype: np.dtype[Any]) -> Array:
-    """Standard normal values for a whole matrix, by the same blocks as everything else."""
+    """Return standard normal values for a whole matrix, drawn in the usual blocks."""
     return np.concatenate([draw_block(Normal(0.0, 1.0), stream, k, size, dtype) for k in _block_numbers(size)])
 
 
@@ -264,22 +314,26 @@ def _block_numbers(size: int) -> Iterator[int]:
     return iter(range(max(1, -(-size // BLOCK_SIZE))))
 
 
-def _orthogonal(law: Orthogonal, stream: Stream, dtype: np.dtype[Any]) -> Array:
-    """QR of a normal matrix, its signs made unique (Mezzadri 2007), so that the law is Haar's."""
-    tall, wide = max(law.rows, law.columns), min(law.rows, law.columns)
+def _orthogonal(matrix: Orthogonal, stream: Stream, dtype: np.dtype[Any]) -> Array:
+    """Return a matrix that is uniform among all orthogonal ones (Haar's measure).
+
+    It is Q of the QR decomposition of a normal matrix, with the signs that make R's diagonal positive.
+    Source: Mezzadri (2007), "How to generate random matrices from the classical compact groups".
+    """
+    tall, wide = max(matrix.rows, matrix.columns), min(matrix.rows, matrix.columns)
     q, r = np.linalg.qr(_normals(stream, tall * wide, dtype).reshape(tall, wide))
     q *= np.where(np.diag(r) < 0, -1, 1).astype(dtype)
-    q *= _number(law.gain, q)
-    return np.ascontiguousarray(q.T if law.rows < law.columns else q)
+    q *= _number(matrix.gain, q)
+    return np.ascontiguousarray(q.T if matrix.rows < matrix.columns else q)
 
 
-def _sparse(law: Sparse, stream: Stream, dtype: np.dtype[Any]) -> Array:
-    values = _normals(stream, law.rows * law.columns, dtype).reshape(law.rows, law.columns)
-    _scale_normal(values, law.stddev, 0.0)
+def _sparse(sparse: Sparse, stream: Stream, dtype: np.dtype[Any]) -> Array:
+    values = _normals(stream, sparse.rows * sparse.columns, dtype).reshape(sparse.rows, sparse.columns)
+    _scale_normal(values, sparse.stddev, 0.0)
     generator = stream.part(0).generator(0)
-    many = max(1, BLOCK_SIZE // max(1, law.columns))
-    for row in range(0, law.rows, many):
-        some = values[row : row + many]
-        order = generator.random(some.shape).argsort(axis=1, kind="stable")
-        np.put_along_axis(some, order[:, : law.zeros], 0, axis=1)
+    step = max(1, BLOCK_SIZE // max(1, sparse.columns))  # rows at once, which bounds the memory of the sort
+    for row in range(0, sparse.rows, step):
+        rows = values[row : row + step]
+        order = generator.random(rows.shape).argsort(axis=1, kind="stable")
+        np.put_along_axis(rows, order[:, : sparse.zeros], 0, axis=1)
     return values
