@@ -1,19 +1,20 @@
-"""Writes the man pages from the commands and the registries; ``--check`` says whether they are stale.
+"""Write the man pages from the commands and the registries; ``--check`` reports pages that are stale.
 
-Section 1 has a page for paramctl and one for each command, from what click knows of it: the
-``\\b`` block of a command's help is its examples. Section 5 is the language of model documents:
-model.mdoc beside this file, with the layers, functions and schemes put in their places.
+Section 1 has a page for paramctl and one for each command, from click's declarations. Section 5 has the language of
+model documents: model.mdoc in this folder, with the layers, activation functions and schemes inserted.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
 from textwrap import dedent
 
 import click
 
+from paramctl import __version__
 from paramctl.cli import COMMANDS, CONTEXT, paramctl
 from paramctl.declare.located import scalar_text
 from paramctl.declare.options import Option
@@ -22,89 +23,96 @@ from paramctl.inspect.layers import default_text, first_paragraph
 from paramctl.model.layers import FUNCTIONS, LAYERS
 
 HERE = Path(__file__).parent
-DATE = "November 25, 2026"
+DATE = "November 28, 2026"
 
 EXIT_STATUS = """.Sh EXIT STATUS
 .Bl -tag -width indent
 .It 0
-Done, or the answer is yes.
+Success.
 .It 1
-The answer is no.
+Differences or findings.
 .It 2
-Trouble: a usage error, a document or a file that is wrong, a disk that is full.
-One line on standard error says where, what the rule is and what was received.
+An error: wrong usage, a wrong document or file, or a file that cannot be written.
+Standard error has one line with the place, the rule, the value and, if known, the fix.
 .It 130
-Interrupted.
+Interrupted by Ctrl-C.
 .It 141
-Whoever read standard output has closed it.
+Standard output was closed early, as by
+.Xr head 1 .
 .El"""
 
 ADDRESSES = r""".Sh ADDRESSES
-Every command names parameters, and the layers and blocks that hold them, in the same way.
-A block means all below it; either name of a tied pair does.
+Every command uses the same address syntax for parameters and for the layers and blocks that contain them.
+The address of a block means every parameter below it.
+Either name of a tied parameter can be used.
 .Bl -tag -width indent
 .It Li block2/block\-1/dense/bias
-Names, joined by slashes; by dots in a file whose names hold no slash.
-Where a file of Keras calls a parameter otherwise, that path does too.
+Names joined by slashes, or by dots in a file whose names contain no slash.
+Parameters of a Keras file can also be addressed by their path in that file.
 .It Li block\-*/**/kernel
 .Li *
-and
+matches any characters within a name,
 .Li \&?
-stand for letters within a name,
+one character, and
 .Li **
-for any number of names.
+any number of names.
 .It Li 0/1/bias , \-1/kernel
-A layer, or a parameter of one, by its place among those that
+A layer, or a parameter of a layer, by its index among those that
 .Nm paramctl summary
-shows, counted from 0, or from the end; a name beats a place.
+prints.
+Indices start at 0; negative indices count from the end.
+If a name consists of digits, it takes precedence over an index.
 .It Li layers[0].weights[1] , weights[1]
-The same as Python has it.
-An input is no layer here, and has no place.
-A file without a model has its arrays in the order in which they lie there,
-which for
+The same, as written in Python with Keras.
+Inputs are not layers here and have no index.
+A file without a model has its arrays in the order of the file, which in
 .Pa .weights.h5
-is not the order of the model in Keras.
+differs from the order in Keras.
 .It Li re:.*bias
-A regular expression for the whole path.
+A regular expression that matches the whole path.
 .It Li 'a[0]'/b
-In quotes a name as it is.
+A name in quotes is used literally.
+The shell removes a pair of quotes, so type
+.Li \(dq'a[0]'/b\(dq .
 .It Li dense/kernel[0, :5]
-A slice of the values as NumPy has it, after any of these but a regular expression.
+A slice, as in NumPy, after any of these except a regular expression.
 .El"""
 
 ENVIRONMENT = """.Sh ENVIRONMENT
 .Bl -tag -width indent
 .It Ev NO_COLOR
-If set, nothing is coloured.
+If set, output has no colors.
 .It Ev PARAMCTL_<COMMAND>_<OPTION>
-The value of an option that is not given, such as
+The default of an option, such as
 .Ev PARAMCTL_SUMMARY_FORMAT .
 .El
 .Sh FILES
 .Bl -tag -width indent
 .It Pa model.yaml
-The model document, where none is named.
+The model document that commands read if none is named.
 .El"""
 
 
 def pages() -> dict[str, str]:
-    """Every page, by its path below this folder."""
-    made = {"man1/paramctl.1": main_page()}
+    """Return the text of every page, by its path in this folder."""
+    texts = {"man1/paramctl.1": main_page()}
     for command in COMMANDS:
-        made[f"man1/paramctl-{command.name}.1"] = command_page(command)
-    made["man5/paramctl-model.5"] = model_page()
-    return made
+        texts[f"man1/paramctl-{command.name}.1"] = command_page(command)
+    texts["man5/paramctl-model.5"] = model_page()
+    return texts
 
 
 def main_page() -> str:
-    listed = "\n".join(f".It Xr paramctl-{each.name} 1\n{text(short(each))}" for each in by_name())
-    about_it, examples = parts(paramctl)
+    """Return the page of paramctl itself, which lists the commands."""
+    commands = "\n".join(f".It Xr paramctl-{each.name} 1\n{text(each.short_help or '')}" for each in by_name())
+    description, examples = sections(paramctl)
+    summary, _, rest = description.partition("\n.Pp\n")
     return page(
         "paramctl",
         1,
-        f".Sh NAME\n.Nm paramctl\n.Nd {text(short(paramctl).lower().rstrip('.'))}",
+        f".Sh NAME\n.Nm paramctl\n.Nd {uncapitalized(summary.rstrip('.'))}",
         ".Sh SYNOPSIS\n.Nm\n.Ar command\n.Op Ar options\n.Op Ar arguments",
-        f".Sh DESCRIPTION\n{about_it}\n.Bl -tag -width indent\n{listed}\n.El",
+        f".Sh DESCRIPTION\n{rest}\n.Bl -tag -width indent\n{commands}\n.El",
         ADDRESSES,
         ENVIRONMENT,
         EXIT_STATUS,
@@ -114,17 +122,20 @@ def main_page() -> str:
 
 
 def command_page(command: click.Command) -> str:
-    about_it, examples = parts(command)
+    """Return the page of a command."""
+    description, examples = sections(command)
     context = click.Context(command, parent=click.Context(paramctl, **CONTEXT), info_name=command.name)
     arguments = [each for each in command.params if isinstance(each, click.Argument)]
     options = [each for each in command.get_params(context) if isinstance(each, click.Option)]
+    items = [argument_item(each, context) for each in arguments] + [option_item(each, context) for each in options]
     return page(
         f"paramctl-{command.name}",
         1,
-        f".Sh NAME\n.Nm paramctl-{command.name}\n.Nd {text(short(command).rstrip('.'))}",
+        f".Sh NAME\n.Nm paramctl-{command.name}\n.Nd {text(uncapitalized(command.short_help or ''))}",
         "\n".join([".Sh SYNOPSIS", f".Nm paramctl {command.name}", *synopsis(arguments, options, context)]),
-        f".Sh DESCRIPTION\n{about_it}",
-        "\n".join([".Bl -tag -width indent", *map(argument_item, arguments), *map(option_item, options), ".El"]),
+        f".Sh DESCRIPTION\n{description}",
+        "\n".join([".Bl -tag -width indent", *items, ".El"]),
+        f".Pp\n{paragraphs(command.epilog)}" if command.epilog else "",
         EXIT_STATUS,
         examples,
         ".Sh SEE ALSO\n.Xr paramctl 1 ,\n.Xr paramctl-model 5",
@@ -132,53 +143,60 @@ def command_page(command: click.Command) -> str:
 
 
 def synopsis(arguments: list[click.Argument], options: list[click.Option], context: click.Context) -> Iterator[str]:
+    """Yield the lines that show how a command is called."""
     for option in options:
-        yield f".Op {flag(option)}"
+        yield f".Op {' | '.join(flags(option, context))}"
     for argument in arguments:
-        name = text(argument.make_metavar(context).strip("[]."))
-        name = name.removesuffix("]")
         dots = " ..." if argument.nargs == -1 else ""
-        yield f".Ar {name}{dots}" if argument.required else f".Op Ar {name}{dots}"
+        name = f"Ar {argument_name(argument, context)}{dots}"
+        yield f".{name}" if argument.required else f".Op {name}"
 
 
-def argument_item(argument: click.Argument) -> str:
-    name = (argument.metavar or argument.name or "").strip("[].").upper()
-    return f".It Ar {text(name)}\n{text(argument.help or '')}"
+def argument_name(argument: click.Argument, context: click.Context) -> str:
+    """Return the name of an argument without the signs that click adds: ``ADDRESS`` for ``[ADDRESS]...``."""
+    return text(argument.make_metavar(context).strip("[].{}"))
 
 
-def option_item(option: click.Option) -> str:
-    default = option.default if option.show_default else None
-    says = f"{option.help}" + (f" [default: {default}]" if default is not None else "")
-    return f".It {flag(option)}\n{text(says)}"
+def argument_item(argument: click.Argument, context: click.Context) -> str:
+    return f".It Ar {argument_name(argument, context)}\n{text(argument.help or '')}"
 
 
-def flag(option: click.Option) -> str:
-    """An option as mdoc has it: ``Fl h , Fl -help``, and what it takes."""
-    names = " , ".join(f"Fl {name.removeprefix('-')}" for name in option.opts)
-    if option.is_flag:
-        return names
-    takes = (
-        "|".join(option.type.choices)
-        if isinstance(option.type, click.Choice)
-        else option.metavar or option.type.name.split()[0]
-    )
-    return f"{names} Ar {text(takes.upper() if isinstance(option.type, click.IntRange) else takes)}"
+def option_item(option: click.Option, context: click.Context) -> str:
+    """Return the entry of an option: its names, its help, and its default and range as ``--help`` has them."""
+    _, help_text = option.get_help_record(context) or ("", "")
+    return f".It {' , '.join(flags(option, context))}\n{text(help_text)}"
+
+
+def flags(option: click.Option, context: click.Context) -> list[str]:
+    """Return every name of an option in mdoc, ``Fl -trainable`` and ``Fl -frozen``; the last has the value's name."""
+    names = [f"Fl {name.removeprefix('-')}" for name in (*option.opts, *option.secondary_opts)]
+    if not option.is_flag:
+        names[-1] += f" Ar {text(value_name(option, context))}"
+    return names
+
+
+def value_name(option: click.Option, context: click.Context) -> str:
+    """Return the name of an option's value, and ``json|csv`` for a choice, which click puts in brackets."""
+    if isinstance(option.type, click.Choice):
+        return "|".join(option.type.choices)
+    return option.make_metavar(context)
 
 
 def model_page() -> str:
+    """Return the page of the language, with every layer, activation function and scheme."""
     body = (HERE / "model.mdoc").read_text(encoding="utf-8").rstrip("\n")
     layers = {name: (first_paragraph(cls), cls.signature) for name, cls in sorted(LAYERS.items())}
     functions = {name: (first_paragraph(cls), cls.signature) for name, cls in sorted(FUNCTIONS.items())}
     schemes = {name: (first_paragraph(each.function), each.options) for name, each in sorted(SCHEMES.items())}
     for mark, registry in (("@LAYERS@", layers), ("@ACTIVATIONS@", functions), ("@SCHEMES@", schemes)):
-        items = (listing(name, says, options) for name, (says, options) in registry.items())
+        items = (listing(name, description, options) for name, (description, options) in registry.items())
         body = body.replace(mark, "\n".join([".Bl -tag -width indent", *items, ".El"]))
     return page("paramctl-model", 5, body)
 
 
-def listing(name: str, says: str, options: dict[str, Option]) -> str:
-    """A type with its options, each with its default and its rule."""
-    lines = [f".It Ic {text(name)}", text(says)]
+def listing(name: str, description: str, options: dict[str, Option]) -> str:
+    """Return the entry of a type: its description, and each option with its rule and its default."""
+    lines = [f".It Ic {text(name)}", text(description)]
     if options:
         lines.append(".Bl -tag -width indent -compact")
         for option in options.values():
@@ -189,22 +207,26 @@ def listing(name: str, says: str, options: dict[str, Option]) -> str:
 
 
 def page(name: str, section: int, *parts: str) -> str:
-    heading = f".Dd {DATE}\n.Dt {name.upper()} {section}\n.Os"
+    heading = f".Dd {DATE}\n.Dt {name.upper()} {section}\n.Os paramctl {__version__}"
     return "\n".join([heading, *(part for part in parts if part), ""])
 
 
-def parts(command: click.Command) -> tuple[str, str]:
-    """A command's help as paragraphs, and its examples as a section of their own."""
-    about_it, _, examples = (command.help or "").partition("\b\n")
-    paragraphs = [" ".join(each.split()) for each in about_it.strip().split("\n\n")]
+def sections(command: click.Command) -> tuple[str, str]:
+    """Return the paragraphs of a command's help, and its examples as a section."""
+    description, _, examples = cleandoc(command.help or "").partition("\b\nExamples:\n")
     lines = [text(line) for line in dedent(examples).rstrip().split("\n")]
     shown = "\n".join([".Sh EXAMPLES", ".Bd -literal -offset indent", *lines, ".Ed"]) if examples else ""
-    return "\n.Pp\n".join(map(text, paragraphs)), shown
+    return paragraphs(description), shown
 
 
-def short(command: click.Command) -> str:
-    """The first sentence of a command's help."""
-    return (command.help or "").partition("\n\n")[0].replace("\n", " ").partition(": ")[0].strip()
+def paragraphs(words: str) -> str:
+    """Return paragraphs, which empty lines separate, in mdoc."""
+    return "\n.Pp\n".join(text(" ".join(each.split())) for each in words.strip().split("\n\n") if each.strip())
+
+
+def uncapitalized(words: str) -> str:
+    """Return a phrase with a small first letter, as the line NAME of a page has it."""
+    return words[:1].lower() + words[1:]
 
 
 def by_name() -> list[click.Command]:
@@ -216,23 +238,23 @@ def references(names: list[str]) -> str:
 
 
 def text(words: str) -> str:
-    """Words that roff reads as they are: no escape, no request, a line for each sentence."""
+    """Return text that roff prints literally, with a line for each sentence, as mdoc wants it."""
     escaped = words.replace("\\", "\\e").replace('"', "\\(dq").replace("-", "\\-")
     lines = escaped.replace(". ", ".\n").split("\n")
     return "\n".join(f"\\&{line}" if line[:1] in (".", "'") else line for line in lines)
 
 
 def main() -> int:
-    """Write the pages, or with --check only compare; 1 if any is stale."""
-    made = pages()
-    kept = {str(path.relative_to(HERE)): path.read_text(encoding="utf-8") for path in HERE.glob("man*/*.*")}
+    """Write the pages, or with --check only compare them, and return 1 if any is stale."""
+    expected = pages()
+    found = {str(path.relative_to(HERE)): path.read_text(encoding="utf-8") for path in HERE.glob("man*/*.*")}
     if "--check" in sys.argv[1:]:
-        stale = sorted(name for name in made.keys() | kept.keys() if made.get(name) != kept.get(name))
-        sys.stderr.writelines(f"man/{name} is stale: run make man\n" for name in stale)
+        stale = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        sys.stderr.writelines(f"man/{name} is stale. Run make man\n" for name in stale)
         return 1 if stale else 0
-    for name in kept.keys() - made.keys():
+    for name in found.keys() - expected.keys():
         (HERE / name).unlink()
-    for name, content in made.items():
+    for name, content in expected.items():
         (HERE / name).write_text(content, encoding="utf-8")
     return 0
 

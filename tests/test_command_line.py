@@ -1,25 +1,76 @@
-"""What a command line owes its users: cheap help, suggestions, exit codes, quiet ends, completion."""
+"""The command line as a whole: help, suggestions, exit codes, closed pipes, completion."""
 
+import ast
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
+import click
 import pytest
 
 from paramctl import __version__
-from paramctl.cli import COMMANDS, run
+from paramctl.cli import COMMANDS, CONTEXT, NAMES, run
+from paramctl.cli import paramctl as group
 from tests.conftest import ROOT, Run
 
 HEAVY = ("numpy", "h5py", "yaml", "tabulate", "ml_dtypes", "paramctl.model", "paramctl.init")
 MLP = str(ROOT / "sample_models/mlp.yaml")
 
 
-def test_there_are_commands() -> None:
-    assert {command.name for command in COMMANDS} >= {"summary", "layers", "completion"}
+CLI = ROOT / "paramctl/cli"
+HELP_COLUMNS = 44
+"""What click leaves for the help of an option on a terminal of 80 columns."""
+BY_NAME = {str(command.name): command for command in COMMANDS}
+
+
+def test_every_command_is_one_file_and_one_name() -> None:
+    """A module with a click command is in NAMES: else it would be in no help, man page, completion or test."""
+    files = {path.stem for path in CLI.glob("*.py") if "@click.command(" in path.read_text()}
+    assert files == set(NAMES) == set(BY_NAME)
+    assert len(NAMES) == len(files) > 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_command_imports_another(name: str) -> None:
+    tree = ast.parse((CLI / f"{name}.py").read_text())
+    modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert not {f"paramctl.cli.{other}" for other in NAMES} & set(modules)
+    assert not {other for other in NAMES if "paramctl.cli" in modules} & set(names)
+
+
+def test_the_list_of_commands_is_not_abbreviated(paramctl: Run) -> None:
+    shown = paramctl("--help", env={"COLUMNS": "80"}).stdout
+    assert "..." not in shown.partition("Commands:")[2]
+    for name, command in BY_NAME.items():
+        assert f"\n  {name} " in shown
+        assert command.short_help
+        assert len(command.short_help) <= 45
+        assert not command.short_help.endswith(".")
+
+
+def help_records(name: str) -> list[tuple[str, str]]:
+    """The two columns of a command's options."""
+    context = click.Context(BY_NAME[name], parent=click.Context(group, **CONTEXT), info_name=name)
+    options = [each for each in BY_NAME[name].get_params(context) if isinstance(each, click.Option)]
+    return [record for option in options if (record := option.get_help_record(context))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_option_help_is_a_phrase_of_two_lines(name: str) -> None:
+    """On 80 columns, and the names of values say what they are."""
+    records = help_records(name)
+    assert records
+    for term, text in records:
+        assert not text.partition("  [")[0].endswith("."), text
+        assert "RANGE" not in term
+        assert "TEXT" not in term
+        assert len(textwrap.wrap(text, HELP_COLUMNS)) <= 2, text
 
 
 LISTS_MODULES = """
@@ -101,14 +152,14 @@ def test_every_command_has_help_with_examples_that_name_it(paramctl: Run, name: 
         (["completion", "tcsh"], "'tcsh' is not one of 'bash', 'zsh', 'fish'."),
     ],
 )
-def test_trouble_is_one_line_on_standard_error_and_exit_code_2(paramctl: Run, arguments: list[str], says: str) -> None:
+def test_an_error_is_one_line_on_standard_error_and_exit_code_2(paramctl: Run, arguments: list[str], says: str) -> None:
     failed = paramctl(*arguments)
     assert (failed.returncode, failed.stdout) == (2, "")
     assert says in failed.stderr
     assert failed.stderr.count("\n") == 1
 
 
-def test_no_arguments_is_help_and_trouble(paramctl: Run) -> None:
+def test_no_arguments_prints_help_with_exit_code_2(paramctl: Run) -> None:
     shown = paramctl()
     assert shown.returncode == 2
     assert "summary" in shown.stderr
@@ -130,7 +181,7 @@ def test_a_closed_pipe_ends_quietly(paramctl: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["layers"], ["completion", "bash"]], ids=" ".join)
-def test_a_closed_pipe_ends_quietly_whatever_is_printed(arguments: list[str]) -> None:
+def test_a_closed_pipe_ends_quietly_for_every_kind_of_output(arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -153,15 +204,17 @@ def test_a_closed_standard_input_is_one_line() -> None:
     assert (closed.returncode, closed.stderr) == (2, "<stdin>: closed\n")
 
 
-def test_a_pipe_may_stand_for_a_file() -> None:
-    """As a shell's process substitution does."""
+def test_a_pipe_can_replace_a_file() -> None:
+    """As in a shell's process substitution."""
     command = f"{sys.executable} -m paramctl summary <(cat {MLP}) --format csv"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout.count("\n")) == (0, 4)
 
 
-def test_a_defect_is_one_line_and_trouble(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Never exit code 1, which would be an answer."""
+def test_an_internal_error_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Never exit code 1, which means differences."""
 
     def defective(*_: object) -> None:
         raise ZeroDivisionError("a slip")
@@ -195,7 +248,7 @@ def test_a_closed_standard_output_is_one_line_and_exit_code_2() -> None:
 
 
 def test_an_interrupt_is_quiet_and_130(tmp_path: Path) -> None:
-    """Standard input is held open, so that the process waits for it when the interrupt comes."""
+    """Standard input stays open, so that the process is waiting for it when the interrupt comes."""
     command = [sys.executable, "-u", "-m", "paramctl", "summary", "-"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
@@ -210,7 +263,7 @@ def test_an_interrupt_is_quiet_and_130(tmp_path: Path) -> None:
         assert process.stderr.read().strip() == b""
 
 
-def test_what_an_encoding_lacks_is_escaped(paramctl: Run) -> None:
+def test_characters_that_the_encoding_lacks_are_escaped(paramctl: Run) -> None:
     text = 'name: "gr\\xf6\\xdfe"\ninput: [4]\nlayers: [flatten, {residual: [flatten]}]\n'
     shown = paramctl(
         "summary", "-", "--format", "tree", input=text, env={"PYTHONIOENCODING": "ascii"}, encoding="ascii"
@@ -220,8 +273,7 @@ def test_what_an_encoding_lacks_is_escaped(paramctl: Run) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_teaches_the_shell(paramctl: Run, shell: str) -> None:
-    """The script loads in the shell itself, where there is one."""
+def test_completion_loads_in_the_shell(paramctl: Run, shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
     script = paramctl("completion", shell).stdout
@@ -235,7 +287,7 @@ def test_options_can_come_from_the_environment(paramctl: Run) -> None:
     assert paramctl("summary", MLP, env={"PARAMCTL_SUMMARY_FORMAT": "csv"}).stdout.startswith("path,type,")
 
 
-def test_layers_lists_every_type_and_the_options_of_some(paramctl: Run) -> None:
+def test_layers_lists_types_and_options(paramctl: Run) -> None:
     listed = json.loads(paramctl("layers", "--format", "json").stdout)
     by_type = {row["type"]: row for row in listed}
     assert by_type["conv2d"]["options"][:3] == ["filters", "kernel_size", "strides"]
@@ -249,6 +301,6 @@ def test_layers_lists_every_type_and_the_options_of_some(paramctl: Run) -> None:
     assert options["use_bias"]["default"] is True
 
 
-def test_types_of_layers_complete(paramctl: Run) -> None:
+def test_layer_types_are_completed(paramctl: Run) -> None:
     words = {"_PARAMCTL_COMPLETE": "bash_complete", "COMP_WORDS": "paramctl layers conv2", "COMP_CWORD": "2"}
     assert paramctl(env=words).stdout.split() == ["plain,conv2d", "plain,conv2d_transpose"]

@@ -1,12 +1,14 @@
-"""The man pages are those that the commands and registries give, and mandoc finds no fault in them."""
+"""The man pages follow from the commands and registries, and mandoc accepts them without a warning."""
 
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 
+from paramctl import __version__
 from paramctl.cli import COMMANDS
 from paramctl.init.registry import SCHEMES
 from paramctl.model.layers import FUNCTIONS, LAYERS
@@ -32,7 +34,7 @@ def test_the_pages_are_not_stale() -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_mandoc_finds_no_fault(path: object) -> None:
+def test_mandoc_gives_no_warning(path: Path) -> None:
     if shutil.which("mandoc") is None:
         pytest.skip("mandoc is not installed")
     checked = subprocess.run(["mandoc", "-Tlint", "-W", "warning", str(path)], capture_output=True, text=True)
@@ -42,11 +44,17 @@ def test_mandoc_finds_no_fault(path: object) -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_a_page_has_every_option(command: click.Command) -> None:
     page = (ROOT / f"man/man1/paramctl-{command.name}.1").read_text()
-    options = [name for each in command.params if isinstance(each, click.Option) for name in each.opts]
-    assert [name for name in options if f"Fl {name.removeprefix('-')}" not in page] == []
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    names = [name for option in options for name in (*option.opts, *option.secondary_opts)]
+    assert [name for name in names if f"Fl {name.removeprefix('-')}" not in page] == []
 
 
-def test_the_languages_page_has_every_type_and_scheme() -> None:
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_names_the_program_and_no_operating_system(path: Path) -> None:
+    assert f"\n.Os paramctl {__version__}\n" in path.read_text()
+
+
+def test_the_page_of_the_language_has_every_type_and_scheme() -> None:
     page = (ROOT / "man/man5/paramctl-model.5").read_text()
     names = [*LAYERS, *FUNCTIONS, *SCHEMES]
     assert len(names) > 60
