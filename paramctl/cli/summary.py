@@ -53,7 +53,7 @@ LAYER_COLUMNS = [
     Column("non_trainable", "Non-trainable", lambda row: row.non_trainable, right=True),
     Column("bytes", "Bytes", lambda row: row.bytes, right=True),
     Column("reuse_of", "Reuse of", lambda row: row.reuse_of),
-    Column("from", "From", lambda row: list(row.from_)),
+    Column("from", "From", lambda row: list(row.inputs)),
 ]
 LAYER_TABLE = ("path", "type", "output_shape", "parameters")
 LAYER_JSON = ("path", "type", "output_shape", "parameters", "reuse_of", "from")

@@ -1,6 +1,6 @@
-"""Which values parameters get: laws, the schemes that choose them, the rules that choose schemes, and the drawing.
+"""Values for parameters: rules choose schemes, schemes give distributions, and engines draw from them.
 
-Importing it fills the registry of schemes.
+Importing this package fills the registry of schemes.
 """
 
 from paramctl.init import schemes  # noqa: F401

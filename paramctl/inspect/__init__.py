@@ -1,1 +1,1 @@
-"""Facts about a model or a checkpoint, as plain rows. Nothing is printed here."""
+"""Facts about a model or a checkpoint, as plain rows. Nothing here prints."""

@@ -1,4 +1,4 @@
-"""The types a document may name: every layer and activation function, with its options."""
+"""The types that a document may name: layers and activation functions, with their options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paramctl.model.layers.base import Layer
 
 @dataclass(frozen=True, slots=True)
 class TypeRow:
-    """A type: layer or activation, the axes its input must have, its options, and what it does."""
+    """A layer or an activation: its kind, the axes of its input, its options, and its description."""
 
     type: str
     kind: str
@@ -26,7 +26,7 @@ class TypeRow:
 
 @dataclass(frozen=True, slots=True)
 class OptionRow:
-    """An option of a type: whether it is required, its default otherwise, and what it must be, in words."""
+    """An option of a type: its default, or None if it is required, and its rule in words."""
 
     type: str
     option: str
@@ -36,7 +36,7 @@ class OptionRow:
 
 
 def type_rows() -> list[TypeRow]:
-    """Every type, layers first, in the order in which they are declared."""
+    """Return every type, layers first, in the order of their declarations."""
     layers = [
         TypeRow(name, "layer", cls.input_axes, tuple(cls.signature), first_paragraph(cls))
         for name, cls in LAYERS.items()
@@ -49,25 +49,25 @@ def type_rows() -> list[TypeRow]:
 
 
 def option_rows(names: Sequence[str]) -> list[OptionRow]:
-    """The options of these types. Raises AddressError for a type that there is not."""
+    """Return the options of these types. Raises AddressError for an unknown type."""
     declared: dict[str, type[Layer] | type[Function]] = {**FUNCTIONS, **LAYERS}
-    found = []
+    rows = []
     for name in names:
         if name not in declared:
             raise AddressError("no layer or activation function has this type", repr(name), suggest(name, declared))
         for option in declared[name].signature.values():
             default = None if option.required else default_text(option.default)
-            found.append(OptionRow(name, option.name, option.required, default, option.type.rule))
-    return found
+            rows.append(OptionRow(name, option.name, option.required, default, option.type.rule))
+    return rows
 
 
 def first_paragraph(declared: object) -> str:
-    """The first paragraph of the docstring of a class or a function."""
+    """Return the first paragraph of the docstring of a class or a function, in one line."""
     return " ".join((declared.__doc__ or "").strip().partition("\n\n")[0].split())
 
 
 def default_text(default: Any) -> Scalar:
-    """A default as a document would have it: a function and a scheme by name, one for each axis as one."""
+    """Return a default as a document writes it: a function or a scheme by name, and one number for all axes."""
     if isinstance(default, Located):
         return str(default.value)
     if isinstance(default, Function):

@@ -1,7 +1,7 @@
-"""The JSON schema (draft 7) of model documents, from the layers, functions and schemes that there are.
+"""The JSON schema (draft 7) of model documents, generated from the registries of layers, functions and schemes.
 
-Editors that know it complete and check a document as it is written. It is broader than the
-language where a schema cannot follow: names, shapes, and blocks of one's own.
+Editors use it to complete and check a document while it is written. It accepts more than the language does where a
+schema cannot tell: names, shapes and custom blocks.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ Schema = dict[str, Any]
 
 EXPRESSION: Schema = {"$ref": "#/definitions/expression"}
 COMMON: Schema = {
-    "name": {"type": "string", "description": "Its name within the list."},
-    "from": NamesType().schema() | {"description": "The earlier outputs it takes, instead of the one before it."},
-    "repeat": {"anyOf": [NATURAL.schema(), EXPRESSION], "description": "How many copies of it."},
-    "when": {"anyOf": [FlagType().schema(), EXPRESSION], "description": "false leaves it out."},
+    "name": {"type": "string", "description": "The layer's name, unique in its list."},
+    "from": NamesType().schema()
+    | {"description": "Earlier outputs to use as inputs, instead of the previous layer's."},
+    "repeat": {"anyOf": [NATURAL.schema(), EXPRESSION], "description": "The number of copies."},
+    "when": {"anyOf": [FlagType().schema(), EXPRESSION], "description": "false omits the layer."},
     "trainable": {"anyOf": [FlagType().schema(), EXPRESSION], "description": "false freezes its parameters."},
 }
 
 
 def schema() -> Schema:
-    """The schema of a document."""
+    """Return the schema of a document."""
     layers = {name: _entry(cls.signature, first_paragraph(cls), COMMON) for name, cls in LAYERS.items()}
     functions = {name: _entry(cls.signature, first_paragraph(cls)) for name, cls in FUNCTIONS.items()}
     as_layers = {name: _entry(cls.signature, first_paragraph(cls), COMMON) for name, cls in FUNCTIONS.items()}
@@ -51,14 +52,14 @@ def schema() -> Schema:
 
 
 def _parts() -> Schema:
-    """The keys of a document whose items have a form of their own."""
+    """Return the schema of the keys of a document whose items have their own form."""
     properties = _object(Header.signature)["properties"]
     shape, *_ = InputDeclaration.signature.values()
-    given = {"anyOf": [_value(shape), _object(InputDeclaration.signature)]}
+    declaration = {"anyOf": [_value(shape), _object(InputDeclaration.signature)]}
     blocks = {"anyOf": [{"$ref": "#/definitions/layers"}, _object(BlockDeclaration.signature)]}
     items = {
-        "input": given,
-        "inputs": {"type": "object", "additionalProperties": given},
+        "input": declaration,
+        "inputs": {"type": "object", "additionalProperties": declaration},
         "vars": {"type": "object"},
         "blocks": {"type": "object", "additionalProperties": blocks},
         "ties": {"type": "array", "items": _object(TieDeclaration.signature)},
@@ -69,21 +70,22 @@ def _parts() -> Schema:
 
 
 def _call(entries: dict[str, Schema], closed: bool = True) -> Schema:
-    """A name, or a name with its options; where not closed, other names are blocks of one's own."""
+    """Return the schema of a name, or of a name with options. If not closed, other names are custom blocks."""
     names: Schema = {"type": "string"} if not closed else {"anyOf": [{"enum": list(entries)}, EXPRESSION]}
     options = {"type": "object", "properties": entries, "minProperties": 1, "maxProperties": 1}
     return {"anyOf": [names, options | {"additionalProperties": not closed}]}
 
 
-def _entry(signature: dict[str, Option], says: str, common: Schema | None = None) -> Schema:
-    """What may stand after ``type:``: the options by name, in order, the main one alone, or nothing."""
+def _entry(signature: dict[str, Option], description: str, common: Schema | None = None) -> Schema:
+    """Return the schema of the arguments of a call: options by name, in order, the main one alone, or nothing."""
     forms: list[Schema] = [_object(signature) if common is None else _object(signature, common)]
     required = [option for option in signature.values() if option.required]
     if signature and len(required) < 2:
         forms.append(_value(next(iter(signature.values()))))
     if required and required[0].type.takes_mapping and common is not None:
         known = FUNCTIONS if isinstance(required[0].type, ActivationType) else LAYERS
-        either = [{"required": [name]} for name in common]  # else it is the main option alone
+        # With a key such as ``name``, the mapping is a layer with common keys; without, it is the main option alone.
+        either = [{"required": [name]} for name in common]
         names = common | {name: {} for name in known}
         forms.append({"type": "object", "properties": names, "additionalProperties": False, "anyOf": either})
     if signature and not next(iter(signature.values())).type.takes_list:
@@ -91,7 +93,7 @@ def _entry(signature: dict[str, Option], says: str, common: Schema | None = None
         forms.append({"type": "array", "items": items, "additionalItems": False, "minItems": len(required)})
     if not required:
         forms.append({"type": "null"})
-    return {"description": says, "anyOf": forms}
+    return {"description": description, "anyOf": forms}
 
 
 def _object(signature: dict[str, Option], common: Schema | None = None) -> Schema:
@@ -109,11 +111,11 @@ def _value(option: Option) -> Schema:
     return {"description": f"{option.type.rule[:1].upper()}{option.type.rule[1:]}.", "anyOf": forms}
 
 
-def _with_expressions(made: Any) -> Any:
-    """A kind's schema in which an item of a list may be an expression too."""
-    if isinstance(made, list):
-        return [_with_expressions(item) for item in made]
-    if not isinstance(made, dict):
-        return made
-    inner = {key: _with_expressions(value) for key, value in made.items()}
+def _with_expressions(form: Any) -> Any:
+    """Return an option type's schema in which each item of a list may be an expression, as in ``[${width}, 3]``."""
+    if isinstance(form, list):
+        return [_with_expressions(item) for item in form]
+    if not isinstance(form, dict):
+        return form
+    inner = {key: _with_expressions(value) for key, value in form.items()}
     return inner | {"items": {"anyOf": [inner["items"], EXPRESSION]}} if isinstance(inner.get("items"), dict) else inner

@@ -1,7 +1,7 @@
-"""What a model holds: a row for each layer and for each parameter, and the totals.
+"""Summary of a model: a row for each layer and for each parameter, and the totals.
 
-Each array is counted once, where it first stands; so the counts of the rows add up to the
-totals, at any depth and for any selection.
+A shared array is counted once, at its first occurrence. So the counts of the rows add up to the totals, at any depth
+and for any selection.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from paramctl.model.layers import Sizes
 
 @dataclass(frozen=True, slots=True)
 class LayerRow:
-    """One row of the table of layers.
+    """A row of the table of layers.
 
-    parameters: how many values are counted here; None if the rows below count them all (expanded)
-    or if the shape of an input is not known. shared: (name, path) of each parameter that is
-    counted at that path instead; the name is empty where it is the whole layer. holds: the
-    paths of the parameters that stand in this row, because nothing below it is expanded.
+    parameters: the number of values counted here; None if the rows below count them, or an input's shape is unknown.
+    reuse_of: the path of the layer that this one applies again.
+    inputs: the outputs that are its inputs, if not the previous layer's.
+    shared: (name, path) of each parameter that is counted at that path instead; for a whole layer the name is empty.
+    holds: the paths of the parameters counted in this row.
+    expanded: True if the layers inside have rows of their own.
     """
 
     path: str
@@ -35,7 +37,7 @@ class LayerRow:
     non_trainable: int | None
     bytes: int | None
     reuse_of: str | None
-    from_: tuple[str, ...]
+    inputs: tuple[str, ...]
     shared: tuple[tuple[str, str], ...]
     holds: tuple[str, ...]
     expanded: bool
@@ -43,7 +45,11 @@ class LayerRow:
 
 @dataclass(frozen=True, slots=True)
 class ParameterRow:
-    """One parameter. tied_to: the path whose values it has; counted_at: where its array is counted."""
+    """A parameter.
+
+    dtype, trainable, scheme: of its array, which may be another parameter's.
+    tied_to: the path of the parameter whose values it has. counted_at: the path at which its array is counted.
+    """
 
     path: str
     shape: tuple[int, ...]
@@ -62,7 +68,10 @@ class ParameterRow:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A model's rows and totals. unbuilt: how many layers wait for the shape of an input. separator: of paths."""
+    """The rows and totals of a model.
+
+    unbuilt: the number of layers that lack the shape of an input. separator: between the names of a path.
+    """
 
     model: str
     inputs: tuple[Input, ...]
@@ -82,10 +91,13 @@ def summarize(
     schemes: Mapping[str, str | None] | None = None,
     keep: Filters = NO_FILTERS,
 ) -> Summary:
-    """The summary of a model, or of what matches one of the patterns, with all below it.
+    """Return the summary of a model.
 
-    depth: how many levels of blocks are expanded into rows; None is all of them. schemes: how the arrays came
-    by their values, where a file says; None if the model is to be drawn. keep: which parameters count.
+    patterns: the layers and parameters to include, with everything inside them; all by default.
+    depth: how many levels of blocks are expanded into rows; None expands all.
+    schemes: the schemes by which a file's arrays were drawn, by path; None for a model that will be drawn.
+    keep: the parameters that count.
+
     Raises AddressError for a pattern that matches nothing.
     """
     matches = _selector(model, patterns)
@@ -95,7 +107,7 @@ def summarize(
         model=model.name,
         inputs=model.inputs,
         outputs=model.outputs,
-        layers=list(_Layers(model, matches, selected, depth).rows(model.blocks, 1)),
+        layers=list(_LayerRows(model, matches, selected, depth).rows(model.blocks, 1)),
         parameters=list(_parameter_rows(model, selected, schemes)),
         ties=tuple(tie for tie in model.ties if tie.kept in selected or tie.tied in selected),
         totals=totals(counted),
@@ -111,8 +123,8 @@ def _selector(model: Model, patterns: Sequence[str]) -> Callable[[str], bool]:
     return lambda path: any(test(path) for test in tests)
 
 
-class _Layers:
-    """Makes the rows of layers, for a selection and a depth."""
+class _LayerRows:
+    """The rows of layers, for a selection and a depth."""
 
     def __init__(self, model: Model, matches: Callable[[str], bool], selected: set[str], depth: int | None) -> None:
         self.model, self.matches, self.selected, self.depth = model, matches, selected, depth
@@ -127,17 +139,20 @@ class _Layers:
                 yield from self.rows(block.blocks, level + 1)
 
     def shown(self, block: Block) -> bool:
-        """Whether a block, or something in it, is selected."""
+        """Return True if a block, or anything inside it, is selected."""
         return self.matches(block.path) or any(
             self.matches(inner.path) or any(parameter.path in self.selected for parameter in inner.parameters)
             for inner in block.walk()
         )
 
     def row(self, block: Block, level: int, expanded: bool) -> LayerRow:
+        # The rows inside an expanded block count for themselves, and a reused layer was counted before.
         counted = [block] if expanded else [] if block.reuse_of else block.walk()
-        here = [parameter for inner in counted for parameter in inner.parameters if parameter.path in self.selected]
-        counts = totals(self.model.owner(parameter.path) for parameter in here if self.counts(parameter))
-        known = bool(here) if expanded else not any(inner.unbuilt for inner in block.walk())
+        parameters = [
+            parameter for inner in counted for parameter in inner.parameters if parameter.path in self.selected
+        ]
+        counts = totals(self.model.owner(parameter.path) for parameter in parameters if self.counts(parameter))
+        known = bool(parameters) if expanded else not any(inner.unbuilt for inner in block.walk())
         return LayerRow(
             path=block.path,
             depth=level,
@@ -148,20 +163,22 @@ class _Layers:
             non_trainable=counts.non_trainable if known else None,
             bytes=sum(counts.bytes.values()) if known else None,
             reuse_of=block.reuse_of,
-            from_=block.inputs,
-            shared=self.shared(block, here),
-            holds=tuple(parameter.path for parameter in here),
+            inputs=block.inputs,
+            shared=self.shared(block, parameters),
+            holds=tuple(parameter.path for parameter in parameters),
             expanded=expanded,
         )
 
     def counts(self, parameter: Parameter) -> bool:
+        """Return True if the array of a parameter is counted at this parameter."""
         return self.model.counted_at(parameter.path) == parameter.path
 
-    def shared(self, block: Block, here: list[Parameter]) -> tuple[tuple[str, str], ...]:
+    def shared(self, block: Block, parameters: list[Parameter]) -> tuple[tuple[str, str], ...]:
+        """Return the names of the parameters that are counted elsewhere, and where."""
         if block.reuse_of is not None:
             return (("", block.reuse_of),)
-        elsewhere = [parameter for parameter in here if not self.counts(parameter)]
-        whole = len(elsewhere) == len(here)
+        elsewhere = [parameter for parameter in parameters if not self.counts(parameter)]
+        whole = len(elsewhere) == len(parameters)
         start = len(block.path) + 1
         return tuple(
             ("" if whole else parameter.path[start:], self.model.counted_at(parameter.path)) for parameter in elsewhere
@@ -172,7 +189,7 @@ def _parameter_rows(
     model: Model, selected: set[str], schemes: Mapping[str, str | None] | None
 ) -> Iterator[ParameterRow]:
     if schemes is None:
-        schemes = {path: chosen.scheme for path, chosen in assign_schemes(model).items()}
+        schemes = {path: assigned.scheme for path, assigned in assign_schemes(model).items()}
     for path, parameter in model.parameters.items():
         if path not in selected:
             continue
@@ -196,6 +213,6 @@ def _parameter_rows(
 
 
 def _roles(parameter: Parameter) -> tuple[str, ...] | None:
-    """The roles of the axes; None where a file does not say."""
+    """Return the roles of the axes; None if the file does not record them."""
     roles = tuple(axis.role for axis in parameter.axes)
     return None if "unknown" in roles else roles
