@@ -193,7 +193,7 @@ def test_a_file_held_against_a_model(paramctl: Run, tmp_path: Path) -> None:
         paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "-o", "y.h5", "--partial", "**", "--partial", "q"
     )
     assert "--partial must match a missing, unexpected or misshaped array (got 'q'" in said
-    assert "for --like and --layout" in refused(paramctl, tmp_path, "w.safetensors", "-o", "y.h5", "--partial", "c")
+    assert "requires --like or --layout" in refused(paramctl, tmp_path, "w.safetensors", "-o", "y.h5", "--partial", "c")
 
 
 def test_what_is_complete_has_the_models_layers(paramctl: Run, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ class Mismatches:
         """Raise AddressError if a mismatch is not allowed. hint: computed only for the error."""
         if self.messages:
             count = len(self.messages) - 4
-            more = f" and {count:,} more" if count > 0 else ""
+            more = f"; and {count:,} more" if count > 0 else ""
             received = f"{'; '.join(self.messages[:4])}{more}"
             raise AddressError(self.rule, received, hint() or "Allow them by name with --partial.")
 

@@ -102,7 +102,7 @@ class Branching(Layer, abstract=True):
 
 
 class Residual(Branching):
-    """Adds its input, or the output of a shortcut, to the output of its layers. Not in Keras."""
+    """Sum of the output of its layers and its input, or the output of a shortcut. Not in Keras."""
 
     in_keras = False
     layers: Entries
@@ -116,7 +116,7 @@ class Residual(Branching):
 
 
 class Parallel(Branching):
-    """Passes its input to every branch and merges their outputs. Not in Keras."""
+    """Branches that take the same input, and a merge of their outputs. Not in Keras."""
 
     in_keras = False
     merge: Annotated[Layer, MergeType()]
@@ -133,7 +133,7 @@ class Parallel(Branching):
 
 
 class Reuse(Layer):
-    """Applies an earlier layer or block again, with the same parameters, which are counted once."""
+    """Another application of an earlier layer or block, with the same parameters, which are counted once."""
 
     in_keras = False
     layer: Reference

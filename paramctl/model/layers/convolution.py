@@ -63,7 +63,7 @@ class Convolution(Layer, abstract=True):
 
 
 class Conv1D(Convolution, rank=1):
-    """1D convolution; with causal padding, an output depends only on earlier steps."""
+    """1D convolution: activation(conv(x, kernel) + bias); with causal padding, no output depends on later steps."""
 
     padding: Annotated[str, ChoiceType("valid", "same", "causal")] = "valid"
 

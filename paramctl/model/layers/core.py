@@ -52,7 +52,7 @@ class Dense(Layer):
 
 
 class Embedding(Layer):
-    """Looks up a row of a table for each integer of the input; with mask_zero, 0 is padding."""
+    """Table lookup: a row of embeddings for each integer of the input; with mask_zero, 0 is padding."""
 
     input_dim: Count
     output_dim: Count
@@ -73,7 +73,7 @@ class Embedding(Layer):
 
 
 class PositionEmbedding(Layer):
-    """Adds a learned vector to each position of a sequence. Not in Keras."""
+    """Learned vectors added to the positions of a sequence. Not in Keras."""
 
     in_keras = False
     input_axes = "batch, ..., positions, features"
@@ -94,7 +94,7 @@ class PositionEmbedding(Layer):
 
 
 class ClassToken(Layer):
-    """Prepends a learned vector to a sequence. Not in Keras."""
+    """Learned vector prepended to a sequence. Not in Keras."""
 
     in_keras = False
     input_axes = "batch, positions, features"
@@ -114,7 +114,7 @@ class ClassToken(Layer):
 
 
 class Activation(Layer):
-    """Applies an activation function; ``- relu`` is short for ``- activation: relu``."""
+    """Activation function; ``- relu`` is short for ``- activation: relu``."""
 
     activation: AnyActivation
 
@@ -130,25 +130,25 @@ class Rescaling(Layer):
 
 
 class Identity(Layer):
-    """Returns its input unchanged."""
+    """The input, unchanged."""
 
 
 class Masking(Layer):
-    """Masks the steps whose values all equal mask_value, so that later layers skip them."""
+    """Mask of the steps whose values all equal mask_value; later layers skip them."""
 
     input_axes = "batch, steps, ..."
     mask_value: Number = 0.0
 
 
 class HalveWhile(Layer):
-    """Halves x while the sum of its absolute values exceeds a limit (D2L's FancyMLP). Not in Keras."""
+    """x, halved while the sum of its absolute values exceeds a limit (D2L's FancyMLP). Not in Keras."""
 
     in_keras = False
     limit: Positive = 1.0
 
 
 class ReduceSum(Layer):
-    """Sums over all axes, the batch included, to a scalar (D2L's FancyMLP). Not in Keras."""
+    """Sum over all axes, including the batch: a scalar (D2L's FancyMLP). Not in Keras."""
 
     in_keras = False
 

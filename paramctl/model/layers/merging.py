@@ -42,7 +42,7 @@ def _broadcast_size(sizes: Sizes) -> int | None:
 
 
 class Elementwise(Layer, abstract=True):
-    """Merges its inputs elementwise, with broadcasting."""
+    """An elementwise merge of its inputs, with broadcasting."""
 
     arity: ClassVar[int | None] = None
 
@@ -80,7 +80,7 @@ class Multiply(Elementwise):
 
 
 class Concatenate(Layer):
-    """Concatenates its inputs along an axis; their sizes along all other axes must be equal."""
+    """Concatenation of its inputs along an axis; their sizes along all other axes must be equal."""
 
     arity = None
     axis: Integer = -1

@@ -23,7 +23,7 @@ def scale_and_center(
 
 
 class BatchNormalization(Layer):
-    """Normalizes each channel over the batch: gamma * (x - mean) / sqrt(variance + epsilon) + beta.
+    """Normalization of each channel over the batch: gamma * (x - mean) / sqrt(variance + epsilon) + beta.
 
     Keeps moving averages of mean and variance, which are not trained. Ioffe and Szegedy (2015).
     """
@@ -59,7 +59,7 @@ class BatchNormalization(Layer):
 
 
 class LayerNormalization(Layer):
-    """Normalizes each example over one or more axes: gamma * (x - mean) / sqrt(variance + epsilon) + beta.
+    """Normalization of each example over one or more axes: gamma * (x - mean) / sqrt(variance + epsilon) + beta.
 
     Ba et al. (2016).
     """
@@ -83,7 +83,7 @@ class LayerNormalization(Layer):
 
 
 class GroupNormalization(Layer):
-    """Normalizes each group of channels of each example; -1 is one group for each channel.
+    """Normalization of each example over groups of channels; with groups -1, each channel is a group.
 
     Wu and He (2018).
     """
@@ -109,7 +109,7 @@ class GroupNormalization(Layer):
 
 
 class RMSNormalization(Layer):
-    """Divides by the root mean square over one or more axes: scale * x / sqrt(mean(x^2) + epsilon).
+    """Division by the root mean square over one or more axes: scale * x / sqrt(mean(x^2) + epsilon).
 
     Zhang and Sennrich (2019).
     """
@@ -127,7 +127,7 @@ class RMSNormalization(Layer):
 
 
 class UnitNormalization(Layer):
-    """Divides by the L2 norm over one or more axes."""
+    """Division by the L2 norm over one or more axes."""
 
     axis: Axes = (-1,)
 

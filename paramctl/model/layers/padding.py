@@ -37,7 +37,7 @@ Margins = Annotated[tuple[tuple[int, ...], ...], MarginsType()]
 
 
 class ZeroPadding(Layer, abstract=True):
-    """Adds zeros before and after each spatial axis."""
+    """Zero padding of each spatial axis."""
 
     padding: Margins = ((1, 1),)
     data_format: DataFormat = "channels_last"
@@ -50,19 +50,19 @@ class ZeroPadding(Layer, abstract=True):
 
 
 class ZeroPadding1D(ZeroPadding, rank=1):
-    """Adds zeros before and after a sequence: one number, or [before, after]."""
+    """Zero padding of a sequence: one number, or [before, after]."""
 
 
 class ZeroPadding2D(ZeroPadding, rank=2):
-    """Adds zeros around an image: one number, [height, width], or [[top, bottom], [left, right]]."""
+    """Zero padding of an image: one number, [height, width], or [[top, bottom], [left, right]]."""
 
 
 class ZeroPadding3D(ZeroPadding, rank=3):
-    """Adds zeros around a volume: one number, one for each axis, or a pair for each."""
+    """Zero padding of a volume: one number, one for each axis, or a pair for each."""
 
 
 class Cropping(Layer, abstract=True):
-    """Removes values from both ends of each spatial axis."""
+    """Cropping of each spatial axis at both ends."""
 
     cropping: Margins = ((1, 1),)
 
@@ -79,24 +79,24 @@ def _cropped(size: int | None, margins: tuple[int, ...]) -> int | None:
 
 
 class Cropping1D(Cropping, rank=1):
-    """Removes steps from both ends of a sequence: one number, or [start, end]."""
+    """Cropping of a sequence: one number, or [start, end]."""
 
 
 class Cropping2D(Cropping, rank=2):
-    """Removes the borders of an image: one number, [height, width], or [[top, bottom], [left, right]]."""
+    """Cropping of an image: one number, [height, width], or [[top, bottom], [left, right]]."""
 
     cropping: Margins = ((0, 0),)
     data_format: DataFormat = "channels_last"
 
 
 class Cropping3D(Cropping, rank=3):
-    """Removes the borders of a volume: one number, one for each axis, or a pair for each."""
+    """Cropping of a volume: one number, one for each axis, or a pair for each."""
 
     data_format: DataFormat = "channels_last"
 
 
 class UpSampling(Layer, abstract=True):
-    """Repeats each position along each spatial axis."""
+    """Upsampling of each spatial axis."""
 
     def output(self, x: Sizes) -> Sizes:
         data_format = vars(self).get("data_format", "channels_last")
@@ -107,13 +107,13 @@ class UpSampling(Layer, abstract=True):
 
 
 class UpSampling1D(UpSampling, rank=1):
-    """Repeats each step of a sequence."""
+    """Upsampling of a sequence: each step is repeated."""
 
     size: Count = 2
 
 
 class UpSampling2D(UpSampling, rank=2):
-    """Repeats the rows and columns of an image, or interpolates between them."""
+    """Upsampling of an image: rows and columns are repeated, or interpolated."""
 
     size: PerAxis = (2,)
     data_format: DataFormat = "channels_last"
@@ -121,7 +121,7 @@ class UpSampling2D(UpSampling, rank=2):
 
 
 class UpSampling3D(UpSampling, rank=3):
-    """Repeats each position of a volume."""
+    """Upsampling of a volume: each position is repeated."""
 
     size: PerAxis = (2,)
     data_format: DataFormat = "channels_last"

@@ -10,7 +10,7 @@ from paramctl.model.layers.spatial import DataFormat
 
 
 class Dropout(Layer):
-    """In training, sets values to 0 with probability rate and divides the others by 1 - rate.
+    """Dropout: in training, values are 0 with probability rate, and divided by 1 - rate otherwise.
 
     Srivastava et al. (2014).
     """
@@ -30,35 +30,35 @@ class SpatialDropout(Layer, abstract=True):
 
 
 class SpatialDropout1D(SpatialDropout, rank=1):
-    """In training, sets whole channels of a sequence to 0 with probability rate."""
+    """Dropout of whole channels of a sequence, in training."""
 
 
 class SpatialDropout2D(SpatialDropout, rank=2):
-    """In training, sets whole channels of an image to 0 with probability rate."""
+    """Dropout of whole channels of an image, in training."""
 
     data_format: DataFormat = "channels_last"
 
 
 class SpatialDropout3D(SpatialDropout, rank=3):
-    """In training, sets whole channels of a volume to 0 with probability rate."""
+    """Dropout of whole channels of a volume, in training."""
 
     data_format: DataFormat = "channels_last"
 
 
 class AlphaDropout(Layer):
-    """In training, dropout that preserves mean and variance, for selu. Klambauer et al. (2017)."""
+    """Dropout that preserves mean and variance, for selu. Klambauer et al. (2017)."""
 
     rate: UnitInterval
     noise_shape: Shape | None = None
 
 
 class GaussianDropout(Layer):
-    """In training, multiplies by Gaussian noise of mean 1 and variance rate / (1 - rate)."""
+    """Multiplication by Gaussian noise of mean 1 and variance rate / (1 - rate), in training."""
 
     rate: Rate
 
 
 class GaussianNoise(Layer):
-    """In training, adds Gaussian noise of mean 0 and standard deviation stddev."""
+    """Addition of Gaussian noise of mean 0 and standard deviation stddev, in training."""
 
     stddev: UnitInterval

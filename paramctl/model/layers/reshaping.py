@@ -25,7 +25,7 @@ Target = Annotated[
 
 
 class Flatten(Layer):
-    """Flattens all axes except the batch; with channels_first, axis 1 is first moved to the end."""
+    """Flattening of all axes except the batch; with channels_first, axis 1 is first moved to the end."""
 
     data_format: DataFormat = "channels_last"
 
@@ -38,7 +38,7 @@ class Flatten(Layer):
 
 
 class Reshape(Layer):
-    """Reshapes all axes except the batch; one size may be -1, which is inferred."""
+    """Reshaping of all axes except the batch; one size may be -1, which is inferred."""
 
     target_shape: Target
 
@@ -72,7 +72,7 @@ class Reshape(Layer):
 
 
 class Permute(Layer):
-    """Permutes the axes, counted from 1 after the batch: [2, 1] transposes a matrix."""
+    """Permutation of the axes, counted from 1 after the batch: [2, 1] transposes a matrix."""
 
     dims: Axes
 
@@ -91,7 +91,7 @@ class Permute(Layer):
 
 
 class RepeatVector(Layer):
-    """Repeats a vector n times, as the steps of a sequence."""
+    """Vector repeated n times, as the steps of a sequence."""
 
     input_axes = "batch, features"
     n: Count
@@ -101,7 +101,7 @@ class RepeatVector(Layer):
 
 
 class Take(Layer):
-    """Selects one position along an axis and removes the axis: index 0 of axis 1 is the first step.
+    """One position along an axis, without the axis: index 0 of axis 1 is the first step.
     Not in Keras."""
 
     in_keras = False

@@ -58,7 +58,7 @@ def _has_one_input(cls: type[Layer]) -> bool:
 
 
 class Bidirectional(Layer):
-    """Runs a recurrent layer forward and a second one backward along a sequence. Schuster and Paliwal (1997)."""
+    """Recurrent layer applied forward, and a second one backward, along a sequence. Schuster and Paliwal (1997)."""
 
     input_axes = "batch, steps, features"
     layer: Annotated[Wrapped, InnerLayerType("a recurrent layer", lambda cls: issubclass(cls, Recurrent))]
@@ -94,7 +94,7 @@ class Bidirectional(Layer):
 
 
 class TimeDistributed(Layer):
-    """Applies the same layer at each step of a sequence."""
+    """Layer applied at each step of a sequence."""
 
     input_axes = "batch, steps, ..., features"
     layer: Annotated[Wrapped, InnerLayerType("a layer with one input", _has_one_input)]
