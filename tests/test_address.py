@@ -54,6 +54,6 @@ def test_the_nearest_name_is_suggested() -> None:
     assert nearest_hint("dense/kernle", PATHS) == "Did you mean 'dense/kernel'?"
     assert (
         nearest_hint("zzz", PATHS)
-        == "There are dense/kernel, block-0/dense/kernel, block-10/mlp/dense/kernel and others."
+        == "Known names: dense/kernel, block-0/dense/kernel, block-10/mlp/dense/kernel, and others."
     )
     assert nearest_hint("zzz", []) == ""

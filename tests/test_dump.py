@@ -213,19 +213,19 @@ def test_whoever_reads_may_stop_and_a_full_disk_is_one_line(values: dict[str, np
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("dense/kernl", "m has no parameter of this name (got 'dense/kernl'). Did you mean 'dense/kernel'?"),
+        ("dense/kernl", "m has no parameter with this name (got 'dense/kernl'). Did you mean 'dense/kernel'?"),
         ("dense/kernel[700]", "axis 0 of dense/kernel has the size 700 (got the index 700"),
         ("dense/kernel[0, -901]", "axis 1 of dense/kernel has the size 900 (got the index -901"),
-        ("dense/kernel[1,2,3]", "dense/kernel has 2 axes, fewer than the slice (got 3 indices"),
+        ("dense/kernel[1,2,3]", "dense/kernel has only 2 axes (got 3 indices"),
         (
             "dense/kernel[1.5]",
             "an index must be an integer, a:b, a:b:step, or ... (character 14) (got 'dense/kernel[1.5]'",
         ),
         ("dense/kernel[0, x]", "(character 17)"),
         ("dense/kernel[::0]", "the step of a slice may not be 0 (character 14)"),
-        ("dense/kernel[..., ...]", "a slice has at most one '...'"),
-        ("dense/kernel[0", "a slice ends with ']' (character 14)"),
-        ("dense/kernel[]", "a slice holds an index, a:b or ... for each axis"),
+        ("dense/kernel[..., ...]", "a slice may have at most one '...'"),
+        ("dense/kernel[0", "a slice must end with ']' (character 14)"),
+        ("dense/kernel[]", "a slice must contain an index, a:b, or ..."),
         ("dense//kernel", "a name in an address may not be empty (character 7)"),
     ],
 )

@@ -275,7 +275,7 @@ MISTAKES = [
     ),
     (
         HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernel, tie: '*/nothing'}",
-        "5:31: no parameter matches this pattern (got '*/nothing'). There are dense/kernel, dense/bias.",
+        "5:31: no parameter matches this pattern (got '*/nothing'). Known names: dense/kernel, dense/bias.",
     ),
     (HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernel}", "5:5: a tie requires the option 'tie' (got keep)"),
     (

@@ -137,9 +137,9 @@ def test_other_names(paramctl: Run, tmp_path: Path) -> None:
         == 0
     )
     for rename, says in {
-        "x/*=y/*": "has no parameter of this name",
+        "x/*=y/*": "has no parameter with this name",
         "a/*=y": "must have the wildcards of the pattern",
-        "a/kernel=a/bias": "a/kernel and a/bias would both be named",
+        "a/kernel=a/bias": "a/kernel and a/bias would have the same name",
         "a/kernel": "written PATTERN=NAME",
     }.items():
         done = paramctl("save", "m.yaml", "-o", "n.h5", "--rename", rename)

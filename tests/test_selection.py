@@ -115,7 +115,7 @@ def rgnet() -> Model:
 @pytest.mark.parametrize(("text", "means"), FORMS.items(), ids=list(FORMS))
 def test_each_form(text: str, means: list[str] | None, rgnet: Model) -> None:
     if means is None:
-        with pytest.raises(AddressError, match="has no parameter of this name"):
+        with pytest.raises(AddressError, match="has no parameter with this name"):
             resolve(rgnet, text)
     else:
         assert paths(rgnet, text) == means
@@ -295,7 +295,7 @@ def test_filters_that_leave_nothing_are_one_line(command: str, call: Call, tmp_p
     what = ["b"] if command == "dump" else ["b = 1", "--dry-run"]
     code, out, err = call(command, "m.yaml", *what, "--trainable")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "no parameter that is asked for passes the filters" in err
+    assert "no selected parameter passes the filters" in err
 
 
 def test_what_a_file_does_not_say_passes_no_filter_on_it(call: Call, tmp_path: Path) -> None:
@@ -371,17 +371,20 @@ def test_an_assignment_is_shown_as_it_was_written(call: Call) -> None:
         ("dense/2", "dense has 2 parameters."),
         ("block2/block-1/dens/bias", "Did you mean 'block2/block-1/dense/bias'?"),
         ("dense/Kernel", "Did you mean 'dense/kernel'?"),
-        ("zzz", "There are block2/block-0/dense/kernel, block2/block-0/dense/bias, block2/block-1/dense/kernel and"),
+        (
+            "zzz",
+            "Known names: block2/block-0/dense/kernel, block2/block-0/dense/bias, block2/block-1/dense/kernel, and",
+        ),
     ],
 )
 def test_what_means_nothing_says_what_there_is(text: str, hint: str, rgnet: Model) -> None:
     with pytest.raises(AddressError) as refused:
         resolve(rgnet, text)
-    assert str(refused.value).startswith(f"rgnet has no parameter of this name (got {text!r}). {hint}")
+    assert str(refused.value).startswith(f"rgnet has no parameter with this name (got {text!r}). {hint}")
 
 
 def test_a_slice_is_no_pattern_of_layers(rgnet: Model) -> None:
-    with pytest.raises(AddressError, match="a slice is of values, and here whole parameters are meant"):
+    with pytest.raises(AddressError, match="a slice selects values, but whole parameters are required here"):
         subtree_matcher(rgnet, "dense/kernel[0]")
     assert subtree_matcher(rgnet, "-1")("dense/bias")
     assert not subtree_matcher(rgnet, "-1")("block2/block-0/dense/bias")
@@ -395,18 +398,18 @@ MALFORMED = {
     "dense//bias": (7, "a name in an address may not be empty"),
     "[0]": (1, "a name in an address may not be empty"),
     "dense/[0]": (7, "a name in an address may not be empty"),
-    "'dense": (1, "a quote has no end"),
-    "dense/\"kernel'": (7, "a quote has no end"),
-    "'dense'kernel": (8, "after a quoted name comes '/' or '['"),
-    "'dense'.kernel": (8, "after a quoted name comes '/' or '['"),
-    "dense/kernel[": (13, "a slice ends with ']'"),
-    "dense/kernel[0": (14, "a slice ends with ']'"),
-    "dense/kernel[0]x": (16, "a slice ends with ']'"),
-    "dense/kernel[0]/x": (17, "a slice ends with ']'"),
-    "layers[0": (8, "a slice ends with ']'"),
-    "layers[0].": (10, "a slice ends with ']'"),
-    "dense/kernel[]": (14, "a slice holds an index, a:b or ... for each axis"),
-    "dense/kernel[ ]": (14, "a slice holds an index, a:b or ... for each axis"),
+    "'dense": (1, "a quote must be closed"),
+    "dense/\"kernel'": (7, "a quote must be closed"),
+    "'dense'kernel": (8, "'/' or '[' must follow a quoted name"),
+    "'dense'.kernel": (8, "'/' or '[' must follow a quoted name"),
+    "dense/kernel[": (13, "a slice must end with ']'"),
+    "dense/kernel[0": (14, "a slice must end with ']'"),
+    "dense/kernel[0]x": (16, "a slice must end with ']'"),
+    "dense/kernel[0]/x": (17, "a slice must end with ']'"),
+    "layers[0": (8, "a slice must end with ']'"),
+    "layers[0].": (10, "a slice must end with ']'"),
+    "dense/kernel[]": (14, "a slice must contain an index, a:b, or ..."),
+    "dense/kernel[ ]": (14, "a slice must contain an index, a:b, or ..."),
     "dense/kernel[x]": (14, "an index must be an integer, a:b, a:b:step, or ..."),
     "dense/kernel[1.5]": (14, "an index must be an integer, a:b, a:b:step, or ..."),
     "dense/kernel[0, x]": (17, "an index must be an integer, a:b, a:b:step, or ..."),
@@ -417,10 +420,10 @@ MALFORMED = {
     "dense/kernel[12345678901234567890]": (14, "an index must be an integer, a:b, a:b:step, or ..."),
     "dense/kernel[::0]": (14, "the step of a slice may not be 0"),
     "dense/kernel[0, ::-0]": (16, "the step of a slice may not be 0"),
-    "dense/kernel[..., ...]": (13, "a slice has at most one '...'"),
-    "re:(": (4, "a regular expression is wrong: missing ), unterminated subpattern"),
-    "re:ab)": (6, "a regular expression is wrong: unbalanced parenthesis"),
-    "re:*": (4, "a regular expression is wrong: nothing to repeat"),
+    "dense/kernel[..., ...]": (13, "a slice may have at most one '...'"),
+    "re:(": (4, "invalid regular expression: missing ), unterminated subpattern"),
+    "re:ab)": (6, "invalid regular expression: unbalanced parenthesis"),
+    "re:*": (4, "invalid regular expression: nothing to repeat"),
 }
 
 

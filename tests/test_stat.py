@@ -327,9 +327,9 @@ def test_formats(paramctl: Run, tmp_path: Path) -> None:
         (["no.h5"], "no.h5: No such file or directory"),
         ([MLP, "dense/kernl"], "Did you mean 'dense/kernel'?"),
         ([MLP, "dense/kernel[9]"], "axis 0 of dense/kernel has the size 4 (got the index 9"),
-        ([MLP, "--min-size", "100"], "no parameter that is asked for passes the filters"),
-        ([TORCHS, "--kind", "bias"], "This file does not tell of which kind each is."),
-        ([TORCHS, "--trainable"], "This file does not tell which are trained."),
+        ([MLP, "--min-size", "100"], "no selected parameter passes the filters"),
+        ([TORCHS, "--kind", "bias"], "This file does not record the kinds of its parameters."),
+        ([TORCHS, "--trainable"], "This file does not record which parameters are trainable."),
     ],
 )
 def test_trouble_is_one_line(paramctl: Run, arguments: list[str], says: str) -> None:

@@ -128,7 +128,7 @@ def test_columns_are_chosen_in_order(paramctl: Run) -> None:
 
 def test_a_pattern_selects_with_all_below_and_totals_that(paramctl: Run) -> None:
     shown = paramctl("summary", RGNET, "block2/block-9").stderr
-    assert "rgnet has no layer or parameter of this name" in shown
+    assert "rgnet has no layer or parameter with this name" in shown
     assert "whole parameters are meant" in paramctl("summary", RGNET, "block2/block-[13]").stderr
     facts = json.loads(paramctl("summary", RGNET, "block2/block-1", "dense/bias", "--format", "json").stdout)
     assert [row["path"] for row in facts["layers"]] == [
@@ -145,7 +145,7 @@ def test_a_pattern_that_matches_nothing_is_an_error_with_the_nearest_name(paramc
     failed = paramctl("summary", RGNET, "block2/block-1/dense/bais")
     assert (failed.returncode, failed.stdout) == (2, "")
     assert failed.stderr == (
-        "rgnet has no layer or parameter of this name (got 'block2/block-1/dense/bais'). "
+        "rgnet has no layer or parameter with this name (got 'block2/block-1/dense/bais'). "
         "Did you mean 'block2/block-1/dense/bias'?\n"
     )
 

@@ -335,9 +335,9 @@ WRONG = {
     "a cycle": (["e/kernel", "d/kernel"], "e/kernel is itself tied, to d/kernel"),
     "what others are tied to": (["c/kernel", "d/kernel"], "d/kernel is what others are tied to: untie them first"),
     "several to keep": (["*/bias", "c/bias"], "a tie keeps one parameter (got '*/bias', which matches"),
-    "a slice to keep": (["c/kernel[0]", "d/kernel"], "whole parameters are tied, and this names a slice"),
-    "a slice to tie": (["c/bias", "d/bias[:]"], "whole parameters are tied, and this names a slice"),
-    "no such parameter": (["c/kernel", "z/kernel"], "turned has no parameter of this name (got 'z/kernel'"),
+    "a slice to keep": (["c/kernel[0]", "d/kernel"], "only whole parameters can be tied, not slices"),
+    "a slice to tie": (["c/bias", "d/bias[:]"], "only whole parameters can be tied, not slices"),
+    "no such parameter": (["c/kernel", "z/kernel"], "turned has no parameter with this name (got 'z/kernel'"),
     "no such place": (["9/0", "c/kernel"], "turned has 6 layers."),
 }
 

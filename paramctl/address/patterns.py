@@ -1,7 +1,7 @@
-"""Addresses: how parameters, and the blocks that hold them, are named.
+"""Patterns: match parameters and blocks by path.
 
-A path joins names with ``/``. In a pattern, ``*`` is any run of characters within one name, ``?``
-any one of them, and ``**`` any number of whole names, none included.
+A path joins names with ``/``. In a pattern, ``*`` matches any characters within one name, ``?`` matches one
+character, and ``**`` matches any number of whole names, including none.
 """
 
 from __future__ import annotations
@@ -16,61 +16,61 @@ from paramctl.errors import MAX_COMPARED, AddressError, suggest
 MAX_ADDRESS = 4_096
 
 
-def compile_pattern(text: str) -> Callable[[str], bool]:
-    """Whether a path matches this pattern, as a function of the path.
+class NamePattern(NamedTuple):
+    """One name of an address. In a quoted name, ``*`` and ``?`` are ordinary characters."""
 
-    Raises AddressError if the pattern is empty or holds an empty name.
+    text: str
+    quoted: bool = False
+
+    @property
+    def has_wildcards(self) -> bool:
+        return not self.quoted and is_pattern(self.text)
+
+
+ANY_NAMES = NamePattern("**")
+
+
+def compile_pattern(text: str) -> Callable[[str], bool]:
+    """Return a function that tests whether a path matches a pattern.
+
+    Raises AddressError if the pattern is empty or contains an empty name.
     """
+    names = _split(text)
     if is_pattern(text):
-        return _compiled(_regex([NamePattern(name, True) for name in _names(text)]))
-    _names(text)
+        return _matcher(_regex([NamePattern(name) for name in names]))
     return lambda path: path == text
 
 
 def is_pattern(text: str) -> bool:
-    """Whether a text can match anything but itself."""
+    """Return True if the text contains a wildcard."""
     return "*" in text or "?" in text
 
 
-class NamePattern(NamedTuple):
-    """A name in an address: as it is, or, if ``plain`` (not in quotes), perhaps with wildcards."""
-
-    text: str
-    plain: bool
-
-    @property
-    def has_wildcards(self) -> bool:
-        return self.plain and is_pattern(self.text)
-
-
-ANY_NAMES = NamePattern("**", True)
-
-
 def compile_names(names: Sequence[NamePattern], separator: str) -> Callable[[str], bool]:
-    """Whether a path, whose names are joined by this separator, matches these, as a function of the path."""
-    matches = _compiled(_regex(names))
+    """Return a function that tests whether a path matches these names. ``separator`` joins the names of the path."""
+    matches = _matcher(_regex(names))
     return matches if separator == "/" else lambda path: matches(path.replace(separator, "/"))
 
 
 def nearest_hint(text: str, paths: Iterable[str]) -> str:
-    """A hint with the path nearest to what was written, or with what there is; "" if there is nothing."""
+    """Return a hint with the path most similar to ``text``, or with the first paths; empty if there are no paths."""
     known = list(islice(paths, MAX_COMPARED))
-    some = f"{', '.join(known[:3])} and others" if len(known) > 3 else ", ".join(known)
-    return suggest(text, known) or (f"There are {some}." if known else "")
+    examples = f"{', '.join(known[:3])}, and others" if len(known) > 3 else ", ".join(known)
+    return suggest(text, known) or (f"Known names: {examples}." if known else "")
 
 
-def _compiled(regex: str) -> Callable[[str], bool]:
+def _matcher(regex: str) -> Callable[[str], bool]:
     match = re.compile(regex, re.DOTALL).fullmatch
     return lambda path: match(f"{path}/") is not None
 
 
 def _regex(names: Sequence[NamePattern]) -> str:
-    """Names as a regular expression over paths that end in a slash.
+    """Return names as a regular expression for paths that end in a slash.
 
-    Between two wildcards of a kind the first place that fits is as good as any later one, so what
-    stands there is matched once and for all, in an atomic group: the time is linear in the path.
+    Matching is linear in the length of the path. In ``a/**/b/**/c`` the first ``b`` after ``a`` is as good as any
+    later one, so each part between two wildcards is an atomic group ``(?>...)``, which never backtracks.
     """
-    runs: list[list[str]] = [[]]  # what stands between one ** and the next
+    runs: list[list[str]] = [[]]  # the names between one ** and the next
     for name in names:
         if name == ANY_NAMES:
             runs.append([])
@@ -83,8 +83,19 @@ def _regex(names: Sequence[NamePattern]) -> str:
     return first + "".join(f"(?>(?:[^/]+/)*?{run})" for run in middle if run) + f"(?:[^/]+/)*{last}"
 
 
-def _names(text: str) -> list[str]:
-    """The names between the slashes of an address; AddressError if it cannot be one."""
+def _name_regex(name: NamePattern) -> str:
+    """Return the regular expression of one name, with atomic groups between the stars as in ``_regex``."""
+    if name.quoted:
+        return re.escape(name.text)
+    first, *later = ("".join("[^/]" if c == "?" else re.escape(c) for c in part) for part in name.text.split("*"))
+    if not later:
+        return first
+    *middle, last = later
+    return first + "".join(f"(?>[^/]*?{part})" for part in middle if part) + f"[^/]*{last}"
+
+
+def _split(text: str) -> list[str]:
+    """Return the names of an address. Raises AddressError if it is too long or contains an empty name."""
     if len(text) > MAX_ADDRESS:
         raise AddressError(f"an address may have at most {MAX_ADDRESS:,} characters", f"{len(text):,}")
     names = text.split("/")
@@ -92,13 +103,3 @@ def _names(text: str) -> list[str]:
         column = len("/".join(names[: names.index("")])) + 1
         raise AddressError(f"a name in an address may not be empty (character {column})", repr(text))
     return names
-
-
-def _name_regex(name: NamePattern) -> str:
-    if not name.plain:
-        return re.escape(name.text)
-    first, *later = ("".join("[^/]" if c == "?" else re.escape(c) for c in part) for part in name.text.split("*"))
-    if not later:
-        return first
-    *middle, last = later
-    return first + "".join(f"(?>[^/]*?{part})" for part in middle if part) + f"[^/]*{last}"

@@ -1,4 +1,4 @@
-"""The tree that addresses are resolved in: the protocol that a model satisfies."""
+"""The tree in which addresses are resolved: protocols that a model satisfies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from paramctl.core.parameter import Parameter
 
 
 class NamedBlock(Protocol):
-    """A layer, or a block of layers, with its path and the parameters it holds itself."""
+    """A layer or a block of layers, with its path, inner blocks, and parameters."""
 
     @property
     def path(self) -> str: ...
@@ -22,11 +22,11 @@ class NamedBlock(Protocol):
 
     @property
     def reuse_of(self) -> str | None:
-        """The path of the layer that this one applies again."""
+        """The path of the first use, if this block applies an earlier one again."""
 
 
 class NamedTree(Protocol):
-    """Blocks and parameters by their paths. ``stored`` maps a path to its name in the file, where that differs."""
+    """A model as addresses see it. ``stored`` maps a path to its name in the file, where the two differ."""
 
     @property
     def name(self) -> str: ...

@@ -1,4 +1,4 @@
-"""Arrays of each dtype that a parameter may have, and what is lost or not between two of them."""
+"""Dtypes: NumPy's dtype for each name, and casts that report what they would lose."""
 
 from __future__ import annotations
 
@@ -15,111 +15,114 @@ Array: TypeAlias = NDArray[Any]
 
 @cache
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """NumPy's dtype for one of the names in ``parameter.BYTES``."""
+    """Return NumPy's dtype for a name in ``parameter.DTYPE_BYTES``."""
     if name == "bfloat16" or name.startswith("float8"):
-        made: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
-        return made
+        dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+        return dtype
     return np.dtype(name)
 
 
 def compute_dtype(name: str) -> np.dtype[Any]:
-    """The dtype in which values are computed before they are rounded to this one."""
+    """Return the dtype in which values are computed before they are rounded to the named dtype."""
     return np.dtype(np.float64 if name == "float64" else np.float32)
 
 
 def cast(values: Array, name: str) -> Array:
-    """The values in another dtype, rounded to nearest, as they are if they have it.
+    """Return values in another dtype, rounded to nearest, or the same array if it has that dtype already.
 
-    Raises OverflowError if a finite value has no finite counterpart.
+    Raises OverflowError if a finite value would become infinite.
     """
-    wanted = numpy_dtype(name)
-    if values.dtype == wanted:
+    target = numpy_dtype(name)
+    if values.dtype == target:
         return values
     with np.errstate(all="ignore"):
-        made = values.astype(wanted)
-        if made.itemsize < values.itemsize and made.dtype.kind in "fV" and not _as_finite(values, made):
-            raise OverflowError(f"a value exceeds what {name} holds")
-    return made
+        result = values.astype(target)
+        if result.itemsize < values.itemsize and result.dtype.kind in "fV" and not _keeps_finite(values, result):
+            raise OverflowError(f"a value exceeds the range of {name}")
+    return result
 
 
 class CastLoss(ValueError):
-    """What a cast would lose: ``kind`` is one of KINDS."""
+    """A cast that would lose information. ``kind`` is one of KINDS; see checked_cast."""
 
     KINDS = ("overflow", "integers", "parts")
 
-    def __init__(self, kind: str, words: str) -> None:
-        super().__init__(words)
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
         self.kind = kind
 
 
 def checked_cast(values: Array, name: str, allowed: Collection[str] = ()) -> Array:
-    """The values in another dtype: floating-point numbers rounded to nearest, nothing else lost unless it is allowed.
+    """Return values in another dtype. Floating-point numbers are rounded to nearest; other losses must be allowed.
 
-    overflow: a number beyond the range, which becomes infinite, or a whole number's nearest end. integers: a whole
-    number that a floating-point dtype rounds, or a fraction that a whole number has not. parts: an imaginary part.
-    Raises Loss.
+    allowed: the losses to accept:
+        overflow    a number beyond the range becomes infinite, or the largest or smallest integer
+        integers    an integer is rounded to a floating-point number, or a fraction to an integer
+        parts       an imaginary part is dropped
+    Raises CastLoss for a loss that is not allowed.
     """
-    wanted = numpy_dtype(name)
-    if values.dtype == wanted:
+    target = numpy_dtype(name)
+    if values.dtype == target:
         return values
-    if values.dtype.kind == "c" and wanted.kind != "c":
+    if values.dtype.kind == "c" and target.kind != "c":
         if "parts" not in allowed and values.imag.any():
-            raise CastLoss("parts", f"a complex number has an imaginary part, which {name} has not")
+            raise CastLoss("parts", f"{name} cannot represent an imaginary part")
         values = np.ascontiguousarray(values.real)
     with np.errstate(all="ignore"):
-        if wanted.kind in "iub":
-            return _to_whole(values, wanted, name, allowed)
-        made: Array = to_native(values).astype(wanted, copy=False)  # NumPy knows no way from float8 to float8
-        if "overflow" not in allowed and not _as_finite(values, made):
-            raise CastLoss("overflow", f"a value exceeds what {name} holds")
-        if values.dtype.kind in "iu" and "integers" not in allowed and not _exact(values, made.real):
-            raise CastLoss("integers", f"a whole number is rounded in {name}")
-    return made
+        if target.kind in "iub":
+            return _to_integers(values, target, name, allowed)
+        result: Array = to_native(values).astype(target, copy=False)  # NumPy cannot cast float8 to float8
+        if "overflow" not in allowed and not _keeps_finite(values, result):
+            raise CastLoss("overflow", f"a value exceeds the range of {name}")
+        if values.dtype.kind in "iu" and "integers" not in allowed and not _is_exact(values, result.real):
+            raise CastLoss("integers", f"an integer is rounded in {name}")
+    return result
 
 
-def _to_whole(values: Array, wanted: np.dtype[Any], name: str, allowed: Collection[str]) -> Array:
-    """The values as whole numbers, or as flags."""
-    low, high = (0, 1) if wanted.kind == "b" else (np.iinfo(wanted).min, np.iinfo(wanted).max)
+def _to_integers(values: Array, target: np.dtype[Any], name: str, allowed: Collection[str]) -> Array:
+    """Return values as integers or booleans, limited to the range of the dtype."""
+    low, high = (0, 1) if target.kind == "b" else (np.iinfo(target).min, np.iinfo(target).max)
     if values.dtype.kind in "iub":
         wide = values.astype(np.uint8) if values.dtype.kind == "b" else values
         low, high = max(low, int(np.iinfo(wide.dtype).min)), min(high, int(np.iinfo(wide.dtype).max))
         bounded = np.clip(wide, low, high)
         if "overflow" not in allowed and not np.array_equal(bounded, wide):
-            raise CastLoss("overflow", f"a value exceeds what {name} holds")
-        whole: Array = bounded.astype(wanted)
-        return whole
+            raise CastLoss("overflow", f"a value exceeds the range of {name}")
+        integers: Array = bounded.astype(target)
+        return integers
     numbers = values.astype(np.float64)
+    # Fractions are cut, so 255.5 is within uint8. A 64-bit bound is not exact in float64, which rounds it up to 2^63.
     inside = (
         (numbers > low - 1.0) & (numbers < high + 1.0) if high < 2**53 else (numbers >= low) & (numbers < float(high))
     )
     if "overflow" not in allowed and not inside.all():
-        raise CastLoss("overflow", f"a value exceeds what {name} holds")
+        raise CastLoss("overflow", f"a value exceeds the range of {name}")
     if "integers" not in allowed and not np.array_equal(np.trunc(numbers)[inside], numbers[inside]):
-        raise CastLoss("integers", f"a fraction is lost in {name}")
-    made: Array = np.where(inside, numbers, 0.0).astype(wanted)
-    made[numbers >= float(high)] = high
-    made[numbers <= float(low)] = low
-    return made
+        raise CastLoss("integers", f"a fraction is cut in {name}")
+    result: Array = np.where(inside, numbers, 0.0).astype(target)
+    result[numbers >= float(high)] = high
+    result[numbers <= float(low)] = low
+    return result
 
 
-def _exact(values: Array, made: Array) -> bool:
-    """Whether floating-point numbers are the whole numbers that they were made of."""
-    numbers = made.astype(np.float64)
+def _is_exact(values: Array, result: Array) -> bool:
+    """Return True if floating-point numbers equal the integers they were cast from."""
+    numbers = result.astype(np.float64)
     if values.dtype.itemsize < 8:
         return bool(np.array_equal(numbers, values.astype(np.float64)))
-    beyond = float(np.iinfo(values.dtype).max)  # rounded up: no whole number of this dtype
+    beyond = float(np.iinfo(values.dtype).max)  # rounded up to 2^63 or 2^64, which the dtype does not contain
     return not (numbers >= beyond).any() and bool(np.array_equal(numbers.astype(values.dtype), values))
 
 
-def _as_finite(values: Array, made: Array) -> bool:
-    """Whether nothing became infinite, or not a number, that was not: some dtypes have no infinity."""
-    finite = np.isfinite(made)
+def _keeps_finite(values: Array, result: Array) -> bool:
+    """Return True if no value became infinite or NaN. NaN is checked because float8_e4m3fn has no infinity."""
+    finite = np.isfinite(result)
     if finite.all():
         return True
-    return np.array_equal(finite, np.isfinite(values)) and np.array_equal(np.isnan(made), np.isnan(values))
+    return np.array_equal(finite, np.isfinite(values)) and np.array_equal(np.isnan(result), np.isnan(values))
 
 
 def to_native(values: Array) -> Array:
-    """The values in a dtype that NumPy itself knows, each of them exact: bfloat16 as float32."""
-    foreign = values.dtype.name == "bfloat16" or values.dtype.name.startswith("float8")
-    return values.astype(np.float32) if foreign else values
+    """Return values in a dtype of NumPy itself, without rounding: bfloat16 and float8 become float32."""
+    is_extension = values.dtype.name == "bfloat16" or values.dtype.name.startswith("float8")
+    return values.astype(np.float32) if is_extension else values

@@ -1,4 +1,4 @@
-"""Slices of values, as NumPy writes them: ``[0, :5]``, ``[..., -1]``, ``[::2]``. Parsed, never evaluated."""
+"""Slices of values in NumPy's syntax, ``[0, :5]``, ``[..., -1]``, ``[::2]``. Parsed, never evaluated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RANGE = rf"({_WHOLE})?\s*:\s*({_WHOLE})?\s*(?::\s*({_WHOLE})?)?"
 
 
 class Slice(NamedTuple):
-    """``start:stop:step``, each of which may be left out."""
+    """``start:stop:step``. Each part may be omitted."""
 
     start: int | None = None
     stop: int | None = None
@@ -22,11 +22,16 @@ class Slice(NamedTuple):
 
 
 Index = int | Slice | None
-"""What selects of one axis; None is an ellipsis."""
+"""A selection from one axis. None is an ellipsis, ``...``."""
 
 
 class Selection(NamedTuple):
-    """Which values of an array: for each axis the places, in order, and whether an index drops the axis."""
+    """The values of an array that a slice selects.
+
+    ranges: the selected positions of each axis, in order.
+    dropped: for each axis, True if an integer index removes it from the result.
+    everything: True if all values are selected in their order.
+    """
 
     ranges: tuple[range, ...]
     dropped: tuple[bool, ...]
@@ -34,8 +39,8 @@ class Selection(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of what is picked."""
-        return tuple(len(of) for of, drop in zip(self.ranges, self.dropped, strict=True) if not drop)
+        """The shape of the result."""
+        return tuple(len(positions) for positions, drop in zip(self.ranges, self.dropped, strict=True) if not drop)
 
     @property
     def size(self) -> int:
@@ -43,42 +48,45 @@ class Selection(NamedTuple):
 
 
 def parse_slice(text: str, begin: int, address: str) -> tuple[Index, ...]:
-    """The slice in brackets that begins at a character of an address.
+    """Return the indices of a slice in brackets.
 
-    Raises AddressError, with the character, if it is malformed.
+    text: the slice, such as ``[0, :5]``.
+    begin: the position of its bracket in the address, for errors.
+    Raises AddressError, with the character, if the slice is malformed.
     """
     if not text.endswith("]"):
-        raise AddressError(f"a slice ends with ']' (character {len(address)})", repr(address))
-    inside, place = text[1:-1], begin + 2
+        raise AddressError(f"a slice must end with ']' (character {len(address)})", repr(address))
+    inside, column = text[1:-1], begin + 2
     indices: list[Index] = []
     for part in inside.split(",") if inside.strip() else []:
-        indices.append(_index(part, place, address))
-        place += len(part) + 1
+        indices.append(_index(part, column, address))
+        column += len(part) + 1
     if not indices:
-        raise AddressError(f"a slice holds an index, a:b or ... for each axis (character {place})", repr(address))
+        raise AddressError(f"a slice must contain an index, a:b, or ... (character {column})", repr(address))
     if indices.count(None) > 1:
-        raise AddressError(f"a slice has at most one '...' (character {begin + 1})", repr(address))
+        raise AddressError(f"a slice may have at most one '...' (character {begin + 1})", repr(address))
     return tuple(indices)
 
 
-def _index(text: str, place: int, address: str) -> Index:
+def _index(text: str, column: int, address: str) -> Index:
+    """Return the index between two commas. ``column`` is where the text begins in the address, counted from 1."""
     stripped = text.strip()
     if stripped == "...":
         return None
     if re.fullmatch(_WHOLE, stripped):
         return int(stripped)
-    found = re.fullmatch(_RANGE, stripped)
-    if not found:
+    match = re.fullmatch(_RANGE, stripped)
+    if not match:
         rule = "an index must be an integer, a:b, a:b:step, or ..."
-        raise AddressError(f"{rule} (character {place + len(text) - len(text.lstrip())})", repr(address))
-    start, stop, step = (int(each) if each else None for each in found.groups())
+        raise AddressError(f"{rule} (character {column + len(text) - len(text.lstrip())})", repr(address))
+    start, stop, step = (int(number) if number else None for number in match.groups())
     if step == 0:
-        raise AddressError(f"the step of a slice may not be 0 (character {place})", repr(address))
+        raise AddressError(f"the step of a slice may not be 0 (character {column})", repr(address))
     return Slice(start, stop, step)
 
 
 def slice_text(indices: Sequence[Index]) -> str:
-    """A slice as it is written."""
+    """Return the text of a slice, without brackets."""
     return ", ".join(map(_text, indices))
 
 
@@ -88,48 +96,56 @@ def _text(index: Index) -> str:
     if isinstance(index, int):
         return str(index)
     ends = index if index.step is not None else index[:2]
-    return ":".join("" if each is None else str(each) for each in ends)
+    return ":".join("" if end is None else str(end) for end in ends)
 
 
 def select_all(shape: Sequence[int]) -> Selection:
+    """Return the selection of all values of an array."""
     return Selection(tuple(range(size) for size in shape), (False,) * len(shape), True)
 
 
-def select(indices: Sequence[Index] | None, shape: Sequence[int], what: str) -> Selection:
-    """Which values these indices select of an array of this shape, by NumPy's rules; ``what`` is for errors.
+def select(indices: Sequence[Index] | None, shape: Sequence[int], name: str) -> Selection:
+    """Return what indices select from an array, by NumPy's rules.
 
-    Raises AddressError for an index out of range, or more of them than axes.
+    indices: None selects everything.
+    name: what errors call the array.
+    Raises AddressError if an index is out of range, or if there are more indices than axes.
     """
     if indices is None:
         return select_all(shape)
-    given = len(indices) - (None in indices)
-    if given > len(shape):
-        raise AddressError(f"{what} has {len(shape)} axes, fewer than the slice", f"{given} indices")
-    at = list(indices).index(None) if None in indices else len(indices)
-    filled = [*indices[:at], *[Slice()] * (len(shape) - given), *indices[at + 1 :]]
+    count = len(indices) - (None in indices)
+    if count > len(shape):
+        raise AddressError(f"{name} has only {len(shape)} axes", f"{count} indices")
+    # An ellipsis, or the end of the indices, stands for a full slice of each remaining axis.
+    ellipsis = list(indices).index(None) if None in indices else len(indices)
+    filled = [*indices[:ellipsis], *[Slice()] * (len(shape) - count), *indices[ellipsis + 1 :]]
     ranges, dropped = [], []
     for axis, (index, size) in enumerate(zip(filled, shape, strict=True)):
         if isinstance(index, int):
             if not -size <= index < size:
-                raise AddressError(f"axis {axis} of {what} has the size {size}", f"the index {index}")
+                raise AddressError(f"axis {axis} of {name} has the size {size}", f"the index {index}")
             index %= size
             ranges.append(range(index, index + 1))
         else:
             assert index is not None
             ranges.append(range(*slice(*index).indices(size)))
         dropped.append(isinstance(index, int))
-    whole = all(of == range(size) for of, size in zip(ranges, shape, strict=True))
+    whole = all(positions == range(size) for positions, size in zip(ranges, shape, strict=True))
     return Selection(tuple(ranges), tuple(dropped), whole)
 
 
 def boxes(shape: Sequence[int], start: int, stop: int) -> Iterator[tuple[range, ...]]:
-    """The parts of an array, one after the other, that its values from one place to another in C order make."""
+    """Yield the boxes that together hold the values from ``start`` to ``stop`` of an array in C order.
+
+    Each box is a range for each axis. Values 2 to 7 of a 3 x 3 array are three boxes: the end of row 0, row 1, and
+    the beginning of row 2.
+    """
     if not shape:
         yield ()
         return
     row = prod(shape[1:])
     first, last = -(-start // row), stop // row
-    if first > last:  # within one row
+    if first > last:  # all within one row
         for box in boxes(shape[1:], start - last * row, stop - last * row):
             yield (range(last, last + 1), *box)
         return

@@ -1,8 +1,7 @@
-"""Parameter: what is known of one array before it has values.
+"""Parameters: the facts about an array before it has values.
 
-An axis has a role, declared by the layer that owns it, and the fans of a parameter follow
-from the roles of its axes, never from its rank: a depthwise kernel and a dense kernel may
-have one shape and not the same fans.
+Each axis has a role, which the layer declares. The fans of a parameter follow from the roles of its axes, not
+from its rank: a depthwise kernel and a dense kernel of the same shape have different fans.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ Role = Literal["in", "out", "field", "batch", "unknown"]
 ParameterKind = Literal["weight", "bias", "norm", "state", "unknown"]
 
 FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
-"""The dtypes in which values are drawn."""
+"""The dtypes in which values can be drawn."""
 
 DTYPE_BYTES = {
     **dict.fromkeys(("bool", "int8", "uint8"), 1),
@@ -27,19 +26,22 @@ DTYPE_BYTES = {
     **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
     "complex128": 16,
 }
-"""How many bytes one value of each dtype takes."""
+"""The size of one value of each dtype, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One axis: its size and what it is for.
+    """One axis: its size and its role.
 
-    in: summed over for each output. out: counts outputs. field: a position of the receptive
-    field. batch: counts independent kernels side by side, such as the channels of a depthwise
-    convolution or the rows of an embedding. unknown: the file that the array is in does not say.
+    The roles are
+        in         inputs, which are summed for each output
+        out        outputs
+        field      positions in the receptive field of a convolution
+        batch      independent kernels, such as the channels of a depthwise convolution or the rows of an embedding
+        unknown    not recorded in the file
 
-    groups: into how many independent groups an out axis is cut (a grouped convolution).
-    stride: by how much a field axis thins the inputs of one output (a transposed convolution).
+    groups: the number of groups of an out axis in a grouped convolution.
+    stride: the stride of a field axis in a transposed convolution. One output sums only every stride-th position.
     """
 
     size: int
@@ -66,11 +68,14 @@ def batch_axis(size: int) -> Axis:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One named array: path, axes, dtype (a key of BYTES), kind, and whether training changes it.
+    """A named array.
 
-    kind: weight, bias, norm (a scale or an offset of a normalization) or state (kept, not
-    trained: moving averages). initializer: the scheme that its layer declares for it. An array in a
-    file that does not say has the kind unknown, and trainable is None.
+    path: its name in a model, or within its layer.
+    kind: weight, bias, norm (the scale or offset of a normalization), state (not trained, such as a moving average), or
+        unknown if the file does not record it.
+    trainable: whether training changes it; None if the file does not record it.
+    initializer: the scheme that its layer declares for it.
+    dtype: a key of DTYPE_BYTES.
     """
 
     path: str
@@ -86,7 +91,7 @@ class Parameter:
 
     @property
     def size(self) -> int:
-        """How many values."""
+        """The number of values."""
         return prod(axis.size for axis in self.axes)
 
     @property
@@ -95,19 +100,18 @@ class Parameter:
 
     @property
     def fans(self) -> tuple[int | float, int] | None:
-        """(fan_in, fan_out): how many inputs one output sums, and how many outputs one input feeds.
+        """(fan_in, fan_out): how many inputs contribute to one output, and how many outputs one input contributes to.
 
-        None unless some axis is an output and some other an input or a field: a bias, a scale
-        and an embedding have no fans. Glorot and Bengio (2010), He et al. (2015), with the true
-        counts where a kernel is grouped, depthwise or transposed.
+        None unless one axis is an output and another an input or a field: biases, scales, and embeddings have no fans.
+        Glorot and Bengio (2010); He et al. (2015). Grouped, depthwise, and transposed kernels have exact counts.
         """
         roles = {axis.role for axis in self.axes}
         if "out" not in roles or not roles & {"in", "field"}:
             return None
         inputs = prod(axis.size for axis in self.axes if axis.role in ("in", "field"))
-        thinned = prod(axis.stride for axis in self.axes)
+        strides = prod(axis.stride for axis in self.axes)
         fan_out = prod(axis.size // axis.groups for axis in self.axes if axis.role in ("out", "field"))
-        return (inputs / thinned if inputs % thinned else inputs // thinned), fan_out
+        return (inputs / strides if inputs % strides else inputs // strides), fan_out
 
     def in_layer(self, path: str, dtype: str, trainable: bool) -> Parameter:
         """Return this parameter as part of the layer at a path, with the model's dtype, frozen unless ``trainable``."""

@@ -203,7 +203,7 @@ def _scale_normal(out: Array, stddev: float, mean: float) -> None:
 def _number(value: float, like: Array) -> Any:
     """Return a number in the dtype of an array. Raises OverflowError if the dtype cannot hold it."""
     if abs(value) > float(np.finfo(like.dtype).max):
-        raise OverflowError(f"a value exceeds what {like.dtype} holds")
+        raise OverflowError(f"a value exceeds the range of {like.dtype}")
     return like.dtype.type(value)
 
 
