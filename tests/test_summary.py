@@ -129,7 +129,7 @@ def test_columns_are_chosen_in_order(paramctl: Run) -> None:
 def test_a_pattern_selects_with_all_below_and_totals_that(paramctl: Run) -> None:
     shown = paramctl("summary", RGNET, "block2/block-9").stderr
     assert "rgnet has no layer or parameter with this name" in shown
-    assert "whole parameters are meant" in paramctl("summary", RGNET, "block2/block-[13]").stderr
+    assert "whole parameters are required" in paramctl("summary", RGNET, "block2/block-[13]").stderr
     facts = json.loads(paramctl("summary", RGNET, "block2/block-1", "dense/bias", "--format", "json").stdout)
     assert [row["path"] for row in facts["layers"]] == [
         "block2",
