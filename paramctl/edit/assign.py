@@ -90,7 +90,7 @@ def changes(source: Source, assignments: Sequence[Assignment], keep: Filters = N
         paths = [path for path in found.paths if keep(source.model.parameters[path])]
         if not paths:
             hint = keep.unknown_hint([source.model.parameters[path] for path in found.paths])
-            raise AddressError("no parameter that is asked for passes the filters", repr(assignment.address), hint)
+            raise AddressError("no selected parameter passes the filters", repr(assignment.address), hint)
         done: set[str] = set()
         for path in paths:
             owner, tie = source.model.owner(path), source.model.tied.get(path)
