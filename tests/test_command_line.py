@@ -191,9 +191,12 @@ def test_a_closed_pipe_ends_quietly_for_every_kind_of_output(arguments: list[str
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_a_full_standard_error_changes_no_exit_code() -> None:
+@pytest.mark.parametrize("unbuffered", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+def test_a_full_standard_error_changes_no_exit_code(unbuffered: dict[str, str]) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"} | unbuffered
+    command = [sys.executable, "-m", "paramctl", "summary", "missing"]
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-m", "paramctl", "summary", "missing"], stderr=full, cwd=ROOT)
+        done = subprocess.run(command, stderr=full, cwd=ROOT, env=environment)
     assert done.returncode == 2
 
 

@@ -12,7 +12,7 @@ import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -134,7 +134,7 @@ def _report(error: Exception) -> int:
     elif isinstance(error, ParamctlError):
         _write_line(str(error))
     elif isinstance(error, OSError):  # errors of other files are ParamctlErrors, so this is standard output's
-        _discard_output()
+        _discard(sys.stdout)
         _write_line(f"standard output: {error.strerror or error}")
     elif os.environ.get("PARAMCTL_TRACEBACK"):
         raise error
@@ -147,14 +147,16 @@ def _write_line(line: str) -> None:
     """Write one line to standard error, with control characters escaped and at most LONGEST_LINE characters."""
     line = printable(" ".join(line.splitlines()))
     if sys.stderr is not None:
-        with suppress(OSError):  # a full disk behind standard error must not change the exit code
+        try:
             sys.stderr.write(f"{line[:LONGEST_LINE]}...\n" if len(line) > LONGEST_LINE else f"{line}\n")
             sys.stderr.flush()
+        except OSError:  # a full disk behind standard error must not change the exit code
+            _discard(sys.stderr)
 
 
 def _pipe_closed() -> int:
     """Return the exit code for a reader, such as head, that closed the pipe early."""
-    _discard_output()
+    _discard(sys.stdout)
     return PIPE_CLOSED
 
 
@@ -166,7 +168,7 @@ def _escape_what_cannot_be_encoded() -> None:
             reconfigure(errors="backslashreplace")
 
 
-def _discard_output() -> None:
-    """Redirect standard output to the null device, so that Python's flush at exit does not fail again."""
+def _discard(stream: TextIO) -> None:
+    """Redirect an output to the null device, so that Python's flush at exit does not fail again."""
     with suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
