@@ -1,9 +1,14 @@
-# make demo, make test: all that a newcomer needs. Each sets up an environment of its own first.
+# make demo, make test: all that a newcomer needs. Each sets up its own environment first.
+# make test DEPENDENCIES=oldest: with the lower bounds in pyproject.toml; newest: with the latest versions within them.
 
 PYTHON ?= python3
 SAMPLES := sample_models
+DEPENDENCIES ?=
+VENV := .venv$(addprefix -,$(DEPENDENCIES))
+PYTEST := $(VENV)/bin/python -m pytest -n auto --dist worksteal
+TORTURED := crash hostile hostile_checkpoints hostile_files npz edit save store dump
 
-.PHONY: demo test interop lint man bench clean
+.PHONY: demo test torture mutants interop lint man bench clean
 
 demo: .venv/ready
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" sh -c 'set -e; \
@@ -15,8 +20,14 @@ demo: .venv/ready
 	show paramctl summary $(SAMPLES)/gpt2.yaml --depth 1; \
 	show paramctl summary $(SAMPLES)/llama3_8b.yaml block-0 --format tree'
 
-test: .venv/ready
-	.venv/bin/python -m pytest -n auto
+test: $(VENV)/ready
+	$(PYTEST)
+
+torture: $(VENV)/ready
+	PARAMCTL_TORTURE=1 $(PYTEST) $(TORTURED:%=tests/test_%.py)
+
+mutants: $(VENV)/ready
+	$(VENV)/bin/python -m tests.mutants
 
 interop: .venv-interop/ready
 	.venv-interop/bin/python -m pytest tests/interop
@@ -36,13 +47,17 @@ bench: .venv/ready .venv-interop/ready
 	KERAS_BACKEND=torch .venv/bin/python benchmarks/checkpoints.py .venv-interop/bin/python
 
 clean:
-	rm -rf .venv .venv-interop .venv-lint
+	rm -rf .venv .venv-oldest .venv-newest .venv-interop .venv-lint
 
-.venv/ready: EXTRA = test
+.venv/ready .venv-oldest/ready .venv-newest/ready: EXTRA = test
 .venv-interop/ready: EXTRA = interop
 .venv-lint/ready: EXTRA = lint
 
-.venv/ready .venv-interop/ready .venv-lint/ready: pyproject.toml
+.venv-oldest/ready: VERSIONS = --constraint $(@D)/constraints.txt
+.venv-newest/ready: VERSIONS = --upgrade --upgrade-strategy eager
+
+.venv/ready .venv-oldest/ready .venv-newest/ready .venv-interop/ready .venv-lint/ready: pyproject.toml
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
+	$(@D)/bin/python .ci/constraints.py >$(@D)/constraints.txt
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(VERSIONS) --editable '.[$(EXTRA)]'
 	touch $@
