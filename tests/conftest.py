@@ -2,17 +2,22 @@
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from paramctl.model import Model, build
 from paramctl.model.document import parse, parse_value
+from tests import forks
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = sorted((ROOT / "sample_models").glob("*.yaml"))
+
+
+settings.register_profile("paramctl", deadline=None)
+settings.load_profile("paramctl")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,19 +34,34 @@ def layers(text: str) -> Model:
     return model(f"input: [4]\nlayers:\n{text}")
 
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+class Run:
+    """Runs command lines of paramctl in a folder, as ``subprocess.run`` does and with its options.
+
+    Each is a process, but forked from one that has imported paramctl; ``process`` starts Python itself, for tests of
+    what only a start shows: imports, and what Python reads from its environment.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[Any]":
+        return forks.run(arguments, **self._options(options))
+
+    def process(self, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[Any]":
+        return subprocess.run([*forks.REAL, *arguments], **self._options(options))
+
+    def _options(self, options: dict[str, Any]) -> dict[str, Any]:
+        environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "PYTHONIOENCODING")}
+        environment |= options.pop("env", {})
+        usual = {"cwd": self.folder, "env": environment, "capture_output": True, "text": True}
+        return usual | {"timeout": forks.patience()} | options
 
 
 @pytest.fixture
 def paramctl(tmp_path: Path) -> Run:
-    """Runs paramctl as a process, in an empty folder, and gives back what it printed."""
+    return Run(tmp_path)
 
-    def run(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
-        environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "PYTHONIOENCODING")}
-        environment |= options.pop("env", {})  # type: ignore[arg-type]
-        return subprocess.run(  # type: ignore[call-overload,no-any-return]
-            [sys.executable, "-m", "paramctl", *arguments],
-            **{"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 60} | options,
-        )
 
-    return run
+def pytest_sessionfinish() -> None:
+    if forks.fork_server.cache_info().currsize:
+        forks.fork_server().close()

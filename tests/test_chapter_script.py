@@ -4,12 +4,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests import forks
 from tests.conftest import ROOT
 
 SCRIPT = ROOT / "tests/chapter.sh"
@@ -25,7 +25,7 @@ def sections(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     """What the script prints under each of its headings; it is run once, with paramctl on the PATH."""
     commands = tmp_path_factory.mktemp("bin")
     command = commands / "paramctl"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m paramctl "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {forks.shell_command()} "$@"\n')
     command.chmod(0o755)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PARAMCTL", "NO_COLOR"))} | {
         "PATH": f"{commands}:{os.environ['PATH']}",
@@ -33,7 +33,7 @@ def sections(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "SAMPLES": str(ROOT / "sample_models"),
     }
     ended = subprocess.run(
-        ["bash", str(SCRIPT)], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        ["bash", str(SCRIPT)], cwd=folder, env=environment, capture_output=True, text=True, timeout=forks.patience()
     )
     assert ended.returncode == 0, ended.stderr
     _, *parts = re.split(r"^## (.*)\n", ended.stdout, flags=re.MULTILINE)

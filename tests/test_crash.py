@@ -1,9 +1,9 @@
 """Saving is atomic and durable: whatever ends it, there is the old file or the new one, complete.
 
 The real commands are ended at random moments, by signals, by full disks and in their system calls, and compete with
-each other. A file is the same for the same seed, so all that may be found is known by its hash. With PARAMCTL_KILLS
-set, so many saves are killed, 1000 to be sure, and every system call is tried instead of a few; --log-cli-level=INFO
-shows what became of them.
+each other. A file is the same for the same seed, so all that may be found is known by its hash. With PARAMCTL_TORTURE
+set (``make torture``), twenty times as many saves are killed, and faults are tried in many more of the system calls;
+--log-cli-level=INFO shows what became of them.
 """
 
 import fcntl
@@ -32,37 +32,36 @@ from typing import NamedTuple
 
 import pytest
 
-from paramctl.cli.options import as_drawn
+from paramctl.cli.inputs import value_source
 from paramctl.errors import InputError
 from paramctl.source.open import open_source
+from tests import forks
 from tests.conftest import ROOT
-from tests.fork_server import Ended, Server
+from tests.forks import TORTURE, Ended, Server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="crashes are made and watched by Linux's own means")
 
-THOROUGH = "PARAMCTL_KILLS" in os.environ
-KILLS = int(os.environ.get("PARAMCTL_KILLS", "40"))
+KILLS = 200 if TORTURE else 10
 SEEDS = (1, 2, 3)
 
 DOCUMENTS = {
     "large": "input: [1000]\nlayers:\n  - dense: {units: 1000, repeat: 2, kernel_initializer: he_normal}",
-    "huge": "input: [4000]\nlayers:\n  - dense: {units: 4000, kernel_initializer: he_normal}",
+    "huge": "input: [3000]\nlayers:\n  - dense: {units: 3000, kernel_initializer: he_normal}",
     "one": "input: [100]\nlayers:\n  - dense: {units: 100, kernel_initializer: he_normal}",
     "set": "input: [4]\nlayers:\n  - dense: {units: 3, use_bias: false, repeat: 2, kernel_initializer: he_normal}",
     "many": "input: [4]\nlayers:\n  - dense: {units: 4, repeat: 300, kernel_initializer: he_normal}",
 }
 COMMANDS = {".h5": ["init", "--scheme", "he_normal"], ".safetensors": ["save"]}
 FORMATS = pytest.mark.parametrize("suffix", COMMANDS)
-EVERY = pytest.mark.parametrize("suffix", [*COMMANDS, ".npz", ".keras", ".weights.h5"])
+EVERY_SUFFIX = [*COMMANDS, ".npz", ".keras", ".weights.h5"]
+EVERY = pytest.mark.parametrize("suffix", EVERY_SUFFIX)
 
 LOG = logging.getLogger(__name__)
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.close()
+def server() -> Server:
+    return Server()
 
 
 def command(target: str, seed: int) -> list[str]:
@@ -82,13 +81,12 @@ def temporaries(folder: Path) -> list[str]:
 def hashes(document: str, suffix: str) -> dict[str, int]:
     """Which seed gives the file of which hash."""
     known = {}
-    made = Server()
+    server = Server()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "m.yaml").write_text(DOCUMENTS[document])
         for seed in SEEDS:
-            assert made.run(Path(folder), command(f"a{suffix}", seed), anew=True).code == 0
+            assert server.run(Path(folder), command(f"a{suffix}", seed), anew=True).code == 0
             known[sha256(Path(folder) / f"a{suffix}")] = seed
-    made.close()
     assert len(known) == len(SEEDS)
     return known
 
@@ -181,9 +179,12 @@ def wait_for_temporary(folder: Path) -> Path:
     raise AssertionError("no temporary file appears")
 
 
-@EVERY
+SIGNALS = [("SIGTERM", 1, 143), ("SIGINT", 1, 130), ("SIGINT", 2, 130), ("SIGHUP", 1, 129)]
+
+
 @pytest.mark.parametrize(
-    ("name", "times", "code"), [("SIGTERM", 1, 143), ("SIGINT", 1, 130), ("SIGINT", 2, 130), ("SIGHUP", 1, 129)]
+    ("name", "times", "code", "suffix"),
+    [(*each, suffix) for suffix in EVERY_SUFFIX for each in (SIGNALS if TORTURE or suffix == ".h5" else SIGNALS[:1])],
 )
 def test_a_signal_ends_a_save_in_order(
     name: str, times: int, code: int, suffix: str, tmp_path: Path, server: Server
@@ -205,7 +206,7 @@ def test_a_signal_at_any_moment_leaves_no_temporary(tmp_path: Path, server: Serv
     """From the first instruction to the last; until paramctl hears signals, they end it as the system does."""
     saved = Saved(tmp_path, "large", ".safetensors", server)
     usual = server.run(tmp_path, saved.command(saved.seed), anew=True).seconds
-    many = 200 if THOROUGH else 10
+    many = 200 if TORTURE else 10
     for k in range(many):
         asked, delay = saved.other(), 1.1 * usual * (k + 1) / many
         ended = server.run(tmp_path, saved.command(asked), anew=True, delay=delay, by=signal.SIGTERM)
@@ -234,7 +235,7 @@ def test_a_full_disk_is_an_error(document: str, reserving: bool, suffix: str, tm
     saved = Saved(tmp_path, document, suffix, server)
     size = saved.path.stat().st_size
     limits = {0, 1, 100, 2048, 4096, size // 2, size - 2000, size - 1}
-    if THOROUGH:
+    if TORTURE:
         limits |= set(range(0, size, max(509, size // 100)))
     for limit in sorted(limits):
         before = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
@@ -320,6 +321,8 @@ def traced(folder: Path, arguments: list[str], *options: str, names: str = TRACE
         pytest.skip(why_no_strace())
     one = min(os.sched_getaffinity(0))
     trace = ["strace", "-f", "-y", "-o", ".strace", "-e", f"trace={names.replace(' ', ',')}"]
+    if not TORTURE and may_attach():
+        return attached(folder, arguments, [*trace, *options], one)
     begun = time.monotonic()
     ran = subprocess.run(
         [*trace, *options, sys.executable, "-m", "paramctl", *arguments],
@@ -327,10 +330,34 @@ def traced(folder: Path, arguments: list[str], *options: str, names: str = TRACE
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=forks.patience(),
         preexec_fn=lambda: os.sched_setaffinity(0, {one}),
     )
     return Ended(ran.returncode, ran.stderr, time.monotonic() - begun)
+
+
+def may_attach() -> bool:
+    """Return whether strace may attach to a process that it has not started."""
+    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
+    return os.geteuid() == 0 or not scope.exists() or scope.read_text().strip() == "0"
+
+
+def attached(folder: Path, arguments: list[str], trace: list[str], processor: int) -> Ended:
+    """Run the same as a fork, which waits until strace is attached."""
+    server = Server()
+    pid = server.start(
+        folder, arguments, f"os.sched_setaffinity(0, {{{processor}}}); os.kill(os.getpid(), signal.SIGSTOP)"
+    )
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        time.sleep(0.001)
+    tracer = subprocess.Popen([*trace, "-p", str(pid)], cwd=folder, stderr=subprocess.PIPE, text=True)
+    assert tracer.stderr is not None
+    assert "attached" in tracer.stderr.readline()
+    os.kill(pid, signal.SIGCONT)
+    ended = server.ended()
+    tracer.stderr.read()
+    tracer.wait()
+    return ended
 
 
 def calls(folder: Path) -> list[Call]:
@@ -349,7 +376,7 @@ def calls(folder: Path) -> list[Call]:
 
 
 def faults(suffix: str, found: list[Call]) -> list[tuple[Call, str]]:
-    """Each call with each thing that may happen in it; or, if not thorough, one of each kind with one of them."""
+    """One call of each kind with one thing that may happen in it; in a torture, up to 12 of each kind."""
     kinds: dict[tuple[int, str], list[Call]] = {}
     for call in found:
         kinds.setdefault((call.thread, call.name), []).append(call)
@@ -360,7 +387,7 @@ def faults(suffix: str, found: list[Call]) -> list[tuple[Call, str]]:
         if name in FAILING.split() and (thread == found[0].thread or name not in ("openat", "close")):
             possible += ["error=ENOSPC", "error=EIO"]  # but for opening what Python imports meanwhile in our process
         every = [(call, fault) for call in alike for fault in possible]
-        chosen += every if THOROUGH else choice.sample(every, 1)
+        chosen += choice.sample(every, min(12 if TORTURE else 1, len(every)))
     return chosen
 
 
@@ -457,7 +484,7 @@ def save_set(target: str, seed: int, cut: tuple[str, ...], *more: str) -> list[s
 def held(path: Path) -> str | None:
     """The hash of all values of a file, a set, or the only one of them in a folder; None if there is none."""
     try:
-        source = as_drawn(open_source(str(path)))
+        source = value_source(open_source(str(path)))
     except InputError:
         return None
     values = [source.read(each.path, 0, each.size).tobytes() for each in source.model.owners()]
@@ -480,6 +507,11 @@ def renaming(folder: Path) -> Iterator[tuple[str, int]]:
         if match := re.match(r"\d+ +(\w+)\(", line):
             counts[match[1]] = counts.get(match[1], 0) + 1
             yield match[1], counts[match[1]]
+
+
+def spread(calls: list[tuple[str, int]], count: int) -> list[tuple[str, int]]:
+    """Return so many of the calls, from the first to the last."""
+    return [calls[round(k * (len(calls) - 1) / (count - 1))] for k in range(count)]
 
 
 @pytest.mark.parametrize(("target", "before", "cut"), CHANGES)
@@ -509,7 +541,7 @@ def test_a_set_whose_writer_is_killed_is_the_old_one_or_the_new_one(
     calls = list(renaming(tmp_path))
     assert len(calls) > 4
     seen = set()
-    for name, number in calls:
+    for name, number in calls if TORTURE else spread(calls, 5):
         old = clean()
         fault = f"inject={name}:signal=KILL:when={number}"
         ended = traced(tmp_path, new, "-e", fault, names=RENAMING)
@@ -537,7 +569,7 @@ def test_competing_writers_and_a_reader(suffix: str, tmp_path: Path, server: Ser
 
     def write(number: int) -> int:
         choice, done = random.Random(number), 0  # noqa: S311
-        for _ in range(50 if THOROUGH else 6):
+        for _ in range(30 if TORTURE else 6):
             delay = choice.uniform(0, 6 * usual) if choice.random() < 0.3 else None
             ended = servers[number].run(tmp_path, saved.command(choice.choice(SEEDS)), delay=delay)
             assert ended.code == 0 or delay is not None, ended
@@ -555,8 +587,6 @@ def test_competing_writers_and_a_reader(suffix: str, tmp_path: Path, server: Ser
     assert found <= saved.known.keys()
     assert len(found) > 1
     assert not any(each.orphans() for each in servers)
-    for each in servers:
-        each.close()
     saved.seed = saved.known[sha256(saved.path)]
     saved.save()
 

@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from tests import forks
 from tests.conftest import ROOT, Run
 
 MLP = str(ROOT / "sample_models/mlp.yaml")
@@ -33,8 +34,7 @@ def values(paramctl: Run, tmp_path: Path) -> dict[str, np.ndarray]:
 
 
 def raw(*arguments: str, cwd: Path, **options: object) -> bytes:
-    command = [sys.executable, "-m", "paramctl", "dump", *arguments]
-    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, **options).stdout  # type: ignore[call-overload,no-any-return]
+    return Run(cwd)("dump", *arguments, check=True, text=False, **options).stdout
 
 
 SLICES = [
@@ -178,13 +178,13 @@ def test_a_pipe_that_comes_in_drops_is_read_in_order_by_many_threads(
     paramctl("save", "m.yaml", "-o", "m.safetensors")
     drops = f"{sys.executable} -c \"import sys, os; d = open('m.safetensors', 'rb').read(); [os.write(1, d[k : k + 777]) for k in range(0, len(d), 777)]\""
     for _ in range(5):
-        line = f"{drops} | {sys.executable} -m paramctl save - -o again.safetensors --force -q"
+        line = f"{drops} | {forks.shell_command()} save - -o again.safetensors --force -q"
         subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=tmp_path, check=True, capture_output=True)
         assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "m.safetensors").read_bytes()
 
 
 def test_pipelines_with_nothing_on_disk(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m paramctl"
+    command = forks.shell_command()
     line = f"{command} init {MLP} --scheme constant:2 -o - | {command} dump - 'dense/kernel[0]' --format csv"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", line], cwd=tmp_path, check=True, capture_output=True, text=True
@@ -194,7 +194,7 @@ def test_pipelines_with_nothing_on_disk(tmp_path: Path) -> None:
 
 
 def test_whoever_reads_may_stop_and_a_full_disk_is_one_line(values: dict[str, np.ndarray], tmp_path: Path) -> None:
-    command = f"{sys.executable} -m paramctl dump m.h5 --format csv"
+    command = f"{forks.shell_command()} dump m.h5 --format csv"
     done = subprocess.run(
         ["bash", "-c", f"{command} | head -2; exit ${{PIPESTATUS[0]}}"], cwd=tmp_path, capture_output=True, text=True
     )
@@ -202,7 +202,7 @@ def test_whoever_reads_may_stop_and_a_full_disk_is_one_line(values: dict[str, np
     assert done.stdout.startswith("path,index,value\ndense/kernel")
     for format_ in ("csv", "npy", "numpy"):
         full = subprocess.run(
-            ["bash", "-c", f"{sys.executable} -m paramctl dump m.h5 dense/kernel --format {format_} > /dev/full"],
+            ["bash", "-c", f"{forks.shell_command()} dump m.h5 dense/kernel --format {format_} > /dev/full"],
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -32,11 +32,11 @@ from paramctl.errors import AddressError, OutputError
 from paramctl.model import Model, Tie
 from paramctl.source.base import BLOCK_SIZE, Source, select_values
 from paramctl.store.checkpoint import Checkpoint, model_of, stored_parameter, tied_to
+from tests import forks
 from tests.conftest import ROOT, Run
 
 MLP = str(ROOT / "sample_models/mlp.yaml")
 FIXTURES = ROOT / "tests/fixtures"
-COMMAND = f"{sys.executable} -m paramctl"
 OPERATE: dict[str, Callable[[Any, Any], Any]] = {
     "=": lambda old, new: new,
     "+=": np.add,
@@ -134,7 +134,7 @@ EIGHTHS = st.integers(-64, 64).filter(bool).map(lambda each: each / 8)
 @given(
     st.data(), SHAPES, st.sampled_from(["float16", "bfloat16", "float32", "float64"]), st.booleans(), st.integers(1, 40)
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_assignments_are_numpys(
     data: st.DataObject, shape: tuple[int, ...], name: str, turned: bool, block: int
 ) -> None:
@@ -166,7 +166,6 @@ def test_any_assignments_are_numpys(
 
 
 @given(st.data(), SHAPES, st.sampled_from(["float16", "bfloat16", "float32"]))
-@settings(deadline=None)
 def test_values_of_more_digits_are_rounded_once(data: st.DataObject, shape: tuple[int, ...], name: str) -> None:
     """An array in float64 acts on one of fewer digits as in NumPy: computed in float64, and then rounded.
 
@@ -197,7 +196,7 @@ def test_a_number_is_as_weak_as_in_numpy(operator: str, number: float) -> None:
     st.sampled_from(["bool", "int8", "uint8", "int16", "uint16", "int32", "int64", "uint64"]),
     st.booleans(),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_whole_numbers_are_exact_or_refused(
     data: st.DataObject, shape: tuple[int, ...], name: str, turned: bool
 ) -> None:
@@ -275,7 +274,7 @@ def test_arrays_of_several_blocks(shape: tuple[int, int], turned: bool) -> None:
 
 
 @given(st.data(), SHAPES, st.booleans(), st.integers(1, 40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_is_read_of_an_edited_array_is_numpys(
     data: st.DataObject, shape: tuple[int, ...], turned: bool, block: int
 ) -> None:
@@ -843,7 +842,8 @@ def test_killed_at_any_time_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     target.chmod(0o600)
     command = [sys.executable, "-m", "paramctl", "set", str(target), "w += 1", "--in-place", "-q"]
     value, kept_old, writing = 0.0, 0, 0.1
-    for attempt in range(10):
+    attempts = 10 if forks.TORTURE else 5
+    for attempt in range(attempts):
         process = subprocess.Popen(command, cwd=ROOT)
         while process.poll() is None and not list(tmp_path.glob(".paramctl-*")):
             time.sleep(0.001)
@@ -852,7 +852,7 @@ def test_killed_at_any_time_the_old_file_or_the_new_one(tmp_path: Path) -> None:
             process.wait(30)
             writing = time.monotonic() - begun
         else:
-            time.sleep(writing * (attempt - 1) / 8)
+            time.sleep(writing * (attempt - 1) / (attempts - 2))
             process.send_signal(signal.SIGKILL)
             process.wait(30)
         found = load_file(target)["w"]
@@ -894,29 +894,29 @@ sys.exit(done.returncode)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is told in kilobytes on Linux")
-def test_one_value_of_a_gigabyte_takes_little_memory(tmp_path: Path) -> None:
-    """To set it and to read it again: less than 200 MB, of a file of 1 GB; measured from a small process."""
-    if shutil.disk_usage(tmp_path).free < 4 << 30:
-        pytest.skip("there is no space for a file of 1 GB and its copy")
-    target, side = tmp_path / "m.safetensors", 1 << 14
-    entry = {"dtype": "F32", "shape": [side, side], "data_offsets": [0, 4 * side * side]}
+def test_one_value_of_a_large_array_takes_little_memory(tmp_path: Path) -> None:
+    """To set it and to read it again: less than 200 MB, of a file of 512 MB; measured from a small process."""
+    if shutil.disk_usage(tmp_path).free < 2 << 30:
+        pytest.skip("there is no space for a file of 512 MB and its copy")
+    target, rows, columns = tmp_path / "m.safetensors", 1 << 13, 1 << 14
+    entry = {"dtype": "F32", "shape": [rows, columns], "data_offsets": [0, 4 * rows * columns]}
     data = json.dumps({"w": entry}).encode()
     with target.open("wb") as file:
         file.write(len(data).to_bytes(8, "little") + data)
-        file.truncate(8 + len(data) + 4 * side * side)
+        file.truncate(8 + len(data) + 4 * rows * columns)
 
     def measured(*arguments: str) -> tuple[str, int]:
         command = [sys.executable, "-c", MEASURED, *arguments]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=forks.patience())
         assert done.returncode == 0, done.stderr
         return done.stdout, int(done.stderr.splitlines()[-1]) * 1024
 
-    _, memory = measured("set", str(target), "w[16000, 7] = 3", "--in-place", "-q")
+    _, memory = measured("set", str(target), "w[8000, 7] = 3", "--in-place", "-q")
     assert 10e6 < memory < 200e6
-    shown, memory = measured("dump", str(target), "w[16000, 5:9]")
+    shown, memory = measured("dump", str(target), "w[8000, 5:9]")
     assert shown == "[0. 0. 3. 0.]\n"
     assert memory < 200e6
-    assert target.stat().st_size == 8 + len(data) + 4 * side * side
+    assert target.stat().st_size == 8 + len(data) + 4 * rows * columns
     target.unlink()
 
 
@@ -937,15 +937,15 @@ def piped(line: str, folder: Path) -> str:
     return done.stdout
 
 
-PIPE = (
-    f"{COMMAND} init {MLP} --scheme constant:2 -o - | {COMMAND} set - 'dense/kernel[0, 0] = 42' '-1/bias -= 1' -o - |"
-    f" {COMMAND} dump - "
-)
+def pipe() -> str:
+    command = forks.shell_command()
+    drawn = f"{command} init {MLP} --scheme constant:2 -o -"
+    return f"{drawn} | {command} set - 'dense/kernel[0, 0] = 42' '-1/bias -= 1' -o - | {command} dump - "
 
 
 def test_pipelines_with_nothing_on_disk(tmp_path: Path) -> None:
     """Drawn, changed and printed, by three processes: as CSV, into NumPy, and into jq where that is installed."""
-    rows = piped(f"{PIPE} 'dense/kernel[0]' dense_1/bias --format csv", tmp_path).splitlines()
+    rows = piped(f"{pipe()} 'dense/kernel[0]' dense_1/bias --format csv", tmp_path).splitlines()
     assert rows == [
         "path,index,value",
         'dense/kernel,"0,0",42.0',
@@ -953,15 +953,16 @@ def test_pipelines_with_nothing_on_disk(tmp_path: Path) -> None:
         "dense_1/bias,0,-1.0",
     ]
     reads = "import io, numpy, sys; print(numpy.load(io.BytesIO(sys.stdin.buffer.read())).sum())"
-    assert piped(f"{PIPE} dense/kernel --format npy | {sys.executable} -c '{reads}'", tmp_path) == "72.0\n"
+    assert piped(f"{pipe()} dense/kernel --format npy | {sys.executable} -c '{reads}'", tmp_path) == "72.0\n"
     if shutil.which("jq"):
-        assert float(piped(f"{PIPE} --format json | jq '.[\"dense/kernel\"][0][0]'", tmp_path)) == 42
+        assert float(piped(f"{pipe()} --format json | jq '.[\"dense/kernel\"][0][0]'", tmp_path)) == 42
 
 
 def test_the_pipe_into_numpy_of_the_help_works(tmp_path: Path) -> None:
-    helped = subprocess.run([*COMMAND.split(), "dump", "--help"], capture_output=True, text=True, cwd=ROOT).stdout
+    command = forks.shell_command()
+    helped = Run(ROOT)("dump", "--help").stdout
     (example,) = [line.strip() for line in helped.splitlines() if "| python" in line]
-    line = example.replace("paramctl dump mlp.h5", f"{COMMAND} dump {MLP}").replace("python -c", f"{sys.executable} -c")
+    line = example.replace("paramctl dump mlp.h5", f"{command} dump {MLP}").replace("python -c", f"{sys.executable} -c")
     assert piped(line, tmp_path).startswith("[")
 
 
@@ -969,9 +970,10 @@ def test_values_go_from_one_model_into_another_through_a_pipe(tmp_path: Path) ->
     (tmp_path / "in").mkdir()
     save_file({"w": np.zeros((4, 4), "float32")}, tmp_path / "m.safetensors")
     target = tmp_path / "m.safetensors"
-    line = f"{COMMAND} dump {MLP} dense/kernel --format npy | {COMMAND} set {target} 'w = @-' --in-place -q"
+    command = forks.shell_command()
+    line = f"{command} dump {MLP} dense/kernel --format npy | {command} set {target} 'w = @-' --in-place -q"
     piped(line, tmp_path / "in")
-    expected = piped(f"{COMMAND} dump {MLP} dense/kernel", tmp_path / "in")
+    expected = piped(f"{command} dump {MLP} dense/kernel", tmp_path / "in")
     assert f"{load_file(target)['w']}\n" == expected
 
 

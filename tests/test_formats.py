@@ -14,7 +14,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from paramctl.cli.options import as_drawn
+from paramctl.cli.inputs import value_source
 from paramctl.convert.match import Allowed, match_to
 from paramctl.errors import InputError, OutputError
 from paramctl.inspect.diff import compare
@@ -40,7 +40,7 @@ OF_KERAS3 = [name for name in FILES if name.startswith("keras3") or name == "ker
 
 
 def opened(path: Path) -> Source:
-    return as_drawn(open_source(str(path)))
+    return value_source(open_source(str(path)))
 
 
 def saved(source: Source, path: Path, name: str) -> Source:
@@ -257,7 +257,7 @@ FIRST = {
 
 def drawn(folder: Path, seed: int) -> Source:
     (folder / "m.yaml").write_text(TWO)
-    return as_drawn(open_source(str(folder / "m.yaml")), seed)
+    return value_source(open_source(str(folder / "m.yaml")), seed)
 
 
 def write(

@@ -1,15 +1,11 @@
 """A document is hostile input: it is refused in one line, within 2 seconds and 300 MB, whatever it holds.
 
 Each case runs paramctl as a process and asks the operating system what it cost: processor time,
-which other work on the machine does not lengthen, and the most memory it had at once.
+which other work on the machine does not lengthen, and the most memory it had at once. See forks.py.
 """
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,7 +16,8 @@ from paramctl.init.rules import assign_schemes
 from paramctl.inspect.summary import summarize
 from paramctl.model import build
 from paramctl.model.document import parse
-from tests.conftest import ROOT, SAMPLES
+from tests import forks
+from tests.conftest import SAMPLES
 
 SECONDS = 2.0
 MEGABYTES = 300
@@ -30,32 +27,9 @@ EXPANDED = "may expand to at most 1,000,000"
 VALUES = "at most 1,000,000 values"
 
 
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-    seconds: float
-    megabytes: float
-
-
-LAUNCHER = """
-import json, os, subprocess, sys
-process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-out, err = process.stdout.read(), process.stderr.read()
-_, status, used = os.wait4(process.pid, 0)
-process.returncode = os.waitstatus_to_exitcode(status)
-memory = used.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
-out, err = (text.decode(errors="replace") for text in (out, err))
-print(json.dumps([process.returncode, out, err, used.ru_utime + used.ru_stime, memory]))
-"""
-"""Runs a command from a small process: a child's memory begins as its parent's, which the system counts too."""
-
-
-def run(path: str | Path) -> Ran:
+def run(path: str | Path) -> forks.Ran:
     """``paramctl summary`` of a file, with what it cost."""
-    command = [sys.executable, "-m", "paramctl", "summary", str(path), "--depth", "1"]
-    launched = subprocess.run([sys.executable, "-c", LAUNCHER, *command], capture_output=True, text=True, cwd=ROOT)
-    return Ran(*json.loads(launched.stdout))
+    return forks.measured("summary", str(path), "--depth", "1")
 
 
 def aliases(levels: int, each: int) -> str:
@@ -256,7 +230,12 @@ ACCEPTED = {
 USUAL = 0.15
 
 
-def run_within_limits(path: str | Path) -> Ran:
+def usual() -> float:
+    """Return the processor time of an ordinary run, from the start of Python on, on this machine now."""
+    return forks.launched(*forks.REAL, "summary", str(SAMPLES[0])).seconds
+
+
+def run_within_limits(path: str | Path) -> forks.Ran:
     """Runs, and holds what it cost against the limits.
 
     A machine that is slower than usual just now, by what an ordinary run costs on it, has as much
@@ -264,7 +243,7 @@ def run_within_limits(path: str | Path) -> Ran:
     """
     for attempt in range(3):
         ran = run(path)
-        slowness = max(1.0, run(SAMPLES[0]).seconds / USUAL) if ran.seconds > SECONDS else 1.0
+        slowness = max(1.0, usual() / USUAL) if ran.seconds > SECONDS else 1.0
         if ran.seconds < SECONDS * slowness:
             break
         assert attempt < 2, f"{ran.seconds} s, on a machine {slowness} times slower than usual"
@@ -382,7 +361,7 @@ FRAGMENTS = [
 ]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_a_mutated_sample_is_a_model_or_an_error(data: st.DataObject) -> None:
     """Pieces of a real document taken out, doubled, or replaced by words of the language."""
@@ -395,7 +374,7 @@ def test_a_mutated_sample_is_a_model_or_an_error(data: st.DataObject) -> None:
     check(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=25).map("".join))
 def test_words_of_the_language_in_any_order(text: str) -> None:
     check(f"input: [4]\nlayers:\n  - dense: {{{text}}}")

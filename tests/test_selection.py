@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from paramctl.core.indexing import Selection, Slice, parse_slice, select, slice_
 from paramctl.errors import AddressError
 from paramctl.model import Model, load
 from paramctl.store.checkpoint import model_of, stored_parameter
+from tests import forks
 from tests.conftest import ROOT, Run, model
 
 SAMPLE = {path.stem: str(path) for path in (ROOT / "sample_models").glob("*.yaml")}
@@ -559,7 +559,7 @@ def test_bash_itself_completes_an_address(tmp_path: Path) -> None:
     """The script of ``paramctl completion bash``, asked as TAB asks it."""
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin/paramctl"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m paramctl "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {forks.shell_command()} "$@"\n')
     command.chmod(0o755)
     script = (
         f'export PATH="{command.parent}:$PATH" PYTHONPATH="{ROOT}"\neval "$(paramctl completion bash)"\n'
@@ -692,12 +692,14 @@ GRAMMAR = st.text("abw[]0123456789:.-/*?'\" ,layers()\\é\n", max_size=30)
 
 
 @given(st.text(max_size=50) | GRAMMAR | st.tuples(GRAMMAR, st.integers(1, 300)).map(lambda each: each[0] * each[1]))
-@settings(max_examples=500, deadline=1_000)
+@settings(max_examples=500)
 def test_any_text_is_an_address_or_an_error_and_quickly(text: str) -> None:
     of = flat("a/b/w", "a/1/w", "w", "a/b/a")
     assume(not text.strip().startswith("re:"))
+    begun = time.process_time()
     for means in (resolve, subtree_matcher):
         try:
             means(of, text)
         except AddressError as error:
             assert str(error)
+    assert time.process_time() - begun < 5 * forks.start_seconds()

@@ -61,6 +61,7 @@ def test_a_file_shows_the_same_tree_as_its_document(path: Path, paramctl: Run, t
     small = {
         "gpt2": ["width=24", "depth=2", "heads=2", "vocabulary=50", "context=8"],
         "bert_base": ["width=24", "depth=2", "heads=2", "vocabulary=50", "positions=16"],
+        "vit_b16": ["width=24", "depth=2", "heads=2"],
     }
     text = path.read_text()
     arguments = [

@@ -20,6 +20,7 @@ from paramctl.cli import run
 from paramctl.edit import tie as edit
 from paramctl.errors import AddressError, DocumentError
 from paramctl.model import Model
+from tests import forks
 from tests.conftest import ROOT, SAMPLES, model
 
 FIXTURES = ROOT / "tests/fixtures"
@@ -620,8 +621,8 @@ sys.exit(done.returncode)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is told in kilobytes on Linux")
 def test_equal_arrays_are_found_in_little_memory(tmp_path: Path) -> None:
-    """Two arrays of 256 MB are read block by block, and the last value tells one of them from a third."""
-    size = 1 << 28
+    """Two arrays of 128 MB are read block by block, and the last value tells one of them from a third."""
+    size = 1 << 27
     entries = {
         name: {"dtype": "F32", "shape": [size // 4], "data_offsets": [k * size, (k + 1) * size]}
         for k, name in enumerate("abc")
@@ -633,7 +634,7 @@ def test_equal_arrays_are_found_in_little_memory(tmp_path: Path) -> None:
         file.seek(8 + len(data) + 2 * size - 1)
         file.write(b"\x01")  # in the last value of b
     command = [sys.executable, "-c", MEASURED, "ties", str(tmp_path / "m.safetensors"), "--find", "--format", "csv"]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=forks.patience())
     assert found.stdout.splitlines() == ["keep,tie", "a,c"], found.stderr
     assert 10e6 < int(found.stderr.splitlines()[-1]) * 1024 < 200e6
 
@@ -648,7 +649,7 @@ def test_without_ties_nothing_is_listed(call: Call) -> None:
 
 def test_through_pipes(tmp_path: Path) -> None:
     """Tied, untied and listed by processes, with nothing on the disk."""
-    command = f"{sys.executable} -m paramctl"
+    command = forks.shell_command()
     drawn = f"{command} init {SAMPLE['rgnet']} -o - | {command} tie - block2/block-0/dense/kernel"
     refused = piped(f"{drawn} 'block2/*/*/kernel' -o -", tmp_path)
     assert refused.returncode == 2
@@ -667,7 +668,7 @@ def piped(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=forks.patience(),
     )
     assert list(folder.iterdir()) == []
     return ended

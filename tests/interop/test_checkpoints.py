@@ -18,7 +18,7 @@ import torch
 from keras import layers
 from safetensors.torch import load_file, load_model, save_model
 
-from paramctl.cli.options import as_drawn
+from paramctl.cli.inputs import value_source
 from paramctl.inspect.diff import compare
 from paramctl.model import build, totals
 from paramctl.model.document import parse
@@ -38,7 +38,7 @@ APPLICATIONS = ["MobileNetV2", "ResNet50", "EfficientNetB0", "DenseNet121"]
 
 
 def opened(path: Path) -> Source:
-    return as_drawn(open_source(str(path)))
+    return value_source(open_source(str(path)))
 
 
 def write(source: Source, path: Path | str, **options: Any) -> Path:
