@@ -12,7 +12,7 @@ from paramctl.cli.render import printable
 
 if TYPE_CHECKING:
     from paramctl.model import Model
-    from paramctl.saving import Moments
+    from paramctl.saving import SampleMoments
     from paramctl.source.base import Source
 
 
@@ -50,13 +50,13 @@ def refuse_terminal(what: str) -> None:
 
 def write_file(
     source: Source, path: str, force: bool, measured: bool = False, shard_size: int | None = None
-) -> Moments:
+) -> SampleMoments:
     """Write a source to a file, with a progress bar, and return the moments of its values if they are measured."""
     from paramctl.inspect.plan import shifts
-    from paramctl.saving import Moments, save_as
+    from paramctl.saving import SampleMoments, save_as
 
     expected_means = shifts(source.model, source.chosen)
-    moments = Moments(expected_means)
+    moments = SampleMoments(expected_means)
     pieces = save_as(source, path, force, shard_size, expected_means if measured else None)
     for piece in progress.track(pieces, stored_bytes(source), lambda piece: piece.bytes, f"writing {path}"):
         moments.add(piece)

@@ -11,7 +11,7 @@ from paramctl.core.indexing import select_all
 from paramctl.errors import OutputError, ParamctlError
 from paramctl.init.engines.native import RECIPE
 from paramctl.parallel import in_parallel
-from paramctl.saving.pieces import Moments, Piece, Shifts, measure, written
+from paramctl.saving.pieces import Piece, SampleMoments, Shifts, measure, written
 from paramctl.saving.sets import MOST, keras_set, safetensors_set, takes_the_place_of_a_set
 from paramctl.source.base import Source
 from paramctl.store import KERAS, KERAS_SHARDS, KERAS_WEIGHTS, NPZ, SAFETENSORS, check_sums, format_of
@@ -19,7 +19,7 @@ from paramctl.store.io.atomic import replacing, scratch
 from paramctl.store.io.extents import as_bytes
 from paramctl.store.safetensors import format as safetensors
 
-__all__ = ["Moments", "Piece", "not_copied", "save", "save_as", "stream"]
+__all__ = ["Piece", "SampleMoments", "not_copied", "save", "save_as", "stream"]
 
 
 def save_as(

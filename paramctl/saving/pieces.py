@@ -18,14 +18,25 @@ from paramctl.store.io.atomic import Temporary
 from paramctl.store.io.extents import Extent, as_bytes
 
 
+class Sums(NamedTuple):
+    """Sums of ``x - shift`` and of its square over values of an array. A shift near the mean keeps them precise."""
+
+    size: int
+    total: float
+    squares: float
+
+    def join(self, later: Sums) -> Sums:
+        """Return the sums over both together."""
+        return Sums(self.size + later.size, self.total + later.total, self.squares + later.squares)
+
+
 class Piece(NamedTuple):
-    """A piece of an array that has been written: its bytes, and, if measured, its sums about the ``shift``."""
+    """A piece of an array that has been written: its size in values and in bytes, and its sums, if measured."""
 
     path: str
     size: int
     bytes: int
-    total: float = 0.0
-    squares: float = 0.0
+    sums: Sums | None = None
 
 
 Shifts = Mapping[str, float] | None
@@ -78,32 +89,33 @@ def _one_by_one(path: str, pieces: Iterable[Array], temporary: Temporary, extent
 
 
 def measure(path: str, values: Array, shifts: Shifts) -> Piece:
-    """What is measured of a piece: sums about a shift near the mean, so that they lose nothing."""
+    """Return a piece with its sums about the shift of its path; without sums if no shifts are given, or not floats."""
     if shifts is None or not values.size or values.dtype.kind not in "fV":
         return Piece(path, values.size, values.nbytes)
     numbers = values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
     if shift := shifts.get(path, 0.0):
         numbers = numbers - numbers.dtype.type(shift)
-    return Piece(path, values.size, values.nbytes, float(numbers.sum()), float(np.dot(numbers, numbers)))
+    sums = Sums(values.size, float(numbers.sum()), float(np.dot(numbers, numbers)))
+    return Piece(path, values.size, values.nbytes, sums)
 
 
-class Moments:
-    """The mean and the deviation of arrays, from the pieces that were measured."""
+class SampleMoments:
+    """The mean and the standard deviation of arrays, from the pieces that were measured while they were written."""
 
     def __init__(self, shifts: Mapping[str, float]) -> None:
         self.shifts = shifts
-        self.sums: dict[str, tuple[int, float, float]] = {}
+        self.sums: dict[str, Sums] = {}
 
     def add(self, piece: Piece) -> None:
-        size, total, squares = self.sums.get(piece.path, (0, 0.0, 0.0))
-        self.sums[piece.path] = size + piece.size, total + piece.total, squares + piece.squares
+        """Add a piece. The pieces of an array come in order."""
+        if piece.sums is not None:
+            before = self.sums.get(piece.path)
+            self.sums[piece.path] = piece.sums if before is None else before.join(piece.sums)
 
     def of(self, path: str) -> tuple[float, float] | None:
-        """(mean, deviation) of an array; None if nothing of it was measured."""
-        size, total, squares = self.sums.get(path, (0, 0.0, 0.0))
-        if not size:
+        """Return the mean and the standard deviation of an array; None if not measured, or not finite."""
+        sums = self.sums.get(path)
+        if sums is None or not isfinite(sums.total) or not isfinite(sums.squares):
             return None
-        mean = total / size
-        if not isfinite(total) or not isfinite(squares):
-            return None
-        return self.shifts.get(path, 0.0) + mean, sqrt(max(squares / size - mean**2, 0.0))
+        mean = sums.total / sums.size
+        return self.shifts.get(path, 0.0) + mean, sqrt(max(sums.squares / sums.size - mean**2, 0.0))

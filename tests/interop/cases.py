@@ -44,7 +44,7 @@ class Case(NamedTuple):
 
 def choices(option: Option) -> list[Any]:
     """Values for an option, as a document has them; the first is a good one."""
-    kind = option.kind
+    kind = option.type
     values = [f"{option.name}_input"] if isinstance(kind, ReferenceType) else written(kind)
     return [*values, *([None] if option.nullable else [])]
 

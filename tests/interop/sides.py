@@ -217,7 +217,7 @@ def holds(ours: Shape | None, reported: Shape | None, computed: Shape | None, fo
 
 def keras_value(option: Option, value: Any) -> Any:
     """A document's value for Keras: functions and layers made, one value that stands for a list put in one."""
-    kind = option.kind
+    kind = option.type
     if isinstance(kind, InnerLayerType):
         return inner_layer(value)
     if isinstance(kind, ActivationType) and isinstance(value, dict):
