@@ -1,4 +1,4 @@
-"""paramctl save: other dtypes, other layouts, and a file held against a model: what is refused, allowed and reported."""
+"""paramctl save: casts, layouts, and files checked against a model; what it refuses, allows and reports."""
 
 import json
 from pathlib import Path
@@ -18,19 +18,19 @@ MLP = "input: [4]\nlayers:\n  - dense: {name: a, units: 3}\n  - dense: {name: b,
 
 
 def report(paramctl: Run, *arguments: str) -> dict[str, dict[str, Any]]:
-    """The rows that save prints, by what they are made of."""
-    done = paramctl("save", *arguments, "--format", "json")
-    assert done.returncode == 0, done.stderr
-    return {",".join(row["source"]): row for row in json.loads(done.stdout)}
+    """Return the rows that save prints, by their source arrays."""
+    result = paramctl("save", *arguments, "--format", "json")
+    assert result.returncode == 0, result.stderr
+    return {",".join(row["source"]): row for row in json.loads(result.stdout)}
 
 
 def refused(paramctl: Run, folder: Path, *arguments: str) -> str:
-    """The one line that a save which writes nothing says."""
+    """Return the one-line error of a save, and check that it wrote nothing."""
     before = sorted(folder.iterdir())
-    done = paramctl("save", *arguments)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    result = paramctl("save", *arguments)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert sorted(folder.iterdir()) == before
-    return done.stderr
+    return result.stderr
 
 
 LOSSES = [
@@ -55,13 +55,13 @@ LOSSES = [
 
 
 @pytest.mark.parametrize(("dtype", "values", "wanted", "kind"), LOSSES)
-def test_a_cast_that_loses_is_refused_and_can_be_allowed(dtype: str, values: list[Any], wanted: str, kind: str) -> None:
+def test_a_lossy_cast_is_refused_unless_allowed(dtype: str, values: list[Any], wanted: str, kind: str) -> None:
     array = np.array(values, dtype)
     with pytest.raises(CastLoss) as loss:
         checked_cast(array, wanted)
     assert loss.value.kind == kind
-    made = checked_cast(array, wanted, CastLoss.KINDS)
-    assert made.dtype.name == wanted
+    result = checked_cast(array, wanted, CastLoss.KINDS)
+    assert result.dtype.name == wanted
 
 
 EXACT = [
@@ -80,32 +80,32 @@ EXACT = [
 
 
 @pytest.mark.parametrize(("dtype", "values", "wanted"), EXACT)
-def test_a_cast_that_only_rounds_floats_is_not_refused(dtype: str, values: list[Any], wanted: str) -> None:
+def test_a_cast_that_only_rounds_floats_is_allowed(dtype: str, values: list[Any], wanted: str) -> None:
     array = np.array(values, dtype)
-    made = checked_cast(array, wanted)
-    assert np.array_equal(made.astype("float64"), array.astype(wanted).real.astype("float64"), equal_nan=True)
+    result = checked_cast(array, wanted)
+    assert np.array_equal(result.astype("float64"), array.astype(wanted).real.astype("float64"), equal_nan=True)
 
 
 @given(
     st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=5),
     st.sampled_from(["float32", "float64", "bfloat16"]),
 )
-def test_whole_numbers_are_exact_or_refused(values: list[int], wanted: str) -> None:
-    """Against Python's own whole numbers."""
+def test_integers_are_exact_or_refused(values: list[int], wanted: str) -> None:
+    """Compared with Python's integers."""
     dtype = np.dtype(ml_dtypes.bfloat16 if wanted == "bfloat16" else wanted)
     exact = all(int(np.float64(np.array(value, "int64").astype(dtype))) == value for value in values)
     try:
-        made = checked_cast(np.array(values, "int64"), wanted)
+        result = checked_cast(np.array(values, "int64"), wanted)
     except CastLoss as loss:
         assert loss.kind == "integers"
         assert not exact
     else:
         assert exact
-        assert [int(each) for each in made.astype("float64")] == values
+        assert [int(value) for value in result.astype("float64")] == values
 
 
 def test_casts_on_the_command_line(paramctl: Run, tmp_path: Path) -> None:
-    """Floating-point arrays by DTYPE alone, others by name; a loss is refused by name, and allowed by name."""
+    """A bare DTYPE casts floating-point arrays only; others are named. Losses are refused and allowed by name."""
     arrays = {
         "steps": np.array([2**53 + 1, 3], "int64"),
         "w": np.array([0.1, 1e5], "float32"),
@@ -113,8 +113,8 @@ def test_casts_on_the_command_line(paramctl: Run, tmp_path: Path) -> None:
         "f8": np.array([0.5, 448.0], ml_dtypes.float8_e4m3fn).astype("float32"),
     }
     save_file(arrays, tmp_path / "a.safetensors")
-    done = paramctl("save", "a.safetensors", "-o", "b.safetensors", "--dtype", "bfloat16")
-    assert done.returncode == 0, done.stderr
+    result = paramctl("save", "a.safetensors", "-o", "b.safetensors", "--dtype", "bfloat16")
+    assert result.returncode == 0, result.stderr
     summary = json.loads(paramctl("summary", "b.safetensors", "--format", "json").stdout)
     assert {row["path"]: row["dtype"] for row in summary["parameters"]} == {
         "steps": "int64",
@@ -122,35 +122,35 @@ def test_casts_on_the_command_line(paramctl: Run, tmp_path: Path) -> None:
         "z": "complex64",
         "f8": "bfloat16",
     }
-    said = refused(paramctl, tmp_path, "a.safetensors", "-o", "c.safetensors", "--dtype", "float16")
-    assert said == "w: a value exceeds the range of float16; --allow overflow does it all the same\n"
-    said = refused(paramctl, tmp_path, "a.safetensors", "-o", "c.safetensors", "--dtype", "steps=float32")
-    assert said == "steps: an integer is rounded in float32; --allow integers does it all the same\n"
-    said = refused(paramctl, tmp_path, "a.safetensors", "-o", "c.safetensors", "--dtype", "z=float32")
-    assert "float32 cannot represent an imaginary part" in said
+    error = refused(paramctl, tmp_path, "a.safetensors", "-o", "c.safetensors", "--dtype", "float16")
+    assert error == "w: a value exceeds the range of float16; --allow overflow does it all the same\n"
+    error = refused(paramctl, tmp_path, "a.safetensors", "-o", "c.safetensors", "--dtype", "steps=float32")
+    assert error == "steps: an integer is rounded in float32; --allow integers does it all the same\n"
+    error = refused(paramctl, tmp_path, "a.safetensors", "-o", "c.safetensors", "--dtype", "z=float32")
+    assert "float32 cannot represent an imaginary part" in error
     allowed = ("--allow", "overflow=w", "--allow", "integers=steps", "--allow", "parts")
     casts = ("--dtype", "steps=float64", "--dtype", "z=float32", "--dtype", "float16")
     assert paramctl("save", "a.safetensors", "-o", "d.safetensors", *casts, *allowed).returncode == 0
-    made = load_file(tmp_path / "d.safetensors")
-    assert {name: array.dtype.name for name, array in made.items()} == {
+    arrays = load_file(tmp_path / "d.safetensors")
+    assert {name: array.dtype.name for name, array in arrays.items()} == {
         "steps": "float64",
         "w": "float16",
         "z": "float32",
         "f8": "float16",
     }
-    assert made["w"].tolist()[1] == np.inf
-    assert made["z"].tolist() == [1.0]
-    for rule, says in {
+    assert arrays["w"].tolist()[1] == np.inf
+    assert arrays["z"].tolist() == [1.0]
+    for rule, message in {
         "float7": "a dtype is one of",
         "x=float32": "has no parameter with this name",
         "int8": "PATTERN=DTYPE",
     }.items():
-        assert says in refused(paramctl, tmp_path, "a.safetensors", "-o", "e.h5", "--dtype", rule)
+        assert message in refused(paramctl, tmp_path, "a.safetensors", "-o", "e.h5", "--dtype", rule)
     assert "overflow, integers, parts" in refused(paramctl, tmp_path, "a.safetensors", "-o", "e.h5", "--allow", "all")
 
 
 def test_every_float8_into_npz_and_float32(paramctl: Run, tmp_path: Path) -> None:
-    """What the refusal of old, to convert them by --dtype float32, promised."""
+    """NumPy lacks float8, so an npz gets float32."""
     source = str(ROOT / "tests/fixtures/dtypes.safetensors")
     assert paramctl("save", source, "-o", "f.npz", "--dtype", "float32").returncode == 0
     loaded = np.load(tmp_path / "f.npz")
@@ -161,8 +161,8 @@ def test_every_float8_into_npz_and_float32(paramctl: Run, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("dtype", ["float8_e5m2", "float8_e4m3fn", "bfloat16"])
-def test_dump_as_npy_is_what_numpy_reads(dtype: str, paramctl: Run, tmp_path: Path) -> None:
-    """NumPy has none of them: they come as float32, each value exact."""
+def test_dump_as_npy_is_readable_by_numpy(dtype: str, paramctl: Run, tmp_path: Path) -> None:
+    """NumPy has none of these dtypes, so dump writes float32, exactly."""
     save_file({"w": np.array([0.5, -2.0, 1.5], "float32")}, tmp_path / "w.safetensors")
     assert paramctl("save", "w.safetensors", "--dtype", dtype, "-o", "e.safetensors").returncode == 0
     (tmp_path / "w.npy").write_bytes(paramctl("dump", "e.safetensors", "w", "--format", "npy", text=False).stdout)
@@ -170,17 +170,17 @@ def test_dump_as_npy_is_what_numpy_reads(dtype: str, paramctl: Run, tmp_path: Pa
     assert (loaded.dtype, loaded.tolist()) == (np.float32, [0.5, -2.0, 1.5])
 
 
-def test_a_file_held_against_a_model(paramctl: Run, tmp_path: Path) -> None:
-    """Missing, unexpected and misshaped arrays are told at once, and allowed by name only."""
+def test_a_file_is_checked_against_a_model(paramctl: Run, tmp_path: Path) -> None:
+    """One error lists missing, unexpected and misshaped arrays; --partial allows them by name only."""
     (tmp_path / "m.yaml").write_text(MLP)
     arrays = {"a/kernel": np.ones((4, 3), "float32"), "b/kernel": np.ones((2, 3), "float32")}
     arrays |= {"b/bias": np.zeros(2, "float32"), "c": np.zeros(1, "float32")}
     save_file(arrays, tmp_path / "w.safetensors")
-    said = refused(paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "-o", "x.h5")
+    error = refused(paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "-o", "x.h5")
     for words in ("missing a/bias (3,)", "b/kernel of shape (2, 3), expected (3, 2)", "unexpected c (1,)"):
-        assert words in said
-    said = refused(paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "-o", "x.h5", "--partial", "c")
-    assert "unexpected" not in said
+        assert words in error
+    error = refused(paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "-o", "x.h5", "--partial", "c")
+    assert "unexpected" not in error
     rows = report(
         *(paramctl, "w.safetensors", "--like", "m.yaml", "-o", "x.h5", "--partial", "c", "--partial", "**/bias"),
         *("--partial", "b/*"),
@@ -189,14 +189,14 @@ def test_a_file_held_against_a_model(paramctl: Run, tmp_path: Path) -> None:
     assert (rows["c"]["status"], rows["c"]["path"]) == ("skipped", "")
     summary = json.loads(paramctl("summary", "x.h5", "--format", "json").stdout)
     assert {row["path"] for row in summary["parameters"]} == {"a/kernel", "b/bias"}
-    said = refused(
+    error = refused(
         paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "-o", "y.h5", "--partial", "**", "--partial", "q"
     )
-    assert "--partial must match a missing, unexpected or misshaped array (got 'q'" in said
+    assert "--partial must match a missing, unexpected or misshaped array (got 'q'" in error
     assert "requires --like or --layout" in refused(paramctl, tmp_path, "w.safetensors", "-o", "y.h5", "--partial", "c")
 
 
-def test_what_is_complete_has_the_models_layers(paramctl: Run, tmp_path: Path) -> None:
+def test_a_complete_match_has_the_layers_of_the_model(paramctl: Run, tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(MLP)
     paramctl("save", "m.yaml", "-o", "m.npz")
     arrays = dict(np.load(tmp_path / "m.npz"))
@@ -208,8 +208,8 @@ def test_what_is_complete_has_the_models_layers(paramctl: Run, tmp_path: Path) -
     assert paramctl("diff", "x.h5", "m.yaml").returncode == 0
 
 
-def test_ties_of_the_model_must_hold_in_the_file(paramctl: Run, tmp_path: Path) -> None:
-    """Two arrays that a model ties become one if they are equal; to drop one that differs would lose it."""
+def test_tied_arrays_of_a_file_must_be_equal(paramctl: Run, tmp_path: Path) -> None:
+    """Two equal arrays that the model ties become one; dropping one that differs would lose values."""
     (tmp_path / "m.yaml").write_text(
         "input: [3]\nlayers:\n  - dense: {name: a, units: 3}\n  - dense: {name: b, units: 3}\n"
         "ties: [{keep: a/kernel, tie: b/kernel, transpose: true}]\n"
@@ -220,65 +220,65 @@ def test_ties_of_the_model_must_hold_in_the_file(paramctl: Run, tmp_path: Path) 
     save_file({"a/kernel": w, "b/kernel": w, **biases}, tmp_path / "other.safetensors")
     assert paramctl("save", "same.safetensors", "--like", "m.yaml", "-o", "x.h5").returncode == 0
     assert "Tied: b/kernel = a/kernel, transposed" in paramctl("summary", "x.h5").stdout
-    said = refused(paramctl, tmp_path, "other.safetensors", "--like", "m.yaml", "-o", "y.h5")
-    assert "ties b/kernel to a/kernel, so their values must be equal (got different values in other)" in said
+    error = refused(paramctl, tmp_path, "other.safetensors", "--like", "m.yaml", "-o", "y.h5")
+    assert "ties b/kernel to a/kernel, so their values must be equal (got different values in other)" in error
 
 
-def test_a_layout_needs_the_kinds_of_the_layers(paramctl: Run, tmp_path: Path) -> None:
-    """A matrix called weight may be anything."""
+def test_a_layout_requires_known_layers(paramctl: Run, tmp_path: Path) -> None:
+    """The layer type of a matrix called weight is unknown."""
     save_file({"a.weight": np.ones((3, 4), "float32")}, tmp_path / "w.safetensors")
     for layout in ("keras", "torch"):
-        said = refused(paramctl, tmp_path, "w.safetensors", "--layout", layout, "-o", "x.h5")
+        error = refused(paramctl, tmp_path, "w.safetensors", "--layout", layout, "-o", "x.h5")
         assert (
             "--layout requires a model with layers (got w.safetensors, which has only arrays). Name it with --like."
-            in said
+            in error
         )
 
 
-def test_what_would_make_it_fit_is_said(paramctl: Run, tmp_path: Path) -> None:
-    """Another layout, a prefix before every name, a model that knows no layers; and which files do not fit."""
+def test_mismatch_errors_suggest_a_fix(paramctl: Run, tmp_path: Path) -> None:
+    """Another layout, a common prefix, a model without layers; the errors name both files."""
     (tmp_path / "m.yaml").write_text(MLP)
     assert paramctl("save", "m.yaml", "--layout", "torch", "-o", "t.safetensors", "-q").returncode == 0
     assert paramctl("save", "m.yaml", "-o", "m.weights.h5").returncode == 0
     names = load_file(tmp_path / "t.safetensors")
     save_file({f"net.{name}": array for name, array in names.items()}, tmp_path / "prefixed.safetensors")
-    save_file(names, tmp_path / "t.safetensors")  # without what paramctl says beside
+    save_file(names, tmp_path / "t.safetensors")  # without what paramctl message beside
     like = ("--like", "m.yaml", "-o", "x.h5")
-    said = refused(paramctl, tmp_path, "t.safetensors", *like)
-    assert said.startswith("t.safetensors must match m.yaml (got missing a/kernel (4, 3); missing a/bias (3,); ")
-    assert said.endswith(" and 4 more). It has torch.nn's layout: use --layout keras.\n")
-    said = refused(paramctl, tmp_path, "prefixed.safetensors", "--layout", "keras", *like)
-    assert said.endswith("Use --rename 'net.**=**' to match the names.\n")
+    error = refused(paramctl, tmp_path, "t.safetensors", *like)
+    assert error.startswith("t.safetensors must match m.yaml (got missing a/kernel (4, 3); missing a/bias (3,); ")
+    assert error.endswith(" and 4 more). It has torch.nn's layout: use --layout keras.\n")
+    error = refused(paramctl, tmp_path, "prefixed.safetensors", "--layout", "keras", *like)
+    assert error.endswith("Use --rename 'net.**=**' to match the names.\n")
     renamed = ("--rename", "net.**=**", "--layout", "keras")
     assert paramctl("save", "prefixed.safetensors", *renamed, *like).returncode == 0
     assert paramctl("diff", "x.h5", "m.yaml").returncode == 0
-    said = refused(paramctl, tmp_path, "t.safetensors", "--layout", "keras", "--like", "m.weights.h5", "-o", "y.h5")
-    assert "--like must be a model with layers (got m.weights.h5, which has only arrays" in said
+    error = refused(paramctl, tmp_path, "t.safetensors", "--layout", "keras", "--like", "m.weights.h5", "-o", "y.h5")
+    assert "--like must be a model with layers (got m.weights.h5, which has only arrays" in error
 
 
-def test_what_is_left_out_is_in_the_report_and_is_no_file_of_keras(paramctl: Run, tmp_path: Path) -> None:
+def test_skipped_arrays_are_reported_and_prevent_a_keras_file(paramctl: Run, tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(MLP)
     arrays = {"a/kernel": np.ones((4, 3), "float32"), "a/bias": np.ones(3, "float32")}
     save_file(arrays | {"b/kernel": np.ones((3, 9), "float32")}, tmp_path / "w.safetensors")
     rows = report(paramctl, "w.safetensors", "--like", "m.yaml", "--partial", "b/*", "-o", "x.h5")
-    told = {name: (row["status"], row["was"], row["note"]) for name, row in rows.items()}
-    assert told == {
+    reported = {name: (row["status"], row["was"], row["note"]) for name, row in rows.items()}
+    assert reported == {
         "a/kernel": ("mapped", [4, 3], ""),
         "a/bias": ("mapped", [3], ""),
         "b/kernel": ("skipped", [3, 9], "must be (3, 2)"),
         "b/bias": ("skipped", None, "missing"),
     }
-    said = refused(paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "--partial", "b/*", "-o", "x.keras")
-    assert "paramctl init MODEL --rule 'PATTERN=from:FILE' fills the rest" in said
+    error = refused(paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "--partial", "b/*", "-o", "x.keras")
+    assert "paramctl init MODEL --rule 'PATTERN=from:FILE' fills the rest" in error
     filled = ("--rule", "a/*=from:w.safetensors", "-o", "new.h5", "-q")
     assert paramctl("init", "m.yaml", *filled).returncode == 0
     assert paramctl("dump", "new.h5", "a/bias").stdout == "[1. 1. 1.]\n"
 
 
-def test_a_dtype_that_the_format_has_not(paramctl: Run, tmp_path: Path) -> None:
+def test_a_dtype_that_the_format_lacks(paramctl: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "c.npz", c=np.array([1 + 2j]))
-    said = refused(paramctl, tmp_path, "c.npz", "-o", "c.safetensors")
-    assert said == "c: safetensors has no complex128. --dtype 'c=complex64' casts it\n"
+    error = refused(paramctl, tmp_path, "c.npz", "-o", "c.safetensors")
+    assert error == "c: safetensors has no complex128. --dtype 'c=complex64' casts it\n"
     assert refused(paramctl, tmp_path, "c.npz", "--dtype", "c=bf16", "-o", "c.h5").endswith(
         "Did you mean 'bfloat16'?\n"
     )
@@ -292,17 +292,17 @@ TIED = (
 )
 
 
-def torchs(paramctl: Run, folder: Path, text: str) -> dict[str, Any]:
-    """The arrays of a document in torch's layout, and m.h5 with the same."""
+def in_torch_layout(paramctl: Run, folder: Path, text: str) -> dict[str, Any]:
+    """Return the arrays of a document in torch's layout; also write m.h5 with the same values."""
     (folder / "m.yaml").write_text(text)
     assert paramctl("save", "m.yaml", "-o", "m.h5", "-q", "--force").returncode == 0
     assert paramctl("save", "m.h5", "--layout", "torch", "-o", "t.safetensors", "-q", "--force").returncode == 0
     return dict(load_file(folder / "t.safetensors"))
 
 
-def test_every_way_not_to_be_the_same_in_another_layout(paramctl: Run, tmp_path: Path) -> None:
-    """What does not fit is no reason to leave it out of a comparison."""
-    arrays = torchs(paramctl, tmp_path, LSTM)
+def test_diff_across_layouts_reports_every_difference(paramctl: Run, tmp_path: Path) -> None:
+    """A mismatched array is part of the comparison."""
+    arrays = in_torch_layout(paramctl, tmp_path, LSTM)
     running, scale = "batch_normalization.running_mean", "batch_normalization.weight"
     changes: dict[str, tuple[dict[str, Any], list[str]]] = {
         "nothing": ({}, []),
@@ -314,21 +314,21 @@ def test_every_way_not_to_be_the_same_in_another_layout(paramctl: Run, tmp_path:
     for change, expected in changes.values():
         save_file(arrays | change, tmp_path / "other.safetensors")
         for pair in (("m.h5", "other.safetensors"), ("other.safetensors", "m.h5")):
-            done = paramctl("diff", *pair, "--format", "json")
-            told = [f"{row['path']} {row['status']}" for row in json.loads(done.stdout)]
+            result = paramctl("diff", *pair, "--format", "json")
+            reported = [f"{row['path']} {row['status']}" for row in json.loads(result.stdout)]
             if pair[0] == "m.h5":
-                assert told == expected
-            assert (done.returncode, len(told)) == (1 if expected else 0, len(expected))
+                assert reported == expected
+            assert (result.returncode, len(reported)) == (1 if expected else 0, len(expected))
     del arrays[running]
     save_file(arrays, tmp_path / "other.safetensors")
     assert paramctl("diff", "m.h5", "other.safetensors").returncode == 1
 
 
-def test_what_does_not_fit_on_the_way_back(paramctl: Run, tmp_path: Path) -> None:
-    """Missing, unexpected, misshaped, in torch's names; a bias of two rows needs both."""
-    arrays = torchs(paramctl, tmp_path, LSTM)
+def test_mismatches_from_torch_to_keras(paramctl: Run, tmp_path: Path) -> None:
+    """Errors use torch's names; a bias that is the sum of two tensors requires both."""
+    arrays = in_torch_layout(paramctl, tmp_path, LSTM)
     back = ("w.safetensors", "--like", "m.yaml", "--layout", "keras", "-o", "x.h5")
-    for change, says in (
+    for change, message in (
         ({"lstm.bias_hh_l0": None}, "missing lstm.bias_hh_l0 (8,)"),
         ({"more": np.ones(1, "float32")}, "unexpected more (1,)"),
         ({"lstm.weight_ih_l0": np.ones((8, 4), "float32")}, "lstm.weight_ih_l0 of shape (8, 4), expected (8, 3)"),
@@ -336,7 +336,7 @@ def test_what_does_not_fit_on_the_way_back(paramctl: Run, tmp_path: Path) -> Non
     ):
         changed = {name: array for name, array in (arrays | change).items() if array is not None}
         save_file(changed, tmp_path / "w.safetensors")
-        assert says in refused(paramctl, tmp_path, *back)
+        assert message in refused(paramctl, tmp_path, *back)
     whole = {name: array.astype("int32") for name, array in arrays.items()}
     whole["lstm.bias_ih_l0"][:] = 2**24
     whole["lstm.bias_hh_l0"][:] = 1
@@ -345,9 +345,9 @@ def test_what_does_not_fit_on_the_way_back(paramctl: Run, tmp_path: Path) -> Non
     assert paramctl("dump", "x.h5", "lstm/lstm_cell/bias[0]").stdout == "16777217\n", "exact, not by way of float32"
 
 
-def test_ties_where_something_is_missing(paramctl: Run, tmp_path: Path) -> None:
-    """What is tied goes with what is kept; a packed array is not free because one part of it is tied."""
-    arrays = torchs(paramctl, tmp_path, TIED)
+def test_ties_of_incomplete_files(paramctl: Run, tmp_path: Path) -> None:
+    """A tied array follows its owner; a packed tensor is required even if one of its parts is tied."""
+    arrays = in_torch_layout(paramctl, tmp_path, TIED)
     arrays.pop("mid.bias")
     save_file(arrays, tmp_path / "w.safetensors")
     like = ("--like", "m.yaml", "--layout", "keras", "-o", "x.h5")
@@ -356,72 +356,72 @@ def test_ties_where_something_is_missing(paramctl: Run, tmp_path: Path) -> None:
     assert paramctl("ties", "x.h5", "--format", "csv").stdout.splitlines()[1] == "embedding/embeddings,head/kernel,true"
     attention = "multi_head_attention: {name: NAME, num_heads: 2, key_dim: 2, use_bias: false}"
     text = "input: [5, 4]\nlayers:\n" + "".join(f"  - {attention.replace('NAME', name)}\n" for name in "mn")
-    arrays = torchs(paramctl, tmp_path, f"{text}ties: [{{keep: m/query/kernel, tie: n/query/kernel}}]\n")
+    arrays = in_torch_layout(paramctl, tmp_path, f"{text}ties: [{{keep: m/query/kernel, tie: n/query/kernel}}]\n")
     arrays.pop("n.in_proj_weight")
     save_file(arrays, tmp_path / "w.safetensors")
     assert "missing n.in_proj_weight (12, 4)" in refused(paramctl, tmp_path, "w.safetensors", *like[:-1], "y.h5")
 
 
-def test_ties_are_kept_where_torch_has_the_same_array(paramctl: Run, tmp_path: Path) -> None:
-    """Two kernels of convolutions are; a table with one column and a kernel lie otherwise, though of as many values."""
+def test_ties_are_kept_if_torch_has_the_same_array(paramctl: Run, tmp_path: Path) -> None:
+    """Two convolution kernels stay tied; a (7, 1) table and its transpose do not, though their values are in one order."""
     text = "input: [6, 6, 3]\nlayers:\n  - conv2d: {name: a, filters: 3, kernel_size: 3, padding: same}\n"
     text += "  - conv2d: {name: b, filters: 3, kernel_size: 3}\n"
-    arrays = torchs(paramctl, tmp_path, f"{text}ties: [{{keep: a/kernel, tie: b/kernel}}]\n")
+    arrays = in_torch_layout(paramctl, tmp_path, f"{text}ties: [{{keep: a/kernel, tie: b/kernel}}]\n")
     assert sorted(arrays) == ["a.bias", "a.weight", "b.bias"]
     one = TIED.replace("output_dim: 3", "output_dim: 1").replace("units: 3", "units: 1")
-    assert "head.weight" not in torchs(paramctl, tmp_path, one), "(7, 1) is the transpose of (1, 7)"
+    assert "head.weight" not in in_torch_layout(paramctl, tmp_path, one), "(7, 1) is the transpose of (1, 7)"
     assert paramctl("save", "t.safetensors", "--layout", "keras", "-o", "back.h5", "-q").returncode == 0
     assert paramctl("diff", "m.h5", "back.h5").returncode == 0
     rows = report(paramctl, "m.h5", "--layout", "torch", "--rename", "**=net.**", "-o", "named.safetensors")
     assert rows["head/kernel"]["note"] == "tied to net.embedding.weight"
 
 
-def test_arrays_of_several_dtypes_are_not_packed(paramctl: Run, tmp_path: Path) -> None:
+def test_arrays_of_different_dtypes_are_not_packed(paramctl: Run, tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("input: [5, 4]\nlayers:\n  - multi_head_attention: {num_heads: 2, key_dim: 2}\n")
     mixed = ("--dtype", "**/query/*=float16", "-o", "m.h5", "-q")
     assert paramctl("save", "m.yaml", *mixed).returncode == 0
-    said = refused(paramctl, tmp_path, "m.h5", "--layout", "torch", "-o", "x.safetensors")
-    assert "query/kernel (float16) and multi_head_attention/key/kernel (float32)" in said
-    assert "become one array, so they must have the same dtype: cast them with --dtype" in said
+    error = refused(paramctl, tmp_path, "m.h5", "--layout", "torch", "-o", "x.safetensors")
+    assert "query/kernel (float16) and multi_head_attention/key/kernel (float32)" in error
+    assert "become one array, so they must have the same dtype: cast them with --dtype" in error
 
 
-def test_what_is_torchs_already_is_renamed_all_the_same(paramctl: Run, tmp_path: Path) -> None:
-    arrays = torchs(paramctl, tmp_path, MLP)
+def test_a_file_in_torch_layout_can_be_renamed_and_checked(paramctl: Run, tmp_path: Path) -> None:
+    arrays = in_torch_layout(paramctl, tmp_path, MLP)
     rows = report(paramctl, "t.safetensors", "--layout", "torch", "--rename", "**=net.**", "-o", "n.safetensors")
     assert {name: row["path"] for name, row in rows.items()} == {name: f"net.{name}" for name in arrays}
     save_file(arrays, tmp_path / "bare.safetensors")
     held = ("--like", "m.yaml", "--layout", "torch")
     assert paramctl("save", "bare.safetensors", *held, "-o", "again.safetensors", "-q").returncode == 0
     save_file(arrays | {"a.bias": np.ones(9, "float32")}, tmp_path / "bare.safetensors")
-    said = refused(paramctl, tmp_path, "bare.safetensors", *held, "-o", "x.safetensors")
-    assert "a.bias of shape (9,), expected (3,)" in said
+    error = refused(paramctl, tmp_path, "bare.safetensors", *held, "-o", "x.safetensors")
+    assert "a.bias of shape (9,), expected (3,)" in error
 
 
-UNTOLD = {
-    "an image laid flat beside a vector": "inputs: {x: [4, 5, 3], v: [4]}\nlayers:\n  - flatten: {name: f, from: x}\n"
+UNKNOWN_ORDERS = {
+    "a flattened image concatenated with a vector": "inputs: {x: [4, 5, 3], v: [4]}\nlayers:\n  - flatten: {name: f, from: x}\n"
     "  - concatenate: {from: [f, v]}\n  - dense: 3\n",
-    "two that are laid flat from other sizes": "inputs: {x: [4, 5, 3], y: [5, 4, 3]}\nlayers:\n"
+    "two images of other sizes, flattened and added": "inputs: {x: [4, 5, 3], y: [5, 4, 3]}\nlayers:\n"
     "  - flatten: {name: f, from: x}\n  - flatten: {name: g, from: y}\n  - add: {from: [f, g]}\n  - dense: 3\n",
-    "what is added to one laid flat": "input: [4, 5, 3]\nlayers:\n  - flatten\n  - residual: [{dense: 60}]\n  - dense: 3\n",
-    "steps that are laid flat": "input: [6, 4, 5, 3]\nlayers:\n  - time_distributed: {layer: flatten}\n  - lstm: 3\n",
-    "one laid flat as every step": "input: [4, 5, 3]\nlayers:\n  - flatten\n  - repeat_vector: 4\n  - lstm: 3\n",
-    "a layer that takes both": "inputs: {x: [2, 2, 3], v: [12]}\nlayers:\n  - dense: {name: d, units: 3, from: v}\n"
+    "a vector added to a flattened image": "input: [4, 5, 3]\nlayers:\n  - flatten\n  - residual: [{dense: 60}]\n  - dense: 3\n",
+    "flattened steps": "input: [6, 4, 5, 3]\nlayers:\n  - time_distributed: {layer: flatten}\n  - lstm: 3\n",
+    "a flattened image repeated as steps": "input: [4, 5, 3]\nlayers:\n  - flatten\n  - repeat_vector: 4\n  - lstm: 3\n",
+    "a layer applied to a vector and to a flattened image": "inputs: {x: [2, 2, 3], v: [12]}\nlayers:\n  - dense: {name: d, units: 3, from: v}\n"
     "  - flatten: {name: f, from: x}\n  - reuse: {layer: d, from: f, name: e}\n  - add: {from: [d, e]}\n",
-    "an image whose channels torch's code places": "input: [4, 5, 3]\nlayers:\n  - dense: 2\n  - flatten\n  - dense: 3\n",
+    "an image after a dense layer": "input: [4, 5, 3]\nlayers:\n  - dense: 2\n  - flatten\n  - dense: 3\n",
     "an input with channels first": "input: [3, 4, 5]\nlayers:\n  - batch_normalization: {axis: 1}\n  - flatten\n  - dense: 3\n",
 }
 
 
-@pytest.mark.parametrize("what", UNTOLD)
-def test_what_order_features_have_is_told_or_refused(what: str, paramctl: Run, tmp_path: Path) -> None:
-    """No weights are written of which it is not known which of their inputs is which in torch."""
-    (tmp_path / "m.yaml").write_text(UNTOLD[what])
-    said = refused(paramctl, tmp_path, "m.yaml", "--layout", "torch", "-o", "x.safetensors")
-    assert "the order of the layer's input features in torch is unknown" in said
+@pytest.mark.parametrize("case", UNKNOWN_ORDERS)
+def test_an_unknown_order_of_features_is_refused(case: str, paramctl: Run, tmp_path: Path) -> None:
+    """Weights are not converted if the order of their inputs in torch is unknown."""
+    (tmp_path / "m.yaml").write_text(UNKNOWN_ORDERS[case])
+    error = refused(paramctl, tmp_path, "m.yaml", "--layout", "torch", "-o", "x.safetensors")
+    assert "the order of the layer's input features in torch is unknown" in error
 
 
-def test_casts_that_lose_in_other_ways(paramctl: Run, tmp_path: Path) -> None:
-    """Through complex numbers, to a dtype without infinity, of a slice; and a model that is drawn beyond its dtype."""
+def test_other_lossy_casts(paramctl: Run, tmp_path: Path) -> None:
+    """To complex numbers, to a dtype without infinity, of a slice, and of a model whose values exceed the dtype."""
     arrays = {"n": np.array([2**53 + 1]), "w": np.array([np.inf, 1], "float32"), "v": np.ones(3, "float32")}
     save_file(arrays, tmp_path / "w.safetensors")
     to = ("-o", "x.safetensors")
@@ -441,26 +441,26 @@ def test_casts_that_lose_in_other_ways(paramctl: Run, tmp_path: Path) -> None:
     assert np.isinf(load_file(tmp_path / "x.safetensors")["dense/kernel"]).all()
 
 
-def test_an_infinity_that_a_dtype_has_not_is_not_assigned(paramctl: Run, tmp_path: Path) -> None:
-    """It would be no number; where the dtype has one it stays."""
+def test_infinity_is_not_assigned_to_a_dtype_without_it(paramctl: Run, tmp_path: Path) -> None:
+    """It would become NaN; a dtype with infinity accepts it."""
     arrays = {dtype: np.ones(2, getattr(ml_dtypes, dtype)) for dtype in ("float8_e4m3fn", "float8_e5m2")}
     save_file(arrays, tmp_path / "w.safetensors")
     for dtype, code in (("float8_e4m3fn", 2), ("float8_e5m2", 0)):
-        done = paramctl("set", "w.safetensors", f"{dtype}[0] = inf", "-o", "x.safetensors")
-        assert done.returncode == code, done.stderr
-        assert ("a value exceeds the range of float8_e4m3fn" in done.stderr) == bool(code)
+        result = paramctl("set", "w.safetensors", f"{dtype}[0] = inf", "-o", "x.safetensors")
+        assert result.returncode == code, result.stderr
+        assert ("a value exceeds the range of float8_e4m3fn" in result.stderr) == bool(code)
     assert paramctl("dump", "x.safetensors", "float8_e5m2").stdout == "[inf  1.]\n"
 
 
 @pytest.mark.parametrize("wanted", ["float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "bfloat16"])
-def test_between_dtypes_that_numpy_has_not(wanted: str) -> None:
+def test_casts_between_dtypes_that_numpy_lacks(wanted: str) -> None:
     for dtype in ("float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "bfloat16"):
         values = np.array([0.5, 1, 4]).astype(getattr(ml_dtypes, dtype))
         assert checked_cast(values, wanted).astype("float32").tolist() == [0.5, 1, 4]
 
 
-def test_there_and_back_is_exact(paramctl: Run, tmp_path: Path) -> None:
-    """For every sample model that is small: torch's layout and back gives the same bits, and needs no --like."""
+def test_the_round_trip_through_torch_layout_is_exact(paramctl: Run, tmp_path: Path) -> None:
+    """For every small sample model, torch's layout and back gives the same bits, without --like."""
     small = {"mlp": (), "rgnet": (), "tied_mlp": (), "nest_mlp": (), "fancy_mlp": (), "chimera": (), "lenet": ()}
     small |= {
         "lstm_classifier": ("-D", "vocabulary=50"),
@@ -472,14 +472,14 @@ def test_there_and_back_is_exact(paramctl: Run, tmp_path: Path) -> None:
     for name, variables in small.items():
         sample = str(ROOT / f"sample_models/{name}.yaml")
         assert paramctl("save", sample, *variables, "-o", f"{name}.h5").returncode == 0
-        done = paramctl("save", f"{name}.h5", "--layout", "torch", "-o", f"{name}.safetensors")
-        assert done.returncode == 0, done.stderr
+        result = paramctl("save", f"{name}.h5", "--layout", "torch", "-o", f"{name}.safetensors")
+        assert result.returncode == 0, result.stderr
         names = load_torch_names(tmp_path / f"{name}.safetensors")
-        assert not any("/" in each for each in names)
-        done = paramctl("save", f"{name}.safetensors", "--layout", "keras", "-o", f"{name}-back.h5")
-        assert done.returncode == 0, done.stderr
+        assert not any("/" in name for name in names)
+        result = paramctl("save", f"{name}.safetensors", "--layout", "keras", "-o", f"{name}-back.h5")
+        assert result.returncode == 0, result.stderr
         assert paramctl("diff", f"{name}.h5", f"{name}-back.h5").returncode == 0, name
-        assert paramctl("diff", f"{name}.h5", f"{name}.safetensors").returncode == 0, "diff turns it by itself"
+        assert paramctl("diff", f"{name}.h5", f"{name}.safetensors").returncode == 0, "diff converts the layout"
 
 
 def load_torch_names(path: Path) -> list[str]:
@@ -488,7 +488,7 @@ def load_torch_names(path: Path) -> list[str]:
     return [name for name in header if name != "__metadata__"]
 
 
-def test_what_the_report_says(paramctl: Run, tmp_path: Path) -> None:
+def test_the_report_of_a_conversion(paramctl: Run, tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(
         "input: [5, 6]\nlayers:\n  - lstm: {units: 4, return_sequences: true}\n  - batch_normalization: {scale: false}\n"
         "  - multi_head_attention: {num_heads: 2, key_dim: 2}\n  - dense: 3\n"
@@ -517,12 +517,12 @@ def test_what_the_report_says(paramctl: Run, tmp_path: Path) -> None:
     arrays = load_file(tmp_path / "m.safetensors")
     arrays["batch_normalization.weight"][1] = 2
     save_file(arrays, tmp_path / "scaled.safetensors")
-    said = refused(paramctl, tmp_path, "scaled.safetensors", "--like", "m.yaml", "--layout", "keras", "-o", "x.h5")
-    assert "batch_normalization.weight must be all 1" in said
+    error = refused(paramctl, tmp_path, "scaled.safetensors", "--like", "m.yaml", "--layout", "keras", "-o", "x.h5")
+    assert "batch_normalization.weight must be all 1" in error
 
 
-def test_names_of_ones_own_in_torchs_layout(paramctl: Run, tmp_path: Path) -> None:
-    """--rename gives names to what is torch's, on either side."""
+def test_rename_with_torch_layout(paramctl: Run, tmp_path: Path) -> None:
+    """--rename applies to torch's names, on the way in and out."""
     (tmp_path / "m.yaml").write_text(MLP)
     rows = report(paramctl, "m.yaml", "--layout", "torch", "--rename", "**=model.**", "-o", "m.safetensors")
     assert rows["a/kernel"]["path"] == "model.a.weight"
@@ -532,30 +532,30 @@ def test_names_of_ones_own_in_torchs_layout(paramctl: Run, tmp_path: Path) -> No
         "model.b.bias",
         "model.b.weight",
     ]
-    done = paramctl("save", "m.safetensors", "--rename", "model.**=**", "--layout", "keras", "-o", "back.h5")
-    assert done.returncode == 0, done.stderr
+    result = paramctl("save", "m.safetensors", "--rename", "model.**=**", "--layout", "keras", "-o", "back.h5")
+    assert result.returncode == 0, result.stderr
     assert paramctl("diff", "m.yaml", "back.h5").returncode == 0
     assert paramctl("diff", "m.yaml", "m.safetensors", "--rename", "model.**=**").returncode == 0
     assert paramctl("diff", "m.yaml", "m.safetensors").returncode == 1
 
 
-def test_large_arrays_are_turned_within_bounded_memory(tmp_path: Path) -> None:
-    """A matrix of 400 MB: turning it takes a part of that, and gives the transpose."""
+def test_large_arrays_are_transposed_within_bounded_memory(tmp_path: Path) -> None:
+    """Transposing a matrix of 400 MB takes less memory than that."""
     import subprocess
     import sys
 
     (tmp_path / "m.yaml").write_text("input: [10000]\nlayers: [{dense: {units: 10000, use_bias: false}}]\n")
-    code = (  # the most memory since this program began, where ru_maxrss would have what its parent held too
+    code = (  # VmHWM is the peak of this program alone; ru_maxrss would include its parent's
         "import sys; from paramctl.cli import run; code = run(sys.argv[1:])\n"
         "lines = open('/proc/self/status').read().splitlines() if sys.platform == 'linux' else ['VmHWM: 0']\n"
         "print([line.split()[1] for line in lines if 'VmHWM' in line][0], file=sys.stderr); sys.exit(code)"
     )
 
     def run(*arguments: str) -> int:
-        """Megabytes."""
+        """Run paramctl and return its peak memory in MB."""
         command = [sys.executable, "-c", code, *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-        return int(done.stderr.split()[-1]) // 1024
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return int(result.stderr.split()[-1]) // 1024
 
     run("init", "m.yaml", "--scheme", "normal", "-o", "m.safetensors", "-q")
     assert run("save", "m.safetensors", "--layout", "torch", "-o", "t.safetensors", "-q") < 300

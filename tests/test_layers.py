@@ -1,9 +1,11 @@
-"""Every layer's output shape, parameters and fans, against figures worked out by hand."""
+"""Output shape, parameters and fans of every layer, compared with values derived by hand."""
+
+import ast
 
 import pytest
 
-from paramctl.model.layers import LAYERS
-from tests.conftest import model
+from paramctl.model.layers import LAYERS, Layer
+from tests.conftest import ROOT, model
 
 IMAGE = "input: [8, 9, 6]\n"
 TEXT = "input: [5, 6]\n"
@@ -220,9 +222,9 @@ CASES = {
 }  # fmt: skip
 
 
-def test_every_layer_is_among_them_but_those_that_hold_layers() -> None:
-    tried = {block.type for document, _, _ in CASES.values() for block in model(document).walk()}
-    missing = sorted(LAYERS.keys() - tried - {"residual", "parallel", "reuse"})
+def test_cases_cover_every_layer_except_those_that_hold_layers() -> None:
+    covered = {block.type for document, _, _ in CASES.values() for block in model(document).walk()}
+    missing = sorted(LAYERS.keys() - covered - {"residual", "parallel", "reuse"})
     assert not missing, "\n".join(
         f'add to CASES: "{name}": (DOCUMENT, OUTPUT_SHAPE, {{PARAMETER: SHAPE}}),' for name in missing
     )
@@ -230,14 +232,14 @@ def test_every_layer_is_among_them_but_those_that_hold_layers() -> None:
 
 @pytest.mark.parametrize(("document", "output", "parameters"), CASES.values(), ids=CASES)
 def test_output_and_parameters(document: str, output: object, parameters: dict[str, tuple[int, ...]]) -> None:
-    made = model(document)
-    (block,) = made.walk()
+    built = model(document)
+    (block,) = built.walk()
     assert block.output == output
-    assert {path.partition("/")[2]: parameter.shape for path, parameter in made.parameters.items()} == parameters
-    assert list(made.parameters) == [f"{block.path}/{name}" for name in parameters]
+    assert {path.partition("/")[2]: parameter.shape for path, parameter in built.parameters.items()} == parameters
+    assert list(built.parameters) == [f"{block.path}/{name}" for name in parameters]
 
 
-# A 64-channel layer with a 3x3 kernel, and the fans that one output and one input truly have.
+# Layers with 64 input channels or features: the inputs of one output, and the outputs of one input.
 FANS = {
     "dense": ("input: [64]\nlayers: [{dense: 16}]", (64, 16)),
     "conv": ("input: [8, 8, 64]\nlayers: [{conv2d: {filters: 16, kernel_size: 3}}]", (576, 144)),
@@ -266,18 +268,36 @@ def test_fans_follow_from_the_roles_of_axes(document: str, fans: tuple[int, int]
 
 
 def test_biases_and_norms_have_no_fans() -> None:
-    made = model("input: [8]\nlayers: [{dense: 3}, batch_normalization, layer_normalization]")
-    others = [parameter for parameter in made.parameters.values() if parameter.kind != "weight"]
+    built = model("input: [8]\nlayers: [{dense: 3}, batch_normalization, layer_normalization]")
+    others = [parameter for parameter in built.parameters.values() if parameter.kind != "weight"]
     assert len(others) == 7
     assert all(parameter.fans is None for parameter in others)
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_every_layer_says_what_it_does_in_one_sentence(name: str) -> None:
-    about = (LAYERS[name].__doc__ or "").strip()
-    assert about.partition("\n")[0].endswith((".", ","))
-    assert len(about.partition("\n")[0]) < 120
+def test_every_layer_has_a_one_line_description(name: str) -> None:
+    first_line = (LAYERS[name].__doc__ or "").strip().partition("\n")[0]
+    assert first_line.endswith((".", ","))
+    assert len(first_line) < 120
 
 
-def test_there_are_layers() -> None:
+def test_the_registry_is_not_empty() -> None:
     assert len(LAYERS) > 30
+
+
+def subclasses(cls: type) -> set[type]:
+    """Return all subclasses of a class, indirect ones too."""
+    return {inner for direct in cls.__subclasses__() for inner in {direct, *subclasses(direct)}}
+
+
+def test_only_the_model_tests_the_class_of_a_layer() -> None:
+    """What others need to know about a layer is an attribute or a method of its class."""
+    names = {cls.__name__ for cls in subclasses(Layer)}
+    assert {"Dense", "Recurrent"} <= names
+    for path in (ROOT / "paramctl").rglob("*.py"):
+        if "model" in path.relative_to(ROOT).parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
+                tested = {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}
+                assert tested.isdisjoint(names), f"{path}:{node.lineno}"

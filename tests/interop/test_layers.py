@@ -1,9 +1,9 @@
-"""Every layer that Keras has too is Keras': options, defaults, shapes, parameters.
+"""Each layer compared with Keras' layer of the same type: options, defaults, shapes, parameters.
 
-The comparisons are generated from the declared options. Each layer is built in a document and in Keras
-with the same options over the same inputs: with each value of each option by itself, then with random
-combinations of them. Both must give the same facts, or both must refuse. Keras' layer also computes: the
-sizes that count are those of what comes out, and whoever cannot compute refuses.
+The cases are generated from the declared options: each value of each option alone, then random combinations. Each case
+builds the layer in a document and in Keras, with the same options and inputs. Both must give the same facts, or both
+must refuse. Keras' layer also computes, so the sizes of its actual output count; a case that Keras cannot compute is
+refused.
 """
 
 import inspect
@@ -41,19 +41,19 @@ NOT_IN_KERAS = {
 IN_KERAS = sorted(LAYERS.keys() - NOT_IN_KERAS)
 
 FEWER_CASES = {"repeat_vector": 15}
-"""Layers with one option and one axis have fewer than 20 cases."""
+"""The number of cases of layers with so few options that they have fewer than 20."""
 
 MOVED_IN_KERAS = {"conv3d_transpose": "data_format"}
-"""Keras' Conv3DTranspose, unlike those over one and two axes, has data_format before output_padding."""
+"""Options at another position in Keras: only Conv3DTranspose has data_format before output_padding."""
 
 
-def test_every_layer_is_compared_or_known_not_to_be_in_keras() -> None:
+def test_every_layer_is_compared_or_listed_as_not_in_keras() -> None:
     assert LAYERS.keys() > NOT_IN_KERAS
     assert {name for name, layer in LAYERS.items() if in_keras(layer) is None} == NOT_IN_KERAS
 
 
 @pytest.mark.parametrize("name", sorted(LAYERS))
-def test_type_is_named_as_keras_names_its_class(name: str) -> None:
+def test_types_are_keras_class_names_in_snake_case(name: str) -> None:
     assert to_snake_case(LAYERS[name].__name__) == name
 
 
@@ -64,13 +64,13 @@ def test_layer(name: str) -> None:
     assert len(compared) >= FEWER_CASES.get(name, 20)
     disagreements = []
     agreed = 0
-    for given in compared:
-        case = matched(layer, given)
+    for full_case in compared:
+        case = matched(layer, full_case)
         ours, theirs = by_paramctl(layer, case), by_keras(layer, case)
-        if case != given and not refines(less := by_paramctl(layer, given), ours):
-            disagreements.append(f"{given}\n    paramctl: {less}\n    matched:  {ours}")
+        if case != full_case and not refines(unmatched := by_paramctl(layer, full_case), ours):
+            disagreements.append(f"{full_case}\n    paramctl: {unmatched}\n    matched:  {ours}")
         if only_keras_takes(layer, case):
-            theirs = "refused: read as nobody means it"
+            theirs = "refused: Keras misreads the option"
         if agree(layer, ours, theirs):
             agreed += not isinstance(ours, str)
         else:
@@ -81,7 +81,7 @@ def test_layer(name: str) -> None:
 
 @pytest.mark.parametrize("name", IN_KERAS)
 def test_options_and_defaults(name: str) -> None:
-    """Each option is an argument of Keras' layer or of its call, has its default, and stands in its order."""
+    """Each option is an argument of Keras' constructor or call, with the same default and in the same order."""
     layer = LAYERS[name]
     cls = class_of(layer)
     at_init, at_call = inspect.signature(cls).parameters, inspect.signature(cls.call).parameters
@@ -95,21 +95,21 @@ def test_options_and_defaults(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MOVED_IN_KERAS)
-def test_options_said_to_be_moved_are(name: str) -> None:
+def test_moved_options_have_another_position_in_keras(name: str) -> None:
     ours, theirs = LAYERS[name].signature, inspect.signature(class_of(LAYERS[name])).parameters
     assert [argument for argument in theirs if argument in ours] != [option for option in ours if option in theirs]
 
 
 @pytest.mark.parametrize("name", IN_KERAS)
-def test_other_arguments_of_keras_are_refused_by_name(name: str) -> None:
-    """An argument of Keras that is no option is said to be unsupported, never taken for a slip of the pen."""
+def test_other_arguments_of_keras_are_reported_as_unsupported(name: str) -> None:
+    """An argument of Keras that is not an option is reported as unsupported, not as a typo."""
     layer = LAYERS[name]
     arguments = inspect.signature(class_of(layer)).parameters.values()
-    others = [each.name for each in arguments if each.kind is not each.VAR_KEYWORD]
+    others = [argument.name for argument in arguments if argument.kind is not argument.VAR_KEYWORD]
     inputs = next(all_inputs(layer))
     unexplained = []
     for other in sorted(set(others) - layer.signature.keys() - {"name"}):
-        said = by_paramctl(layer, Case(inputs, required(layer.signature) | {other: None}))
-        if "this option of Keras is not supported" not in str(said):
-            unexplained.append((other, said))
+        result = by_paramctl(layer, Case(inputs, required(layer.signature) | {other: None}))
+        if "this option of Keras is not supported" not in str(result):
+            unexplained.append((other, result))
     assert not unexplained

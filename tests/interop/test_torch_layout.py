@@ -1,7 +1,7 @@
-"""--layout: what paramctl writes in torch's layout computes in torch what the same model computes in Keras, and back.
+"""--layout torch: torch computes from the converted weights what Keras computes from the original, and back.
 
-Each case is a layer of a document and the module of torch.nn that it is. Its values are random in every array, so that
-a gate, an axis or a channel in another place would show in what comes out.
+Each case is a layer of a document and its module of torch.nn. All arrays have random values, so a gate, an axis or a
+channel at the wrong place changes the output.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ RANDOM = (
     "--rule=**/moving_variance=random_uniform:minval=0.5,maxval=1.5",
     "--rule=**=random_uniform:minval=-0.3,maxval=0.3",
 )
-"""Small, or gates would be open or shut whatever comes; a variance is above zero."""
+"""Small values, so that gates do not saturate; variances are positive."""
 
 
 def random(layers: str) -> tuple[str, ...]:
@@ -29,22 +29,16 @@ def random(layers: str) -> tuple[str, ...]:
 
 
 class Case(NamedTuple):
-    """layers and input: of the document. module: torch's, with the names of the document. space: how many axes there are
-    before the channels, which torch has first."""
+    """A document and the torch modules that compute the same.
+
+    module: returns the modules by their names in the document.
+    space: the number of spatial axes if input and output have channels; negative if only the input has.
+    """
 
     layers: str
     input: str
     module: Callable[[], Mapping[str, nn.Module]]
     space: int = 0
-
-
-def last(x: torch.Tensor) -> torch.Tensor:
-    """The output of torch's recurrent modules: of every step, without the state."""
-    return x[0]
-
-
-def padded(*modules: nn.Module) -> nn.Module:
-    return nn.Sequential(*modules)
 
 
 CASES = {
@@ -178,7 +172,7 @@ CASES = {
         "[7, 6]",
         lambda: {"multi_head_attention": nn.MultiheadAttention(6, 3, batch_first=True, bias=False)},
     ),
-    "a flat image": Case(
+    "a flattened image": Case(
         "- conv2d: [6, 3]\n- re_lu\n- flatten\n- batch_normalization\n- dense: 5",
         "[5, 6, 3]",
         lambda: {
@@ -190,7 +184,7 @@ CASES = {
         },
         -2,
     ),
-    "a flat image with a slope for each value": Case(
+    "a flattened image with a slope for each value": Case(
         "- conv2d: [2, 3]\n- flatten\n- p_re_lu\n- dense: 3",
         "[4, 5, 3]",
         lambda: {
@@ -213,7 +207,7 @@ CASES = {
         lambda: {"conv2d": nn.Conv2d(3, 3, 1), "flatten": nn.Flatten(), "dense": nn.Linear(27, 3)},
         -2,
     ),
-    "channels first, laid flat as Keras does": Case(
+    "channels first, flattened by Keras to channels last": Case(
         "- conv2d: {filters: 2, kernel_size: 3, data_format: channels_first}\n"
         "- flatten: {data_format: channels_first}\n- dense: 3",
         "[3, 4, 5]",
@@ -224,7 +218,7 @@ CASES = {
         "[3, 4, 5]",
         lambda: {"conv2d": nn.Conv2d(3, 2, 3), "flatten": nn.Flatten(), "dense": nn.Linear(12, 3)},
     ),
-    "a sequence laid flat": Case(
+    "a flattened sequence": Case(
         "- dense: 6\n- flatten\n- dense: {name: out, units: 5}",
         "[7, 4]",
         lambda: {"dense": nn.Linear(4, 6), "flatten": nn.Flatten(), "out": nn.Linear(42, 5)},
@@ -233,7 +227,7 @@ CASES = {
 
 
 class Network(nn.Module):
-    """Modules under the names of a document, applied in order."""
+    """Modules with the names of a document, applied in order."""
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -260,13 +254,15 @@ def document(case: Case) -> str:
     return f"input: {case.input}\nlayers:\n" + "".join(f"  {line}\n" for line in case.layers.splitlines())
 
 
-def of_torch(case: Case, network: nn.Module, x: np.ndarray) -> np.ndarray:
-    """What a network gives for an input whose channels are last; channels are moved on the way in and, if they are the
-    output's too (space above 0), out."""
-    given = torch.from_numpy(np.moveaxis(x, -1, 1) if case.space else x)
+def torch_output(case: Case, network: nn.Module, x: np.ndarray) -> np.ndarray:
+    """Return the output of a torch network for an input with channels last.
+
+    The channels of the input are moved first, and those of the output last, as the case's space says.
+    """
+    tensor = torch.from_numpy(np.moveaxis(x, -1, 1) if case.space else x)
     with torch.no_grad():
-        made = network.eval()(given.contiguous()).numpy()
-    return np.moveaxis(made, 1, -1) if case.space > 0 else made
+        output = network.eval()(tensor.contiguous()).numpy()
+    return np.moveaxis(output, 1, -1) if case.space > 0 else output
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
@@ -275,7 +271,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("name", CASES)
 def test_torch_computes_the_same(name: str, paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
-    """Drawn by paramctl, computed by Keras and by torch; and a file of torch's, back in Keras."""
+    """Keras and torch compute the same from generated values; and so from torch's own file, converted to Keras."""
     case = CASES[name]
     (tmp_path / "m.yaml").write_text(document(case))
     for arguments in (
@@ -283,14 +279,14 @@ def test_torch_computes_the_same(name: str, paramctl: Run, tmp_path: Path) -> No
         ("save", "m.h5", "-o", "m.keras"),
         ("save", "m.h5", "--layout", "torch", "-o", "m.safetensors"),
     ):
-        done = paramctl(*arguments)
-        assert done.returncode == 0, done.stderr
+        result = paramctl(*arguments)
+        assert result.returncode == 0, result.stderr
     in_keras = keras.models.load_model(tmp_path / "m.keras")
     shape = tuple(in_keras.input_shape[1:])
     x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
     network = Network(case.module())
     network.load_state_dict(load_file(tmp_path / "m.safetensors"), strict=True)
-    assert same(of_torch(case, network, x), np.asarray(in_keras.predict(x, verbose=0)))
+    assert same(torch_output(case, network, x), np.asarray(in_keras.predict(x, verbose=0)))
 
     torch.manual_seed(1)
     other = Network(case.module())
@@ -298,19 +294,19 @@ def test_torch_computes_the_same(name: str, paramctl: Run, tmp_path: Path) -> No
         if array.dtype == torch.float32 and array.ndim:
             torch.nn.init.uniform_(array.data, 0.2, 0.8)
     without = {"weight": "scale: false", "bias": "center: false"}
-    for module in other.modules():  # what Keras' layer has not
+    for module in other.modules():  # torch's values for parameters that the Keras layer lacks
         for part, words in without.items():
             if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)) and words in case.layers:
                 getattr(module, part) is not None and getattr(module, part).data.fill_(float(part == "weight"))
     save_file({key: value.contiguous() for key, value in other.state_dict().items()}, tmp_path / "t.safetensors")
-    done = paramctl("save", "t.safetensors", "--like", "m.yaml", "--layout", "keras", "-o", "t.keras")
-    assert done.returncode == 0, done.stderr
+    result = paramctl("save", "t.safetensors", "--like", "m.yaml", "--layout", "keras", "-o", "t.keras")
+    assert result.returncode == 0, result.stderr
     again = keras.models.load_model(tmp_path / "t.keras")
-    assert same(of_torch(case, other, x), np.asarray(again.predict(x, verbose=0)))
+    assert same(torch_output(case, other, x), np.asarray(again.predict(x, verbose=0)))
 
 
-def test_the_values_differ_between_the_cases_arrays(paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
-    """A control: the comparison fails if two gates change places."""
+def test_swapped_gates_change_the_output(paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
+    """A control: the comparison detects swapped gates."""
     case = CASES["lstm"]
     (tmp_path / "m.yaml").write_text(document(case))
     paramctl("init", "m.yaml", *random(case.layers), "-o", "m.h5", "-q")
@@ -319,14 +315,14 @@ def test_the_values_differ_between_the_cases_arrays(paramctl: Run, tmp_path: Pat
     arrays = load_file(tmp_path / "m.safetensors")
     network.load_state_dict(arrays)
     x = np.random.default_rng(0).normal(size=(2, 7, 4)).astype("float32")
-    right = of_torch(case, network, x)
+    right = torch_output(case, network, x)
     gates = arrays["lstm.weight_ih_l0"].reshape(4, 5, 4)
     arrays["lstm.weight_ih_l0"] = gates[[1, 0, 2, 3]].reshape(20, 4)
     network.load_state_dict(arrays)
-    assert not same(of_torch(case, network, x), right)
+    assert not same(torch_output(case, network, x), right)
 
 
-def test_lenet_as_a_whole(paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_lenet(paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
     sample = str(ROOT / "sample_models/lenet.yaml")
     assert paramctl("save", sample, "-o", "l.keras").returncode == 0
     assert paramctl("save", sample, "--layout", "torch", "-o", "l.safetensors").returncode == 0
@@ -348,12 +344,14 @@ def test_lenet_as_a_whole(paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
     network.load_state_dict(load_file(tmp_path / "l.safetensors"), strict=True)
     x = np.random.default_rng(0).normal(size=(3, 28, 28, 1)).astype("float32")
     theirs = keras.models.load_model(tmp_path / "l.keras").predict(x, verbose=0)
-    assert same(of_torch(Case("", "", dict, -2), network, x), np.asarray(theirs))
+    assert same(torch_output(Case("", "", dict, -2), network, x), np.asarray(theirs))
 
 
-BESIDE = {
+UNKNOWN_LAYERS = {
     "an operation": lambda x: keras.ops.relu(keras.layers.Conv2D(4, 3, name="c")(x)) + 1.0,
-    "a layer that no document has": lambda x: keras.layers.Conv2D(4, 3, name="c")(keras.layers.RandomFlip()(x)),
+    "a layer that documents do not support": lambda x: keras.layers.Conv2D(4, 3, name="c")(
+        keras.layers.RandomFlip()(x)
+    ),
     "a model": lambda x: keras.Sequential(
         [keras.layers.RandomFlip(), keras.layers.Conv2D(4, 3, name="c")], name="inner"
     )(x),
@@ -361,18 +359,18 @@ BESIDE = {
 AFTER = {"an operation": lambda x: torch.relu(x) + 1}
 
 
-@pytest.mark.parametrize("name", BESIDE)
-def test_layers_beside_one_that_is_not_known(name: str, paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
-    """Those of Keras' own are turned all the same, an image laid flat behind the other too."""
-    given = keras.Input((8, 8, 3))
-    flat = keras.layers.Flatten()(BESIDE[name](given))
-    model = keras.Model(given, keras.layers.Dense(2, name="d")(flat))
+@pytest.mark.parametrize("name", UNKNOWN_LAYERS)
+def test_layers_next_to_an_unknown_one(name: str, paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
+    """Known layers are converted, including one after an unknown layer and a flatten."""
+    inputs = keras.Input((8, 8, 3))
+    flat = keras.layers.Flatten()(UNKNOWN_LAYERS[name](inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="d")(flat))
     model.save(tmp_path / "m.keras")
-    done = paramctl("save", "m.keras", "--layout", "torch", "-o", "m.safetensors")
-    assert done.returncode == 0, done.stderr
+    result = paramctl("save", "m.keras", "--layout", "torch", "-o", "m.safetensors")
+    assert result.returncode == 0, result.stderr
     network = nn.ModuleDict({"c": nn.Conv2d(3, 4, 3), "d": nn.Linear(144, 2)})
-    found = load_file(tmp_path / "m.safetensors")
-    network.load_state_dict({key.removeprefix("inner."): value for key, value in found.items()}, strict=True)
+    arrays = load_file(tmp_path / "m.safetensors")
+    network.load_state_dict({key.removeprefix("inner."): value for key, value in arrays.items()}, strict=True)
     x = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype("float32")
     with torch.no_grad():
         image = network["c"](torch.from_numpy(np.moveaxis(x, -1, 1)))
@@ -381,7 +379,7 @@ def test_layers_beside_one_that_is_not_known(name: str, paramctl: Run, tmp_path:
 
 
 def test_cross_attention_and_a_tied_table(paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
-    """Keys and values of another size have arrays of their own; a table and its transpose are one array in torch."""
+    """Keys and values of another size have separate weights; a table and its transpose are one array in torch."""
     (tmp_path / "m.yaml").write_text(
         "inputs: {x: [5, 6], y: [7, 4], words: {shape: [9], dtype: int32}}\n"
         "layers:\n"
@@ -393,8 +391,8 @@ def test_cross_attention_and_a_tied_table(paramctl: Run, tmp_path: Path) -> None
     )
     assert paramctl("init", "m.yaml", RANDOM[1], "-o", "m.h5", "-q").returncode == 0
     assert paramctl("save", "m.h5", "-o", "m.keras").returncode == 0
-    done = paramctl("save", "m.h5", "--layout", "torch", "-o", "m.safetensors")
-    assert done.returncode == 0, done.stderr
+    result = paramctl("save", "m.h5", "--layout", "torch", "-o", "m.safetensors")
+    assert result.returncode == 0, result.stderr
     arrays = load_file(tmp_path / "m.safetensors")
     attention = nn.MultiheadAttention(6, 2, kdim=4, vdim=4, batch_first=True)
     attention.load_state_dict(
@@ -407,7 +405,7 @@ def test_cross_attention_and_a_tied_table(paramctl: Run, tmp_path: Path) -> None
     with torch.no_grad():
         ours = attention(torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(y))[0].numpy()
     assert same(ours, attended)
-    assert "head.weight" not in arrays, "one array, as safetensors' own helpers have it"
+    assert "head.weight" not in arrays, "tied tensors are stored once, as in safetensors"
     table = arrays["embedding.weight"].numpy()
     assert same(table[words] @ table.T, logits)
     assert paramctl("save", "m.safetensors", "--layout", "keras", "-o", "back.h5", "-q").returncode == 0
