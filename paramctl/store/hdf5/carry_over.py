@@ -1,4 +1,4 @@
-"""What a new file carries over from the file it is made from: attributes, and data that is not numeric.
+"""The carry-over into a new file from the one it is made from: attributes, and data that is not numeric.
 
 The old file is read under the limits for parsing. What is carried over can have little more bytes than the old file:
 variable-length values may share one place in it, so that 4 KB hold a thousand times a megabyte.

@@ -17,7 +17,7 @@ from paramctl.store.location import LocalFile
 
 AT_ONCE = 1 << 20
 MAX_STARTS = 2
-"""How often a stream starts before it is inflated into a file."""
+"""Starts of a stream before it is inflated into a file."""
 
 
 class InflatedStream:
