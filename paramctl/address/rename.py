@@ -30,6 +30,7 @@ def renamer(rules: Sequence[str], model: NamedTree) -> Callable[[str], str]:
 
     path_of: dict[str, str] = {}
     for path in model.parameters if rules else ():
+        # Two parameters under one name would overwrite each other in the new file.
         other = path_of.setdefault(new_name(path), path)
         if other != path:
             raise AddressError(f"{other} and {path} would have the same name", repr(new_name(path)))

@@ -60,6 +60,7 @@ def resolve(model: NamedTree, text: str) -> Match:
     exact, inside = _find_parameters(places, address)
     if not exact and not inside and (paths := _find_stored(model, address)):
         return Match(paths, address.indices, address.is_pattern)
+    # ``dense`` matches a parameter of that name only; a block of the name counts if there is no such parameter.
     matched = exact if any(path in exact for path in model.parameters) else inside
     paths = [path for path in model.parameters if path in matched]
     if not paths:

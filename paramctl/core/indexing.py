@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from paramctl.errors import AddressError
 
+# At most 18 digits: larger numbers do not fit in 64 bits and are out of range in any case.
 _WHOLE = r"[+-]?\d{1,18}"
 _RANGE = rf"({_WHOLE})?\s*:\s*({_WHOLE})?\s*(?::\s*({_WHOLE})?)?"
 

@@ -35,6 +35,7 @@ class OptionType:
 
     def refuse(self, node: Located, name: str, hint: str = "") -> DocumentError:
         """Return the error for a value that breaks the rule."""
+        # ``$width`` and ``{width}`` are the usual mistakes for ``${width}``.
         if not hint and isinstance(node.value, str) and node.value.startswith(("$", "{")):
             hint = "Variables are written ${name}."
         return node.error(f"{name} must be {self.rule}", hint=hint)
@@ -158,7 +159,7 @@ class ListType(OptionType):
     def read_item(self, item: Located, name: str) -> Any:
         try:
             return self.item.read(item, name)
-        except DocumentError:
+        except DocumentError:  # state the rule of the whole list, at the position of the item
             raise self.refuse(item, name) from None
 
     def schema(self) -> dict[str, Any]:

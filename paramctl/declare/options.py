@@ -128,6 +128,7 @@ class Configurable:
     signature: ClassVar[dict[str, Option]] = {}
 
     def __init__(self, **options: Any) -> None:
+        # Options are kept in the instance's __dict__ directly, because __setattr__ rejects all assignments.
         defaults = {name: option.default for name, option in self.signature.items() if not option.required}
         vars(self).update(defaults | options)
 

@@ -128,7 +128,7 @@ def _remove(text: str, item: Located) -> str:
             raise _unsupported_layout(item.source or "", [])
         return text[:line_start] + text[line_end:]
     before, after = text[: item.start], text[item.end :]
-    if after.lstrip().startswith(","):
+    if after.lstrip().startswith(","):  # [ITEM, other]; the other case is [other, ITEM]
         return before + after.lstrip().removeprefix(",").lstrip()
     return (before.rstrip().removesuffix(",") if before.rstrip().endswith(",") else before) + after
 

@@ -37,4 +37,4 @@ def resolve_cost(node: Located) -> int:
     if isinstance(node.value, (list, dict)):
         return sum(map(resolve_cost, node.value.values() if isinstance(node.value, dict) else node.value))
     length = len(str(node.value))
-    return max(length // 8, length - 24)
+    return max(length // 8, length - 24)  # short expressions are cheap; beyond 24 characters each one counts

@@ -43,6 +43,7 @@ def build(
     outer = Scope(None)
     for index, entry in enumerate(inputs):
         outer.put(entry.name, Output(entry.name, entry.shape, number=-1 - index))
+    # Layers may have the name of an input, so inputs are in a scope around the layers.
     scope = Scope(outer, literal_names(header.layers))
     expansion = Expansion(read_templates(header.blocks), bound, header.dtype)
     first = next(iter(outer.outputs.values())) if len(inputs) == 1 else None
@@ -82,7 +83,7 @@ def _bind_variables(document: Located, given: Mapping[str, Located]) -> Variable
         check_identifier(node.key(name))
         if name in given:
             value = given[name]
-        elif value.value is None:
+        elif value.value is None:  # ``width:`` without a value declares a required variable
             raise node.key(name).error(f"this variable requires a value: use -D {name}=VALUE")
         names[name] = variables.resolve(value)
     return variables
@@ -164,6 +165,7 @@ def _ties(header: Header, matcher: _Matcher) -> tuple[Tie, ...]:
                     raise node.error(f"{path} is already tied to {ties[path].kept}")
                 ties[path] = tie
         kept_nodes[kept] = keep
+    # Checked last: a chain may be declared in any order.
     for kept, node in kept_nodes.items():
         if kept in ties:
             raise node.error(f"{kept} is itself tied to {ties[kept].kept}: keep that one instead")

@@ -204,6 +204,7 @@ class _Composer:
         text = event.value
         value: Scalar = text
         plain = not event.style
+        # Most scalars are names: only those that can be something else are resolved.
         if plain and (text in _WORDS or text[0] in "+-.0123456789"):
             try:
                 value = _resolve(text)
@@ -236,7 +237,7 @@ class _Composer:
             self.too_deep(event)
         if event.anchor is not None:
             self.anchors[event.anchor] = None
-        if self.stack and isinstance(self.stack[-1].items, dict) and self.stack[-1].pending is None:
+        if self.stack and isinstance(self.stack[-1].items, dict) and self.stack[-1].pending is None:  # ``? [a]``
             self.fail(event, "a key must be text", "a list or a mapping")
         self.stack.append(_Open(event))
 
@@ -374,6 +375,7 @@ def _resolve(text: str) -> Scalar:
 
 
 def _integer(text: str, base: int) -> int:
+    # Converting a long number takes quadratic time, so its length is checked first.
     value = int(text, base) if len(text) <= 30 else MAX_INTEGER + 1
     if abs(value) > MAX_INTEGER:
         raise ValueError("an integer must fit in 64 bits")

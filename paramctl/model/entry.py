@@ -43,6 +43,7 @@ def read_entry(node: Located) -> Entry:
     if arguments is not None and isinstance(arguments.value, dict):
         common = {name: arguments.value[name] for name in COMMON_OPTIONS if name in arguments.value}
         if common:
+            # The node keeps its position and keys, so that errors about the rest point at the same characters.
             rest = {name: item for name, item in arguments.value.items() if name not in common}
             arguments = Located(rest, arguments.source, arguments.line, arguments.column, arguments.keys)
     return Entry(node, type_node, at, arguments, common)

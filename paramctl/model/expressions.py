@@ -28,6 +28,7 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
+    # Exact division of integers gives an integer, so that ``${width / 2}`` can be a size.
     ast.Div: lambda a, b: a // b if isinstance(a, int) and isinstance(b, int) and a % b == 0 else a / b,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
@@ -92,6 +93,7 @@ class Variables:
         else:
             assert isinstance(value, dict)
             result = Located({key: self.resolve(item) for key, item in value.items()}, *place)
+        # A variable may be a list, so ["${a}", "${a}"] doubles with each step of a chain.
         if result.size > MAX_NODES or result.height > MAX_DEPTH:
             raise node.error(
                 f"expanded variables may nest at most {MAX_DEPTH} deep and contain at most {MAX_NODES:,} values"
@@ -114,7 +116,7 @@ def _splice(node: Located, text: str, variables: Variables) -> Located:
                 f"text that contains ${{...}} may have at most {MAX_TEMPLATE:,} characters", f"{len(text):,}"
             )
         parts = _parts(text)
-        if len(parts) == 1 and not isinstance(parts[0], str):
+        if len(parts) == 1 and not isinstance(parts[0], str):  # one ``${...}`` alone keeps its type
             value = _evaluate(parts[0], variables)
             if isinstance(value, Located):
                 return value if value.source is not None else value.at(node)  # ``i`` has no position of its own
@@ -143,7 +145,7 @@ def _parts(text: str) -> tuple[str | ast.expr, ...]:
             parts.append(text[end : match.start()])
         parts.append(_parse(match[1].strip()))
         end = match.end()
-    if "${" in text[end:]:
+    if "${" in text[end:]:  # the pattern did not match it, so it has no closing brace
         raise _ExpressionError("${ must be closed by }")
     if end < len(text):
         parts.append(text[end:])
@@ -215,7 +217,7 @@ def _name(name: str, variables: Variables) -> Scalar:
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):  # true is not 1 here
         raise _ExpressionError("arithmetic requires numbers", repr(value) if isinstance(value, str) else _text(value))
     return value
 
@@ -231,7 +233,7 @@ def _unary(tree: ast.UnaryOp, variables: Variables) -> Any:
 
 def _logic(tree: ast.BoolOp, variables: Variables) -> Any:
     value = None
-    for operand in tree.values:
+    for operand in tree.values:  # as in Python, stop at the first operand that decides
         value = _value(operand, variables)
         if bool(value) is isinstance(tree.op, ast.Or):
             break

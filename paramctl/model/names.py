@@ -20,7 +20,7 @@ def check_name(node: Located) -> str:
         raise node.error("a name may not consist of digits only")
     if len(name) > MAX_NAME:
         raise node.error(f"a name may have at most {MAX_NAME} characters", f"{len(name):,}")
-    if "${" in name:
+    if "${" in name:  # such as the name of a block, which is not resolved
         raise node.error("this name may not contain ${...}")
     if any(character in FORBIDDEN for character in name):
         raise node.error(f"a name may not contain any of {' '.join(FORBIDDEN)}")
@@ -37,6 +37,7 @@ def normalized(name: str) -> str:
 def check_identifier(key: Located) -> None:
     """Raise DocumentError unless a key can be used as a variable in ``${...}``."""
     name = str(key.value)
+    # Python normalizes identifiers to NFKC, so another form could not be found again.
     if not name.isidentifier() or name != unicodedata.normalize("NFKC", name):
         raise key.error("a variable name must consist of letters, digits, and _, and may not begin with a digit")
     if iskeyword(name) or name in CONSTANTS or name in FUNCTIONS:

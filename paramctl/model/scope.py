@@ -91,6 +91,7 @@ class Scope:
             output = scope.outputs.get(first)
             if output and output.order <= limit:
                 return self._inside(output, rest, node)
+            # An omitted layer hides outer names: otherwise a ``when`` would silently change the connection.
             when, order = scope.omitted.get(first, (node, MAX_NODES))
             if order < limit:
                 raise node.error(f"this layer is omitted because its 'when' on line {when.line} is false")

@@ -35,7 +35,7 @@ class Template(NamedTuple):
         block_name = str(entry.type.value)
         arguments = self._arguments(entry, block_name)
         names: dict[str, Located] = {}
-        bound = Variables(names, document)
+        bound = Variables(names, document)  # ``names`` grows below, so a default sees the options before it
         for name, default in self.options.items():
             if name in arguments:
                 names[name] = caller.resolve(arguments[name])

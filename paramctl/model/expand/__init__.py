@@ -59,7 +59,7 @@ class Expansion:
     def make(self, application: Application) -> Expanded:
         """Return the block of an entry that has a path and inputs."""
         entry, context, _, path = application
-        as_of = self.state.completed
+        as_of = self.state.completed  # before the entry: a reuse must not see what the entry itself adds
         if str(entry.type.value) in self.state.templates:
             expanded = expand_template(self, application)
         else:
@@ -86,7 +86,7 @@ class Expansion:
             if times > MAX_EXPANDED:
                 raise too_large(repeat)
             contexts = (_with_index(context, index) for index in range(times))
-        for repetition in contexts:
+        for repetition in contexts:  # charged even if omitted: ``repeat: 1000000, when: false`` takes time too
             self.state.budget.charge(node, 1)
             if self._is_present(entry, repetition):
                 expanded = self._expand_once(entry, repetition, previous, times)
@@ -107,7 +107,7 @@ class Expansion:
     def _expand_once(self, entry: Entry, context: Context, previous: Output | None, times: int) -> Expanded:
         """Return the block of one repetition of an entry."""
         name = claim_name(self.state, entry, context, times)
-        inputs = find_inputs(self.state, entry, context, previous)
+        inputs = find_inputs(self.state, entry, context, previous)  # before the name refers to this entry
         if "trainable" in entry.common:
             trainable = _FLAG.read(self.state.resolve(context, entry.common["trainable"]), "trainable")
             context = context._replace(trainable=context.trainable and trainable)
