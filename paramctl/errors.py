@@ -10,7 +10,7 @@ The message is one line: the place, the rule, and the value received. Foreign er
 converted to these where they are raised. The command line prints them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import NamedTuple
 
@@ -70,13 +70,14 @@ def message(rule: str, received: str | None = None, hint: str = "") -> str:
     return f"{text}. {hint}" if hint else text
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str], show: Callable[[str], str] = repr) -> str:
     """Return ``Did you mean 'x'?`` for the known word most similar to ``word``, or an empty string.
 
+    show: how to print a known word, such as in the quotes that a shell needs.
     Comparing is slow, so only the first MAX_COMPARED known words, and no long ones, are considered.
     """
     from difflib import get_close_matches  # deferred: most runs need no suggestion
 
     candidates = {name.lower(): name for name in islice(known, MAX_COMPARED) if len(name) <= MAX_COMPARED_LENGTH}
     nearest = get_close_matches(word[:MAX_COMPARED_LENGTH].lower(), candidates, n=1, cutoff=0.6)
-    return f"Did you mean {candidates[nearest[0]]!r}?" if nearest else ""
+    return f"Did you mean {show(candidates[nearest[0]])}?" if nearest else ""

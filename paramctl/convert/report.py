@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from paramctl.address.patterns import compile_pattern
+from paramctl.address.quoting import shell_quoted
 from paramctl.core.views import Arrangement
 from paramctl.errors import AddressError
 from paramctl.model import Model
@@ -167,5 +168,5 @@ def prefix_hint(actual: Iterable[str], expected: Iterable[str], separator: str) 
         suffix = f"{separator}{first}"
         for prefix in sorted(name.removesuffix(first) for name in names if first and name.endswith(suffix)):
             if all(f"{prefix}{other}" in names for other in others):
-                return f"Use --rename '{rule.format(prefix)}' to match the names."
+                return f"Use --rename {shell_quoted(rule.format(prefix))} to match the names."
     return ""

@@ -16,6 +16,7 @@ from math import prod
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from paramctl.address.quoting import address_of, shell_quoted
 from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import DTYPE_BYTES, Parameter
 from paramctl.errors import InputError, OutputError
@@ -295,6 +296,14 @@ def header(model: Model, notes: Mapping[str, Provenance], recipe: int) -> tuple[
     return header_of(list(model.owners()), metadata_of(model, notes, recipe))
 
 
+def _cast_hint(parameter: Parameter) -> str:
+    """Return the option that casts an array to a dtype that safetensors has, as it is typed, or ""."""
+    if parameter.dtype != "complex128":
+        return ""
+    address = address_of(parameter.path, "/" if "/" in parameter.path else ".")
+    return f". Use --dtype {shell_quoted(f'{address}=complex64')}"
+
+
 def header_of(parameters: Sequence[Parameter], metadata: Mapping[str, str]) -> tuple[bytes, dict[str, Extent]]:
     """The same for some arrays, under this metadata."""
     entries: dict[str, Any] = {"__metadata__": metadata}
@@ -304,8 +313,7 @@ def header_of(parameters: Sequence[Parameter], metadata: Mapping[str, str]) -> t
         begin, end = end, end + parameter.bytes
         places[parameter.path] = begin
         if parameter.dtype not in DTYPES:
-            hint = f"--dtype '{parameter.path}=complex64' casts it" if parameter.dtype == "complex128" else ""
-            raise OutputError(f"{parameter.path}: safetensors has no {parameter.dtype}. {hint}".rstrip(" ."))
+            raise OutputError(f"{parameter.path}: safetensors has no {parameter.dtype}{_cast_hint(parameter)}")
         name, shape = DTYPES[parameter.dtype], list(parameter.shape)
         entries[parameter.path] = {"dtype": name, "shape": shape, "data_offsets": [begin, end]}
     data = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode("utf-8")

@@ -1,0 +1,62 @@
+"""Paths as addresses to type: quoted for the address syntax, and then for a shell."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from itertools import islice
+
+from paramctl.errors import MAX_COMPARED, suggest
+
+_SPECIAL = re.compile(r"[\[*?]|^['\"\s-]|\s$")
+"""What the address syntax reads as something other than a part of a name; - would begin an option."""
+
+_SHELL_SPECIAL = re.compile(r'["$`\\!]')
+"""What a shell interprets inside double quotes."""
+
+LISTED = 3
+
+
+def address_of(path: str, separator: str = "/") -> str:
+    """Return the address that means exactly this path: ``'x[0]'/w`` for the path ``x[0]/w``."""
+    names = path.split(separator)
+    quotes = [_quote_for(name) for name in names]
+    if all(quotes) and path.isprintable() and "" not in names and not path.startswith("re:"):
+        return separator.join(
+            f"{quote}{name}{quote}" if _SPECIAL.search(name) else name
+            for name, quote in zip(names, quotes, strict=True)
+        )
+    # No quotes can hold such a name. As a regular expression, every character can be escaped.
+    return "re:" + "".join(
+        re.escape(character) if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in path
+    )
+
+
+def _quote_for(name: str) -> str:
+    """Return the quotation mark that can enclose a name, or "" if it contains both."""
+    return next((quote for quote in "'\"" if quote not in name), "")
+
+
+def shell_quoted(text: str) -> str:
+    """Return a text as an argument to type in a shell, always in quotes: ``'a b'``, or ``"'x[0]'"``."""
+    if "'" not in text:
+        return f"'{text}'"
+    return shlex.quote(text) if _SHELL_SPECIAL.search(text) else f'"{text}"'
+
+
+def nearest_address_hint(text: str, paths: Iterable[str], separator: str) -> str:
+    """Return a hint with the most similar path as it is typed in a shell, or with the first paths, or ""."""
+    known = list(islice(paths, MAX_COMPARED))
+    hint = suggest(text, known, lambda path: shell_quoted(address_of(path, separator)))
+    if hint or not known:
+        return hint
+    first = ", ".join(_typed(path, separator) for path in known[:LISTED])
+    return f"There are {first} and others." if len(known) > LISTED else f"There are {first}."
+
+
+def _typed(path: str, separator: str) -> str:
+    """Return a path as it is typed in a shell, in quotes only if it needs them."""
+    address = address_of(path, separator)
+    return path if shlex.quote(address) == path else shell_quoted(address)
