@@ -56,6 +56,7 @@ class _Walk:
     def _add_input(self, path: str, order: Order) -> None:
         """Record the order of a layer's input, or of one of its inputs if it is applied several times."""
         first = self.inputs.setdefault(path, order)
+        # torch code can permute a feature map before a shared layer; the features of a vector it would have to shuffle.
         if first != order:
             are_vectors = {"flat", "unknown"} & {first.kind, order.kind}
             self.inputs[path] = UNKNOWN if are_vectors else EITHER

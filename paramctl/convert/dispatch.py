@@ -37,7 +37,7 @@ def convert(
         source = renamed_source = renamed(source, rename)
         old_names = renamed_source.old
     converted, rows = _in_layout(source, layout, like, allowed)
-    if rename and layout == "torch":
+    if rename and layout == "torch":  # torch's names exist only in the result
         converted = renamed_result = renamed(converted, rename)
         rows = with_target_names(rows, renamed_result)
     allowed.finish()

@@ -34,7 +34,7 @@ def is_torch_layout(model: Model, like: Model | None) -> bool:
     """Return whether a model has the names of another's torch layout, rather than the other's own names."""
     if like is None or model.inputs:
         return False
-    names = model.parameters.keys()
+    names = model.parameters.keys()  # compared by majority, because files may have more or fewer arrays
     return len(names & torch_layout(like).tensors.keys()) > len(names & like.parameters.keys())
 
 
@@ -74,6 +74,7 @@ def to_keras(source: Source, like: Model, allowed: Allowed) -> tuple[Source, lis
     for name in (name for name, tensor in tensors.items() if tensor.synthetic and name in matching):
         tensor, fill = tensors[name], tensors[name].arrangement.fill
         mismatches.rows.append(skipped_row(name, tensor.arrangement.shape, NOT_IN_KERAS))
+        # A weight of ones that Keras lacks can be dropped; other values would be lost. Counters (dtype) do not matter.
         if tensor.dtype is None and not _is_filled(source, name, fill):
             message = f"{name} must be all {fill:g}, because {tensor.layer} has no such parameter"
             mismatches.add(name, message)
@@ -174,7 +175,7 @@ def _as_model(
     """Return a model with the source's values and dtypes, and the rows; without layers if an array is missing."""
     ties = tuple(tie for tie in like.ties if tie.kept in arrangements)
     untied = ArrangedSource(source, _arrays_of(source, like, arrangements, ()), arrangements)
-    for tie in ties:
+    for tie in ties:  # only one of the two arrays is kept
         if tie.tied in arrangements and not _same_values(untied, tie):
             rule = f"{like.name} ties {tie.tied} to {tie.kept}, so their values must be equal"
             raise AddressError(rule, f"different values in {source.model.name}")

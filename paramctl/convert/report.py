@@ -90,6 +90,7 @@ class Allowed:
 
     def __init__(self, patterns: Sequence[str], source: str = "", like: str = "") -> None:
         self.source, self.like = source, like
+        # Patterns treat a.weight and a/weight alike, so that they work in both layouts.
         self.matchers: dict[str, Callable[[str], bool]] = {
             pattern: compile_pattern(pattern.replace(".", "/")) for pattern in patterns
         }

@@ -44,6 +44,7 @@ class TorchLayout:
         shapes = {path: parameter.shape for path, parameter in model.parameters.items()}
         arrangements = inverse({name: tensor.arrangement for name, tensor in self.tensors.items()}, shapes)
         for name, tensor in self.tensors.items():
+            # torch.nn.LSTM has two biases where Keras has one, and computes with their sum.
             if tensor.adds_to is not None and name in available:
                 first = arrangements[tensor.adds_to]
                 second = view(name, tensor.arrangement.shape)
@@ -56,7 +57,7 @@ def torch_layout(model: Model) -> TorchLayout:
     layout = TorchLayout()
     orders = input_orders(model)
     for block in model.walk():
-        if not block.parameters or block.reuse_of is not None:
+        if not block.parameters or block.reuse_of is not None:  # a reuse has the parameters of its first use
             continue
         start = len(block.path) + 1
         shapes = {parameter.path[start:]: parameter.shape for parameter in block.parameters}

@@ -29,7 +29,7 @@ class View(NamedTuple):
 
     @property
     def is_identity(self) -> bool:
-        """Whether it has all values of the array, in the array's own order."""
+        """True if it has all values of the array, in the array's own order."""
         axes = tuple(axis for axis in self.axes if self.shape[axis] != 1)  # axes of size 1 may move freely
         return axes == tuple(sorted(axes)) and all(map(_is_whole, self.ranges, self.shape))
 
@@ -102,7 +102,7 @@ class Arrangement:
 
     @property
     def is_identity(self) -> bool:
-        """Whether it has the values of one array, in the array's own order."""
+        """True if it has the values of one array, in the array's own order."""
         return len(self.views) == 1 and self.views[0].is_identity
 
     @property

@@ -53,6 +53,7 @@ class ActivationType(OptionType):
         cls = FUNCTIONS.get(str(function.value))
         if cls is None:
             raise function.error("unknown activation function", hint=suggest(str(function.value), FUNCTIONS))
+        # glu halves an axis, so a layer with units 8 would give 4 features.
         if not cls.keeps_shape and not self.any_shape:
             raise function.error(f"{cls.name} changes the shape, so it must be a separate layer")
         return cls.read_call(cls.name, function, arguments)

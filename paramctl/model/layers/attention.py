@@ -56,6 +56,7 @@ class AttentionLayer(Layer, abstract=True):
     def output(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Sizes:
         value = x if value is None else value
         key = value if key is None else key
+        # A size of None may equal any, so only known sizes are compared.
         if len(key) != len(value) or any(a != b for a, b in zip(key[1:-1], value[1:-1], strict=True) if a and b):
             raise ShapeError("value and key must have the same shape except for the last axis")
         return (*x[:-1], *self.features(x))

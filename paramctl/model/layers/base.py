@@ -90,6 +90,7 @@ class Layer(Configurable):
 
     @classmethod
     def read(cls, subject: str, at: Located, arguments: Mapping[str, Located]) -> Self:
+        # A seed or a regularizer in a config copied from Keras deserves more than "no such option".
         for name in arguments:
             if name not in cls.signature and is_keras_only_option(name):
                 rule = f"{subject}: this option of Keras is not supported in a model document"
@@ -99,6 +100,7 @@ class Layer(Configurable):
     @classmethod
     def check_axes(cls, shape: Sizes) -> None:
         """Raise ShapeError unless a shape has the axes that this layer requires of its input."""
+        # "batch, ..., features" requires at least two axes, "batch, steps, features" exactly three.
         names = cls.input_axes.split(", ")
         least = len(names) - ("..." in names)
         if len(shape) < least or ("..." not in names and len(shape) > least):
@@ -196,5 +198,6 @@ def for_rank(rank: int, option: Option) -> Option:
     """Return an option as a layer with this many spatial axes has it: its type, and its default for each axis."""
     if not isinstance(option.type, PerAxisType):
         return option
+    # strides (1,) of a family becomes (1, 1) in its 2D layer; None stays None.
     default = option.default * rank if option.default else option.default
     return option._replace(type=option.type.for_rank(rank), default=default)

@@ -195,7 +195,7 @@ class TransposedConvolution(Layer, abstract=True):
         yield weight(
             "kernel",
             self.kernel_initializer,
-            *map(field_axis, self.kernel_size, self.strides),
+            *map(field_axis, self.kernel_size, self.strides),  # with stride 2, an output sees half of the positions
             out_axis(self.filters),
             in_axis(channels_of(x, self.data_format)),
         )
@@ -223,6 +223,7 @@ class TransposedConvolution(Layer, abstract=True):
         """
         if n is None:
             return None
+        # The reach of a dilated kernel includes its gaps: kernel 3 with dilation 2 covers 5 positions.
         reach = (kernel - 1) * dilation + 1
         if self.padding == "same":
             return n * stride if extra is None else (n - 1) * stride + reach % 2 + extra

@@ -89,6 +89,7 @@ class Concatenate(Layer):
         axis = axis_of(self.axis, inputs[0])
         if len({len(shape) for shape in inputs}) > 1:
             raise ShapeError("the merged outputs must have the same number of axes")
+        # The axis itself may differ, so compare the shapes without it.
         try:
             rest = common_shape([shape[:axis] + shape[axis + 1 :] for shape in inputs])
         except ShapeError:
@@ -116,4 +117,4 @@ class Dot(Layer):
             rule = f"axis {axes[0]} of the first input and axis {axes[1]} of the second must have equal sizes"
             raise ShapeError(rule)
         rest = (*a[: axes[0]], *a[axes[0] + 1 :], *b[1 : axes[1]], *b[axes[1] + 1 :])
-        return rest if len(rest) > 1 else (*rest, 1)
+        return rest if len(rest) > 1 else (*rest, 1)  # two vectors give (batch, 1), as in Keras

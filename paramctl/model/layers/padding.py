@@ -20,6 +20,7 @@ class MarginsType(PerAxisType):
 
     def read(self, node: Located, name: str) -> tuple[tuple[int, ...], ...]:
         rank = self.length or 1
+        # For one axis, [1, 2] is the pair itself; for two axes it is one number for each axis.
         if not isinstance(node.value, list) or rank == 1:
             return (self.pair.read(node, name),) * rank
         if len(node.value) != rank:
@@ -101,7 +102,7 @@ class UpSampling(Layer, abstract=True):
     def output(self, x: Sizes) -> Sizes:
         data_format = vars(self).get("data_format", "channels_last")
         space, channels = split(x, data_format)
-        size = vars(self)["size"]
+        size = vars(self)["size"]  # an integer in UpSampling1D, as in Keras
         sizes = zip(space, (size,) if isinstance(size, int) else size, strict=True)
         return join(x, tuple(None if n is None else n * factor for n, factor in sizes), channels, data_format)
 

@@ -42,7 +42,7 @@ class PReLU(Layer):
         yield weight("alpha", self.alpha_initializer, *map(batch_axis, sizes))
 
     def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
-        shape = shapes["alpha"]
+        shape = shapes["alpha"]  # (1, 1, channels) with shared_axes [1, 2]
         if any(size != 1 for size in shape[:-1]):
             raise NoCounterpart("torch.nn.PReLU has one slope per channel, so shared_axes must name all other axes")
         if len(shape) == 1:

@@ -78,6 +78,7 @@ class Recurrent(Layer, abstract=True):
         inputs, size = shape
         if self.torch_gates == tuple(range(self.gates)):
             return Arrangement((size, inputs), (view(path, shape, (1, 0)),))
+        # Views may take a range of an axis but not permute within it, so each gate is a view.
         split = (inputs, self.gates, size // self.gates)
         parts = tuple(view(path, split, (1, 2, 0), axis1=range(gate, gate + 1)) for gate in self.torch_gates)
         return Arrangement((size, inputs), parts)
@@ -130,6 +131,7 @@ class LSTM(Recurrent):
         initializer = self.bias_initializer
         if not self.unit_forget_bias:
             return initializer
+        # The scheme sets the forget gate's part to 1 and initializes the rest as declared.
         return Located({"unit_forget_bias": Located({"initializer": initializer})}).at(initializer)
 
 
@@ -163,6 +165,7 @@ class GRU(Recurrent):
         size = self.gates * self.units
         if shape != (2, size):
             raise NoCounterpart("torch.nn.GRU has two biases, so reset_after must be true")
+        # As six rows of units, the bias is z, r, h of the input and z, r, h of the state.
         for row, name in enumerate(("bias_ih", "bias_hh")):
             gates = [range(3 * row + gate, 3 * row + gate + 1) for gate in self.torch_gates]
             parts = tuple(view(path, (6, self.units), axis0=gate) for gate in gates)

@@ -42,7 +42,7 @@ def windows(
 
 
 def _window_count(n: int, reach: int, stride: int, padding: str) -> int:
-    if padding != "valid":
+    if padding != "valid":  # same, or causal: padded so that only the stride shortens the axis
         return -(-n // stride)
     if reach > n:
         raise ShapeError(f"a window of {reach} must fit in an axis of {n}")

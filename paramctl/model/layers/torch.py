@@ -70,9 +70,10 @@ def features(name: str, path: str, shape: tuple[int, ...], order: Order) -> Torc
     shape: of the parameter. order: of the layer's input.
     """
     flat = order.flat
-    if flat is not None and shape == (prod(flat),):
+    if flat is not None and shape == (prod(flat),):  # (h * w * c,) to (c * h * w,)
         return transposed(name, path, flat, channels_first(flat), result=shape)
     if len(shape) > 1 and order in (CHANNELS_LAST, EITHER):
+        # (h, w, c) becomes (c, h, w). A shape with other axes does not say which of them are channels.
         if order == EITHER or len(shape) != 3:
             raise NoCounterpart("the position of its input's channel axis in torch is unknown")
         return transposed(name, path, shape, channels_first(shape))

@@ -70,6 +70,7 @@ class Bidirectional(Layer):
                 yield replace(parameter, path=f"{self._name(direction)}/{parameter.path}")
 
     def output(self, x: Sizes) -> Sizes:
+        # Keras sets go_backwards for the second layer; with it set for both, they would run in one direction.
         if vars(self.layer.layer)["go_backwards"]:
             raise ShapeError("go_backwards must be false: a second layer already runs backward")
         shape = self.layer.layer.output(x)
@@ -115,6 +116,7 @@ class TimeDistributed(Layer):
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         inner = self.layer.layer
+        # The features of each step are followed only through layers that keep them in place.
         moves_axes = inner.rank or isinstance(inner, (Flatten, Reshape))
         return PLAIN if orders[0] == PLAIN and not moves_axes else UNKNOWN
 
