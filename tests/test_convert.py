@@ -277,13 +277,8 @@ def test_skipped_arrays_are_reported_and_prevent_a_keras_file(paramctl: Run, tmp
 
 def test_a_dtype_that_the_format_lacks(paramctl: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "c.npz", c=np.array([1 + 2j]))
-<<<<<<< HEAD
     error = refused(paramctl, tmp_path, "c.npz", "-o", "c.safetensors")
-    assert error == "c: safetensors has no complex128. --dtype 'c=complex64' casts it\n"
-=======
-    said = refused(paramctl, tmp_path, "c.npz", "-o", "c.safetensors")
-    assert said == "c: safetensors has no complex128. Use --dtype 'c=complex64'\n"
->>>>>>> 7231997 (Show the quotes to type in hints that name a parameter)
+    assert error == "c: safetensors has no complex128. Use --dtype 'c=complex64'\n"
     assert refused(paramctl, tmp_path, "c.npz", "--dtype", "c=bf16", "-o", "c.h5").endswith(
         "Did you mean 'bfloat16'?\n"
     )

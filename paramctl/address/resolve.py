@@ -8,18 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-<<<<<<< HEAD
 from paramctl.address.grammar import Address, index_of, parse_address
-from paramctl.address.patterns import ANY_NAMES, compile_names, nearest_hint
+from paramctl.address.patterns import ANY_NAMES, compile_names
 from paramctl.address.places import Places
+from paramctl.address.quoting import nearest_address_hint
 from paramctl.address.tree import NamedTree
 from paramctl.core.indexing import Index
-=======
-from paramctl.address.patterns import ANY_NAMES, MAX_ADDRESS, NamePattern, compile_names
-from paramctl.address.quoting import nearest_address_hint
-from paramctl.address.tree import NamedBlock, NamedTree
-from paramctl.core.indexing import Index, parse_slice
->>>>>>> 7231997 (Show the quotes to type in hints that name a parameter)
 from paramctl.core.parameter import Parameter
 from paramctl.errors import AddressError
 
@@ -71,7 +65,9 @@ def resolve(model: NamedTree, text: str) -> Match:
     matched = exact if any(path in exact for path in model.parameters) else inside
     paths = [path for path in model.parameters if path in matched]
     if not paths:
-        hint = places.range_hint(address.segments) or nearest_hint(address.text, [*model.parameters])
+        hint = places.range_hint(address.segments) or nearest_address_hint(
+            address.text, model.parameters, model.separator
+        )
         raise AddressError(f"{model.name} has no parameter with this name", repr(address.text), hint)
     return Match(paths, address.indices, address.is_pattern)
 
@@ -79,28 +75,12 @@ def resolve(model: NamedTree, text: str) -> Match:
 def resolve_whole(model: NamedTree, text: str, action: str) -> list[str]:
     """Return the paths that an address matches, for an action on whole parameters, such as ``tied``.
 
-<<<<<<< HEAD
     Raises AddressError if the address is malformed, matches nothing, or has a slice.
     """
     match = resolve(model, text)
     if match.indices is not None:
         raise AddressError(f"only whole parameters can be {action}, not slices", repr(text))
     return match.paths
-=======
-
-def _by_stored_path(of: Address, model: NamedTree) -> list[str]:
-    """The parameters that a file keeps under paths which the address matches."""
-    if not model.stored or of.segments is None:
-        return []
-    texts = [each for each in of.segments if isinstance(each, NamePattern)]
-    matches = compile_names(texts, "/") if len(texts) == len(of.segments) else None
-    return [path for path, stored in model.stored.items() if matches is not None and matches(stored)]
-
-
-def _no_match(of: Address, model: NamedTree, tree: _Tree) -> AddressError:
-    hint = nearest_address_hint(of.text, model.parameters, model.separator)
-    return AddressError(f"{model.name} has no parameter of this name", repr(of.text), tree.beyond(of) or hint)
->>>>>>> 7231997 (Show the quotes to type in hints that name a parameter)
 
 
 def resolve_all(
@@ -130,7 +110,6 @@ def subtree_matcher(model: NamedTree, text: str) -> Callable[[str], bool]:
 
     Raises AddressError if the address is malformed, has a slice, or matches nothing.
     """
-<<<<<<< HEAD
     address = parse_address(text, model.separator, model.parameters)
     if address.indices is not None:
         raise AddressError("a slice selects values, but whole parameters are required here", repr(text))
@@ -139,23 +118,9 @@ def subtree_matcher(model: NamedTree, text: str) -> Callable[[str], bool]:
     blocks = _find_blocks(places, address)
     if not exact and not inside and not blocks:
         known = [*dict.fromkeys(block.path for block in model.walk()), *model.parameters]
-        hint = places.range_hint(address.segments) or nearest_hint(address.text, known)
+        hint = places.range_hint(address.segments) or nearest_address_hint(address.text, known, model.separator)
         raise AddressError(f"{model.name} has no layer or parameter with this name", repr(text), hint)
     return (exact | inside | blocks).__contains__
-=======
-    of = parse_address(text, model.separator, model.parameters)
-    if of.indices is not None:
-        raise AddressError("a slice is of values, and here whole parameters are meant", repr(text))
-    tree = _Tree(model)
-    exact, below = tree.find(of)
-    blocks = tree.blocks(of)
-    if not exact and not below and not blocks:
-        hint = tree.beyond(of) or nearest_address_hint(
-            of.text, [*dict.fromkeys(b.path for b in model.walk()), *model.parameters], model.separator
-        )
-        raise AddressError(f"{model.name} has no layer or parameter of this name", repr(text), hint)
-    return (exact | below | blocks).__contains__
->>>>>>> 7231997 (Show the quotes to type in hints that name a parameter)
 
 
 def _find_parameters(places: Places, address: Address) -> tuple[set[str], set[str]]:
