@@ -269,7 +269,7 @@ def test_skipped_arrays_are_reported_and_prevent_a_keras_file(paramctl: Run, tmp
         "b/bias": ("skipped", None, "missing"),
     }
     error = refused(paramctl, tmp_path, "w.safetensors", "--like", "m.yaml", "--partial", "b/*", "-o", "x.keras")
-    assert "paramctl init MODEL --rule 'PATTERN=from:FILE' fills the rest" in error
+    assert "Fill in the others with: paramctl init MODEL --rule 'PATTERN=from:FILE'" in error
     filled = ("--rule", "a/*=from:w.safetensors", "-o", "new.h5", "-q")
     assert paramctl("init", "m.yaml", *filled).returncode == 0
     assert paramctl("dump", "new.h5", "a/bias").stdout == "[1. 1. 1.]\n"

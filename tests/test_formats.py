@@ -212,9 +212,9 @@ def test_the_file_of_a_document_is_laid_out_as_keras_lays_it_out(name: str, tmp_
 NOT_KERAS = {
     "input: [4]\nlayers: [{dense: 4}, {halve_while: {limit: 1}}]\n": "Keras has no layer halve_while",
     "input: {shape: [4], dtype: int32}\nlayers: [{embedding: [5, 6]}, {position_embedding: 4}]\n": "Keras has no layer position_embedding",
-    "input: [4]\nlayers: [{dense: {units: 4, activation: {gelu: {approximate: true}}}}]\n": "dense's activation has options",
+    "input: [4]\nlayers: [{dense: {units: 4, activation: {gelu: {approximate: true}}}}]\n": "activation of dense is a function with options",
     "input: [5, 4]\nlayers: [{grouped_query_attention: {head_dim: 2, num_query_heads: 2, num_key_value_heads: 1, rope_theta: 10000}}]\n": "has no rope_theta",
-    "input: [4]\nlayers: [{dense: {name: a, units: 4}}, {dense: {name: b, units: 4, from: input}}]\n": "no output needs a",
+    "input: [4]\nlayers: [{dense: {name: a, units: 4}}, {dense: {name: b, units: 4, from: input}}]\n": "no output depends on a",
 }
 
 
@@ -234,7 +234,7 @@ def test_arrays_without_layers_are_no_keras_model(paramctl: Run, tmp_path: Path)
     for target in ("w.keras", "w.weights.h5", "w.weights.json"):
         done = paramctl("save", "w.npz", "-o", target)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-        assert "name the model's document by --like" in done.stderr
+        assert "Name the model document with --like MODEL.yaml" in done.stderr
         assert not (tmp_path / target).exists()
     (tmp_path / "m.yaml").write_text("input: [4]\nlayers: [{dense: 3}]\n")
     assert paramctl("save", "w.npz", "--like", "m.yaml", "-o", "w.weights.h5").returncode == 0

@@ -512,11 +512,11 @@ def archive(
     case(f"configuration: {what}", says, "x.keras", among)(make)
 
 
-DAMAGED = "this .keras file is damaged"
+DAMAGED = "damaged .keras file"
 archive("8 MB of lists", "more than 1,000,000 names, values and commas", LISTS)
-archive("8 MB of lists, compressed", "its config.json has 8,000,002 bytes; at most", LISTS, zipfile.ZIP_DEFLATED)
-archive("90 MB of spaces, compressed", "its config.json has 90,000,000 bytes", " " * 90_000_000, zipfile.ZIP_DEFLATED)
-archive("13 MB of spaces", "its config.json has 13,000,000 bytes; at most 12,000,000", " " * 13_000_000)
+archive("8 MB of lists, compressed", "bytes (got 8,000,002)", LISTS, zipfile.ZIP_DEFLATED)
+archive("90 MB of spaces, compressed", "bytes (got 90,000,000)", " " * 90_000_000, zipfile.ZIP_DEFLATED)
+archive("13 MB of spaces", "config.json must have at most 12,000,000 bytes (got 13,000,000)", " " * 13_000_000)
 archive("brackets", "nested deeper than 300 levels", "[" * 100_000)
 archive("names without an end", DAMAGED, '{"a":' * 299 + '"' + "a" * 1_000_000)
 archive("lists in 250 others", "", "[" * 250 + "]" * 250, among=ACCEPTED)
@@ -838,7 +838,7 @@ ALONG: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "4 GB of lists": ("x.h5", lambda path: with_lists(path, 3900), "note cannot be carried over"),
     "60 MB of lists": ("x.h5", lambda path: with_lists(path, 60), "note cannot be carried over"),
     "a text under 500 names": ("x.h5", with_texts, "cannot be carried over: the total exceeds the size of the whole file"),
-    "50 MB that are compressed": ("x.keras", with_assets, "its other members have 50,000,064 bytes together; at most"),
+    "50 MB that are compressed": ("x.keras", with_assets, "members other than the model must have at most"),
 }  # fmt: skip
 
 

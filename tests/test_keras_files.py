@@ -268,9 +268,18 @@ def test_a_set_is_read_by_its_index(paramctl: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("weight_map", "words"),
     [
-        ({"/layers/none/vars": "m_0.weights.h5"}, "'/layers/none/vars' must lie in m_0.weights.h5, which does not"),
-        ({"/layers/dense/vars": ["m_0.weights.h5", "m_1.weights.h5"]}, "have the array 'layers/dense/vars/0'"),
-        ({"/layers/dense": "m_0.weights.h5"}, "names groups, as /layers/dense/vars (got '/layers/dense'"),
+        (
+            {"/layers/none/vars": "m_0.weights.h5"},
+            "m_0.weights.h5 does not have '/layers/none/vars', which the index assigns to it",
+        ),
+        (
+            {"/layers/dense/vars": ["m_0.weights.h5", "m_1.weights.h5"]},
+            "two shards hold the array 'layers/dense/vars/0'",
+        ),
+        (
+            {"/layers/dense": "m_0.weights.h5"},
+            "a key must be a group such as '/layers/dense/vars' (got '/layers/dense')",
+        ),
     ],
 )
 def test_an_index_that_tells_what_is_not_so(
@@ -319,7 +328,7 @@ def test_names_that_no_rule_keeps_apart_are_refused(paramctl: Run, tmp_path: Pat
     objects = {path: (name, floats((2,)) if path != "z" else []) for path, name in named.items()}
     done = paramctl("summary", str(keras3(tmp_path / "k.weights.h5", objects)))
     assert (done.returncode, done.stdout) == (2, "")
-    assert "two arrays in it would be called 'p/dense/0'" in done.stderr
+    assert "two arrays would both be called 'p/dense/0'" in done.stderr
 
 
 def test_training_is_told_of_known_classes_alone(paramctl: Run, tmp_path: Path) -> None:

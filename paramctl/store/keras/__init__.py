@@ -1,13 +1,23 @@
-"""Keras' files, read and written: what its layers' arrays are called, and which Keras model a model document is.
+"""Keras' files: reading them under Keras' names, and writing a model document as the Keras model that it describes.
 
-read.py          files, one or a set, as parameters
-names.py         the names of what lies in a file, from classes, order and attributes
-variables.py     what the variables of a class are called
-known.py         a layer of a configuration as a document has it
-sketch.py        the tree of a configuration that no document can say
-from_config.py   a Keras configuration as a model document
-network.py       the Keras model that a document is: Sequential, Functional, nested ones
-weights.py       where in a .weights.h5 each parameter of it lies
-to_config.py     its configuration
-archive.py       .keras
+Reading
+    dialect.py       the layouts of Keras among HDF5 files, and the checks that Keras makes
+    read.py          a file, or a set of shards, as a checkpoint
+    names.py         the names of variables in the layout of Keras 3
+    legacy_names.py  the same for Keras 2
+    config_names.py  the names that a configuration adds
+    variables.py     the variables of each class
+    layer_config.py  a layer in a configuration
+    from_config.py   a configuration as a model document
+    layer_cache.py   layers of a configuration, built through documents
+    skeleton.py      the tree of a configuration that no document expresses
+Writing
+    objects.py       the parts of a Keras model
+    network.py       a model document as a Keras model
+    layer_order.py   the order in which a Functional lists its layers
+    paths.py         the path of each parameter in a file
+    to_config.py     the configuration of a Keras model
+    weights_file.py  .weights.h5
+    shards.py        .weights.json and its shards
+    archive.py       .keras
 """

@@ -1,9 +1,8 @@
-"""Keras' ``.keras``: a zip of metadata.json, config.json and model.weights.h5, which is read where it lies.
+"""Keras' ``.keras``: a zip of metadata.json, config.json and model.weights.h5, which is read in place.
 
-What is written from another ``.keras`` keeps its configuration and its other members, metadata.json among them; else
-both are made of the document.
-
-https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py
+A file written from another ``.keras`` keeps its configuration, its metadata.json and its other members, such as
+assets. Else both are made from the model document.
+https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py (_save_model_to_fileobj)
 """
 
 from __future__ import annotations
@@ -17,118 +16,124 @@ from shutil import copyfileobj
 from typing import IO
 
 from paramctl import __version__
-from paramctl.errors import InputError, OutputError
+from paramctl.errors import InputError, OutputError, message
 from paramctl.model import KerasLayout, Model
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.hdf5 import format as h5
 from paramctl.store.io.json_limits import parse_json
 from paramctl.store.io.zips import WEIGHTS, ZIP_ERRORS, DamagedZip, data_offset, is_keras, open_zip
-from paramctl.store.keras import to_config
 from paramctl.store.keras.dialect import KerasDialect
-from paramctl.store.keras.network import NotInKeras
-from paramctl.store.keras.paths import layout
+from paramctl.store.keras.objects import NotInKeras
+from paramctl.store.keras.paths import keras_layout
+from paramctl.store.keras.to_config import model_config
 from paramctl.store.keras.weights_file import keras_model, lay_out
 from paramctl.store.location import Location
 
 __all__ = ["configuration", "lay_out", "read", "write"]
 
-MOST_CONFIG = 12_000_000
-TIMES, SPARE = 8, 1 << 20
-"""How many times the size of its file what is compressed may have, and how much more."""
+MAX_CONFIG = 12_000_000
+MAX_RATIO, MAX_SPARE = 8, 1 << 20
+"""Decompressed members may have this many times the bytes of the file, plus so many."""
 KERAS_VERSION = "3.15.1"
-"""Whose format is written."""
-ABOUT = "metadata.json"
-OF_MODEL = ("config.json", WEIGHTS)
-AT_ONCE = 1 << 20
+"""The version of Keras whose format is written."""
+METADATA = "metadata.json"
+MODEL_MEMBERS = ("config.json", WEIGHTS)
+BLOCK = 1 << 20
 
 
 def read(file: Location) -> Checkpoint:
-    """What a ``.keras`` file holds. Raises InputError if it is damaged."""
+    """Return the contents of a ``.keras`` file. Raises InputError if it is damaged."""
     try:
         archive = open_zip(file)
-        described = archive.getinfo("config.json")
-        most = min(MOST_CONFIG, _most(file))
-        if described.file_size > most:
-            raise DamagedZip(f"its config.json has {described.file_size:,} bytes; at most {most:,} are allowed")
-        config = archive.read(described).decode()
+        config_member = archive.getinfo("config.json")
+        limit = min(MAX_CONFIG, _decompressed_limit(file))
+        if config_member.file_size > limit:
+            raise DamagedZip(message(f"config.json must have at most {limit:,} bytes", f"{config_member.file_size:,}"))
+        config = archive.read(config_member).decode()
         parse_json(config)
-        member = archive.getinfo(WEIGHTS)
-        if member.compress_type != zipfile.ZIP_STORED:
-            raise DamagedZip(f"its {WEIGHTS} is compressed, which Keras does not do")
-        begin = data_offset(file, member)
+        weights = archive.getinfo(WEIGHTS)
+        if weights.compress_type != zipfile.ZIP_STORED:
+            raise DamagedZip(f"{WEIGHTS} must not be compressed")
+        begin = data_offset(file, weights)
     except (*ZIP_ERRORS, KeyError) as error:
         raise _damaged(file, error) from error
-    made = h5.read(file, begin, member.file_size, (KerasDialect(config),))
-    more = tuple(each.filename for each in archive.infolist() if not each.is_dir())
-    made = replace(made, more=tuple(name for name in more if name not in (ABOUT, *OF_MODEL)))
-    return replace(made, extents={})  # a zip has sums of its members, so none is changed in place
+    checkpoint = h5.read(file, begin, weights.file_size, (KerasDialect(config),))
+    others = (member.filename for member in archive.infolist() if not member.is_dir())
+    more = tuple(name for name in others if name not in (METADATA, *MODEL_MEMBERS))
+    # The zip has a checksum of each member, so values cannot be changed in place: no extents.
+    return replace(checkpoint, more=more, extents={})
 
 
 def configuration(model: Model, target: str) -> tuple[KerasLayout, str]:
-    """Where Keras keeps a model's parameters, and its configuration: its own, else what its document says.
+    """Return the path of each parameter in Keras' file and the text of config.json.
 
-    Raises OutputError, with the name of the target, if it is no model that Keras can build.
+    Both are those of the file that the model comes from, if it is a ``.keras``, else made from the model document.
+    target: the name of the output, for errors.
+    Raises OutputError if Keras cannot build the model.
     """
     if model.keras is not None and model.keras.config is not None:
         return model.keras, model.keras.config
-    top = keras_model(model, target, as_graph=True)
+    top = keras_model(model, target, reuse_as_graph=True)
     try:
-        return layout(top), json.dumps(to_config.config(model, top))
+        return keras_layout(top), json.dumps(model_config(model, top))
     except NotInKeras as error:
-        hint = "NAME.weights.h5 holds its values"
-        raise OutputError(f"{target}: Keras cannot build {model.name}: {error}; {hint}") from error
+        hint = "Write NAME.weights.h5 instead, which has the values alone"
+        raise OutputError(message(f"{target}: Keras cannot build {model.name}: {error}", hint=hint)) from error
 
 
 def write(file: IO[bytes], weights: IO[bytes], config: str, like: Location | None) -> None:
-    """Write an archive around weights; like: another, whose members other than these go along.
+    """Write an archive.
 
-    Raises InputError if these are damaged, or too much.
+    weights: a ``.weights.h5``.
+    config: the text of config.json.
+    like: the file that the values come from. If it is a ``.keras``, its other members are copied.
+    Raises InputError if these are damaged or too large.
     """
-    along = _along(like) if like is not None and like.read(0, 2) == b"PK" and is_keras(like) else {}
+    from_archive = like is not None and like.read(0, 2) == b"PK" and is_keras(like)
+    copied = _other_members(like) if like is not None and from_archive else {}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        if ABOUT not in along:
-            about = json.dumps({"keras_version": KERAS_VERSION, "written_by": f"paramctl {__version__}"})
-            archive.writestr(zipfile.ZipInfo(ABOUT), about)
+        if METADATA not in copied:
+            metadata = json.dumps({"keras_version": KERAS_VERSION, "written_by": f"paramctl {__version__}"})
+            archive.writestr(zipfile.ZipInfo(METADATA), metadata)
         archive.writestr(zipfile.ZipInfo("config.json"), config)
         with archive.open(zipfile.ZipInfo(WEIGHTS), "w", force_zip64=True) as member:
-            copyfileobj(weights, member, AT_ONCE)
-        for name, blocks in along.items():
+            copyfileobj(weights, member, BLOCK)
+        for name, blocks in copied.items():
             with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
                 for block in blocks:
                     member.write(block)
 
 
-def _along(like: Location) -> dict[str, Iterator[bytes]]:
-    """What an archive has beside the model, by name."""
+def _other_members(like: Location) -> dict[str, Iterator[bytes]]:
+    """Return the contents of an archive's members other than the model, by name."""
     try:
         archive = open_zip(like)
-        members = [each for each in archive.infolist() if each.filename not in OF_MODEL and not each.is_dir()]
+        members = [info for info in archive.infolist() if info.filename not in MODEL_MEMBERS and not info.is_dir()]
     except ZIP_ERRORS as error:
         raise _damaged(like, error) from error
-    size, most = sum(each.file_size for each in members), _most(like)
-    if size > most:
-        raise InputError(
-            f"{like.name}: its other members have {size:,} bytes together; at most {most:,} are taken along"
-        )
-    return {each.filename: _unpacked(like, archive, each) for each in members}
+    size, limit = sum(info.file_size for info in members), _decompressed_limit(like)
+    if size > limit:
+        rule = f"members other than the model must have at most {limit:,} bytes together"
+        raise InputError(message(f"{like.name}: {rule}", f"{size:,}"))
+    return {info.filename: _decompressed(like, archive, info) for info in members}
 
 
-def _unpacked(like: Location, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
-    """A member's bytes, block by block."""
+def _decompressed(like: Location, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    """Yield the bytes of a member in blocks."""
     try:
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise DamagedZip(f"its {member.filename} is compressed, and not by deflate")
+            raise DamagedZip(message(f"{member.filename} must be stored or deflated", f"method {member.compress_type}"))
         with archive.open(member) as stream:
-            while block := stream.read(AT_ONCE):
+            while block := stream.read(BLOCK):
                 yield block
     except ZIP_ERRORS as error:
         raise _damaged(like, error) from error
 
 
-def _most(file: Location) -> int:
-    """How many bytes what is compressed in an archive may have."""
-    return TIMES * os.fstat(file.descriptor()).st_size + SPARE
+def _decompressed_limit(file: Location) -> int:
+    """Return how many bytes the decompressed members of an archive may have."""
+    return MAX_RATIO * os.fstat(file.descriptor()).st_size + MAX_SPARE
 
 
 def _damaged(file: Location, error: Exception) -> InputError:
-    return InputError(f"{file.name}: this .keras file is damaged ({' '.join(str(error).split())})")
+    return InputError(f"{file.name}: damaged .keras file ({' '.join(str(error).split())})")

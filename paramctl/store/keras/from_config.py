@@ -1,288 +1,285 @@
-"""A Keras configuration (config.json of ``.keras``, model_config of Keras 2) as a model document.
+"""A Keras configuration (config.json in ``.keras``, model_config in a Keras 2 file) as a model document.
 
-The language of documents has Keras' names for layers and options, so most of it is said in the same words. What has no
-counterpart here, such as a class of somebody's own, gives no document: Unsaid.
+The document language uses Keras' names for layers and options, so most of a configuration carries over unchanged.
+A configuration with anything that the language lacks, such as a custom class, gives no document (UnsupportedConfig).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Container, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 from paramctl.model.layers import FUNCTIONS, LAYERS
 from paramctl.model.layers.base import snake_case
+from paramctl.store.keras.layer_config import (
+    GRAPHS,
+    MALFORMED,
+    MODELS,
+    InboundNode,
+    flat_tensors,
+    inbound_nodes,
+    is_builtin,
+    layer_type,
+)
 
 SCHEME_OPTIONS = ("value", "mean", "stddev", "minval", "maxval", "scale", "mode", "distribution", "gain")
-GRAPHS = ("Functional", "Model")
-MODELS = ("Sequential", *GRAPHS)
-ALSO = {snake_case(cls.keras_class): name for name, cls in LAYERS.items() if cls.keras_class}
-"""Types of layers by the names under which Keras exports them, where these differ."""
 
-
-MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError)
-"""What reading a configuration raises that is none of Keras'."""
+Blocks: TypeAlias = dict[str, Any]
+"""The custom blocks of a document by name: the models within a model."""
+CallKey: TypeAlias = tuple[str, int]
+"""One call in a Functional: the layer's name and the number of its call."""
 
 
 class UnsupportedConfig(ValueError):
-    """What a configuration holds that a document cannot say."""
-
-
-class Called(NamedTuple):
-    """One call of a layer: the outputs that it takes, as (layer, number of its call, place), and what is said there."""
-
-    takes: list[tuple[str, int, int]]
-    options: Mapping[str, Any]
+    """A configuration with a construct that model documents do not have."""
 
 
 def document(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The document, as YAML would load it. Raises Unsaid."""
+    """Return the document as YAML would load it. Raises UnsupportedConfig."""
     try:
-        made = {"name": str(config["config"]["name"]), **_model(config, {})}
+        return {"name": str(config["config"]["name"]), **_model(config, {})}
     except MALFORMED as error:
         raise UnsupportedConfig(str(error)) from error
-    return made
 
 
-def _model(config: Mapping[str, Any], blocks: dict[str, Any]) -> dict[str, Any]:
-    """Inputs, layers, outputs and blocks of a Sequential or Functional model."""
-    kind, of = config["class_name"], config["config"]
-    if kind == "Sequential":
-        inputs, layers = _chain(of["layers"], blocks, config)
-        made = {"input": inputs, "layers": layers}
-    elif kind in GRAPHS:
-        made = _graph(of, blocks)
+def _model(config: Mapping[str, Any], blocks: Blocks) -> dict[str, Any]:
+    """Return the inputs, layers, outputs and blocks of a Sequential or Functional model."""
+    class_name = config["class_name"]
+    if class_name == "Sequential":
+        inputs, layers = _sequential(config["config"]["layers"], blocks, config)
+        model = {"input": inputs, "layers": layers}
+    elif class_name in GRAPHS:
+        model = _functional(config["config"], blocks)
     else:
-        raise UnsupportedConfig(f"the class {kind}")
-    return made | ({"blocks": blocks} if blocks else {})
+        raise UnsupportedConfig(f"unsupported model class {class_name}")
+    return model | ({"blocks": blocks} if blocks else {})
 
 
-def _chain(layers: list[Any], blocks: dict[str, Any], config: Mapping[str, Any]) -> tuple[Any, list[Any]]:
-    given: Any = config.get("build_config", {}).get("input_shape") or config["config"].get("build_input_shape")
-    made = []
+def _sequential(layers: list[Any], blocks: Blocks, config: Mapping[str, Any]) -> tuple[Any, list[Any]]:
+    """Return the input of a Sequential and its layers as entries.
+
+    The input's shape is that of the InputLayer, else the one that the model was built for, else the batch_input_shape
+    of its first layer (Keras 2).
+    """
+    shape: Any = config.get("build_config", {}).get("input_shape") or config["config"].get("build_input_shape")
+    entries = []
     for layer in layers:
         if layer["class_name"] == "InputLayer":
-            given = _input(layer)
+            shape = _input(layer)
         else:
-            given = given or layer["config"].get("batch_input_shape")
-            made.append(entry(layer, blocks))
-    if isinstance(given, list):
-        given = given[1:]
-    return given, made
+            shape = shape or layer["config"].get("batch_input_shape")
+            entries.append(layer_entry(layer, blocks))
+    return shape[1:] if isinstance(shape, list) else shape, entries
 
 
-def _graph(of: Mapping[str, Any], blocks: dict[str, Any]) -> dict[str, Any]:
-    """Each layer after what it takes, from the outputs of those."""
-    layers = {layer["config"]["name"]: layer for layer in of["layers"]}
+def _functional(config: Mapping[str, Any], blocks: Blocks) -> dict[str, Any]:
+    """Return the inputs, layers and outputs of a Functional."""
+    layers = {layer["config"]["name"]: layer for layer in config["layers"]}
     inputs = {name: _input(layer) for name, layer in layers.items() if layer["class_name"] == "InputLayer"}
-    names = {(name, 0): name for name in inputs}
-    made = _entries(layers, names, blocks)
-    functional = {name for name, layer in layers.items() if layer["class_name"] in GRAPHS}
-    outputs = [names[name, node - (name in functional)] for name, node, *_ in tensors(of["output_layers"])]
-    return {"inputs": inputs, "layers": made, "outputs": outputs}
+    names: dict[CallKey, str] = {(name, 0): name for name in inputs}
+    entries = _graph_entries(layers, names, blocks)
+    outputs = [names[key] for key in _output_calls(config, layers)]
+    return {"inputs": inputs, "layers": entries, "outputs": outputs}
 
 
-def _entries(layers: Mapping[str, Any], names: dict[tuple[str, int], str], blocks: dict[str, Any]) -> list[Any]:
-    """The layers of a graph as entries, each after what it takes; ``names`` gets the name of what each call gives."""
-    every = {name: calls(layer) for name, layer in layers.items()}
-    made: list[Any] = []
-    for name, number in _in_order(every, names):
-        called = every[name][number]
-        if any(place for _, _, place in called.takes):
-            raise UnsupportedConfig("a layer with several outputs")
-        takes: list[str | None] = [names[source, node] for source, node, _ in called.takes]
-        again = f"{name}-{number}"
-        if number:
-            sources = takes[0] if len(takes) == 1 else takes
-            made.append({"reuse": {"layer": name, "from": sources, "name": again}})
-        else:
-            made.append(entry(layers[name], blocks, takes, called.options))
-        names[name, number] = again if number else name
-    return made
+def _output_calls(config: Mapping[str, Any], layers: Mapping[str, Any]) -> list[CallKey]:
+    """Return the calls that give the outputs of a Functional.
 
-
-def _in_order(every: Mapping[str, list[Called]], given: Container[tuple[str, int]]) -> list[tuple[str, int]]:
-    """The calls of layers, by name and number, as if the list were gone through again and again for those that can be.
-
-    given: what is there before. A call needs the outputs that it takes, and the layer's first call.
+    ``output_layers`` counts the calls of a nested Functional from 1: its number 0 is the call by which it was built
+    (functional.py, get_config: kept_nodes = 1). ``inbound_nodes`` counts them from 0.
     """
-    order = [(name, number) for name in every if (name, 0) not in given for number in range(len(every[name]))]
-    place = {each: at for at, each in enumerate(order)}
-    users: dict[tuple[str, int], list[tuple[str, int]]] = {}
-    waits = {}
-    for name, number in order:
-        needs = {(source, node) for source, node, _ in every[name][number].takes} | ({(name, 0)} if number else set())
-        needs = {each for each in needs if each not in given}
-        waits[name, number] = len(needs)
-        for each in needs:
-            users.setdefault(each, []).append((name, number))
-    rounds = dict.fromkeys(order, 0)
-    ready = [each for each in order if not waits[each]]
-    for each in ready:  # which grows
-        for user in users.get(each, ()):
-            rounds[user] = max(rounds[user], rounds[each] + (place[user] < place[each]))
-            waits[user] -= 1
-            if not waits[user]:
+    tensors = flat_tensors(config["output_layers"])
+    return [(name, call - (layers[name]["class_name"] in GRAPHS)) for name, call, *_ in tensors]
+
+
+def _graph_entries(layers: Mapping[str, Any], names: dict[CallKey, str], blocks: Blocks) -> list[Any]:
+    """Return the calls of a Functional as entries, each after those whose outputs it takes.
+
+    names: the output names of the inputs; the name of each call's output is added to it.
+    """
+    nodes = {name: inbound_nodes(layer) for name, layer in layers.items()}
+    entries: list[Any] = []
+    for name, call in _call_order(nodes, names):
+        node = nodes[name][call]
+        if any(output for _, _, output in node.inputs):
+            raise UnsupportedConfig("a layer with several outputs")
+        sources: list[str | None] = [names[source, source_call] for source, source_call, _ in node.inputs]
+        if call == 0:
+            names[name, call] = name
+            entries.append(layer_entry(layers[name], blocks, sources, node.options))
+        else:  # a shared layer: its second call is named dense-1, its third dense-2
+            names[name, call] = f"{name}-{call}"
+            inputs = sources[0] if len(sources) == 1 else sources
+            entries.append({"reuse": {"layer": name, "from": inputs, "name": names[name, call]}})
+    return entries
+
+
+class _CallRank(NamedTuple):
+    """The time at which Keras processes a call: the pass over the list of layers, and the place in that list."""
+
+    turn: int
+    place: int
+
+
+def _call_order(nodes: Mapping[str, list[InboundNode]], given: Container[CallKey]) -> list[CallKey]:
+    """Return the calls in the order in which Keras makes them (functional.py, functional_from_config).
+
+    Keras goes through the list of layers again and again, and in each pass makes the calls whose inputs exist. A call
+    needs the calls whose outputs it takes and the layer's first call. Keras' loop takes quadratic time when the list
+    is in reverse order; the pass of each call is computed here in one sweep instead.
+    given: the calls that exist before the first pass.
+    """
+    listed = [(name, call) for name in nodes if (name, 0) not in given for call in range(len(nodes[name]))]
+    rank = {key: _CallRank(0, place) for place, key in enumerate(listed)}
+    users: dict[CallKey, list[CallKey]] = {}
+    missing: dict[CallKey, int] = {}  # how many calls it still waits for
+    for name, call in listed:
+        needs = {(source, source_call) for source, source_call, _ in nodes[name][call].inputs}
+        needs |= {(name, 0)} if call else set()
+        needs = {key for key in needs if key not in given}
+        missing[name, call] = len(needs)
+        for key in needs:
+            users.setdefault(key, []).append((name, call))
+    ready = [key for key in listed if not missing[key]]
+    for key in ready:  # grows as calls become ready
+        for user in users.get(key, ()):
+            # A user that precedes its source in the list has been passed already, so it waits for the next pass.
+            turn = rank[key].turn + (rank[user].place < rank[key].place)
+            rank[user] = max(rank[user], rank[user]._replace(turn=turn))
+            missing[user] -= 1
+            if not missing[user]:
                 ready.append(user)
-    if len(ready) < len(order):
+    if len(ready) < len(listed):
         raise UnsupportedConfig("layers that wait for each other")
-    return sorted(order, key=lambda each: (rounds[each], place[each]))
-
-
-def tensors(listed: Any) -> list[Any]:
-    """The outputs in a list of them, however they are put together: [layer, number of its call, place]."""
-    if isinstance(listed, dict):
-        return [each for value in listed.values() for each in tensors(value)]
-    return [listed] if listed and isinstance(listed[0], str) else [each for item in listed for each in tensors(item)]
-
-
-def calls(layer: Mapping[str, Any]) -> list[Called]:
-    """The calls of a layer."""
-    made = []
-    for node in layer.get("inbound_nodes", ()):
-        if isinstance(node, dict):  # Keras 3
-            made.append(Called(list(_histories([node["args"], node["kwargs"]])), node["kwargs"]))
-        else:  # Keras 2
-            parts = [node] if isinstance(node[0], str) else node
-            made.append(Called([tuple(each[:3]) for each in parts], parts[0][3] if len(parts[0]) > 3 else {}))
-    return made
-
-
-def _histories(value: Any) -> Iterator[tuple[str, int, int]]:
-    if isinstance(value, list):
-        for each in value:
-            yield from _histories(each)
-    elif isinstance(value, dict):
-        if value.get("class_name") == "__keras_tensor__":
-            name, node, place = value["config"]["keras_history"]
-            yield name, node, place
-        else:
-            yield from _histories(list(value.values()))
+    return sorted(listed, key=rank.__getitem__)
 
 
 def _input(layer: Mapping[str, Any]) -> dict[str, Any]:
-    of = layer["config"]
-    shape = of.get("batch_shape") or of.get("batch_input_shape") or of["shape"]
-    return {"shape": shape[1:], "dtype": of.get("dtype") or "float32"}
+    """Return an InputLayer as an input of a document, whose shape leaves out the batch axis."""
+    config = layer["config"]
+    shape = config.get("batch_shape") or config.get("batch_input_shape") or config["shape"]
+    return {"shape": shape[1:], "dtype": config.get("dtype") or "float32"}
 
 
-def entry(
+def layer_entry(
     layer: Mapping[str, Any],
-    blocks: dict[str, Any],
-    takes: list[str | None] | None = None,
-    at_call: Mapping[str, Any] | None = None,
+    blocks: Blocks,
+    sources: list[str | None] | None = None,
+    call_options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A layer as an entry of a document's list; takes: what it takes in a graph. at_call: what is said there."""
-    kind, of = layer["class_name"], layer["config"]
-    if not is_own(layer):
-        raise UnsupportedConfig(f"the class {kind}, which is not Keras'")
-    name = _name(of["name"])
+    """Return a layer as an entry of a document's list of layers. Raises UnsupportedConfig.
+
+    blocks: gets the block that a model within the model becomes.
+    sources: in a Functional, the names of the outputs that the layer takes.
+    call_options: the keyword arguments of its call.
+    """
+    class_name, config = layer["class_name"], layer["config"]
+    if not is_builtin(layer):
+        raise UnsupportedConfig(f"the custom class {class_name}")
+    name = _checked_name(config["name"])
     common: dict[str, Any] = {"name": name}
-    if takes is not None:
-        common["from"] = takes[0] if len(takes) == 1 else takes
-    if of.get("trainable") is False:
+    if sources is not None:
+        common["from"] = sources[0] if len(sources) == 1 else sources
+    if config.get("trainable") is False:
         common["trainable"] = False
-    if kind in MODELS:
-        block = f"{name}_block"
-        if block in blocks:
-            block += f"_{len(blocks)}"
-        while block in blocks or block in LAYERS:
-            block += "_"
-        blocks[block] = {"layers": []}
-        blocks[block]["layers"] = _inside(layer, blocks)
-        return {block: common}
-    type_ = _type(kind)
-    if type_ not in LAYERS:
-        raise UnsupportedConfig(f"the class {kind}")
-    if LAYERS[type_].call_options and takes is not None:
-        common["from"] = takes[0]
-        common |= {key: other for key, other in zip(("value", "key"), takes[1:], strict=False) if other != takes[0]}
-        common |= {"use_causal_mask": True} if (at_call or {}).get("use_causal_mask") else {}
-    of = _one_way(of) if type_ == "bidirectional" else of
-    options = {key: _option(key, value) for key, value in of.items() if key in LAYERS[type_].signature}
-    return {type_: {key: value for key, value in options.items() if value is not None} | common}
+    if class_name in MODELS:
+        return {_add_block(layer, name, blocks): common}
+    type_name = layer_type(class_name)
+    if type_name not in LAYERS:
+        raise UnsupportedConfig(f"unsupported layer class {class_name}")
+    cls = LAYERS[type_name]
+    if cls.call_options and sources is not None:  # attention: Keras calls it as layer(query, value, key)
+        common["from"] = sources[0]
+        others = zip(("value", "key"), sources[1:], strict=False)
+        common |= {option: source for option, source in others if source != sources[0]}
+        common |= {"use_causal_mask": True} if (call_options or {}).get("use_causal_mask") else {}
+    config = _merged_directions(config) if type_name == "bidirectional" else config
+    options = {key: _option(key, value) for key, value in config.items() if key in cls.signature}
+    return {type_name: {key: value for key, value in options.items() if value is not None} | common}
 
 
-def _type(kind: str) -> str:
-    return ALSO.get(snake_case(kind), snake_case(kind))
+def _add_block(layer: Mapping[str, Any], name: str, blocks: Blocks) -> str:
+    """Add a model within the model to the blocks, and return the block's name."""
+    block = f"{name}_block"
+    if block in blocks:
+        block += f"_{len(blocks)}"
+    while block in blocks or block in LAYERS:
+        block += "_"
+    blocks[block] = {"layers": []}  # reserves the name while the models within this one are added
+    blocks[block]["layers"] = _block_layers(layer, blocks)
+    return block
 
 
-def name_of(layer: Mapping[str, Any]) -> str:
-    """A layer's name; a class of somebody's own may leave it out of its options."""
-    return str(layer["config"].get("name") or layer["name"])
+def _block_layers(layer: Mapping[str, Any], blocks: Blocks) -> list[Any]:
+    """Return the layers of a model within the model.
 
-
-def is_own(layer: Mapping[str, Any]) -> bool:
-    """Whether a layer's class is one of Keras' own; Keras 2 does not tell."""
-    module = layer.get("module")
-    if module is None:
-        return not layer.get("registered_name")
-    return str(module).partition(".")[0] in ("keras", "tf_keras")
-
-
-def is_known(layer: Mapping[str, Any]) -> bool:
-    """Whether a document has the class of a layer, and of the one that it wraps, if it wraps one."""
-    inner = [of for of in map(layer["config"].get, ("layer", "backward_layer")) if isinstance(of, dict)]
-    return is_own(layer) and _type(str(layer["class_name"])) in LAYERS and all(map(is_known, inner))
-
-
-def _one_way(of: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A bidirectional layer's options with its layer as it was given; Keras tells those of both directions."""
-    forward, backward = of["layer"], of.get("backward_layer")
-    alike = {"name": forward["config"]["name"].removeprefix("forward_"), "go_backwards": False}
-    given = {**forward, "config": {**forward["config"], **alike}}
-    if backward is not None and entry(given, {}) != entry({**backward, "config": {**backward["config"], **alike}}, {}):
-        raise UnsupportedConfig("a bidirectional layer whose two directions differ")
-    return {**of, "layer": given}
-
-
-def _inside(layer: Mapping[str, Any], blocks: dict[str, Any]) -> list[Any]:
-    """The layers of a model within another; its input, where its own layers name it, is an identity of that name."""
-    of = layer["config"]
+    A block has no name for its input, so the InputLayer of a Functional becomes an identity layer of the same name.
+    """
+    config = layer["config"]
     if layer["class_name"] == "Sequential":
-        return _chain(of["layers"], blocks, layer)[1]
-    layers = {each["config"]["name"]: each for each in of["layers"]}
-    given = [name for name, each in layers.items() if each["class_name"] == "InputLayer"]
-    ends = [(name, node) for name, node, *_ in tensors(of["output_layers"])]
-    if len(given) != 1 or len(ends) != 1:
-        raise UnsupportedConfig("a model within another that has several inputs or outputs")
-    names = {(given[0], 0): _name(given[0])}
-    made = [{"identity": {"name": given[0]}}, *_entries(layers, names, blocks)]
-    name, node = ends[0]
-    output = names[name, node - (layers[name]["class_name"] in GRAPHS)]
-    last = next(iter(made[-1].values()))
-    return made if last["name"] == output else [*made, {"identity": {"name": f"{output}-output", "from": output}}]
+        return _sequential(config["layers"], blocks, layer)[1]
+    layers = {inner["config"]["name"]: inner for inner in config["layers"]}
+    inputs = [name for name, inner in layers.items() if inner["class_name"] == "InputLayer"]
+    outputs = _output_calls(config, layers)
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise UnsupportedConfig("a nested model with several inputs or outputs")
+    names: dict[CallKey, str] = {(inputs[0], 0): _checked_name(inputs[0])}
+    entries = [{"identity": {"name": inputs[0]}}, *_graph_entries(layers, names, blocks)]
+    output = names[outputs[0]]
+    last = next(iter(entries[-1].values()))
+    if last["name"] == output:
+        return entries
+    # The output of a block is that of its last layer.
+    return [*entries, {"identity": {"name": f"{output}-output", "from": output}}]
+
+
+def _merged_directions(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options of a Bidirectional with the layer that the user gave it.
+
+    Keras writes a layer for each direction: forward_lstm, and backward_lstm with go_backwards (bidirectional.py).
+    """
+    forward, backward = config["layer"], config.get("backward_layer")
+    common = {"name": forward["config"]["name"].removeprefix("forward_"), "go_backwards": False}
+    layer = {**forward, "config": {**forward["config"], **common}}
+    if backward is not None:
+        reversed_layer = {**backward, "config": {**backward["config"], **common}}
+        if layer_entry(layer, {}) != layer_entry(reversed_layer, {}):
+            raise UnsupportedConfig("a bidirectional layer whose directions differ")
+    return {**config, "layer": layer}
 
 
 def _option(key: str, value: Any) -> Any:
-    """An option's value: a function or a scheme by its name, a layer as an entry."""
+    """Return the value of an option as a document has it: functions and schemes by name, a layer as an entry."""
     if key.endswith("_initializer"):
         return _scheme(value)
     if "activation" in key:
-        if isinstance(value, dict):
+        if isinstance(value, dict):  # a registered function has its name in config, an Activation layer its class
             value = value.get("config") if isinstance(value.get("config"), str) else value["class_name"]
-        named = snake_case(str(value)) if value is not None else None
-        if named is not None and named not in FUNCTIONS:
-            raise UnsupportedConfig(f"the function {value}")
-        return named
-    if key == "axis" and isinstance(value, list) and len(value) == 1:  # as Keras 2 has it
+        function = snake_case(str(value)) if value is not None else None
+        if function is not None and function not in FUNCTIONS:
+            raise UnsupportedConfig(f"unsupported function {value}")
+        return function
+    if key == "axis" and isinstance(value, list) and len(value) == 1:  # Keras 2 writes BatchNormalization's as [3]
         return value[0]
     if isinstance(value, dict):
         if "class_name" in value and snake_case(value["class_name"]) in LAYERS:
-            return entry(value, {})
-        raise UnsupportedConfig(f"the option {key}")
+            return layer_entry(value, {})
+        raise UnsupportedConfig(f"unsupported value of {key}")
     return value
 
 
 def _scheme(value: Any) -> Any:
+    """Return an initializer as a scheme: its name, or its name with options."""
     if not isinstance(value, dict):
         return snake_case(str(value)) if value is not None else None
-    options = {key: each for key, each in value["config"].items() if each is not None and key in SCHEME_OPTIONS}
+    options = {key: option for key, option in value["config"].items() if option is not None and key in SCHEME_OPTIONS}
     name = snake_case(value["class_name"])
     return {name: options} if options else name
 
 
-def _name(text: str) -> str:
-    if not isinstance(text, str) or not re.fullmatch(r"[\w.-]+", text) or "." in text:
-        raise UnsupportedConfig(f"the name {text!r}")
-    return text
+def _checked_name(name: str) -> str:
+    """Return a name if a document allows it."""
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name) or "." in name:
+        raise UnsupportedConfig(f"the name {name!r}")
+    return name

@@ -1,4 +1,4 @@
-"""Layers of Keras' own, each as a document that holds nothing else would have it."""
+"""Layers of a Keras configuration, each built through a document with that layer alone."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import Any
 
 from paramctl.errors import ParamctlError
 from paramctl.model import Block, Document, from_document
-from paramctl.store.keras.from_config import MODELS, UnsupportedConfig, entry
+from paramctl.store.keras.from_config import UnsupportedConfig, layer_entry
+from paramctl.store.keras.layer_config import MODELS
 
-MOST = 1_000
+MAX_LAYERS = 1_000
 
 
 class LayerCache:
-    """What documents say of layers, by what each is without its name; of so many different ones at most."""
+    """Built layers by the text of their documents, so that equal layers under different names are built once.
+
+    Builds at most MAX_LAYERS: a hostile configuration can list any number of different layers.
+    """
 
     def __init__(self) -> None:
         self.blocks: dict[str, Block | None] = {}
@@ -22,19 +26,23 @@ class LayerCache:
     def block(
         self,
         layer: Mapping[str, Any],
-        given: Mapping[str, Sequence[int | None]],
-        takes: Sequence[str],
-        at_call: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Sequence[int | None]],
+        sources: Sequence[str],
+        call_options: Mapping[str, Any] | None = None,
     ) -> Block | None:
-        """A layer of a configuration; None if no document can say it. given: the shapes of what it can take."""
+        """Return a layer of a configuration as a block named ``layer``; None if a document does not have it.
+
+        inputs: the shapes of the inputs of the document by name, without the batch axis.
+        sources: which of these inputs the layer takes, in the order of its arguments.
+        """
         if layer["class_name"] in MODELS:
             return None
         unnamed = {**layer, "config": {**layer["config"], "name": "layer"}}
         try:
-            document = {"inputs": {name: list(shape) for name, shape in given.items()}}
-            text = json.dumps(document | {"layers": [entry(unnamed, {}, list(takes), at_call)]})
-            if text not in self.blocks and len(self.blocks) < MOST:
-                self.blocks[text] = None
+            document = {"inputs": {name: list(shape) for name, shape in inputs.items()}}
+            text = json.dumps(document | {"layers": [layer_entry(unnamed, {}, list(sources), call_options)]})
+            if text not in self.blocks and len(self.blocks) < MAX_LAYERS:
+                self.blocks[text] = None  # stays None if the document is refused
                 self.blocks[text] = from_document(Document(text, "layer", {}, ()), "layer").blocks[0]
         except (UnsupportedConfig, ParamctlError):
             return None

@@ -1,263 +1,213 @@
-"""Keras' files: the names that its layers' arrays have in Keras, for what lies in HDF5 under others.
+"""The layout of Keras 3 (``.weights.h5``, and the one within ``.keras``): the names of its variables in Keras.
 
-Keras 3 (``.weights.h5``, and within ``.keras``): the object at a path P keeps its variables in ``P/vars/0``, ``1``, ...
-A child of a list is called by its class in snake_case, numbered; ``P/vars`` tells its own name. Keras 2 (``.h5``): the
-attributes layer_names and weight_names. What an optimizer or a metric keeps is told apart.
-https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py, legacy/hdf5_format.py
+The object at a path P has its variables in the group ``P/vars``, as ``0``, ``1``, ... The attribute ``name`` of that
+group is the object's own name. A path consists of attributes, such as ``cell``, and of containers, such as ``layers``;
+a child of a container is called by its class in snake case and a number (saving_lib.py, _save_container_state).
+The names of variables are not in the file: they follow from the class, as far as the path gives it.
+https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
-from paramctl.errors import ParamctlError
-from paramctl.model import Document, from_document
-from paramctl.store.keras import from_config
-from paramctl.store.keras.from_config import MALFORMED, is_own
-from paramctl.store.keras.layer_cache import LayerCache
-from paramctl.store.keras.skeleton import leaves, names
-from paramctl.store.keras.variables import DENSE_AXES, OUTPUT_AXES, QUERY_AXES, is_quantized, says, variables_of
+from paramctl.store.keras.variables import (
+    DENSE_AXES,
+    OUTPUT_AXES,
+    QUERY_AXES,
+    is_quantized,
+    variable_attributes,
+    variable_names,
+)
 
-_APART = re.compile(r"(.*_)?(optimizers?|optimizer_weights|metrics|loss_tracker)")
-"""What the attributes are called in which a model keeps what is no parameter."""
-_SEEDS = re.compile(r"(.*_)?seed_generator(_\d+)?")
-LISTS = ("layers", "_layer_checkpoint_dependencies")
+GroupAttributes: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""What Keras records of the groups of a file, by the group's path: the attributes of each."""
+
+LAYER_LISTS = ("layers", "_layer_checkpoint_dependencies")
+"""The attribute of a model with its list of layers. Keras 2.12 and 2.13 wrote the second (H5IOStore.get)."""
+
+_OPTIMIZER = re.compile(r"(.*_)?(optimizers?|optimizer_weights|metrics|loss_tracker)")
+"""The attributes of a model that hold optimizers and metrics, such as ``d_optimizer`` in a GAN."""
+_SEED_GENERATOR = re.compile(r"(.*_)?seed_generator(_\d+)?")
 _VARIABLE = re.compile(r"(?:(.*)/)?vars/(\d+)")
 _NUMBERED = re.compile(r"(.+?)(?:_(\d+))?")
 
-PARTS = {"query_dense": QUERY_AXES, "key_dense": QUERY_AXES, "value_dense": QUERY_AXES, "output_dense": OUTPUT_AXES}
-RECURRENT = ("lstm", "gru", "simple_rnn")
-WRAPPERS = ("time_distributed", "spectral_normalization")
+_ATTENTION_AXES = {
+    "query_dense": QUERY_AXES,
+    "key_dense": QUERY_AXES,
+    "value_dense": QUERY_AXES,
+    "output_dense": OUTPUT_AXES,
+}
+"""The parts of MultiHeadAttention. Those of GroupedQueryAttention begin with an underscore."""
+_ATTENTION_PARTS = {*_ATTENTION_AXES, *(f"_{part}" for part in _ATTENTION_AXES)}
+_RECURRENT = ("lstm", "gru", "simple_rnn")
+_WRAPPERS = ("time_distributed", "spectral_normalization")
 
 
-class Named(NamedTuple):
-    """What Keras calls an array, and what is known of it."""
+class KerasVariable(NamedTuple):
+    """The path of an array in Keras, such as ``block/dense/kernel``, and what its name implies: kind, axes, trainable.
+
+    The last part of the path is a number where the variable's name is unknown.
+    """
 
     path: str
-    says: dict[str, Any]
+    attributes: dict[str, Any]
 
 
-def is_keras3(arrays: Sequence[Mapping[str, Any]], told: Mapping[str, Any]) -> bool:
-    """Whether a file has the layout of Keras 3."""
-    return "vars" in told and any(_VARIABLE.fullmatch(each["path"]) for each in arrays)
+def is_keras3(arrays: Sequence[Mapping[str, Any]], groups: GroupAttributes) -> bool:
+    """Return whether a file has the layout of Keras 3."""
+    return "vars" in groups and any(_VARIABLE.fullmatch(array["path"]) for array in arrays)
 
 
-def is_keras2(told: Mapping[str, Any]) -> bool:
-    """Whether a file has the layout of Keras 2: weights alone, or a whole model."""
-    return "layer_names" in told.get("", {}) or "layer_names" in told.get("model_weights", {})
+def is_keras2(groups: GroupAttributes) -> bool:
+    """Return whether a file has the layout of Keras 2: weights alone, or a whole model."""
+    return "layer_names" in groups.get("", {}) or "layer_names" in groups.get("model_weights", {})
 
 
-def names3(arrays: Sequence[Mapping[str, Any]], told: Mapping[str, Any]) -> dict[str, Named]:
-    """What each array of a Keras 3 file is called, by its stored path, in Keras' order; without what stands apart."""
+def keras3_variables(arrays: Sequence[Mapping[str, Any]], groups: GroupAttributes) -> dict[str, KerasVariable]:
+    """Return the parameters of a Keras 3 file by their stored paths, those of one object in Keras' order.
+
+    Leaves out optimizers, metrics and the seeds of Dropout.
+    """
     objects: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
-    for each in arrays:
-        found = _VARIABLE.fullmatch(each["path"])
-        path = found[1] or "" if found else ""
-        if found and not is_apart(path) and not _SEEDS.fullmatch(path.rpartition("/")[2]):
-            objects.setdefault(path, []).append((int(found[2]), each))
-    shown = _shown(objects, told)
-    made: dict[str, Named] = {}
-    for path, variables in objects.items():
-        variables.sort(key=lambda each: each[0])
-        kind = _class_of(path, told)
-        names = variables_of(kind, variables)
-        quantized = is_quantized(names[0], variables[0][1])
-        axes = PARTS.get(path.rpartition("/")[2], DENSE_AXES if kind in ("dense", "lstm_cell", "gru_cell") else {})
-        for (_, each), name in zip(variables, names, strict=True):
-            full = f"{shown[path]}/{name}" if shown[path] else name
-            of_name = says(name, each["dtype"], axes.get(name, ()), len(each["shape"]), quantized)
-            made[each["path"]] = Named(full, of_name)
-    return made
+    for array in arrays:
+        match = _VARIABLE.fullmatch(array["path"])
+        path = match[1] or "" if match else ""
+        if match and not is_optimizer(path) and not _SEED_GENERATOR.fullmatch(path.rpartition("/")[2]):
+            objects.setdefault(path, []).append((int(match[2]), array))
+    object_paths = _object_paths(objects, groups)
+    variables: dict[str, KerasVariable] = {}
+    for path, numbered in objects.items():
+        numbered.sort(key=lambda entry: entry[0])  # HDF5 lists "10" before "2"
+        class_name = _class_of(path, groups)
+        names = variable_names(class_name, numbered)
+        quantized = is_quantized(names[0], numbered[0][1])
+        dense_axes = DENSE_AXES if class_name in ("dense", "lstm_cell", "gru_cell") else {}
+        axes = _ATTENTION_AXES.get(path.rpartition("/")[2], dense_axes)
+        for (_, array), name in zip(numbered, names, strict=True):
+            full = f"{object_paths[path]}/{name}" if object_paths[path] else name
+            implied = variable_attributes(name, array["dtype"], axes.get(name, ()), len(array["shape"]), quantized)
+            variables[array["path"]] = KerasVariable(full, implied)
+    return variables
 
 
-def is_apart(path: str) -> bool:
-    """Whether an object is an optimizer or a metric, or in one: children of a list called layers never are."""
+def is_optimizer(path: str) -> bool:
+    """Return whether an object is an optimizer or a metric, or part of one.
+
+    A child of a list of layers is never one: ``layers/optimizer`` is a custom layer of the class Optimizer.
+    """
     segments = path.split("/")
     return any(
-        _APART.fullmatch(segment) and (not place or segments[place - 1] not in LISTS)
+        _OPTIMIZER.fullmatch(segment) and (not place or segments[place - 1] not in LAYER_LISTS)
         for place, segment in enumerate(segments)
     )
 
 
-def without_own_classes(config: Any, named: Mapping[str, Named]) -> Mapping[str, Named]:
-    """The same names; but numbers in layers of a class that a configuration says is not Keras', whatever its name."""
-    try:
-        others = {path for path, layer in leaves(config, "") if not is_own(layer)}
-    except MALFORMED:
-        return named
-    made = dict(named)
-    for stored, of in named.items():
-        folder = of.path.rpartition("/")[0]
-        if folder in others:
-            made[stored] = Named(f"{folder}/{stored.rpartition('/')[2]}", {})
-    return made
+def own_names(groups: GroupAttributes, optimizer: bool = False) -> dict[str, str]:
+    """Return the own names of the objects in a Keras 3 file by their paths, "" for those without a name.
 
-
-def _class_of(path: str, told: Mapping[str, Any]) -> str | None:
-    """The class of the layer at a path, in snake_case, where the path tells it."""
-    folder, _, segment = path.rpartition("/")
-    if folder and f"{folder}/vars" not in told:  # in a list, whose children are called by their class
-        found = _NUMBERED.fullmatch(segment)
-        return found[1] if found else None
-    if segment in PARTS or segment in {f"_{part}" for part in PARTS}:
-        return "dense"
-    if segment == "cell":
-        parent = _class_of(folder, told)
-        return f"{parent}_cell" if parent in RECURRENT else _automatic(path, told)
-    if segment == "layer" and _class_of(folder, told) in WRAPPERS:
-        return _automatic(path, told)
-    return None
-
-
-def _automatic(path: str, told: Mapping[str, Any]) -> str | None:
-    """The class that the name of an object tells, if Keras gave it the name."""
-    named = _NUMBERED.fullmatch(str(told.get(f"{path}/vars", {}).get("name", "")))
-    return named[1] if named else None
-
-
-def _shown(paths: Iterable[str], told: Mapping[str, Any]) -> dict[str, str]:
-    """What each object is called: the names of the objects on the way to it, and its own."""
-    within: dict[str, dict[str, list[str]]] = {}  # by the path of an object, the way from it to those in it
-    for path in paths:
-        parent, here, way = "", "", []
-        for segment in path.split("/") if path else ():
-            here = f"{here}/{segment}" if here else segment
-            way.append(segment)
-            if f"{here}/vars" in told:
-                within.setdefault(parent, {})[here] = way
-                parent, way = here, []
-    made = {"": ""}
-    for parent, children in within.items():
-        for path, name in _siblings(children, told).items():
-            made[path] = f"{made[parent]}/{name}" if made[parent] else name
-    doubled = _doubled(made)
-    return {path: path if name in doubled else name for path, name in made.items()}
-
-
-def _siblings(children: Mapping[str, Sequence[str]], told: Mapping[str, Any]) -> Mapping[str, str]:
-    """What the objects in another are called, lists and dicts left out.
-
-    Where two would have one name, a list's stays in it; or attributes and classes name both.
-    """
-    own = {path: _own_name(path, told) or way[-1] for path, way in children.items()}
-    lists = {path: "/".join(way[:-1]) for path, way in children.items()}
-    ways = {path: "/".join(way) for path, way in children.items()}
-    doubled = _doubled(own)
-    kept = {lists[path] for path, name in own.items() if name in doubled} - {"", *LISTS}
-    made = {path: f"{lists[path]}/{name}" if lists[path] in kept else name for path, name in own.items()}
-    doubled = _doubled(made)
-    made = {path: ways[path] if name in doubled else name for path, name in made.items()}
-    return ways if _doubled(made) else made
-
-
-def _doubled(names: Mapping[str, str]) -> set[str]:
-    return {name for name, count in Counter(names.values()).items() if count > 1}
-
-
-def _own_name(path: str, told: Mapping[str, Any]) -> str | None:
-    own = told[f"{path}/vars"].get("name")
-    return own if isinstance(own, str) and own and "/" not in own else None
-
-
-def told_names(told: Mapping[str, Any], apart: bool = False) -> dict[str, str]:
-    """What the objects of a Keras 3 file call themselves, by their paths; "" where they do not tell.
-
-    apart: an optimizer's and metrics' instead.
+    optimizer: return those of optimizers and metrics instead.
     """
     return {
-        path.removesuffix("vars").rstrip("/"): str(said.get("name") or "")
-        for path, said in told.items()
-        if f"/{path}".endswith("/vars") and is_apart(path) == apart
+        path.removesuffix("vars").rstrip("/"): str(attributes.get("name") or "")
+        for path, attributes in groups.items()
+        if f"/{path}".endswith("/vars") and is_optimizer(path) == optimizer
     }
 
 
-def names2(arrays: Sequence[Mapping[str, Any]], told: Mapping[str, Any], config: Any = None) -> dict[str, Named]:
-    """What each array of a Keras 2 file is called, by its stored path, in Keras' order."""
-    root = "" if "layer_names" in told.get("", {}) else "model_weights/"
-    there = {each["path"]: each for each in arrays}
-    ways: dict[str, tuple[str, list[str]]] = {}
-    for layer in [*told[root.rstrip("/")]["layer_names"], "top_level_model_weights"]:
-        for weight in told.get(f"{root}{layer}", {}).get("weight_names", ()):
-            if f"{root}{layer}/{weight}" in there:
-                ways[f"{root}{layer}/{weight}"] = layer, re.sub(r":\d+$", "", weight).split("/")
-    shown = _shown2(ways, _model_name(config, ways))
-    quantized = {shown[path].rpartition("/")[0] for path in ways if is_quantized(ways[path][1][-1], there[path])}
-    made: dict[str, Named] = {}
-    for path, full in shown.items():
-        folder, _, name = full.rpartition("/")
-        axes = DENSE_AXES["bias"] if name == "bias" else ()
-        made[path] = Named(full, says(name, there[path]["dtype"], axes, quantized=folder in quantized))
-    return made
+def prefixes(path: str) -> Iterator[str]:
+    """Yield a path and the paths of all that contain it: ``a/b`` and ``a`` for ``a/b``."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
 
 
-def _model_name(config: Any, ways: Mapping[str, tuple[str, list[str]]]) -> str | None:
-    """The name of the model where the names of weights begin with it, as Keras 3 has them: <model>/<layer>/kernel."""
-    first = {way[0] for layer, way in ways.values() if way[1:2] == [layer] and len(way) > 2}
-    try:
-        name = config["config"]["name"]
-    except (KeyError, TypeError):
-        every = all(way[1:2] == [layer] for layer, way in ways.values() if layer != "top_level_model_weights")
-        return min(first) if len(first) == 1 and every else None
-    return name if name in first else None
+def _class_of(path: str, groups: GroupAttributes) -> str | None:
+    """Return the class of the layer at a path, in snake case; None if the path does not determine it."""
+    parent, _, segment = path.rpartition("/")
+    if parent and f"{parent}/vars" not in groups:  # a container: it has no variables
+        return _without_number(segment)
+    # An attribute may hold a layer of any class. Only those of Keras' own layers are known.
+    if segment in _ATTENTION_PARTS:
+        return "dense"  # an EinsumDense, with the variables of a Dense
+    if segment == "cell":
+        outer = _class_of(parent, groups)
+        return f"{outer}_cell" if outer in _RECURRENT else _class_by_name(path, groups)
+    if segment == "layer" and _class_of(parent, groups) in _WRAPPERS:
+        return _class_by_name(path, groups)
+    return None
 
 
-def _shown2(ways: Mapping[str, tuple[str, list[str]]], model: str | None) -> dict[str, str]:
-    """What each array is called: its layer, and within it what its own name says, without the layer's; see _model_name.
+def _class_by_name(path: str, groups: GroupAttributes) -> str | None:
+    """Return the class in the own name of an object: ``dense`` for ``dense_3``.
 
-    ways: the layer and the name of each, by its stored path.
+    A name that Keras chose is the class in snake case and a number (keras/src/utils/naming.py, auto_name).
     """
-    made, whole = {}, {}
-    for path, (layer, way) in ways.items():
-        own = [] if layer == "top_level_model_weights" else [layer]
-        inside = way[1:] if model is not None and way[0] == model and len(way) > 1 + len(own) else way
-        made[path] = "/".join([*own, *(inside[1:] if inside[:-1][:1] == [layer] else inside)])
-        whole[path] = "/".join([*own, *way])
-    doubled = _doubled(made)
-    made = {path: whole[path] if name in doubled else name for path, name in made.items()}
-    doubled = _doubled(made)
-    return {path: path if name in doubled else name for path, name in made.items()}
+    return _without_number(str(groups.get(f"{path}/vars", {}).get("name", "")))
 
 
-def document_of(config: Any) -> Document | None:
-    """The document of a Keras configuration; None if it cannot be said in one."""
-    try:
-        made = from_config.document(config)
-        text = json.dumps(made, indent=1)
-    except (from_config.UnsupportedConfig, ValueError):
-        return None
-    return Document(text, str(made["name"]), {}, ())
+def _without_number(name: str) -> str | None:
+    match = _NUMBERED.fullmatch(name)
+    return match[1] if match else None
 
 
-def by_document(document: Document, shapes: Mapping[str, tuple[int, ...]], source: str) -> dict[str, str]:
-    """For each array, by its name, what the document calls it; nothing unless they are the same arrays.
+def _object_paths(stored: Iterable[str], groups: GroupAttributes) -> dict[str, str]:
+    """Return the path of each object in Keras by its path in the file: the names of its parents, and its own name.
 
-    Names that are only numbers, for the class did not tell them, are the document's in its order.
+    Objects that would get equal paths keep those that they have in the file.
     """
-    try:
-        parameters = from_document(document, source).parameters
-    except ParamctlError:
-        return {}
-    folders: dict[str, list[str]] = {}
-    for path in parameters:
-        folders.setdefault(path.rpartition("/")[0], []).append(path)
-    made = {}
-    for path in shapes:
-        folder, _, name = path.rpartition("/")
-        place = int(name) if name.isdecimal() else -1
-        there = folders.get(folder, ())
-        made[path] = there[place] if 0 <= place < len(there) else path
-    same = {made[path]: shape for path, shape in shapes.items()} == {p.path: p.shape for p in parameters.values()}
-    return made if same and len({*made.values()}) == len(made) else {}
+    children: dict[str, dict[str, list[str]]] = {}  # by the parent object: see _sibling_names
+    for path in stored:
+        parent, prefix, route = "", "", []
+        for segment in path.split("/") if path else ():
+            prefix = f"{prefix}/{segment}" if prefix else segment
+            route.append(segment)
+            if f"{prefix}/vars" in groups:  # an object; a container has no group vars
+                children.setdefault(parent, {})[prefix] = route
+                parent, route = prefix, []
+    paths = {"": ""}
+    for parent, routes in children.items():  # each parent before its children
+        for path, name in _sibling_names(routes, groups).items():
+            paths[path] = f"{paths[parent]}/{name}" if paths[parent] else name
+    clashes = repeated(paths)
+    return {path: path if name in clashes else name for path, name in paths.items()}
 
 
-def by_class(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], known: LayerCache) -> dict[str, str]:
-    """For each array whose name is only a number, what its layer's class and options in a configuration say."""
-    numbers = [path for path in shapes if path.rpartition("/")[2].isdecimal()]
-    found = names(config, Counter(path.rpartition("/")[0] for path in numbers), known)
-    folders = {path: path.rpartition("/") for path in numbers}
-    there = {path: (folder, int(n)) for path, (folder, _, n) in folders.items() if int(n) < len(found.get(folder, ()))}
-    return {path: f"{folder}/{found[folder][number]}" for path, (folder, number) in there.items()}
+def _sibling_names(routes: Mapping[str, Sequence[str]], groups: GroupAttributes) -> Mapping[str, str]:
+    """Return a name for each of the objects within one object, by their paths.
+
+    routes: the segments from the parent to each object, by its path: ["layers", "dense_1"] for a child of a container,
+    ["encoder"] for an attribute.
+
+    An object is called by its own name, or by the last segment if it has none; its container is left out. Each of the
+    three steps below applies to the names that clash after the step before it.
+    """
+    own = {path: _own_name(path, groups) or route[-1] for path, route in routes.items()}
+    whole = {path: "/".join(route) for path, route in routes.items()}
+    containers = {path: "/".join(route[:-1]) for path, route in routes.items()}
+
+    # 1. All children of the containers that hold a clash get their container's name: heads/dense and tails/dense.
+    clashes = repeated(own)
+    shown = {containers[path] for path, name in own.items() if name in clashes} - {"", *LAYER_LISTS}
+    names = {path: f"{containers[path]}/{name}" if containers[path] in shown else name for path, name in own.items()}
+
+    # 2. Two in one container, or two attributes: attribute and class instead, heads/dense and heads/dense_1.
+    clashes = repeated(names)
+    names = {path: whole[path] if name in clashes else name for path, name in names.items()}
+
+    # 3. The own name of a third is one of these: attribute and class for all.
+    return whole if repeated(names) else names
+
+
+def _own_name(path: str, groups: GroupAttributes) -> str | None:
+    """Return the own name of an object; None if it cannot be one segment of a path."""
+    name = groups[f"{path}/vars"].get("name")
+    return name if isinstance(name, str) and name and "/" not in name else None
+
+
+def repeated(names: Mapping[str, str]) -> set[str]:
+    """Return the names that occur more than once."""
+    return {name for name, count in Counter(names.values()).items() if count > 1}

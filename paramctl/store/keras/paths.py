@@ -1,8 +1,7 @@
-"""Where in a Keras 3 ``.weights.h5`` each parameter lies: objects at paths, their variables in ``vars/0``, ``1``, ...
+"""The path of each parameter in a Keras 3 ``.weights.h5``.
 
-A child of a list is called by its class in snake_case, numbered within the list; an object that stands in several
-places is written where Keras comes first, and uses up a number in the others.
-https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py (_save_state)
+Follows _save_state and _save_container_state of Keras 3.15.
+https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py
 """
 
 from __future__ import annotations
@@ -13,52 +12,60 @@ from collections.abc import Iterator, Sequence
 from paramctl.model.layers import Layer
 from paramctl.model.layers.base import snake_case
 from paramctl.model.tree import KerasLayout
-from paramctl.store.keras.network import Object
+from paramctl.store.keras.objects import KerasObject
 
 
-def layout(top: Object) -> KerasLayout:
-    """The paths in a file of a Keras model: of each parameter, and the name that each object tells of itself."""
+def keras_layout(model: KerasObject) -> KerasLayout:
+    """Return the path of each parameter in a file, and the own name of each object by its path."""
     variables: dict[str, str] = {}
     names: dict[str, str] = {}
-    written: set[int] = set()
-    stack = [(top, "")]
+    visited: set[KerasObject] = set()
+    stack = [(model, "")]
     while stack:
-        of, path = stack.pop()
-        if id(of) in written:
+        current, path = stack.pop()
+        if current in visited:  # _save_state, visited_saveables: a shared layer is written where it comes first
             continue
-        written.add(id(of))
-        names[path] = of.name
-        if of.network is not None:
-            stack += reversed(
-                [(each, f"{path}/{name}" if path else name) for name, each in _children(of.network.layers)]
-            )
-        elif of.block is not None and of.block.layer is not None:
-            own = of.block.parameters
-            parts = _parts(of.block.layer, [each.path[len(of.block.path) + 1 :] for each in own])
-            for parameter, (inside, folders, number) in zip(own, parts, strict=True):
+        visited.add(current)
+        names[path] = current.name
+        if current.network is not None:
+            stack += reversed([(child, _join(path, name)) for name, child in _children(current.network.layers)])
+        elif current.block is not None and current.block.layer is not None:
+            parameters = current.block.parameters
+            inner = [parameter.path[len(current.block.path) + 1 :] for parameter in parameters]
+            places = _places(current.block.layer, inner)
+            for parameter, (attributes, folders, number) in zip(parameters, places, strict=True):
                 for depth, folder in enumerate(folders, 1):
-                    names.setdefault("/".join(filter(None, (path, *inside[:depth]))), folder)
-                variables[parameter.path] = "/".join(filter(None, (path, *inside, "vars", str(number))))
+                    names.setdefault(_join(path, *attributes[:depth]), folder)
+                variables[parameter.path] = _join(path, *attributes, "vars", str(number))
     return KerasLayout(variables, names)
 
 
-def _children(layers: Sequence[Object]) -> Iterator[tuple[str, Object]]:
-    """The layers of a list under their names in it."""
+def _join(*parts: str) -> str:
+    """Return a path of these parts. The path of the model itself is empty."""
+    return "/".join(filter(None, parts))
+
+
+def _children(layers: Sequence[KerasObject]) -> Iterator[tuple[str, KerasObject]]:
+    """Yield each layer of a list with its path below the model.
+
+    The name is the class in snake case, and a number from the second of a class on (_get_unique_name). A shared layer
+    that is listed again uses up a number: [dense, shared, shared, dense] has dense, dense_1 and dense_3.
+    """
     counts: Counter[str] = Counter()
-    for each in layers:
-        kind = snake_case(each.kind)
-        yield f"layers/{kind}_{counts[kind]}" if counts[kind] else f"layers/{kind}", each
-        counts[kind] += 1
+    for layer in layers:
+        name = snake_case(layer.class_name)
+        yield f"layers/{name}_{counts[name]}" if counts[name] else f"layers/{name}", layer
+        counts[name] += 1
 
 
-def _parts(layer: Layer, names: Sequence[str]) -> Iterator[tuple[list[str], list[str], int]]:
-    """For each parameter of a layer: the way to the object within it that has it, and its number there.
+def _places(layer: Layer, names: Sequence[str]) -> Iterator[tuple[list[str], list[str], int]]:
+    """Yield the place of each parameter of a layer: attributes, own names of the objects there, and its number.
 
-    The way is by Keras' attributes, and by what the objects call themselves.
+    ``lstm_cell/bias`` of an LSTM is number 2 in the attribute ``cell``, an object with the own name lstm_cell.
     """
     counts: Counter[str] = Counter()
     for name in names:
         folders = name.split("/")[:-1]
-        inside = layer.keras_attributes(folders)
-        yield inside, folders, counts["/".join(inside)]
-        counts["/".join(inside)] += 1
+        attributes = layer.keras_attributes(folders)
+        yield attributes, folders, counts["/".join(attributes)]
+        counts["/".join(attributes)] += 1

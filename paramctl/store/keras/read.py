@@ -1,119 +1,162 @@
-"""Keras' files, read: one, or the shards of an index. What an optimizer or a metric keeps stands apart."""
+"""Reads the files of Keras: one file, or the shards of an index.
+
+The arrays of optimizers and metrics are kept apart from the parameters.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError
-from paramctl.model import KerasLayout, Model
+from paramctl.model import KerasLayout, Model, Tie
 from paramctl.store.checkpoint import Checkpoint, JoinedReader, OptimizerState, Provenance, Reader, model_of
 from paramctl.store.hdf5.listing import ArrayEntry, Listing, ParameterCollector, link_ties, model_name
-from paramctl.store.keras import names as keras
+from paramctl.store.keras.config_names import ConfigNames, names_in_config, number_custom_layers
 from paramctl.store.keras.layer_cache import LayerCache
-from paramctl.store.keras.names import Named
-from paramctl.store.keras.skeleton import sketch
-from paramctl.store.keras.variables import says
+from paramctl.store.keras.legacy_names import keras2_variables
+from paramctl.store.keras.names import GroupAttributes, KerasVariable, keras3_variables, own_names
+from paramctl.store.keras.skeleton import skeleton_model
+from paramctl.store.keras.variables import variable_attributes
 from paramctl.store.location import Location
+
+Variables = Mapping[str, KerasVariable]
+"""The parameters of a file by their stored paths."""
 
 
 def read_keras3(file: Location, listing: Listing, config: tuple[str, Any] | None = None) -> Checkpoint:
-    """What a file with the layout of Keras 3 holds. config: the text of Keras' own, and what it says."""
+    """Return the contents of a file with the layout of Keras 3.
+
+    config: the text of the configuration beside it and the same parsed, if it has one.
+    """
     return _keras3(file, [listing], listing.groups, config)
 
 
 def read_keras2(file: Location, listing: Listing, config: Any = None) -> Checkpoint:
-    """What a file with the layout of Keras 2 holds. config: what Keras' configuration says, if there is one."""
-    names = keras.names2(listing.arrays, listing.groups, config)
-    return _checkpoint(file, [listing], names, listing.groups, config)[0]
+    """Return the contents of a file with the layout of Keras 2.
+
+    config: the configuration in it, parsed, if it has one.
+    """
+    variables = keras2_variables(listing.arrays, listing.groups, config)
+    return _checkpoint(file, [listing], variables, listing.groups, config)[0]
 
 
 def read_index(index: Location, listings: Mapping[str, Listing], weight_map: Mapping[str, Any]) -> Checkpoint:
-    """What the shards of Keras 3 weights hold: of each only the groups that the index says are in it.
+    """Return the contents of sharded Keras 3 weights: from each shard only the groups that the index assigns to it.
 
-    listings: by the names of the files. Raises InputError if they do not have what the index says, or have it twice.
+    listings: of the shards, by file name.
+    weight_map: by group, such as ``/layers/dense/vars``, the name of its file or a list of names.
+    Raises InputError if a shard lacks a group, or two shards hold one array.
     """
-    wanted: dict[str, set[str]] = {}
-    for key, files in weight_map.items():
-        if not key.startswith("/") or not key.endswith("/vars"):
-            raise InputError(f"{index.name}: an index of Keras names groups, as /layers/dense/vars (got {key!r})")
+    assigned: dict[str, set[str]] = {}  # the groups of each file
+    for group, files in weight_map.items():
+        if not group.startswith("/") or not group.endswith("/vars"):
+            raise InputError(f"{index.name}: a key must be a group such as '/layers/dense/vars' (got {group!r})")
         for name in [files] if isinstance(files, str) else files:
-            wanted.setdefault(name, set()).add(key[1:])
-    told: dict[str, dict[str, Any]] = {}  # an object may tell its name in another file than the one with its values
-    parts = []
+            assigned.setdefault(name, set()).add(group[1:])
+    groups: dict[str, dict[str, Any]] = {}
+    shards = []
     for name, listing in listings.items():
-        arrays = [each for each in listing.arrays if _group(each) in wanted[name]]
-        missing = wanted[name].difference(map(_group, arrays))
+        arrays = [array for array in listing.arrays if _group(array) in assigned[name]]
+        missing = assigned[name].difference(map(_group, arrays))
         if missing:
-            raise InputError(f"{index.name}: '/{min(missing)}' must lie in {name}, which does not have it")
-        parts.append(replace(listing, arrays=arrays, skipped={}))
-        for path, said in listing.groups.items():
-            told[path] = {**told.get(path, {}), **said} if path in wanted[name] else {**said, **told.get(path, {})}
-    return _keras3(index, parts, told)
+            raise InputError(f"{index.name}: {name} does not have '/{min(missing)}', which the index assigns to it")
+        shards.append(replace(listing, arrays=arrays, skipped={}))
+        for group, attributes in listing.groups.items():
+            # Keras may write an object's name into an empty group of one shard and its values into the next shard.
+            # The attributes beside the values take precedence.
+            others = groups.get(group, {})
+            groups[group] = {**others, **attributes} if group in assigned[name] else {**attributes, **others}
+    return _keras3(index, shards, groups)
 
 
-def _group(each: ArrayEntry) -> str:
-    return str(each["path"]).rpartition("/")[0]
+def _group(array: ArrayEntry) -> str:
+    return str(array["path"]).rpartition("/")[0]
 
 
 def _keras3(
-    file: Location,
-    listings: Sequence[Listing],
-    told: Mapping[str, Mapping[str, Any]],
-    config: tuple[str, Any] | None = None,
+    file: Location, listings: Sequence[Listing], groups: GroupAttributes, config: tuple[str, Any] | None = None
 ) -> Checkpoint:
-    arrays = [each for listing in listings for each in listing.arrays]
-    _check_single([each["path"] for each in arrays], f"{file.name}: two of its files have the array")
-    text, known = config or (None, None)
-    names: Mapping[str, Named] = keras.names3(arrays, told)
-    if known is not None:
-        names = keras.without_own_classes(known, names)
-    made, shown = _checkpoint(file, listings, names, told, known)
-    layout = KerasLayout({name: path for path, name in shown.items()}, keras.told_names(told), text)
-    return replace(made, model=replace(made.model, keras=layout))
+    """Return the contents of one file, or of the shards of an index, with the layout of Keras 3."""
+    arrays = [array for listing in listings for array in listing.arrays]
+    _check_unique((array["path"] for array in arrays), f"{file.name}: two shards hold the array")
+    text, parsed = config or (None, None)
+    variables: Variables = keras3_variables(arrays, groups)
+    if parsed is not None:
+        variables = number_custom_layers(parsed, variables)
+    checkpoint, paths = _checkpoint(file, listings, variables, groups, parsed)
+    layout = KerasLayout({path: stored for stored, path in paths.items()}, own_names(groups), text)
+    return replace(checkpoint, model=replace(checkpoint.model, keras=layout))
 
 
 def _checkpoint(
-    file: Location,
-    listings: Sequence[Listing],
-    names: Mapping[str, Named],
-    told: Mapping[str, Mapping[str, Any]],
-    config: Any,
+    file: Location, listings: Sequence[Listing], variables: Variables, groups: GroupAttributes, config: Any
 ) -> tuple[Checkpoint, dict[str, str]]:
-    """Layers' arrays under Keras' names, or their document's; and what each is called here, by its path in its file."""
-    there = {each["path"]: each for listing in listings for each in listing.arrays}
-    document = keras.document_of(config) if config is not None else None
-    shapes = {named.path: tuple(there[path]["shape"]) for path, named in names.items()}
-    renamed = keras.by_document(document, shapes, model_name(file)) if document is not None else {}
-    known = LayerCache()
-    if config is not None and not renamed:
-        renamed, document = keras.by_class(config, shapes, known), None
-    shown = {path: renamed.get(named.path, named.path) for path, named in names.items()}
-    _check_single(list(shown.values()), f"{file.name}: two arrays in it would be called")
-    parts = []
-    for listing in listings:
-        parts.append(ParameterCollector(listing))
-        for each in listing.arrays:
-            if (path := each["path"]) in names:
-                parts[-1].add(each, shown[path], _says(names[path], shown[path], each))
-    found = {path: parameter for part in parts for path, parameter in part.parameters.items()}
-    parameters = {path: found[path] for path in shown.values()}
-    ties = tuple(tie for listing in listings for tie in link_ties(listing.links, shown))
-    model: Model | None = None
-    if config is not None and document is None:
-        model = sketch(config, parameters, model_name(file), known)
-    model = replace(model, ties=ties) if model else model_of(model_name(file), parameters, ties, document)
-    return _joined(file, listings, parts, model, _apart(listings, names, told)), shown
+    """Return the contents of a file or a set of shards, and the path of each parameter by its stored path.
+
+    variables: the parameters. All other arrays belong to optimizers or metrics.
+    config: the configuration, parsed, or None. Its names replace those of the variables if it has the same arrays.
+    """
+    # 1. Names: Keras' from the file, then the configuration's.
+    shapes = _shapes(listings, variables)
+    cache = LayerCache()
+    names = names_in_config(config, shapes, model_name(file), cache)
+    paths = {stored: names.paths.get(variable.path, variable.path) for stored, variable in variables.items()}
+    _check_unique(paths.values(), f"{file.name}: two arrays would both be called")
+
+    # 2. Arrays: each file's by those names, then all in Keras' order.
+    parts = [_stored_arrays(listing, variables, paths) for listing in listings]
+    unordered = {path: parameter for part in parts for path, parameter in part.parameters.items()}
+    parameters = {path: unordered[path] for path in paths.values()}
+    ties = tuple(tie for listing in listings for tie in link_ties(listing.links, paths))
+
+    # 3. The tree, and everything else that the files hold.
+    model = _model(config, names, parameters, ties, model_name(file), cache)
+    state = _optimizer_state(listings, variables, groups)
+    return _joined(file, listings, parts, model, state), paths
 
 
-def _says(named: Named, shown: str, each: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is said of an array; of one that had only a number, by the name that its document or class gives it."""
-    name = shown.rpartition("/")[2]
-    numbered = named.path.rpartition("/")[2].isdecimal() and not name.isdecimal()
-    return says(name, each["dtype"]) if numbered else named.says
+def _shapes(listings: Sequence[Listing], variables: Variables) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the parameters by their paths in Keras."""
+    arrays = {array["path"]: array for listing in listings for array in listing.arrays}
+    return {variable.path: tuple(arrays[stored]["shape"]) for stored, variable in variables.items()}
+
+
+def _stored_arrays(listing: Listing, variables: Variables, paths: Mapping[str, str]) -> ParameterCollector:
+    """Return the parameters that one file holds.
+
+    paths: their final paths, by stored path.
+    """
+    part = ParameterCollector(listing)
+    for array in listing.arrays:
+        stored = array["path"]
+        if stored not in variables:
+            continue
+        attributes: Mapping[str, Any] = variables[stored].attributes
+        old, new = (path.rpartition("/")[2] for path in (variables[stored].path, paths[stored]))
+        if old.isdecimal() and not new.isdecimal():  # the configuration supplied the name, and so what it implies
+            attributes = variable_attributes(new, array["dtype"])
+        part.add(array, paths[stored], attributes)
+    return part
+
+
+def _model(
+    config: Any,
+    names: ConfigNames,
+    parameters: Mapping[str, Parameter],
+    ties: tuple[Tie, ...],
+    name: str,
+    cache: LayerCache,
+) -> Model:
+    """Return the tree of the document, else of the configuration's list of layers, else of the parameters' paths."""
+    if config is not None and names.document is None:
+        skeleton = skeleton_model(config, parameters, name, cache)
+        if skeleton is not None:
+            return replace(skeleton, ties=ties)
+    return model_of(name, parameters, ties, names.document)
 
 
 def _joined(
@@ -121,38 +164,39 @@ def _joined(
     listings: Sequence[Listing],
     parts: Sequence[ParameterCollector],
     model: Model,
-    apart: OptimizerState | None,
+    state: OptimizerState | None,
 ) -> Checkpoint:
-    stored = {path: of for part in parts for path, of in part.stored.items()}
+    """Return a checkpoint of one file, or of a set of shards, whose values cannot be changed in place."""
+    stored = {path: name for part in parts for path, name in part.stored.items()}
     notes: dict[str, Provenance] = {path: note for part in parts for path, note in part.notes.items()}
-    skipped = tuple(each for listing in listings for each in listing.skipped_words())
+    skipped = tuple(name for listing in listings for name in listing.skipped_words())
+    model = replace(model, stored=stored)
     if listings[0].file is file:
-        reader, extents = parts[0].reader, parts[0].extents
-    else:
-        reader, extents = (
-            JoinedReader({path: of for part in parts for of in [part.reader] for path in part.parameters}),
-            {},
-        )
-    return Checkpoint(replace(model, stored=stored), reader, file, notes, skipped, extents, apart)
+        return Checkpoint(model, parts[0].reader, file, notes, skipped, parts[0].extents, state)
+    readers: dict[str, Reader] = {}
+    for part in parts:
+        readers |= dict.fromkeys(part.parameters, part.reader)
+    return Checkpoint(model, JoinedReader(readers), file, notes, skipped, {}, state)
 
 
-def _apart(
-    listings: Sequence[Listing], names: Collection[str], told: Mapping[str, Mapping[str, Any]]
+def _optimizer_state(
+    listings: Sequence[Listing], variables: Collection[str], groups: GroupAttributes
 ) -> OptimizerState | None:
-    """The arrays that have no names as parameters."""
+    """Return the arrays that are not parameters, by their stored paths; None if there are none."""
     arrays: dict[str, Parameter] = {}
     readers: dict[str, Reader] = {}
     for listing in listings:
-        found = ParameterCollector(listing)
-        for each in listing.arrays:
-            if each["path"] not in names:
-                found.add(each, each["path"], {})
-        arrays |= found.parameters
-        readers |= dict.fromkeys(found.parameters, found.reader)
-    return OptimizerState(arrays, JoinedReader(readers), keras.told_names(told, apart=True)) if arrays else None
+        part = ParameterCollector(listing)
+        for array in listing.arrays:
+            if array["path"] not in variables:
+                part.add(array, array["path"], {})
+        arrays |= part.parameters
+        readers |= dict.fromkeys(part.parameters, part.reader)
+    return OptimizerState(arrays, JoinedReader(readers), own_names(groups, optimizer=True)) if arrays else None
 
 
-def _check_single(names: Sequence[str], trouble: str) -> None:
-    doubled = next((name for name, count in Counter(names).items() if count > 1), None)
-    if doubled is not None:
-        raise InputError(f"{trouble} {doubled!r}")
+def _check_unique(names: Iterable[str], problem: str) -> None:
+    """Raise InputError with the problem and the first name that occurs twice."""
+    repeated = next((name for name, count in Counter(names).items() if count > 1), None)
+    if repeated is not None:
+        raise InputError(f"{problem} {repeated!r}")

@@ -1,6 +1,6 @@
-"""Keras' sharded weights, written: which file each variable goes to, and the index, ``NAME.weights.json``.
+"""Sharded Keras weights: which file each variable goes to, and their index ``NAME.weights.json``.
 
-Keras opens ``NAME_00000.weights.h5`` whatever the index says, so a file of that name is always there.
+Keras opens ``NAME_00000.weights.h5`` whatever the index says, so the numbers of the shards start at 0.
 https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py (ShardedH5IOStore)
 """
 
@@ -13,44 +13,48 @@ from collections.abc import Sequence
 from paramctl.model import KerasLayout, Model
 from paramctl.store.io import shards
 from paramctl.store.io.shards import ShardNames
-from paramctl.store.keras.weights_file import written
+from paramctl.store.keras.weights_file import written_parameters
 
 SUFFIX = ".weights.json"
 NAMES = ShardNames("{stem}_{number:05d}.weights.h5", r"_[0-9]{5,}\.weights\.h5", 0)
 
 
 def plan(model: Model, layout: KerasLayout, most: int) -> list[KerasLayout]:
-    """What each file gets: filled in order, an array over the limit alone in its own, tied names together.
+    """Return the layout of each shard. Shards are filled in order.
 
-    The first tells the names of the objects that have no variables.
+    An array over the limit has a shard to itself. Tied parameters share a shard. The first shard has the own names of
+    the objects without variables.
+    most: the limit of a shard in bytes.
     """
-    cut = shards.plan(written(model), most)
+    cut = shards.plan(written_parameters(model), most)
     variables = [{parameter.path: layout.variables[parameter.path] for parameter in shard} for shard in cut]
     home = {path: shard for shard in variables for path in shard}
     for tie in model.ties:
-        if tie.tied not in home:
+        if tie.tied not in home:  # it is a hard link, and so must be in the file of the kept array
             home[tie.kept][tie.tied] = layout.variables[tie.tied]
-    holders = [{_object(stored) for stored in shard.values()} for shard in variables]
-    bare = layout.names.keys() - set().union(*holders)
-    return [
-        KerasLayout(
-            shard, {path: name for path, name in layout.names.items() if path in own or (path in bare and not k)}
-        )
-        for k, (shard, own) in enumerate(zip(variables, holders, strict=True))
-    ]
+    objects = [{_object(stored) for stored in shard.values()} for shard in variables]
+    empty = layout.names.keys() - set().union(*objects)
+    layouts = []
+    for number, (shard, own) in enumerate(zip(variables, objects, strict=True)):
+        named = own | empty if number == 0 else own
+        layouts.append(KerasLayout(shard, {path: name for path, name in layout.names.items() if path in named}))
+    return layouts
 
 
 def _object(stored: str) -> str:
-    """The object that has a variable, by the variable's path."""
+    """Return the path of the object that has a variable, from the variable's path."""
     return stored.rpartition("/")[0].removesuffix("vars").rstrip("/")
 
 
 def index_of(model: Model, layouts: Sequence[KerasLayout], names: Sequence[str]) -> str:
-    """The index of files of these names."""
-    entries: dict[str, list[str]] = {}
+    """Return the text of the index of these shards.
+
+    names: the files of the shards, in order.
+    """
+    files: dict[str, list[str]] = {}  # by group
     for layout, name in zip(layouts, names, strict=True):
         for group in dict.fromkeys(stored.rpartition("/")[0] for stored in layout.variables.values()):
-            entries.setdefault(f"/{group}", []).append(os.path.basename(name))
-    total = sum(parameter.bytes for parameter in written(model))
-    mapped = {group: files[0] if len(files) == 1 else files for group, files in entries.items()}
-    return json.dumps({"metadata": {"total_size": total}, "weight_map": mapped}, indent=4)
+            files.setdefault(f"/{group}", []).append(os.path.basename(name))
+    total = sum(parameter.bytes for parameter in written_parameters(model))
+    weight_map = {group: holders[0] if len(holders) == 1 else holders for group, holders in files.items()}
+    return json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=4)

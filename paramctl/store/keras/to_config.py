@@ -1,7 +1,8 @@
-"""The configuration by which Keras builds the model that a document is: config.json of a ``.keras``.
+"""The configuration from which Keras builds the model of a document: config.json in a ``.keras``.
 
-Options have Keras' names already, so each is said as it is; initializers that Keras has not are left out, for the
-values are in the file beside. https://github.com/keras-team/keras/blob/master/keras/src/models/functional.py
+Layers and options carry over under their own names. Initializers that Keras lacks are left out: the values are in the
+file, so Keras needs them only for retraining from scratch.
+https://github.com/keras-team/keras/blob/master/keras/src/models/functional.py (get_config), sequential.py
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from paramctl.model import Block, Model
 from paramctl.model.layers import Layer, Sizes
 from paramctl.model.layers.activations import Function
 from paramctl.model.layers.wrapping import Wrapped
-from paramctl.store.keras.network import FUNCTIONAL, INPUT, SEQUENTIAL, Call, Network, NotInKeras, Object
+from paramctl.store.keras.objects import FUNCTIONAL, INPUT, SEQUENTIAL, Call, KerasObject, Network, NotInKeras
 
 INITIALIZERS = {
     "zeros": (),
@@ -29,132 +30,158 @@ INITIALIZERS = {
     "orthogonal": ("gain",),
     "identity": ("gain",),
 }
-"""Keras' initializers and their options, in Keras' order."""
+"""Keras' initializers and their options, in the order of Keras' arguments."""
 
 
-def config(model: Model, top: Object) -> dict[str, Any]:
-    """What config.json holds. Raises NotInKeras for what Keras has no layer or option for."""
-    return _Writer(model).model(top)
+def model_config(model: Model, top: KerasObject) -> dict[str, Any]:
+    """Return the content of config.json. Raises NotInKeras for layers and options that Keras lacks.
+
+    top: the Keras model of this model (see network).
+    """
+    return _ConfigBuilder(model).model(top)
 
 
-class _Writer:
+class _ConfigBuilder:
+    """Builds the configuration of one model."""
+
     def __init__(self, model: Model) -> None:
-        self.shapes: dict[int, Sizes | None] = {-1 - place: each.shape for place, each in enumerate(model.inputs)}
-        self.dtypes = {-1 - place: each.dtype for place, each in enumerate(model.inputs)}
+        self.shapes: dict[int, Sizes | None] = {-1 - place: given.shape for place, given in enumerate(model.inputs)}
+        self.dtypes = {-1 - place: given.dtype for place, given in enumerate(model.inputs)}
         stack = [*model.blocks]
         while stack:
             block = stack.pop()
             self.shapes[block.output_id] = block.output
             stack += block.blocks
         self.dtype = _widest(model.parameters.values(), "float32")
-        self.seen: set[int] = set()
+        self.written: set[KerasObject] = set()
 
-    def model(self, of: Object) -> dict[str, Any]:
-        assert of.network is not None
-        return self.sequential(of, of.network) if of.network.sequential else self.functional(of, of.network)
+    def model(self, model: KerasObject) -> dict[str, Any]:
+        """Return the configuration of the model, or of a model within it."""
+        assert model.network is not None
+        if model.network.sequential:
+            return self.sequential(model, model.network)
+        return self.functional(model, model.network)
 
-    def sequential(self, of: Object, network: Network) -> dict[str, Any]:
-        shape = self.shape(network.inputs[0])
-        layers = [self.layer(call.object, call.gives[0]) for call in network.calls]
-        inside = {"name": of.name, "trainable": True, "dtype": self.dtype, "layers": layers, "build_input_shape": shape}
-        return _serialized("keras", SEQUENTIAL, inside) | {"build_config": {"input_shape": shape}}
+    def sequential(self, model: KerasObject, network: Network) -> dict[str, Any]:
+        shape = self.shape(network.input_ids[0])
+        layers = [self.layer(call.object, call.output_ids[0]) for call in network.calls]
+        config = {
+            "name": model.name,
+            "trainable": True,
+            "dtype": self.dtype,
+            "layers": layers,
+            "build_input_shape": shape,
+        }
+        return _serialized("keras", SEQUENTIAL, config) | {"build_config": {"input_shape": shape}}
 
-    def functional(self, of: Object, network: Network) -> dict[str, Any]:
-        places: dict[int, list[Any]] = {}  # what gives an output: the layer's name, the number of its call, its place
-        calls: dict[int, list[Call]] = {}
-        for call_ in network.calls:
-            number = len(calls.setdefault(id(call_.object), []))
-            calls[id(call_.object)].append(call_)
-            places |= {given: [call_.object.name, number, place] for place, given in enumerate(call_.gives)}
+    def functional(self, model: KerasObject, network: Network) -> dict[str, Any]:
+        histories: dict[int, list[Any]] = {}  # keras_history of an output: [layer, number of its call, output of it]
+        calls: dict[KerasObject, list[Call]] = {}
+        for call in network.calls:
+            siblings = calls.setdefault(call.object, [])
+            for place, output in enumerate(call.output_ids):
+                histories[output] = [call.object.name, len(siblings), place]
+            siblings.append(call)
         layers = []
-        for each in network.layers:
-            made = self.layer(each, calls[id(each)][0].gives[0])
-            nodes = [self.node(one, places) for one in calls[id(each)] if one.takes]
-            layers.append(made | {"name": each.name, "inbound_nodes": nodes})
-        functional = {call_.object.name for call_ in network.calls if call_.object.kind == FUNCTIONAL}
-        ends = []
-        for name, number, place in (places[each] for each in network.outputs):
-            ends.append([name, number + (name in functional), place])
-        inside = {
-            "name": of.name,
+        for layer in network.layers:
+            serialized = self.layer(layer, calls[layer][0].output_ids[0])
+            # serialize_node leaves out calls without inputs, which are those of InputLayers.
+            nodes = [self.node(call, histories) for call in calls[layer] if call.input_ids]
+            layers.append(serialized | {"name": layer.name, "inbound_nodes": nodes})
+        # Keras counts the calls of a nested Functional from 1 in output_layers (get_config: kept_nodes = 1).
+        nested = {call.object.name for call in network.calls if call.object.class_name == FUNCTIONAL}
+        outputs = [histories[output] for output in network.output_ids]
+        config = {
+            "name": model.name,
             "trainable": True,
             "layers": layers,
-            "input_layers": _one([places[number] for number in network.inputs]),
-            "output_layers": _one(ends),
+            "input_layers": _unwrapped([histories[given] for given in network.input_ids]),
+            "output_layers": _unwrapped([[name, call + (name in nested), output] for name, call, output in outputs]),
         }
-        return _serialized("keras.src.models.functional", FUNCTIONAL, inside) | {"registered_name": FUNCTIONAL}
+        return _serialized("keras.src.models.functional", FUNCTIONAL, config) | {"registered_name": FUNCTIONAL}
 
-    def layer(self, of: Object, gives: int) -> dict[str, Any]:
-        """A layer, or a model within another; once, for Keras reads one that stands twice as two."""
-        if id(of) in self.seen:
-            raise NotInKeras(f"{of.name} stands in two blocks, which a Keras configuration cannot say")
-        self.seen.add(id(of))
-        if of.kind == INPUT:
-            dtype = self.dtypes.get(gives, self.dtype)
-            return _serialized(
-                "keras.layers", INPUT, {"batch_shape": self.shape(gives), "dtype": dtype, "name": of.name}
-            )
-        if of.network is not None:
-            return self.model(of)
-        dtype = _widest(of.block.parameters if of.block is not None else (), self.dtype)
-        options = _options(of.block.layer, dtype) if of.block is not None and of.block.layer is not None else {}
-        common = {"name": of.name, "trainable": _trained(of.block), "dtype": dtype}
-        exported = of.block.layer.keras_class if of.block is not None and of.block.layer is not None else ""
-        return _serialized("keras.layers", exported or of.kind, common | options)
+    def layer(self, layer: KerasObject, output_id: int) -> dict[str, Any]:
+        """Return the configuration of a layer, or of a model within the model.
 
-    def node(self, of: Call, places: Mapping[int, list[Any]]) -> dict[str, Any]:
-        """One call of a layer: what it takes, and the options that Keras takes there."""
-        tensors = [self.tensor(number, places) for number in of.takes]
-        layer = of.object.block.layer if of.object.block is not None else None
-        if layer is not None and layer.call_options:
-            x, *others = tensors
-            named = dict(
-                zip((name for name in layer.references if getattr(layer, name) is not None), others, strict=True)
-            )
-            given = {"key": named["key"]} if "key" in named else {}
+        output_id: the id of its first output.
+        Raises NotInKeras if it is used in two models: Keras would build two layers.
+        """
+        if layer in self.written:
+            raise NotInKeras(f"{layer.name} is used in two blocks, which a Keras configuration cannot express")
+        self.written.add(layer)
+        if layer.class_name == INPUT:
+            dtype = self.dtypes.get(output_id, self.dtype)
+            config = {"batch_shape": self.shape(output_id), "dtype": dtype, "name": layer.name}
+            return _serialized("keras.layers", INPUT, config)
+        if layer.network is not None:
+            return self.model(layer)
+        dtype = _widest(layer.block.parameters if layer.block is not None else (), self.dtype)
+        common = {"name": layer.name, "trainable": _is_trainable(layer.block), "dtype": dtype}
+        if layer.layer is None:
+            return _serialized("keras.layers", layer.class_name, common)
+        class_name = layer.layer.keras_class or layer.class_name
+        return _serialized("keras.layers", class_name, common | _options(layer.layer, dtype))
+
+    def node(self, call: Call, histories: Mapping[int, list[Any]]) -> dict[str, Any]:
+        """Return one call of a layer: its inputs, and the options that Keras takes in a call."""
+        tensors = [self.tensor(taken, histories) for taken in call.input_ids]
+        layer = call.object.layer
+        if layer is not None and layer.call_options:  # attention: layer(query, value, key=key)
+            query, *others = tensors
+            references = (name for name in layer.references if getattr(layer, name) is not None)
+            named = dict(zip(references, others, strict=True))
+            key = {"key": named["key"]} if "key" in named else {}
             mask = {"use_causal_mask": True} if vars(layer)["use_causal_mask"] else {}
-            return {"args": [x, named.get("value", x)], "kwargs": given | mask}
-        merges = of.object.network is None and (layer is None or layer.arity != 1)
+            return {"args": [query, named.get("value", query)], "kwargs": key | mask}
+        # A merging layer takes one list of tensors, any other layer one tensor.
+        merges = call.object.network is None and (layer is None or layer.arity != 1)
         return {"args": [tensors] if merges or len(tensors) > 1 else tensors, "kwargs": {}}
 
-    def tensor(self, number: int, places: Mapping[int, list[Any]]) -> dict[str, Any]:
-        dtype = self.dtypes.get(number, self.dtype)
-        history = {"shape": self.shape(number), "dtype": dtype, "keras_history": places[number]}
-        return {"class_name": "__keras_tensor__", "config": history}
+    def tensor(self, output_id: int, histories: Mapping[int, list[Any]]) -> dict[str, Any]:
+        dtype = self.dtypes.get(output_id, self.dtype)
+        config = {"shape": self.shape(output_id), "dtype": dtype, "keras_history": histories[output_id]}
+        return {"class_name": "__keras_tensor__", "config": config}
 
-    def shape(self, number: int) -> list[int | None]:
-        shape = self.shapes[number]
+    def shape(self, output_id: int) -> list[int | None]:
+        shape = self.shapes[output_id]
         if shape is None:
-            raise NotInKeras("the shape of an input is not known")
+            raise NotInKeras("the shape of an input is unknown")
         return list(shape)
 
 
-def _serialized(module: str, kind: str, inside: Mapping[str, Any]) -> dict[str, Any]:
-    return {"module": module, "class_name": kind, "config": inside, "registered_name": None}
+def _serialized(module: str, class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object as Keras serializes it (serialization_lib.py, serialize_keras_object)."""
+    return {"module": module, "class_name": class_name, "config": config, "registered_name": None}
 
 
-def _one(items: Sequence[Any]) -> Any:
+def _unwrapped(items: Sequence[Any]) -> Any:
+    """Return the item of a list of one, as Keras writes a single input or output."""
     return items[0] if len(items) == 1 else items
 
 
-def _trained(block: Block | None) -> bool:
-    own = [each.trainable for each in block.parameters if each.kind != "state"] if block is not None else []
-    return any(own) or not own
+def _is_trainable(block: Block | None) -> bool:
+    """Return whether a layer is trained: Keras has one setting for all its parameters."""
+    parameters = block.parameters if block is not None else ()
+    trainable = [parameter.trainable for parameter in parameters if parameter.kind != "state"]
+    return any(trainable) or not trainable
 
 
-def _widest(parameters: Iterable[Parameter], otherwise: str) -> str:
-    """The dtype that has every value of those that have floating-point numbers."""
-    dtypes = {each.dtype for each in parameters if each.dtype in FLOAT_DTYPES}
-    if dtypes >= {"float16", "bfloat16"}:  # neither has all of the other's
+def _widest(parameters: Iterable[Parameter], default: str) -> str:
+    """Return the floating-point dtype that represents every value of these parameters."""
+    dtypes = {parameter.dtype for parameter in parameters if parameter.dtype in FLOAT_DTYPES}
+    if dtypes >= {"float16", "bfloat16"}:  # neither represents all values of the other
         dtypes.add("float32")
-    return max(dtypes, key=FLOAT_DTYPES.index, default=otherwise)
+    return max(dtypes, key=FLOAT_DTYPES.index, default=default)
 
 
 def _options(layer: Layer, dtype: str) -> dict[str, Any]:
-    """The options of a layer that Keras takes when it is made. dtype: the one of a layer that it wraps."""
+    """Return the arguments of a layer's constructor in Keras.
+
+    dtype: of the layer, which a layer that it wraps gets too.
+    """
     if not layer.in_keras:
         raise NotInKeras(f"Keras has no layer {layer.type}")
-    made: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for name in layer.signature:
         value = getattr(layer, name)
         if name in layer.call_options:
@@ -163,36 +190,38 @@ def _options(layer: Layer, dtype: str) -> dict[str, Any]:
             if value is not None:
                 raise NotInKeras(f"Keras' {layer.type} has no rope_theta")
         elif isinstance(value, Located):
-            said = _initializer(value)
-            if said is not None:
-                made[name] = said
+            initializer = _initializer(value)
+            if initializer is not None:
+                options[name] = initializer
         else:
-            made[name] = _plain(value, f"{layer.type}'s {name}", dtype)
-    return made
+            options[name] = _plain(value, f"{name} of {layer.type}", dtype)
+    return options
 
 
-def _plain(value: Any, what: str, dtype: str) -> Any:
+def _plain(value: Any, option: str, dtype: str) -> Any:
+    """Return the value of an option as Keras serializes it. option: its name in errors."""
     if isinstance(value, Function):
-        if any(getattr(value, name) != option.default for name, option in value.signature.items()):
-            raise NotInKeras(f"{what} has options, which a Keras configuration cannot say")
+        if any(getattr(value, name) != declared.default for name, declared in value.signature.items()):
+            raise NotInKeras(f"{option} is a function with options, which a Keras configuration cannot express")
         return value.name
     if isinstance(value, Wrapped):
-        inside = {"name": value.name, "dtype": dtype} | _options(value.layer, dtype)
-        return _serialized("keras.layers", type(value.layer).__name__, inside)
-    return [_plain(each, what, dtype) for each in value] if isinstance(value, tuple) else value
+        config = {"name": value.name, "dtype": dtype} | _options(value.layer, dtype)
+        return _serialized("keras.layers", type(value.layer).__name__, config)
+    return [_plain(item, option, dtype) for item in value] if isinstance(value, tuple) else value
 
 
 def _initializer(node: Located) -> dict[str, Any] | None:
-    """An initializer as Keras has it; None for one that it has not."""
-    called = parse_call(node)
-    name = str(called[0].value) if called else ""
-    if called is None or name not in INITIALIZERS:
+    """Return a scheme as an initializer of Keras; None if Keras lacks it, or one of its options."""
+    call = parse_call(node)
+    name = str(call[0].value) if call else ""
+    if call is None or name not in INITIALIZERS:
         return None
-    arguments, known = called[1].plain() if called[1] is not None else {}, INITIALIZERS[name]
-    if not isinstance(arguments, dict):
+    options = INITIALIZERS[name]
+    arguments = call[1].plain() if call[1] is not None else {}
+    if not isinstance(arguments, dict):  # by position: 0.1, or [0, 0.1]
         values = arguments if isinstance(arguments, list) else [arguments]
-        arguments = dict(zip(known, values, strict=False))
-    if not arguments.keys() <= set(known):
+        arguments = dict(zip(options, values, strict=False))
+    if not arguments.keys() <= set(options):
         return None
-    kind = "".join(part.capitalize() for part in name.split("_"))
-    return _serialized("keras.initializers", kind, arguments)
+    class_name = "".join(part.capitalize() for part in name.split("_"))
+    return _serialized("keras.initializers", class_name, arguments)

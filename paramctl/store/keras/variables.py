@@ -1,4 +1,4 @@
-"""The variables of Keras' layers by their classes: what they are called, in Keras' order, and what is known of them."""
+"""The variables of Keras' layers by class: their names in Keras' order, and what each name implies."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ MOVING = ("moving_mean", "moving_variance")
 ADAPTED = ("mean", "variance", "count")
 KERNEL = (("kernel",), ("kernel", "bias"))
 CELL = (("kernel", "recurrent_kernel"), ("kernel", "recurrent_kernel", "bias"))
+
 DENSE_AXES = {"kernel": ("in", "out"), "recurrent_kernel": ("in", "out"), "bias": ("out",)}
 QUERY_AXES = {"kernel": ("in", "out", "out"), "bias": ("out", "out")}
 OUTPUT_AXES = {"kernel": ("in", "in", "out"), "bias": ("out",)}
 
 VARIABLES: dict[str, Sequence[tuple[str, ...]]] = {
     "dense": KERNEL,
-    **{f"conv{rank}d{more}": KERNEL for rank in (1, 2, 3) for more in ("", "_transpose")},
+    **{f"conv{rank}d{suffix}": KERNEL for rank in (1, 2, 3) for suffix in ("", "_transpose")},
     **{f"depthwise_conv{rank}d": KERNEL for rank in (1, 2)},
     **{
         f"separable_conv{rank}d": (
@@ -37,42 +38,68 @@ VARIABLES: dict[str, Sequence[tuple[str, ...]]] = {
     "gru_cell": CELL,
     "simple_rnn_cell": CELL,
 }
-"""The variables of a layer by its class, trained ones first: each way in which there can be so many, if that tells."""
+"""The variables of each class, trainable ones first, one tuple for each combination of options.
+
+Combinations with equally many variables are left out where the count cannot tell them apart: a LayerNormalization
+with one variable may have gamma or beta.
+"""
 
 QUANTIZED: dict[str, Sequence[tuple[str, ...]]] = {
     **dict.fromkeys(("dense", "einsum_dense"), (("kernel", "kernel_scale"), ("kernel", "bias", "kernel_scale"))),
     "embedding": (("embeddings", "embeddings_scale"),),
 }
-"""The same of layers whose kernels are integers."""
+"""The same for layers with integer kernels (Keras 3, dense.py, quantized_build)."""
+
+NORM_NAMES = (*AFFINE, "scale")
+STATE_NAMES = (*MOVING, *ADAPTED)
 
 
-def variables_of(kind: str | None, variables: Sequence[tuple[int, Mapping[str, Any]]]) -> Sequence[str]:
-    """The names of a layer's variables, each given with its number; their numbers where its class does not tell."""
+def variable_names(class_name: str | None, variables: Sequence[tuple[int, Mapping[str, Any]]]) -> Sequence[str]:
+    """Return the names of a layer's variables, or their numbers if the class does not determine the names.
+
+    class_name: in snake case; None if unknown.
+    variables: the number and the listing entry of each, in order.
+    """
     numbers, (_, first) = [number for number, _ in variables], variables[0]
-    known = QUANTIZED if _is_integer(first["dtype"]) else VARIABLES
-    fitting = [names for names in known.get(kind or "", ()) if len(names) == len(numbers)]
-    matrix = len(fitting) == 1 and fitting[0][0].endswith(("kernel", "embeddings"))
-    if len(fitting) != 1 or numbers != [*range(len(numbers))] or (matrix and len(first["shape"]) < 2):
+    table = QUANTIZED if _is_integer(first["dtype"]) else VARIABLES
+    matches = [names for names in table.get(class_name or "", ()) if len(names) == len(numbers)]
+    if len(matches) != 1 or numbers != [*range(len(numbers))]:
         return [str(number) for number in numbers]
-    return fitting[0]
+    # A custom class may be called Dense too. Its first variable is no kernel if it is a vector.
+    if matches[0][0].endswith(("kernel", "embeddings")) and len(first["shape"]) < 2:
+        return [str(number) for number in numbers]
+    return matches[0]
+
+
+def is_quantized(name: str, array: Mapping[str, Any]) -> bool:
+    """Return whether a variable is the integer kernel of a quantized layer."""
+    return name in ("kernel", "embeddings") and _is_integer(array["dtype"])
 
 
 def _is_integer(dtype: str) -> bool:
     return "int" in dtype
 
 
-def is_quantized(name: str, each: Mapping[str, Any]) -> bool:
-    return name in ("kernel", "embeddings") and _is_integer(each["dtype"])
+def variable_attributes(
+    name: str, dtype: str, axes: tuple[str, ...] = (), rank: int = -1, quantized: bool = False
+) -> dict[str, Any]:
+    """Return what a variable's name implies: its kind, its axes, and trainable: False where that is certain.
 
-
-def says(name: str, dtype: str, axes: tuple[str, ...] = (), rank: int = -1, quantized: bool = False) -> dict[str, Any]:
-    """What is known of a variable by its name. quantized: whether its layer is, of which only a bias is trained."""
-    kinds = {"bias": "bias", **dict.fromkeys((*AFFINE, "scale"), "norm"), **dict.fromkeys((*MOVING, *ADAPTED), "state")}
-    scale = quantized and name.endswith("_scale")
-    says: dict[str, Any] = {} if name.isdecimal() else {"kind": "state" if scale else kinds.get(name, "weight")}
-    kept = quantized and name != "bias" and not name.startswith("lora_")
-    if kept or _is_integer(dtype) or dtype == "bool" or name in (*MOVING, *ADAPTED):
-        says["trainable"] = False
+    axes: the roles of its axes, ignored unless there are ``rank`` of them.
+    quantized: whether its layer is. Only the bias of a quantized layer is trained, and its LoRA kernels.
+    """
+    attributes: dict[str, Any] = {} if name.isdecimal() else {"kind": _kind(name, quantized)}
+    frozen = quantized and name != "bias" and not name.startswith("lora_")
+    if frozen or _is_integer(dtype) or dtype == "bool" or name in STATE_NAMES:
+        attributes["trainable"] = False
     if len(axes) == rank and axes:
-        says["axes"] = ", ".join(axes)
-    return says
+        attributes["axes"] = ", ".join(axes)
+    return attributes
+
+
+def _kind(name: str, quantized: bool) -> str:
+    if name in STATE_NAMES or (quantized and name.endswith("_scale")):
+        return "state"
+    if name in NORM_NAMES:
+        return "norm"
+    return "bias" if name == "bias" else "weight"

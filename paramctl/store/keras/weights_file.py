@@ -1,4 +1,4 @@
-"""Keras' ``.weights.h5``, written: every variable where Keras looks for it, a tie as a hard link, which it accepts.
+"""Writes Keras 3 ``.weights.h5``: each variable where Keras looks for it, a tie as a hard link, which Keras accepts.
 
 https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py
 """
@@ -10,77 +10,94 @@ from dataclasses import replace
 from typing import Any
 
 from paramctl.core.parameter import Parameter
-from paramctl.errors import OutputError
+from paramctl.errors import OutputError, message
 from paramctl.model import KerasLayout, Model
 from paramctl.store.checkpoint import Checkpoint, OptimizerState, Provenance
 from paramctl.store.hdf5 import format as h5
 from paramctl.store.io.atomic import Temporary
 from paramctl.store.io.extents import Extent
-from paramctl.store.keras.network import NotInKeras, Object, network
-from paramctl.store.keras.paths import layout
+from paramctl.store.keras.network import keras_network
+from paramctl.store.keras.objects import KerasObject, NotInKeras
+from paramctl.store.keras.paths import keras_layout
 
 
 def create(
     temporary: Temporary, model: Model, notes: Mapping[str, Provenance], recipe: int, like: Checkpoint | None = None
 ) -> dict[str, Extent]:
-    """Lay out a file; where the values of each array are to be written. Raises OutputError if it is no Keras model."""
+    """Lay out a file, and return the extent of each array in it.
+
+    notes, recipe: ignored, as the format has no place for them.
+    like: the checkpoint that the values come from. Its optimizer state is kept if it is in Keras' layout.
+    Raises OutputError if Keras has no such model.
+    """
     return lay_out(temporary, model, layout_of(model, temporary.target), like.beside(model) if like else None)
 
 
 def layout_of(model: Model, target: str) -> KerasLayout:
-    """Where Keras keeps the parameters of a model: as in the file they come from, else by the model's document.
+    """Return the path of each parameter in a Keras file: as in the file it comes from, else from the document.
 
-    Raises OutputError, with the name of the target, where neither is known.
+    target: the name of the output, for errors.
+    Raises OutputError if the model has neither, or Keras has no such model.
     """
     if model.keras is not None:
         return model.keras
-    return layout(keras_model(model, target))
+    return keras_layout(keras_model(model, target))
 
 
-def keras_model(model: Model, target: str, as_graph: bool = False) -> Object:
-    """The Keras model that a model's document is; see network. Raises OutputError, with the name of the target."""
+def keras_model(model: Model, target: str, reuse_as_graph: bool = False) -> KerasObject:
+    """Return the Keras model of a model's document (see keras_network). Raises OutputError with the target's name."""
     if model.document is None:
         if model.origin is not None:
-            rule = f"a file of Keras holds all arrays of {model.name}, in Keras' layout, and these are not"
-            raise OutputError(f"{target}: {rule}; paramctl init MODEL --rule 'PATTERN=from:FILE' fills the rest")
-        rule = "which layers of Keras these arrays are of is not known"
-        raise OutputError(f"{target}: {rule}: name the model's document by --like")
+            rule = f"a Keras file must hold every parameter of {model.name}, in Keras' layout"
+            hint = "Fill in the others with: paramctl init MODEL --rule 'PATTERN=from:FILE'"
+            raise OutputError(message(f"{target}: {rule}", hint=hint))
+        hint = "Name the model document with --like MODEL.yaml"
+        raise OutputError(message(f"{target}: the Keras layers of these arrays are unknown", hint=hint))
     try:
-        return network(model, as_graph)
+        return keras_network(model, reuse_as_graph)
     except NotInKeras as error:
-        raise OutputError(f"{target}: {model.name} is no Keras model: {error}") from error
+        raise OutputError(f"{target}: Keras cannot build {model.name}: {error}") from error
 
 
-def written(model: Model) -> list[Parameter]:
-    """The parameters that have an array of their own in Keras' file: a transposed tie is a copy there."""
+def written_parameters(model: Model) -> list[Parameter]:
+    """Return the parameters with an array of their own in a Keras file.
+
+    A transposed tie is one of them: a hard link cannot transpose, so the file has a copy.
+    """
     linked = {tie.tied for tie in model.ties if not tie.transpose}
-    owners = ((path, model.owner(path).dtype) for path in model.parameters if path not in linked)
-    return [replace(model.parameters[path], dtype=dtype) for path, dtype in owners]
+    return [
+        replace(parameter, dtype=model.owner(path).dtype)
+        for path, parameter in model.parameters.items()
+        if path not in linked
+    ]
 
 
 def lay_out(
     temporary: Temporary, model: Model, layout: KerasLayout, apart: OptimizerState | None = None
 ) -> dict[str, Extent]:
-    """Lay out a file of those of a model's parameters that a layout has; a slash begins the keys of what is apart."""
+    """Lay out a file with those parameters of a model that the layout has, and return the extent of each array.
+
+    apart: the optimizer state to write beside them. Its extents have keys that begin with a slash.
+    """
     stored = {path: layout.variables[path] for path in model.parameters if path in layout.variables}
     groups: dict[str, dict[str, Any]] = {}
     for path, name in (*layout.names.items(), *(apart.names.items() if apart else ())):
-        folder = f"{path}/vars" if path else "vars"
-        _need(groups, folder)
-        groups[folder] = {"name": name} if name else {}
-    beside = dict(apart.arrays) if apart else {}
-    for path in (*stored.values(), *beside):
-        _need(groups, path.rpartition("/")[0])
+        group = f"{path}/vars" if path else "vars"
+        _add_group(groups, group)
+        groups[group] = {"name": name} if name else {}
+    state = dict(apart.arrays) if apart else {}
+    for path in (*stored.values(), *state):
+        _add_group(groups, path.rpartition("/")[0])
     arrays: list[tuple[Parameter, str, dict[str, Any]]] = [
-        (each, stored[each.path], {}) for each in written(model) if each.path in stored
+        (parameter, stored[parameter.path], {}) for parameter in written_parameters(model) if parameter.path in stored
     ]
-    arrays += [(replace(each, path=f"/{path}"), path, {}) for path, each in beside.items()]
+    arrays += [(replace(array, path=f"/{path}"), path, {}) for path, array in state.items()]
     links = [(stored[tie.kept], stored[tie.tied]) for tie in model.ties if not tie.transpose and tie.tied in stored]
     return h5.lay_out(temporary, arrays, list(groups.items()), links)
 
 
-def _need(groups: dict[str, dict[str, Any]], folder: str) -> None:
-    """Have a group and those it is in."""
-    parts = folder.split("/")
-    for count in range(1, len(parts) + 1):
-        groups.setdefault("/".join(parts[:count]), {})
+def _add_group(groups: dict[str, dict[str, Any]], group: str) -> None:
+    """Add a group, after the groups that contain it."""
+    segments = group.split("/")
+    for count in range(1, len(segments) + 1):
+        groups.setdefault("/".join(segments[:count]), {})

@@ -1,0 +1,111 @@
+"""A layer in a Keras configuration: its class, its name, and the calls that the configuration lists for it.
+
+A configuration is hostile input: any key may be missing and any value may have another type. Callers catch MALFORMED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from paramctl.model.layers import LAYERS
+from paramctl.model.layers.base import snake_case
+
+GRAPHS = ("Functional", "Model")
+MODELS = ("Sequential", *GRAPHS)
+"""The classes of models. Early files of Keras 2 have Model for Functional."""
+
+EXPORTED_TYPES = {snake_case(cls.keras_class): name for name, cls in LAYERS.items() if cls.keras_class}
+"""The types of the layers that Keras exports under another name, by that name in snake case."""
+
+MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError)
+"""The errors that reading a malformed configuration raises."""
+
+
+class InboundNode(NamedTuple):
+    """One call of a layer, as ``inbound_nodes`` lists it.
+
+    inputs: the outputs that the call takes, each as (layer, number of that layer's call, output of that call).
+    options: the keyword arguments of the call.
+    """
+
+    inputs: list[tuple[str, int, int]]
+    options: Mapping[str, Any]
+
+
+def layer_name(layer: Mapping[str, Any]) -> str:
+    """Return a layer's name. A custom class may leave it out of its config; Keras repeats it beside the config."""
+    return str(layer["config"].get("name") or layer["name"])
+
+
+def layer_type(class_name: str) -> str:
+    """Return the type that a model document uses for a class of Keras."""
+    name = snake_case(class_name)
+    return EXPORTED_TYPES.get(name, name)
+
+
+def is_builtin(layer: Mapping[str, Any]) -> bool:
+    """Return whether a layer's class is part of Keras. True for Keras 2 files, which do not record the module."""
+    module = layer.get("module")
+    if module is None:
+        return not layer.get("registered_name")
+    return str(module).partition(".")[0] in ("keras", "tf_keras")
+
+
+def is_supported(layer: Mapping[str, Any]) -> bool:
+    """Return whether model documents have a layer's class, and the class of each layer that it wraps."""
+    wrapped = [inner for inner in map(layer["config"].get, ("layer", "backward_layer")) if isinstance(inner, dict)]
+    return is_builtin(layer) and layer_type(str(layer["class_name"])) in LAYERS and all(map(is_supported, wrapped))
+
+
+def inbound_nodes(layer: Mapping[str, Any]) -> list[InboundNode]:
+    """Return the calls of a layer in a Functional (keras/src/models/functional.py, deserialize_node)."""
+    nodes = []
+    for node in layer.get("inbound_nodes", ()):
+        if isinstance(node, dict):  # Keras 3: {"args": [...], "kwargs": {...}}
+            nodes.append(InboundNode(list(_histories([node["args"], node["kwargs"]])), node["kwargs"]))
+        else:  # Keras 2: [["dense", 0, 0, {}], ...], or ["dense", 0, 0, {}] for a single input
+            inputs = [node] if isinstance(node[0], str) else node
+            options = inputs[0][3] if len(inputs[0]) > 3 else {}
+            nodes.append(InboundNode([tuple(tensor[:3]) for tensor in inputs], options))
+    return nodes
+
+
+def _histories(value: Any) -> Iterator[tuple[str, int, int]]:
+    """Yield the ``keras_history`` of each tensor in the arguments of a call."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _histories(item)
+    elif isinstance(value, dict):
+        if value.get("class_name") == "__keras_tensor__":
+            name, call, output = value["config"]["keras_history"]
+            yield name, call, output
+        else:
+            yield from _histories(list(value.values()))
+
+
+def flat_tensors(tensors: Any) -> list[Any]:
+    """Return the tensors in any nest of lists and dicts, each as [layer, number of its call, output of the call].
+
+    ``input_layers`` and ``output_layers`` hold one tensor as ["dense", 0, 0], several as a list or a dict of these.
+    """
+    if isinstance(tensors, dict):
+        return [tensor for value in tensors.values() for tensor in flat_tensors(value)]
+    if tensors and isinstance(tensors[0], str):
+        return [tensors]
+    return [tensor for item in tensors for tensor in flat_tensors(item)]
+
+
+def leaf_layers(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each layer of a model that is not itself a model, with its path."""
+    for layer in config["config"]["layers"]:
+        inner = f"{path}/{layer_name(layer)}".lstrip("/")
+        if layer["class_name"] in MODELS:
+            yield from leaf_layers(layer, inner)
+        else:
+            yield inner, layer
+
+
+def input_shape(config: Mapping[str, Any]) -> tuple[int | None, ...]:
+    """Return the shape in the config of an InputLayer, batch axis first."""
+    return tuple(config.get("batch_shape") or config["batch_input_shape"])
