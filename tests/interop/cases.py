@@ -141,11 +141,11 @@ INNER: list[dict[str, dict[str, Any]]] = [
 @written.register
 def _(kind: InnerLayerType) -> list[Any]:
     """Each recurrent layer with its options, if it may be one alone; otherwise some of every kind."""
-    if kind.fits(LAYERS["dense"]):
+    if kind.allows(LAYERS["dense"]):
         return INNER
     values: list[Any] = []
     for name in sorted(name for name, cls in LAYERS.items() if issubclass(cls, Recurrent)):
-        assert kind.fits(LAYERS[name])
+        assert kind.allows(LAYERS[name])
         more: list[dict[str, Any]] = [
             {},
             {"return_sequences": True},
