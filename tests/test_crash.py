@@ -196,7 +196,7 @@ def test_a_signal_ends_a_save_in_order(
     for _ in range(times):
         os.kill(pid, getattr(signal, name))
     ended = server.ended()
-    assert (ended.code, ended.err) == (code, "")
+    assert (ended.code, ended.err) == (code, ""), ended
     assert not saved.found(2, ended)
     assert not temporaries(tmp_path)
     assert not server.orphans()

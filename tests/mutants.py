@@ -1,0 +1,366 @@
+"""Break the package on purpose, in one place at a time, and fail if the tests named for that place still pass.
+
+    python -m tests.mutants [WORD...]
+
+With words, only the mutants whose description has one of them. Each is applied to a copy of the project. A pattern
+that does not match exactly once is an error: the code has changed, and the list must follow. Names that may well change
+are matched by ``\\w+``.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+COPIED = ("paramctl", "tests", "sample_models", "man", "README.md", "CHANGELOG.md", "pyproject.toml")
+TIMES = 5
+"""A mutant that takes so many times as long as its tests on the package itself has hung, and so is noticed."""
+
+
+class Mutant(NamedTuple):
+    """A defect: a regular expression in a file of the package, what replaces it, and the tests that must notice."""
+
+    defect: str
+    file: str
+    pattern: str
+    replacement: str
+    tests: str
+
+
+MUTANTS = [
+    # cli
+    Mutant("exit code 1 becomes 0", "cli/diff.py", r"return 1 if (\w+) else 0", "return 0", "diff -k tolerances"),
+    Mutant(
+        "an error exits with 1",
+        "cli/__init__.py",
+        r"= 0, 1, 2, 141",
+        "= 0, 1, 1, 141",
+        "command_line -k an_error_is or internal",
+    ),
+    Mutant("Ctrl-C exits with 0", "cli/__init__.py", r"return \w+ \+ \w+\.number", "return 0", "crash -k order"),
+    Mutant(
+        "a full standard error changes the exit code",
+        "cli/__init__.py",
+        r"_discard\(sys\.stderr\)",
+        "pass",
+        "command_line -k full_standard_error",
+    ),
+    Mutant(
+        "CSV has Python's True",
+        "cli/render.py",
+        r'return "true" if value else "false"',
+        "return str(value)",
+        "chapter_script",
+    ),
+    Mutant(
+        "control characters reach the terminal",
+        "cli/render.py",
+        r"if text\.isprintable\(\)",
+        "if True",
+        "summary -k control",
+    ),
+    Mutant(
+        "a pipe gets a progress bar", "cli/progress.py", r"not sys\.stderr\.isatty\(\)", "False", "init -k progress"
+    ),
+    # errors
+    Mutant("an error lacks the value", "errors.py", r'f"\{rule\} \(got \{received\}\)"', "rule", "mistakes"),
+    Mutant(
+        "an error lacks its hint",
+        "errors.py",
+        r'return f"\{text\}\. \{hint\}" if hint else text',
+        "return text",
+        "mistakes",
+    ),
+    # core, declare, address
+    Mutant("a fan ignores the groups", "core/parameter.py", r" // axis\.groups", "", "layers -k fans"),
+    Mutant(
+        "a lossy cast is allowed",
+        "core/dtypes.py",
+        r'if "overflow" not in allowed and not _keeps_finite',
+        "if False and not _keeps_finite",
+        "convert -k cast",
+    ),
+    Mutant(
+        "an integer beyond the dtype wraps",
+        "core/dtypes.py",
+        r"bounded = np\.clip\(wide, low, high\)",
+        "bounded = wide",
+        "convert -k whole_numbers or cast",
+    ),
+    Mutant(
+        "* matches across slashes",
+        "address/patterns.py",
+        r"\[\^/\]\*\{last\}",
+        ".*{last}",
+        "address selection -k matches or form",
+    ),
+    Mutant(
+        "a middle ** matches one name at least",
+        "address/patterns.py",
+        r"\(\?:\[\^/\]\+/\)\*\{last\}",
+        "(?:[^/]+/)+{last}",
+        "address selection -k matches or form",
+    ),
+    # model
+    Mutant(
+        "frozen parameters count as trainable",
+        "model/tree.py",
+        r"other \+= parameter\.size",
+        "trainable += parameter.size",
+        "samples summary language -k trainable or published or table",
+    ),
+    # init
+    Mutant(
+        "fans in Keras' convention are swapped",
+        "init/fans.py",
+        r"return first \* prod\(field\), last \* prod\(field\)(?=\n    if)",
+        "return last * prod(field), first * prod(field)",
+        "init -k fans",
+    ),
+    Mutant("attention's fan_out in torch is not tripled", "init/fans.py", r"3 \* fan_out", "fan_out", "init -k fans"),
+    Mutant("the gain of relu is 2", "init/gains.py", r'"relu": sqrt\(2\)', '"relu": 2.0', "schemes -k law"),
+    Mutant(
+        "a uniform distribution reaches its upper end",
+        "init/engines/native.py",
+        r"np\.minimum\(out, np\.nextafter.*",
+        "pass",
+        "streams -k high_end",
+    ),
+    Mutant(
+        "a stream ignores the path", "init/engines/native.py", r"\\0\{self\.path\}", "", "streams -k each_make_other"
+    ),
+    Mutant(
+        "all blocks have one stream",
+        "init/engines/native.py",
+        r"spawn_key=\(block, ",
+        "spawn_key=(0, ",
+        "streams -k independent or other_machine",
+    ),
+    Mutant(
+        "an orthogonal matrix has LAPACK's signs",
+        "init/engines/native.py",
+        r"q \*= np\.where.*",
+        "pass",
+        "streams -k uniform_among",
+    ),
+    Mutant(
+        "the tails of the normal distribution are NumPy's",
+        "init/engines/native.py",
+        r"self\.replace_tails\(out\)",
+        "pass",
+        "streams -k other_machine",
+    ),
+    # source, saving, store
+    Mutant(
+        "a renamed source keeps its ties' old names",
+        "source/renamed.py",
+        r"Tie\(new\(tie\.kept\)",
+        "Tie(tie.kept",
+        "diff save convert -k other_names or torchs_layout or ties",
+    ),
+    Mutant(
+        "the file is not synced",
+        "store/io/atomic.py",
+        r"os\.fsync\(temporary\.descriptor\)",
+        "pass",
+        "crash -k claimed",
+    ),
+    Mutant("the folder is not synced", "store/io/atomic.py", r"os\.fsync\(descriptor\)", "pass", "crash -k claimed"),
+    Mutant("the mode of a replaced file is lost", "store/io/atomic.py", r"os\.fchmod\(.*\)", "pass", "crash -k mode"),
+    Mutant(
+        "a file that appears late is replaced without --force",
+        "store/io/atomic.py",
+        r"if force:(?=\n            os\.replace)",
+        "if True:",
+        "crash -k force_alone",
+    ),
+    Mutant(
+        "temporary files of killed writers stay",
+        "store/io/atomic.py",
+        r"    _?sweep\(folder\)\n",
+        "",
+        "crash -k dead_alone",
+    ),
+    Mutant(
+        "the files of a set are not synced",
+        "store/io/file_set.py",
+        r"os\.fsync\(temporary\.descriptor\)",
+        "raise ValueError",
+        "save -k set_of_files",
+    ),
+    Mutant(
+        "shards are not cut at the limit",
+        "store/io/shards.py",
+        r"\w+ \+ \w+\.bytes > \w+",
+        "False",
+        "save -k set_of_files",
+    ),
+    Mutant(
+        "a file that shrinks reads as whatever was in memory",
+        "store/io/extents.py",
+        r"< len\(buffer\)",
+        "< 0",
+        "store -k shrinks",
+    ),
+    Mutant(
+        "HDF5 may take any time and memory",
+        "store/hdf5/limits.py",
+        r"    limit_memory\(size\)\n    limit_time\(.*\)",
+        "    pass",
+        "hostile_checkpoints -k without",
+    ),
+    Mutant(
+        "a set is listed out of order",
+        "store/safetensors/sharded.py",
+        r"for name in sorted\(shards\)",
+        "for name in sorted(shards, reverse=True)",
+        "save formats -k set",
+    ),
+    Mutant(
+        "a tie of another dtype is accepted",
+        "edit/tie.py",
+        r"if other\.dtype != kept\.dtype",
+        "if False",
+        "ties -k cannot_be_tied",
+    ),
+    Mutant(
+        "untying frees every tie",
+        "edit/tie.py",
+        r"if tie\.tied not in \w+\)",
+        "if not tie.tied)",
+        "ties -k untied or taken_out or pipes",
+    ),
+    # convert, inspect
+    Mutant(
+        "arrays of two dtypes are packed",
+        "convert/torch.py",
+        r"if len\(set\(dtypes\.values\(\)\)\) > 1",
+        "if False",
+        "convert -k several_dtypes",
+    ),
+    Mutant(
+        "the place of the first NaN ignores the piece",
+        "inspect/tally.py",
+        r"self\.size \+ later\.first",
+        "later.first",
+        "stat -k threads or cut or apart",
+    ),
+    Mutant(
+        "joined spreads ignore the means",
+        "inspect/moments.py",
+        r" \+ shift \* shift \* a\.size \* share",
+        "",
+        "stat -k cut or numpy",
+    ),
+    Mutant(
+        "a relative tolerance counts as 0",
+        "inspect/difference.py",
+        r"tolerance\.absolute \+ tolerance\.relative \* np\.abs\(y\)",
+        "tolerance.absolute + 0 * np.abs(y)",
+        "diff -k tolerances",
+    ),
+]
+
+
+def apply(mutant: Mutant, folder: Path) -> str | None:
+    """Break a copy of the project; return why that is not possible, if so."""
+    path = folder / "paramctl" / mutant.file
+    if not path.exists():
+        return f"paramctl/{mutant.file} does not exist"
+    broken, count = re.subn(mutant.pattern, mutant.replacement, path.read_text())
+    if count != 1:
+        return f"the pattern must match once in paramctl/{mutant.file} (got {count} matches)"
+    path.write_text(broken)
+    return None
+
+
+def selection(tests: str) -> list[str]:
+    """Return pytest's arguments for ``NAME... [-k EXPRESSION]``."""
+    names, _, expression = tests.partition(" -k ")
+    return [f"tests/test_{name}.py" for name in names.split()] + (["-k", expression] if expression else [])
+
+
+def pytest(folder: Path, tests: str, limit: float | None) -> tuple[int | None, float, str]:
+    """Run tests in a copy; return the exit code, or None after the limit, the seconds, and the output."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *selection(tests)]
+    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+        process.communicate()
+        return None, time.monotonic() - begun, ""
+    return process.returncode, time.monotonic() - begun, out
+
+
+def copy(folder: Path) -> Path:
+    folder.mkdir()
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def verdict(mutant: Mutant, folder: Path) -> str | None:
+    """Return what is wrong with a mutant: it cannot be applied, its tests cannot run, or it survives them."""
+    code, seconds, out = pytest(folder, mutant.tests, None)
+    if code:
+        return f"the tests fail on the package itself:\n{out[-2000:]}"
+    if problem := apply(mutant, folder):
+        return problem
+    try:
+        code, _, out = pytest(folder, mutant.tests, TIMES * seconds)
+    finally:
+        shutil.copy(ROOT / "paramctl" / mutant.file, folder / "paramctl" / mutant.file)
+    if code == 0:
+        return f"survives: {mutant.tests}"
+    return None if code in (1, None) else f"the tests cannot run:\n{out[-2000:]}"
+
+
+def main(words: Sequence[str]) -> int:
+    mutants = [mutant for mutant in MUTANTS if not words or any(word in mutant.defect for word in words)]
+    assert mutants, "no mutant has one of these words"
+    workers = int(os.environ.get("MUTANT_WORKERS", os.cpu_count() or 1))
+    problems = 0
+    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(workers) as pool:
+        folders: SimpleQueue[Path] = SimpleQueue()
+        for number in range(workers):
+            folders.put(copy(Path(place) / str(number)))
+
+        def check(mutant: Mutant) -> str | None:
+            folder = folders.get()
+            try:
+                return verdict(mutant, folder)
+            finally:
+                folders.put(folder)
+
+        for mutant, problem in zip(mutants, pool.map(check, mutants), strict=True):
+            problems += problem is not None
+            print(f"{mutant.defect}: {problem or 'noticed'}", flush=True)  # noqa: T201
+    print(f"{len(mutants) - problems} of {len(mutants)} mutants are noticed")  # noqa: T201
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
