@@ -84,10 +84,10 @@ def _(kind: ListType) -> list[Any]:
     """Axes, sizes of a shape of 24 values, or counts: by what the item may be."""
     assert isinstance(kind.item, IntegerType)
     assert kind.length in (None, 2)
-    if kind.item.least is None:
+    if kind.item.minimum is None:
         ordered = [list(axes) for length in (2, 1, 3) for axes in permutations((1, 2, 3), length)]
         return [*ordered, -1, 2, [-1], [0], [-2, -1], [1, 1], [-1, 2]]
-    if kind.item.least < 0:
+    if kind.item.minimum < 0:
         return [[6, 4], 24, -1, [-1], [24], [4, 3, 2], [2, -1, 3], [8, -1], [5], [5, -1], [-1, -1], [48]]
     return [3, [3], [2, 3], [1, 2, 3]]
 
