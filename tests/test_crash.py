@@ -514,6 +514,17 @@ def spread(calls: list[tuple[str, int]], count: int) -> list[tuple[str, int]]:
     return [calls[round(k * (len(calls) - 1) / (count - 1))] for k in range(count)]
 
 
+@pytest.mark.parametrize("target", SETS)
+def test_every_file_of_a_set_is_synced_before_its_index_appears(target: str, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(DOCUMENTS["set"])
+    assert traced(tmp_path, save_set(target, 1, CUT)).code == 0
+    index = tmp_path / SETS[target]
+    files = of_the_set(index, target) & set(os.listdir(index.parent))
+    assert len(files) > 2
+    synced = re.findall(r"fsync\(\d+</[^>]*/\.paramctl-[^>]*>", (tmp_path / ".strace").read_text())
+    assert len(synced) >= len(files)
+
+
 @pytest.mark.parametrize(("target", "before", "cut"), CHANGES)
 def test_a_set_whose_writer_is_killed_is_the_old_one_or_the_new_one(
     target: str, before: tuple[str, ...] | None, cut: tuple[str, ...], tmp_path: Path, server: Server
