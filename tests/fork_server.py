@@ -39,7 +39,6 @@ def main() -> None:
     prctl = _import_everything()
     gc.collect()
     gc.freeze()  # so that no fork copies pages only to count references
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         ready, _, _ = select.select([listener, 0], [], [])
         if 0 in ready:
@@ -51,6 +50,9 @@ def main() -> None:
                 prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
             _supervise(connection)
         connection.close()
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
 def _import_everything() -> Any:
@@ -77,7 +79,6 @@ def _import_everything() -> Any:
 
 def _supervise(connection: socket.socket) -> NoReturn:
     """Start one command, report how it ends, and wait for every process that it leaves behind."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     size, files, _, _ = socket.recv_fds(connection, 8, 3)
     data = b""
     while len(data) < int.from_bytes(size, "little"):

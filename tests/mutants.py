@@ -161,11 +161,11 @@ MUTANTS = [
     ),
     # source, saving, store
     Mutant(
-        "a renamed source keeps its ties' old names",
+        "a renamed source reads under the new names",
         "source/renamed.py",
-        r"Tie\(new\(tie\.kept\)",
-        "Tie(tie.kept",
-        "diff save convert -k other_names or torchs_layout or ties",
+        r"self\.base\.read\(self\.old\[path\]",
+        "self.base.read(path",
+        "diff convert -k torchs_layout or rename",
     ),
     Mutant(
         "the file is not synced",
