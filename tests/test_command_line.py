@@ -16,6 +16,7 @@ import pytest
 from paramctl import __version__
 from paramctl.cli import COMMANDS, CONTEXT, NAMES, run
 from paramctl.cli import paramctl as group
+from tests import forks
 from tests.conftest import ROOT, Run
 
 HEAVY = ("numpy", "h5py", "yaml", "tabulate", "ml_dtypes", "paramctl.model", "paramctl.init")
@@ -261,7 +262,7 @@ def test_an_interrupt_is_quiet_and_130(tmp_path: Path) -> None:
         process.stdin.flush()
         process.send_signal(signal.SIGINT)
         process.stdin.close()
-        assert process.wait(30) == 130
+        assert process.wait(forks.patience()) == 130
         assert process.stderr is not None
         assert process.stderr.read().strip() == b""
 

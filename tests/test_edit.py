@@ -849,12 +849,12 @@ def test_killed_at_any_time_the_old_file_or_the_new_one(tmp_path: Path) -> None:
             time.sleep(0.001)
         begun = time.monotonic()
         if attempt == 0:  # how long it takes
-            process.wait(30)
+            process.wait(forks.patience())
             writing = time.monotonic() - begun
         else:
             time.sleep(writing * (attempt - 1) / (attempts - 2))
             process.send_signal(signal.SIGKILL)
-            process.wait(30)
+            process.wait(forks.patience())
         found = load_file(target)["w"]
         assert found[0, 0] in (value, value + 1)
         assert (found == found[0, 0]).all(), "never a mixture"
@@ -868,7 +868,7 @@ def test_killed_at_any_time_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     while not list(tmp_path.glob(".paramctl-*")):
         time.sleep(0.001)
     process.kill()
-    process.wait(30)
+    process.wait(forks.patience())
     assert subprocess.run(command, cwd=ROOT).returncode == 0
     assert os.listdir(tmp_path) == [target.name], "the next one clears away what the killed one left"
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
@@ -878,7 +878,7 @@ def test_several_at_once_leave_one_of_their_files(tmp_path: Path) -> None:
     save_file({"w": np.zeros((500, 2_000), "float32")}, tmp_path / "m.safetensors")
     command = [sys.executable, "-m", "paramctl", "set", str(tmp_path / "m.safetensors"), "--in-place", "-q"]
     processes = [subprocess.Popen([*command, f"w = {k}"], cwd=ROOT) for k in range(1, 5)]
-    assert [process.wait(30) for process in processes] == [0] * 4
+    assert [process.wait(forks.patience()) for process in processes] == [0] * 4
     found = load_file(tmp_path / "m.safetensors")["w"]
     assert found[0, 0] in (1, 2, 3, 4)
     assert (found == found[0, 0]).all()

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from tests import forks
 from tests.conftest import ROOT, Run
 
 FIXTURES = ROOT / "tests/fixtures"
@@ -399,4 +400,4 @@ def test_the_work_grows_with_the_configuration(kind: str, tmp_path: Path) -> Non
     path = archived(tmp_path / "k.keras", config, {"layers/dense": ("l1", dense())})
     begun = time.process_time()
     open_source(str(path))
-    assert time.process_time() - begun < 3
+    assert time.process_time() - begun < 15 * forks.start_cpu()

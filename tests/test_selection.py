@@ -493,10 +493,10 @@ def test_an_address_has_a_greatest_length(rgnet: Model) -> None:
 )
 def test_a_huge_address_costs_little(text: str) -> None:
     of = flat(*(f"b{k}/l{j}/kernel" for k in range(20) for j in range(20)))
-    begun = time.perf_counter()
+    begun = time.process_time()
     with suppress(AddressError):
         resolve(of, text)
-    assert time.perf_counter() - begun < 0.5
+    assert time.process_time() - begun < 3 * forks.start_cpu()
 
 
 def test_a_name_of_very_many_parts_is_no_defect(call: Call, tmp_path: Path) -> None:
@@ -514,10 +514,10 @@ def test_a_name_of_very_many_parts_is_no_defect(call: Call, tmp_path: Path) -> N
 
 def test_a_large_model_costs_little() -> None:
     of = flat(*(f"b{k}/l{j}/kernel" for k in range(100) for j in range(100)))
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert paths(of, "weights[9999]") == paths(of, "99/99/0") == paths(of, "-1/-1/kernel") == ["b99/l99/kernel"]
     assert len(paths(of, "**/0")) == len(paths(of, "**/kernel")) == 10_000
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 25 * forks.start_cpu()
 
 
 # Completion
@@ -702,4 +702,4 @@ def test_any_text_is_an_address_or_an_error_and_quickly(text: str) -> None:
             means(of, text)
         except AddressError as error:
             assert str(error)
-    assert time.process_time() - begun < 5 * forks.start_seconds()
+    assert time.process_time() - begun < 5 * forks.start_cpu()
