@@ -2,11 +2,11 @@
 
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from paramctl.model import Model, build
 from paramctl.model.document import parse, parse_value
@@ -15,9 +15,11 @@ from tests import forks
 ROOT = Path(__file__).parent.parent
 SAMPLES = sorted((ROOT / "sample_models").glob("*.yaml"))
 
+with suppress(ImportError):  # the environment of tests/interop has no hypothesis
+    from hypothesis import settings
 
-settings.register_profile("paramctl", deadline=None)
-settings.load_profile("paramctl")
+    settings.register_profile("paramctl", deadline=None)
+    settings.load_profile("paramctl")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
