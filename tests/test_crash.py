@@ -32,9 +32,8 @@ from typing import NamedTuple
 
 import pytest
 
-from paramctl.cli.inputs import value_source
 from paramctl.errors import InputError
-from paramctl.source.open import open_source
+from paramctl.source.open import open_path, source_of
 from tests import forks
 from tests.conftest import ROOT
 from tests.forks import TORTURE, Ended, Server
@@ -484,7 +483,7 @@ def save_set(target: str, seed: int, cut: tuple[str, ...], *more: str) -> list[s
 def held(path: Path) -> str | None:
     """The hash of all values of a file, a set, or the only one of them in a folder; None if there is none."""
     try:
-        source = value_source(open_source(str(path)))
+        source = source_of(open_path(str(path)))
     except InputError:
         return None
     values = [source.read(each.path, 0, each.size).tobytes() for each in source.model.owners()]
@@ -720,10 +719,10 @@ def test_a_folder_that_may_not_be_written_is_an_error(suffix: str, tmp_path: Pat
 def test_a_file_that_is_there_is_replaced_by_force_alone(suffix: str, tmp_path: Path, server: Server) -> None:
     """Also one that appeared while its name was not yet taken."""
     saved = Saved(tmp_path, "one", suffix, server)
-    saved.refused(server.run(tmp_path, saved.command(2)[:-1]), "it exists already; --force replaces it")
+    saved.refused(server.run(tmp_path, saved.command(2)[:-1]), "already exists (use --force to overwrite)")
     late = f"make = atomic._create; atomic._create = lambda *rest: [make(*rest), os.rename('b', 'a{suffix}')][0]"
     saved.path.rename(tmp_path / "b")
-    saved.refused(server.run(tmp_path, saved.command(2)[:-1], late), "it exists already")
+    saved.refused(server.run(tmp_path, saved.command(2)[:-1], late), "already exists")
 
 
 @FORMATS

@@ -25,7 +25,9 @@ from paramctl.inspect.diff import DiffRow, compare
 from paramctl.inspect.difference import EXACT, Tolerance, compare_values
 from paramctl.model import Tie
 from paramctl.source.base import Source
-from paramctl.store.checkpoint import Checkpoint, model_of, stored_parameter
+from paramctl.source.stored import Stored
+from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter
+from paramctl.store.contents import Origin
 from tests.conftest import ROOT, Run
 
 MLP = str(ROOT / "sample_models/mlp.yaml")
@@ -55,8 +57,8 @@ class Held:
 def source(*ties: Tie, **arrays: np.ndarray) -> Source:
     kept = {name: stored_parameter(name, array.shape, array.dtype.name) for name, array in arrays.items()}
     held = Held({name: array for name, array in arrays.items() if name not in {tie.tied for tie in ties}})
-    model = model_of("m", kept, ties)
-    return Source(model, checkpoint=Checkpoint(model, held, None))  # type: ignore[arg-type]
+    model, _ = build_model("m", kept, ties)
+    return Stored(Checkpoint(model, held, Origin()))
 
 
 def differing(

@@ -27,11 +27,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from paramctl.cli import run
-from paramctl.edit.assign import Assignment, EditedSource, changes, split, touched
+from paramctl.edit.assign import Assignment, assign, parse_assignment, split_assignment
 from paramctl.errors import AddressError, OutputError
 from paramctl.model import Model, Tie
-from paramctl.source.base import BLOCK_SIZE, Source, select_values
-from paramctl.store.checkpoint import Checkpoint, model_of, stored_parameter, tied_to
+from paramctl.source.base import Source, select_values
+from paramctl.source.edited import Edited
+from paramctl.source.stored import Stored
+from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter, tied_parameter
+from paramctl.store.contents import BLOCK_SIZE, Origin
 from tests import forks
 from tests.conftest import ROOT, Run
 
@@ -74,9 +77,9 @@ class InMemory:
 def source(arrays: Mapping[str, Array], *ties: Tie) -> Source:
     parameters = {name: stored_parameter(name, array.shape, array.dtype.name) for name, array in arrays.items()}
     for tie in ties:
-        parameters[tie.tied] = tied_to(tie, parameters[tie.kept])
-    of = model_of("m", parameters, ties)
-    return Source(of, {}, 0, Checkpoint(of, InMemory(arrays), None))  # type: ignore[arg-type]
+        parameters[tie.tied] = tied_parameter(tie, parameters[tie.kept])
+    of, _ = build_model("m", parameters, ties)
+    return Stored(Checkpoint(of, InMemory(arrays), Origin()))
 
 
 def whole(of: Source, path: str) -> Array:
@@ -86,9 +89,9 @@ def whole(of: Source, path: str) -> Array:
     return np.concatenate(pieces).reshape(parameter.shape) if pieces else np.empty(parameter.shape)
 
 
-def edited(of: Source, *assignments: tuple[str, str, Any]) -> EditedSource:
+def edited(of: Source, *assignments: tuple[str, str, Any]) -> Edited:
     made = [Assignment(f"{to} {how} ...", to, how, np.asarray(value)) for to, how, value in assignments]
-    return EditedSource(of, changes(of, made))
+    return assign(of, made)
 
 
 def dtype(name: str) -> np.dtype[Any]:
@@ -153,10 +156,10 @@ def test_any_assignments_are_numpys(
         operand = data.draw(operand_of(view[indices].shape, EIGHTHS)).astype(dtype(name))
         assignments.append((f"{'v' if turned else 'w'}{slice_text(indices)}", operator, operand.astype(np.float64)))
         view[(*indices, ...)] = OPERATE[operator](view[indices], operand).astype(dtype(name))
-    with patch("paramctl.source.base.BLOCK_SIZE", block):
+    with patch("paramctl.store.contents.BLOCK_SIZE", block):
         found = edited(source({"w": before}, Tie("w", "v", True)), *assignments)
         after = before.reshape(-1).copy()
-        for _, start, stop in touched(found):
+        for _, start, stop in found.touched():
             after[start:stop] = found.read("w", start, stop)
         assert after.tobytes() == expected.tobytes()
         tally = found.tally.get("w", (0, 0.0))
@@ -282,7 +285,7 @@ def test_what_is_read_of_an_edited_array_is_numpys(
     array = np.arange(np.prod(shape, dtype=int), dtype="float32").reshape(shape)
     indices = data.draw(indices_of(shape))
     read = (array.T if turned and len(shape) != 1 else array) * np.float32(2)
-    with patch("paramctl.source.base.BLOCK_SIZE", block):
+    with patch("paramctl.store.contents.BLOCK_SIZE", block):
         made = edited(source({"w": array}, Tie("w", "v", True)), ("w", "*=", 2))
         if not turned:
             (part,) = select_values(made, [f"w{slice_text(indices)}"])
@@ -295,7 +298,7 @@ def test_what_is_read_of_an_edited_array_is_numpys(
         else:
             return
     found = np.concatenate(pieces) if pieces else np.empty(0, "float32")
-    assert part.picks.shape == expected.shape
+    assert part.selection.shape == expected.shape
     assert found.tobytes() == np.ascontiguousarray(expected).tobytes()
 
 
@@ -337,13 +340,13 @@ def test_an_array_under_two_names_changes_once_by_its_blocks_name(text: str) -> 
     ],
 )
 def test_an_assignment_is_taken_apart(text: str, parts: tuple[str, str, str]) -> None:
-    assert split(text) == parts
+    assert split_assignment(text) == parts
 
 
 @pytest.mark.parametrize("text", ["", "=", "w", "w=", "=1", "w+=", " = 1", "w[0", "'w=1", "+=1"])
 def test_what_is_no_assignment_is_refused(text: str) -> None:
-    with pytest.raises(AddressError, match="an assignment is written ADDRESS=VALUE"):
-        split(text)
+    with pytest.raises(AddressError, match="an assignment must be written ADDRESS=VALUE"):
+        split_assignment(text)
 
 
 VALUES = {
@@ -427,21 +430,18 @@ def test_a_scheme_through_a_transposed_tie(call: Call, tmp_path: Path) -> None:
 
 
 def test_what_is_drawn_as_a_whole_is_drawn_once() -> None:
-    from paramctl.cli.set import _assignment
     from paramctl.init.engines.native import draw_whole
 
     base = source({"w": np.zeros((2_000, 140), "float32")})
-    made = changes(base, [_assignment("w = orthogonal", None)])
-    with patch("paramctl.source.base.draw_whole", wraps=draw_whole) as drawn:
-        whole(EditedSource(base, made), "w")
+    made = assign(base, [parse_assignment("w = orthogonal")])
+    with patch("paramctl.init.engines.native.draw_whole", wraps=draw_whole) as drawn:
+        whole(made, "w")
     assert drawn.call_count == 1
 
 
 def test_a_scheme_for_many_arrays_takes_time_in_proportion() -> None:
-    from paramctl.cli.set import _assignment
-
     base = source({f"w{k}": np.ones(2, "float32") for k in range(200)})
-    made = EditedSource(base, changes(base, [_assignment("** = zeros", None)]))
+    made = assign(base, [parse_assignment("** = zeros")])
     with patch.object(Model, "map_parameters", autospec=True, side_effect=Model.map_parameters) as built:
         assert not any(whole(made, f"w{k}").any() for k in range(200))
     assert built.call_count <= 2
@@ -666,7 +666,7 @@ def test_what_would_change_its_format_is_not_written_in_place(call: Call, tmp_pa
     before = state(tmp_path)
     code, _, err = call("set", "m.bin", "cut = 1", "--in-place")
     assert code == 2
-    assert err.splitlines()[-1].startswith("m.bin: the suffix says the format")
+    assert err.splitlines()[-1].startswith("m.bin: the suffix must name a format")
     assert state(tmp_path) == before
 
 
@@ -740,7 +740,7 @@ def test_over_the_source_by_its_name(call: Call, tmp_path: Path) -> None:
     before = state(tmp_path)
     code, _, err = call("set", "m.safetensors", "w += 1", "-o", "m.safetensors")
     assert (code, state(tmp_path)) == (2, before)
-    assert "--force replaces it" in err
+    assert "use --force to overwrite" in err
     assert call("set", "m.safetensors", "w += 1", "-o", "m.safetensors", "--force")[0] == 0
     assert np.array_equal(load_file(tmp_path / "m.safetensors")["w"], array + 1)
 
@@ -750,40 +750,40 @@ def test_over_the_source_by_its_name(call: Call, tmp_path: Path) -> None:
     [
         (["w = 1"], "No destination: use -o FILE or --in-place."),
         (["w = 1", "--in-place", "-o", "x.h5"], "-o and --in-place exclude each other."),
-        (["w = 1", "-o", "x.txt"], "the suffix says the format"),
-        (["w = 1", "-o", "none/x.h5"], "there is no folder"),
+        (["w = 1", "-o", "x.txt"], "the suffix must name a format"),
+        (["w = 1", "-o", "none/x.h5"], "no such folder"),
         (["w = 1e39", "--in-place"], "w = 1e39: a value exceeds the range of float32"),
         (["w *= 1e39", "--in-place"], "w *= 1e39: a value exceeds the range of float32"),
         (["inner/half = 70000", "--in-place"], "a value exceeds the range of float16"),
-        (["one *= 1e308", "one *= 1e308", "--in-place"], "it gives what is not finite, of numbers that are"),
-        (["w /= 0", "--in-place"], "w /= 0: it gives what is not finite, of numbers that are"),
-        (["w[0, 0] = 0", "w /= w", "--in-place"], "A scheme can only be assigned with '='"),
-        (["w = [1, 2]", "--in-place"], "the value must fit the shape (3, 4) of what it is assigned to"),
-        (["w[0] = [[1, 2, 3, 4], [1, 2, 3, 4]]", "--in-place"], "the value must fit the shape (4,)"),
+        (["one *= 1e308", "one *= 1e308", "--in-place"], "the result of finite numbers must be finite"),
+        (["w /= 0", "--in-place"], "w /= 0: the result of finite numbers must be finite"),
+        (["w[0, 0] = 0", "w /= w", "--in-place"], "a scheme can only be assigned with '='"),
+        (["w = [1, 2]", "--in-place"], "the value must broadcast to the shape (3, 4) of its target"),
+        (["w[0] = [[1, 2, 3, 4], [1, 2, 3, 4]]", "--in-place"], "the value must broadcast to the shape (4,)"),
         (["w = [[1, 2], [3]]", "--in-place"], "a value must be a number, or evenly nested lists of numbers"),
         (["w = null", "--in-place"], "a value must be a number, or evenly nested lists of numbers"),
-        (["w = []", "--in-place"], "the value must fit the shape (3, 4)"),
+        (["w = []", "--in-place"], "the value must broadcast to the shape (3, 4)"),
         (["cut = 0.5", "-o", "x.h5"], "cut = 0.5: int32 cannot hold the value"),
         (["cut = 3000000000", "-o", "x.h5"], "cut = 3000000000: int32 cannot hold the value"),
         (["cut *= 0.5", "-o", "x.h5"], "cut *= 0.5: int32 cannot hold the value"),
         (["cut = @nan.npy", "-o", "x.h5"], "cut = @nan.npy: int32 cannot hold the value"),
         pytest.param(["cut += @nan.npy", "-o", "x.h5"], "cut += @nan.npy: "),
         pytest.param(["cut *= @complex.npy", "-o", "x.h5"], "cut *= @complex.npy: "),
-        (["cut /= 2", "-o", "x.h5"], "division is not for whole numbers (got int32"),
+        (["cut /= 2", "-o", "x.h5"], "/= requires a floating-point dtype (got int32"),
         (["nosuch = 1", "--in-place"], "m has no parameter with this name (got 'nosuch'"),
         (["text = 1", "--in-place"], "m has no parameter with this name (got 'text'"),
         (["w[3] = 1", "--in-place"], "axis 0 of w has the size 3 (got the index 3"),
         (["w[0, 0, 0] = 1", "--in-place"], "w has only 2 axes (got 3 indices"),
         (["w = 1", "inner/haf = 1", "--in-place"], "Did you mean 'inner/half'?"),
         (["w = nosuch", "--in-place"], "no scheme has this name (got 'nosuch'"),
-        (["w = glorot", "--in-place"], "requires fans, which only a parameter that maps inputs to outputs has"),
-        (["w += zeros", "--in-place"], "A scheme can only be assigned with '='"),
+        (["w = glorot", "--in-place"], "requires fans, but the file does not record which axes are inputs"),
+        (["w += zeros", "--in-place"], "a scheme can only be assigned with '='"),
         (["w = @missing.npy", "--in-place"], "missing.npy: No such file or directory"),
         (["w = @text.npy", "--in-place"], "text.npy: not an npy file"),
         (["w = @object.npy", "--in-place"], "object.npy: not an npy file"),
         (["w = @complex.npy", "--in-place"], "float32 cannot hold a complex value"),
         (["w = @wide.npy", "--in-place"], "(got the shape (4, 3)"),
-        (["w", "--in-place"], "an assignment is written ADDRESS=VALUE"),
+        (["w", "--in-place"], "an assignment must be written ADDRESS=VALUE"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

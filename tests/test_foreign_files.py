@@ -25,12 +25,12 @@ def npy() -> bytes:
 
 
 FOREIGN = {
-    "a pickle": (pickle.dumps({"w": 1}, protocol=2), "it is a pickle, which can run code and is never read"),
-    "a newer pickle": (pickle.dumps({"w": 1}, protocol=5), "it is a pickle"),
+    "a pickle": (pickle.dumps({"w": 1}, protocol=2), "a pickle, which can run code, so it is never read"),
+    "a newer pickle": (pickle.dumps({"w": 1}, protocol=5), "a pickle"),
     "one array": (npy(), "it is one array without a name: numpy.savez gives it one"),
     "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull fetches it"),
-    "a page": (b"\n<!DOCTYPE html><html>Not found</html>", "it is an HTML page"),
-    "something compressed": (gzip.compress(b"input: [4]"), "it is compressed by gzip"),
+    "a page": (b"\n<!DOCTYPE html><html>Not found</html>", "an HTML page"),
+    "something compressed": (gzip.compress(b"input: [4]"), "compressed with gzip"),
 }
 
 
@@ -64,6 +64,6 @@ def test_a_value_that_is_not_what_was_written_is_told(paramctl: Run, tmp_path: P
         for arguments in (("stat", name), ("save", name, "-o", "x.h5"), ("save", name, "-o", "-")):
             done = paramctl(*arguments)
             assert done.returncode == 2, arguments
-            assert "this zip file is damaged" in done.stderr
+            assert "damaged zip file" in done.stderr
             assert "CRC-32" in done.stderr
         assert not (tmp_path / "x.h5").exists()

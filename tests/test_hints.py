@@ -12,7 +12,7 @@ import pytest
 
 from paramctl.address.quoting import address_of, shell_quoted
 from paramctl.address.resolve import resolve
-from paramctl.store.checkpoint import model_of, stored_parameter
+from paramctl.store.checkpoint import build_model, stored_parameter
 from tests.conftest import ROOT
 
 NAMES = (
@@ -104,7 +104,7 @@ def test_the_address_of_a_path_means_that_path_alone(name: str, separator: str) 
     """Even if the file has paths that another reading of the address would match; a shell passes it on unchanged."""
     path = name.replace("/", separator)
     others = ("x", "x[1]", "ab", "whatx", "q", "a", "axb", f"x{separator}w", f"t{separator}o")
-    tree = model_of("m", {other: stored_parameter(other, (2,), "float32") for other in (path, *others)}, ())
+    tree, _ = build_model("m", {other: stored_parameter(other, (2,), "float32") for other in (path, *others)}, ())
     assert tree.separator == separator
     address = address_of(path, separator)
     assert resolve(tree, address).paths == [path]

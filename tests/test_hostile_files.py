@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 
 from paramctl.errors import ParamctlError
-from paramctl.source.base import Source, select_values
-from paramctl.source.open import open_source
+from paramctl.source.base import select_values
+from paramctl.source.open import open_path
+from paramctl.source.stored import Stored
 from tests import forks
 from tests.conftest import ROOT, Run
 
@@ -67,9 +68,9 @@ def test_whatever_is_damaged_is_told_or_read(name: str, samples: dict[str, bytes
         path = tmp_path / f"{number}-{name}"
         path.write_bytes(data)
         try:
-            found = open_source(str(path))
-            for each in select_values(Source(found.model, checkpoint=found.checkpoint), []) if found.checkpoint else ():
-                if each.picks.size < 10_000:
+            found = open_path(str(path))
+            for each in select_values(Stored(found.checkpoint), []) if found.checkpoint else ():
+                if each.selection.size < 10_000:
                     list(each.pieces())
         except ParamctlError as error:
             refused += 1

@@ -117,7 +117,7 @@ def test_a_pattern_passes_over_what_its_scheme_does_not_fit(paramctl: Run) -> No
         (["--dtype", "float16", "--scheme", "constant:70000"], "dense/kernel: a value exceeds the range of float16"),
         (["--seed", "-1"], "must be a whole number from 0 to 2^63 - 1, or 'random' (got '-1'"),
         (["--seed", "9223372036854775808"], "from 0 to 2^63 - 1"),
-        (["-o", "x.txt"], "x.txt: the suffix says the format, and must be one of .h5"),
+        (["-o", "x.txt"], "x.txt: the suffix must name a format: .h5"),
         (["-o", "no/x.h5"], "no/x.h5: there is no folder"),
         (["-D", "width=3"], "the document has no such variable"),
     ],
@@ -139,7 +139,7 @@ def test_where_it_is_written_by_default(paramctl: Run, tmp_path: Path) -> None:
     assert paramctl("init").stderr == "wrote net.h5: 2 arrays, 9 values, seed 0\n"
     before = (tmp_path / "net.h5").read_bytes()
     again = paramctl("init", "--seed", "1")
-    assert (again.returncode, again.stderr) == (2, "net.h5: it exists already; --force replaces it\n")
+    assert (again.returncode, again.stderr) == (2, "net.h5: already exists (use --force to overwrite)\n")
     assert (tmp_path / "net.h5").read_bytes() == before
     assert paramctl("init", "--seed", "1", "--force").returncode == 0
     assert (tmp_path / "net.h5").read_bytes() != before

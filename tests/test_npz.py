@@ -23,11 +23,11 @@ from paramctl.core.parameter import DTYPE_BYTES
 from paramctl.errors import InputError, ParamctlError
 from paramctl.model import Tie
 from paramctl.parallel import in_parallel
-from paramctl.source.base import Source
-from paramctl.source.open import Opened, open_source
-from paramctl.store.checkpoint import Provenance
+from paramctl.source.open import Opened, open_path
+from paramctl.source.stored import Stored
+from paramctl.store.contents import Provenance
 from paramctl.store.npz import fortran_order, inflate, slab_reader
-from paramctl.store.safetensors.format import DTYPES
+from paramctl.store.safetensors.header import CODES
 from tests import forks
 from tests.conftest import ROOT, Run
 
@@ -67,7 +67,7 @@ def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     entries, data = {}, b""
     for name, each in arrays.items():
         end = len(data) + each.nbytes
-        dtype = DTYPES[each.dtype.name]
+        dtype = CODES[each.dtype.name]
         entries[name] = {"dtype": dtype, "shape": list(each.shape), "data_offsets": [len(data), end]}
         data += each.tobytes()
     header = json.dumps(entries).encode()
@@ -76,7 +76,7 @@ def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def read_all(path: Path) -> dict[str, np.ndarray]:
     """Every array of a file, as paramctl reads it."""
-    opened = open_source(str(path))
+    opened = open_path(str(path))
     assert opened.checkpoint is not None
     read = opened.checkpoint.reader.read
     return {name: read(name, 0, each.size).reshape(each.shape) for name, each in opened.model.parameters.items()}
@@ -93,7 +93,7 @@ def assert_same(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray
 def every_dtype(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all.safetensors, of every dtype that it can have, and all.npz made of it by paramctl."""
     folder = tmp_path_factory.mktemp("dtypes")
-    arrays = {name: each for dtype in DTYPE_BYTES if dtype in DTYPES for name, each in arrays_of(dtype).items()}
+    arrays = {name: each for dtype in DTYPE_BYTES if dtype in CODES for name, each in arrays_of(dtype).items()}
     write_safetensors(folder / "all.safetensors", arrays)
     _save(folder, "all.safetensors", "all.npz")
     return folder
@@ -104,7 +104,7 @@ def _save(folder: Path, source: str, target: str) -> None:
 
 
 def test_every_dtype_comes_back_with_its_bits(every_dtype: Path) -> None:
-    wanted = {name: each for dtype in DTYPE_BYTES if dtype in DTYPES for name, each in arrays_of(dtype).items()}
+    wanted = {name: each for dtype in DTYPE_BYTES if dtype in CODES for name, each in arrays_of(dtype).items()}
     assert set(DTYPE_BYTES) - {name.split("/")[0] for name in wanted} == {"complex128"}
     assert_same(read_all(every_dtype / "all.npz"), wanted)
 
@@ -131,7 +131,7 @@ def test_numpy_reads_the_same_values(every_dtype: Path) -> None:
     """What it has not it has as bytes, which a view makes into what they are."""
     loaded = np.load(every_dtype / "all.npz")
     for dtype in DTYPE_BYTES:
-        for name, each in arrays_of(dtype).items() if dtype in DTYPES else ():
+        for name, each in arrays_of(dtype).items() if dtype in CODES else ():
             found = loaded[name]
             if dtype in FOREIGN:
                 assert found.dtype == f"V{DTYPE_BYTES[dtype]}"
@@ -200,7 +200,7 @@ def test_bytes_of_an_untold_dtype(dtype: str, says: str, paramctl: Run, tmp_path
 def test_a_comment_that_its_header_contradicts(array: np.ndarray, told: object, says: str, tmp_path: Path) -> None:
     write_members(tmp_path / "m.npz", {"w": array}, {"w": {"dtype": told}})
     with pytest.raises(InputError) as refused:
-        open_source(str(tmp_path / "m.npz"))
+        open_path(str(tmp_path / "m.npz"))
     assert says in str(refused.value)
 
 
@@ -238,7 +238,7 @@ def test_facts_of_a_large_model_are_all_kept(paramctl: Run, tmp_path: Path) -> N
 
 
 def opened_npz(path: Path) -> Opened:
-    opened = open_source(str(path))
+    opened = open_path(str(path))
     assert opened.checkpoint is not None
     return opened
 
@@ -281,7 +281,7 @@ def test_a_document_that_a_comment_has_no_room_for(paramctl: Run, tmp_path: Path
     assert opened.model.ties == (Tie("a/kernel", "b/kernel"),)
     assert [axis.role for axis in opened.model.parameters["a/kernel"].axes] == ["in", "out"]
     assert opened.checkpoint is not None
-    assert opened.checkpoint.notes["a/kernel"] == Provenance("he_normal", 0)
+    assert opened.checkpoint.origin.provenance["a/kernel"] == Provenance("he_normal", 0)
 
 
 def test_a_document_of_which_a_piece_is_lost(paramctl: Run, tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_what_was_written_when_the_archive_said_it_all(tmp_path: Path) -> None:
     kernel = opened.model.parameters["a/kernel"]
     assert ([axis.role for axis in kernel.axes], kernel.kind, kernel.trainable) == (["in", "out"], "weight", False)
     assert opened.checkpoint is not None
-    assert dict(opened.checkpoint.notes) == {"a/kernel": Provenance("he_normal", 5)}
+    assert dict(opened.checkpoint.origin.provenance) == {"a/kernel": Provenance("he_normal", 5)}
     assert opened.model.ties == (Tie("a/kernel", "b/kernel", True),)
 
 
@@ -363,7 +363,7 @@ def test_comments_that_say_what_cannot_be(comment: object, paramctl: Run, tmp_pa
     opened = opened_npz(tmp_path / "m.npz")
     assert opened.model.ties == ()
     assert opened.checkpoint is not None
-    assert not opened.checkpoint.notes
+    assert not opened.checkpoint.origin.provenance
     assert_same(read_all(tmp_path / "m.npz"), arrays)
 
 
@@ -585,8 +585,8 @@ def test_no_room_to_unfold_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 MEASURED = """
 import sys
-from paramctl.source.open import open_source
-from paramctl.source.base import Source
+from paramctl.source.open import open_path
+from paramctl.source.stored import Stored
 from paramctl.parallel import in_parallel
 import numpy as np, resource
 
@@ -597,8 +597,8 @@ def peak():
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-found = open_source(sys.argv[1])
-source, before = Source(found.model, checkpoint=found.checkpoint), peak()
+found = open_path(sys.argv[1])
+source, before = Stored(found.checkpoint), peak()
 jobs = source.pieces(found.model.parameters["w"])
 for number, values in enumerate(in_parallel(lambda job: (job[1], source.read(*job)), jobs, int(sys.argv[2]))):
     start, values = values
@@ -694,7 +694,7 @@ HOSTILE = {
     "no truth": ([{"name": b"w.npy", "data": npy(order="1")}], "the header of 'w' is damaged"),
     "pickles": ([{"name": b"w.npy", "data": npy("(1, 1)", descr="|O")}], "'w': unsupported dtype |O"),
     "subarrays": ([{"name": b"w.npy", "data": npy("(4, 1)", descr="(2,)V1")}], "'w': unsupported dtype |V"),
-    "a place beyond all": ([ONE, {"name": b"v.npy", "at": 2**32 - 2}], "this zip file is damaged"),
+    "a place beyond all": ([ONE, {"name": b"v.npy", "at": 2**32 - 2}], "damaged zip file"),
 }
 
 
@@ -713,9 +713,9 @@ def test_what_is_hostile(what: str, paramctl: Run, tmp_path: Path) -> None:
 REFUSED = """
 import sys
 from paramctl.errors import ParamctlError
-from paramctl.source.open import open_source
+from paramctl.source.open import open_path
 try:
-    found = open_source(sys.argv[1])
+    found = open_path(sys.argv[1])
     found.checkpoint.reader.read("w", 0, 10)
     print("read")
 except ParamctlError as error:
@@ -804,7 +804,7 @@ def test_random_damage_is_told_or_read(tmp_path: Path, monkeypatch: pytest.Monke
         (tmp_path / "m.npz").write_bytes(data)
         try:
             opened = opened_npz(tmp_path / "m.npz")
-            source = Source(opened.model, checkpoint=opened.checkpoint)
+            source = Stored(opened.checkpoint)
             for path, each in itertools.islice(opened.model.parameters.items(), 5):
                 source.read(path, 0, min(each.size, 1_000))
         except ParamctlError:  # a document's, where it is taken for one

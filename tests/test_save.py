@@ -73,7 +73,7 @@ def test_the_old_set_is_whole_until_the_new_index_stands(paramctl: Run, tmp_path
     paramctl("save", "m.yaml", "-o", "set/", "--max-shard-size", "150")
     before = set(os.listdir(tmp_path / "set"))
     refused = paramctl("save", "m.yaml", "-o", "set/", "--max-shard-size", "150")
-    assert (refused.returncode, "it exists already; --force replaces it" in refused.stderr) == (2, True)
+    assert (refused.returncode, "already exists (use --force to overwrite)" in refused.stderr) == (2, True)
     assert paramctl("save", "m.yaml", "-o", "set/", "--max-shard-size", "150", "--seed", "5", "--force").returncode == 0
     after = set(os.listdir(tmp_path / "set"))
     assert before & after == {"model.safetensors.index.json"}
@@ -86,20 +86,20 @@ def test_the_old_set_is_whole_until_the_new_index_stands(paramctl: Run, tmp_path
 WRONG_INDEX = {
     "a file elsewhere": (
         {"w": "../x.safetensors"},
-        "must lie in a file beside the index (got '../x.safetensors'",
+        "must be in the folder of the index (got '../x.safetensors'",
     ),
-    "an absolute file": ({"w": "/etc/passwd"}, "must lie in a file beside the index"),
+    "an absolute file": ({"w": "/etc/passwd"}, "must be in the folder of the index"),
     "a missing file": ({"w": "gone.safetensors"}, "gone.safetensors: No such file or directory"),
     "an array that is not there": (
         {"big": "model-00001-of-00002.safetensors", "w": "model-00001-of-00002.safetensors"},
-        "'w' must lie in model-00001-of-00002.safetensors, which does not have it",
+        "model-00001-of-00002.safetensors must hold 'w', but does not",
     ),
     "an array that is not listed": (
         {"h.bias": "model-00002-of-00002.safetensors"},
         "lies in model-00002-of-00002.safetensors, and the index says None",
     ),
     "no files": ({}, "weight_map must map the names of arrays to files"),
-    "numbers": ({"w": 3}, "must lie in a file beside the index (got 3"),
+    "numbers": ({"w": 3}, "must be in the folder of the index (got 3"),
 }
 
 

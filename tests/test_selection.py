@@ -21,7 +21,7 @@ from paramctl.cli import run
 from paramctl.core.indexing import Selection, Slice, parse_slice, select, slice_text
 from paramctl.errors import AddressError
 from paramctl.model import Model, load
-from paramctl.store.checkpoint import model_of, stored_parameter
+from paramctl.store.checkpoint import build_model, stored_parameter
 from tests import forks
 from tests.conftest import ROOT, Run, model
 
@@ -54,7 +54,7 @@ def call(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 def flat(*names: str) -> Model:
     """The model of a file that holds arrays of these names."""
-    return model_of("m", {name: stored_parameter(name, (2,), "float32") for name in names}, ())
+    return build_model("m", {name: stored_parameter(name, (2,), "float32") for name in names}, ())[0]
 
 
 def paths(of: Model, text: str) -> list[str]:
@@ -675,11 +675,11 @@ def test_a_slice_picks_what_numpy_picks(shape: tuple[int, ...], indices: list[ob
             select(parse_slice(text, 1, f"w{text}"), shape, "w")
         return
     parsed = parse_slice(text, 1, f"w{text}")
-    picks = select(parsed, shape, "w")
-    found = array[np.ix_(*picks.ranges)].reshape(picks.shape)
-    assert (picks.shape, picks.size) == (expected.shape, expected.size)
+    selection = select(parsed, shape, "w")
+    found = array[np.ix_(*selection.ranges)].reshape(selection.shape)
+    assert (selection.shape, selection.size) == (expected.shape, expected.size)
     assert np.array_equal(found, expected)
-    assert not picks.everything or np.array_equal(found.reshape(-1), array.reshape(-1))
+    assert not selection.everything or np.array_equal(found.reshape(-1), array.reshape(-1))
     assert parse_slice(f"[{slice_text(parsed)}]", 1, "") == parsed, "as it is written again"
 
 

@@ -26,8 +26,9 @@ from paramctl.core.parameter import DTYPE_BYTES
 from paramctl.inspect.moments import AT_ONCE
 from paramctl.inspect.stat import StatRow, statistics
 from paramctl.inspect.tally import Tally, tally
-from paramctl.source.base import Source, select_values
-from paramctl.source.open import open_source
+from paramctl.source.base import select_values
+from paramctl.source.open import open_path
+from paramctl.source.stored import Stored
 from tests import forks
 from tests.conftest import ROOT, Run
 
@@ -340,9 +341,9 @@ def test_trouble_is_one_line(paramctl: Run, arguments: list[str], says: str) -> 
 
 
 def counted(path: str, threads: int | None) -> list[StatRow]:
-    found = open_source(path)
+    found = open_path(path)
     reports: list[tuple[int, int]] = []
-    selection = select_values(Source(found.model, checkpoint=found.checkpoint), ())
+    selection = select_values(Stored(found.checkpoint), ())
     rows = statistics(selection, lambda *report: reports.append(report), threads)
     assert [done for done, _ in reports] == sorted({done for done, _ in reports}), "progress only grows"
     assert set(reports[-1]) == {total for _, total in reports}, "and ends when all is done"

@@ -15,7 +15,7 @@ from paramctl.errors import InputError
 from paramctl.model import Model
 from paramctl.source.open import open_source
 from paramctl.store.checkpoint import Checkpoint
-from paramctl.store.hdf5 import format as hdf5
+from paramctl.store.hdf5 import files as hdf5
 from paramctl.store.hdf5.listing import Listing, ParameterCollector
 from paramctl.store.location import open_location
 from tests.conftest import ROOT, SAMPLES, Run
@@ -270,17 +270,17 @@ STRICT: dict[str, tuple[object, bytes, str]] = {
     "a space": (b' {"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"\0", "must begin with '{'"),
     "a hole": ({"w": entry(data_offsets=[8, 16])}, bytes(16), "'w' must begin at byte 0"),
     "an overlap": ({"v": entry(), "w": entry(data_offsets=[4, 12])}, bytes(12), "'w' must begin at byte 8"),
-    "trailing bytes": ({"w": entry()}, bytes(9), "and by its header"),
-    "too short": ({"w": entry()}, bytes(7), "and by its header"),
+    "trailing bytes": ({"w": entry()}, bytes(9), "but its header describes"),
+    "too short": ({"w": entry()}, bytes(7), "but its header describes"),
     "another size": ({"w": entry(shape=[3])}, bytes(8), "in float32 needs 12"),
     "an overflow": ({"w": entry(shape=[2**32, 2**32, 2])}, bytes(8), "in float32 needs"),
     "a negative size": ({"w": entry(shape=[-2])}, bytes(8), "shape must be a list of whole numbers, not negative"),
     "a size that is no number": ({"w": entry(shape=[True])}, bytes(8), "shape must be a list of whole numbers"),
     "an unknown dtype": ({"w": entry(dtype="F4")}, bytes(8), "the dtype 'F4', which is not supported"),
     "something more": ({"w": entry(more=1)}, bytes(8), "must have dtype, shape and data_offsets, and nothing else"),
-    "no JSON": (b"{", b"", "its header is no JSON"),
-    "a list": (b"{]", b"", "its header is no JSON"),
-    "deep": (b'{"w":' + b"[" * 100_000, b"", "its header"),
+    "no JSON": (b"{", b"", "the header is not JSON"),
+    "a list": (b"{]", b"", "the header is not JSON"),
+    "deep": (b'{"w":' + b"[" * 100_000, b"", "must have dtype"),
     "metadata": ({"__metadata__": {"a": 1}, "w": entry()}, bytes(8), "must map text to text"),
 }
 

@@ -51,9 +51,12 @@ from paramctl.init.registry import SCHEMES, Target, distribution, lookup
 from paramctl.init.rules import AssignedScheme, assign_schemes
 from paramctl.model import Model
 from paramctl.model.document import parse_value
-from paramctl.saving import save, stream
 from paramctl.source.base import Source, select_values
-from paramctl.source.open import open_source
+from paramctl.source.drawn import Drawn
+from paramctl.source.open import open_path
+from paramctl.source.save import save, stream
+from paramctl.source.stored import Stored
+from paramctl.store.io.write_values import WriteOptions
 from tests import forks
 from tests.conftest import ROOT, Run, model
 
@@ -146,7 +149,7 @@ def name_of(scheme: str) -> str:
 def drawn(of: Model, path: str, scheme: str, seed: int = SEED) -> np.ndarray:
     """All the values of one parameter under a scheme, in its shape."""
     parameter = of.parameters[path]
-    source = Source(of, {path: AssignedScheme(scheme, distribution(node(scheme), Target.of(parameter)), "")}, seed)
+    source = Drawn(of, {path: AssignedScheme(scheme, distribution(node(scheme), Target.of(parameter)), "")}, seed)
     return source.read(path, 0, parameter.size).reshape(parameter.shape)
 
 
@@ -306,7 +309,7 @@ def test_sparse_takes_exactly_so_many_of_each_inputs_weights() -> None:
 def test_the_second_of_four_gates_is_one() -> None:
     built = model("input: [5, 7]\nlayers: [{lstm: {units: 6, bias_initializer: {normal: 1}}}]")
     bias = assign_schemes(built)["lstm/lstm_cell/bias"]
-    values = Source(built, {"lstm/lstm_cell/bias": bias}).read("lstm/lstm_cell/bias", 0, 24).reshape(4, 6)
+    values = Drawn(built, {"lstm/lstm_cell/bias": bias}).read("lstm/lstm_cell/bias", 0, 24).reshape(4, 6)
     assert np.array_equal(values[1], np.ones(6))
     others = values[[0, 2, 3]].reshape(-1)
     assert np.unique(others).size == others.size == 18
@@ -398,7 +401,7 @@ def convolved(x: np.ndarray, kernel: np.ndarray, groups: int) -> np.ndarray:
 def test_dirac_hands_its_input_on(layer: str, groups: int, handed_on: list[int | None]) -> None:
     """A convolution with this kernel gives each output one of the inputs, exactly as it is, or 0."""
     built = model(f"input: [7, 8, 6]\nlayers: [{{{layer}}}]")
-    kernel = whole(Source(built, assign_schemes(built)), "conv2d/kernel")
+    kernel = whole(Drawn(built, assign_schemes(built)), "conv2d/kernel")
     x = np.random.default_rng(0).standard_normal((7, 8, 6))
     expected = np.stack([np.zeros((7, 8)) if n is None else x[:, :, n] for n in handed_on], axis=-1)
     assert np.array_equal(convolved(x, kernel, groups), expected)
@@ -445,7 +448,7 @@ LAST = """
 
 def all_values(text: str, seed: int = SEED) -> dict[str, bytes]:
     built = model(text)
-    source = Source(built, assign_schemes(built), seed)
+    source = Drawn(built, assign_schemes(built), seed)
     return {each.path: source.read(each.path, 0, each.size).tobytes() for each in built.owners()}
 
 
@@ -526,11 +529,11 @@ layers:
 def test_neither_threads_nor_the_format_change_values(suffix: str, tmp_path: Path) -> None:
     """1, 2 and 5 threads write the same bytes, and h5py and safetensors read what was drawn at once."""
     built = model(LARGE)
-    source = Source(built, assign_schemes(built), SEED)
+    source = Drawn(built, assign_schemes(built), SEED)
     files = []
     for threads in (1, 2, 5):
         file = tmp_path / f"{threads}.{suffix}"
-        list(save(source, str(file), threads=threads))
+        save(source, str(file), WriteOptions(threads=threads))
         files.append(file.read_bytes())
     assert files[0] == files[1] == files[2]
     if suffix == "safetensors":
@@ -541,7 +544,7 @@ def test_neither_threads_nor_the_format_change_values(suffix: str, tmp_path: Pat
             read = {each.path: opened[each.path][()] for each in built.owners()}
     assert len(read) == 9
     for path, values in read.items():
-        assert np.array_equal(values, whole(Source(built, assign_schemes(built), SEED), path)), path
+        assert np.array_equal(values, whole(Drawn(built, assign_schemes(built), SEED), path)), path
 
 
 def whole(source: Source, path: str) -> np.ndarray:
@@ -569,14 +572,14 @@ def sliced() -> Source:
         name: distribution(node(scheme), Target.of(built.parameters[f"{name}/kernel"]))
         for name, scheme in SLICED.items()
     }
-    source = Source(built, {f"{name}/kernel": AssignedScheme(name, each, "") for name, each in laws.items()}, SEED)
+    source = Drawn(built, {f"{name}/kernel": AssignedScheme(name, each, "") for name, each in laws.items()}, SEED)
     assert 2 * BLOCK_SIZE < built.parameters["a/kernel"].size < 3 * BLOCK_SIZE
     return source
 
 
 @cache
 def entire(name: str) -> np.ndarray:
-    return whole(Source(sliced().model, sliced().chosen, SEED), f"{name}/kernel")
+    return whole(Drawn(sliced().model, sliced().assigned, SEED), f"{name}/kernel")
 
 
 @settings(max_examples=120 if forks.TORTURE else 40, derandomize=True)
@@ -606,8 +609,8 @@ def test_any_slice_is_that_of_the_whole(data: st.DataObject, name: str) -> None:
     (selected,) = select_values(sliced(), [address])
     pieces = list(selected.pieces())
     expected = values[places]
-    assert selected.picks.shape == expected.shape, address
-    if not isinstance(sliced().chosen[f"{name}/kernel"].distribution, DRAWN_WHOLE):
+    assert selected.selection.shape == expected.shape, address
+    if not isinstance(sliced().assigned[f"{name}/kernel"].distribution, DRAWN_WHOLE):
         assert max([piece.size for piece in pieces], default=0) <= BLOCK_SIZE
     assert np.array_equal(np.concatenate(pieces) if pieces else np.empty(0), expected.reshape(-1)), address
 
@@ -866,11 +869,11 @@ def test_a_bfloat16_file_holds_the_rounding_of_a_float32_file(tmp_path: Path) ->
     built = model(MATRIX)
     for suffix in ("safetensors", "h5"):
         for dtype in ("float32", "bfloat16"):
-            source = Source(built.with_dtype(dtype), assign_schemes(built), GOLDEN_SEED)
-            list(save(source, str(tmp_path / f"{dtype}.{suffix}")))
+            source = Drawn(built.with_dtype(dtype), assign_schemes(built), GOLDEN_SEED)
+            save(source, str(tmp_path / f"{dtype}.{suffix}"))
         single, brain = (
-            whole(Source(opened.model, checkpoint=opened.checkpoint), "layer/kernel")
-            for opened in (open_source(str(tmp_path / f"{dtype}.{suffix}")) for dtype in ("float32", "bfloat16"))
+            whole(Stored(opened.checkpoint), "layer/kernel")
+            for opened in (open_path(str(tmp_path / f"{dtype}.{suffix}")) for dtype in ("float32", "bfloat16"))
         )
         assert brain.dtype == ml_dtypes.bfloat16
         assert np.array_equal(brain.view(np.uint16), bfloat16_bits(single))

@@ -316,25 +316,25 @@ def test_a_document_is_not_written_under_a_checkpoints_suffix(name: str, call: C
 # What cannot be tied
 
 WRONG = {
-    "shapes": (["a/kernel", "a/bias"], "tied parameters must have one shape (got a/kernel (6, 5) float32 and"),
+    "shapes": (["a/kernel", "a/bias"], "tied parameters must have the same shape (got a/kernel (6, 5) float32 and"),
     "shapes that no transpose makes one": (
         ["c/kernel", "a/kernel"],
-        "tied parameters must have one shape (got c/kernel (6, 6) float32 and a/kernel (6, 5) float32",
+        "tied parameters must have the same shape (got c/kernel (6, 6) float32 and a/kernel (6, 5) float32",
     ),
-    "a reversed shape": (["a/kernel", "b/kernel"], "--transpose ties one to the other's transpose."),
-    "no reversed shape": (["a/kernel", "c/kernel", "--transpose"], "one the reverse of the other"),
+    "a reversed shape": (["a/kernel", "b/kernel"], "Use --transpose to tie one to the other's transpose."),
+    "no reversed shape": (["a/kernel", "c/kernel", "--transpose"], "one reversed"),
     "dtypes": (
         ["c/kernel", "half/kernel"],
-        "tied parameters must have one dtype (got c/kernel (6, 6) float32 and",
+        "tied parameters must have the same dtype (got c/kernel (6, 6) float32 and",
     ),
     "itself": (["c/kernel", "c/kernel"], "a parameter cannot be tied to itself (got 'c/kernel'"),
     "itself by a pattern": (["c/kernel", "c/k*"], "a parameter cannot be tied to itself (got 'c/kernel'"),
     "itself by a place": (["c/kernel", "2/0"], "a parameter cannot be tied to itself (got 'c/kernel'"),
-    "tied already": (["c/kernel", "e/kernel"], "e/kernel is tied already, to d/kernel"),
-    "tied already, to the same": (["d/kernel", "e/kernel"], "e/kernel is tied already, to d/kernel"),
-    "to what is itself tied": (["e/kernel", "c/kernel"], "e/kernel is itself tied, to d/kernel: keep that one instead"),
-    "a cycle": (["e/kernel", "d/kernel"], "e/kernel is itself tied, to d/kernel"),
-    "what others are tied to": (["c/kernel", "d/kernel"], "d/kernel is what others are tied to: untie them first"),
+    "tied already": (["c/kernel", "e/kernel"], "e/kernel is already tied to d/kernel"),
+    "tied already, to the same": (["d/kernel", "e/kernel"], "e/kernel is already tied to d/kernel"),
+    "to what is itself tied": (["e/kernel", "c/kernel"], "e/kernel is itself tied to d/kernel"),
+    "a cycle": (["e/kernel", "d/kernel"], "e/kernel is itself tied to d/kernel"),
+    "what others are tied to": (["c/kernel", "d/kernel"], "other parameters are tied to d/kernel"),
     "several to keep": (["*/bias", "c/bias"], "a tie keeps one parameter (got '*/bias', which matches"),
     "a slice to keep": (["c/kernel[0]", "d/kernel"], "only whole parameters can be tied, not slices"),
     "a slice to tie": (["c/bias", "d/bias[:]"], "only whole parameters can be tied, not slices"),
@@ -357,16 +357,16 @@ def many() -> Model:
 def test_what_cannot_be_tied(arguments: list[str], says: str, many: Model) -> None:
     keep, *others = (each for each in arguments if each != "--transpose")
     with pytest.raises((AddressError, DocumentError)) as refused:
-        edit.tied(many, keep, others, "--transpose" in arguments)
+        edit.add_ties(many, keep, others, "--transpose" in arguments)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_what_is_not_tied_cannot_be_untied(many: Model) -> None:
-    with pytest.raises(AddressError, match="c/kernel is not tied to another"):
-        edit.untied(many, ["c/kernel"])
-    with pytest.raises(AddressError, match=r"It is kept, and e/kernel tied to it: untie that\."):
-        edit.untied(many, ["d/kernel"])
+    with pytest.raises(AddressError, match="c/kernel is not tied to another parameter"):
+        edit.remove_ties(many, ["c/kernel"])
+    with pytest.raises(AddressError, match=r"Its array is kept, and e/kernel tied to it: untie that\."):
+        edit.remove_ties(many, ["d/kernel"])
 
 
 def test_a_refusal_is_one_line_and_changes_nothing(call: Call, tmp_path: Path) -> None:

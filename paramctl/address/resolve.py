@@ -59,7 +59,7 @@ def resolve(model: NamedTree, text: str) -> Match:
     address = parse_address(text, model.separator, model.parameters)
     places = Places(model)
     exact, inside = _find_parameters(places, address)
-    if not exact and not inside and (paths := _find_stored(model, address)):
+    if not exact and not inside and (paths := _find_aliases(model, address)):
         return Match(paths, address.indices, address.is_pattern)
     # ``dense`` matches a parameter of that name only; a block of the name counts if there is no such parameter.
     matched = exact if any(path in exact for path in model.parameters) else inside
@@ -154,10 +154,10 @@ def _find_blocks(places: Places, address: Address) -> set[str]:
     return {inner.path for place in places.follow(address.segments) for inner in place.descendants()}
 
 
-def _find_stored(model: NamedTree, address: Address) -> list[str]:
+def _find_aliases(model: NamedTree, address: Address) -> list[str]:
     """Return the parameters that the file stores under a name which the address matches."""
     names = address.names
-    if not model.stored or names is None:
+    if not model.aliases or names is None:
         return []
     matches = compile_names(names, "/")
-    return [path for path, stored in model.stored.items() if matches(stored)]
+    return [path for path, alias in model.aliases.items() if matches(alias)]

@@ -26,7 +26,7 @@ class NamedBlock(Protocol):
 
 
 class NamedTree(Protocol):
-    """A model as addresses see it. ``stored`` maps a path to its name in the file, where the two differ."""
+    """A model as addresses see it. ``aliases`` maps a path to its name in the file, where the two differ."""
 
     @property
     def name(self) -> str: ...
@@ -41,7 +41,7 @@ class NamedTree(Protocol):
     def parameters(self) -> Mapping[str, Parameter]: ...
 
     @property
-    def stored(self) -> Mapping[str, str]: ...
+    def aliases(self) -> Mapping[str, str]: ...
 
     def walk(self) -> Iterator[NamedBlock]: ...
 

@@ -82,10 +82,11 @@ def diff(
     from paramctl.convert.dispatch import align
     from paramctl.inspect.diff import compare
     from paramctl.inspect.difference import Tolerance
+    from paramctl.source.open import source_of
 
-    first = inputs.value_source(inputs.open_argument(a), seed)
-    second = inputs.value_source(inputs.open_argument(b), seed)
-    first, second, names = align(first, second, rename, inputs.like_model(like) if like is not None else None)
+    first = source_of(inputs.open_argument(a), seed)
+    second = source_of(inputs.open_argument(b), seed)
+    first, second, names = align(first, second, rename, inputs.like_source(like) if like is not None else None)
     tolerance = Tolerance(rtol, atol, equal_nan)
     with progress.bar("comparing") as report:
         differences = compare(

@@ -78,10 +78,9 @@ def dump(
         refuse_terminal(format)
     from paramctl.cli import values
     from paramctl.source.base import select_values
+    from paramctl.source.open import source_of
 
-    selected = select_values(
-        inputs.value_source(inputs.open_argument(source, define, input_shape), seed), addresses, keep
-    )
+    selected = select_values(source_of(inputs.open_argument(source, define, input_shape), seed), addresses, keep)
     if format == "npy" and len(selected) != 1:
         raise click.UsageError(f"npy holds one parameter (got {len(selected):,}). Use --format npz")
     if format == "numpy":

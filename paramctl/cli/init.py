@@ -108,26 +108,32 @@ def init(
     if output is not None and output != "-" and not dry_run:
         warm_up(output)
     from paramctl.init.rules import assign_schemes, resolve_seed
-    from paramctl.inspect.plan import plan
+    from paramctl.inspect.plan import plan, shifts
+    from paramctl.source.open import require_built
 
     opened = inputs.open_argument(model, define, input_shape)
-    typed = inputs.require_built(opened.model).with_dtype(dtype)
+    typed = require_built(opened.model).with_dtype(dtype)
     request = _request(opened.model, scheme, rules_, preset, fan_convention)
     schemes = assign_schemes(typed, request, stored=opened.checkpoint is not None)
     if dry_run:
         emit(rows(format, list(plan(typed, schemes, request.convention)), PLANNED))
         return
-    from paramctl.source.base import Source
+    from paramctl.inspect.measured import sums_about
+    from paramctl.source.drawn import Drawn
+    from paramctl.source.stored import Stored
+    from paramctl.store.io.write_values import WriteOptions
 
     seed = resolve_seed(opened.model, seed)
-    source = Source(typed, schemes, seed, opened.checkpoint)
+    source = Drawn(typed, schemes, seed, Stored(opened.checkpoint, dtype) if opened.checkpoint else None)
     if output == "-":
         write_pipe(source)
         return
     path = output or default_output(opened.model)
-    moments = write_file(source, path, force, measured=not quiet)
+    measure = None if quiet else sums_about(shifts(typed, schemes))
+    measured = write_file(source, path, WriteOptions(force, measure=measure))
     if not quiet:
-        emit(rows(format, list(plan(source.model, schemes, request.convention, moments.of)), COLUMNS))
+        moments = {name: sums.mean_and_stddev for name, sums in measured.items()}
+        emit(rows(format, list(plan(typed, schemes, request.convention, moments.get)), COLUMNS))
     report_written(source, path, f", seed {seed}")
 
 
@@ -158,6 +164,6 @@ def _rule(text: str) -> Any:
 
 
 def _scheme(text: str, option: str) -> Any:
-    from paramctl.source.base import parse_scheme
+    from paramctl.source.from_checkpoint import parse_scheme
 
     return parse_scheme(text, option)

@@ -13,7 +13,6 @@ from paramctl.cli.render import printable
 
 if TYPE_CHECKING:
     from paramctl.declare.located import Located
-    from paramctl.model import Model
     from paramctl.source.base import Source
     from paramctl.source.open import Opened
 
@@ -27,47 +26,24 @@ def open_argument(path: str | None, variables: tuple[str, ...] = (), input_shape
     variables: the values of -D, each NAME=VALUE.
     input_shapes: the values of --input-shape.
     """
-    from paramctl.source.open import open_source
+    from paramctl.source.open import open_path
 
     if path is None:
         if not exists(DEFAULT_MODEL):
             raise click.UsageError(f"No model given, and no {DEFAULT_MODEL} in this folder. Use '-' for standard input")
         path = DEFAULT_MODEL
-    opened = open_source(path, dict(map(_variable, variables)), dict(map(_input_shape, input_shapes)))
+    opened = open_path(path, dict(map(_variable, variables)), dict(map(_input_shape, input_shapes)))
     if opened.checkpoint and (skipped := opened.checkpoint.skipped):
         items = "1 non-numeric item" if len(skipped) == 1 else f"{len(skipped):,} non-numeric items"
         click.echo(printable(f"{path}: skipped {items}: {abbreviate(skipped)}"), err=True)
     return opened
 
 
-def value_source(opened: Opened, seed: int | None = None, dtype: str | None = None) -> Source:
-    """Return the source of a model's values: a document's initializers, or the checkpoint itself."""
-    from paramctl.init.rules import assign_schemes, resolve_seed
-    from paramctl.source.base import Source
+def like_source(path: str) -> Source:
+    """Return the source of --like, whose layers a conversion follows."""
+    from paramctl.source.open import source_of
 
-    model = require_built(opened.model).with_dtype(dtype)
-    schemes = {} if opened.checkpoint else assign_schemes(model)
-    return Source(model, schemes, resolve_seed(model, seed), opened.checkpoint)
-
-
-def like_model(path: str) -> Model:
-    """Return the model of --like, with its layers where the file records them."""
-    from paramctl.convert.match import with_layers
-
-    model = open_argument(path).model
-    return require_built(with_layers(model) or model)
-
-
-def require_built(model: Model) -> Model:
-    """Return the model. Raises UsageError if the shapes of some parameters are unknown."""
-    if model.unbuilt:
-        raise click.UsageError(f"{missing_input(model.unbuilt)}. Use --input-shape")
-    return model
-
-
-def missing_input(layers: int) -> str:
-    """Return why so many layers have no shapes: ``2 layers need the shape of an input``."""
-    return "1 layer needs the shape of an input" if layers == 1 else f"{layers:,} layers need the shape of an input"
+    return source_of(open_argument(path))
 
 
 def abbreviate(names: Sequence[str]) -> str:

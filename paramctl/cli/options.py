@@ -80,13 +80,13 @@ class Size(click.ParamType[int]):
 def complete_address(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the paths of blocks and parameters, in the model on the command line, that begin with a text."""
     from paramctl.errors import ParamctlError
-    from paramctl.source.open import open_source
+    from paramctl.source.open import open_path
 
     file = context.params.get("source") or context.params.get("model") or DEFAULT_MODEL
     if file == "-":
         return []  # completion must not wait for standard input
     try:
-        tree = open_source(file).model
+        tree = open_path(file).model
     except ParamctlError:
         return []
     paths = [*dict.fromkeys(block.path for block in tree.walk()), *tree.parameters]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,8 +12,8 @@ from paramctl.cli.render import printable
 
 if TYPE_CHECKING:
     from paramctl.model import Model
-    from paramctl.saving import SampleMoments
     from paramctl.source.base import Source
+    from paramctl.store.io.write_values import WriteOptions
 
 
 def check_destination(source: str | None, output: str | None, in_place: bool, dry_run: bool = False) -> None:
@@ -35,10 +35,10 @@ def default_output(model: Model) -> str:
 
 def warm_up(path: str) -> None:
     """Start the process that lays out HDF5 while the model is being read. Raises OutputError for another suffix."""
-    from paramctl import store
     from paramctl.store.hdf5.client import warm_up
+    from paramctl.store.registry import for_writing
 
-    if not path.endswith("/") and store.format_of(path) is store.HDF5:
+    if for_writing(path).name == "HDF5":
         warm_up()
 
 
@@ -48,24 +48,17 @@ def refuse_terminal(what: str) -> None:
         raise click.UsageError(f"{what} is binary and standard output is a terminal. Redirect it to a file or a pipe")
 
 
-def write_file(
-    source: Source, path: str, force: bool, measured: bool = False, shard_size: int | None = None
-) -> SampleMoments:
-    """Write a source to a file, with a progress bar, and return the moments of its values if they are measured."""
-    from paramctl.inspect.plan import shifts
-    from paramctl.saving import SampleMoments, save_as
+def write_file(source: Source, path: str, options: WriteOptions) -> dict[str, Any]:
+    """Write a source to a file, with a progress bar, and return what the options measure of each array."""
+    from paramctl.source.save import save
 
-    expected_means = shifts(source.model, source.chosen)
-    moments = SampleMoments(expected_means)
-    pieces = save_as(source, path, force, shard_size, expected_means if measured else None)
-    for piece in progress.track(pieces, stored_bytes(source), lambda piece: piece.bytes, f"writing {path}"):
-        moments.add(piece)
-    return moments
+    with progress.bar(f"writing {path}") as report:
+        return save(source, path, options, report)
 
 
 def write_pipe(source: Source) -> None:
     """Write a source to standard output as safetensors."""
-    from paramctl.saving import stream
+    from paramctl.source.save import stream
 
     refuse_terminal("safetensors")
     for data in progress.track(stream(source), stored_bytes(source), len, "writing"):
@@ -85,10 +78,10 @@ def report_written(source: Source, path: str, more: str = "", complete: bool = F
     complete: the file is a copy of the source's, so it has all of its parts.
     """
     from paramctl.model import totals
-    from paramctl.saving import not_copied
+    from paramctl.source.save import not_carried
 
     owners = list(source.model.owners())
     count = "1 array" if len(owners) == 1 else f"{len(owners):,} arrays"
     click.echo(printable(f"wrote {path}: {count}, {totals(owners).parameters:,} values{more}"), err=True)
-    for part in [] if complete else not_copied(source, path):
+    for part in [] if complete else not_carried(source, path):
         click.echo(printable(f"{path} does not include {part} of the source"), err=True)

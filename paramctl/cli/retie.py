@@ -33,7 +33,8 @@ def retie(
     opened = inputs.open_argument(source)
     retied = change(opened.model)
     path = str(source) if in_place else str(output)
-    if in_place and retied.stored and (retied.keras is None or any(tie.transpose for tie in retied.ties)):
+    keras = opened.checkpoint.origin.keras if opened.checkpoint else None
+    if in_place and retied.aliases and (keras is None or any(tie.transpose for tie in retied.ties)):
         raise click.UsageError("Keras' own layout cannot store these ties. Use -o NAME.h5")
     if opened.checkpoint is None:
         _write_document(edit(opened, retied, str(source)), source, path, force or in_place)
@@ -47,11 +48,11 @@ def _write_document(text: str, source: str | None, path: str, force: bool) -> No
     if path == "-":
         emit([text.removesuffix("\n")])
         return
-    from paramctl import store
     from paramctl.model.document import read
     from paramctl.store.io.atomic import write_text
+    from paramctl.store.registry import FORMATS
 
-    if path.lower().endswith(tuple(suffix for format_ in store.FORMATS for suffix in format_.suffixes)):
+    if path.lower().endswith(tuple(suffix for format_ in FORMATS for suffix in format_.suffixes)):
         raise click.UsageError(f"The source is a model document, and {path} is the name of a checkpoint")
     # An editor wrote the byte order mark, and the rest of the file must stay the same to the byte.
     mark = "\ufeff" if source not in (None, "-") and read(str(source)).startswith(b"\xef\xbb\xbf") else ""
@@ -60,13 +61,15 @@ def _write_document(text: str, source: str | None, path: str, force: bool) -> No
 
 def _write_checkpoint(opened: Opened, retied: Model, path: str, force: bool, in_place: bool) -> None:
     from paramctl.edit.in_place import rewrite_target
-    from paramctl.edit.tie import RetiedSource
+    from paramctl.source.derived import Retied
+    from paramctl.source.open import source_of
+    from paramctl.store.io.write_values import WriteOptions
 
     assert opened.checkpoint is not None
-    values = RetiedSource(inputs.value_source(opened), retied)
+    values = Retied(source_of(opened), retied)
     if path == "-":
         write_pipe(values)
         return
-    target, shard_size = rewrite_target(path, opened.checkpoint) if in_place else (path, None)
-    write_file(values, target, force or in_place, shard_size=shard_size)
+    target, shard_size = rewrite_target(path, opened.checkpoint.origin) if in_place else (path, None)
+    write_file(values, target, WriteOptions(force or in_place, shard_size))
     report_written(values, target)

@@ -13,6 +13,7 @@ from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
 
 if TYPE_CHECKING:
     from paramctl.convert.report import TensorRow
+    from paramctl.source.base import Source
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -116,15 +117,19 @@ def save(
     opened = inputs.open_argument(source, define, input_shape)
     # Initializers generate in the dtype itself: a cast after them would round twice.
     generated = opened.checkpoint is None and not allow and len(dtype) == 1 and dtype[0] in options.GENERATED_DTYPES
-    values = inputs.value_source(opened, seed, dtype[0] if generated else None)
+    from paramctl.source.open import source_of
+    from paramctl.store.io.write_values import WriteOptions
+
+    values: Source = source_of(opened, seed, dtype[0] if generated else None)
     report: list[TensorRow] = []
     if layout or like is not None or rename:
         from paramctl.convert.dispatch import convert
         from paramctl.convert.report import Allowed
 
-        model = inputs.like_model(like) if like is not None else None
-        name = opened.checkpoint.file.name if opened.checkpoint else values.model.name
-        values, report = convert(values, layout, model, Allowed(partial, name, like or ""), rename)
+        reference = inputs.like_source(like) if like is not None else None
+        location = values.origin.location
+        name = location.name if location is not None else values.model.name
+        values, report = convert(values, layout, reference, rename, Allowed(partial, name, like or ""))
     if (dtype or allow) and not generated:
         from paramctl.edit.cast import cast_source
 
@@ -132,7 +137,7 @@ def save(
     if output == "-":
         write_pipe(values)
         return
-    write_file(values, output, force, shard_size=max_shard_size)
+    write_file(values, output, WriteOptions(force, max_shard_size))
     if not quiet:
         if report:
             emit(rows(format, report, COLUMNS))

@@ -89,12 +89,13 @@ def _effects(
     from paramctl.errors import AddressError
     from paramctl.init.registry import SchemeMismatch
     from paramctl.inspect.schemes import effect_row
-    from paramctl.source.base import parse_scheme
+    from paramctl.source.from_checkpoint import parse_scheme
+    from paramctl.source.open import require_built
 
     file, colon, address = parameter.rpartition(":")
     if not colon or not file or not address:
         raise click.UsageError(f"--parameter must be MODEL:PATH (got {parameter!r})")
-    model = inputs.require_built(inputs.open_argument(file, define, input_shape).model)
+    model = require_built(inputs.open_argument(file, define, input_shape).model)
     matches = [model.parameters[path] for path in resolve(model, address).paths]
     effects = []
     for name in names:

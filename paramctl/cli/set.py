@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
-from paramctl.cli.output import check_destination, report_written, stored_bytes, warm_up, write_pipe
+from paramctl.cli.output import check_destination, report_written, warm_up, write_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, number, rows
 
 if TYPE_CHECKING:
     from paramctl.address.resolve import Filters
-    from paramctl.edit.assign import Assignment
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -25,10 +22,6 @@ COLUMNS = [
     Column("changed", "Changed in array", lambda row: row.changed, right=True),
     Column("greatest", "Max abs diff", lambda row: row.max_abs, lambda row: number(row.max_abs), right=True),
 ]
-
-
-NOT_FINITE = {sign + dot + name: sign + name for sign in ("", "+", "-") for dot in ("", ".") for name in ("inf", "nan")}
-"""Infinities and NaN as Python or YAML spells them. Documents refuse them, so ``parse_value`` does not read them."""
 
 
 @click.command("set", cls=Command, short_help="Assign values to parameters")
@@ -84,81 +77,29 @@ def set_(
     check_destination(source, output, in_place, dry_run)
     if output is not None and output != "-" and not dry_run:
         warm_up(output)
-    from paramctl.edit.assign import EditedSource, changes
-    from paramctl.edit.in_place import copies, write_in_place
+    from paramctl.edit.assign import assign, parse_assignment
+    from paramctl.edit.in_place import copies_file, save_edited
     from paramctl.init.rules import resolve_seed
     from paramctl.inspect.edits import edits
+    from paramctl.source.open import source_of
+    from paramctl.store.io.write_values import WriteOptions
 
     opened = inputs.open_argument(source, define, input_shape)
     if in_place and not opened.checkpoint:
         raise click.UsageError("--in-place requires a checkpoint: a model document has no values. Use -o FILE")
-    base = inputs.value_source(opened, seed)
-    parsed = [_assignment(text.strip(), source) for text in assignments]
-    planned = changes(base, parsed, keep)
-    edited = EditedSource(base, planned, resolve_seed(opened.model, seed))
+    base = source_of(opened, seed)
+    if source == "-" and any(text.rstrip().endswith("@-") for text in assignments):
+        raise click.UsageError("Standard input cannot be both the source and a value")
+    parsed = [parse_assignment(text.strip()) for text in assignments]
+    edited = assign(base, parsed, keep, resolve_seed(opened.model, seed))
     if dry_run:
-        emit(rows(format, edits(edited, planned), COLUMNS))
+        emit(rows(format, edits(edited), COLUMNS))
     elif output == "-":
         write_pipe(edited)
     else:
         path = str(source) if in_place else str(output)
-        pieces = write_in_place(edited, path, force, in_place)
-        for _ in progress.track(pieces, stored_bytes(base), lambda piece: piece.bytes, f"writing {path}"):
-            pass
+        with progress.bar(f"writing {path}") as report:
+            save_edited(edited, path, WriteOptions(force), in_place, report)
         if not quiet:
             count = sum(changed for changed, _ in edited.tally.values())
-            report_written(edited, path, f", {count:,} changed", copies(edited, path, in_place))
-
-
-def _assignment(text: str, source: str | None) -> Assignment:
-    from paramctl.edit.assign import Assignment, split
-
-    address, operator, value = split(text)
-    return Assignment(text, address, operator, _value(value, operator, text, source))
-
-
-def _value(text: str, operator: str, assignment: str, source: str | None) -> Any:
-    """Return the array or the scheme that the right side of an assignment means."""
-    import numpy as np
-
-    from paramctl.model.document import parse_value
-    from paramctl.source.base import parse_scheme
-
-    if text.startswith("@"):
-        if text == "@-" and source == "-":
-            raise click.UsageError("Standard input cannot be both the source and a value")
-        return _from_npy(text[1:])
-    if text.lower() in NOT_FINITE:
-        return np.array(float(NOT_FINITE[text.lower()]))
-    value = parse_value(text, assignment)
-    if isinstance(value.value, (str, dict)):  # a name, or a mapping from a name to its options
-        if operator != "=":
-            raise click.UsageError(f"A scheme can only be assigned with '=' (got {assignment!r})")
-        return parse_scheme(text, assignment)
-    try:
-        array = np.array(value.plain())
-    except ValueError:  # lists of different lengths
-        array = np.array(None)
-    if array.dtype.kind not in "biuf":
-        raise value.error("a value must be a number, or evenly nested lists of numbers")
-    return array
-
-
-def _from_npy(path: str) -> Any:
-    """Return the array in an npy file, mapped into memory, or on standard input. Raises InputError."""
-    import numpy as np
-
-    from paramctl.errors import InputError
-
-    try:
-        if path == "-":
-            array = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
-        else:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not an npy file"
-        raise InputError(f"{path}: {reason}") from error
-    # np.load also opens npz archives, and npy files of text or of records
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufc" or array.dtype.fields:
-        raise InputError(f"{path}: a value must be one array of numbers in an npy file")
-    return array
+            report_written(edited, path, f", {count:,} changed", copies_file(edited, path, in_place))

@@ -78,12 +78,14 @@ def stat(
     """
     from paramctl.inspect.stat import statistics
     from paramctl.source.base import select_values
-    from paramctl.store import check_sums
+    from paramctl.source.open import source_of
+    from paramctl.source.save import verify
 
     opened = inputs.open_argument(source, define, input_shape)
-    if opened.checkpoint is not None and not addresses:  # all of the file is read anyway
-        check_sums(opened.checkpoint.file)
-    selected = select_values(inputs.value_source(opened, seed), addresses, keep)
+    source_values = source_of(opened, seed)
+    if not addresses:  # all of the file is read anyway
+        verify(source_values)
+    selected = select_values(source_values, addresses, keep)
     with progress.bar("reading") as report:
         counted = statistics(selected, report)
     emit(rows(format, counted, COLUMNS))

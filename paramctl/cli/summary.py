@@ -135,7 +135,8 @@ def summary(
 
     opened = inputs.open_argument(model, define, input_shape)
     checkpoint = opened.checkpoint
-    schemes = {path: note.scheme for path, note in checkpoint.notes.items()} if checkpoint else None
+    provenance = checkpoint.origin.provenance if checkpoint else {}
+    schemes = {path: recorded.scheme for path, recorded in provenance.items()} if checkpoint else None
     facts = summarize(opened.model, patterns, depth, schemes, keep)
     if not facts.inputs and not columns:
         shown = [column for column in shown if column.key not in OF_LAYERS]
@@ -150,8 +151,8 @@ def summary(
         emit(_heading(facts))
         emit(_tree(facts, parameters) if format == "tree" else table(items, shown))
         emit(_totals(facts))
-        if checkpoint and checkpoint.apart:
-            emit([f"Also in the file: {checkpoint.apart.words}"])
+        if checkpoint and checkpoint.origin.optimizer:
+            emit([f"Also in the file: {checkpoint.origin.optimizer}"])
 
 
 def _object(facts: Summary) -> dict[str, Any]:
@@ -224,7 +225,9 @@ def _totals(facts: Summary) -> Iterator[str]:
     counts = facts.totals
     yield ""
     if facts.unbuilt:
-        yield f"Total parameters: ? ({inputs.missing_input(facts.unbuilt)}; use --input-shape)"
+        from paramctl.source.open import missing_input
+
+        yield f"Total parameters: ? ({missing_input(facts.unbuilt)}; use --input-shape)"
         return
     width = len(f"{counts.parameters:,}")
     yield f"Total parameters:  {counts.parameters:>{width},}"

@@ -52,9 +52,9 @@ def tie(
     """
 
     def change(model: Model) -> Model:
-        from paramctl.edit.tie import tied
+        from paramctl.edit.tie import add_ties
 
-        return tied(model, keep, others, transpose)
+        return add_ties(model, keep, others, transpose)
 
     def edit(opened: Opened, retied: Model, path: str) -> str:
         from paramctl.edit.document_edit import with_ties

@@ -40,8 +40,9 @@ def ties(source: str | None, find: bool, define: tuple[str, ...], input_shape: t
         emit(rows(format, opened.model.ties, COLUMNS))
         return
     from paramctl.inspect.ties import equal_arrays
+    from paramctl.source.open import source_of
 
     with progress.bar("comparing") as report:
-        groups = equal_arrays(inputs.value_source(opened), report)
+        groups = equal_arrays(source_of(opened), report)
     pairs: list[Any] = [(first, other) for first, *others in groups for other in others]
     emit(rows(format, pairs, EQUAL_COLUMNS))

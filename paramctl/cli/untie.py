@@ -42,11 +42,11 @@ def untie(source: str | None, others: tuple[str, ...], output: str | None, in_pl
     """
 
     def change(model: Model) -> Model:
-        from paramctl.edit.tie import untied
+        from paramctl.edit.tie import remove_ties
         from paramctl.inspect.ties import refuse_reuse
 
         refuse_reuse(model, others)
-        return untied(model, others)
+        return remove_ties(model, others)
 
     def edit(opened: Opened, retied: Model, path: str) -> str:
         from paramctl.edit.document_edit import without_ties

@@ -22,7 +22,7 @@ from paramctl.cli.render import emit, printable
 from paramctl.core.dtypes import Array, numpy_dtype, to_native
 from paramctl.source.base import SelectedValues
 from paramctl.store.io.extents import as_bytes
-from paramctl.store.npz import format as npz
+from paramctl.store.npz import npy, writing
 
 EDGE = 3
 """How many values NumPy prints at each end of an abbreviated axis."""
@@ -42,14 +42,14 @@ def print_numpy(selections: Sequence[SelectedValues], style: Style) -> None:
     """Write each selection as NumPy prints it, under a heading if several are printed."""
     for number, selected in enumerate(selections):
         if len(selections) > 1:
-            heading = printable(f"{selected.name} {selected.picks.shape} {selected.dtype}")
+            heading = printable(f"{selected.name} {selected.selection.shape} {selected.dtype}")
             emit(["", heading] if number else [heading])
         emit([numpy_text(selected, style)])
 
 
 def numpy_text(selected: SelectedValues, style: Style) -> str:
     """Return an array as NumPy prints it. Of an abbreviated array only the edges are read."""
-    size, shape = selected.picks.size, selected.picks.shape
+    size, shape = selected.selection.size, selected.selection.shape
     threshold = 1000 if style.threshold is None else style.threshold
     abbreviated = size > threshold and not style.full
     if abbreviated:
@@ -70,7 +70,7 @@ def _edges(selected: SelectedValues) -> Array:
     Each axis that is cut has one more value in the middle: NumPy must still find it too long, and print "...".
     """
     segments = []
-    for indices in selected.picks.ranges:
+    for indices in selected.selection.ranges:
         cut = len(indices) > 2 * EDGE + 1
         segments.append([indices[: EDGE + 1], indices[-EDGE:]] if cut else [indices])
     dtype = to_native(np.empty(0, numpy_dtype(selected.dtype))).dtype
@@ -80,7 +80,7 @@ def _edges(selected: SelectedValues) -> Array:
         target = tuple(slice(EDGE + 1, None) if number else slice(len(indices)) for number, indices in corner)
         pieces = [to_native(piece) for piece in selected.pieces(ranges)]
         array[target] = np.concatenate(pieces).reshape(list(map(len, ranges)))
-    return array.reshape([min(size, 2 * EDGE + 1) for size in selected.picks.shape])
+    return array.reshape([min(size, 2 * EDGE + 1) for size in selected.selection.shape])
 
 
 def _texts(values: Array, quoted: bool) -> list[str]:
@@ -106,7 +106,7 @@ def _nested(selected: SelectedValues) -> Iterator[str]:
     Values arrive in C order. A list at depth k holds spans[k] values, so it opens before each value whose number is a
     multiple of spans[k], and closes after the last of them: for shape (2, 3), "[[" before 0, "], [" before 3.
     """
-    shape = selected.picks.shape
+    shape = selected.selection.shape
     if not shape:
         yield from (text for piece in selected.pieces() for text in _texts(piece, True))
         return
@@ -146,7 +146,7 @@ def write_json(selections: Sequence[SelectedValues]) -> None:
 def write_jsonl(selections: Sequence[SelectedValues]) -> None:
     """Write a JSON object for each selection, on a line."""
     for selected in selections:
-        facts = {"path": selected.name, "shape": selected.picks.shape, "dtype": selected.dtype}
+        facts = {"path": selected.name, "shape": selected.selection.shape, "dtype": selected.dtype}
         _write(f'{json.dumps(facts)[:-1]}, "values": ')
         for text in _nested(selected):
             _write(text)
@@ -157,7 +157,7 @@ def write_csv(selections: Sequence[SelectedValues]) -> None:
     """Write a line for each value: the path, the index in the whole array, the value."""
     _write("path,index,value\n")
     for selected in selections:
-        indices = (",".join(map(str, index)) for index in itertools.product(*selected.picks.ranges))
+        indices = (",".join(map(str, index)) for index in itertools.product(*selected.selection.ranges))
         for piece in selected.pieces():
             buffer = io.StringIO()
             texts = _texts(piece, False)
@@ -170,7 +170,7 @@ def write_csv(selections: Sequence[SelectedValues]) -> None:
 def write_npy(selections: Sequence[SelectedValues]) -> None:
     """Write the only selection as an npy file."""
     (selected,) = selections
-    sys.stdout.buffer.write(npz.npy_header(selected.dtype, selected.picks.shape))
+    sys.stdout.buffer.write(npy.npy_header(selected.dtype, selected.selection.shape))
     for piece in selected.pieces():
         sys.stdout.buffer.write(as_bytes(to_native(piece)))
 
@@ -188,8 +188,8 @@ class _Pipe(io.RawIOBase):
 
 def write_npz(selections: Sequence[SelectedValues]) -> None:
     """Write the selections as an npz archive."""
-    members = ((each.name, each.dtype, each.picks.shape, each.pieces()) for each in selections)
-    npz.write(_Pipe(), members)
+    members = ((each.name, each.dtype, each.selection.shape, each.pieces()) for each in selections)
+    writing.write_arrays(_Pipe(), members)
 
 
 def write_raw(selections: Sequence[SelectedValues]) -> None:

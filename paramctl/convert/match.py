@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,29 +14,53 @@ from paramctl.core.dtypes import Array
 from paramctl.core.indexing import select_all
 from paramctl.core.views import Arrangement, view
 from paramctl.errors import AddressError
-from paramctl.model import Model, Tie, from_document
+from paramctl.model import Document, Model, Tie, from_document
 from paramctl.model.layers.torch import NoCounterpart
-from paramctl.source.arranged import ArrangedSource
+from paramctl.source.arranged import Arranged
 from paramctl.source.base import Source
-from paramctl.store.checkpoint import model_of
+from paramctl.store.checkpoint import build_model
+from paramctl.store.contents import KerasLayout, gather
 
 NOT_IN_KERAS = "not in the Keras layer"
 """The note of a synthetic tensor."""
 
 
-def with_layers(model: Model) -> Model | None:
-    """Return the model with its layers: itself, or built from the document in its file; None without a document."""
-    if model.inputs:
-        return model
-    return from_document(model.origin, model.name) if model.origin is not None else None
+class Reference(NamedTuple):
+    """A model that arrays are matched to, and the source that it comes from.
+
+    keras: where a Keras file of the model keeps its variables. document: the model's, if it has another layout here.
+    """
+
+    source: Source
+    model: Model
+    keras: KerasLayout | None = None
+    document: Document | None = None
 
 
-def is_torch_layout(model: Model, like: Model | None) -> bool:
+def reference(source: Source) -> Reference | None:
+    """Return the model with layers that a source's arrays belong to: its own, or that of the document in its file."""
+    if source.model.inputs:
+        return Reference(source, source.model, source.origin.keras)
+    document = source.origin.document
+    return Reference(source, from_document(document, source.model.name)) if document is not None else None
+
+
+def like_reference(source: Source) -> Reference:
+    """Return the model of --like: with its layers where the file records them, otherwise its arrays alone."""
+    return reference(source) or Reference(source, source.model)
+
+
+def torch_reference(like: Reference) -> Reference:
+    """Return the arrays of a model with layers in torch's layout."""
+    return like._replace(model=torch_model(like.model), keras=None, document=like.model.document)
+
+
+def is_torch_layout(model: Model, like: Reference | None) -> bool:
     """Return whether a model has the names of another's torch layout, rather than the other's own names."""
     if like is None or model.inputs:
         return False
     names = model.parameters.keys()  # compared by majority, because files may have more or fewer arrays
-    return len(names & torch_layout(like).tensors.keys()) > len(names & like.parameters.keys())
+    return len(names & torch_layout(like.model).tensors.keys()) > len(names & like.model.parameters.keys())
 
 
 def to_torch(source: Source, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
@@ -53,24 +78,26 @@ def to_torch(source: Source, allowed: Allowed) -> tuple[Source, list[TensorRow]]
         note = f"{TIED}{kept[name]}" if name in kept else "a copy: torch cannot share the array" if is_copy else ""
         rows.append(row_of(name, tensor.arrangement, model, NOT_IN_KERAS if tensor.synthetic else note))
     arrangements = {name: tensor.arrangement for name, tensor in layout.tensors.items()}
-    return ArrangedSource(source, converted, arrangements), rows + mismatches.rows
+    document = model.document or source.origin.document
+    arranged = Arranged(source, converted, arrangements, "to_torch", document=document, partial=allowed.patterns)
+    return arranged, rows + mismatches.rows
 
 
 def torch_model(model: Model, layout: TorchLayout | None = None) -> Model:
     """Return the arrays of a model with layers as a torch model's. layout: its torch layout, if known already."""
     layout = layout or torch_layout(model)
     ties = torch_ties(layout.tensors.values(), model)
-    return replace(model_of(model.name, torch_parameters(layout, model), ties), origin=model.document or model.origin)
+    return build_model(model.name, torch_parameters(layout, model), ties)[0]
 
 
-def to_keras(source: Source, like: Model, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
+def to_keras(source: Source, like: Reference, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
     """Return a source in torch's layout as the model that it belongs to. Raises AddressError if they do not match."""
-    layout, actual = torch_layout(like), source.model.parameters
+    layout, actual = torch_layout(like.model), source.model.parameters
     tensors = layout.tensors
     mismatches = _mismatches(source, like, allowed)
     shapes = {name: parameter.shape for name, parameter in actual.items()}
     expected = {name: tensor.arrangement.shape for name, tensor in tensors.items()}
-    matching = mismatches.compare(shapes, expected, _optional(layout, like, actual))
+    matching = mismatches.compare(shapes, expected, _optional(layout, like.model, actual))
     for name in (name for name, tensor in tensors.items() if tensor.synthetic and name in matching):
         tensor, fill = tensors[name], tensors[name].arrangement.fill
         mismatches.rows.append(skipped_row(name, tensor.arrangement.shape, NOT_IN_KERAS))
@@ -80,7 +107,7 @@ def to_keras(source: Source, like: Model, allowed: Allowed) -> tuple[Source, lis
             mismatches.add(name, message)
     for path, reason in layout.unsupported.items():
         mismatches.add(path, f"{path}: {reason}")
-    arrangements = _complete(layout, like, matching)
+    arrangements = _complete(layout, like.model, matching)
     for path, arrangement in arrangements.items():
         try:
             check_same_dtype({name: source.model.owner(name).dtype for name in arrangement.paths})
@@ -90,7 +117,8 @@ def to_keras(source: Source, like: Model, allowed: Allowed) -> tuple[Source, lis
     used = {name for arrangement in arrangements.values() for name in arrangement.paths}
     unused = sorted(name for name in matching - used if not tensors[name].synthetic)
     rows = [skipped_row(name, shapes[name], "other tensors of its layer are missing") for name in unused]
-    return _as_model(source, like, arrangements, [*mismatches.rows, *rows])
+    options = {"like": like.source, "partial": allowed.patterns}
+    return _as_model(source, like, arrangements, [*mismatches.rows, *rows], "to_keras", options)
 
 
 def _complete(layout: TorchLayout, like: Model, names: set[str]) -> dict[str, Arrangement]:
@@ -117,39 +145,40 @@ def _optional(layout: TorchLayout, like: Model, actual: Container[str]) -> set[s
     }
 
 
-def match_to(source: Source, like: Model, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
+def match_to(source: Source, like: Reference, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
     """Return a source as a model with the same names and shapes. Raises AddressError if they do not match."""
     actual = {path: parameter.shape for path, parameter in source.model.parameters.items()}
-    expected = {path: parameter.shape for path, parameter in like.parameters.items()}
+    expected = {path: parameter.shape for path, parameter in like.model.parameters.items()}
     mismatches = _mismatches(source, like, allowed)
-    matching = mismatches.compare(actual, expected, {tie.tied for tie in like.ties if tie.kept in actual})
+    matching = mismatches.compare(actual, expected, {tie.tied for tie in like.model.ties if tie.kept in actual})
     mismatches.finish(lambda: _hint(source.model, like))
     arrangements = {path: _unchanged(path, shape) for path, shape in expected.items() if path in matching}
-    return _as_model(source, like, arrangements, mismatches.rows)
+    options = {"like": like.source, "partial": allowed.patterns, "layout": "torch" if like.document else None}
+    return _as_model(source, like, arrangements, mismatches.rows, "match", options)
 
 
 def _unchanged(path: str, shape: tuple[int, ...]) -> Arrangement:
     return Arrangement(shape, (view(path, shape),))
 
 
-def _mismatches(source: Source, like: Model, allowed: Allowed) -> Mismatches:
-    return Mismatches(allowed, f"{allowed.source or source.model.name} must match {allowed.like or like.name}")
+def _mismatches(source: Source, like: Reference, allowed: Allowed) -> Mismatches:
+    return Mismatches(allowed, f"{allowed.source or source.model.name} must match {allowed.like or like.model.name}")
 
 
-def _hint(model: Model, like: Model) -> str:
+def _hint(model: Model, like: Reference) -> str:
     """Return how a model would match another: in the other layout, or under other names, in either layout."""
     if is_torch_layout(model, like):
         return "It has torch.nn's layout: use --layout keras."
-    hint = prefix_hint(model.parameters, like.parameters, model.separator)
-    return hint or prefix_hint(model.parameters, torch_layout(like).tensors, model.separator)
+    hint = prefix_hint(model.parameters, like.model.parameters, model.separator)
+    return hint or prefix_hint(model.parameters, torch_layout(like.model).tensors, model.separator)
 
 
-def align_lenient(source: Source, like: Model) -> Source:
+def align_lenient(source: Source, like: Reference) -> Source:
     """Return a source in torch's layout under a model's names, for a comparison; mismatches keep name and layout."""
-    layout, actual = torch_layout(like), source.model.parameters
+    layout, actual = torch_layout(like.model), source.model.parameters
     expected = {name: tensor.arrangement.shape for name, tensor in layout.tensors.items()}
     matching = {name for name, shape in expected.items() if name in actual and actual[name].shape == shape}
-    arrangements = _complete(layout, like, matching)
+    arrangements = _complete(layout, like.model, matching)
     used = {name for arrangement in arrangements.values() for name in arrangement.paths}
     for name, tensor in layout.tensors.items():
         paths, fill = tensor.arrangement.paths, tensor.arrangement.fill
@@ -163,30 +192,45 @@ def align_lenient(source: Source, like: Model) -> Source:
     owners = {path: source.model.owner(arrangement.paths[0]).path for path, arrangement in arrangements.items()}
     ties = [
         tie
-        for tie in like.ties
+        for tie in like.model.ties
         if tie.kept in arrangements and owners.get(tie.tied, owners[tie.kept]) == owners[tie.kept]
     ]
-    return ArrangedSource(source, _arrays_of(source, like, arrangements, tuple(ties)), arrangements)
+    model = _arrays_of(source, like.model, arrangements, tuple(ties))
+    return Arranged(source, model, arrangements, "align", document=like.model.document, like=like.source)
 
 
 def _as_model(
-    source: Source, like: Model, arrangements: Mapping[str, Arrangement], skipped: list[TensorRow]
+    source: Source,
+    like: Reference,
+    arrangements: Mapping[str, Arrangement],
+    skipped: list[TensorRow],
+    operation: str,
+    options: Mapping[str, Any],
 ) -> tuple[Source, list[TensorRow]]:
-    """Return a model with the source's values and dtypes, and the rows; without layers if an array is missing."""
-    ties = tuple(tie for tie in like.ties if tie.kept in arrangements)
-    untied = ArrangedSource(source, _arrays_of(source, like, arrangements, ()), arrangements)
+    """Return a model with the source's values and dtypes, and the rows; without layers if an array is missing.
+
+    operation, options: of the result; see source.base.Derived.
+    """
+    model = like.model
+    ties = tuple(tie for tie in model.ties if tie.kept in arrangements)
+    untied = Arranged(source, _arrays_of(source, model, arrangements, ()), arrangements, operation)
     for tie in ties:  # only one of the two arrays is kept
         if tie.tied in arrangements and not _same_values(untied, tie):
-            rule = f"{like.name} ties {tie.tied} to {tie.kept}, so their values must be equal"
+            rule = f"{model.name} ties {tie.tied} to {tie.kept}, so their values must be equal"
             raise AddressError(rule, f"different values in {source.model.name}")
-    rows = _rows(source, like, arrangements, ties) + skipped
+    rows = _rows(source, model, arrangements, ties) + skipped
     tied = {tie.tied for tie in ties}
-    if any(path not in arrangements and path not in tied for path in like.parameters):
-        return ArrangedSource(source, _arrays_of(source, like, arrangements, ties), arrangements), rows
+    if any(path not in arrangements and path not in tied for path in model.parameters):
+        arrays = _arrays_of(source, model, arrangements, ties)
+        return Arranged(source, arrays, arrangements, operation, document=model.document, **options), rows
     dtypes = {path: source.model.owner(arrangement.paths[0]).dtype for path, arrangement in arrangements.items()}
-    typed = like.map_parameters(lambda parameter: replace(parameter, dtype=dtypes.get(parameter.path, parameter.dtype)))
+    typed = model.map_parameters(
+        lambda parameter: replace(parameter, dtype=dtypes.get(parameter.path, parameter.dtype))
+    )
     more_ties = [tie for tie in source.model.ties if _is_new(tie, arrangements, ties, typed)]
-    return ArrangedSource(source, replace(typed, ties=(*ties, *more_ties), stored={}), arrangements), rows
+    result = replace(typed, ties=(*ties, *more_ties), aliases={})
+    arranged = Arranged(source, result, arrangements, operation, document=like.document, keras=like.keras, **options)
+    return arranged, rows
 
 
 def _rows(
@@ -213,7 +257,7 @@ def _arrays_of(source: Source, like: Model, arrangements: Mapping[str, Arrangeme
             known = like.parameters.get(path, origin)
             has_shape = path not in arrangements or known.shape == arrangement.shape
             parameters[path] = replace(known if has_shape else origin, path=path, dtype=origin.dtype)
-    return replace(model_of(like.name, parameters, ties), origin=like.document)
+    return build_model(like.name, parameters, ties)[0]
 
 
 def _is_new(tie: Tie, arrangements: Mapping[str, Arrangement], ties: tuple[Tie, ...], model: Model) -> bool:
@@ -234,7 +278,8 @@ def _same_values(source: Source, tie: Tie) -> bool:
         return False
     axes = tuple(reversed(range(len(kept.shape)))) if tie.transpose else None
     arrangement = Arrangement(tied.shape, (view(tie.kept, kept.shape, axes),))
-    expected = ArrangedSource(source, model_of("", {tie.tied: tied}, ()), {tie.tied: arrangement})
+    model, _ = build_model("", {tie.tied: tied}, ())
+    expected = Arranged(source, model, {tie.tied: arrangement}, "match")
     return all(_same_bytes(source.read(*piece), expected.read(*piece)) for piece in expected.pieces(tied))
 
 
@@ -244,5 +289,5 @@ def _same_bytes(a: Array, b: Array) -> bool:
 
 def _is_filled(source: Source, name: str, fill: float) -> bool:
     """Return whether all values of an array are this one."""
-    pieces = source.gather(name, select_all(source.model.parameters[name].shape))
+    pieces = gather(source, name, select_all(source.model.parameters[name].shape))
     return all(bool((piece == fill).all()) for piece in pieces)

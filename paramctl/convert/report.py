@@ -11,7 +11,6 @@ from paramctl.address.quoting import shell_quoted
 from paramctl.core.views import Arrangement
 from paramctl.errors import AddressError
 from paramctl.model import Model
-from paramctl.source.renamed import RenamedSource
 
 Status = Literal["mapped", "transposed", "packed", "added", "made", "skipped"]
 Shape = tuple[int, ...]
@@ -71,9 +70,9 @@ def with_source_names(rows: Sequence[TensorRow], names: Mapping[str, str]) -> li
     return [replace(row, source=tuple(names.get(name, name) for name in row.source)) for row in rows]
 
 
-def with_target_names(rows: Sequence[TensorRow], renamed: RenamedSource) -> list[TensorRow]:
-    """Return rows with the names of a renamed source for the arrays that are written."""
-    names = {old: name for name, old in renamed.old.items()}
+def with_target_names(rows: Sequence[TensorRow], old_names: Mapping[str, str]) -> list[TensorRow]:
+    """Return rows with other names for the arrays that are written. old_names: the names in the rows, by the new."""
+    names = {old: name for name, old in old_names.items()}
     result = []
     for row in rows:
         kept = row.note.removeprefix(TIED) if row.note.startswith(TIED) else ""
@@ -89,7 +88,7 @@ class Allowed:
     """
 
     def __init__(self, patterns: Sequence[str], source: str = "", like: str = "") -> None:
-        self.source, self.like = source, like
+        self.source, self.like, self.patterns = source, like, list(patterns)
         # Patterns treat a.weight and a/weight alike, so that they work in both layouts.
         self.matchers: dict[str, Callable[[str], bool]] = {
             pattern: compile_pattern(pattern.replace(".", "/")) for pattern in patterns

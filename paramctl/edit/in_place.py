@@ -1,79 +1,87 @@
-"""An edited source into a file: where it can be, a copy of the file it comes from, changed in the extents touched."""
+"""Write an edited source: where possible as a copy of the file it comes from, changed only where values change."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import cast
 
-from paramctl import store
-from paramctl.edit.assign import EditedSource, touched
 from paramctl.errors import OutputError
 from paramctl.parallel import in_parallel
-from paramctl.saving import Piece, save_as
-from paramctl.store.checkpoint import Checkpoint, JoinedReader, Provenance, Reader
+from paramctl.source import save
+from paramctl.source.edited import Edited
+from paramctl.store.contents import Origin, Piece, Provenance
+from paramctl.store.format import Patchable
 from paramctl.store.io.atomic import replacing
 from paramctl.store.io.extents import as_bytes
+from paramctl.store.io.write_values import WriteOptions, Written
+from paramctl.store.registry import by_name, for_writing
 
 
-def write_in_place(edited: EditedSource, path: str, force: bool, in_place: bool = False) -> Iterator[Piece]:
-    """Write an edited source; gives each piece as it is done, and must be exhausted.
+def save_edited(
+    edited: Edited,
+    path: str,
+    options: WriteOptions = save.DEFAULTS,
+    in_place: bool = False,
+    progress: save.Progress | None = None,
+) -> None:
+    """Write an edited source to a file.
 
-    From a file to one of the same format, everything that is not changed is as it was, to the byte: attributes,
-    ties, and what is no parameter. In place a file keeps its format whatever it is called. Raises OutputError; what
-    was at the path before is then there still.
+    From a file to one of the same format, everything that is not assigned stays the same to the byte: attributes, ties,
+    and whatever is no parameter. In place, a file keeps its format whatever its name. Raises OutputError; what was at
+    the path is then still there.
     """
-    checkpoint = edited.checkpoint
-    if checkpoint is None or not copies(edited, path, in_place):
-        target, most = rewrite_target(path, checkpoint) if in_place and checkpoint else (path, None)
-        yield from save_as(edited, target, force or in_place, most)
+    options = replace(options, force=options.force or in_place)
+    if copies_file(edited, path, in_place):
+        save.finish(_copy_and_patch(edited, path, options), edited, progress)
         return
-    with replacing(path, force or in_place) as temporary:
-        temporary.copy(checkpoint.file.descriptor())
-        told = [name for name in edited.by_path if checkpoint.notes.get(name, Provenance()) != Provenance()]
-        if told:
-            _format(checkpoint).load().clear_provenance(temporary, told)
-
-        def work(job: tuple[str, int, int]) -> Piece:
-            name, start, stop = job
-            values = edited.read(name, start, stop)
-            extent = checkpoint.extents[name]
-            data = values.astype(extent.dtype).tobytes() if extent.dtype.byteorder == ">" else as_bytes(values)
-            temporary.write(data, extent.offset + start * extent.dtype.itemsize)
-            return Piece(name, values.size, values.nbytes)
-
-        yield from in_parallel(work, touched(edited))
+    if in_place:
+        path, shard_size = rewrite_target(path, edited.origin)
+        options = replace(options, max_shard_size=shard_size)
+    save.save(edited, path, options, progress)
 
 
-def copies(edited: EditedSource, path: str, in_place: bool) -> bool:
-    """Whether what is written is a copy of the source: of its format, and all that is changed in one piece there."""
-    if edited.checkpoint is None:
+def copies_file(edited: Edited, path: str, in_place: bool) -> bool:
+    """Return whether the file is written as a patched copy: of its own format, all changed values in extents."""
+    origin = edited.origin
+    if origin.location is None:
         return False
     changed = {path for path in edited.by_path if edited.model.parameters[path].size}
-    same = in_place or (not path.endswith("/") and store.format_of(path) is _format(edited.checkpoint))
-    return same and changed <= edited.checkpoint.extents.keys()
+    same_format = in_place or (not path.endswith("/") and for_writing(path).name == origin.format)
+    return same_format and changed <= origin.extents.keys()
 
 
-def rewrite_target(path: str, checkpoint: Checkpoint) -> tuple[str, int | None]:
-    """The path by which a file that is no plain one, or a set of files, is written again, and the size of its shards.
+def _copy_and_patch(edited: Edited, path: str, options: WriteOptions) -> Iterator[Written]:
+    origin = edited.origin
+    assert origin.location is not None
+    with replacing(path, options.force) as temporary:
+        temporary.copy(origin.location.descriptor())
+        base = edited.base.origin.provenance
+        recorded = [name for name in edited.by_path if base.get(name, Provenance()) != Provenance()]
+        if recorded:  # the values no longer come from the scheme and seed that the file records
+            cast(Patchable, by_name(origin.format)).clear_provenance(temporary, recorded)
 
-    Raises OutputError for what is not written in its own format, or not under its own name.
+        def write(piece: Piece) -> Written:
+            name, start, _ = piece
+            values = edited.read(*piece)
+            extent = origin.extents[name]
+            is_big_endian = extent.dtype.byteorder == ">"
+            data = values.astype(extent.dtype).tobytes() if is_big_endian else as_bytes(values)
+            temporary.write(data, extent.offset + start * extent.dtype.itemsize)
+            return Written(name, values.size, values.nbytes)
+
+        yield from in_parallel(write, edited.touched())
+
+
+def rewrite_target(path: str, origin: Origin) -> tuple[str, int | None]:
+    """Return the path by which a file that cannot be patched is written again, and the shard size of a set.
+
+    Raises OutputError for a file that is not written in its own format, or not under its own name.
     """
-    if _format(checkpoint) is store.SHARDED and isinstance(checkpoint.reader, JoinedReader):
-        sizes: Counter[Reader] = Counter()
-        for owner in checkpoint.model.owners():
-            sizes[checkpoint.reader.readers[owner.path]] += owner.bytes
-        return checkpoint.file.name.removesuffix(".index.json"), max(sizes.values())
-    if not os.path.isdir(path) and store.format_of(path) is _format(checkpoint):
+    if origin.rewrite is not None:
+        return origin.rewrite
+    if not os.path.isdir(path) and for_writing(path).name == origin.format:
         return path, None
-    rule = "what is changed is compressed or cut up, and such a file is not written anew under this name"
-    raise OutputError(f"{path}: {rule}: give another by -o")
-
-
-def _format(checkpoint: Checkpoint) -> store.Format:
-    """The format of the file that a checkpoint is read from."""
-    found = store.detect(checkpoint.file)
-    assert found is not None
-    if found is store.HDF5 and checkpoint.model.stored:  # Keras' own, whose suffix is another
-        return store.KERAS_WEIGHTS if checkpoint.model.keras else found
-    return found
+    rule = "a compressed or chunked file cannot be changed in place under this name"
+    raise OutputError(f"{path}: {rule} (use -o to write another file)")

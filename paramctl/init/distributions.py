@@ -6,7 +6,7 @@ entries of an orthogonal matrix; they are drawn at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import erf, exp, isfinite, pi, sqrt
 from typing import Any, TypeAlias
@@ -120,9 +120,10 @@ class CustomDistribution:
 
 @dataclass(frozen=True, slots=True)
 class ExistingValues:
-    """Values read from a checkpoint. ``read(start, stop)`` returns a span of them, flat and in C order."""
+    """Values of another array. read: from one flat index to another. describe: where they come from, as JSON."""
 
     read: Callable[[int, int], Any]
+    describe: Callable[[], Mapping[str, Any]]
 
 
 Distribution: TypeAlias = (

@@ -16,6 +16,7 @@ from paramctl.inspect.difference import EXACT, Difference, Tolerance, compare_va
 from paramctl.inspect.fold import PieceToMeasure, Progress, advancing, fold
 from paramctl.model import Model
 from paramctl.source.base import Source
+from paramctl.store.contents import read_alias
 
 SPARE = 1 << 24
 """Bytes allocated and freed, untouched, at the start. glibc then keeps the memory of freed pieces for the next ones.
@@ -148,14 +149,14 @@ def _pieces(pairing: _Pairing, spans: Iterator[tuple[str, Span]], measure: SpanM
 
 
 def _compare_span(pairing: _Pairing, path: str, start: int, stop: int, tolerance: Tolerance) -> Difference:
-    a = pairing.a.read_alias(path, start, stop)
-    b = pairing.b.read_alias(pairing.names_in_b[path], start, stop)
+    a = read_alias(pairing.a, path, start, stop)
+    b = read_alias(pairing.b, pairing.names_in_b[path], start, stop)
     return compare_values(start, a, b, tolerance)
 
 
 def _measure_span(pairing: _Pairing, path: str, start: int, stop: int, tolerance: Tolerance) -> Difference:
     """Measure a span whose bytes are equal on both sides, so that reading one side is enough."""
-    values = pairing.a.read_alias(path, start, stop)
+    values = read_alias(pairing.a, path, start, stop)
     return measure_values(start, values, values, tolerance)
 
 

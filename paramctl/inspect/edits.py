@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paramctl.edit.assign import Change, EditedSource, touched
+from paramctl.source.edited import Edited
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +24,12 @@ class EditRow:
     max_abs: float
 
 
-def edits(edited: EditedSource, changes: Sequence[Change]) -> list[EditRow]:
+def edits(edited: Edited) -> list[EditRow]:
     """Return the rows, in the order of the assignments. Computes the values of every array that they touch."""
-    for piece in touched(edited):
+    for piece in edited.touched():
         edited.read(*piece)
     rows = []
-    for change in changes:
+    for change in edited.changes:
         changed, max_abs = edited.tally.get(change.path, (0, 0.0))
-        rows.append(EditRow(change.name, change.text, change.picks.shape, change.picks.size, changed, max_abs))
+        rows.append(EditRow(change.name, change.text, change.selection.shape, change.selection.size, changed, max_abs))
     return rows

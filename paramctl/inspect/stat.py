@@ -52,7 +52,7 @@ def statistics(
     progress: called with the bytes done and the bytes in total, after each piece.
     threads: how many workers; the result is the same for any number.
     """
-    total = sum(selected.picks.size * DTYPE_BYTES[selected.dtype] for selected in selection)
+    total = sum(selected.selection.size * DTYPE_BYTES[selected.dtype] for selected in selection)
     tallies = fold(_pieces(selection), advancing(progress, total), threads)
     return [_row(selected, tallies.get(number, EMPTY)) for number, selected in enumerate(selection)]
 
@@ -72,7 +72,7 @@ def _read_and_tally(read: Callable[[], Array]) -> Tally:
 def _reads(selected: SelectedValues) -> Iterable[tuple[int, Callable[[], Array]]]:
     """Return the size of each piece, and a function that returns its values."""
     source, path = selected.source, selected.path
-    if selected.picks.everything:
+    if selected.selection.everything:
         # The workers read whole arrays, in stored order: a transposed tie has the statistics of its array.
         pieces = source.pieces(source.model.owner(path))
         return ((stop - start, partial(source.read, owner, start, stop)) for owner, start, stop in pieces)
@@ -86,7 +86,7 @@ def _row(selected: SelectedValues, counts: Tally) -> StatRow:
     some = parts[0].size > 0
     return StatRow(
         path=selected.name,
-        shape=selected.picks.shape,
+        shape=selected.selection.shape,
         dtype=selected.dtype,
         size=counts.size,
         mean=(means[0] if real else complex(*means)) if some else None,
@@ -116,7 +116,7 @@ def _shortest(value: float | int, dtype: str) -> float | int:
 
 def _index(selected: SelectedValues, number: int) -> tuple[int, ...]:
     """Return the index, in the array under its selected name, of the value with this number in reading order."""
-    model, path, picks = selected.source.model, selected.path, selected.picks
+    model, path, picks = selected.source.model, selected.path, selected.selection
     tie = model.tied.get(path)
     shape = model.owner(path).shape if picks.everything else tuple(map(len, picks.ranges))
     index = tuple(int(at) for at in np.unravel_index(number, shape))

@@ -13,13 +13,12 @@ from pathlib import PurePath
 from paramctl.declare.located import Located
 from paramctl.model import document
 from paramctl.model.build import build
-from paramctl.model.tree import Block, Document, Input, KerasLayout, Model, Tie, Totals, shape_text, totals
+from paramctl.model.tree import Block, Document, Input, Model, Tie, Totals, shape_text, totals
 
 __all__ = [
     "Block",
     "Document",
     "Input",
-    "KerasLayout",
     "Model",
     "Tie",
     "Totals",

@@ -97,24 +97,12 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A model document as it was written, and what was said beside it, so that the same model can be built again."""
+    """The text of a model document, with the values given for its variables and inputs, to build the model again."""
 
     text: str
     name: str
     variables: Mapping[str, Plain]
     input_shapes: tuple[tuple[str | None, Plain], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class KerasLayout:
-    """Where Keras' own file keeps each parameter, and, by its path in the file, what each object calls itself.
-
-    config: the text of Keras' configuration, if that was there too.
-    """
-
-    variables: Mapping[str, str]
-    names: Mapping[str, str]
-    config: str | None = None
 
 
 @dataclass(frozen=True)
@@ -138,12 +126,8 @@ class Model:
     separator: str = "/"
     """Separates the names in a path: ``/``, or ``.`` in a checkpoint whose names contain no slash."""
     output_ids: tuple[int, ...] = ()
-    stored: Mapping[str, str] = field(default_factory=dict)
-    """What a file calls those parameters that have another name here."""
-    origin: Document | None = None
-    """The document of a model that these parameters are of, in another layout or under other names."""
-    keras: KerasLayout | None = None
-    """Where Keras kept the parameters, if it was Keras that wrote them."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """The names in the file of parameters that have another name here. Addresses may use both."""
 
     def map_parameters(self, change: Callable[[Parameter], Parameter]) -> Model:
         """Return this model with ``change`` applied to each parameter. ``change`` must keep the path."""

@@ -1,43 +1,85 @@
-"""What is at a path: a model document or a checkpoint, told apart by content, as one thing."""
+"""Open a model document or a checkpoint, told apart by content."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from paramctl import store
 from paramctl.declare.located import Located
-from paramctl.errors import InputError
+from paramctl.errors import DocumentError, InputError
 from paramctl.model import Model, from_bytes
 from paramctl.model.document import MAX_BYTES
+from paramctl.store import registry
+from paramctl.store.folder import resolve_folder
+from paramctl.store.foreign import check_not_foreign
 from paramctl.store.location import open_location
 
 if TYPE_CHECKING:
+    from paramctl.source.base import Source
+    from paramctl.source.stored import Stored
     from paramctl.store.checkpoint import Checkpoint
 
 
 class Opened(NamedTuple):
-    """A model, and the checkpoint that it is read from, if it is."""
+    """A model, and the checkpoint that it was read from; None if it was built from a document."""
 
     model: Model
     checkpoint: Checkpoint | None
 
 
-def open_source(
+def open_path(
     path: str,
     variables: Mapping[str, Located] | None = None,
     input_shapes: Mapping[str | None, Located] | None = None,
 ) -> Opened:
-    """The model at a path, or on standard input if it is ``-``.
+    """Open a model document or a checkpoint: a file or folder, or standard input for ``-``.
 
     variables and input_shapes are a document's; see model.load. Raises InputError and DocumentError.
     """
-    file = open_location(store.within(path) if path != "-" else path)
-    format_ = store.detect(file)
+    location = open_location(resolve_folder(path) if path != "-" else path)
+    format_ = registry.detect(location)
     if format_ is None:
-        store.check_not_foreign(file)
-        return Opened(from_bytes(file.read(0, MAX_BYTES + 1), path, variables, input_shapes), None)
+        check_not_foreign(location)
+        return Opened(from_bytes(location.read(0, MAX_BYTES + 1), path, variables, input_shapes), None)
     if variables or input_shapes:
-        raise InputError(f"{file.name}: a checkpoint has no variables and no inputs to give values to")
-    checkpoint = store.read(file, format_)
+        raise InputError(f"{location.name}: variables and input shapes are for model documents, not for checkpoints")
+    checkpoint = registry.read(location, format_)
     return Opened(checkpoint.model, checkpoint)
+
+
+def open_checkpoint(path: str) -> Stored:
+    """Open a checkpoint. Raises InputError if the path is a model document."""
+    from paramctl.source.stored import Stored  # imports NumPy
+
+    opened = open_path(path)
+    if opened.checkpoint is None:
+        raise InputError(f"{path}: must be a checkpoint, not a model document")
+    return Stored(opened.checkpoint)
+
+
+def source_of(opened: Opened, seed: int | None = None, dtype: str | None = None) -> Source:
+    """Return the values of what was opened: a model's drawn by its own initializers, a checkpoint's as stored.
+
+    dtype: of floating-point arrays, if not the one they have. Raises DocumentError if a shape is not known.
+    """
+    if opened.checkpoint is not None:
+        from paramctl.source.stored import Stored
+
+        return Stored(opened.checkpoint, dtype)
+    from paramctl.init.rules import assign_schemes, resolve_seed
+    from paramctl.source.drawn import Drawn
+
+    model = require_built(opened.model).with_dtype(dtype)
+    return Drawn(model, assign_schemes(model), resolve_seed(model, seed))
+
+
+def require_built(model: Model) -> Model:
+    """Return a model if all its shapes are known. Raises DocumentError otherwise."""
+    if model.unbuilt:
+        raise DocumentError(f"{model.name}: {missing_input(model.unbuilt)}", hint="Use --input-shape.")
+    return model
+
+
+def missing_input(layers: int) -> str:
+    """Return why so many layers have no shapes: ``2 layers need the shape of an input``."""
+    return "1 layer needs the shape of an input" if layers == 1 else f"{layers:,} layers need the shape of an input"

@@ -1,4 +1,4 @@
-"""Files to read from any place: those on a disk, and what comes through a pipe."""
+"""Locations: places with bytes, read at any offset. A format sees these, and neither paths nor file objects."""
 
 from __future__ import annotations
 
@@ -6,28 +6,34 @@ import os
 import stat
 import sys
 import threading
-from typing import Protocol
+from typing import Any, Protocol
 
 from paramctl.errors import InputError
 
-AT_ONCE = 1 << 20
+BLOCK_BYTES = 1 << 20
 
 
 class Location(Protocol):
-    """What can be read from any place: a name for errors, and bytes; fewer than asked for at the end."""
+    """A place with bytes, and a name for errors. A read beyond the end returns fewer bytes than asked for."""
 
     name: str
 
     def read(self, offset: int, size: int) -> bytes: ...
 
-    def read_into(self, offset: int, buffer: memoryview) -> int: ...
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill a buffer from an offset on, and return the number of bytes read."""
 
     def descriptor(self) -> int:
-        """An open file that holds all of it."""
+        """Return the descriptor of an open file that holds all the bytes."""
+
+    def sibling(self, name: str) -> Location:
+        """Open a regular file in the same folder. Raise InputError if there is none."""
+
+    def close(self) -> None: ...
 
 
 class LocalFile:
-    """A regular file."""
+    """A regular file, read by position: safe to share between threads."""
 
     def __init__(self, descriptor: int, name: str) -> None:
         self.file = os.fdopen(descriptor, "rb", buffering=0)
@@ -38,16 +44,16 @@ class LocalFile:
         return bytes(buffer[: self.read_into(offset, buffer)])
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        done = 0
-        while done < len(buffer):
+        count = 0
+        while count < len(buffer):  # a single read of more than 2 GiB is cut short on Linux
             try:
-                more = os.preadv(self.file.fileno(), [buffer[done:]], offset + done)
+                received = os.preadv(self.file.fileno(), [buffer[count:]], offset + count)
             except OSError as error:
                 raise InputError(f"{self.name}: {error.strerror or error}") from error
-            if not more:
+            if not received:
                 break
-            done += more
-        return done
+            count += received
+        return count
 
     def descriptor(self) -> int:
         return self.file.fileno()
@@ -55,49 +61,78 @@ class LocalFile:
     def size(self) -> int:
         return os.fstat(self.file.fileno()).st_size
 
+    def close(self) -> None:
+        self.file.close()
+
+    def fingerprint(self) -> list[Any]:
+        """Return what changes when the file does: device, inode, size, and the time of the last change in ns."""
+        status = os.fstat(self.file.fileno())
+        return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
+
+    def sibling(self, name: str) -> Location:
+        path = os.path.join(os.path.dirname(self.name), name)
+        try:
+            # O_NONBLOCK: opening a named pipe must not wait for its writer
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}") from error
+        except UnicodeEncodeError as error:
+            raise InputError(f"{path!r}: {error}") from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise InputError(f"{path}: must be a regular file, as every file that an index names")
+        return LocalFile(descriptor, path)
+
 
 class SpooledPipe:
-    """A pipe: what passes is kept in a temporary file without a name, as far as it has been read."""
+    """A pipe, spooled into an unnamed temporary file as far as it has been read."""
 
     def __init__(self, descriptor: int, name: str) -> None:
-        self.pipe, self.name = descriptor, name
-        import tempfile  # here, for it is slow to import and few read from a pipe
+        import tempfile  # slow to import, and needed for pipes only
 
-        self.kept = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  kept as long as this is
-        self.disk = LocalFile(os.dup(self.kept.fileno()), name)
-        self.passed = 0
+        self.pipe, self.name = descriptor, name
+        self.spool = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  open as long as this object lives
+        self.disk = LocalFile(os.dup(self.spool.fileno()), name)
+        self.spooled = 0
         self.ended = False
         self.lock = threading.Lock()
 
     def read(self, offset: int, size: int) -> bytes:
-        self.pass_on(offset + size)
+        self.spool_until(offset + size)
         return self.disk.read(offset, size)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        self.pass_on(offset + len(buffer))
+        self.spool_until(offset + len(buffer))
         return self.disk.read_into(offset, buffer)
 
     def descriptor(self) -> int:
-        self.pass_on(sys.maxsize)
+        self.spool_until(sys.maxsize)
         return self.disk.descriptor()
 
-    def pass_on(self, until: int) -> None:
-        """Keep what comes, up to a place at least; one thread at a time, or it would be kept in another order."""
-        with self.lock:
-            while self.passed < until and not self.ended:
+    def sibling(self, name: str) -> Location:
+        raise InputError(f"{self.name}: an index cannot be read from a pipe, for its files are in the same folder")
+
+    def close(self) -> None:
+        self.disk.close()
+        self.spool.close()
+
+    def spool_until(self, offset: int) -> None:
+        """Spool the pipe up to an offset at least."""
+        with self.lock:  # two threads would spool the blocks of the pipe out of order
+            while self.spooled < offset and not self.ended:
                 try:
-                    block = memoryview(os.read(self.pipe, AT_ONCE))
+                    block = memoryview(os.read(self.pipe, BLOCK_BYTES))
                     self.ended = not block
                     while block:
-                        done = os.pwrite(self.kept.fileno(), block, self.passed)
-                        self.passed += done
-                        block = block[done:]
+                        written = os.pwrite(self.spool.fileno(), block, self.spooled)
+                        self.spooled += written
+                        block = block[written:]
                 except OSError as error:
                     raise InputError(f"{self.name}: {error.strerror or error}") from error
 
 
 def open_location(path: str) -> LocalFile | SpooledPipe:
-    """A file by its path, or standard input if that is ``-``; whatever is no regular file is spooled.
+    """Open a file by its path, or standard input for ``-``. Anything but a regular file is spooled.
 
     Raises InputError if it cannot be opened.
     """
@@ -112,6 +147,7 @@ def open_location(path: str) -> LocalFile | SpooledPipe:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise InputError(f"{name}: Is a directory")
+        # a file that has been read from already, as `tail -n +2 | ...` may hand on, begins at its offset: spool it
         if stat.S_ISREG(os.fstat(descriptor).st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0:
             return LocalFile(descriptor, name)
         return SpooledPipe(descriptor, name)

@@ -18,14 +18,16 @@ import torch
 from keras import layers
 from safetensors.torch import load_file, load_model, save_model
 
-from paramctl.cli.inputs import value_source
 from paramctl.inspect.diff import compare
 from paramctl.model import build, totals
 from paramctl.model.document import parse
 from paramctl.model.layers import LAYERS
-from paramctl.saving import save_as
 from paramctl.source.base import Source
-from paramctl.source.open import open_source
+from paramctl.source.drawn import Drawn
+from paramctl.source.open import open_path, source_of
+from paramctl.source.save import save
+from paramctl.store.contents import read_alias
+from paramctl.store.io.write_values import WriteOptions
 from tests.interop.cases import Case, cases
 from tests.interop.networks import SAMPLES, keras_counts
 from tests.interop.sides import by_paramctl, channels_first, matched, only_keras_takes
@@ -38,19 +40,18 @@ APPLICATIONS = ["MobileNetV2", "ResNet50", "EfficientNetB0", "DenseNet121"]
 
 
 def opened(path: Path) -> Source:
-    return value_source(open_source(str(path)))
+    return source_of(open_path(str(path)))
 
 
 def write(source: Source, path: Path | str, **options: Any) -> Path:
-    for _ in save_as(source, str(path), **options):
-        pass
+    save(source, str(path), WriteOptions(**options))
     return Path(path)
 
 
 def values(source: Source) -> Iterator[tuple[str, np.ndarray]]:
     """Every array by each of its names."""
     for path, parameter in source.model.parameters.items():
-        yield path, np.array(source.read_alias(path, 0, parameter.size)).reshape(parameter.shape)
+        yield path, np.array(read_alias(source, path, 0, parameter.size)).reshape(parameter.shape)
 
 
 def arrays_of(model: keras.Model) -> list[np.ndarray]:
@@ -290,8 +291,8 @@ def test_an_optimizers_state_goes_along_between_files_of_keras(tmp_path: Path) -
         assert equal(there, [keras.ops.convert_to_numpy(each) for each in model.optimizer.variables])
         assert equal(arrays_of(again), arrays_of(model))
     through = opened(write(opened(tmp_path / "m.keras"), tmp_path / "m.safetensors"))
-    assert through.checkpoint is not None
-    assert through.checkpoint.apart is None
+    assert through.origin.location is not None
+    assert through.origin.optimizer is None
 
 
 def names_and_training(source: Source) -> dict[str, bool | None]:
@@ -504,7 +505,8 @@ def test_keras_loads_layers_of_different_dtypes(tmp_path: Path) -> None:
     source = opened(tmp_path / "m.yaml")
     dtypes = {"a": "bfloat16", "b": "float32", "c": "float16"}
     made = source.model.map_parameters(lambda each: replace(each, dtype=dtypes[each.path[0]]))
-    source = Source(made, source.chosen, source.seed, source.checkpoint)
+    assert isinstance(source, Drawn)
+    source = Drawn(made, source.assigned, source.seed)
     model = keras.models.load_model(write(source, tmp_path / "m.keras"))
     told = {variable.path.removeprefix("m/"): variable for variable in model.variables}
     assert {path: variable.dtype for path, variable in told.items()} == {

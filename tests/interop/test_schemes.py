@@ -39,7 +39,7 @@ from paramctl.init.rules import AssignedScheme, InitRequest, assign_schemes
 from paramctl.model import Model, build
 from paramctl.model.document import parse, parse_value
 from paramctl.model.layers import LAYERS, Layer
-from paramctl.source.base import Source
+from paramctl.source.drawn import Drawn
 from tests.interop.cases import Case, all_inputs, known, required
 from tests.interop.facts import Shape
 from tests.interop.sides import called, class_of, divided, in_keras
@@ -60,7 +60,7 @@ def drawn(model: Model, path: str, node: Located) -> np.ndarray:
     """The values of a parameter under a scheme, with fans as torch counts them."""
     parameter = model.parameters[path]
     chosen = AssignedScheme("", distribution(node, Target.of(parameter, "torch")), "")
-    return Source(model, {path: chosen}).read(path, 0, parameter.size).reshape(parameter.shape)
+    return Drawn(model, {path: chosen}).read(path, 0, parameter.size).reshape(parameter.shape)
 
 
 def same(ours: Distribution, theirs: Distribution) -> bool:
@@ -349,7 +349,7 @@ def test_the_preset_keras_is_what_its_layers_do(by_keras: Build) -> None:
                     gram(made.values.reshape(choice.distribution.rows, -1)), np.eye(len(gram(made.values))), atol=1e-5
                 )
             elif isinstance(choice.distribution, Constant | Sections):
-                ours = Source(model, chosen).read(path, 0, made.values.size)
+                ours = Drawn(model, chosen).read(path, 0, made.values.size)
                 assert np.array_equal(ours, made.values.reshape(-1)), what
             else:
                 assert [same(choice.distribution, each) for _, each in made.laws] == [True], what

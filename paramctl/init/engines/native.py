@@ -178,7 +178,7 @@ def _fill(distribution: Distribution, stream: Stream, block: int, start: int, ou
             for number, part in enumerate(parts):
                 indices = np.flatnonzero(section == number)
                 out[indices] = _part(part, stream.part(number), block, start, out)[indices]
-        case ExistingValues(read):
+        case ExistingValues(read, _):
             out[:] = read(start, start + out.size)
         case _:
             raise TypeError(f"{distribution} is drawn at once")

@@ -14,7 +14,8 @@ from paramctl.core.dtypes import Array, numpy_dtype
 from paramctl.core.parameter import DTYPE_BYTES, Parameter
 from paramctl.errors import InputError
 from paramctl.model import Tie
-from paramctl.store.checkpoint import Provenance, Reader, stored_parameter
+from paramctl.store.checkpoint import stored_parameter
+from paramctl.store.contents import Provenance, Reader
 from paramctl.store.hdf5.client import Client, WorkerExited
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.location import LocalFile, Location
@@ -167,7 +168,7 @@ class _Reader:
         stored, dtype = self.by_library[path]
         if start == stop:  # no request for an empty array, whose space may be unallocated
             return np.empty(0, dtype.newbyteorder("="))
-        file = self.extents.file.name
+        file = self.extents.location.name
         try:
             data = self.client.read(stored, start, stop)
         except WorkerExited as exited:

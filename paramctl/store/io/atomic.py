@@ -1,8 +1,8 @@
-"""Atomic and durable files: the old one or the new one, complete, whatever happens in between.
+"""Atomic and durable files: the old file or the new one, complete, whatever happens in between.
 
-A temporary file beside the target, under a lock; synced, given the target's mode, renamed over it, and the
-folder synced. The target itself is never opened. What writers that were killed have left is swept by the
-next: a temporary that nobody holds the lock of is nobody's. See together.py for several files at once.
+A temporary file beside the target is written under a lock, synced, given the target's mode and renamed over the target;
+then the folder is synced. The target itself is never opened. Temporary files of writers that were killed are removed by
+the next writer's sweep: a temporary file whose lock is free has no writer. See file_set.py for several files at once.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from paramctl.errors import OutputError, ParamctlError
 
 FICLONE = 0x40049409
 """Linux' ioctl by which a file shares the blocks of another."""
+COPY_AT_ONCE = 1 << 30
+READ_AT_ONCE = 1 << 20
 
 PREFIX, SUFFIX = ".paramctl-", ".tmp"
 
@@ -28,13 +30,13 @@ NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Temporary:
-    """A file that will take the target's place."""
+    """A file that will replace the target."""
 
     def __init__(self, path: str, descriptor: int, target: str) -> None:
         self.path, self.descriptor, self.target = path, descriptor, target
 
     def reserve(self, size: int) -> None:
-        """Have the space for this many bytes before any is written. Raises OutputError if there is none."""
+        """Allocate space for this many bytes before any is written. Raises OutputError if the disk is full."""
         if not size:
             return
         try:
@@ -45,22 +47,23 @@ class Temporary:
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot reserve
                 return
-            raise self.trouble(error) from error
+            raise self.error(error) from error
 
     def write(self, data: memoryview | bytes, offset: int) -> None:
+        """Write all the data at an offset. Safe from several threads at once."""
         view = memoryview(data)
         begin = offset
         try:
             while view:
-                done = os.pwrite(self.descriptor, view, offset)
-                view, offset = view[done:], offset + done
-            if hasattr(os, "posix_fadvise"):  # begin to move it to the disk, so that little is left to sync
+                count = os.pwrite(self.descriptor, view, offset)
+                view, offset = view[count:], offset + count
+            if hasattr(os, "posix_fadvise"):  # start writing to the disk now, so that little is left to sync
                 os.posix_fadvise(self.descriptor, begin, offset - begin, os.POSIX_FADV_DONTNEED)
         except OSError as error:
-            raise self.trouble(error) from error
+            raise self.error(error) from error
 
     def copy(self, descriptor: int) -> None:
-        """All that is in an open file: by a link to the same blocks where the file system can, else in the kernel."""
+        """Copy an open file: by sharing its blocks where the file system can, otherwise in the kernel."""
         try:
             with suppress(OSError):
                 fcntl.ioctl(self.descriptor, FICLONE, descriptor)
@@ -68,16 +71,16 @@ class Temporary:
             left, offset = os.fstat(descriptor).st_size, 0
             self.reserve(left)
             while left:
-                done = _copied(descriptor, self.descriptor, left, offset)
-                if not done:
-                    raise OSError(errno.EIO, "the file that is copied has become shorter")
-                left, offset = left - done, offset + done
+                count = _copy_range(descriptor, self.descriptor, left, offset)
+                if not count:
+                    raise OSError(errno.EIO, "the source was truncated while it was copied")
+                left, offset = left - count, offset + count
         except OSError as error:
-            raise (error if isinstance(error, OutputError) else self.trouble(error)) from error
+            raise (error if isinstance(error, OutputError) else self.error(error)) from error
 
     @property
     def address(self) -> str:
-        """A path by which another process opens this file, whatever has become of its name."""
+        """A path by which another process opens this file, even after its name is gone."""
         by_process = f"/proc/{os.getpid()}/fd/{self.descriptor}"
         return by_process if os.path.exists(by_process) else self.path
 
@@ -85,114 +88,118 @@ class Temporary:
         return os.fstat(self.descriptor).st_size
 
     def open(self) -> IO[bytes]:
-        """The same file, to be written from its beginning; an OSError is the caller's to tell as ``trouble``."""
+        """Open the file for writing from its start. The caller turns an OSError into ``error``."""
         return os.fdopen(os.dup(self.descriptor), "wb")
 
     def empty(self) -> None:
         os.ftruncate(self.descriptor, 0)
 
-    def trouble(self, error: OSError) -> OutputError:
+    def error(self, error: OSError) -> OutputError:
+        """Return a system error as one that names the target."""
         return OutputError(f"{self.target}: {error.strerror or error}", error.errno)
 
 
-def _copied(source: int, target: int, size: int, offset: int) -> int:
-    """Copy some bytes from a place in one file to the same place in another; how many."""
+def _copy_range(source: int, target: int, size: int, offset: int) -> int:
+    """Copy bytes at an offset of one file to the same offset of another, and return their number."""
     if hasattr(os, "copy_file_range"):
         with suppress(OSError):  # between file systems, or on one that cannot
-            return os.copy_file_range(source, target, min(size, 1 << 30), offset, offset)
-    return os.pwrite(target, os.pread(source, min(size, 1 << 20), offset), offset)
+            return os.copy_file_range(source, target, min(size, COPY_AT_ONCE), offset, offset)
+    return os.pwrite(target, os.pread(source, min(size, READ_AT_ONCE), offset), offset)
 
 
 def check_target(path: str, force: bool) -> None:
-    """Refuse, before any work, a target that exists (unless ``force``) or that cannot be one."""
+    """Raise OutputError, before any work, for a target that exists (unless ``force``) or cannot be a file."""
     try:
-        there = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         folder = os.path.dirname(os.path.realpath(path))
         if not os.path.basename(path):
-            raise OutputError(f"{path!r}: this names no file", errno.EISDIR) from None
+            raise OutputError(f"{path!r}: must be the name of a file", errno.EISDIR) from None
         if not os.path.isdir(folder):
-            raise OutputError(f"{path}: there is no folder {folder}", errno.ENOENT) from None
+            raise OutputError(f"{path}: no such folder: {folder}", errno.ENOENT) from None
         return
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}", error.errno) from error
     except ValueError as error:  # a NUL in the name
         raise OutputError(f"{path!r}: {error}", errno.EINVAL) from error
-    if not stat.S_ISREG(there.st_mode):
-        rule = "it is no regular file, and a checkpoint must be one ('-' is standard output)"
-        raise OutputError(f"{path}: {rule}", errno.EINVAL)
+    if not stat.S_ISREG(status.st_mode):
+        raise OutputError(f"{path}: must be a regular file (use '-' for standard output)", errno.EINVAL)
     if not force:
-        raise OutputError(f"{path}: it exists already; --force replaces it", errno.EEXIST)
+        raise already_exists(path)
+
+
+def already_exists(path: str) -> OutputError:
+    return OutputError(f"{path}: already exists (use --force to overwrite)", errno.EEXIST)
 
 
 @contextmanager
 def replacing(path: str, force: bool) -> Iterator[Temporary]:
-    """A temporary file that takes the place of ``path`` when the block ends, and vanishes if it fails.
+    """Open a temporary file that replaces ``path`` when the block ends, and is removed if it fails.
 
-    A symbolic link stays one, and its file is replaced. The mode is the replaced file's, else the umask's.
-    Raises OutputError.
+    A symbolic link stays one, and the file it leads to is replaced. The mode is that of the replaced file, or what the
+    umask leaves. Raises OutputError.
     """
     check_target(path, force)
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
     _sweep(folder)
-    made: list[str] = []  # each path before there is a file, so that none is left whenever a signal comes
+    created: list[str] = []  # each path before its file exists, so that a signal at any moment leaves none behind
     try:
-        temporary = _create(folder, path, made)
+        temporary = _create(folder, path, created)
         try:
             yield temporary
             _finish(temporary, target, force)
         except OSError as error:
-            raise (error if isinstance(error, ParamctlError) else temporary.trouble(error)) from error
+            raise (error if isinstance(error, ParamctlError) else temporary.error(error)) from error
         finally:
-            with suppress(OSError):  # all that counts has been synced
+            with suppress(OSError):  # the data is synced: an error of close changes nothing
                 os.close(temporary.descriptor)
     except BaseException:
-        remove(made)
+        remove(created)
         raise
 
 
 @contextmanager
 def scratch(path: str) -> Iterator[Temporary]:
-    """A temporary file beside ``path`` for what is done on the way to it; it vanishes when the block ends."""
-    made: list[str] = []
+    """Open a temporary file beside ``path`` for intermediate results. It is removed when the block ends."""
+    created: list[str] = []
     try:
-        temporary = _create(os.path.dirname(os.path.realpath(path)), path, made)
+        temporary = _create(os.path.dirname(os.path.realpath(path)), path, created)
         try:
             yield temporary
         finally:
             with suppress(OSError):
                 os.close(temporary.descriptor)
     finally:
-        remove(made)
+        remove(created)
 
 
 def write_text(path: str, text: str, force: bool) -> None:
-    """Replace a file by a text. Raises OutputError."""
+    """Replace a file by a text, atomically. Raises OutputError."""
     with replacing(path, force) as temporary:
         temporary.write(text.encode("utf-8"), 0)
 
 
 def remove(paths: Iterable[str]) -> None:
-    """Remove what nothing needs any more, as far as that can be done."""
+    """Remove files, ignoring those that cannot be removed."""
     for path in paths:
         with suppress(OSError):
             os.unlink(path)
 
 
 def new_name(folder: str) -> str:
-    """The path of a temporary file or folder that nobody else has."""
+    """Return a path for a temporary file or folder that no other writer has."""
     return os.path.join(folder, f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}")
 
 
-def _create(folder: str, target: str, made: list[str]) -> Temporary:
-    """A new file with its lock: taken after it was made, so made again should a sweeper have been between.
+def _create(folder: str, target: str, created: list[str]) -> Temporary:
+    """Create a temporary file and lock it. Between the two a sweeper may remove it: then create another.
 
-    made: gets the path of every file before it is made.
+    created: receives the path of each file before it is created.
     """
     while True:
         path = new_name(folder)
-        made.append(path)
+        created.append(path)
         try:
             descriptor = os.open(path, NEW, 0o600)
         except OSError as error:
@@ -203,22 +210,25 @@ def _create(folder: str, target: str, made: list[str]) -> Temporary:
 
 
 def _finish(temporary: Temporary, target: str, force: bool) -> None:
+    """Sync the temporary file and rename it over the target."""
     try:
         os.fchmod(temporary.descriptor, mode_for(target))
         os.fsync(temporary.descriptor)
         if not is_at(temporary.descriptor, temporary.path):
-            raise OutputError(f"{temporary.target}: somebody has replaced its temporary file {temporary.path}")
+            raise OutputError(
+                f"{temporary.target}: its temporary file {temporary.path} was replaced by another process"
+            )
         if force:
             os.replace(temporary.path, target)
         else:
-            _appear(temporary.path, target)
+            _link_or_rename(temporary.path, target)
         sync_folder(os.path.dirname(target))
     except FileExistsError as error:
-        raise OutputError(f"{temporary.target}: it exists already; --force replaces it", errno.EEXIST) from error
+        raise already_exists(temporary.target) from error
 
 
-def _appear(path: str, target: str) -> None:
-    """Rename to a name that nobody has taken meanwhile."""
+def _link_or_rename(path: str, target: str) -> None:
+    """Rename to a name that must be free. A plain rename would replace a file that has appeared meanwhile."""
     try:
         os.link(path, target)
     except FileExistsError:
@@ -230,7 +240,7 @@ def _appear(path: str, target: str) -> None:
 
 
 def mode_for(target: str) -> int:
-    """The mode of a file that takes the place of this one: its own, or if there is none what the umask leaves."""
+    """Return the mode for a file that replaces this one: its mode, or what the umask leaves if it does not exist."""
     try:
         return stat.S_IMODE(os.stat(target).st_mode)
     except FileNotFoundError:
@@ -241,7 +251,7 @@ def mode_for(target: str) -> int:
 
 @contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """Have a folder for oneself, among those who rename several files of it; where the file system can lock one."""
+    """Hold a folder's lock, which serializes those who rename several of its files, where the file system has locks."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with suppress(OSError):
@@ -252,7 +262,7 @@ def locked(folder: str) -> Iterator[None]:
 
 
 def sync_folder(folder: str) -> None:
-    """Make the rename last. A file system that cannot sync a folder makes it last by itself, or not at all."""
+    """Make renames in a folder durable. A file system that cannot sync a folder orders them itself, or not at all."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -264,20 +274,20 @@ def sync_folder(folder: str) -> None:
 
 
 def _sweep(folder: str) -> None:
-    """Remove the temporaries of writers that are no more."""
+    """Remove the temporary files of writers that have ended."""
     with suppress(OSError):
-        for left in Path(folder).glob(f"{PREFIX}*{SUFFIX}"):
+        for path in Path(folder).glob(f"{PREFIX}*{SUFFIX}"):
             with suppress(OSError):
-                descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
                 try:
-                    if stat.S_ISREG(os.fstat(descriptor).st_mode) and lock(descriptor) and is_at(descriptor, str(left)):
-                        os.unlink(left)
+                    if stat.S_ISREG(os.fstat(descriptor).st_mode) and lock(descriptor) and is_at(descriptor, str(path)):
+                        os.unlink(path)
                 finally:
                     os.close(descriptor)
 
 
 def lock(descriptor: int) -> bool | None:
-    """Take the lock: False if somebody else has it, None where the file system has no locks."""
+    """Take a lock without waiting. False: another process has it. None: the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -288,7 +298,7 @@ def lock(descriptor: int) -> bool | None:
 
 
 def is_at(descriptor: int, path: str) -> bool:
-    """Whether a path still leads to an open file."""
+    """Return whether a path still leads to an open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
     except OSError:

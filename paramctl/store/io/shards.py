@@ -1,4 +1,4 @@
-"""How a set of files is cut: which arrays each gets, and how they are called."""
+"""Sharding: which arrays each file of a set gets, and how the files are named."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from typing import NamedTuple
 from paramctl.core.parameter import Parameter
 
 
-def plan(parameters: Iterable[Parameter], most: int) -> list[list[Parameter]]:
-    """Which arrays each file gets: filled in order, an array over the limit alone in its own."""
+def plan_shards(parameters: Iterable[Parameter], max_size: int) -> list[list[Parameter]]:
+    """Assign arrays to files of at most ``max_size`` bytes, in order. A larger array gets a file of its own."""
     shards: list[list[Parameter]] = [[]]
-    filled = 0
+    size = 0
     for parameter in parameters:
-        if shards[-1] and filled + parameter.bytes > most:
+        if shards[-1] and size + parameter.bytes > max_size:
             shards.append([])
-            filled = 0
+            size = 0
         shards[-1].append(parameter)
-        filled += parameter.bytes
+        size += parameter.bytes
     return shards
 
 
 class ShardNames(NamedTuple):
-    """What the files of a set are called: by the set's stem, each one's number, and their count.
+    """How the files of a set are named, from the set's stem, each file's number and their count.
 
-    ending: a pattern of what follows the stem. start: the first number.
+    ending: a regular expression for the part after the stem. start: the number of the first file.
+    A *generation* is one writing of the set: a set that replaces another needs names that the old one does not have.
     """
 
     template: str
@@ -33,11 +34,14 @@ class ShardNames(NamedTuple):
     start: int
 
     def of(self, stem: str, count: int, generation: int) -> list[str]:
-        """The names of so many files. Later generations begin with 1, and leave another stem the name of its first."""
-        start = self.start if generation == 1 else 1
-        whole = stem if generation == 1 else f"{stem}-{generation}"
-        return [self.template.format(stem=whole, number=start + k, count=count) for k in range(count)]
+        """Return the names of a generation of ``count`` files.
 
-    def has(self, stem: str, name: str) -> bool:
-        """Whether a file of a set with this stem, of any generation, is called so."""
+        Later generations count from 1, so that they leave the name of the first file to the first generation.
+        """
+        start = self.start if generation == 1 else 1
+        prefix = stem if generation == 1 else f"{stem}-{generation}"
+        return [self.template.format(stem=prefix, number=start + k, count=count) for k in range(count)]
+
+    def matches(self, stem: str, name: str) -> bool:
+        """Return whether a file of a set with this stem, of any generation, can have this name."""
         return re.fullmatch(rf"{re.escape(stem)}(-[0-9]+)?{self.ending}", name) is not None

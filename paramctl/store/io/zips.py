@@ -10,6 +10,7 @@ import struct
 import zipfile
 import zlib
 
+from paramctl.errors import InputError
 from paramctl.store.location import Location
 
 MAX_MEMBERS = 100_000
@@ -66,7 +67,20 @@ def is_keras(file: Location) -> bool:
     return "config.json" in names and WEIGHTS in names
 
 
-def check_sums(file: Location) -> None:
+def verify_checksums(file: Location) -> None:
+    """Check the members of a zip archive against their checksums. Raises InputError for a damaged one.
+
+    A file that is no zip archive has none to check.
+    """
+    if file.read(0, 2) != b"PK":
+        return
+    try:
+        _check_stored_members(file)
+    except ZIP_ERRORS as error:
+        raise InputError(f"{file.name}: damaged zip file ({' '.join(str(error).split())})") from error
+
+
+def _check_stored_members(file: Location) -> None:
     """Check the stored members of an archive against their CRC-32. Raises DamagedZip for one that differs."""
     for member in open_zip(file).infolist():
         if member.compress_type != zipfile.ZIP_STORED:

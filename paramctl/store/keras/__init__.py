@@ -1,7 +1,6 @@
 """Keras' files: reading them under Keras' names, and writing a model document as the Keras model that it describes.
 
 Reading
-    dialect.py       the layouts of Keras among HDF5 files, and the checks that Keras makes
     read.py          a file, or a set of shards, as a checkpoint
     names.py         the names of variables in the layout of Keras 3
     legacy_names.py  the same for Keras 2

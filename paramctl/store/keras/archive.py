@@ -16,20 +16,21 @@ from shutil import copyfileobj
 from typing import IO
 
 from paramctl import __version__
-from paramctl.errors import InputError, OutputError, message
-from paramctl.model import KerasLayout, Model
+from paramctl.errors import InputError, OutputError, ParamctlError, message
 from paramctl.store.checkpoint import Checkpoint
-from paramctl.store.hdf5 import format as h5
+from paramctl.store.contents import Contents, KerasLayout
+from paramctl.store.hdf5 import files as hdf5
+from paramctl.store.io.atomic import replacing, scratch
 from paramctl.store.io.json_limits import parse_json
+from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.io.zips import WEIGHTS, ZIP_ERRORS, DamagedZip, data_offset, is_keras, open_zip
 from paramctl.store.keras.dialect import KerasDialect
+from paramctl.store.keras.format import KerasArchive
 from paramctl.store.keras.objects import NotInKeras
 from paramctl.store.keras.paths import keras_layout
 from paramctl.store.keras.to_config import model_config
 from paramctl.store.keras.weights_file import keras_model, lay_out
 from paramctl.store.location import Location
-
-__all__ = ["configuration", "lay_out", "read", "write"]
 
 MAX_CONFIG = 12_000_000
 MAX_RATIO, MAX_SPARE = 8, 1 << 20
@@ -57,23 +58,40 @@ def read(file: Location) -> Checkpoint:
         begin = data_offset(file, weights)
     except (*ZIP_ERRORS, KeyError) as error:
         raise _damaged(file, error) from error
-    checkpoint = h5.read(file, begin, weights.file_size, (KerasDialect(config),))
+    checkpoint = hdf5.read(file, begin, weights.file_size, [KerasDialect(config)])
     others = (member.filename for member in archive.infolist() if not member.is_dir())
     more = tuple(name for name in others if name not in (METADATA, *MODEL_MEMBERS))
     # The zip has a checksum of each member, so values cannot be changed in place: no extents.
-    return replace(checkpoint, more=more, extents={})
+    origin = replace(checkpoint.origin, format=KerasArchive.name, companion=file, other_content=more, extents={})
+    return replace(checkpoint, origin=origin)
 
 
-def configuration(model: Model, target: str) -> tuple[KerasLayout, str]:
+def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
+    """Write an archive; see Format.write. The weights are written to a file of their own first, and then copied."""
+    with replacing(path, options.force) as temporary:
+        layout, config = configuration(contents, path)
+        with scratch(path) as weights:
+            extents = lay_out(weights, contents.model, layout, contents.origin.carried_optimizer)
+            yield from write_values(contents, contents.model.parameters.values(), weights, extents, options)
+            like = contents.origin.companion if contents.origin.keras is not None else None
+            try:
+                with temporary.open() as file, open(weights.address, "rb") as weights_file:
+                    _write_archive(file, weights_file, config, like)
+            except OSError as error:
+                raise (error if isinstance(error, ParamctlError) else temporary.error(error)) from error
+
+
+def configuration(contents: Contents, target: str) -> tuple[KerasLayout, str]:
     """Return the path of each parameter in Keras' file and the text of config.json.
 
     Both are those of the file that the model comes from, if it is a ``.keras``, else made from the model document.
     target: the name of the output, for errors.
     Raises OutputError if Keras cannot build the model.
     """
-    if model.keras is not None and model.keras.config is not None:
-        return model.keras, model.keras.config
-    top = keras_model(model, target, reuse_as_graph=True)
+    keras, model = contents.origin.keras, contents.model
+    if keras is not None and keras.config is not None:
+        return keras, keras.config
+    top = keras_model(contents, target, reuse_as_graph=True)
     try:
         return keras_layout(top), json.dumps(model_config(model, top))
     except NotInKeras as error:
@@ -81,7 +99,7 @@ def configuration(model: Model, target: str) -> tuple[KerasLayout, str]:
         raise OutputError(message(f"{target}: Keras cannot build {model.name}: {error}", hint=hint)) from error
 
 
-def write(file: IO[bytes], weights: IO[bytes], config: str, like: Location | None) -> None:
+def _write_archive(file: IO[bytes], weights: IO[bytes], config: str, like: Location | None) -> None:
     """Write an archive.
 
     weights: a ``.weights.h5``.
@@ -122,7 +140,7 @@ def _decompressed(like: Location, archive: zipfile.ZipFile, member: zipfile.ZipI
     """Yield the bytes of a member in blocks."""
     try:
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise DamagedZip(message(f"{member.filename} must be stored or deflated", f"method {member.compress_type}"))
+            raise DamagedZip(f"{member.filename} must be stored or deflated, got method {member.compress_type}")
         with archive.open(member) as stream:
             while block := stream.read(BLOCK):
                 yield block

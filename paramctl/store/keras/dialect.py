@@ -14,8 +14,8 @@ from paramctl.errors import InputError
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.hdf5.listing import Listing, list_file
 from paramctl.store.io.json_limits import parse_json
-from paramctl.store.keras import names
-from paramctl.store.keras import read as keras
+from paramctl.store.keras.names import is_keras2, is_keras3
+from paramctl.store.keras.read import read_index, read_keras2, read_keras3
 from paramctl.store.location import Location
 
 TEXTS = ("name", "model_config", "keras_version")
@@ -37,15 +37,15 @@ class KerasDialect:
     def matches(self, listing: Listing) -> bool:
         """Return whether a file has one of the layouts. Raises InputError if it breaks their rules."""
         _check(listing)
-        return names.is_keras3(listing.arrays, listing.groups) or names.is_keras2(listing.groups)
+        return is_keras3(listing.arrays, listing.groups) or is_keras2(listing.groups)
 
     def read(self, listing: Listing) -> Checkpoint:
         """Return the checkpoint in a file that matches."""
-        if names.is_keras3(listing.arrays, listing.groups):
+        if is_keras3(listing.arrays, listing.groups):
             config = (self.config, _parse(self.config)) if self.config is not None else None
-            return keras.read_keras3(listing.file, listing, config)
+            return read_keras3(listing.file, listing, config)
         stored = listing.groups.get("", {}).get("model_config")
-        return keras.read_keras2(listing.file, listing, _parse(self.config or stored))
+        return read_keras2(listing.file, listing, _parse(self.config or stored))
 
 
 def read_together(index: Location, shards: Mapping[str, Location], weight_map: Mapping[str, Any]) -> Checkpoint:
@@ -60,7 +60,7 @@ def read_together(index: Location, shards: Mapping[str, Location], weight_map: M
     for listing in listings.values():
         if listing.metadata is None:
             _check(listing)
-    return keras.read_index(index, listings, weight_map)
+    return read_index(index, listings, weight_map)
 
 
 def _parse(text: object) -> Any:
@@ -100,3 +100,6 @@ def _check(listing: Listing) -> None:
 
 def _last(path: str) -> str:
     return path.rpartition("/")[2]
+
+
+DIALECT = KerasDialect()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from paramctl.model.layers import Layer
 from paramctl.model.layers.base import snake_case
-from paramctl.model.tree import KerasLayout
+from paramctl.store.contents import KerasLayout
 from paramctl.store.keras.objects import KerasObject
 
 

@@ -12,10 +12,13 @@ from typing import Any
 
 from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError
-from paramctl.model import KerasLayout, Model, Tie
-from paramctl.store.checkpoint import Checkpoint, JoinedReader, OptimizerState, Provenance, Reader, model_of
+from paramctl.model import Document, Model, Tie
+from paramctl.store.checkpoint import Checkpoint, build_model
+from paramctl.store.contents import JoinedReader, KerasLayout, OptimizerState, Origin, Reader
+from paramctl.store.hdf5.format import Hdf5
 from paramctl.store.hdf5.listing import ArrayEntry, Listing, ParameterCollector, link_ties, model_name
 from paramctl.store.keras.config_names import ConfigNames, names_in_config, number_custom_layers
+from paramctl.store.keras.format import KerasShards, KerasWeights
 from paramctl.store.keras.layer_cache import LayerCache
 from paramctl.store.keras.legacy_names import keras2_variables
 from paramctl.store.keras.names import GroupAttributes, KerasVariable, keras3_variables, own_names
@@ -89,7 +92,14 @@ def _keras3(
         variables = number_custom_layers(parsed, variables)
     checkpoint, paths = _checkpoint(file, listings, variables, groups, parsed)
     layout = KerasLayout({path: stored for stored, path in paths.items()}, own_names(groups), text)
-    return replace(checkpoint, model=replace(checkpoint.model, keras=layout))
+    optimizer = checkpoint.origin.optimizer
+    origin = replace(
+        checkpoint.origin,
+        format=KerasWeights.name if len(listings) == 1 else KerasShards.name,
+        keras=layout,
+        optimizer=replace(optimizer, layout=layout) if optimizer is not None else None,
+    )
+    return replace(checkpoint, origin=origin)
 
 
 def _checkpoint(
@@ -114,9 +124,18 @@ def _checkpoint(
     ties = tuple(tie for listing in listings for tie in link_ties(listing.links, paths))
 
     # 3. The tree, and everything else that the files hold.
-    model = _model(config, names, parameters, ties, model_name(file), cache)
-    state = _optimizer_state(listings, variables, groups)
-    return _joined(file, listings, parts, model, state), paths
+    model, document = _model(config, names, parameters, ties, model_name(file), cache)
+    origin = Origin(
+        location=file,
+        format=Hdf5.name,
+        provenance={path: value for part in parts for path, value in part.notes.items()},
+        document=document,
+        optimizer=_optimizer_state(listings, variables, groups),
+        extents=parts[0].extents if listings[0].file is file else {},  # a set is not changed in place
+    )
+    aliases = {path: stored for part in parts for path, stored in part.stored.items()}
+    skipped = tuple(words for listing in listings for words in listing.skipped_words())
+    return Checkpoint(replace(model, aliases=aliases), _reader(parts), origin, skipped), paths
 
 
 def _shapes(listings: Sequence[Listing], variables: Variables) -> dict[str, tuple[int, ...]]:
@@ -150,33 +169,25 @@ def _model(
     ties: tuple[Tie, ...],
     name: str,
     cache: LayerCache,
-) -> Model:
-    """Return the tree of the document, else of the configuration's list of layers, else of the parameters' paths."""
+) -> tuple[Model, Document | None]:
+    """Return the tree of the document, else of the configuration's list of layers, else of the parameters' paths.
+
+    Returns the document too, if the arrays do not fit it.
+    """
     if config is not None and names.document is None:
         skeleton = skeleton_model(config, parameters, name, cache)
         if skeleton is not None:
-            return replace(skeleton, ties=ties)
-    return model_of(name, parameters, ties, names.document)
+            return replace(skeleton, ties=ties), None
+    return build_model(name, parameters, ties, names.document)
 
 
-def _joined(
-    file: Location,
-    listings: Sequence[Listing],
-    parts: Sequence[ParameterCollector],
-    model: Model,
-    state: OptimizerState | None,
-) -> Checkpoint:
-    """Return a checkpoint of one file, or of a set of shards, whose values cannot be changed in place."""
-    stored = {path: name for part in parts for path, name in part.stored.items()}
-    notes: dict[str, Provenance] = {path: note for part in parts for path, note in part.notes.items()}
-    skipped = tuple(name for listing in listings for name in listing.skipped_words())
-    model = replace(model, stored=stored)
-    if listings[0].file is file:
-        return Checkpoint(model, parts[0].reader, file, notes, skipped, parts[0].extents, state)
+def _reader(parts: Sequence[ParameterCollector]) -> Reader:
+    if len(parts) == 1:
+        return parts[0].reader
     readers: dict[str, Reader] = {}
     for part in parts:
         readers |= dict.fromkeys(part.parameters, part.reader)
-    return Checkpoint(model, JoinedReader(readers), file, notes, skipped, {}, state)
+    return JoinedReader(readers)
 
 
 def _optimizer_state(

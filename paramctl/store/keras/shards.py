@@ -8,25 +8,77 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 
-from paramctl.model import KerasLayout, Model
-from paramctl.store.io import shards
-from paramctl.store.io.shards import ShardNames
-from paramctl.store.keras.weights_file import written_parameters
+from paramctl.errors import OutputError
+from paramctl.model import Model
+from paramctl.store.checkpoint import Checkpoint
+from paramctl.store.contents import Contents, KerasLayout
+from paramctl.store.io.atomic import Temporary, replacing
+from paramctl.store.io.extents import Extent
+from paramctl.store.io.index_files import files_in_indexes
+from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, prepare, write_set
+from paramctl.store.io.shard_index import read_index as read_shard_index
+from paramctl.store.io.shards import ShardNames, plan_shards
+from paramctl.store.io.write_values import WriteOptions, Written
+from paramctl.store.keras.dialect import read_together
+from paramctl.store.keras.weights_file import lay_out, layout_of, written_parameters
+from paramctl.store.location import Location
 
 SUFFIX = ".weights.json"
 NAMES = ShardNames("{stem}_{number:05d}.weights.h5", r"_[0-9]{5,}\.weights\.h5", 0)
 
 
-def plan(model: Model, layout: KerasLayout, most: int) -> list[KerasLayout]:
+def read(location: Location) -> Checkpoint:
+    """Read the files of an index. Raises InputError unless they hold what it says."""
+    index = read_shard_index(location)
+    files = {name: location.sibling(name) for name in index.files}
+    return read_together(location, {name: files[name] for name in sorted(files)}, index.weight_map)
+
+
+def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
+    """Write the shards and their index; see Format.write."""
+    model, target = contents.model, _target(path)
+    prepare(target, options.force)
+    layouts = plan_layouts(model, layout_of(contents, path), options.max_shard_size or DEFAULT_SHARD_SIZE)
+    parameters = list(model.parameters.values())
+    shards = [Shard(parameters, partial(_lay_out_shard, model, layout)) for layout in layouts]
+
+    def complete(names: Sequence[str]) -> None:
+        if os.path.basename(target.single) not in names:  # Keras opens it first, whatever the index says
+            with replacing(target.single, force=True) as temporary:
+                lay_out(temporary, model, KerasLayout({}, {}))
+
+    yield from write_set(contents, target, shards, partial(index_text, model, layouts), options, complete)
+
+
+def _lay_out_shard(model: Model, layout: KerasLayout, temporary: Temporary) -> dict[str, Extent]:
+    return lay_out(temporary, model, layout)
+
+
+def _target(path: str) -> SetTarget:
+    """Return where a set is written. Raises OutputError if another set has the file that Keras opens first."""
+    folder, stem = os.path.dirname(path) or ".", os.path.basename(path)[: -len(SUFFIX)]
+    (first,) = NAMES.of(stem, 1, 1)
+    others: set[str] = set()
+    with suppress(OSError, ValueError):  # an unreadable index claims nothing
+        others = files_in_indexes(folder, except_for=os.path.basename(path))
+    if first in others:
+        raise OutputError(f"{path}: requires the file {first}, which belongs to another set")
+    single = os.path.join(os.path.dirname(path), first)
+    return SetTarget(path, folder, stem, path, single, NAMES, opened_first=True)
+
+
+def plan_layouts(model: Model, layout: KerasLayout, max_size: int) -> list[KerasLayout]:
     """Return the layout of each shard. Shards are filled in order.
 
     An array over the limit has a shard to itself. Tied parameters share a shard. The first shard has the own names of
     the objects without variables.
-    most: the limit of a shard in bytes.
+    max_size: the limit of a shard in bytes.
     """
-    cut = shards.plan(written_parameters(model), most)
+    cut = plan_shards(written_parameters(model), max_size)
     variables = [{parameter.path: layout.variables[parameter.path] for parameter in shard} for shard in cut]
     home = {path: shard for shard in variables for path in shard}
     for tie in model.ties:
@@ -46,7 +98,7 @@ def _object(stored: str) -> str:
     return stored.rpartition("/")[0].removesuffix("vars").rstrip("/")
 
 
-def index_of(model: Model, layouts: Sequence[KerasLayout], names: Sequence[str]) -> str:
+def index_text(model: Model, layouts: Sequence[KerasLayout], names: Sequence[str]) -> str:
     """Return the text of the index of these shards.
 
     names: the files of the shards, in order.

@@ -5,49 +5,47 @@ https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from paramctl.core.parameter import Parameter
 from paramctl.errors import OutputError, message
-from paramctl.model import KerasLayout, Model
-from paramctl.store.checkpoint import Checkpoint, OptimizerState, Provenance
-from paramctl.store.hdf5 import format as h5
-from paramctl.store.io.atomic import Temporary
+from paramctl.model import Model
+from paramctl.store.contents import Contents, KerasLayout, OptimizerState
+from paramctl.store.hdf5 import files as hdf5
+from paramctl.store.io.atomic import Temporary, replacing
 from paramctl.store.io.extents import Extent
+from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.keras.network import keras_network
 from paramctl.store.keras.objects import KerasObject, NotInKeras
 from paramctl.store.keras.paths import keras_layout
 
 
-def create(
-    temporary: Temporary, model: Model, notes: Mapping[str, Provenance], recipe: int, like: Checkpoint | None = None
-) -> dict[str, Extent]:
-    """Lay out a file, and return the extent of each array in it.
-
-    notes, recipe: ignored, as the format has no place for them.
-    like: the checkpoint that the values come from. Its optimizer state is kept if it is in Keras' layout.
-    Raises OutputError if Keras has no such model.
-    """
-    return lay_out(temporary, model, layout_of(model, temporary.target), like.beside(model) if like else None)
+def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
+    """Write a file; see Format.write. The optimizer state is kept if the parameters keep their layout."""
+    with replacing(path, options.force) as temporary:
+        layout = layout_of(contents, path)
+        extents = lay_out(temporary, contents.model, layout, contents.origin.carried_optimizer)
+        yield from write_values(contents, contents.model.parameters.values(), temporary, extents, options)
 
 
-def layout_of(model: Model, target: str) -> KerasLayout:
+def layout_of(contents: Contents, target: str) -> KerasLayout:
     """Return the path of each parameter in a Keras file: as in the file it comes from, else from the document.
 
     target: the name of the output, for errors.
-    Raises OutputError if the model has neither, or Keras has no such model.
+    Raises OutputError if there is neither, or Keras has no such model.
     """
-    if model.keras is not None:
-        return model.keras
-    return keras_layout(keras_model(model, target))
+    if contents.origin.keras is not None:
+        return contents.origin.keras
+    return keras_layout(keras_model(contents, target))
 
 
-def keras_model(model: Model, target: str, reuse_as_graph: bool = False) -> KerasObject:
-    """Return the Keras model of a model's document (see keras_network). Raises OutputError with the target's name."""
+def keras_model(contents: Contents, target: str, reuse_as_graph: bool = False) -> KerasObject:
+    """Return the Keras model of a document (see keras_network). Raises OutputError with the target's name."""
+    model = contents.model
     if model.document is None:
-        if model.origin is not None:
+        if contents.origin.document is not None:
             rule = f"a Keras file must hold every parameter of {model.name}, in Keras' layout"
             hint = "Fill in the others with: paramctl init MODEL --rule 'PATTERN=from:FILE'"
             raise OutputError(message(f"{target}: {rule}", hint=hint))
@@ -73,19 +71,19 @@ def written_parameters(model: Model) -> list[Parameter]:
 
 
 def lay_out(
-    temporary: Temporary, model: Model, layout: KerasLayout, apart: OptimizerState | None = None
+    temporary: Temporary, model: Model, layout: KerasLayout, optimizer: OptimizerState | None = None
 ) -> dict[str, Extent]:
     """Lay out a file with those parameters of a model that the layout has, and return the extent of each array.
 
-    apart: the optimizer state to write beside them. Its extents have keys that begin with a slash.
+    optimizer: the optimizer state to write beside them. Its extents have keys that begin with a slash.
     """
     stored = {path: layout.variables[path] for path in model.parameters if path in layout.variables}
     groups: dict[str, dict[str, Any]] = {}
-    for path, name in (*layout.names.items(), *(apart.names.items() if apart else ())):
+    for path, name in (*layout.names.items(), *(optimizer.names.items() if optimizer else ())):
         group = f"{path}/vars" if path else "vars"
         _add_group(groups, group)
         groups[group] = {"name": name} if name else {}
-    state = dict(apart.arrays) if apart else {}
+    state = dict(optimizer.arrays) if optimizer else {}
     for path in (*stored.values(), *state):
         _add_group(groups, path.rpartition("/")[0])
     arrays: list[tuple[Parameter, str, dict[str, Any]]] = [
@@ -93,7 +91,7 @@ def lay_out(
     ]
     arrays += [(replace(array, path=f"/{path}"), path, {}) for path, array in state.items()]
     links = [(stored[tie.kept], stored[tie.tied]) for tie in model.ties if not tie.transpose and tie.tied in stored]
-    return h5.lay_out(temporary, arrays, list(groups.items()), links)
+    return hdf5.lay_out(temporary, arrays, list(groups.items()), links)
 
 
 def _add_group(groups: dict[str, dict[str, Any]], group: str) -> None:

@@ -1,4 +1,5 @@
-"""npz files, read and written as numpy.savez writes them: a zip of npy files.
+"""npz as a format: a zip of npy files, as numpy.savez writes it.
+
 https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 
 Pickles are never loaded. A member that is stored in C order is read by its extent; one in Fortran order, or compressed,
@@ -8,12 +9,37 @@ parameter; the archive's the document, the ties and the versions.
 
 from __future__ import annotations
 
-from paramctl.store.npz.npy import npy_header
-from paramctl.store.npz.reading import read
-from paramctl.store.npz.writing import write, write_model
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
 
-__all__ = ["clear_provenance", "npy_header", "read", "write", "write_model"]
+from paramctl.store.location import Location
+
+if TYPE_CHECKING:
+    from paramctl.store.checkpoint import Checkpoint
+    from paramctl.store.contents import Contents
+    from paramctl.store.io.write_values import WriteOptions, Written
+
+ZIP_SIGNATURES = (b"PK\3\4", b"PK\5\6")
 
 
-def clear_provenance(temporary: object, paths: object) -> None:
-    """Do nothing: an npz is only edited in place where no value changes, so every scheme and seed stays true."""
+class Npz:
+    """One npz file."""
+
+    name: ClassVar[str] = "npz"
+    suffixes: ClassVar[tuple[str, ...]] = (".npz",)
+    writable: ClassVar[bool] = True
+    shardable: ClassVar[bool] = False
+    carries: ClassVar[frozenset[str]] = frozenset()
+
+    def matches(self, location: Location) -> bool:
+        return location.read(0, 4) in ZIP_SIGNATURES
+
+    def read(self, location: Location) -> Checkpoint:
+        from paramctl.store.npz import reading
+
+        return reading.read(location)
+
+    def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
+        from paramctl.store.npz import writing
+
+        return writing.write(path, contents, options)

@@ -14,21 +14,14 @@ from paramctl.core.dtypes import Array
 from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError
 from paramctl.model import Tie
-from paramctl.store.checkpoint import (
-    Checkpoint,
-    Provenance,
-    document_of,
-    keras_of,
-    model_of,
-    sort_ties,
-    stored_parameter,
-    tied_to,
-    ties_of,
-)
+from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter, tied_parameter
+from paramctl.store.contents import Origin, Provenance
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.io.zips import LOCAL_HEADER, ZIP_ERRORS, DamagedZip, data_offset, open_zip
 from paramctl.store.location import Location
+from paramctl.store.metadata import document_of, keras_of, sort_ties, ties_of
 from paramctl.store.npz import comments
+from paramctl.store.npz.format import Npz
 from paramctl.store.npz.inflate import InflatedStream
 from paramctl.store.npz.npy import Header, read_header
 from paramctl.store.npz.slab_reader import SLAB, SlabArray, SlabReader
@@ -44,7 +37,7 @@ def read(file: Location) -> Checkpoint:
         raise
     except ZIP_ERRORS as error:
         reason = " ".join(str(error).split()) or "unexpected end"
-        raise InputError(f"{file.name}: this zip file is damaged ({reason})") from error
+        raise InputError(f"{file.name}: damaged zip file ({reason})") from error
 
 
 class _StoredMember(NamedTuple):
@@ -69,12 +62,13 @@ def _read(file: Location) -> Checkpoint:
     metadata.setdefault("ties", _ties_of_members(facts))  # present unless they did not fit the archive's comment
     ties = _possible_ties(metadata, parameters)
     for tie in ties:
-        parameters[tie.tied] = tied_to(tie, parameters[tie.kept])
+        parameters[tie.tied] = tied_parameter(tie, parameters[tie.kept])
     document, keras = document_of(metadata), keras_of(metadata, parameters)
     model_name = document.name if document else PurePath(file.name).stem
-    model = model_of(model_name, parameters, sort_ties(ties, metadata), document, keras)
-    # no extents are handed out: a change in place would leave the zip's checksums wrong
-    return Checkpoint(model, _reader(file, archive, members), file, _provenance(facts))
+    model, other_document = build_model(model_name, parameters, sort_ties(ties, metadata), document)
+    # without extents: a change in place would leave the zip's checksums wrong
+    origin = Origin(location=file, format=Npz.name, provenance=_provenance(facts), document=other_document, keras=keras)
+    return Checkpoint(model, _reader(file, archive, members), origin)
 
 
 def _arrays(file: Location, archive: zipfile.ZipFile, older: Mapping[str, Any]) -> dict[str, _StoredMember]:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from paramctl.core.dtypes import Array, to_native
+from paramctl.core.indexing import select_all
 from paramctl.core.parameter import Parameter
-from paramctl.errors import OutputError, message
-from paramctl.model import Model
-from paramctl.store.checkpoint import Provenance, attributes, file_metadata
+from paramctl.errors import OutputError, ParamctlError, message
+from paramctl.store.contents import Contents, gather
+from paramctl.store.io.atomic import replacing
 from paramctl.store.io.extents import as_bytes
+from paramctl.store.io.write_values import WriteOptions, Written, written
+from paramctl.store.metadata import array_attributes, file_metadata
 from paramctl.store.npz import comments
 from paramctl.store.npz.comments import REST
 from paramctl.store.npz.npy import FOREIGN, npy_header
@@ -36,7 +39,7 @@ class _NewMember(NamedTuple):
     comment: bytes = b""
 
 
-def write(file: Any, entries: Iterable[Entry]) -> None:
+def write_arrays(file: Any, entries: Iterable[Entry]) -> None:
     """Write arrays without metadata, for NumPy. bfloat16 and float8, which NumPy lacks, become float32.
 
     Args:
@@ -62,23 +65,39 @@ def _write_members(file: Any, members: Iterable[_NewMember], comment: bytes = b"
         archive.comment = comment
 
 
-def write_model(
-    file: Any, model: Model, notes: Mapping[str, Provenance], recipe: int, values: Callable[[str], Iterable[Array]]
-) -> None:
+def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
+    """Write a file; see Format.write. The pieces are yielded when all of them are written."""
+    pieces: list[Written] = []
+
+    def values(name: str) -> Iterator[Array]:
+        measure = options.measure if name not in contents.model.tied else None
+        for array in gather(contents, name, select_all(contents.model.parameters[name].shape)):
+            pieces.append(written(name, array, measure))
+            yield array
+
+    with replacing(path, options.force) as temporary:
+        try:
+            with temporary.open() as file:
+                _write_model(file, contents, values)
+        except OSError as error:
+            raise (error if isinstance(error, ParamctlError) else temporary.error(error)) from error
+        yield from pieces
+
+
+def _write_model(file: Any, contents: Contents, values: Callable[[str], Iterable[Array]]) -> None:
     """Write a model's parameters with their metadata. NumPy knows no ties, so a tied array is written under each name.
 
     Args:
         file: a binary file to write to.
-        model: the parameters, ties and document.
-        notes: the provenance of the parameters, by path.
-        recipe: the version of the recipe by which values are drawn.
+        contents: the parameters, ties and document.
         values: the flat pieces of a parameter's values, by its path.
 
     Raises OutputError for a name that a zip cannot hold, or a document that does not fit the comments.
     """
+    model = contents.model
     for path in model.parameters:  # all names before the first byte
         _check_name(path)
-    metadata = file_metadata(model, notes, recipe)
+    metadata = file_metadata(contents)
     documents = {key: metadata[key] for key in ("document", "model", "keras") if key in metadata}
     comment = comments.fit_comment(
         # the longest entry that REST can become keeps its room
@@ -89,7 +108,7 @@ def write_model(
     )
     del comment[REST]
     parameters = model.parameters.values()
-    facts = [_facts(model, parameter, notes, "ties" in comment) for parameter in parameters]
+    facts = [_facts(contents, parameter, "ties" in comment) for parameter in parameters]
     rest = {key: text for key, text in documents.items() if key not in comment}
     if rest:
         text = json.dumps(rest, separators=(",", ":"))
@@ -107,13 +126,13 @@ def write_model(
     _write_members(file, members, comments.encode_comment(comment))
 
 
-def _facts(model: Model, parameter: Parameter, notes: Mapping[str, Provenance], ties_known: bool) -> dict[str, Any]:
+def _facts(contents: Contents, parameter: Parameter, ties_known: bool) -> dict[str, Any]:
     """Return the facts for a member's comment. ties_known: the archive's comment records the ties."""
-    tie = model.tied.get(parameter.path)
+    tie = contents.model.tied.get(parameter.path)
     return comments.fit_comment(
         {"dtype": parameter.dtype} if parameter.dtype in FOREIGN else {},
         {"tie": [tie.kept, tie.transpose]} if tie and not ties_known else {},
-        {} if tie else attributes(parameter, notes.get(parameter.path)),
+        {} if tie else array_attributes(parameter, contents.origin.provenance.get(parameter.path)),
     )
 
 

@@ -1,0 +1,125 @@
+"""Reopen a source from its description, in this process or another."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from paramctl.address.resolve import Filters
+from paramctl.convert.match import (
+    align_lenient,
+    like_reference,
+    match_to,
+    to_keras,
+    to_torch,
+    torch_reference,
+)
+from paramctl.convert.report import Allowed
+from paramctl.core.dtypes import Array
+from paramctl.edit.assign import Assignment, assign
+from paramctl.edit.cast import cast_source
+from paramctl.errors import InputError
+from paramctl.init.rules import AssignedScheme
+from paramctl.model import Document, Tie, from_document
+from paramctl.source.base import Description, Source
+from paramctl.source.derived import Retied, rename
+from paramctl.source.describe import distribution_from_json
+from paramctl.source.drawn import Drawn
+from paramctl.source.from_checkpoint import parse_scheme
+from paramctl.source.open import open_path
+from paramctl.source.stored import Stored
+from paramctl.store.location import LocalFile
+
+
+def reopen(description: Description) -> Source:
+    """Return the source that ``describe`` has described.
+
+    Raises InputError if a file has changed since, and DocumentError if user code no longer loads.
+    """
+    options = dict(description)
+    return OPERATIONS[options.pop("source")](**options)
+
+
+def _stored(path: str, fingerprint: list[Any], dtype: str | None) -> Source:
+    checkpoint = open_path(path).checkpoint
+    location = checkpoint.origin.location if checkpoint is not None else None
+    if checkpoint is None or not isinstance(location, LocalFile) or location.fingerprint() != fingerprint:
+        raise InputError(f"{path}: changed since it was described")
+    return Stored(checkpoint, dtype)
+
+
+def _drawn(
+    seed: int,
+    assigned: Mapping[str, list[Any]],
+    base: Description | None = None,
+    text: str = "",
+    name: str = "",
+    variables: Mapping[str, Any] | None = None,
+    input_shapes: list[list[Any]] | None = None,
+    dtypes: Mapping[str, str] | None = None,
+) -> Source:
+    if base is not None:
+        stored = reopen(base)
+        model = stored.model
+    else:
+        shapes = tuple((key, shape) for key, shape in input_shapes or ())
+        stored, model = None, from_document(Document(text, name, variables or {}, shapes), name)
+        typed = dtypes or {}
+        model = model.map_parameters(lambda parameter: replace(parameter, dtype=typed[parameter.path]))
+    schemes = {
+        path: AssignedScheme(scheme, distribution_from_json(law, model.parameters[path], reopen), reason)
+        for path, (scheme, law, reason) in assigned.items()
+    }
+    return Drawn(model, schemes, seed, stored)
+
+
+def _retied(base: Description, ties: list[list[Any]]) -> Source:
+    source = reopen(base)
+    return Retied(source, replace(source.model, ties=tuple(Tie(*tie) for tie in ties)))
+
+
+def _assigned(base: Description, seed: int, assignments: list[Mapping[str, Any]], filters: list[Any]) -> Source:
+    parsed = [
+        Assignment(each["text"], each["address"], each["operator"], _value(each["value"])) for each in assignments
+    ]
+    return assign(reopen(base), parsed, Filters(*filters), seed)
+
+
+def _value(value: Mapping[str, Any]) -> Any:
+    if "scheme" in value:
+        return parse_scheme(value["scheme"], "assign")
+    array: Array = np.frombuffer(base64.b64decode(value["data"]), value["dtype"]).reshape(value["shape"])
+    return array
+
+
+def _to_torch(base: Description, partial: list[str]) -> Source:
+    return to_torch(reopen(base), Allowed(partial))[0]
+
+
+def _to_keras(base: Description, like: Description, partial: list[str]) -> Source:
+    return to_keras(reopen(base), like_reference(reopen(like)), Allowed(partial))[0]
+
+
+def _matched(base: Description, like: Description, partial: list[str], layout: str | None) -> Source:
+    known = like_reference(reopen(like))
+    known = torch_reference(known) if layout == "torch" else known
+    return match_to(reopen(base), known, Allowed(partial))[0]
+
+
+OPERATIONS: Mapping[str, Callable[..., Source]] = {
+    "stored": _stored,
+    "drawn": _drawn,
+    "rename": lambda base, rules: rename(reopen(base), rules),
+    "cast": lambda base, rules, allow: cast_source(reopen(base), rules, allow),
+    "retie": _retied,
+    "assign": _assigned,
+    "to_torch": _to_torch,
+    "to_keras": _to_keras,
+    "match": _matched,
+    "align": lambda base, like: align_lenient(reopen(base), like_reference(reopen(like))),
+}
+"""By the names that describe() gives: the function that makes the source again from its description's options."""

@@ -1,0 +1,53 @@
+"""The mean and the standard deviation of arrays, measured while they are written.
+
+Only sums are needed, about a shift near the expected mean so that they lose no digits: cheaper than inspect.moments,
+which knows nothing of the values beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite, sqrt
+from typing import NamedTuple
+
+import numpy as np
+
+from paramctl.core.dtypes import Array
+from paramctl.store.io.write_values import Measure
+
+
+class ShiftedSums(NamedTuple):
+    """The number of some values, and the sums of (x - shift) and of (x - shift)^2."""
+
+    shift: float
+    size: int
+    total: float
+    squares: float
+
+    def join(self, later: ShiftedSums) -> ShiftedSums:
+        """Return the sums of both together."""
+        size, total, squares = self.size + later.size, self.total + later.total, self.squares + later.squares
+        return ShiftedSums(self.shift, size, total, squares)
+
+    @property
+    def mean_and_stddev(self) -> tuple[float, float] | None:
+        """(mean, population standard deviation), or None if a sum is not finite."""
+        if not self.size or not isfinite(self.total) or not isfinite(self.squares):
+            return None
+        offset = self.total / self.size
+        return self.shift + offset, sqrt(max(self.squares / self.size - offset**2, 0.0))
+
+
+def sums_about(shifts: Mapping[str, float]) -> Measure:
+    """Return a measurement of pieces about the shifts of their arrays, by path; 0 for an array without one."""
+
+    def measure(path: str, values: Array) -> ShiftedSums | None:
+        if not values.size or values.dtype.kind not in "fV":  # V: bfloat16 and float8
+            return None
+        numbers = values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
+        shift = shifts.get(path, 0.0)
+        if shift:
+            numbers = numbers - numbers.dtype.type(shift)
+        return ShiftedSums(shift, values.size, float(numbers.sum()), float(np.dot(numbers, numbers)))
+
+    return measure

@@ -1,0 +1,90 @@
+"""Sources made from another by one operation: other names, other dtypes, other ties. No values are copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from paramctl.address.rename import renamer
+from paramctl.core.dtypes import Array, CastLoss, checked_cast
+from paramctl.core.parameter import Parameter
+from paramctl.errors import OutputError
+from paramctl.model import Model, Tie
+from paramctl.source.base import Derived, Source
+from paramctl.store.checkpoint import build_model
+from paramctl.store.contents import Origin, Piece, Provenance, read_alias
+
+
+class Renamed(Derived):
+    """A source whose parameters have other names. old_names: the name of each in the base."""
+
+    def __init__(
+        self, base: Source, model: Model, old_names: Mapping[str, str], origin: Origin, **options: Any
+    ) -> None:
+        super().__init__(base, model, origin, "rename", **options)
+        self.old_names = old_names
+
+    def read(self, path: str, start: int, stop: int) -> Array:
+        return self.base.read(self.old_names[path], start, stop)
+
+
+def rename(source: Source, rules: Sequence[str]) -> Renamed:
+    """Return a source under the names that rules give: PATTERN=NAME, the first that matches. Raises AddressError."""
+    model = source.model
+    new_name = renamer(rules, model)
+    parameters = {
+        new_name(path): replace(parameter, path=new_name(path)) for path, parameter in model.parameters.items()
+    }
+    ties = tuple(Tie(new_name(tie.kept), new_name(tie.tied), tie.transpose) for tie in model.ties)
+    renamed, _ = build_model(model.name, parameters, ties)
+    old_names = {new_name(path): path for path in model.parameters}
+    # what a file records of its arrays beside values belongs to the old names, and is not carried over
+    origin = replace(
+        source.origin,
+        companion=None,
+        provenance=_move_provenance(source, old_names),
+        document=source.origin.document or model.document,
+        keras=None,
+        extents={},
+        rewrite=None,
+    )
+    return Renamed(source, renamed, old_names, origin, rules=list(rules))
+
+
+def _move_provenance(source: Source, old_names: Mapping[str, str]) -> dict[str, Provenance]:
+    """Return the provenance of arrays by their new names."""
+    provenance = source.origin.provenance
+    return {new: provenance[old] for new, old in old_names.items() if old in provenance}
+
+
+class Cast(Derived):
+    """A source whose arrays have the dtypes of ``model``. losses: what a cast may lose, by path (see checked_cast)."""
+
+    def __init__(self, base: Source, model: Model, losses: Callable[[str], frozenset[str]], **options: Any) -> None:
+        super().__init__(base, model, base.origin, "cast", **options)
+        self.losses = losses
+
+    def pieces(self, parameter: Parameter) -> Iterator[Piece]:
+        return self.base.pieces(parameter)
+
+    def read(self, path: str, start: int, stop: int) -> Array:
+        values = self.base.read(path, start, stop)
+        try:
+            return checked_cast(values, self.model.parameters[path].dtype, self.losses(path))
+        except CastLoss as loss:
+            raise OutputError(f"{path}: {loss} (use --allow {loss.kind} to cast it all the same)") from loss
+
+
+class Retied(Derived):
+    """A source under other ties. A name that is no longer tied keeps the values that it had."""
+
+    def __init__(self, base: Source, model: Model) -> None:
+        ties = [[tie.kept, tie.tied, tie.transpose] for tie in model.ties]
+        super().__init__(base, model, base.origin, "retie", ties=ties)
+
+    def pieces(self, parameter: Parameter) -> Iterator[Piece]:
+        return self.base.pieces(parameter)
+
+    def read(self, path: str, start: int, stop: int) -> Array:
+        return read_alias(self.base, path, start, stop)

@@ -1,0 +1,228 @@
+"""A source with assignments applied to it, piece by piece, as values are asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from paramctl.core.dtypes import Array, cast, compute_dtype, numpy_dtype
+from paramctl.core.indexing import Selection
+from paramctl.core.parameter import Parameter
+from paramctl.errors import OutputError
+from paramctl.init.rules import AssignedScheme
+from paramctl.source.base import Derived, Source
+from paramctl.source.drawn import Drawn
+from paramctl.store.contents import Piece
+
+
+class Change(NamedTuple):
+    """One assignment to one array.
+
+    path: the array's. name: the parameter's that the assignment names, which the selection is of. transpose: whether
+    that parameter is the array's transpose. operator: ``=``, ``+=``, ``-=``, ``*=`` or ``/=``. text: for errors.
+    """
+
+    path: str
+    name: str
+    selection: Selection
+    transpose: bool
+    operator: str
+    value: Array | AssignedScheme
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A piece after all changes: its values, the number that differ, and the largest absolute difference."""
+
+    count: int
+    max_abs: float
+    values: Array
+
+
+class Edited(Derived):
+    """A source with changes applied in order.
+
+    tally: by array, how many of the values read so far have changed, and the largest absolute difference.
+    """
+
+    def __init__(self, base: Source, changes: Sequence[Change], seed: int, **options: Any) -> None:
+        self.by_path: dict[str, list[Change]] = {}
+        for change in changes:
+            self.by_path.setdefault(change.path, []).append(change)
+        provenance = {path: value for path, value in base.origin.provenance.items() if path not in self.by_path}
+        origin = replace(base.origin, provenance=provenance)
+        super().__init__(base, base.model, origin, "assign", seed=seed, **options)
+        self.tally: dict[str, tuple[int, float]] = {}
+        self._drawn = self._draw_schemes(changes, seed)
+        self.changes = tuple(changes)  # kept alive: their identities are the keys of _drawn
+        self._lock = threading.Lock()
+
+    def _draw_schemes(self, changes: Sequence[Change], seed: int) -> dict[int, Drawn]:
+        """Return a source for the values of each scheme that is assigned, in the dtype in which they are computed."""
+        schemes = [change for change in changes if isinstance(change.value, AssignedScheme)]
+        if not schemes:
+            return {}
+        as_drawn = self.model.map_parameters(_in_compute_dtype)
+        return {
+            id(change): Drawn(as_drawn, {change.name: change.value}, seed)
+            for change in schemes
+            if isinstance(change.value, AssignedScheme)
+        }
+
+    def pieces(self, parameter: Parameter) -> Iterator[Piece]:
+        return self.base.pieces(parameter)
+
+    def touched(self) -> Iterator[Piece]:
+        """Yield the pieces that some change may touch."""
+        for path, changes in self.by_path.items():
+            owner = self.model.parameters[path]
+            spans = [_flat_span(change, owner) for change in changes]
+            low, high = min(span.start for span in spans), max(span.stop for span in spans)
+            for piece in self.pieces(owner):
+                _, start, stop = piece
+                if start < high and stop > low:
+                    yield piece
+
+    def read(self, path: str, start: int, stop: int) -> Array:
+        changed = self.read_changed(path, start, stop)
+        if changed.count:
+            with self._lock:
+                count, max_abs = self.tally.get(path, (0, 0.0))
+                self.tally[path] = count + changed.count, max(max_abs, changed.max_abs)
+        return changed.values
+
+    def read_changed(self, path: str, start: int, stop: int) -> Changed:
+        """Read a piece, and compare it with the base."""
+        before = self.base.read(path, start, stop)
+        after = before
+        for change in self.by_path.get(path, ()):
+            after = self._apply(change, after, start)
+        if after is before:
+            return Changed(0, 0.0, before)
+        # a NaN that was a NaN has not changed
+        different = np.flatnonzero((after != before) & ~((after != after) & (before != before)))
+        if not different.size:
+            return Changed(0, 0.0, after)
+        with np.errstate(all="ignore"):
+            wide = np.complex128 if after.dtype.kind == "c" else np.float64
+            max_abs = float(np.max(np.abs(after[different].astype(wide) - before[different].astype(wide))))
+        return Changed(different.size, max_abs, after)
+
+    def _apply(self, change: Change, values: Array, start: int) -> Array:
+        """Apply a change to values that begin at a flat index of the array."""
+        owner = self.model.parameters[change.path]
+        ranges = change.selection.ranges[::-1] if change.transpose else change.selection.ranges
+        selected, positions = _selected(owner.shape, ranges, start, values.size)
+        if not selected.size:
+            return values
+        operand = self._operand(change, positions[::-1] if change.transpose else positions)
+        result = values.copy()
+        try:
+            result[selected] = _compute(change.operator, result[selected], operand, owner.dtype)
+        except OverflowError as error:
+            raise OutputError(f"{change.text}: {error}") from error
+        return result
+
+    def _operand(self, change: Change, positions: list[Array]) -> Array:
+        """Return the assigned value at positions along the axes of the selection."""
+        if isinstance(change.value, AssignedScheme):
+            return self._drawn_values(change, positions)
+        kept = [position for position, dropped in zip(positions, change.selection.dropped, strict=True) if not dropped]
+        whole = np.broadcast_to(change.value, change.selection.shape)
+        return np.asarray(whole[tuple(kept)] if kept else whole)
+
+    def _drawn_values(self, change: Change, positions: list[Array]) -> Array:
+        """Return what a scheme draws for the whole parameter, at positions along the axes of the selection."""
+        parameter = self.model.parameters[change.name]
+        coordinates = [
+            np.asarray(axis.start + position * axis.step)
+            for position, axis in zip(positions, change.selection.ranges, strict=True)
+        ]
+        flat = np.ravel_multi_index(coordinates, parameter.shape) if coordinates else np.zeros(1, np.intp)
+        low, high = int(flat.min()), int(flat.max()) + 1
+        return self._drawn[id(change)].read(change.name, low, high)[flat - low]
+
+
+def _in_compute_dtype(parameter: Parameter) -> Parameter:
+    return replace(parameter, initializer=None, dtype=str(compute_dtype(parameter.dtype)))
+
+
+def _selected(shape: Sequence[int], ranges: Sequence[range], start: int, size: int) -> tuple[Array, list[Array]]:
+    """Return which of ``size`` values from a flat index on are selected, and their positions along each range.
+
+    For the shape (2, 3), ranges (0:2, 1:3), start 0 and size 6: [1, 2, 4, 5], and positions [0, 0, 1, 1], [0, 1, 0, 1].
+    """
+    flat = np.arange(start, start + size)
+    is_selected: Any = np.ones(size, bool)
+    positions = []
+    for coordinate, axis in zip(np.unravel_index(flat, shape) if shape else (), ranges, strict=True):
+        position, rest = np.divmod(coordinate - axis.start, axis.step)
+        is_selected &= (rest == 0) & (position >= 0) & (position < len(axis))
+        positions.append(position)
+    selected = np.flatnonzero(is_selected)
+    return selected, [position[selected] for position in positions]
+
+
+def _flat_span(change: Change, owner: Parameter) -> range:
+    """Return the flat indices from the first to the last value that a change selects."""
+    ranges = change.selection.ranges[::-1] if change.transpose else change.selection.ranges
+    if not change.selection.size:
+        return range(0)
+    low = high = 0
+    for axis, size in zip(ranges, owner.shape, strict=True):
+        low, high = low * size + min(axis[0], axis[-1]), high * size + max(axis[0], axis[-1])
+    return range(low, high + 1)
+
+
+OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "+=": np.add,
+    "-=": np.subtract,
+    "*=": np.multiply,
+    "/=": np.true_divide,
+}
+
+
+def _compute(operator: str, values: Array, operand: Array, dtype: str) -> Array:
+    """Apply an operator, computing in float64 or exactly, and round once to the dtype. Raises OverflowError."""
+    if operator == "=":
+        return _to_dtype(operand, dtype)
+    is_integer = values.dtype.kind in "biu"
+    if is_integer and (operand.dtype.kind == "c" or not np.isfinite(operand.astype(np.float64)).all()):
+        raise OverflowError(f"{dtype} cannot hold the value")
+    wide: Any = object if is_integer else np.complex128 if values.dtype.kind == "c" else np.float64
+    with np.errstate(all="ignore"):
+        result = OPERATIONS[operator](values.astype(wide), _exact(operand) if is_integer else operand)
+    if not is_integer and not np.isfinite(result[np.isfinite(values.astype(wide)) & np.isfinite(operand)]).all():
+        raise OverflowError("the result of finite numbers must be finite")
+    return _to_dtype(result, dtype)
+
+
+def _exact(values: Array) -> Array:
+    """Return values as Python's integers and fractions, which integer arrays are computed with."""
+    numbers = values.reshape(-1).tolist()
+    exact = np.empty(len(numbers), object)
+    exact[:] = [Fraction(number) if isinstance(number, float) else number for number in numbers]
+    return exact.reshape(values.shape)
+
+
+def _to_dtype(values: Array, dtype: str) -> Array:
+    """Return values in a dtype. Raises OverflowError for a value that it cannot hold; floats are rounded."""
+    wanted = numpy_dtype(dtype)
+    if wanted.kind in "biu":
+        try:
+            with np.errstate(all="ignore"):
+                converted = values.astype(wanted)
+        except (OverflowError, ValueError):
+            converted = None
+        if converted is None or not np.array_equal(converted.astype(object), values.astype(object)):
+            raise OverflowError(f"{dtype} cannot hold the value")
+        return converted
+    if values.dtype.kind == "c" and wanted.kind != "c":
+        raise OverflowError(f"{dtype} cannot hold a complex value")
+    return cast(values, dtype)

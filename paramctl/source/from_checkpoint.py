@@ -1,0 +1,56 @@
+"""``from:FILE[path]`` as a scheme: values copied from a checkpoint."""
+
+from __future__ import annotations
+
+from paramctl.address.patterns import nearest_hint
+from paramctl.core.dtypes import Array, to_native
+from paramctl.errors import InputError
+from paramctl.init import scheme_text
+from paramctl.init.distributions import Distribution, ExistingValues
+from paramctl.init.registry import SchemeMismatch, Target
+from paramctl.init.rules import Scheme
+from paramctl.source.base import Description, Source
+from paramctl.source.open import open_checkpoint
+
+PREFIX = "from:"
+
+
+class FromCheckpoint:
+    """The values of a parameter of a source. Without a path, of the parameter of the same name."""
+
+    def __init__(self, text: str, source: Source, path: str) -> None:
+        self.text, self.source, self.path = text, source, path
+
+    def distribution(self, target: Target) -> Distribution:
+        path = self.path or target.path
+        model = self.source.model
+        if path not in model.parameters:
+            raise SchemeMismatch(f"{model.name} has no parameter {path!r}. {nearest_hint(path, model.parameters)}")
+        parameter = model.parameters[path]
+        if parameter.shape != target.shape:
+            raise SchemeMismatch(f"{path} of {model.name} has the shape {parameter.shape}")
+        tie = model.tied.get(path)
+        if tie is not None and tie.transpose:
+            raise SchemeMismatch(f"{path} of {model.name} is the transpose of {tie.kept}")
+        owner = model.owner(path).path
+
+        def read(start: int, stop: int) -> Array:
+            return to_native(self.source.read(owner, start, stop))
+
+        def describe() -> Description:
+            return {"source": self.source.describe(), "path": owner}
+
+        return ExistingValues(read, describe)
+
+
+def parse_scheme(text: str, option: str) -> Scheme:
+    """Parse a scheme of the command line, ``from:FILE[PATH]`` included. option: its place, for errors.
+
+    Raises DocumentError, and InputError if the file cannot be read.
+    """
+    if not text.startswith(PREFIX):
+        return scheme_text.parse_scheme(text, option)
+    file, bracket, path = text.removeprefix(PREFIX).partition("[")
+    if bracket and not path.endswith("]"):
+        raise InputError(f"{option}: must be written from:FILE[PATH] (got {text})")
+    return FromCheckpoint(text, open_checkpoint(file), path.removesuffix("]"))

@@ -1,0 +1,41 @@
+"""A source read from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from paramctl.core.dtypes import Array, cast
+from paramctl.core.parameter import Parameter
+from paramctl.errors import InputError, OutputError
+from paramctl.source.base import Description
+from paramctl.store.checkpoint import Checkpoint
+from paramctl.store.contents import Piece, blocks
+from paramctl.store.location import LocalFile
+
+
+class Stored:
+    """The arrays of a checkpoint. dtype: the floating-point dtype they are cast to; None keeps that of the file."""
+
+    def __init__(self, checkpoint: Checkpoint, dtype: str | None = None) -> None:
+        self.checkpoint, self.dtype = checkpoint, dtype
+        self.model, self.origin = checkpoint.model.with_dtype(dtype), checkpoint.origin
+
+    def read(self, path: str, start: int, stop: int) -> Array:
+        try:
+            return cast(self.checkpoint.reader.read(path, start, stop), self.model.parameters[path].dtype)
+        except OverflowError as error:
+            raise OutputError(f"{path}: {error}") from error
+
+    def pieces(self, parameter: Parameter) -> Iterator[Piece]:
+        return blocks(parameter)
+
+    def describe(self) -> Description:
+        location = self.origin.location
+        if not isinstance(location, LocalFile):
+            raise InputError(f"{self.model.name}: only a regular file can be opened again in another process")
+        return {
+            "source": "stored",
+            "path": location.name,
+            "fingerprint": location.fingerprint(),
+            "dtype": self.dtype,
+        }

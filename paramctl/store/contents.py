@@ -1,0 +1,221 @@
+"""Contents: named arrays with values, as a format writes them; and how any name and any selection of them is read.
+
+The protocol is what a file is written from. Sources (paramctl.source) satisfy it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Protocol
+
+import numpy as np
+
+from paramctl.core.dtypes import Array
+from paramctl.core.indexing import Selection
+from paramctl.core.parameter import Parameter
+from paramctl.model import Document, Model
+from paramctl.parallel import in_parallel
+from paramctl.store.io.extents import Extent
+from paramctl.store.location import Location
+
+BLOCK_SIZE = 1 << 18
+"""Values that are read, written and compared at once."""
+MIN_RUN = 256
+"""Values of a row that are worth a read of their own."""
+MAX_TRANSPOSED = 16 * BLOCK_SIZE
+"""Values of a transposed array that are gathered at once: each time the whole array is passed over."""
+
+Piece = tuple[str, int, int]
+"""A run of an array's values in C order: path, start, stop."""
+
+
+class Reader(Protocol):
+    """Reads values of arrays by path, from one flat index to another in C order."""
+
+    def read(self, path: str, start: int, stop: int) -> Array: ...
+
+
+class JoinedReader:
+    """Reads each array with a reader of its own: the files of a set."""
+
+    def __init__(self, readers: Mapping[str, Reader]) -> None:
+        self.readers = readers
+
+    def read(self, path: str, start: int, stop: int) -> Array:
+        return self.readers[path].read(path, start, stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How one array came by its values, as its file records it: the scheme, and the seed if it was drawn."""
+
+    scheme: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KerasLayout:
+    """Where a Keras file keeps each parameter, and, by its path in the file, the name that each object records.
+
+    config: the text of Keras' configuration, if the file has one.
+    """
+
+    variables: Mapping[str, str]
+    names: Mapping[str, str]
+    config: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerState:
+    """Arrays of an optimizer and of metrics, by their paths in a Keras file. They are not parameters.
+
+    names: the names that Keras' objects record for themselves, by path. layout: that of the file's parameters.
+    """
+
+    arrays: Mapping[str, Parameter]
+    reader: Reader
+    names: Mapping[str, str]
+    layout: KerasLayout | None = None
+
+    def __str__(self) -> str:
+        return (
+            "1 optimizer or metric array"
+            if len(self.arrays) == 1
+            else f"{len(self.arrays):,} optimizer or metric arrays"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The file that arrays come from, and what it records beside them, for whoever writes them again.
+
+    location: the file; None if the values are drawn. format: the name of its format. companion: the file from which a
+    writer of the same format carries over attributes and whatever else is no parameter. document: the document of the
+    model that the arrays belong to, where they have another layout or other names than in it. keras: where a Keras
+    file of this model keeps its variables. other_content: names of further content that only the same format can
+    hold, such as the assets of a ``.keras``. extents: where values can be changed in a copy of the file.
+    rewrite: (path, shard size) by which a set of files is written again; None for a single file.
+    """
+
+    location: Location | None = None
+    format: str = ""
+    companion: Location | None = None
+    provenance: Mapping[str, Provenance] = field(default_factory=dict)
+    document: Document | None = None
+    keras: KerasLayout | None = None
+    optimizer: OptimizerState | None = None
+    other_content: tuple[str, ...] = ()
+    extents: Mapping[str, Extent] = field(default_factory=dict)
+    rewrite: tuple[str, int] | None = None
+
+    @property
+    def carried_optimizer(self) -> OptimizerState | None:
+        """The optimizer's arrays, if the parameters still have the layout of the Keras file that they come from."""
+        return self.optimizer if self.optimizer and self.keras and self.optimizer.layout is self.keras else None
+
+
+class Contents(Protocol):
+    """A model whose arrays have values."""
+
+    @property
+    def model(self) -> Model: ...
+
+    @property
+    def origin(self) -> Origin: ...
+
+    def read(self, path: str, start: int, stop: int) -> Array:
+        """Return values of an array that the model owns, flat, from one index to another, in its dtype.
+
+        Raises InputError for a damaged file, and OutputError for a value that the dtype cannot hold.
+        """
+
+    def pieces(self, parameter: Parameter) -> Iterator[Piece]:
+        """Cut an array into the pieces that are best read one at a time."""
+
+
+def blocks(parameter: Parameter, size: int = BLOCK_SIZE) -> Iterator[Piece]:
+    """Cut an array into pieces of at most ``size`` values."""
+    for start in range(0, parameter.size, max(size, 1)):
+        yield parameter.path, start, min(start + size, parameter.size)
+
+
+def is_transposed(model: Model, path: str) -> bool:
+    """Return whether a name is tied to the transpose of another array. A vector is its own transpose."""
+    tie = model.tied.get(path)
+    return tie is not None and tie.transpose and len(model.parameters[path].shape) > 1
+
+
+def read_alias(contents: Contents, name: str, start: int, stop: int) -> Array:
+    """Return values of a parameter under any of its names, tied or not; see Contents.read."""
+    model = contents.model
+    if not is_transposed(model, name):
+        return contents.read(model.owner(name).path, start, stop)
+    shape = model.parameters[name].shape
+    row = prod(shape[1:])
+    first, last = start // row, -(-stop // row)
+    rows = Selection((range(first, last), *map(range, shape[1:])), (False,) * len(shape))
+    pieces = list(gather(contents, name, rows))
+    return np.concatenate(pieces)[start - first * row : stop - first * row]
+
+
+def gather(contents: Contents, path: str, selection: Selection) -> Iterator[Array]:
+    """Yield the selected values of a parameter, under any of its names, in C order, in flat pieces of bounded size."""
+    model = contents.model
+    if selection.everything and not is_transposed(model, path):
+        yield from in_parallel(lambda piece: contents.read(*piece), contents.pieces(model.owner(path)))
+    else:
+        yield from gather_reshaped(contents, path, model.parameters[path].shape, selection)
+
+
+def gather_reshaped(contents: Contents, path: str, shape: Sequence[int], selection: Selection) -> Iterator[Array]:
+    """Yield selected values of a parameter seen under another shape. A transposed tie keeps its own shape."""
+    owner = contents.model.owner(path)
+    if is_transposed(contents.model, path):
+        yield from _gather_transposed(contents, owner, selection)
+    else:
+        yield from _gather(contents, owner.path, shape, selection.ranges, 0)
+
+
+def _gather_transposed(contents: Contents, owner: Parameter, selection: Selection) -> Iterator[Array]:
+    """Yield selected values of an array's transpose, a few of its rows at a time: each crosses the whole array."""
+    first, *rest = selection.ranges
+    count = max(1, MAX_TRANSPOSED // max(1, prod(map(len, rest))))
+    for start in range(0, len(first), count):
+        ranges = (*reversed(rest), first[start : start + count])
+        pieces = list(_gather(contents, owner.path, owner.shape, ranges, 0))
+        if pieces:
+            yield np.concatenate(pieces).reshape([len(axis) for axis in ranges]).T.reshape(-1)
+
+
+def _gather(
+    contents: Contents, path: str, shape: Sequence[int], ranges: Sequence[range], offset: int
+) -> Iterator[Array]:
+    """Yield selected values of the part of an array that begins at a flat offset, a block at most at once."""
+    size = prod(shape)
+    if not size or not all(map(len, ranges)):
+        return
+    if size <= BLOCK_SIZE and (len(shape) != 1 or 4 * len(ranges[0]) >= size):
+        values = contents.read(path, offset, offset + size).reshape(shape)
+        yield _take(values, ranges).reshape(-1)
+        return
+    first, row = ranges[0], size // shape[0]
+    # a few values of a long row of a file are cheaper to read alone; drawing them costs whole blocks anyway
+    is_narrow = contents.origin.location is not None and MIN_RUN <= prod(map(len, ranges[1:])) < row // 32
+    if row > BLOCK_SIZE // 2 or is_narrow:
+        for index in first:
+            yield from _gather(contents, path, shape[1:], ranges[1:], offset + index * row)
+        return
+    count = max(1, BLOCK_SIZE // row // abs(first.step))
+    for start in range(0, len(first), count):
+        group = first[start : start + count]
+        low, high = min(group[0], group[-1]), max(group[0], group[-1]) + 1
+        values = contents.read(path, offset + low * row, offset + high * row).reshape(high - low, *shape[1:])
+        shifted = range(group.start - low, group.stop - low, group.step)
+        yield _take(values, (shifted, *ranges[1:])).reshape(-1)
+
+
+def _take(values: Array, ranges: Sequence[range]) -> Array:
+    # a range that counts down to -1 ends before the first value, which a slice writes as None
+    return values[tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in ranges)]

@@ -1,0 +1,33 @@
+"""Folders as checkpoints: the index of a set of files, or the only file."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from paramctl.errors import InputError
+
+SHARD = r"(-[0-9]+)?-[0-9]{5}-of-(?!00001)[0-9]{5}\.safetensors$"
+SUFFIXES = (".safetensors.index.json", ".safetensors", ".weights.json")
+"""Of what a folder is opened by, the first that it has one of."""
+
+
+def resolve_folder(path: str) -> str:
+    """Return the file to open for a path: itself, or, for a folder, its index or its only safetensors file.
+
+    Raises InputError for a folder that has neither, and for one that has shards without their index.
+    """
+    if not os.path.isdir(path):
+        return path
+    present = sorted(os.listdir(path))
+    single = {name: re.sub(SHARD, ".safetensors", name) for name in present}
+    # shards beside the single file of the same stem are left over from a set that it has replaced
+    names = [name for name in present if single[name] == name or single[name] not in single]
+    for suffix in SUFFIXES:
+        candidates = [name for name in names if name.endswith(suffix)]
+        if len(candidates) == 1 and single[candidates[0]] == candidates[0]:
+            return os.path.join(path, candidates[0])
+    shards = [name for name in names if single[name] != name]
+    if shards and not any(name.endswith(SUFFIXES[0]) for name in names):
+        raise InputError(f"{path}: the index of {shards[0]} is missing (*.safetensors.index.json)")
+    raise InputError(f"{path}: a folder must have one index (*.safetensors.index.json) or one safetensors file")

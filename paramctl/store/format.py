@@ -1,0 +1,48 @@
+"""Format: the protocol of a file format. Nothing outside a format's own package asks which format it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from paramctl.store.location import Location
+
+if TYPE_CHECKING:
+    from paramctl.store.checkpoint import Checkpoint
+    from paramctl.store.contents import Contents
+    from paramctl.store.io.atomic import Temporary
+    from paramctl.store.io.write_values import WriteOptions, Written
+
+
+class Format(Protocol):
+    """A file format. Its object imports nothing heavy: ``read`` and ``write`` import the code that does the work.
+
+    suffixes: of the names of files that are written in it. writable: whether ``write`` works. shardable: whether it can
+    write a set of files. carries: which parts of
+    an Origin a file of this format takes over from another ("optimizer", "other_content").
+    """
+
+    name: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    writable: ClassVar[bool]
+    shardable: ClassVar[bool]
+    carries: ClassVar[frozenset[str]]
+
+    def matches(self, location: Location) -> bool:
+        """Return whether a file has this format, by its content, never by its name."""
+
+    def read(self, location: Location) -> Checkpoint:
+        """Read the header of a file; values are read on demand. Raises InputError if it is damaged."""
+
+    def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
+        """Write a file, or a set of files, atomically, and yield each piece when it is written.
+
+        Raises OutputError; what was at the path is then still there.
+        """
+
+
+class Patchable(Protocol):
+    """A format whose files can be copied and then changed in place where Origin.extents says."""
+
+    def clear_provenance(self, temporary: Temporary, paths: Sequence[str]) -> None:
+        """Remove from a file the record of how these arrays came by their values."""

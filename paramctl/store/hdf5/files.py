@@ -1,0 +1,215 @@
+"""HDF5 files, read and written. The worker process parses them and lays them out; values move by extents.
+
+A native file reads well in h5ls and HDFView: blocks are groups, parameters are contiguous datasets without filters, and
+a tie is a hard link. Attributes hold axes, kind, trainable, scheme and seed. The group __paramctl__ holds the model
+document, transposed ties, and the versions of the layout and of the recipe. bfloat16 is stored as Keras stores it:
+opaque, with an attribute dtype.
+https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from paramctl.core.dtypes import numpy_dtype
+from paramctl.core.parameter import Parameter
+from paramctl.errors import OutputError, message
+from paramctl.model import Model
+from paramctl.store.checkpoint import Checkpoint, build_model, tied_parameter
+from paramctl.store.contents import Contents, Origin
+from paramctl.store.hdf5.client import Client, WorkerExited
+from paramctl.store.hdf5.dialect import Dialect
+from paramctl.store.hdf5.format import SIGNATURE, Hdf5
+from paramctl.store.hdf5.listing import Listing, ParameterCollector, link_ties, list_file, model_name, shared_path
+from paramctl.store.hdf5.native import METADATA_GROUP, TEXTS
+from paramctl.store.io.atomic import Temporary, replacing
+from paramctl.store.io.extents import Extent
+from paramctl.store.io.json_limits import MAX_TOKENS, parse_json
+from paramctl.store.io.write_values import WriteOptions, Written, write_values
+from paramctl.store.location import Location
+from paramctl.store.metadata import document_of, file_metadata, keras_of, sort_ties, ties_of, transposed_ties_of
+
+MAX_PATH = 4_096
+"""Characters in a path, as many as the parser accepts."""
+HEADER = 2_048
+"""An upper bound for the bytes of an object header with its attributes and link."""
+ALIGNMENT = 4_096
+"""An upper bound for the bytes that align a dataset's values."""
+
+
+def read(file: Location, begin: int = 0, size: int | None = None, dialects: Sequence[Dialect] = ()) -> Checkpoint:
+    """Read an HDF5 file.
+
+    Args:
+        file: the file, or the file that contains it: a zip, for the member of a ``.keras``.
+        begin: the offset of the HDF5 file in it, in bytes.
+        size: the size of the HDF5 file in bytes, None for all that follows.
+        dialects: the layouts to recognize. A file of none is read array by array, under the stored paths.
+
+    Raises InputError if the file is damaged, or holds what paramctl never reads.
+    """
+    texts = [name for dialect in dialects for name in dialect.texts]
+    lists = [name for dialect in dialects for name in dialect.lists]
+    listing = list_file(file, begin, size, texts, lists)
+    if listing.metadata is None:  # a native file is never a framework's, whatever its parameters are called
+        for dialect in dialects:
+            if dialect.matches(listing):
+                return dialect.read(listing)
+    return _checkpoint(listing)
+
+
+def _checkpoint(listing: Listing) -> Checkpoint:
+    """Return the checkpoint in a native file, or in one of unknown origin."""
+    arrays = ParameterCollector(listing)
+    for entry in listing.arrays:
+        arrays.add(entry, entry["path"], entry["attributes"])
+    metadata = _parse_metadata(listing.metadata)
+    document, transposed = document_of(metadata), transposed_ties_of(metadata, arrays.parameters)
+    for tie in transposed:
+        arrays.parameters[tie.tied] = tied_parameter(tie, arrays.parameters[tie.kept])
+    names = {path: path for path in arrays.parameters}
+    links = link_ties(listing.links, names, {tie.kept for tie in ties_of(metadata)})
+    ties, layout = sort_ties((*links, *transposed), metadata), keras_of(metadata, arrays.parameters)
+    name = document.name if document else model_name(listing.file)
+    model, other_document = build_model(name, arrays.parameters, ties, document)
+    origin = Origin(
+        location=listing.file,
+        format=Hdf5.name,
+        companion=None if arrays.stored else listing.file,
+        provenance=arrays.notes,
+        document=other_document,
+        keras=layout,
+        extents=arrays.extents,
+    )
+    return Checkpoint(replace(model, aliases=arrays.stored), arrays.reader, origin, listing.skipped_words())
+
+
+def _parse_metadata(metadata: dict[str, Any] | None) -> dict[str, Any]:
+    """Return paramctl's metadata with its JSON parsed, empty if any of it is damaged: the arrays can still be read."""
+    coded = [key for key in TEXTS if key != "document"]
+    most = MAX_TOKENS // len(coded)  # the limit is for the file, not for each text
+    try:
+        return {key: parse_json(value, most) if key in coded else value for key, value in (metadata or {}).items()}
+    except (ValueError, TypeError):
+        return {}
+
+
+def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
+    """Write a native file; see Format.write."""
+    with replacing(path, options.force) as temporary:
+        extents = _lay_out_native(temporary, contents)
+        yield from write_values(contents, contents.model.parameters.values(), temporary, extents, options)
+
+
+def _lay_out_native(temporary: Temporary, contents: Contents) -> dict[str, Extent]:
+    """Lay out a native file. Return the extents to write, without empty arrays.
+
+    The attributes and the non-numeric data of the HDF5 file that the values come from are carried over.
+    """
+    model = contents.model
+    metadata = file_metadata(contents)
+    attributes = metadata.pop("parameters")
+    texts = {key: metadata.pop(key) for key in TEXTS if key in metadata}
+    return lay_out(
+        temporary,
+        [(owner, owner.path, attributes[owner.path]) for owner in model.owners()],
+        _groups(model),
+        [(tie.kept, tie.tied) for tie in model.ties if not tie.transpose],
+        (metadata, {key: text if isinstance(text, str) else json.dumps(text) for key, text in texts.items()}),
+        contents.origin.companion,
+    )
+
+
+def lay_out(
+    temporary: Temporary,
+    arrays: Sequence[tuple[Parameter, str, Mapping[str, Any]]],
+    groups: Sequence[tuple[str, Mapping[str, Any]]],
+    links: Sequence[tuple[str, str]],
+    own: tuple[Mapping[str, Any], Mapping[str, str]] | None = None,
+    like: Location | None = None,
+) -> dict[str, Extent]:
+    """Lay out any HDF5 file. Return the extents to write by the parameters' paths, without empty arrays.
+
+    Args:
+        temporary: the file to lay out.
+        arrays: each parameter with its path in the file and its attributes.
+        groups: each group with its attributes, after the group that contains it.
+        links: pairs of a path and another path for the same array.
+        own: the attributes and the texts of paramctl's metadata group, None to write no such group.
+        like: a file whose attributes and non-numeric data are carried over.
+
+    Raises OutputError if HDF5 cannot hold the names, or the layout cannot be written.
+    """
+    _check_paths([*(path for _, path, _ in arrays), *(other for _, other in links)], temporary.target)
+    attributes, texts = own or ({}, {})
+    needed = sum(parameter.bytes + HEADER + ALIGNMENT for parameter, _, _ in arrays) + HEADER * (len(groups) + 8)
+    # The library may crash on a full disk, so a trial reservation comes first. UTF-8 takes up to 4 bytes a character.
+    temporary.reserve(needed + sum(map(len, texts.values())) * 4)
+    temporary.empty()
+    is_hdf5 = like is not None and like.read(0, len(SIGNATURE)) == SIGNATURE
+    answer = _change(
+        temporary,
+        "laying out the file" + (f" with what it carries over from {like.name}" if like is not None else ""),
+        "lay_out",
+        groups=groups,
+        arrays=[[path, parameter.shape, parameter.dtype, values] for parameter, path, values in arrays],
+        links=links,
+        metadata=attributes if own is not None else None,
+        texts=texts,
+        like=shared_path(like) if like is not None and is_hdf5 else None,
+    )
+    temporary.reserve(temporary.size())
+    return {
+        parameter.path: Extent(offset, numpy_dtype(parameter.dtype).newbyteorder("<"))
+        for (parameter, _, _), offset in zip(arrays, answer["offsets"], strict=True)
+        if offset is not None and parameter.size
+    }
+
+
+def clear_provenance(temporary: Temporary, paths: Sequence[str]) -> None:
+    """Delete the scheme and seed of arrays in a native file, whose values are about to change."""
+    _change(temporary, "clearing schemes and seeds", "clear_provenance", arrays=paths)
+
+
+def _change(temporary: Temporary, work: str, task: str, **arguments: Any) -> dict[str, Any]:
+    """Return the worker's answer to a task that writes the file. ``work`` describes the task in errors."""
+    try:
+        answer = Client().ask(task, path=temporary.address, **arguments)
+    except WorkerExited as exited:
+        raise OutputError(f"{temporary.target}: {work} {exited}. Is the disk full?") from exited
+    if "error" in answer:
+        raise OutputError(f"{temporary.target}: {answer['error']}")
+    return answer
+
+
+def _check_paths(paths: Sequence[str], target: str) -> None:
+    """Raise OutputError for a path that HDF5 cannot hold, or would resolve to another one."""
+    groups = {path[: match.start()] for path in paths for match in re.finditer("/", path)}
+    for path in paths:
+        received = repr(path[:100])
+        if "\0" in path or len(path) > MAX_PATH or not {"", ".", ".."}.isdisjoint(path.split("/")):
+            rule = (
+                f"an HDF5 path has at most {MAX_PATH:,} characters, no NUL, and parts joined by '/', none of which "
+                "is empty, '.' or '..'"
+            )
+            raise OutputError(f"{target}: {message(rule, received)}")
+        if path in groups:
+            raise OutputError(f"{target}: {message('other names begin with the name of an array', received)}")
+        if path.split("/")[0] == METADATA_GROUP:
+            raise OutputError(f"{target}: {message(f'{METADATA_GROUP!r} is reserved for metadata', received)}")
+
+
+def _groups(model: Model) -> list[tuple[str, dict[str, Any]]]:
+    """Return the groups that contain arrays, each after the group that contains it, with the type of a layer's."""
+    types = {block.path: block.type for block in model.walk() if block.type not in ("group", "array")}
+    groups: dict[str, dict[str, Any]] = {}
+    for path in model.parameters:
+        folders = path.split("/")[:-1]
+        for count in range(1, len(folders) + 1):
+            folder = "/".join(folders[:count])
+            groups.setdefault(folder, {"type": types[folder]} if folder in types else {})
+    return list(groups.items())

@@ -1,0 +1,61 @@
+"""The index of a set of files, read within limits: JSON whose weight_map says which file holds what.
+
+Hugging Face's index maps arrays to files, Keras' maps groups of variables to a file or a list of files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from paramctl.errors import InputError
+from paramctl.store.io.index_files import MAX_INDEX_BYTES
+from paramctl.store.io.json_limits import parse_json
+from paramctl.store.location import Location
+
+MAX_FILES = 10_000
+
+
+class ShardIndex(NamedTuple):
+    """A parsed index. files: the names of its files, each once, all plain names in the folder of the index."""
+
+    weight_map: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    files: Sequence[str]
+
+
+def read_index(location: Location) -> ShardIndex:
+    """Read an index. Raises InputError if it is damaged, or names a file elsewhere than beside it."""
+    index = _parse(location)
+    weight_map, metadata = index["weight_map"], index.get("metadata")
+    files = _files(weight_map, location)
+    return ShardIndex(weight_map, metadata if isinstance(metadata, dict) else {}, files)
+
+
+def _parse(location: Location) -> dict[str, Any]:
+    data = location.read(0, MAX_INDEX_BYTES + 1)
+    try:
+        if len(data) > MAX_INDEX_BYTES:
+            raise ValueError(f"more than {MAX_INDEX_BYTES:,} bytes")
+        text = data.decode()
+        del data  # an index may take 64 MB
+        index = parse_json(text)
+        weight_map = index["weight_map"]
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise ValueError("weight_map must map the names of arrays to files")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{location.name}: damaged index ({error})") from error
+    return dict(index)
+
+
+def _files(weight_map: Mapping[str, Any], location: Location) -> list[str]:
+    names: dict[str, None] = {}
+    for key, listed in weight_map.items():
+        for name in listed if isinstance(listed, list) else [listed]:
+            if not isinstance(name, str) or not name or name in (".", "..") or set(name) & set("/\\\0"):
+                rule = f"the file of {key!r} must be in the folder of the index"
+                raise InputError(f"{location.name}: {rule} (got {name!r})")
+            names[name] = None
+    if len(names) > MAX_FILES:
+        raise InputError(f"{location.name}: an index may name at most {MAX_FILES:,} files")
+    return list(names)

@@ -1,0 +1,95 @@
+"""Keras' files as formats: the archive ``.keras``, ``.weights.h5``, and sets of these with an index."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from paramctl.store.location import Location
+from paramctl.store.npz.format import ZIP_SIGNATURES
+
+if TYPE_CHECKING:
+    from paramctl.store.checkpoint import Checkpoint
+    from paramctl.store.contents import Contents
+    from paramctl.store.io.write_values import WriteOptions, Written
+
+INDEX_START = 1 << 20
+KERAS_INDEX = re.compile(rb'"weight_map"\s*:\s*\{\s*"/')
+
+
+class KerasArchive:
+    """A zip of metadata, configuration and weights."""
+
+    name: ClassVar[str] = "Keras"
+    suffixes: ClassVar[tuple[str, ...]] = (".keras",)
+    writable: ClassVar[bool] = True
+    shardable: ClassVar[bool] = False
+    carries: ClassVar[frozenset[str]] = frozenset({"optimizer", "other_content"})
+
+    def matches(self, location: Location) -> bool:
+        if location.read(0, 4) not in ZIP_SIGNATURES:
+            return False
+        from paramctl.store.io.zips import is_keras
+
+        return is_keras(location)
+
+    def read(self, location: Location) -> Checkpoint:
+        from paramctl.store.hdf5.client import warm_up
+
+        warm_up()  # the worker starts while this process imports NumPy
+        from paramctl.store.keras import archive
+
+        return archive.read(location)
+
+    def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
+        from paramctl.store.keras import archive
+
+        return archive.write(path, contents, options)
+
+
+class KerasWeights:
+    """Keras 3 weights: written here. They are read as a dialect of HDF5, for only their parsed content shows it."""
+
+    name: ClassVar[str] = "Keras weights"
+    suffixes: ClassVar[tuple[str, ...]] = (".weights.h5",)
+    writable: ClassVar[bool] = True
+    shardable: ClassVar[bool] = False
+    carries: ClassVar[frozenset[str]] = frozenset({"optimizer"})
+
+    def matches(self, location: Location) -> bool:
+        return False
+
+    def read(self, location: Location) -> Checkpoint:
+        from paramctl.store.hdf5 import files
+        from paramctl.store.keras.dialect import DIALECT
+
+        return files.read(location, dialects=[DIALECT])
+
+    def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
+        from paramctl.store.keras import weights_file
+
+        return weights_file.write(path, contents, options)
+
+
+class KerasShards:
+    """A set of Keras 3 weights, and an index that names the files of each group of variables."""
+
+    name: ClassVar[str] = "sharded Keras weights"
+    suffixes: ClassVar[tuple[str, ...]] = (".weights.json",)
+    writable: ClassVar[bool] = True
+    shardable: ClassVar[bool] = True
+    carries: ClassVar[frozenset[str]] = frozenset()
+
+    def matches(self, location: Location) -> bool:
+        return location.read(0, 1) == b"{" and KERAS_INDEX.search(location.read(0, INDEX_START)) is not None
+
+    def read(self, location: Location) -> Checkpoint:
+        from paramctl.store.keras import shards
+
+        return shards.read(location)
+
+    def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
+        from paramctl.store.keras import shards
+
+        return shards.write(path, contents, options)

@@ -1,0 +1,112 @@
+"""The metadata of paramctl's own files: what they record beside values, in every format the same, as JSON.
+
+Every reader here takes damaged or foreign metadata for absent: the arrays are what counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from paramctl import __version__
+from paramctl.core.parameter import Axis, Parameter
+from paramctl.init.engines.native import RECIPE
+from paramctl.model import Document, Tie
+from paramctl.store.contents import Contents, KerasLayout, Provenance
+
+VERSION = 1
+"""The version of this metadata."""
+MAX_SCHEME_TEXT = 4_000
+
+
+def file_metadata(contents: Contents) -> dict[str, Any]:
+    """Return what a file of paramctl's own records beside values. ``parameters`` maps paths to array_attributes."""
+    model, origin = contents.model, contents.origin
+    metadata: dict[str, Any] = {
+        "version": VERSION,
+        "recipe": RECIPE,
+        "written_by": f"paramctl {__version__}",
+        "ties": [[tie.kept, tie.tied, tie.transpose] for tie in model.ties],
+        "parameters": {
+            owner.path: array_attributes(owner, origin.provenance.get(owner.path)) for owner in model.owners()
+        },
+    }
+    if origin.keras is not None:
+        metadata["keras"] = [dict(origin.keras.variables), dict(origin.keras.names), origin.keras.config]
+    document = model.document or origin.document
+    if document is not None:
+        metadata["document"] = document.text
+        metadata["model"] = {
+            "name": document.name,
+            "variables": document.variables,
+            "input_shapes": document.input_shapes,
+        }
+    return metadata
+
+
+def array_attributes(parameter: Parameter, provenance: Provenance | None) -> dict[str, Any]:
+    """Return what a file records of an array, without what is unknown."""
+    provenance = provenance or Provenance()
+    axes = ", ".join(map(axis_text, parameter.axes))
+    attributes = {
+        "axes": axes if axes and "unknown" not in axes else None,
+        "kind": parameter.kind if parameter.kind != "unknown" else None,
+        "trainable": parameter.trainable,
+        "scheme": provenance.scheme[:MAX_SCHEME_TEXT] if provenance.scheme else None,
+        "seed": provenance.seed,
+    }
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def axis_text(axis: Axis) -> str:
+    """Return an axis as text, its role, groups and stride: ``out/4`` has 4 groups, ``field:2`` a stride of 2."""
+    groups = f"/{axis.groups}" if axis.groups > 1 else ""
+    return f"{axis.role}{groups}" + (f":{axis.stride}" if axis.stride > 1 else "")
+
+
+def document_of(metadata: Mapping[str, Any]) -> Document | None:
+    """Return the recorded document, or None if there is none that is well formed."""
+    try:
+        model = metadata["model"]
+        shapes = tuple((name, shape) for name, shape in model["input_shapes"])
+        document = Document(metadata["document"], model["name"], dict(model["variables"]), shapes)
+    except (ValueError, TypeError, KeyError):
+        return None
+    inputs = (name for name, _ in shapes if name is not None)
+    texts = [document.text, document.name, *document.variables, *inputs]
+    return document if all(isinstance(text, str) for text in texts) else None
+
+
+def keras_of(metadata: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> KerasLayout | None:
+    """Return the recorded layout of a Keras file, or None if there is none for just these parameters."""
+    try:
+        variables, names, config = metadata["keras"]
+        layout = KerasLayout(dict(variables), dict(names), config)
+        texts = [*layout.variables.values(), *layout.names.values(), *layout.names, config or ""]
+    except (ValueError, TypeError, KeyError):
+        return None
+    fits = layout.variables.keys() == parameters.keys() and all(isinstance(text, str) for text in texts)
+    return layout if fits else None
+
+
+def ties_of(metadata: Mapping[str, Any]) -> tuple[Tie, ...]:
+    """Return the recorded ties, or none if they are malformed."""
+    try:
+        return tuple(Tie(str(kept), str(tied), transpose is True) for kept, tied, transpose in metadata["ties"])
+    except (ValueError, TypeError, KeyError):
+        return ()
+
+
+def transposed_ties_of(metadata: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> tuple[Tie, ...]:
+    """Return the recorded transposed ties whose array is among these parameters, and whose second name is free."""
+    ties = (tie for tie in ties_of(metadata) if tie.transpose)
+    return tuple(tie for tie in ties if tie.kept in parameters and tie.tied not in parameters)
+
+
+def sort_ties(ties: Sequence[Tie], metadata: Mapping[str, Any]) -> tuple[Tie, ...]:
+    """Return ties in the recorded order, unrecorded ones last; the first of those with the same second name."""
+    recorded = metadata.get("ties")
+    entries = enumerate(recorded) if isinstance(recorded, list) else ()
+    order = {str(entry[1]): position for position, entry in entries if isinstance(entry, list) and len(entry) > 1}
+    first = {tie.tied: tie for tie in reversed(ties)}.values()
+    return tuple(sorted(first, key=lambda tie: order.get(tie.tied, len(order))))

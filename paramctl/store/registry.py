@@ -1,0 +1,59 @@
+"""The registry of formats. To add one, write its package and put its object in FORMATS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paramctl.errors import InputError, OutputError
+from paramctl.store.format import Format
+from paramctl.store.hdf5.format import Hdf5
+from paramctl.store.keras.format import KerasArchive, KerasShards, KerasWeights
+from paramctl.store.location import Location
+from paramctl.store.npz.format import Npz
+from paramctl.store.safetensors.format import Safetensors, SafetensorsShards
+
+if TYPE_CHECKING:
+    from paramctl.store.checkpoint import Checkpoint
+
+FORMATS: tuple[Format, ...] = (
+    Hdf5(dialects=["paramctl.store.keras.dialect"]),
+    KerasArchive(),
+    KerasWeights(),
+    KerasShards(),
+    Safetensors(),
+    SafetensorsShards(),
+    Npz(),
+)
+"""Every format. The first that matches a file reads it, so a special format stands before the general one."""
+
+
+def detect(location: Location) -> Format | None:
+    """Return the format of a file by its content, or None for what may be a model document."""
+    return next((format_ for format_ in FORMATS if format_.matches(location)), None)
+
+
+def read(location: Location, format_: Format) -> Checkpoint:
+    """Read the header of a file. Raises InputError if it is damaged."""
+    from paramctl.store.checkpoint import TooManyParts  # imports NumPy, which a model document does not need
+
+    try:
+        return format_.read(location)
+    except TooManyParts as error:
+        raise InputError(f"{location.name}: {error}") from error
+
+
+def for_writing(path: str) -> Format:
+    """Return the format in which a file of this name is written: that of its longest suffix.
+
+    Raises OutputError if there is none.
+    """
+    suffixes = {suffix: format_ for format_ in FORMATS if format_.writable for suffix in format_.suffixes}
+    for suffix in sorted(suffixes, key=len, reverse=True):
+        if path.lower().endswith(suffix):
+            return suffixes[suffix]
+    names = ", ".join(suffix for suffix in suffixes if suffix != "/")
+    raise OutputError(f"{path}: the suffix must name a format: {names}, or / for a folder of safetensors")
+
+
+def by_name(name: str) -> Format:
+    return next(format_ for format_ in FORMATS if format_.name == name)

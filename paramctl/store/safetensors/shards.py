@@ -1,0 +1,143 @@
+"""A set of safetensors files and its index, ``model.safetensors.index.json``, which names the file of each array.
+
+The files are in the folder of the index, and nowhere else.
+https://huggingface.co/docs/huggingface_hub/package_reference/serialization
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import PurePath
+from typing import Any
+
+from paramctl.core.parameter import Parameter
+from paramctl.errors import InputError, OutputError
+from paramctl.store.checkpoint import Checkpoint
+from paramctl.store.contents import Contents, JoinedReader, Origin, Reader
+from paramctl.store.io.atomic import Temporary, locked, remove, replacing, sync_folder
+from paramctl.store.io.extents import Extent, ExtentReader
+from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, prepare, write_set
+from paramctl.store.io.shard_index import ShardIndex, read_index
+from paramctl.store.io.shards import ShardNames, plan_shards
+from paramctl.store.io.write_values import WriteOptions, Written, write_values
+from paramctl.store.location import Location
+from paramctl.store.safetensors.files import as_checkpoint, lay_out, metadata_of, read_arrays
+from paramctl.store.safetensors.format import SafetensorsShards
+from paramctl.store.safetensors.header import build_header
+
+SUFFIX = ".safetensors"
+INDEX = ".index.json"
+NAMES = ShardNames("{stem}-{number:05d}-of-{count:05d}.safetensors", r"-[0-9]{5,}-of-[0-9]{5,}\.safetensors", 1)
+
+
+def read(location: Location) -> Checkpoint:
+    """Read the headers of all files of an index. Raises InputError unless they hold just what it says."""
+    index = read_index(location)
+    parameters: dict[str, Parameter] = {}
+    readers: dict[str, Reader] = {}
+    sizes: dict[str, int] = {}
+    metadata: dict[str, str] = {}
+    for name in index.files:
+        shard = location.sibling(name)
+        arrays, extents, shard_metadata = read_arrays(shard)
+        metadata |= shard_metadata
+        sizes[name] = sum(array.bytes for array in arrays.values())
+        _check_listed(arrays, name, index, location)
+        parameters |= arrays
+        readers |= dict.fromkeys(arrays, ExtentReader(shard, extents))
+    for path, name in index.weight_map.items():
+        if path not in parameters:
+            raise InputError(f"{location.name}: {name} must hold {path!r}, but does not")
+    own = index.metadata
+    metadata |= {key: value for key, value in own.items() if isinstance(value, str)}
+    ordered = {path: parameters[path] for path in index.weight_map}
+    stem = PurePath(location.name).name.removesuffix(INDEX).removesuffix(SUFFIX)
+    origin = Origin(location, SafetensorsShards.name, rewrite=(location.name.removesuffix(INDEX), max(sizes.values())))
+    return as_checkpoint(ordered, metadata, stem, JoinedReader(readers), origin)
+
+
+def _check_listed(arrays: Mapping[str, Any], name: str, index: ShardIndex, location: Location) -> None:
+    for path in arrays:
+        if index.weight_map.get(path) != name:
+            listed = index.weight_map.get(path)
+            raise InputError(f"{location.name}: {path!r} is in {name}, but the index says {listed!r}")
+
+
+def replaces_set(path: str) -> bool:
+    """Return whether a file of this name does not exist, but a set of this name does."""
+    return not os.path.lexists(path) and os.path.lexists(_target(path).index)
+
+
+def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
+    """Write files of at most ``max_shard_size`` bytes of values and an index, or a single file if one suffices.
+
+    path: NAME.safetensors, or a folder that ends in a slash. What the present index names stays until the new one has
+    replaced it.
+    """
+    target = _target(path)
+    if path.endswith("/"):
+        _create_folder(path)
+        limit = options.max_shard_size or DEFAULT_SHARD_SIZE
+    else:
+        limit = options.max_shard_size or sys.maxsize
+    prepare(target, options.force)
+    shards = plan_shards(contents.model.owners(), limit)
+    if len(shards) == 1:
+        yield from _write_single(target, contents, options)
+        return
+    files = [Shard(shard, partial(_lay_out_shard, shard)) for shard in shards]
+    yield from write_set(contents, target, files, partial(_index_text, contents, shards), options)
+
+
+def _lay_out_shard(shard: Sequence[Parameter], temporary: Temporary) -> dict[str, Extent]:
+    data, extents = build_header(shard, {"format": "pt"})
+    temporary.reserve(len(data) + sum(parameter.bytes for parameter in shard))
+    temporary.write(data, 0)
+    return extents
+
+
+def _index_text(contents: Contents, shards: Sequence[Sequence[Parameter]], names: Sequence[str]) -> str:
+    metadata = {key: text for key, text in metadata_of(contents).items() if key != "format"}
+    total = {"total_size": sum(owner.bytes for owner in contents.model.owners())}
+    weight_map = {parameter.path: name for name, shard in zip(names, shards, strict=True) for parameter in shard}
+    return json.dumps({"metadata": total | metadata, "weight_map": weight_map}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _write_single(target: SetTarget, contents: Contents, options: WriteOptions) -> Iterator[Written]:
+    """Write a single file in place of a set, or of another single file."""
+    with ExitStack() as held:  # the folder stays locked until the old index is gone
+        with replacing(target.single, options.force) as temporary:
+            extents = lay_out(temporary, contents)
+            yield from write_values(contents, contents.model.parameters.values(), temporary, extents, options)
+            held.enter_context(locked(target.folder))
+            target.check(options.force)
+            previous = target.previous_files()
+        try:
+            if os.path.lexists(target.index):
+                os.unlink(target.index)
+                sync_folder(target.folder)
+        except OSError as error:
+            raise OutputError(f"{target.index}: {error.strerror or error}", error.errno) from error
+        remove(os.path.join(target.folder, name) for name in previous)
+
+
+def _target(path: str) -> SetTarget:
+    """Return where a set of this name is written."""
+    if path.endswith("/"):
+        folder, stem, single = path, "model", os.path.join(path, f"model{SUFFIX}")
+    else:
+        folder, stem, single = os.path.dirname(path) or ".", os.path.basename(path)[: -len(SUFFIX)], path
+    index = os.path.join(os.path.dirname(single), f"{stem}{SUFFIX}{INDEX}")
+    return SetTarget(path, folder, stem, index, single, NAMES)
+
+
+def _create_folder(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}", error.errno) from error

@@ -1,0 +1,165 @@
+"""Sources: one protocol, described in the types of JSON, and reopened from that in another process with the same values."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paramctl.convert.dispatch import convert
+from paramctl.core.dtypes import Array
+from paramctl.core.parameter import Parameter
+from paramctl.edit.assign import Assignment, assign
+from paramctl.edit.cast import cast_source
+from paramctl.edit.reopen import OPERATIONS, reopen
+from paramctl.edit.tie import add_ties
+from paramctl.errors import InputError
+from paramctl.init.rules import InitRequest, Rule, assign_schemes
+from paramctl.model import load
+from paramctl.source.base import Description, Source
+from paramctl.source.derived import Retied, rename
+from paramctl.source.drawn import Drawn
+from paramctl.source.from_checkpoint import parse_scheme
+from paramctl.source.open import open_checkpoint, open_path, source_of
+from paramctl.source.save import save
+from paramctl.store.contents import Origin, blocks
+from tests.conftest import ROOT
+
+MLP = str(ROOT / "sample_models/mlp.yaml")
+
+
+def drawn(tmp_path: Path) -> Source:
+    return source_of(open_path(MLP), seed=3, dtype="bfloat16")
+
+
+def stored(tmp_path: Path) -> Source:
+    save(source_of(open_path(MLP)), f"{tmp_path}/mlp.h5")
+    return open_checkpoint(f"{tmp_path}/mlp.h5")
+
+
+def initialized(tmp_path: Path) -> Source:
+    """Part drawn, part copied from a file, the rest as stored."""
+    base = stored(tmp_path)
+    save(source_of(open_path(MLP), seed=9), f"{tmp_path}/other.safetensors")
+    rules = (
+        Rule("dense/bias", parse_scheme(f"from:{tmp_path}/other.safetensors[dense/bias]", "--rule")),
+        Rule("dense/kernel", parse_scheme("{mixture: [[0.5, zeros], [0.5, {random_uniform: [5, 10]}]]}", "--rule")),
+    )
+    return Drawn(base.model, assign_schemes(base.model, InitRequest(rules), stored=True), 7, base)
+
+
+def user_code(tmp_path: Path) -> Source:
+    (tmp_path / "ramp.py").write_text("import numpy\ndef ramp(shape, dtype, generator): return numpy.ones(shape) * 2\n")
+    model = load(MLP)
+    request = InitRequest((Rule("dense/kernel", parse_scheme(f"{tmp_path}/ramp.py:ramp", "--rule")),))
+    return Drawn(model, assign_schemes(model, request))
+
+
+def renamed(tmp_path: Path) -> Source:
+    return rename(stored(tmp_path), ["**=net/**"])
+
+
+def cast(tmp_path: Path) -> Source:
+    return cast_source(stored(tmp_path), ["dense/*=float16", "float64"], ["overflow"])
+
+
+def retied(tmp_path: Path) -> Source:
+    (tmp_path / "equal.yaml").write_text("input: [4]\nlayers: [{dense: 4}, {dense: 4}]\n")
+    save(source_of(open_path(f"{tmp_path}/equal.yaml")), f"{tmp_path}/equal.h5")
+    base = open_checkpoint(f"{tmp_path}/equal.h5")
+    return Retied(base, add_ties(base.model, "dense/kernel", ["dense_1/kernel"]))
+
+
+def assigned(tmp_path: Path) -> Source:
+    assignments = [
+        Assignment("dense/kernel[0] = ...", "dense/kernel[0]", "=", np.arange(4.0)),
+        Assignment("dense_1/* = he_normal", "dense_1/kernel", "=", parse_scheme("he_normal", "set")),
+    ]
+    return assign(stored(tmp_path), assignments, seed=5)
+
+
+def in_torch_layout(tmp_path: Path) -> Source:
+    return convert(stored(tmp_path), "torch")[0]
+
+
+def in_keras_layout(tmp_path: Path) -> Source:
+    save(in_torch_layout(tmp_path), f"{tmp_path}/torch.safetensors")
+    return convert(open_checkpoint(f"{tmp_path}/torch.safetensors"), "keras", source_of(open_path(MLP)))[0]
+
+
+def matched(tmp_path: Path) -> Source:
+    return convert(stored(tmp_path), None, source_of(open_path(MLP)))[0]
+
+
+KINDS: dict[str, Callable[[Path], Source]] = {
+    "drawn": drawn,
+    "stored": stored,
+    "initialized": initialized,
+    "user_code": user_code,
+    "rename": renamed,
+    "cast": cast,
+    "retie": retied,
+    "assign": assigned,
+    "to_torch": in_torch_layout,
+    "to_keras": in_keras_layout,
+    "match": matched,
+}
+
+REOPENED = """
+import json, sys
+from paramctl.edit.reopen import reopen
+source = reopen(json.load(sys.stdin))
+json.dump({o.path: [o.dtype, source.read(o.path, 0, o.size).tobytes().hex()] for o in source.model.owners()}, sys.stdout)
+"""
+
+
+def values(source: Source) -> dict[str, list[str]]:
+    return {o.path: [o.dtype, source.read(o.path, 0, o.size).tobytes().hex()] for o in source.model.owners()}
+
+
+def test_every_operation_has_a_case() -> None:
+    assert set(OPERATIONS) - {"align"} <= set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_description_reopens_in_another_process(kind: str, tmp_path: Path) -> None:
+    source = KINDS[kind](tmp_path)
+    description = json.dumps(source.describe())
+    done = subprocess.run(
+        [sys.executable, "-c", REOPENED], input=description, capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert json.loads(done.stdout) == values(source)
+
+
+def test_a_file_that_has_changed_is_not_reopened(tmp_path: Path) -> None:
+    description = stored(tmp_path).describe()
+    (tmp_path / "mlp.h5").touch()
+    with pytest.raises(InputError, match="changed since it was described"):
+        reopen(description)
+
+
+class Fake:
+    """A source in ten lines: every array counts up from 0."""
+
+    model = load(MLP)
+    origin = Origin()
+
+    def read(self, path: str, start: int, stop: int) -> Array:
+        return np.arange(start, stop, dtype=np.float32)
+
+    def pieces(self, parameter: Parameter) -> Iterator[tuple[str, int, int]]:
+        return blocks(parameter, 3)
+
+    def describe(self) -> Description:
+        return {}
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".safetensors", ".npz"])
+def test_whatever_has_the_three_methods_is_saved(suffix: str, tmp_path: Path) -> None:
+    save(Fake(), f"{tmp_path}/fake{suffix}")
+    checkpoint = open_checkpoint(f"{tmp_path}/fake{suffix}")
+    assert checkpoint.read("dense/kernel", 0, 16).tolist() == list(range(16))
+    assert checkpoint.model.parameters.keys() == Fake.model.parameters.keys()
