@@ -123,9 +123,9 @@ def test_casts_on_the_command_line(paramctl: Run, tmp_path: Path) -> None:
         "f8": "bfloat16",
     }
     error = refused(paramctl, tmp_path, "a.safetensors", "-o", "c.safetensors", "--dtype", "float16")
-    assert error == "w: a value exceeds the range of float16; --allow overflow does it all the same\n"
+    assert error == "w: a value exceeds the range of float16 (use --allow overflow to cast it all the same)\n"
     error = refused(paramctl, tmp_path, "a.safetensors", "-o", "c.safetensors", "--dtype", "steps=float32")
-    assert error == "steps: an integer is rounded in float32; --allow integers does it all the same\n"
+    assert error == "steps: an integer is rounded in float32 (use --allow integers to cast it all the same)\n"
     error = refused(paramctl, tmp_path, "a.safetensors", "-o", "c.safetensors", "--dtype", "z=float32")
     assert "float32 cannot represent an imaginary part" in error
     allowed = ("--allow", "overflow=w", "--allow", "integers=steps", "--allow", "parts")
@@ -141,7 +141,7 @@ def test_casts_on_the_command_line(paramctl: Run, tmp_path: Path) -> None:
     assert arrays["w"].tolist()[1] == np.inf
     assert arrays["z"].tolist() == [1.0]
     for rule, message in {
-        "float7": "a dtype is one of",
+        "float7": "a dtype must be one of",
         "x=float32": "has no parameter with this name",
         "int8": "PATTERN=DTYPE",
     }.items():
@@ -278,7 +278,7 @@ def test_skipped_arrays_are_reported_and_prevent_a_keras_file(paramctl: Run, tmp
 def test_a_dtype_that_the_format_lacks(paramctl: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "c.npz", c=np.array([1 + 2j]))
     error = refused(paramctl, tmp_path, "c.npz", "-o", "c.safetensors")
-    assert error == "c: safetensors has no complex128. Use --dtype 'c=complex64'\n"
+    assert error == "c: safetensors does not support complex128. Use --dtype 'c=complex64'\n"
     assert refused(paramctl, tmp_path, "c.npz", "--dtype", "c=bf16", "-o", "c.h5").endswith(
         "Did you mean 'bfloat16'?\n"
     )

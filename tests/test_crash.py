@@ -654,7 +654,7 @@ def make_target(path: Path, kind: str) -> None:
         ("/dev/null", "no regular file"),
         ("/dev/full", "no regular file"),
         ("link to itself", "Too many levels of symbolic links"),
-        ("link into no folder", "there is no folder"),
+        ("link into no folder", "no such folder"),
     ],
 )
 def test_a_target_that_is_no_file_is_refused(
@@ -677,7 +677,7 @@ def test_a_target_that_is_no_file_is_refused(
 @pytest.mark.parametrize(
     ("folder", "word"),
     [
-        ("none/", "there is no folder"),
+        ("none/", "no such folder"),
         ("m.yaml/", "Not a directory"),
         ("x" * 256, "File name too long"),
         ("x/" * 3000, "File name too long"),

@@ -118,7 +118,7 @@ def test_a_pattern_passes_over_what_its_scheme_does_not_fit(paramctl: Run) -> No
         (["--seed", "-1"], "must be a whole number from 0 to 2^63 - 1, or 'random' (got '-1'"),
         (["--seed", "9223372036854775808"], "from 0 to 2^63 - 1"),
         (["-o", "x.txt"], "x.txt: the suffix must name a format: .h5"),
-        (["-o", "no/x.h5"], "no/x.h5: there is no folder"),
+        (["-o", "no/x.h5"], "no/x.h5: no such folder"),
         (["-D", "width=3"], "the document has no such variable"),
     ],
 )
@@ -242,7 +242,7 @@ def test_values_are_copied_from_another_file(paramctl: Run, tmp_path: Path) -> N
     assert paramctl("dump", "new.h5", "dense/kernel").stdout == paramctl("dump", "old.h5", "dense/kernel").stdout
     assert paramctl("dump", "new.h5", "dense_1/kernel").stdout != paramctl("dump", "old.h5", "dense_1/kernel").stdout
     wrong = paramctl("init", MLP, "--rule", "dense/kernel=from:old.h5[dense/bias]", "-o", "x.h5")
-    assert "dense/bias there has the shape (4,)" in wrong.stderr
+    assert "requires the shape of dense/bias in the file, (4,) (got shape (4, 4))" in wrong.stderr
     missing = paramctl("init", MLP, "--rule", "dense/kernel=from:no.h5", "-o", "x.h5")
     assert (missing.returncode, missing.stderr) == (2, "no.h5: No such file or directory\n")
 

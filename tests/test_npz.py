@@ -469,7 +469,7 @@ def test_any_part_of_an_array_in_fortrans_order(
         assert is_in_fortran is (sum(size != 1 for size in shape) > 1 and array.size > 0)
     checkpoint = opened_npz(tmp_path / "m.npz").checkpoint
     assert checkpoint is not None
-    assert not checkpoint.extents, "nothing of it may be changed in place"
+    assert not checkpoint.origin.extents, "nothing of it may be changed in place"
     flat, rng = array.reshape(-1, order="C"), random.Random(dtype)  # noqa: S311
     places = [sorted((rng.randrange(flat.size + 1), rng.randrange(flat.size + 1))) for _ in range(30)]
     for start, stop in [(0, flat.size), *places, *((k, k + 1) for k in range(min(flat.size, 9)))]:

@@ -96,7 +96,7 @@ WRONG_INDEX = {
     ),
     "an array that is not listed": (
         {"h.bias": "model-00002-of-00002.safetensors"},
-        "lies in model-00002-of-00002.safetensors, and the index says None",
+        "is in model-00002-of-00002.safetensors, but the index says None",
     ),
     "no files": ({}, "weight_map must map the names of arrays to files"),
     "numbers": ({"w": 3}, "must be in the folder of the index (got 3"),
@@ -140,7 +140,7 @@ def test_other_names(paramctl: Run, tmp_path: Path) -> None:
         "x/*=y/*": "has no parameter with this name",
         "a/*=y": "must have the wildcards of the pattern",
         "a/kernel=a/bias": "a/kernel and a/bias would have the same name",
-        "a/kernel": "written PATTERN=NAME",
+        "a/kernel": "a renaming must have the form PATTERN=NAME (got 'a/kernel')",
     }.items():
         done = paramctl("save", "m.yaml", "-o", "n.h5", "--rename", rename)
         assert (done.returncode, says in done.stderr) == (2, True), done.stderr

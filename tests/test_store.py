@@ -274,14 +274,14 @@ STRICT: dict[str, tuple[object, bytes, str]] = {
     "too short": ({"w": entry()}, bytes(7), "but its header describes"),
     "another size": ({"w": entry(shape=[3])}, bytes(8), "in float32 needs 12"),
     "an overflow": ({"w": entry(shape=[2**32, 2**32, 2])}, bytes(8), "in float32 needs"),
-    "a negative size": ({"w": entry(shape=[-2])}, bytes(8), "shape must be a list of whole numbers, not negative"),
-    "a size that is no number": ({"w": entry(shape=[True])}, bytes(8), "shape must be a list of whole numbers"),
-    "an unknown dtype": ({"w": entry(dtype="F4")}, bytes(8), "the dtype 'F4', which is not supported"),
+    "a negative size": ({"w": entry(shape=[-2])}, bytes(8), "shape must be a list of integers, not negative"),
+    "a size that is no number": ({"w": entry(shape=[True])}, bytes(8), "shape must be a list of integers"),
+    "an unknown dtype": ({"w": entry(dtype="F4")}, bytes(8), "unsupported dtype 'F4'"),
     "something more": ({"w": entry(more=1)}, bytes(8), "must have dtype, shape and data_offsets, and nothing else"),
     "no JSON": (b"{", b"", "the header is not JSON"),
     "a list": (b"{]", b"", "the header is not JSON"),
     "deep": (b'{"w":' + b"[" * 100_000, b"", "must have dtype"),
-    "metadata": ({"__metadata__": {"a": 1}, "w": entry()}, bytes(8), "must map text to text"),
+    "metadata": ({"__metadata__": {"a": 1}, "w": entry()}, bytes(8), "must map strings to strings"),
 }
 
 

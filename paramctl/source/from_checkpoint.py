@@ -25,13 +25,15 @@ class FromCheckpoint:
         path = self.path or target.path
         model = self.source.model
         if path not in model.parameters:
-            raise SchemeMismatch(f"{model.name} has no parameter {path!r}. {nearest_hint(path, model.parameters)}")
+            raise SchemeMismatch(f"the file has no parameter {path!r}. {nearest_hint(path, model.parameters)}")
         parameter = model.parameters[path]
         if parameter.shape != target.shape:
-            raise SchemeMismatch(f"{path} of {model.name} has the shape {parameter.shape}")
+            raise SchemeMismatch(f"requires the shape of {path} in the file, {parameter.shape}")
         tie = model.tied.get(path)
         if tie is not None and tie.transpose:
-            raise SchemeMismatch(f"{path} of {model.name} is the transpose of {tie.kept}")
+            raise SchemeMismatch(
+                f"requires a path that is not tied as a transpose; {path} is the transpose of {tie.kept}"
+            )
         owner = model.owner(path).path
 
         def read(start: int, stop: int) -> Array:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_HEADER = 100_000_000
 """Bytes of a header, the limit of the safetensors library."""
 INDEX_START = 1 << 20
-HUGGING_FACE_INDEX = re.compile(rb'"weight_map"\s*:\s*\{\s*"[^/]')
+HUGGING_FACE_INDEX = re.compile(rb'"weight_map"\s*:(?!\s*\{\s*"/)')
 """Keras' index has the same form, but the names of its groups begin with a slash."""
 
 
