@@ -648,11 +648,11 @@ def make_target(path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "word"),
     [
-        ("directory", "no regular file"),
-        ("FIFO", "no regular file"),
-        ("socket", "no regular file"),
-        ("/dev/null", "no regular file"),
-        ("/dev/full", "no regular file"),
+        ("directory", "must be a regular file"),
+        ("FIFO", "must be a regular file"),
+        ("socket", "must be a regular file"),
+        ("/dev/null", "must be a regular file"),
+        ("/dev/full", "must be a regular file"),
         ("link to itself", "Too many levels of symbolic links"),
         ("link into no folder", "no such folder"),
     ],

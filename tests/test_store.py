@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from paramctl.cli.inputs import value_source
 from paramctl.errors import InputError
 from paramctl.model import Model
-from paramctl.source.open import open_source
+from paramctl.source.open import open_checkpoint
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.hdf5 import files as hdf5
 from paramctl.store.hdf5.listing import Listing, ParameterCollector
@@ -327,7 +326,7 @@ def test_npz(paramctl: Run, tmp_path: Path) -> None:
 
 def test_a_file_that_shrinks_after_it_was_opened_is_an_error(tmp_path: Path) -> None:
     save_file({"w": np.arange(8, dtype="float32")}, tmp_path / "m.safetensors")
-    source = value_source(open_source(str(tmp_path / "m.safetensors")))
+    source = open_checkpoint(str(tmp_path / "m.safetensors"))
     assert list(source.read("w", 0, 8)) == list(range(8))
     os.truncate(tmp_path / "m.safetensors", (tmp_path / "m.safetensors").stat().st_size - 1)
     with pytest.raises(InputError, match="w"):

@@ -12,6 +12,7 @@ import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
+from types import FrameType
 from typing import Any, TextIO
 
 import click
@@ -26,6 +27,9 @@ LONGEST_LINE = 2_000
 SUCCESS, FINDINGS, ERROR, PIPE_CLOSED = 0, 1, 2, 141
 SIGNAL_BASE = 128
 """Added to a signal's number, as shells do: 130 after Ctrl-C."""
+
+RETRY_SECONDS = 0.005
+"""How soon a signal is raised again that came during an import."""
 
 NAMES = (
     *("summary", "init", "dump", "save", "set", "diff", "stat"),
@@ -76,23 +80,38 @@ def main(arguments: list[str] | None = None) -> None:
 class Terminated(BaseException):
     """A signal that ends the process, raised so that temporary files are removed on the way out."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+    number: int | None = None
+    """The signal received, kept by the class because a library may raise its own exception instead."""
 
 
 def _raise_on_signals() -> None:
     """Have the first signal that ends a process raise Terminated, and ignore those after it."""
     signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
-    def terminate(number: int, frame: object) -> None:
+    def receive(number: int, frame: FrameType | None) -> None:
+        Terminated.number = number
         for other in signals:  # a second Ctrl-C must not interrupt the cleanup
             signal.signal(other, signal.SIG_IGN)
-        raise Terminated(number)
+        signal.signal(signal.SIGALRM, terminate)
+        terminate(number, frame)
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        if _is_importing(frame):  # an extension that is being imported prints the exception, and fails with another
+            signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
+            return
+        raise Terminated
 
     for number in signals:
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP, and so must its child
-            signal.signal(number, terminate)
+            signal.signal(number, receive)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -104,8 +123,8 @@ def run(arguments: list[str] | None = None) -> int:
         code: Any = paramctl.main(arguments, prog_name="paramctl", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else SUCCESS
-    except Terminated as terminated:
-        return SIGNAL_BASE + terminated.number
+    except Terminated:
+        return _ended_by_signal()
     except (click.Abort, KeyboardInterrupt):
         return SIGNAL_BASE + signal.SIGINT
     except (PipeClosed, BrokenPipeError):
@@ -117,7 +136,11 @@ def run(arguments: list[str] | None = None) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except Exception as error:
-        return _report(error)
+        return _report(error) if Terminated.number is None else _ended_by_signal()
+
+
+def _ended_by_signal() -> int:
+    return SIGNAL_BASE + (Terminated.number or 0)
 
 
 def _report(error: Exception) -> int:
