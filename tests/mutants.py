@@ -159,11 +159,11 @@ MUTANTS = [
         "pass",
         "streams -k other_machine",
     ),
-    # source, saving, store
+    # source, store
     Mutant(
         "a renamed source reads under the new names",
-        "source/renamed.py",
-        r"self\.base\.read\(self\.old\[path\]",
+        "source/derived.py",
+        r"self\.base\.read\(self\.old_names\[path\]",
         "self.base.read(path",
         "diff convert -k torchs_layout or rename",
     ),
@@ -220,9 +220,9 @@ MUTANTS = [
     ),
     Mutant(
         "a set is listed out of order",
-        "store/safetensors/sharded.py",
-        r"for name in sorted\(shards\)",
-        "for name in sorted(shards, reverse=True)",
+        "store/safetensors/shards.py",
+        r"in index\.weight_map\}",
+        "in reversed(index.weight_map)}",
         "save formats -k set",
     ),
     Mutant(
@@ -242,7 +242,7 @@ MUTANTS = [
     # convert, inspect
     Mutant(
         "arrays of two dtypes are packed",
-        "convert/torch.py",
+        "conversion/torch.py",
         r"if len\(set\(dtypes\.values\(\)\)\) > 1",
         "if False",
         "convert -k several_dtypes",

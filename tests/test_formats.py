@@ -14,8 +14,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from paramctl.convert.match import Reference, match_to
-from paramctl.convert.report import Allowed
+from paramctl.conversion.match import Reference, match_to
+from paramctl.conversion.report import Allowed
 from paramctl.errors import InputError, OutputError
 from paramctl.inspect.diff import compare
 from paramctl.model import Model

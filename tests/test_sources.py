@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paramctl.convert.dispatch import convert
+from paramctl.conversion.convert import convert
 from paramctl.core.dtypes import Array
 from paramctl.core.parameter import Parameter
 from paramctl.edit.assign import Assignment, assign

@@ -79,7 +79,7 @@ def diff(
     """
     if a == "-" and b == "-":
         raise click.UsageError("Only one of A and B can be standard input")
-    from paramctl.convert.dispatch import align
+    from paramctl.conversion.convert import align
     from paramctl.inspect.diff import compare
     from paramctl.inspect.difference import Tolerance
     from paramctl.source.open import source_of

@@ -12,7 +12,7 @@ from paramctl.cli.output import report_written, warm_up, write_file, write_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
 
 if TYPE_CHECKING:
-    from paramctl.convert.report import TensorRow
+    from paramctl.conversion.report import TensorRow
     from paramctl.source.base import Source
 
 COLUMNS = [
@@ -123,8 +123,8 @@ def save(
     values: Source = source_of(opened, seed, dtype[0] if generated else None)
     report: list[TensorRow] = []
     if layout or like is not None or rename:
-        from paramctl.convert.dispatch import convert
-        from paramctl.convert.report import Allowed
+        from paramctl.conversion.convert import convert
+        from paramctl.conversion.report import Allowed
 
         reference = inputs.like_source(like) if like is not None else None
         location = values.origin.location

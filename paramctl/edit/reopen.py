@@ -10,15 +10,8 @@ from typing import Any
 import numpy as np
 
 from paramctl.address.resolve import Filters
-from paramctl.convert.match import (
-    align_lenient,
-    like_reference,
-    match_to,
-    to_keras,
-    to_torch,
-    torch_reference,
-)
-from paramctl.convert.report import Allowed
+from paramctl.conversion.match import align_lenient, like_reference, match_to, to_keras, to_torch, torch_reference
+from paramctl.conversion.report import Allowed
 from paramctl.core.dtypes import Array
 from paramctl.edit.assign import Assignment, assign
 from paramctl.edit.cast import cast_source

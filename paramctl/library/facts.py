@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paramctl.address.resolve import Filters, resolve
-from paramctl.convert.dispatch import align
+from paramctl.conversion.convert import align
 from paramctl.inspect import schema as inspect_schema
 from paramctl.inspect.diff import DiffRow, compare
 from paramctl.inspect.difference import Tolerance

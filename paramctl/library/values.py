@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from paramctl.address.resolve import Filters
-from paramctl.convert import dispatch
-from paramctl.convert.report import Allowed, TensorRow
+from paramctl.conversion import convert as dispatch
+from paramctl.conversion.report import Allowed, TensorRow
 from paramctl.core.dtypes import Array
 from paramctl.edit import assign as edit_assign
 from paramctl.edit.cast import cast_source

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paramctl.convert.report import TIED, Allowed, Mismatches, TensorRow, prefix_hint, row_of, skipped_row
-from paramctl.convert.torch import TorchLayout, check_same_dtype, torch_layout, torch_parameters, torch_ties
+from paramctl.conversion.report import TIED, Allowed, Mismatches, TensorRow, prefix_hint, row_of, skipped_row
+from paramctl.conversion.torch import TorchLayout, check_same_dtype, torch_layout, torch_parameters, torch_ties
 from paramctl.core.dtypes import Array
 from paramctl.core.indexing import select_all
 from paramctl.core.views import Arrangement, view

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from paramctl.convert.channel_order import input_orders
+from paramctl.conversion.channel_order import input_orders
 from paramctl.core.parameter import Axis, Parameter, ParameterKind
 from paramctl.core.views import Arrangement, inverse, of_owner, view
 from paramctl.model import Block, Model, Tie

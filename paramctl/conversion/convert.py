@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from paramctl.address.rename import renamer
-from paramctl.convert.match import (
+from paramctl.conversion.match import (
     Reference,
     align_lenient,
     is_torch_layout,
@@ -16,7 +16,7 @@ from paramctl.convert.match import (
     to_torch,
     torch_reference,
 )
-from paramctl.convert.report import Allowed, TensorRow, unchanged_rows, with_source_names, with_target_names
+from paramctl.conversion.report import Allowed, TensorRow, unchanged_rows, with_source_names, with_target_names
 from paramctl.errors import AddressError
 from paramctl.source.base import Source
 from paramctl.source.derived import rename

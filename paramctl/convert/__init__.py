@@ -1,1 +1,0 @@
-"""Conversion between frameworks: names, layouts and orders of channels. Start in dispatch.py."""
