@@ -21,7 +21,10 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
-COPIED = ("paramctl", "tests", "sample_models", "man", "README.md", "CHANGELOG.md", "pyproject.toml")
+COPIED = (
+    *("paramctl", "tests", "sample_models", "man", "docs"),
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "pyproject.toml"),
+)
 TIMES = 5
 """A mutant that takes so many times as long as its tests on the package itself has hung, and so is noticed."""
 

@@ -1,9 +1,8 @@
-"""What the README shows is what happens: every command in it is run, and the Python too.
+"""README.md and docs/: each command is run, and its output must be what the page shows.
 
-``pytest tests/test_readme.py --update`` writes the outputs again.
+``pytest tests/test_readme.py --update`` writes the output into the pages instead.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -12,46 +11,54 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.pages import CONSOLE, code_blocks, links, rerun
 
 README = ROOT / "README.md"
-CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 
 
-def shell(command: str, folder: Path) -> str:
-    """What a command prints, errors too, in a folder with the sample models, where paramctl is installed."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PARAMCTL_")} | {"PATH": path}
-    done = subprocess.run(
-        ["bash", "-c", command],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return done.stdout
+def test_there_are_pages_with_commands() -> None:
+    assert len(PAGES) > 4
+    assert sum(len(CONSOLE.findall(path.read_text())) for path in PAGES) > 20
 
 
-def run_again(block: re.Match[str], folder: Path) -> str:
-    commands = [line for line in block[1].splitlines() if line.startswith("$ ")]
-    return "```console\n" + "".join(f"{command}\n{shell(command[2:], folder)}" for command in commands) + "```"
-
-
-def test_every_command_prints_what_the_readme_shows(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """One after the other in one folder, so that a file which one writes is there for the next."""
-    (tmp_path / "sample_models").symlink_to(ROOT / "sample_models")
-    shown = README.read_text()
-    assert len(CONSOLE.findall(shown)) >= 10
-    happens = CONSOLE.sub(lambda block: run_again(block, tmp_path), shown)
+@pages
+def test_each_command_prints_the_output_that_a_page_shows(
+    path: Path, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    for folder in ("sample_models", "tests"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    shown = path.read_text()
+    printed = rerun(shown, tmp_path)
     if request.config.getoption("--update"):
-        README.write_text(happens)
-    assert shown == happens
+        path.write_text(printed)
+    assert shown == printed
 
 
-def test_the_python_runs() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "124439808"
+@pages
+def test_links_lead_to_files(path: Path) -> None:
+    page = path.read_text()
+    assert [link for link in links(page) if not (path.parent / link).exists()] == []
+
+
+@pages
+def test_no_line_is_longer_than_a_screen(path: Path) -> None:
+    """Except those of tables and code blocks."""
+    prose = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    assert [line for line in prose.splitlines() if len(line) > 120 and not line.startswith("|")] == []
+
+
+def test_the_readme_is_short_and_links_every_page() -> None:
+    page = README.read_text()
+    assert len(page.splitlines()) <= 250
+    assert {f"docs/{path.name}" for path in PAGES[1:]} <= set(links(page))
+
+
+def test_the_python_of_the_readme_runs() -> None:
+    (code,) = code_blocks(README.read_text(), "python")
+    completed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (completed.stderr, completed.stdout.splitlines()[-1]) == ("", "124439808")
 
 
 def test_the_model_shown_is_the_sample() -> None:
@@ -59,16 +66,17 @@ def test_the_model_shown_is_the_sample() -> None:
     assert (ROOT / "sample_models/mlp.yaml").read_text().endswith(shown)
 
 
-def test_every_file_it_links_to_is_there() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README.read_text())
-    assert len(links) > 5
-    assert [link for link in links if not (ROOT / link).exists()] == []
-
-
-def test_the_chapter_in_one_table() -> None:
-    """Each command of the table "in the chapter / in paramctl" is one that the chapter's script runs."""
+def test_the_readme_has_the_chapter_in_one_table() -> None:
+    """Each command of the table is one that the chapter's script runs."""
     script = (ROOT / "tests/chapter.sh").read_text()
     table = README.read_text().partition("| in the chapter | in paramctl |")[2].partition("\n\n")[0]
     commands = re.findall(r"`(paramctl [^`]+)`", table)
     assert len(commands) >= 12
     assert [command for command in commands if command not in script] == []
+
+
+def test_a_page_lists_every_sample_model() -> None:
+    page = (ROOT / "docs/models.md").read_text()
+    samples = {f"../sample_models/{path.name}" for path in (ROOT / "sample_models").glob("*.yaml")}
+    assert len(samples) > 10
+    assert samples == {link for link in links(page) if "sample_models" in link}
