@@ -106,7 +106,8 @@ def test_keras_loads_what_a_sample_is_saved_as(name: str, tmp_path: Path) -> Non
     for suffix in ("weights.h5", "weights.json"):
         scramble(model)
         load_without_a_word(
-            model, write(source, tmp_path / f"m.{suffix}", **({"most": 2_000_000} if "json" in suffix else {}))
+            model,
+            write(source, tmp_path / f"m.{suffix}", **({"max_shard_size": 2_000_000} if "json" in suffix else {})),
         )
         assert equal(told, arrays_of(model)), suffix
     assert len(list(tmp_path.glob("m_*.h5"))) > (1 if model.count_params() > 2_000_000 else 0)
@@ -456,7 +457,7 @@ def test_the_hubs_helpers_load_a_set(tmp_path: Path) -> None:
     """huggingface_hub loads a folder of shards by its index, ties included, and paramctl what it wrote."""
     network = Tied()
     save_model(network, tmp_path / "t.safetensors")
-    write(opened(tmp_path / "t.safetensors"), f"{tmp_path}/set/", most=1_000)
+    write(opened(tmp_path / "t.safetensors"), f"{tmp_path}/set/", max_shard_size=1_000)
     assert len(list((tmp_path / "set").glob("*.safetensors"))) > 1
     other = Tied()
     huggingface_hub.load_torch_model(other, tmp_path / "set", strict=False)

@@ -105,7 +105,8 @@ def test_other_arguments_of_keras_are_reported_as_unsupported(name: str) -> None
     """An argument of Keras that is not an option is reported as unsupported, not as a typo."""
     layer = LAYERS[name]
     arguments = inspect.signature(class_of(layer)).parameters.values()
-    others = [argument.name for argument in arguments if argument.kind is not argument.VAR_KEYWORD]
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # some versions of Python show *args
+    others = [argument.name for argument in arguments if argument.kind not in variadic]
     inputs = next(all_inputs(layer))
     unexplained = []
     for other in sorted(set(others) - layer.signature.keys() - {"name"}):
