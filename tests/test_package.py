@@ -32,22 +32,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_the_wheel_holds(wheel: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
+    """The modules, the manual pages, and its own metadata: nothing else."""
+    names = set(zipfile.ZipFile(wheel).namelist())
     shared = f"paramctl-{__version__}.data/data/share/man"
     pages = {f"{shared}/{path.parent.name}/{path.name}" for path in (ROOT / "man").glob("man*/*.*")}
     assert len(pages) >= 5
-    assert pages <= set(names)
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "paramctl").rglob("*.py")}
-    assert {name for name in names if name.endswith(".py")} == modules
-    assert "paramctl/py.typed" in names
-    assert not [name for name in names if name.startswith(("tests/", "man/", "sample_models/"))]
+    metadata = {name for name in names if name.startswith(f"paramctl-{__version__}.dist-info/")}
+    assert names == modules | pages | metadata | {"paramctl/py.typed"}
 
 
-def test_the_wheel_is_small(wheel: Path) -> None:
-    """It holds code and manual pages alone: a fixture or a sample of values would show."""
-    assert wheel.stat().st_size < 400_000
-    kinds = {Path(name).suffix for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert kinds == {".py", ".typed", ".1", ".5"}
+def test_the_code_in_the_wheel_is_small(wheel: Path) -> None:
+    """Manual pages may grow; tests/test_architecture.py limits the lines of a module."""
+    members = zipfile.ZipFile(wheel).infolist()
+    assert sum(member.compress_size for member in members if member.filename.endswith(".py")) < 400_000
 
 
 def test_the_wheel_runs_alone_from_where_it_is_installed(wheel: Path, tmp_path: Path) -> None:
