@@ -49,7 +49,7 @@ HINTS = {
     "a layer": Hint("paramctl summary m.yaml dens_1", NEAREST, "paramctl summary m.yaml {0}"),
     "a name with brackets": Hint("paramctl dump odd.npz 'x[0]'", NEAREST, "paramctl dump odd.npz {0}"),
     "a name in an assignment": Hint("paramctl set odd.npz 'x[1] = 1' --dry-run", NEAREST, "paramctl stat odd.npz {0}"),
-    "the names of a file": Hint("paramctl dump odd.npz zzzzzz", r"There are (.+?), ", "paramctl dump odd.npz {0}"),
+    "the names of a file": Hint("paramctl dump odd.npz zzzzzz", r"Known names: (.+?), ", "paramctl dump odd.npz {0}"),
     "a column": Hint("paramctl summary m.yaml --columns x", r"columns are ([\w, ]+?)\.", "paramctl summary m.yaml --columns {0!r}"),
     "a layer type": Hint("paramctl layers dens", NEAREST, "paramctl layers {0}"),
     "a scheme": Hint("paramctl init m.yaml --scheme glorrot", NEAREST, "paramctl init m.yaml --scheme {0}"),

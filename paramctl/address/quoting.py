@@ -53,7 +53,7 @@ def nearest_address_hint(text: str, paths: Iterable[str], separator: str) -> str
     if hint or not known:
         return hint
     first = ", ".join(_typed(path, separator) for path in known[:LISTED])
-    return f"There are {first} and others." if len(known) > LISTED else f"There are {first}."
+    return f"Known names: {first}, and others." if len(known) > LISTED else f"Known names: {first}."
 
 
 def _typed(path: str, separator: str) -> str:

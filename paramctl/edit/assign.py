@@ -116,7 +116,7 @@ def resolve_changes(source: Source, assignments: Sequence[Assignment], filters: 
         paths = [path for path in match.paths if filters(model.parameters[path])]
         if not paths:
             hint = filters.unknown_hint([model.parameters[path] for path in match.paths])
-            raise AddressError("no matching parameter passes the filters", repr(assignment.address), hint)
+            raise AddressError("no selected parameter passes the filters", repr(assignment.address), hint)
         done: set[str] = set()
         for path in paths:
             owner, tie = model.owner(path), model.tied.get(path)
