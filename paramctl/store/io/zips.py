@@ -6,6 +6,7 @@ https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zipfile
 import zlib
@@ -18,6 +19,9 @@ MAX_DIRECTORY = 1 << 26
 """Bytes of the central directory, which zipfile reads at once."""
 LOCAL_HEADER = 30
 """Bytes of a local header before the member's name."""
+END_RECORD = 22
+"""Bytes of the record at the end of an archive before its comment, whose length is the last field."""
+END_SIGNATURE = b"PK\5\6"
 DIRECTORY_ENTRY = b"PK\1\2"
 
 AT_ONCE = 1 << 20
@@ -55,7 +59,19 @@ def open_zip(file: Location) -> zipfile.ZipFile:
     guarded = _GuardedFile(io.FileIO(file.descriptor(), closefd=False))
     archive = zipfile.ZipFile(guarded)
     guarded.guarded = False  # members may be as large as they like
+    _check_whole_comment(file, len(archive.comment))
     return archive
+
+
+def _check_whole_comment(file: Location, length: int) -> None:
+    """Raise DamagedZip if an archive ends within its comment, of which zipfile has read this many bytes.
+
+    zipfile returns what is left of the comment, and an npz would lose its document and ties without an error.
+    """
+    size = os.fstat(file.descriptor()).st_size
+    record = file.read(size - length - END_RECORD, END_RECORD)
+    if record.startswith(END_SIGNATURE) and (claimed := int.from_bytes(record[-2:], "little")) > length:
+        raise DamagedZip(f"truncated within its comment: {length:,} of {claimed:,} bytes")
 
 
 def is_keras(file: Location) -> bool:

@@ -1,0 +1,125 @@
+"""Detection: each format recognizes its own files by their content, and no others, whatever their names."""
+
+from pathlib import Path
+
+import pytest
+
+from paramctl.errors import ParamctlError
+from paramctl.source.open import open_path, source_of
+from paramctl.source.save import save
+from paramctl.store.folder import resolve_folder
+from paramctl.store.format import Format
+from paramctl.store.io.write_values import WriteOptions
+from paramctl.store.location import open_location
+from paramctl.store.registry import FORMATS, by_name, detect, for_writing
+from tests.conftest import SAMPLES
+from tests.formats import SUFFIXES
+
+READ_AS = {"Keras weights": "HDF5"}
+"""Formats that are only written. Another format reads their files."""
+
+MATCHED_TOO = {("Keras", "npz")}
+"""Files, and a general format that matches them too. It must come later in the registry."""
+
+EVERY = pytest.mark.parametrize("format_", FORMATS, ids=lambda format_: format_.name)
+
+
+def written(format_: Format, folder: Path, suffix: str | None = None) -> Path:
+    """Save a small model in a format; return the file by which it is opened."""
+    assert format_.writable, f"{format_.name} is not written, so a fixture must show what it matches: add it here"
+    suffix = format_.suffixes[0] if suffix is None else suffix
+    (folder / "model.yaml").write_text("name: m\ninput: [4]\nlayers: [{dense: 3}, {dense: 2}]\n")
+    options = WriteOptions(max_shard_size=20 if format_.shardable and suffix not in SUFFIXES else None)
+    save(source_of(open_path(str(folder / "model.yaml"))), f"{folder}/m{suffix}", options)
+    return Path(resolve_folder(f"{folder}/m{suffix}"))
+
+
+def matches(path: Path) -> set[str]:
+    """Return the names of the formats that match a file."""
+    location = open_location(str(path))
+    try:
+        return {format_.name for format_ in FORMATS if format_.matches(location)}
+    finally:
+        location.close()
+
+
+def detected(path: Path) -> str | None:
+    location = open_location(str(path))
+    try:
+        format_ = detect(location)
+        return format_.name if format_ else None
+    finally:
+        location.close()
+
+
+def reader(format_: Format) -> str:
+    return READ_AS.get(format_.name, format_.name)
+
+
+def test_the_registry_is_complete() -> None:
+    assert len(FORMATS) > 5
+    assert len({format_.name for format_ in FORMATS}) == len(FORMATS)
+    suffixes = [suffix for format_ in FORMATS if format_.writable for suffix in format_.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
+    names = [format_.name for format_ in FORMATS]
+    assert all(names.index(special) < names.index(general) for special, general in MATCHED_TOO)
+
+
+@EVERY
+def test_a_format_matches_its_own_files_and_no_others(format_: Format, tmp_path: Path) -> None:
+    path = written(format_, tmp_path)
+    others = {general for special, general in MATCHED_TOO if special == format_.name}
+    assert matches(path) == {reader(format_)} | others
+    assert detected(path) == reader(format_)
+    checkpoint = open_path(str(path)).checkpoint
+    assert checkpoint is not None
+    assert checkpoint.origin.format in (format_.name, reader(format_))
+
+
+@EVERY
+def test_the_suffix_chooses_the_format_and_is_not_needed_to_read_it(format_: Format, tmp_path: Path) -> None:
+    for suffix in format_.suffixes if format_.writable else ():
+        assert for_writing(f"x{suffix}") is for_writing(f"x{suffix}".upper()) is by_name(format_.name)
+        folder = tmp_path / f"of{suffix.rstrip('/')}"
+        folder.mkdir()
+        path = written(format_, folder, suffix)
+        path = path.rename(path.with_name("no suffix"))
+        assert detected(path) == reader(format_)
+
+
+@EVERY
+def test_a_damaged_first_byte_is_an_error(format_: Format, tmp_path: Path) -> None:
+    """No other format, and no model document, takes the file for its own."""
+    path = written(format_, tmp_path)
+    data = bytearray(path.read_bytes())
+    first = data[0]
+    for byte in set(range(256)) - {first}:
+        data[0] = byte
+        path.write_bytes(data)
+        assert detected(path) in (None, reader(format_))
+        with pytest.raises(ParamctlError) as error:
+            open_path(str(path))
+        assert "\n" not in str(error.value)
+
+
+@EVERY
+def test_a_file_cut_short_is_an_error(format_: Format, tmp_path: Path) -> None:
+    path = written(format_, tmp_path)
+    data = path.read_bytes()
+    for size in (0, 1, 2, 4, 8, 9, len(data) // 2, len(data.rstrip()) - 1):
+        path.write_bytes(data[:size])
+        assert detected(path) in (None, reader(format_), *(general for _, general in MATCHED_TOO))
+        with pytest.raises(ParamctlError):
+            source_of(open_path(str(path)))
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_no_format_matches_a_model_document(path: Path) -> None:
+    assert matches(path) == set()
+
+
+@EVERY
+def test_a_format_of_one_file_writes_one(format_: Format, tmp_path: Path) -> None:
+    path = written(format_, tmp_path)
+    names = {file.name for file in path.parent.iterdir()} - {"model.yaml"}
+    assert (names == {path.name}) is (format_.suffixes[0] in SUFFIXES)
