@@ -1,6 +1,7 @@
 """What the tests share: the sample models, a model from a text, and paramctl run as its users run it."""
 
 import os
+import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 from paramctl.model import Model, build
 from paramctl.model.document import parse, parse_value
 from tests import forks
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a script; children would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = sorted((ROOT / "sample_models").glob("*.yaml"))

@@ -843,7 +843,9 @@ def test_killed_at_any_time_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "paramctl", "set", str(target), "w += 1", "--in-place", "-q"]
     value, kept_old, writing = 0.0, 0, 0.1
     attempts = 10 if forks.TORTURE else 5
-    for attempt in range(attempts):
+    for attempt in range(3 * attempts):
+        if attempt >= attempts and kept_old:
+            break
         process = subprocess.Popen(command, cwd=ROOT)
         while process.poll() is None and not list(tmp_path.glob(".paramctl-*")):
             time.sleep(0.001)
@@ -852,7 +854,7 @@ def test_killed_at_any_time_the_old_file_or_the_new_one(tmp_path: Path) -> None:
             process.wait(forks.patience())
             writing = time.monotonic() - begun
         else:
-            time.sleep(writing * (attempt - 1) / (attempts - 2))
+            time.sleep(writing * (attempt % attempts - 1) / (attempts - 2) if attempt % attempts else 0)
             process.send_signal(signal.SIGKILL)
             process.wait(forks.patience())
         found = load_file(target)["w"]
@@ -865,7 +867,7 @@ def test_killed_at_any_time_the_old_file_or_the_new_one(tmp_path: Path) -> None:
             left.unlink()  # so that the next one's is seen
     assert kept_old, "some were killed in the middle"
     process = subprocess.Popen(command, cwd=ROOT)
-    while not list(tmp_path.glob(".paramctl-*")):
+    while process.poll() is None and not list(tmp_path.glob(".paramctl-*")):
         time.sleep(0.001)
     process.kill()
     process.wait(forks.patience())

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from paramctl.address.resolve import Filters, resolve, resolve_all, subtree_matcher
-from paramctl.cli import run
+from paramctl.cli import COMMANDS, run
 from paramctl.core.indexing import Selection, Slice, parse_slice, select, slice_text
 from paramctl.errors import AddressError
 from paramctl.model import Model, load
@@ -435,16 +435,32 @@ def test_what_is_malformed_points_at_the_character(text: str, where: tuple[int, 
     assert str(refused.value) == f"{rule} (character {character}) (got {text.strip()!r})"
 
 
-@pytest.mark.parametrize("text", ["dense//bias", "'dense", "dense/kernel[0", "re:(", "dense/kernel[9]", "0/7"])
-@pytest.mark.parametrize("command", ["dump", "set", "tie", "summary"])
-def test_a_wrong_address_is_one_line_in_every_command(text: str, command: str, call: Call) -> None:
+ADDRESSED = {
+    "dump": "{}",
+    "set": "{} = 1|--dry-run",
+    "stat": "{}",
+    "summary": "{}",
+    "tie": "{}|dense/bias|-o|-",
+    "untie": "{}|-o|-",
+}
+"""The commands that take addresses, and how."""
+
+
+def test_every_command_that_takes_addresses_is_tried() -> None:
+    """Those with an argument beside the file."""
     arguments = {
-        "dump": [text],
-        "set": [f"{text} = 1", "--dry-run"],
-        "tie": [text, "dense/bias", "-o", "-"],
-        "summary": [text],
-    }[command]
-    code, out, err = call(command, RGNET, *arguments)
+        command.name: [each.name for each in command.params if each.param_type_name == "argument"]
+        for command in COMMANDS
+    }
+    assert ADDRESSED.keys() == {
+        name for name, names in arguments.items() if len(names) > 1 and names[0] in ("model", "source")
+    }
+
+
+@pytest.mark.parametrize("text", ["dense//bias", "'dense", "dense/kernel[0", "re:(", "dense/kernel[9]", "0/7"])
+@pytest.mark.parametrize("command", ADDRESSED)
+def test_a_wrong_address_is_one_line_in_every_command(text: str, command: str, call: Call) -> None:
+    code, out, err = call(command, RGNET, *ADDRESSED[command].format(text).split("|"))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "defect" not in err
 

@@ -18,15 +18,16 @@ from paramctl.edit.reopen import OPERATIONS, reopen
 from paramctl.edit.tie import add_ties
 from paramctl.errors import InputError
 from paramctl.init.rules import InitRequest, Rule, assign_schemes
-from paramctl.model import load
+from paramctl.model import Tie, load
 from paramctl.source.base import Description, Source
 from paramctl.source.derived import Retied, rename
 from paramctl.source.drawn import Drawn
 from paramctl.source.from_checkpoint import parse_scheme
 from paramctl.source.open import open_checkpoint, open_path, source_of
 from paramctl.source.save import save
-from paramctl.store.contents import Origin, blocks
+from paramctl.store.contents import Origin, blocks, read_alias
 from tests.conftest import ROOT
+from tests.formats import ANY
 
 MLP = str(ROOT / "sample_models/mlp.yaml")
 
@@ -141,6 +142,34 @@ def test_a_file_that_has_changed_is_not_reopened(tmp_path: Path) -> None:
         reopen(description)
 
 
+def test_a_renamed_source_has_the_ties_of_its_base_under_the_new_names(tmp_path: Path) -> None:
+    """A copy and a transpose: whichever name is read, the values are those of the old name."""
+    (tmp_path / "tied.yaml").write_text(
+        "input: [4]\nlayers:\n" + "".join(f"  - dense: {{name: {name}, units: 4}}\n" for name in "abcd") + "ties:\n"
+        "  - {keep: a/kernel, tie: b/kernel}\n  - {keep: c/kernel, tie: d/kernel, transpose: true}\n"
+    )
+    base = source_of(open_path(f"{tmp_path}/tied.yaml"), seed=3)
+    source = rename(base, ["a/*=first/*", "d/*=last/*", "**=net/**"])
+    assert source.model.ties == (
+        Tie("first/kernel", "net/b/kernel"),
+        Tie("net/c/kernel", "last/kernel", transpose=True),
+    )
+    old = {
+        "first/kernel": "a/kernel",
+        "net/b/kernel": "b/kernel",
+        "net/c/kernel": "c/kernel",
+        "last/kernel": "d/kernel",
+    }
+    assert {name: read_alias(source, name, 0, 16).tolist() for name in old} == {
+        name: read_alias(base, path, 0, 16).tolist() for name, path in old.items()
+    }
+    assert {parameter.path for parameter in source.model.owners()} == {
+        *("first/kernel", "net/c/kernel", "first/bias", "net/b/bias", "net/c/bias", "last/bias")
+    }
+    save(source, f"{tmp_path}/renamed.h5")
+    assert open_checkpoint(f"{tmp_path}/renamed.h5").model.ties == source.model.ties
+
+
 class Fake:
     """A source in ten lines: every array counts up from 0."""
 
@@ -157,9 +186,9 @@ class Fake:
         return {}
 
 
-@pytest.mark.parametrize("suffix", [".h5", ".safetensors", ".npz"])
-def test_whatever_has_the_three_methods_is_saved(suffix: str, tmp_path: Path) -> None:
-    save(Fake(), f"{tmp_path}/fake{suffix}")
-    checkpoint = open_checkpoint(f"{tmp_path}/fake{suffix}")
+@pytest.mark.parametrize("name", ANY)
+def test_whatever_has_the_three_methods_is_saved(name: str, tmp_path: Path) -> None:
+    save(Fake(), f"{tmp_path}/{name}")
+    checkpoint = open_checkpoint(f"{tmp_path}/{name}")
     assert checkpoint.read("dense/kernel", 0, 16).tolist() == list(range(16))
     assert checkpoint.model.parameters.keys() == Fake.model.parameters.keys()
