@@ -1,8 +1,13 @@
-"""docs/library.md: its examples run as shown, and it names everything that the library offers."""
+"""docs/library.md and CONTRIBUTING.md: their examples run as shown, and they name everything that they should.
+
+``pytest tests/test_docs.py --update`` writes the output of CONTRIBUTING.md's commands into it instead.
+"""
 
 import doctest
 import os
 import re
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +15,8 @@ import pytest
 
 import paramctl
 from tests.conftest import ROOT
-from tests.pages import code_blocks
+from tests.pages import code_blocks, links, rerun
+from tests.test_architecture import FLOORS
 
 LIBRARY = ROOT / "docs/library.md"
 
@@ -54,3 +60,56 @@ def test_the_page_names_everything_in_the_library() -> None:
     names = [name for name in paramctl.__all__ if not name.startswith("__")]
     assert len(names) > 20
     assert [name for name in names if not re.search(rf"\bpc\.{name}\b", examples)] == []
+
+
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+ADDITION = re.compile(r"```(python|diff)\n# (paramctl/\S+\.py)\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture
+def extended(tmp_path: Path) -> Path:
+    """A copy of the package with every addition of CONTRIBUTING.md, and ``bin/paramctl``, which runs it."""
+    shutil.copytree(ROOT / "paramctl", tmp_path / "paramctl", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "sample_models").symlink_to(ROOT / "sample_models")
+    additions = ADDITION.findall(CONTRIBUTING.read_text())
+    assert len(additions) == 8
+    for language, name, code in additions:
+        file = tmp_path / name
+        text = file.read_text() if file.exists() else ""
+        file.write_text(f"{text}\n\n{code}" if language == "python" and text else with_diff(text, code))
+    tool = tmp_path / "bin/paramctl"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path}" exec "{sys.executable}" -m paramctl "$@"\n')
+    tool.chmod(0o755)
+    return tmp_path
+
+
+def with_diff(text: str, code: str) -> str:
+    """Return a file with the lines of a diff that begin with a plus, after the line that does not; or a new file."""
+    if not text:
+        return code
+    context, *added = code.splitlines()
+    assert all(line.startswith("+") for line in added)
+    assert text.count(f"\n{context[1:]}\n") == 1
+    return text.replace(f"\n{context[1:]}\n", "\n".join(["", context[1:], *(line[1:] for line in added), ""]))
+
+
+def test_each_addition_works_as_contributing_shows(extended: Path, request: pytest.FixtureRequest) -> None:
+    shown = CONTRIBUTING.read_text()
+    printed = rerun(shown, extended, extended / "bin")
+    if request.config.getoption("--update"):
+        CONTRIBUTING.write_text(printed)
+    assert shown == printed
+
+
+def test_contributing_has_the_packages_in_their_order() -> None:
+    (house,) = code_blocks(CONTRIBUTING.read_text(), "text")
+    assert [line.partition("  ")[0].split(", ") for line in house.splitlines()] == FLOORS
+
+
+def test_contributing_names_files_and_links_that_exist() -> None:
+    page = re.sub(r"```.*?```", "", CONTRIBUTING.read_text(), flags=re.DOTALL)
+    files = re.findall(r"`?\b((?:paramctl|tests|store|init)/[\w/]+(?:\.\w+|/))", page)
+    assert len(files) > 10
+    assert [name for name in files if not (ROOT / name).exists() and not (ROOT / "paramctl" / name).exists()] == []
+    assert [link for link in links(page) if not (ROOT / link).exists()] == []
