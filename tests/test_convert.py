@@ -123,9 +123,9 @@ def test_casts_on_the_command_line(paramctl: Run, tmp_path: Path) -> None:
         "f8": "bfloat16",
     }
     error = refused(paramctl, tmp_path, "a.safetensors", "-o", "c.safetensors", "--dtype", "float16")
-    assert error == "w: a value exceeds the range of float16 (use --allow overflow to cast it all the same)\n"
+    assert error == "w: a value exceeds the range of float16 (use --allow overflow to cast it anyway)\n"
     error = refused(paramctl, tmp_path, "a.safetensors", "-o", "c.safetensors", "--dtype", "steps=float32")
-    assert error == "steps: an integer is rounded in float32 (use --allow integers to cast it all the same)\n"
+    assert error == "steps: an integer is rounded in float32 (use --allow integers to cast it anyway)\n"
     error = refused(paramctl, tmp_path, "a.safetensors", "-o", "c.safetensors", "--dtype", "z=float32")
     assert "float32 cannot represent an imaginary part" in error
     allowed = ("--allow", "overflow=w", "--allow", "integers=steps", "--allow", "parts")

@@ -698,6 +698,9 @@ st(
     EIGHT,
     among=ACCEPTED,
 )
+st("an axis of 10^5000 groups", "",
+   {"__metadata__": {"paramctl": json.dumps({"parameters": {"w": {"axes": f"out/1{'0' * 5_000}"}}})}, "w": entry()},
+   EIGHT, among=ACCEPTED)  # fmt: skip
 st("nonsense in paramctl's place", "",
    {"__metadata__": {"paramctl": json.dumps({"parameters": {"w": {"scheme": [1], "seed": "x", "axes": 5, "kind": []}}, "ties": [[1, 2, True], 5]})}, "w": entry()},
    EIGHT, among=ACCEPTED)  # fmt: skip

@@ -267,7 +267,7 @@ MISTAKES = [
     (
         HEAD
         + "  - dense: 4\n  - dense: 4\nties:\n  - {keep: dense/kernel, tie: dense_1/kernel}\n  - {keep: dense_1/kernel, tie: dense/kernel}",
-        "6:12: dense/kernel is itself tied to dense_1/kernel: keep that one instead (got 'dense/kernel')",
+        "6:12: dense/kernel is itself tied to dense_1/kernel (got 'dense/kernel'). Keep dense_1/kernel instead.",
     ),
     (
         HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernle, tie: dense/bias}",

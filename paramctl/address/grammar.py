@@ -45,7 +45,7 @@ class Address(NamedTuple):
     """A parsed address.
 
     text: the address as written.
-    segments: what is between the separators; empty for a regular expression.
+    segments: the parts between the separators; empty for a regular expression.
     expression: the regular expression, or None.
     indices: the slice of the values, or None for all.
     """
@@ -79,7 +79,7 @@ def index_of(segment: Segment) -> int | None:
 def parse_address(text: str, separator: str = "/", names: Container[str] = ()) -> Address:
     """Return the address in a text.
 
-    separator: what joins names besides ``/``.
+    separator: the character that joins names besides ``/``.
     names: the paths of the model. A path such as ``layers.weights`` is a name, not Python syntax.
     Raises AddressError, with the character, if the address is malformed.
     """

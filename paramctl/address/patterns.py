@@ -53,7 +53,7 @@ def compile_names(names: Sequence[NamePattern], separator: str) -> Callable[[str
 
 
 def nearest_hint(text: str, paths: Iterable[str]) -> str:
-    """Return a hint with the path most similar to ``text``, or with the first paths; empty if there are no paths."""
+    """Return a hint with the path most similar to ``text``, or with the first paths; empty without paths."""
     known = list(islice(paths, MAX_COMPARED))
     examples = f"{', '.join(known[:3])}, and others" if len(known) > 3 else ", ".join(known)
     return suggest(text, known) or (f"Known names: {examples}." if known else "")

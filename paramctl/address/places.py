@@ -38,7 +38,7 @@ class Place:
 
     @property
     def indexed(self) -> list[Place]:
-        """What an index in a path selects: a layer, or a parameter where there are no layers."""
+        """The places that an index selects from: the layers, or, in a block without layers, the parameters."""
         return self.layers or self.parameters
 
     def descendants(self) -> Iterator[Place]:

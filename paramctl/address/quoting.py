@@ -10,16 +10,16 @@ from itertools import islice
 from paramctl.errors import MAX_COMPARED, suggest
 
 _SPECIAL = re.compile(r"[\[*?]|^['\"\s-]|\s$")
-"""What the address syntax reads as something other than a part of a name; - would begin an option."""
+"""Characters with a meaning in the address syntax; - at the beginning would be an option."""
 
 _SHELL_SPECIAL = re.compile(r'["$`\\!]')
-"""What a shell interprets inside double quotes."""
+"""Characters that a shell interprets inside double quotes."""
 
 LISTED = 3
 
 
 def address_of(path: str, separator: str = "/") -> str:
-    """Return the address that means exactly this path: ``'x[0]'/w`` for the path ``x[0]/w``."""
+    """Return the address that matches exactly this path: ``'x[0]'/w`` for the path ``x[0]/w``."""
     names = path.split(separator)
     quotes = [_quote_for(name) for name in names]
     if all(quotes) and path.isprintable() and "" not in names and not path.startswith("re:"):
@@ -47,7 +47,7 @@ def shell_quoted(text: str) -> str:
 
 
 def nearest_address_hint(text: str, paths: Iterable[str], separator: str) -> str:
-    """Return a hint with the most similar path as it is typed in a shell, or with the first paths, or ""."""
+    """Return a hint with the most similar path as typed in a shell, or with the first paths, or ""."""
     known = list(islice(paths, MAX_COMPARED))
     hint = suggest(text, known, lambda path: shell_quoted(address_of(path, separator)))
     if hint or not known:
@@ -57,6 +57,6 @@ def nearest_address_hint(text: str, paths: Iterable[str], separator: str) -> str
 
 
 def _typed(path: str, separator: str) -> str:
-    """Return a path as it is typed in a shell, in quotes only if it needs them."""
+    """Return a path as typed in a shell, in quotes only if it needs them."""
     address = address_of(path, separator)
     return path if shlex.quote(address) == path else shell_quoted(address)

@@ -1,6 +1,6 @@
 """Resolve addresses: find the parameters and blocks of a model that an address matches.
 
-Either name of a tied parameter can be used. An address that matches a block stands for all parameters in it.
+Either name of a tied parameter can be used. An address that matches a block selects all parameters in it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def resolve(model: NamedTree, text: str) -> Match:
     exact, inside = _find_parameters(places, address)
     if not exact and not inside and (paths := _find_aliases(model, address)):
         return Match(paths, address.indices, address.is_pattern)
-    # ``dense`` matches a parameter of that name only; a block of the name counts if there is no such parameter.
+    # ``dense`` is a parameter of that name, or, if no parameter has it, all parameters of the block.
     matched = exact if any(path in exact for path in model.parameters) else inside
     paths = [path for path in model.parameters if path in matched]
     if not paths:

@@ -26,7 +26,7 @@ class NamedBlock(Protocol):
 
 
 class NamedTree(Protocol):
-    """A model as addresses see it. ``aliases`` maps a path to its name in the file, where the two differ."""
+    """The part of a model that addresses need. ``aliases`` maps a path to its name in the file, if it differs."""
 
     @property
     def name(self) -> str: ...

@@ -1,1 +1,1 @@
-"""Conversion between frameworks: names, layouts and orders of channels. Start in convert.py."""
+"""Conversion between frameworks: names, layouts, and orders of channels. Start in convert.py."""

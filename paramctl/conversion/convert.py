@@ -1,4 +1,4 @@
-"""The conversion that a command's options ask for: to a layout, checked against a model, or renamed."""
+"""The conversion that a command's options request: to a layout, checked against a model, or renamed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _in_layout(
     if layout == "torch" and not is_torch:
         matched = match_to(source, like, allowed)[0] if like is not None else source
         return to_torch(matched, allowed)
-    if layout == "torch" and like is not None:
+    if layout == "torch" and like is not None:  # in torch's layout already: only check it
         return match_to(source, torch_reference(like), allowed)
     if layout == "keras" and known is not None:
         return (to_keras if is_torch else match_to)(source, known, allowed)

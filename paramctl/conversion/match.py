@@ -28,7 +28,7 @@ NOT_IN_KERAS = "not in the Keras layer"
 class Reference(NamedTuple):
     """A model that arrays are matched to, and the source that it comes from.
 
-    keras: where a Keras file of the model keeps its variables. document: the model's, if it has another layout here.
+    keras: the layout of a Keras file of the model. document: the model's document, if its arrays have another layout.
     """
 
     source: Source
@@ -74,6 +74,7 @@ def to_torch(source: Source, allowed: Allowed) -> tuple[Source, list[TensorRow]]
     kept, tied = {tie.tied: tie.kept for tie in converted.ties}, {tie.tied for tie in model.ties}
     rows = []
     for name, tensor in layout.tensors.items():
+        # torch cannot share an array with its transpose, so such a tie of the model becomes a copy
         is_copy = name not in kept and tied & set(tensor.arrangement.paths)
         note = f"{TIED}{kept[name]}" if name in kept else "a copy: torch cannot share the array" if is_copy else ""
         rows.append(row_of(name, tensor.arrangement, model, NOT_IN_KERAS if tensor.synthetic else note))
@@ -128,7 +129,7 @@ def _complete(layout: TorchLayout, like: Model, names: set[str]) -> dict[str, Ar
 
 
 def _optional(layout: TorchLayout, like: Model, actual: Container[str]) -> set[str]:
-    """Return the tensors that may be missing: synthetic ones, and those made of tied parameters whose owner exists."""
+    """Return the tensors that may be missing: synthetic ones, and those of tied parameters whose owner exists."""
     tensors_of: dict[str, list[str]] = {}
     for name, tensor in layout.tensors.items():
         for path in tensor.arrangement.paths:
@@ -190,6 +191,7 @@ def align_lenient(source: Source, like: Reference) -> Source:
             used.add(name)
     arrangements |= {name: _unchanged(name, array.shape) for name, array in actual.items() if name not in used}
     owners = {path: source.model.owner(arrangement.paths[0]).path for path, arrangement in arrangements.items()}
+    # a tie of the model that the file does not share would hide the second array from the comparison
     ties = [
         tie
         for tie in like.model.ties
@@ -220,6 +222,7 @@ def _as_model(
             raise AddressError(rule, f"different values in {source.model.name}")
     rows = _rows(source, model, arrangements, ties) + skipped
     tied = {tie.tied for tie in ties}
+    # with an array missing, the layers no longer describe the file, so only its arrays are kept
     if any(path not in arrangements and path not in tied for path in model.parameters):
         arrays = _arrays_of(source, model, arrangements, ties)
         return Arranged(source, arrays, arrangements, operation, document=model.document, **options), rows
@@ -255,6 +258,7 @@ def _arrays_of(source: Source, like: Model, arrangements: Mapping[str, Arrangeme
         if arrangement is not None:
             origin = source.model.owner(arrangement.paths[0])
             known = like.parameters.get(path, origin)
+            # roles of axes hold only for the declared shape: a misshaped array, allowed by --partial, has unknown ones
             has_shape = path not in arrangements or known.shape == arrangement.shape
             parameters[path] = replace(known if has_shape else origin, path=path, dtype=origin.dtype)
     return build_model(like.name, parameters, ties)[0]
@@ -276,6 +280,7 @@ def _same_values(source: Source, tie: Tie) -> bool:
     kept, tied = source.model.parameters[tie.kept], source.model.parameters[tie.tied]
     if kept.dtype != tied.dtype:
         return False
+    # compared as an arrangement of one array, slab by slab: a transposed embedding may not fit in memory twice
     axes = tuple(reversed(range(len(kept.shape)))) if tie.transpose else None
     arrangement = Arrangement(tied.shape, (view(tie.kept, kept.shape, axes),))
     model, _ = build_model("", {tie.tied: tied}, ())

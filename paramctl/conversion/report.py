@@ -23,8 +23,9 @@ TIED = "tied to "
 class TensorRow:
     """The conversion of one array.
 
-    path: its name in the result; "" if it is not written. source: the arrays that it is made of.
-    was, shape: the shape before, if it is made of one array, and after.
+    path: its name in the result; "" if it is not written.
+    source: the names of the arrays that it comes from.
+    was, shape: the shape before, if it comes from one array, and the shape after.
     """
 
     path: str

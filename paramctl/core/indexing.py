@@ -109,15 +109,15 @@ def select(indices: Sequence[Index] | None, shape: Sequence[int], name: str) -> 
     """Return what indices select from an array, by NumPy's rules.
 
     indices: None selects everything.
-    name: what errors call the array.
-    Raises AddressError if an index is out of range, or if there are more indices than axes.
+    name: the array's name in errors.
+    Raises AddressError if an index is out of range, or the array has fewer axes than indices.
     """
     if indices is None:
         return select_all(shape)
     count = len(indices) - (None in indices)
     if count > len(shape):
         raise AddressError(f"{name} has only {len(shape)} axes", f"{count} indices")
-    # An ellipsis, or the end of the indices, stands for a full slice of each remaining axis.
+    # An ellipsis, or the end of the indices, means a full slice of each remaining axis: [0, ..., 1] of four axes.
     ellipsis = list(indices).index(None) if None in indices else len(indices)
     filled = [*indices[:ellipsis], *[Slice()] * (len(shape) - count), *indices[ellipsis + 1 :]]
     ranges, dropped = [], []

@@ -1,7 +1,7 @@
 """Arrays described as rearrangements of other arrays: reshaped, sliced, transposed, concatenated, summed.
 
 A View describes one array: reshape it, take a range of each axis, permute the axes. An Arrangement concatenates views
-along an axis, or sums them. `inverse` solves a set of arrangements for the arrays that they are made of.
+along an axis, or sums them. `inverse` solves a set of arrangements for the arrays that they rearrange.
 
 Nothing here reads values; see source/arranged.py.
 """
@@ -107,16 +107,16 @@ class Arrangement:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The arrays that it is made of, each once."""
+        """The arrays that it rearranges, each once."""
         return tuple(dict.fromkeys(view.path for view in self.views))
 
 
 def inverse(arrangements: Mapping[str, Arrangement], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Arrangement]:
-    """Return each array that the arrangements are made of, as an arrangement of the arrangements.
+    """Return each rearranged array as an arrangement of the arrangements.
 
-    Each value must be in exactly one of them, in views that slice at most one of the array's axes.
+    Each of its values must be in exactly one of them, in views that slice at most one of the array's axes.
 
-    arrangements: by name. shapes: of the arrays that they are made of.
+    arrangements: by name. shapes: the shapes of the rearranged arrays, by path.
     """
     pairs: dict[str, list[tuple[View, View]]] = {}  # a view of an array, and the same values in the arrangement
     for name, arrangement in arrangements.items():

@@ -1,1 +1,1 @@
-"""How layers, activations, and schemes declare options, and how those options are read with their positions."""
+"""Declarations of the options of layers, activations, and schemes, and values with their source positions."""

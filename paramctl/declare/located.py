@@ -18,10 +18,10 @@ MAX_INTEGER = 2**63 - 1
 """The largest integer in a document, result of an expression, and size of an axis."""
 
 MAX_DEPTH = 64
-"""How deep lists and mappings may nest, and blocks of layers."""
+"""The depth to which lists, mappings, and blocks of layers may nest."""
 
 MAX_NODES = 1_000_000
-"""How many values a document may contain after aliases and variables are expanded."""
+"""The number of values that a document may contain after aliases and variables are expanded."""
 
 
 class Located:

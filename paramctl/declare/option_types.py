@@ -14,7 +14,7 @@ from paramctl.declare.located import MAX_INTEGER, Located, parse_call
 from paramctl.errors import DocumentError, suggest
 
 MAX_AXES = 64
-"""How many axes an array may have, as in NumPy."""
+"""The number of axes that an array may have, as in NumPy."""
 
 
 class OptionType:
@@ -140,7 +140,7 @@ class ChoiceType(OptionType):
 
 
 class ListType(OptionType):
-    """A list of items of one type. A single value is repeated ``length`` times, or once if there is no length."""
+    """A list of items of one type. A single value is repeated ``length`` times, or once without a length."""
 
     takes_list = True
 

@@ -90,7 +90,7 @@ def bind_options(
 ) -> dict[str, Any]:
     """Read arguments as the options declare, and fill in defaults.
 
-    subject: what has these options, for errors.
+    subject: the name of the layer, activation, or scheme, for errors.
     at: the node that holds the arguments. An error about an unknown option points at its key.
     Raises DocumentError if an option is unknown, missing, or invalid.
     """

@@ -1,1 +1,1 @@
-"""What changes in a source: values, and which names share an array."""
+"""Changes to a source: its values, and the names that share an array."""

@@ -29,7 +29,7 @@ NOT_FINITE = {sign + dot + name: sign + name for sign in ("", "+", "-") for dot 
 
 
 class Assignment(NamedTuple):
-    """One assignment: an address, an operator, and a value or a scheme. text: as it was written, for errors."""
+    """One assignment: an address, an operator, and a value or a scheme. text: the assignment as written, for errors."""
 
     text: str
     address: str
@@ -40,12 +40,13 @@ class Assignment(NamedTuple):
 def split_assignment(text: str) -> tuple[str, str, str]:
     """Split an assignment into address, operator and value. The operator is the longest at the first ``=``.
 
-    An ``=`` within quotes or brackets belongs to the address. Raises AddressError if there is no operator.
+    An ``=`` within quotes or brackets belongs to the address. Raises AddressError for a text without an operator.
     """
     quote, depth = "", 0
     for position, character in enumerate(text):
         if quote:
             quote = "" if character == quote else quote
+        # a quote opens only at the beginning of a name: the path don't/kernel has none
         elif character in "'\"" and (position == 0 or text[position - 1] in "/. "):
             quote = character
         elif character in "[]":
@@ -165,8 +166,13 @@ def assign(source: Source, assignments: Sequence[Assignment], filters: Filters =
     """
     changes = resolve_changes(source, assignments, filters)
     described = [
-        {"text": each.text, "address": each.address, "operator": each.operator, "value": _describe_value(each.value)}
-        for each in assignments
+        {
+            "text": assignment.text,
+            "address": assignment.address,
+            "operator": assignment.operator,
+            "value": _describe_value(assignment.value),
+        }
+        for assignment in assignments
     ]
     return Edited(source, changes, seed, assignments=described, filters=list(filters))
 

@@ -1,4 +1,4 @@
-"""Casts: which arrays of a source get which dtype, and what a cast may lose."""
+"""Casts: the dtypes that rules give to the arrays of a source, and the losses that are allowed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from paramctl.source.base import Source
 from paramctl.source.derived import Cast
 
 SHORT_NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64", "half": "float16"}
-"""Names that other tools use. They are not accepted, but suggest the right one."""
+"""Names that other tools use. They are not accepted; the error suggests the right one."""
 
 
 def cast_source(source: Source, rules: Sequence[str], allow: Sequence[str] = ()) -> Cast:
     """Return a source in other dtypes.
 
-    rules: DTYPE for all floating-point arrays, or PATTERN=DTYPE; the first that matches an array counts.
-    allow: the losses of a cast that are accepted, LOSS or LOSS=PATTERN; see checked_cast.
+    rules: DTYPE for all floating-point arrays, or PATTERN=DTYPE. The first rule that matches an array applies.
+    allow: the losses to accept, LOSS or LOSS=PATTERN; see checked_cast.
     Raises AddressError for a rule that is malformed or matches nothing.
     """
     model = source.model

@@ -1,4 +1,4 @@
-"""Write an edited source: where possible as a copy of the file it comes from, changed only where values change."""
+"""Write an edited source: where possible, as a copy of its file that is changed only where values change."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def save_edited(
     """Write an edited source to a file.
 
     From a file to one of the same format, everything that is not assigned stays the same to the byte: attributes, ties,
-    and whatever is no parameter. In place, a file keeps its format whatever its name. Raises OutputError; what was at
-    the path is then still there.
+    and content other than parameters. In place, a file keeps its format whatever its name.
+    Raises OutputError, and then leaves an existing file at the path unchanged.
     """
     options = replace(options, force=options.force or in_place)
     if copies_file(edited, path, in_place):
@@ -43,10 +43,11 @@ def save_edited(
 
 
 def copies_file(edited: Edited, path: str, in_place: bool) -> bool:
-    """Return whether the file is written as a patched copy: of its own format, all changed values in extents."""
+    """Return whether to write a patched copy of the file: it keeps its format, and all changed arrays have extents."""
     origin = edited.origin
-    if origin.location is None:
+    if origin.location is None:  # drawn, so no file to copy
         return False
+    # an empty array has no values to change, and no extent
     changed = {path for path in edited.by_path if edited.model.parameters[path].size}
     same_format = in_place or (not path.endswith("/") and for_writing(path).name == origin.format)
     return same_format and changed <= origin.extents.keys()
@@ -67,6 +68,7 @@ def _copy_and_patch(edited: Edited, path: str, options: WriteOptions) -> Iterato
             values = edited.read(*piece)
             extent = origin.extents[name]
             is_big_endian = extent.dtype.byteorder == ">"
+            # as_bytes is little-endian, as all files of paramctl are; a patched file keeps its own byte order
             data = values.astype(extent.dtype).tobytes() if is_big_endian else as_bytes(values)
             temporary.write(data, extent.offset + start * extent.dtype.itemsize)
             return Written(name, values.size, values.nbytes)
@@ -75,9 +77,9 @@ def _copy_and_patch(edited: Edited, path: str, options: WriteOptions) -> Iterato
 
 
 def rewrite_target(path: str, origin: Origin) -> tuple[str, int | None]:
-    """Return the path by which a file that cannot be patched is written again, and the shard size of a set.
+    """Return the path for writing a file again that cannot be patched, and the shard size of a set.
 
-    Raises OutputError for a file that is not written in its own format, or not under its own name.
+    Raises OutputError if the path does not name the file's own format.
     """
     if origin.rewrite is not None:
         return origin.rewrite

@@ -29,7 +29,7 @@ from paramctl.store.location import LocalFile
 
 
 def reopen(description: Description) -> Source:
-    """Return the source that ``describe`` has described.
+    """Return the source of a description, as ``Source.describe`` returns it.
 
     Raises InputError if a file has changed since, and DocumentError if user code no longer loads.
     """
@@ -77,7 +77,7 @@ def _retied(base: Description, ties: list[list[Any]]) -> Source:
 
 def _assigned(base: Description, seed: int, assignments: list[Mapping[str, Any]], filters: list[Any]) -> Source:
     parsed = [
-        Assignment(each["text"], each["address"], each["operator"], _value(each["value"])) for each in assignments
+        Assignment(entry["text"], entry["address"], entry["operator"], _value(entry["value"])) for entry in assignments
     ]
     return assign(reopen(base), parsed, Filters(*filters), seed)
 
@@ -115,4 +115,4 @@ OPERATIONS: Mapping[str, Callable[..., Source]] = {
     "match": _matched,
     "align": lambda base, like: align_lenient(reopen(base), like_reference(reopen(like))),
 }
-"""By the names that describe() gives: the function that makes the source again from its description's options."""
+"""The functions that make sources again from the options of their descriptions, by the operation's name."""

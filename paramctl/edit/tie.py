@@ -1,4 +1,4 @@
-"""Ties: which names of a model share an array, changed."""
+"""Add ties to a model, so that several names share one array, or remove them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from paramctl.model import Model, Tie
 def add_ties(model: Model, keep: str, others: Sequence[str], transpose: bool = False) -> Model:
     """Return a model in which the parameters that ``others`` match share the array of ``keep``.
 
-    transpose: they are its transpose. Raises AddressError where shapes or dtypes differ, and for a parameter that is
-    tied already, or to itself.
+    transpose: they have the transposed values of that array.
+    Raises AddressError if shapes or dtypes differ, or a parameter is already tied or would be tied to itself.
     """
     kept = _resolve_one(model, keep)
     if kept.path in model.tied:
@@ -39,20 +39,20 @@ def add_ties(model: Model, keep: str, others: Sequence[str], transpose: bool = F
 def _check_tie(kept: Parameter, other: Parameter, transpose: bool) -> None:
     both = f"{kept.path} {kept.shape} {kept.dtype} and {other.path} {other.shape} {other.dtype}"
     if other.shape != (kept.shape[::-1] if transpose else kept.shape):
-        rule = "tied parameters must have the same shape" + (", one reversed" if transpose else "")
+        rule = f"tied parameters must have {'reversed' if transpose else 'equal'} shapes"
         is_reversed = not transpose and other.shape == kept.shape[::-1]
         raise AddressError(rule, both, "Use --transpose to tie one to the other's transpose." if is_reversed else "")
     if other.dtype != kept.dtype:
-        raise AddressError("tied parameters must have the same dtype", both)
+        raise AddressError("tied parameters must have equal dtypes", both)
 
 
 def remove_ties(model: Model, others: Sequence[str]) -> Model:
-    """Return a model in which these names have arrays of their own. Raises AddressError for one that is not tied."""
+    """Return a model in which these names no longer share an array. Raises AddressError for one that is not tied."""
     freed = set()
     for path in dict.fromkeys(path for other in others for path in resolve_whole(model, other, "tied")):
         if path not in model.tied:
             names = [tie.tied for tie in model.ties if tie.kept == path]
-            hint = f"Its array is kept, and {', '.join(names)} tied to it: untie that." if names else ""
+            hint = f"It keeps the array. Untie {' or '.join(names)} instead." if names else ""
             raise AddressError(f"{path} is not tied to another parameter", repr(path), hint)
         freed.add(path)
     return replace(model, ties=tuple(tie for tie in model.ties if tie.tied not in freed))

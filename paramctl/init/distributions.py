@@ -76,7 +76,7 @@ class Delta:
 class Centered:
     """Zeros, with an orthogonal matrix from inputs to outputs at one position of the receptive field.
 
-    position: the flat index of that position. fields: how many positions the receptive field has.
+    position: the flat index of that position. fields: the number of positions in the receptive field.
     """
 
     inner: Orthogonal
@@ -96,7 +96,7 @@ class Sparse:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Values that come from one of several distributions each, chosen with these probabilities."""
+    """Values drawn independently, each from one of several distributions, chosen with these probabilities."""
 
     parts: tuple[tuple[float, Distribution], ...]
 
@@ -167,9 +167,9 @@ def _moments(distribution: Distribution) -> tuple[float, float] | None:
         case Orthogonal(gain, rows, columns):
             return 0.0, abs(gain) / sqrt(max(rows, columns, 1))
         case Delta(value, runs, size):
-            share = sum(count for _, _, count in runs) / max(size, 1)
+            share = sum(count for _, _, count in runs) / max(size, 1)  # of the values that are not zero
             return value * share, abs(value) * sqrt(share - share**2)
-        case Centered(inner, _, fields):
+        case Centered(inner, _, fields):  # the matrix has one position of the field; the others are zeros
             return 0.0, abs(inner.gain) / sqrt(max(inner.rows, inner.columns) * fields)
         case Sparse(stddev, _, columns, zeros):
             return 0.0, stddev * sqrt(1 - zeros / columns)
@@ -213,7 +213,7 @@ def _hull(parts: Sequence[Distribution]) -> tuple[float, float] | None:
 
 
 def normal_mass(low: float, high: float) -> float:
-    """Return the probability that a standard normal value lies between two numbers."""
+    """Return the probability that a standard normal value is between two numbers."""
     return (erf(high / sqrt(2)) - erf(low / sqrt(2))) / 2
 
 

@@ -79,6 +79,7 @@ def flax(model: Model) -> Schemes:
 @preset()
 def gpt2(model: Model) -> Schemes:
     """GPT-2's: weights N(0, 0.02), the last of a residual branch N(0, 0.02 / sqrt(number of branches)), biases 0"""
+    # each branch adds its variance to the residual stream, so N of them are scaled by 1 / sqrt(N)
     branches = [block for block in model.walk() if block.type == "residual" and block.reuse_of is None]
     last = {path for block in branches if (path := _last_weight(block))}
     schemes = {}

@@ -1,8 +1,8 @@
-"""Rules: which scheme each parameter gets, and why.
+"""Rules: the assignment of a scheme to each parameter, with the reason.
 
-The first that applies: a rule; the scheme for all trainable weights with fans; the layer's initializer; the document's
-``initializers``, for trainable parameters; a preset; the layer type's default. Frozen parameters change by a rule only.
-For arrays of a checkpoint, only rules, the scheme and the preset apply; other arrays keep their values.
+The first of these applies: a rule; the scheme for all trainable weights with fans; the layer's initializer; the
+document's ``initializers``, for trainable parameters; a preset; the layer type's default. Only a rule changes a frozen
+parameter. For arrays of a checkpoint, only rules, the scheme, and the preset apply; other arrays keep their values.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class LocatedScheme:
 
 
 class Rule(NamedTuple):
-    """A pattern of parameters, and their scheme; None makes them keep what they would have without rules."""
+    """A pattern of parameters, and their scheme. None keeps the values that they have without rules."""
 
     pattern: str
     scheme: Scheme | None
@@ -58,8 +58,9 @@ class Rule(NamedTuple):
 class InitRequest:
     """A requested initialization.
 
-    scheme: for every trainable weight with fans. preset: the preset's name. from_preset: the preset's schemes, by path.
-    convention: of fans.
+    scheme: the scheme of every trainable weight with fans.
+    preset, from_preset: the name of a preset, and its schemes by path.
+    convention: the convention of fans.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -117,7 +118,8 @@ def assign_schemes(model: Model, request: InitRequest = NO_REQUEST, stored: bool
             distribution = _required_distribution(scheme, Target.of(parameter, request.convention))
             cache[key] = scheme.text, distribution
         assigned[parameter.path] = AssignedScheme(*cache[key], reason)
-    if stored and request.scheme and not request.rules and not any(one.reason == SCHEME for one in assigned.values()):
+    has_scheme = any(assignment.reason == SCHEME for assignment in assigned.values())
+    if stored and request.scheme and not request.rules and not has_scheme:  # it would write the file unchanged
         rule = "the scheme is for weights with fans, but the file does not record which of its arrays are"
         raise AddressError(f"{SCHEME} {request.scheme.text}: {rule}; {LIKE}", model.name)
     return assigned

@@ -31,7 +31,7 @@ class DiffRow:
     """A parameter that differs.
 
     a, b: its shape, dtype and tie on each side.
-    different: how many values differ.
+    different: the number of values that differ.
     max_abs, max_rel: the largest ``|a - b|`` and ``|a - b| / |b|`` of those values, or of all if none differs; None if
     none is finite. max_abs of integers is an int.
     at: the index of the value with max_abs, or of the first that differs if none is finite.
@@ -62,13 +62,13 @@ def compare(
     progress: Progress | None = None,
     threads: int | None = None,
 ) -> list[DiffRow]:
-    """Return what differs between two sources: in A's order, then what only B has.
+    """Return a row for each difference between two sources: in A's order, then the parameters that only B has.
 
     name_in_b: maps the path of a parameter of B to the name under which it is compared.
     structure: compare names, shapes, dtypes and ties, but no values.
     any_dtype: accept different dtypes if the values are equal.
     progress: called with the bytes done and the bytes in total, after each piece.
-    threads: how many workers; the result is the same for any number.
+    threads: the number of workers, which does not affect the result.
     """
     pairing = _pair(a, b, name_in_b)
     compared = [] if structure else [path for path in pairing.common if _values_are_compared(pairing, path)]
@@ -77,7 +77,8 @@ def compare(
     spans = ((path, (0, a.model.parameters[path].size)) for path in compared)
     differences = fold(_pieces(pairing, spans, _compare_span, tolerance), advancing(progress, total), threads)
     # Arrays that differ are measured in full, so the pieces with equal bytes are read once more.
-    equal = ((path, span) for path, found in differences.items() if found.different for span in found.equal)
+    unequal = ((path, difference) for path, difference in differences.items() if difference.different)
+    equal = ((path, span) for path, difference in unequal for span in difference.equal)
     measured = fold(_pieces(pairing, equal, _measure_span, tolerance), threads=threads, initial=differences)
     rows = [_row(pairing, path, measured.get(path), any_dtype) for path in a.model.parameters]
     only_in_b = [path for path in pairing.names_in_b if path not in a.model.parameters]
@@ -87,7 +88,7 @@ def compare(
 
 
 class SharedArray(NamedTuple):
-    """The array that a name stands for: its first name among those on both sides, and the orientation to that."""
+    """The array under a name, identified by its first name on both sides. transposed: relative to that name."""
 
     first: str
     transposed: bool
@@ -194,13 +195,13 @@ def _with_difference(row: DiffRow, difference: Difference | None, shape: tuple[i
     )
 
 
-def _describe(source: Source, own: str, path: str = "", shared: SharedArray | None = None) -> str:
+def _describe(source: Source, path: str, name: str = "", shared: SharedArray | None = None) -> str:
     """Return the shape and dtype of a parameter, and the name of the array that it shares, if any.
 
-    own: the parameter's path in its source. path: the name under which it is compared.
+    path: the parameter's path in its source. name: the name under which it is compared.
     """
-    text = f"{source.model.parameters[own].shape} {source.model.owner(own).dtype}"
-    if shared is not None and shared.first != path:
+    text = f"{source.model.parameters[path].shape} {source.model.owner(path).dtype}"
+    if shared is not None and shared.first != name:
         return f"{text} = {shared.first}" + (", transposed" if shared.transposed else "")
-    tie = source.model.tied.get(own)
+    tie = source.model.tied.get(path)
     return f"{text} = {tie.kept}" if tie else text

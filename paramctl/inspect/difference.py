@@ -1,7 +1,7 @@
-"""Difference: how far apart the values of two arrays are, measured in pieces that join.
+"""Difference: the distance between the values of two arrays, measured in pieces that join.
 
-Pieces with equal bytes are not measured. If the arrays turn out to differ elsewhere, the caller measures them later,
-because the norm and the cosine cover all values.
+Pieces with equal bytes are not measured. If the arrays differ elsewhere, the caller measures them later, because the
+norm and the cosine cover all values.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 from paramctl.core.dtypes import Array
 
 CHUNK = 1 << 15
-"""How many values are measured at once, so that intermediate results stay in the processor's cache."""
+"""The number of values to measure at once, so that intermediate results stay in the processor's cache."""
 
 ROW = 1 << 12
-"""How many products BLAS sums at once. It uses threads for longer rows, and rounding depends on how many."""
+"""The number of products that BLAS sums at once. For longer rows it uses threads, on whose number rounding depends."""
 
 
 class Tolerance(NamedTuple):
@@ -52,7 +52,7 @@ class Sums(NamedTuple):
 class Difference(NamedTuple):
     """The difference between consecutive values of two arrays.
 
-    different: how many values differ.
+    different: the number of values that differ.
     max_abs, max_rel: the largest ``|a - b|`` and ``|a - b| / |b|`` of the values that differ, or of all if none does;
     negative if none is finite. max_abs of integers is an int.
     place: the flat index in the array of the value with max_abs.
@@ -73,12 +73,12 @@ class Difference(NamedTuple):
         if self.sums is None or later.sums is None:
             return (later if self.sums is None else self)._replace(equal=equal)
         # Values within the tolerance may be further apart than values beyond it; only the latter count.
-        counted = [one for one in (self, later) if one.different] or [self, later]
-        largest = max(counted, key=lambda one: one.max_abs)
+        counted = [difference for difference in (self, later) if difference.different] or [self, later]
+        largest = max(counted, key=lambda difference: difference.max_abs)
         return Difference(
             self.different + later.different,
             largest.max_abs,
-            max(one.max_rel for one in counted),
+            max(difference.max_rel for difference in counted),
             largest.place,
             Sums(*map(float.__add__, self.sums, later.sums)),
             equal,

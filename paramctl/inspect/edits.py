@@ -11,9 +11,9 @@ from paramctl.source.edited import Edited
 class EditRow:
     """One assignment to one parameter.
 
-    shape, values: of what the assignment selects.
-    changed, max_abs: how many values of the array change, and the largest ``|after - before|``, by all assignments
-    together.
+    shape, values: the shape and the number of the selected values.
+    changed, max_abs: the number of values of the array that change, and the largest ``|after - before|``, by all
+        assignments together.
     """
 
     path: str
@@ -25,7 +25,7 @@ class EditRow:
 
 
 def edits(edited: Edited) -> list[EditRow]:
-    """Return the rows, in the order of the assignments. Computes the values of every array that they touch."""
+    """Return the rows, in the order of the assignments. Computes the values of every affected array."""
     for piece in edited.touched():
         edited.read(*piece)
     rows = []

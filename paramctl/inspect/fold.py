@@ -21,7 +21,7 @@ class Joinable(Protocol):
     """A measurement of one piece, or of several consecutive pieces."""
 
     def join(self, later: Self, /) -> Self:
-        """Return the measurement of both together; ``later`` covers what follows this one."""
+        """Return the measurement of both together; ``later`` covers the pieces that follow."""
         ...
 
 
@@ -48,7 +48,7 @@ def fold(
 
     pieces: consumed lazily, a few ahead of the workers; the pieces of one key in order.
     advance: called with the size of each piece in bytes once it is measured.
-    threads: how many workers; by default one for each processor.
+    threads: the number of workers; by default one for each processor.
     initial: measurements of earlier pieces, which these continue.
     """
     joined = dict(initial or {})

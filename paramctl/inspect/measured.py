@@ -1,7 +1,7 @@
 """The mean and the standard deviation of arrays, measured while they are written.
 
-Only sums are needed, about a shift near the expected mean so that they lose no digits: cheaper than inspect.moments,
-which knows nothing of the values beforehand.
+Only sums are needed, about a shift near the expected mean, so that they lose no digits. This is cheaper than
+inspect.moments, which has no expected mean.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 from paramctl.core.dtypes import Array
 
 AT_ONCE = 1 << 15
-"""How many values are summed at once: as float64, they fit a processor's second-level cache."""
+"""The number of values to sum at once. As float64, they fit a processor's second-level cache."""
 
 SAFE_EXPONENT = 400
 """Numbers between 2^-400 and 2^400 have squares, and sums of squares, well within the range of float64."""

@@ -50,7 +50,7 @@ def statistics(
     """Return the statistics of each selected array or slice, in the order of the selection.
 
     progress: called with the bytes done and the bytes in total, after each piece.
-    threads: how many workers; the result is the same for any number.
+    threads: the number of workers, which does not affect the result.
     """
     total = sum(selected.selection.size * DTYPE_BYTES[selected.dtype] for selected in selection)
     tallies = fold(_pieces(selection), advancing(progress, total), threads)
@@ -83,16 +83,16 @@ def _reads(selected: SelectedValues) -> Iterable[tuple[int, Callable[[], Array]]
 def _row(selected: SelectedValues, counts: Tally) -> StatRow:
     parts, real = counts.parts, len(counts.parts) == 1
     means = [part.mean or 0.0 for part in parts]
-    some = parts[0].size > 0
+    has_finite = parts[0].size > 0
     return StatRow(
         path=selected.name,
         shape=selected.selection.shape,
         dtype=selected.dtype,
         size=counts.size,
-        mean=(means[0] if real else complex(*means)) if some else None,
+        mean=(means[0] if real else complex(*means)) if has_finite else None,
         stddev=_length(part.stddev for part in parts),
-        min=_shortest(parts[0].minimum, selected.dtype) if some and real else None,
-        max=_shortest(parts[0].maximum, selected.dtype) if some and real else None,
+        min=_shortest(parts[0].minimum, selected.dtype) if has_finite and real else None,
+        max=_shortest(parts[0].maximum, selected.dtype) if has_finite and real else None,
         norm=_length(part.norm for part in parts),
         zeros=counts.zeros,
         nan=counts.nan,
@@ -119,7 +119,7 @@ def _index(selected: SelectedValues, number: int) -> tuple[int, ...]:
     model, path, picks = selected.source.model, selected.path, selected.selection
     tie = model.tied.get(path)
     shape = model.owner(path).shape if picks.everything else tuple(map(len, picks.ranges))
-    index = tuple(int(at) for at in np.unravel_index(number, shape))
+    index = tuple(int(place) for place in np.unravel_index(number, shape))
     if not picks.everything:
-        return tuple(of[at] for of, at in zip(picks.ranges, index, strict=True))
+        return tuple(axis[place] for axis, place in zip(picks.ranges, index, strict=True))
     return index[::-1] if tie is not None and tie.transpose else index

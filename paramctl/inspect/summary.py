@@ -94,7 +94,7 @@ def summarize(
     """Return the summary of a model.
 
     patterns: the layers and parameters to include, with everything inside them; all by default.
-    depth: how many levels of blocks are expanded into rows; None expands all.
+    depth: the number of levels of blocks to expand into rows; None expands all.
     schemes: the schemes by which a file's arrays were drawn, by path; None for a model that will be drawn.
     keep: the parameters that count.
 

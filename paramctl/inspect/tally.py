@@ -1,4 +1,4 @@
-"""Tally: the statistics of one piece of an array, of any dtype, with NaN and infinities counted apart."""
+"""Tally: the statistics of one piece of an array, of any dtype, with NaN and infinities counted separately."""
 
 from __future__ import annotations
 

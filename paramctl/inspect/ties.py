@@ -33,13 +33,13 @@ def equal_arrays(source: Source, progress: Progress | None = None, threads: int 
     """Return groups of arrays that are equal but not tied: one shape, one dtype, and the same bytes by their hash.
 
     progress: called with the bytes done and the bytes in total, after each piece.
-    threads: how many workers; the result is the same for any number.
+    threads: the number of workers, which does not affect the result.
     """
     by_form: dict[tuple[object, ...], list[Parameter]] = {}
     for parameter in source.model.owners():
         if parameter.size:
             by_form.setdefault((parameter.shape, parameter.dtype), []).append(parameter)
-    # An array that is the only one of its shape and dtype equals no other, and is not read.
+    # The only array of its shape and dtype equals no other, so it is not read.
     candidates = [parameter for alike in by_form.values() if len(alike) > 1 for parameter in alike]
     advance = advancing(progress, sum(parameter.bytes for parameter in candidates))
     checksums = fold(_pieces(source, candidates), advance, threads)

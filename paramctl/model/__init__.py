@@ -50,7 +50,7 @@ def from_bytes(
     variables: Mapping[str, Located] | None = None,
     input_shapes: Mapping[str | None, Located] | None = None,
 ) -> Model:
-    """Return the model in a document whose bytes have been read from ``path``. See load."""
+    """Return the model in a document with these bytes. path: the document's file, for its name; see load."""
     source = document.source_name(path)
     text = document.decode(data, source)
     name = "model" if path == "-" else PurePath(path).stem

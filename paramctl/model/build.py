@@ -32,7 +32,7 @@ def build(
 
     name: the model's name if the document has none.
     variables: values that replace those of the document's ``vars``, by name.
-    input_shapes: shapes that replace those of the inputs, by name, or under None if there is one input.
+    input_shapes: shapes that replace those of the inputs, by name, or under None for the only input.
     Raises DocumentError, with line and column, if anything in the document is wrong.
     """
     bound = _bind_variables(document, variables or {})
@@ -65,12 +65,12 @@ def build(
     return replace(model, initializers=_initializers(header, model, matcher))
 
 
-def _bind_variables(document: Located, given: Mapping[str, Located]) -> Variables:
-    """Return the document's variables. Given values replace the document's; each value may use earlier variables."""
+def _bind_variables(document: Located, values: Mapping[str, Located]) -> Variables:
+    """Return the document's variables, some replaced by ``values``. Each value may use earlier variables."""
     assert isinstance(document.value, dict)
     node = document.value.get("vars")
     declared = mapping_of(MappingType().read(node, "vars")) if node is not None else {}
-    for name, value in given.items():
+    for name, value in values.items():
         if name not in declared:
             hint = suggest(name, declared) or (
                 f"Its variables are {', '.join(declared)}." if declared else "It has none."
@@ -81,35 +81,36 @@ def _bind_variables(document: Located, given: Mapping[str, Located]) -> Variable
     for name, value in declared.items():
         assert node is not None
         check_identifier(node.key(name))
-        if name in given:
-            value = given[name]
+        if name in values:
+            value = values[name]
         elif value.value is None:  # ``width:`` without a value declares a required variable
             raise node.key(name).error(f"this variable requires a value: use -D {name}=VALUE")
         names[name] = variables.resolve(value)
     return variables
 
 
-def _inputs(header: Header, document: Located, given: Mapping[str | None, Located]) -> tuple[Input, ...]:
-    """Return the model's inputs. Given shapes replace the document's."""
-    named: dict[str, tuple[Sizes | None, str]] = {}
+def _inputs(header: Header, document: Located, shapes: Mapping[str | None, Located]) -> tuple[Input, ...]:
+    """Return the model's inputs, some with their shape replaced by ``shapes``."""
+    declared: dict[str, tuple[Sizes | None, str]] = {}
     if header.inputs is not None:
         for name, node in mapping_of(header.inputs).items():
             key = header.inputs.key(name)
             check_name(key)
-            if normalized(name) in map(normalized, named):
+            if normalized(name) in map(normalized, declared):
                 raise key.error("duplicate input name", repr(name))
-            named[name] = InputType().read(node, f"input {name!r}")
-        if not named:
+            declared[name] = InputType().read(node, f"input {name!r}")
+        if not declared:
             raise header.inputs.error("inputs must contain at least one input")
     else:
-        named["input"] = header.input or (None, "float32")
-    for key_given, node in given.items():
-        name_given = next(iter(named)) if key_given is None and len(named) == 1 else key_given
-        if name_given is None or name_given not in named:
-            hint = f"Its inputs are {', '.join(named)}."
-            raise node.error("the model has no such input", "no name" if key_given is None else repr(key_given), hint)
-        named[name_given] = InputType().read(node, "shape")[0], named[name_given][1]
-    return tuple(Input(name, shape, dtype) for name, (shape, dtype) in named.items())
+        declared["input"] = header.input or (None, "float32")
+    for option, node in shapes.items():
+        # --input-shape SHAPE is for the only input; several inputs need NAME=SHAPE
+        target = next(iter(declared)) if option is None and len(declared) == 1 else option
+        if target is None or target not in declared:
+            hint = f"Its inputs are {', '.join(declared)}."
+            raise node.error("the model has no such input", "no name" if option is None else repr(option), hint)
+        declared[target] = InputType().read(node, "shape")[0], declared[target][1]
+    return tuple(Input(name, shape, dtype) for name, (shape, dtype) in declared.items())
 
 
 class _Matcher:
@@ -122,13 +123,14 @@ class _Matcher:
         self.remaining = MAX_COMPARISONS
 
     def find(self, node: Located) -> list[str]:
-        """Return the paths that a name or pattern matches. Raises DocumentError if there are none."""
+        """Return the paths that a name or pattern matches. Raises DocumentError if it matches nothing."""
         text = str(node.value)
         try:
             matches = compile_pattern(text)
         except AddressError as error:
             raise node.error(error.rule, error.received) from None
         if is_pattern(text):
+            # each pattern is tested against each parameter, and a document may have 100,000 of both
             self.remaining -= self.pattern_cost
             if self.remaining < 0:
                 raise node.error(f"the number of patterns times parameters may be at most {MAX_COMPARISONS:,}")
@@ -168,7 +170,8 @@ def _ties(header: Header, matcher: _Matcher) -> tuple[Tie, ...]:
     # Checked last: a chain may be declared in any order.
     for kept, node in kept_nodes.items():
         if kept in ties:
-            raise node.error(f"{kept} is itself tied to {ties[kept].kept}: keep that one instead")
+            owner = ties[kept].kept
+            raise node.error(f"{kept} is itself tied to {owner}", hint=f"Keep {owner} instead.")
     return tuple(ties.values())
 
 

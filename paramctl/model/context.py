@@ -12,12 +12,12 @@ from paramctl.model.tree import Block
 
 
 class Context(NamedTuple):
-    """Where a list of entries is expanded.
+    """The surroundings in which a list of entries is expanded.
 
     path: the path of the block that holds the list.
-    scope, variables: the names and variables visible there.
-    trainable: whether the blocks around it are trainable.
-    depth: how many blocks are around it.
+    scope, variables: the visible names and variables.
+    trainable: True if the blocks around it are trainable.
+    depth: the number of blocks around it.
     as_of: in a block that is applied again, the order at which it was first applied. See Scope.find.
     """
 
@@ -34,14 +34,14 @@ class Context(NamedTuple):
         return self._replace(path=path, scope=scope, depth=self.depth + 1)
 
     def find(self, node: Located) -> Output:
-        """Return the earlier output that a name refers to. Raises DocumentError if there is none."""
+        """Return the earlier output with a name. Raises DocumentError if no earlier output has it."""
         return self.scope.find(node, self.as_of)
 
 
 class Blueprint(NamedTuple):
-    """How to apply an entry again.
+    """The record of an expanded entry, for applying it again.
 
-    entry, context: what was expanded, and where.
+    entry, context: the entry, and the context in which it was expanded.
     block: the result of the first use.
     parameters_at: the path of the block that holds its parameters.
     templates: the names of the custom blocks around the first use.

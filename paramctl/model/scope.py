@@ -19,9 +19,9 @@ class Output:
     path: the path of the layer or block.
     shape: its shape, or None if unknown.
     scope: the names inside a block, for references such as ``block/layer``.
-    blueprint: how to apply the layer or block again, a Blueprint; None for an input of the model.
-    order: how many layers and blocks the document had made when this one was complete.
-    number: a number of its own, since the outputs of a reused layer share one path. Inputs have negative numbers.
+    blueprint: the Blueprint for applying the layer or block again; None for an input of the model.
+    order: the number of layers and blocks that were complete when this one was, itself included.
+    number: unique to this output, because the outputs of a reused layer share one path. Inputs have negative numbers.
     """
 
     path: str

@@ -1,6 +1,6 @@
 """A source whose arrays are rearrangements of another source's arrays.
 
-Values are computed a slab at a time, so memory use is bounded.
+Values are computed slab by slab, so memory use is bounded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from paramctl.store.contents import BLOCK_SIZE, KerasLayout, Piece, Provenance, 
 SLABS_BYTES = 64 << 20
 """Bytes of rearranged arrays that all threads together compute at once."""
 MIN_SLAB_BYTES = 4 << 20
-"""Bytes that each thread computes at least: every slab passes over the whole array that it comes from."""
+"""The least bytes of a slab, because every slab may pass over the whole array that it comes from."""
 CACHED_SLABS = 2
 
 
@@ -59,12 +59,13 @@ class Arranged(Derived):
         return blocks(parameter, self._slab_size(parameter.path))
 
     def _slab_size(self, path: str) -> int:
-        """Return the number of values that are best computed at once: whole rows, within the limit on bytes."""
+        """Return the number of values to compute at once: whole rows, within the limit on bytes."""
         arrangement = self.arrangements[path]
         if arrangement.is_identity or not arrangement.views:
             return BLOCK_SIZE
         itemsize = numpy_dtype(self.model.parameters[path].dtype).itemsize
         limit = max(SLABS_BYTES // workers(), MIN_SLAB_BYTES) // itemsize
+        # (64, 3, 1000) and at most 5,000 values: a row has the last two axes, 3,000 values, so a slab is one row
         shape = arrangement.joined_shape
         row = next(size for axis in range(len(shape) + 1) if (size := prod(shape[axis:])) <= limit)
         return limit // max(row, 1) * max(row, 1)
@@ -86,7 +87,7 @@ class Arranged(Derived):
         """Compute rearranged values. A slab that is read in parts is computed once, and cached for the other parts."""
         arrangement, step = self.arrangements[path], self._slab_size(path)
         size = self.model.parameters[path].size
-        if start % step == 0 and stop == min(start + step, size):
+        if start % step == 0 and stop == min(start + step, size):  # a whole slab, as save reads it: nothing to cache
             return self._compute(arrangement, start, stop)
         parts = []
         for number in range(start // step, (stop - 1) // step + 1):
@@ -104,12 +105,13 @@ class Arranged(Derived):
         """Compute a box of an arrangement, where possible without a copy."""
         if arrangement.summed:
             first, *others = (self._view(view, box) for view in arrangement.views)
+            # half precision is summed in float32, so that only the cast at the end rounds
             wide = np.result_type(first.dtype, np.float32) if first.dtype.kind in "fV" else first.dtype
             total: Array = sum((values.astype(wide) for values in others), first.astype(wide))
             return total
         axis, parts, position = arrangement.axis, [], 0
         for view in arrangement.views:
-            # the part of the box that falls into this view, along the axis on which the views are joined
+            # the part of the box in this view, along the axis that joins the views
             count = view.result_shape[axis] if view.axes else 1
             wanted = box[axis] if box else range(1)
             begin, end = max(wanted.start - position, 0), min(wanted.stop - position, count)
@@ -127,7 +129,7 @@ class Arranged(Derived):
         model = self.base.model
         parameter, tie = model.parameters[view.path], model.tied.get(view.path)
         if tie is not None and tie.transpose and view.shape != parameter.shape:
-            # a transposed tie cannot be reshaped as it is stored: view the stored array instead, or read all of it
+            # a transposed tie has no stored values in its own order: view the stored array instead, or read all of it
             owned = of_owner(view._replace(ranges=tuple(ranges)), tie.kept, parameter.shape)
             if owned is None:
                 whole = read_alias(self.base, view.path, 0, parameter.size).reshape(view.shape)
@@ -146,6 +148,10 @@ class Arranged(Derived):
 def _provenance(base: Source, arrangements: Mapping[str, Arrangement]) -> dict[str, Provenance]:
     """Return the provenance of arrays whose values all come from one array of the base."""
     provenance = base.origin.provenance
-    single = {path: made.paths[0] for path, made in arrangements.items() if len(made.paths) == 1 and not made.summed}
+    single = {
+        path: arrangement.paths[0]
+        for path, arrangement in arrangements.items()
+        if len(arrangement.paths) == 1 and not arrangement.summed
+    }
     owners = {path: base.model.owner(old).path for path, old in single.items()}
     return {path: provenance[owner] for path, owner in owners.items() if owner in provenance}

@@ -1,6 +1,6 @@
-"""Source: a model whose arrays have values, whether drawn from schemes, read from a file, or made from another source.
+"""Source: a model whose arrays have values: drawn from schemes, read from a file, or derived from another source.
 
-A command opens a source, selects by address, and reads values a piece at a time. Nothing here holds a whole model.
+A command opens a source, selects by address, and reads values piece by piece. No source holds all values in memory.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from paramctl.model import Model
 from paramctl.store.contents import Origin, Piece, blocks, gather
 
 Description = Mapping[str, Any]
-"""A source in the types of JSON, from which source.describe.reopen makes it again in another process."""
+"""A source in the types of JSON, from which edit.reopen.reopen makes it again in another process."""
 
 
 class Source(Protocol):
-    """A model whose arrays have values. See store.contents.Contents, whose part it is that formats write."""
+    """A model whose arrays have values. Formats need only the part that store.contents.Contents declares."""
 
     @property
     def model(self) -> Model: ...
@@ -40,13 +40,13 @@ class Source(Protocol):
         """Cut an array into the pieces that are best read one at a time."""
 
     def describe(self) -> Description:
-        """Return what ``reopen`` needs to make this source again. Raises InputError if that is not possible."""
+        """Return a description from which ``reopen`` makes this source again. Raises InputError if it cannot."""
 
 
 class Derived:
-    """A source made from another by an operation. Subclasses read; see source.describe for the operations.
+    """A source that an operation derives from another source. Subclasses implement ``read``.
 
-    operation, options: the name of the operation and its arguments, in the types of JSON.
+    operation, options: the name of the operation in edit.reopen, and its arguments in the types of JSON.
     """
 
     def __init__(self, base: Source, model: Model, origin: Origin, operation: str, **options: Any) -> None:
@@ -64,7 +64,7 @@ class Derived:
 
 
 class SelectedValues(NamedTuple):
-    """Selected values of one parameter. name: its path, with the slice if the path alone is ambiguous."""
+    """Selected values of one parameter. name: its path, with the slice if several are selected from that path."""
 
     source: Source
     path: str

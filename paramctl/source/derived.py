@@ -1,4 +1,4 @@
-"""Sources made from another by one operation: other names, other dtypes, other ties. No values are copied."""
+"""Sources that one operation derives from another: other names, other dtypes, other ties. No values are copied."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def rename(source: Source, rules: Sequence[str]) -> Renamed:
     ties = tuple(Tie(new_name(tie.kept), new_name(tie.tied), tie.transpose) for tie in model.ties)
     renamed, _ = build_model(model.name, parameters, ties)
     old_names = {new_name(path): path for path in model.parameters}
-    # what a file records of its arrays beside values belongs to the old names, and is not carried over
+    # attributes, extents, and the layout of a Keras file belong to the old names, so they are not carried over
     origin = replace(
         source.origin,
         companion=None,
@@ -59,7 +59,7 @@ def _move_provenance(source: Source, old_names: Mapping[str, str]) -> dict[str, 
 
 
 class Cast(Derived):
-    """A source whose arrays have the dtypes of ``model``. losses: what a cast may lose, by path (see checked_cast)."""
+    """A source whose arrays have the dtypes of ``model``. losses: the allowed losses, by path (see checked_cast)."""
 
     def __init__(self, base: Source, model: Model, losses: Callable[[str], frozenset[str]], **options: Any) -> None:
         super().__init__(base, model, base.origin, "cast", **options)
@@ -73,11 +73,11 @@ class Cast(Derived):
         try:
             return checked_cast(values, self.model.parameters[path].dtype, self.losses(path))
         except CastLoss as loss:
-            raise OutputError(f"{path}: {loss} (use --allow {loss.kind} to cast it all the same)") from loss
+            raise OutputError(f"{path}: {loss} (use --allow {loss.kind} to cast it anyway)") from loss
 
 
 class Retied(Derived):
-    """A source under other ties. A name that is no longer tied keeps the values that it had."""
+    """A source under other ties. A name that is no longer tied keeps its values."""
 
     def __init__(self, base: Source, model: Model) -> None:
         ties = [[tie.kept, tie.tied, tie.transpose] for tie in model.ties]

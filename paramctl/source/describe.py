@@ -1,4 +1,4 @@
-"""Distributions in the types of JSON, so that a drawn source can be described; see edit/reopen.py for the way back."""
+"""Distributions in the types of JSON, for the description of a drawn source. edit/reopen.py reads them back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TYPE = "distribution"
 
 
 def distribution_to_json(distribution: Distribution) -> Description:
-    """Describe a distribution: its type and its fields; user code by its text, copied values by their source."""
+    """Describe a distribution: its type and its fields. User code is described by its text, copied values by source."""
     name = type(distribution).__name__
     if isinstance(distribution, CustomDistribution):
         return {TYPE: name, "scheme": distribution.name}

@@ -1,4 +1,4 @@
-"""A source drawn from the schemes assigned to its arrays, block by block, as values are asked for."""
+"""A source drawn from the schemes assigned to its arrays, block by block, when values are read."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ class Drawn:
         path = parameter.path
         step = self._draws.block_size(path)
         first, last = start // step, max(start, stop - 1) // step
+        # exactly one block, as pieces() cuts arrays: no part of it will be read again, so it is not cached
         if first == last and start == first * step and stop == min(start + step, parameter.size):
             return self._draws.draw(path, first)
         drawn = [self._cache.get((path, k), partial(self._draws.draw, path, k)) for k in range(first, last + 1)]

@@ -1,4 +1,4 @@
-"""A source with assignments applied to it, piece by piece, as values are asked for."""
+"""A source with assignments applied to it, piece by piece, when values are read."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ from paramctl.store.contents import Piece
 class Change(NamedTuple):
     """One assignment to one array.
 
-    path: the array's. name: the parameter's that the assignment names, which the selection is of. transpose: whether
-    that parameter is the array's transpose. operator: ``=``, ``+=``, ``-=``, ``*=`` or ``/=``. text: for errors.
+    path: the path of the array.
+    name: the parameter that the assignment names, which may be another name of the array. It has the selection.
+    transpose: True if that parameter is the array's transpose.
+    operator: ``=``, ``+=``, ``-=``, ``*=`` or ``/=``.
+    text: the assignment as written, for errors.
     """
 
     path: str
@@ -64,7 +67,7 @@ class Edited(Derived):
         self._lock = threading.Lock()
 
     def _draw_schemes(self, changes: Sequence[Change], seed: int) -> dict[int, Drawn]:
-        """Return a source for the values of each scheme that is assigned, in the dtype in which they are computed."""
+        """Return a source for the values of each assigned scheme, in the dtype in which they are computed."""
         schemes = [change for change in changes if isinstance(change.value, AssignedScheme)]
         if not schemes:
             return {}
@@ -79,7 +82,7 @@ class Edited(Derived):
         return self.base.pieces(parameter)
 
     def touched(self) -> Iterator[Piece]:
-        """Yield the pieces that some change may touch."""
+        """Yield the pieces that a change may touch."""
         for path, changes in self.by_path.items():
             owner = self.model.parameters[path]
             spans = [_flat_span(change, owner) for change in changes]
@@ -105,7 +108,7 @@ class Edited(Derived):
             after = self._apply(change, after, start)
         if after is before:
             return Changed(0, 0.0, before)
-        # a NaN that was a NaN has not changed
+        # NaN differs from itself, but a NaN that was a NaN has not changed
         different = np.flatnonzero((after != before) & ~((after != after) & (before != before)))
         if not different.size:
             return Changed(0, 0.0, after)
@@ -138,7 +141,10 @@ class Edited(Derived):
         return np.asarray(whole[tuple(kept)] if kept else whole)
 
     def _drawn_values(self, change: Change, positions: list[Array]) -> Array:
-        """Return what a scheme draws for the whole parameter, at positions along the axes of the selection."""
+        """Return a scheme's values at positions along the axes of the selection.
+
+        The scheme is drawn for the whole parameter, so a value does not depend on the selection.
+        """
         parameter = self.model.parameters[change.name]
         coordinates = [
             np.asarray(axis.start + position * axis.step)
@@ -195,6 +201,7 @@ def _compute(operator: str, values: Array, operand: Array, dtype: str) -> Array:
     is_integer = values.dtype.kind in "biu"
     if is_integer and (operand.dtype.kind == "c" or not np.isfinite(operand.astype(np.float64)).all()):
         raise OverflowError(f"{dtype} cannot hold the value")
+    # integers are computed as Python's, which cannot overflow: the check against the dtype comes last
     wide: Any = object if is_integer else np.complex128 if values.dtype.kind == "c" else np.float64
     with np.errstate(all="ignore"):
         result = OPERATIONS[operator](values.astype(wide), _exact(operand) if is_integer else operand)
@@ -204,7 +211,7 @@ def _compute(operator: str, values: Array, operand: Array, dtype: str) -> Array:
 
 
 def _exact(values: Array) -> Array:
-    """Return values as Python's integers and fractions, which integer arrays are computed with."""
+    """Return values as Python's integers and fractions, for arithmetic with integer arrays."""
     numbers = values.reshape(-1).tolist()
     exact = np.empty(len(numbers), object)
     exact[:] = [Fraction(number) if isinstance(number, float) else number for number in numbers]
@@ -212,7 +219,7 @@ def _exact(values: Array) -> Array:
 
 
 def _to_dtype(values: Array, dtype: str) -> Array:
-    """Return values in a dtype. Raises OverflowError for a value that it cannot hold; floats are rounded."""
+    """Return values in a dtype, floats rounded. Raises OverflowError for a value that the dtype cannot hold."""
     wanted = numpy_dtype(dtype)
     if wanted.kind in "biu":
         try:

@@ -16,7 +16,7 @@ PREFIX = "from:"
 
 
 class FromCheckpoint:
-    """The values of a parameter of a source. Without a path, of the parameter of the same name."""
+    """The values of a parameter of a source. Without a path, it is the parameter of the same name."""
 
     def __init__(self, text: str, source: Source, path: str) -> None:
         self.text, self.source, self.path = text, source, path

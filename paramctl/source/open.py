@@ -1,4 +1,4 @@
-"""Open a model document or a checkpoint, told apart by content."""
+"""Open a model document or a checkpoint, distinguished by content."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def open_checkpoint(path: str) -> Stored:
 
 
 def source_of(opened: Opened, seed: int | None = None, dtype: str | None = None) -> Source:
-    """Return the values of what was opened: a model's drawn by its own initializers, a checkpoint's as stored.
+    """Return a source: drawn by the initializers of a model, or stored in a checkpoint.
 
-    dtype: of floating-point arrays, if not the one they have. Raises DocumentError if a shape is not known.
+    dtype: for floating-point arrays; None keeps theirs. Raises DocumentError if a shape is not known.
     """
     if opened.checkpoint is not None:
         from paramctl.source.stored import Stored
@@ -81,5 +81,5 @@ def require_built(model: Model) -> Model:
 
 
 def missing_input(layers: int) -> str:
-    """Return why so many layers have no shapes: ``2 layers need the shape of an input``."""
+    """Return the reason why layers have no shapes: ``2 layers need the shape of an input``."""
     return "1 layer needs the shape of an input" if layers == 1 else f"{layers:,} layers need the shape of an input"

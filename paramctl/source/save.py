@@ -22,16 +22,16 @@ Progress = Callable[[int, int], object]
 def save(
     source: Source, path: str, options: WriteOptions = DEFAULTS, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Write a source to a file, and return what WriteOptions.measure measured of each array, joined.
+    """Write a source to a file, and return the joined results of WriteOptions.measure for each array.
 
-    path: its suffix names the format; a path that ends in a slash is a folder of safetensors. Raises OutputError; what
-    was at the path is then still there.
+    path: its suffix names the format; a path that ends in a slash is a folder of safetensors.
+    Raises OutputError, and then leaves an existing file at the path unchanged.
     """
     return finish(write(source, path, options), source, progress)
 
 
 def finish(pieces: Iterator[Written], source: Source, progress: Progress | None) -> dict[str, Any]:
-    """Write all the pieces of a source, in order, and join what was measured of each array."""
+    """Write all pieces of a source in order, and return the joined measurements of each array."""
     total = sum(owner.bytes for owner in source.model.owners())
     done = 0
     measured: dict[str, Any] = {}
@@ -67,7 +67,7 @@ def verify(source: Source) -> None:
 
 
 def not_carried(source: Source, path: str) -> list[str]:
-    """Return the content of the source's file, in words, that a file at this path does not include."""
+    """Describe the content of the source's file that a file at this path does not include."""
     origin = source.origin
     carries: frozenset[str] = frozenset()
     with suppress(OutputError):  # a set that is written in place may have any name

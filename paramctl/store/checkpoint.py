@@ -1,4 +1,4 @@
-"""Checkpoint: a file of arrays as every format's ``read`` returns it, whatever the format."""
+"""Checkpoint: a file of arrays, as the ``read`` of every format returns it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_NAME_PARTS = 10 * MAX_DEPTH
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The arrays of a file as a model, a reader of their values, and what else the file records.
+    """The arrays of a file as a model, a reader of their values, and everything else that the file records.
 
     skipped: the names of datasets that hold no numbers.
     """
@@ -37,8 +37,7 @@ class TooManyParts(ValueError):
 def stored_parameter(name: str, shape: tuple[int, ...], dtype: str, attributes: object = None) -> Parameter:
     """Return an array in a file as a parameter.
 
-    attributes: what the file records of it (axes, kind, trainable), where it is paramctl's own. Anything malformed in
-    them counts as not recorded.
+    attributes: its recorded axes, kind, and trainable, in a file of paramctl's own. A malformed one is ignored.
     """
     known = attributes if isinstance(attributes, dict) else {}
     text = known.get("axes")
@@ -54,7 +53,9 @@ def _parse_axis(size: int, text: str) -> Axis:
     """Parse an axis as metadata.axis_text writes it: ``out/4:2``. Its role is unknown if the text is malformed."""
     role, _, stride = text.partition(":")
     role, _, groups = role.partition("/")
-    counts = [int(count) if count.isdecimal() and int(count[:9]) > 0 else 1 for count in (groups, stride)]
+    # Nine digits are more than any kernel has; int() raises ValueError beyond 4,300, which a hostile file can have.
+    counts = [int(count) if count.isdecimal() and len(count) <= 9 else 1 for count in (groups, stride)]
+    counts = [max(count, 1) for count in counts]
     if role not in ("in", "out", "field", "batch") or size % counts[0]:
         return Axis(size, "unknown")
     return Axis(size, role, *counts)  # type: ignore[arg-type]
@@ -69,14 +70,14 @@ def tied_parameter(tie: Tie, kept: Parameter) -> Parameter:
 def build_model(
     name: str, parameters: Mapping[str, Parameter], ties: tuple[Tie, ...], document: Document | None = None
 ) -> tuple[Model, Document | None]:
-    """Build the model of a file's arrays: the tree of its document if the arrays fit it, else that of their names.
+    """Build the model of a file's arrays: the tree of its document if the arrays fit it, else the tree of their names.
 
-    Returns the model, and the document if the arrays do not fit it, having another layout or other names.
+    Returns the model; and the document if the arrays do not fit it, because they have another layout or other names.
     Raises TooManyParts.
     """
     origin = None
     if document is not None:
-        with suppress(ParamctlError):  # another version's document may not build; the arrays are readable all the same
+        with suppress(ParamctlError):  # another version's document may not build; the arrays can still be read
             model = replace(from_document(document, name), ties=ties)
             origin = document
             declared = {path: parameter.shape for path, parameter in model.parameters.items()}
@@ -84,13 +85,14 @@ def build_model(
                 return model.map_parameters(lambda parameter: _as_stored(parameter, parameters[parameter.path])), None
     if any(path.count("/") + path.count(".") > MAX_NAME_PARTS for path in parameters):
         raise TooManyParts(f"a name has more than {MAX_NAME_PARTS} parts")
+    # torch's names: layers.0.weight. With a slash in any name, dots are ordinary characters: block/conv2.5x5/kernel.
     is_dotted = not any("/" in path for path in parameters) and any("." in path for path in parameters)
     separator = "." if is_dotted else "/"
     return Model(name, (), (), tuple(_groups(parameters, separator)), ties, separator=separator), origin
 
 
 def _as_stored(declared: Parameter, stored: Parameter) -> Parameter:
-    """Return a parameter of the document with the dtype of the file, and trainable as the file records it."""
+    """Return a parameter of the document with the dtype of the file, and with trainable as the file records it."""
     trainable = declared.trainable if stored.trainable is None else stored.trainable
     return replace(declared, trainable=trainable, dtype=stored.dtype)
 

@@ -1,6 +1,6 @@
-"""Contents: named arrays with values, as a format writes them; and how any name and any selection of them is read.
+"""Contents: the protocol from which a format writes a file, and functions that read any selection of its arrays.
 
-The protocol is what a file is written from. Sources (paramctl.source) satisfy it.
+Sources (paramctl.source) satisfy the protocol.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from paramctl.store.io.extents import Extent
 from paramctl.store.location import Location
 
 BLOCK_SIZE = 1 << 18
-"""Values that are read, written and compared at once."""
+"""The number of values that are read, written, and compared at once."""
 MIN_RUN = 256
-"""Values of a row that are worth a read of their own."""
+"""The number of values of a row that are worth a separate read."""
 MAX_TRANSPOSED = 16 * BLOCK_SIZE
-"""Values of a transposed array that are gathered at once: each time the whole array is passed over."""
+"""The number of values of a transposed array to gather at once. Each time, the whole array is read."""
 
 Piece = tuple[str, int, int]
 """A run of an array's values in C order: path, start, stop."""
 
 
 class Reader(Protocol):
-    """Reads values of arrays by path, from one flat index to another in C order."""
+    """A reader of the values of arrays, by path, from one flat index to another in C order."""
 
     def read(self, path: str, start: int, stop: int) -> Array: ...
 
 
 class JoinedReader:
-    """Reads each array with a reader of its own: the files of a set."""
+    """A reader that has a separate reader for each array, such as that of its file in a set."""
 
     def __init__(self, readers: Mapping[str, Reader]) -> None:
         self.readers = readers
@@ -49,7 +49,7 @@ class JoinedReader:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """How one array came by its values, as its file records it: the scheme, and the seed if it was drawn."""
+    """The origin of one array's values, as its file records it: the scheme, and the seed if they were drawn."""
 
     scheme: str | None = None
     seed: int | None = None
@@ -57,8 +57,10 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class KerasLayout:
-    """Where a Keras file keeps each parameter, and, by its path in the file, the name that each object records.
+    """The layout of a Keras file.
 
+    variables: the path in the file of each parameter, by the parameter's path.
+    names: the name that each Keras object records, by the object's path in the file.
     config: the text of Keras' configuration, if the file has one.
     """
 
@@ -71,7 +73,7 @@ class KerasLayout:
 class OptimizerState:
     """Arrays of an optimizer and of metrics, by their paths in a Keras file. They are not parameters.
 
-    names: the names that Keras' objects record for themselves, by path. layout: that of the file's parameters.
+    names: the names that Keras' objects record for themselves, by path. layout: the layout of the file's parameters.
     """
 
     arrays: Mapping[str, Parameter]
@@ -89,14 +91,18 @@ class OptimizerState:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The file that arrays come from, and what it records beside them, for whoever writes them again.
+    """The file that arrays come from, with everything else that it records, for the writer of another file.
 
-    location: the file; None if the values are drawn. format: the name of its format. companion: the file from which a
-    writer of the same format carries over attributes and whatever else is no parameter. document: the document of the
-    model that the arrays belong to, where they have another layout or other names than in it. keras: where a Keras
-    file of this model keeps its variables. other_content: names of further content that only the same format can
-    hold, such as the assets of a ``.keras``. extents: where values can be changed in a copy of the file.
-    rewrite: (path, shard size) by which a set of files is written again; None for a single file.
+    location: the file; None if the values are drawn.
+    format: the name of its format.
+    companion: the file from which a writer of the same format carries over attributes and other content.
+    provenance: the origin of each array's values, by path.
+    document: the document of the model, if the arrays have another layout or other names than it declares.
+    keras: the layout of a Keras file of this model.
+    optimizer: the arrays of an optimizer and of metrics.
+    other_content: the names of content that only the same format can hold, such as the assets of a ``.keras``.
+    extents: the values that can be changed in a copy of the file.
+    rewrite: (path, shard size) for writing a set of files again; None for a single file.
     """
 
     location: Location | None = None
@@ -112,12 +118,12 @@ class Origin:
 
     @property
     def carried_optimizer(self) -> OptimizerState | None:
-        """The optimizer's arrays, if the parameters still have the layout of the Keras file that they come from."""
+        """The optimizer's arrays, if the parameters still have the layout of their Keras file."""
         return self.optimizer if self.optimizer and self.keras and self.optimizer.layout is self.keras else None
 
 
 class Contents(Protocol):
-    """A model whose arrays have values."""
+    """A model whose arrays have values, as a format writes it."""
 
     @property
     def model(self) -> Model: ...
@@ -153,6 +159,7 @@ def read_alias(contents: Contents, name: str, start: int, stop: int) -> Array:
     if not is_transposed(model, name):
         return contents.read(model.owner(name).path, start, stop)
     shape = model.parameters[name].shape
+    # Transposed values are gathered by whole rows, so take the rows that contain the range and cut its ends off.
     row = prod(shape[1:])
     first, last = start // row, -(-stop // row)
     rows = Selection((range(first, last), *map(range, shape[1:])), (False,) * len(shape))
@@ -179,7 +186,7 @@ def gather_reshaped(contents: Contents, path: str, shape: Sequence[int], selecti
 
 
 def _gather_transposed(contents: Contents, owner: Parameter, selection: Selection) -> Iterator[Array]:
-    """Yield selected values of an array's transpose, a few of its rows at a time: each crosses the whole array."""
+    """Yield selected values of an array's transpose, several rows at a time: each row crosses the whole array."""
     first, *rest = selection.ranges
     count = max(1, MAX_TRANSPOSED // max(1, prod(map(len, rest))))
     for start in range(0, len(first), count):
@@ -192,10 +199,11 @@ def _gather_transposed(contents: Contents, owner: Parameter, selection: Selectio
 def _gather(
     contents: Contents, path: str, shape: Sequence[int], ranges: Sequence[range], offset: int
 ) -> Iterator[Array]:
-    """Yield selected values of the part of an array that begins at a flat offset, a block at most at once."""
+    """Yield selected values of the part of an array that begins at a flat offset, at most a block at once."""
     size = prod(shape)
     if not size or not all(map(len, ranges)):
         return
+    # a small part, unless it is a vector of which less than a quarter is selected: read all of it, then pick
     if size <= BLOCK_SIZE and (len(shape) != 1 or 4 * len(ranges[0]) >= size):
         values = contents.read(path, offset, offset + size).reshape(shape)
         yield _take(values, ranges).reshape(-1)

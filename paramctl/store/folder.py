@@ -9,7 +9,7 @@ from paramctl.errors import InputError
 
 SHARD = r"(-[0-9]+)?-[0-9]{5}-of-(?!00001)[0-9]{5}\.safetensors$"
 SUFFIXES = (".safetensors.index.json", ".safetensors", ".weights.json")
-"""Of what a folder is opened by, the first that it has one of."""
+"""The suffixes of the file that opens a folder, in order of preference."""
 
 
 def resolve_folder(path: str) -> str:

@@ -15,12 +15,12 @@ FOREIGN = {
     (b"gguf",): "GGUF, which is not supported",
     (b"\x1f\x8b",): "compressed with gzip. Decompress it with gunzip",
 }
-"""How such a file begins, in lower case, and what it is."""
+"""The descriptions of such files, by their first bytes in lower case."""
 
 
 def check_not_foreign(location: Location) -> None:
     """Raise InputError for a file of a known format that is not supported."""
-    start = location.read(0, 32).lstrip().lower()
+    start = location.read(0, 32).lstrip().lower()  # HTML may begin with white space, and in upper case
     for prefixes, description in FOREIGN.items():
         if start.startswith(prefixes):
             raise InputError(f"{location.name}: {description}")

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 class Format(Protocol):
     """A file format. Its object imports nothing heavy: ``read`` and ``write`` import the code that does the work.
 
-    suffixes: of the names of files that are written in it. writable: whether ``write`` works. shardable: whether it can
-    write a set of files. carries: which parts of
-    an Origin a file of this format takes over from another ("optimizer", "other_content").
+    suffixes: the suffixes of file names that select this format for writing.
+    writable: True if ``write`` works.
+    shardable: True if ``write`` can write a set of files.
+    carries: the parts of an Origin that a file of this format carries over: "optimizer", "other_content".
     """
 
     name: ClassVar[str]
@@ -37,12 +38,12 @@ class Format(Protocol):
     def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
         """Write a file, or a set of files, atomically, and yield each piece when it is written.
 
-        Raises OutputError; what was at the path is then still there.
+        Raises OutputError, and then leaves an existing file at the path unchanged.
         """
 
 
 class Patchable(Protocol):
-    """A format whose files can be copied and then changed in place where Origin.extents says."""
+    """A format whose files can be copied, and then changed in place at the extents of an Origin."""
 
     def clear_provenance(self, temporary: Temporary, paths: Sequence[str]) -> None:
-        """Remove from a file the record of how these arrays came by their values."""
+        """Remove the recorded scheme and seed of these arrays from a file."""

@@ -14,20 +14,20 @@ BLOCK_BYTES = 1 << 20
 
 
 class Location(Protocol):
-    """A place with bytes, and a name for errors. A read beyond the end returns fewer bytes than asked for."""
+    """A place with bytes, and a name for errors. A read beyond the end returns fewer bytes than requested."""
 
     name: str
 
     def read(self, offset: int, size: int) -> bytes: ...
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill a buffer from an offset on, and return the number of bytes read."""
+        """Fill a buffer from an offset on, and return the number of bytes that were read."""
 
     def descriptor(self) -> int:
         """Return the descriptor of an open file that holds all the bytes."""
 
     def sibling(self, name: str) -> Location:
-        """Open a regular file in the same folder. Raise InputError if there is none."""
+        """Open a regular file in the same folder. Raises InputError if it does not exist."""
 
     def close(self) -> None: ...
 
@@ -65,7 +65,7 @@ class LocalFile:
         self.file.close()
 
     def fingerprint(self) -> list[Any]:
-        """Return what changes when the file does: device, inode, size, and the time of the last change in ns."""
+        """Return device, inode, size, and modification time in ns, one of which changes whenever the file does."""
         status = os.fstat(self.file.fileno())
         return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
 
@@ -85,7 +85,7 @@ class LocalFile:
 
 
 class SpooledPipe:
-    """A pipe, spooled into an unnamed temporary file as far as it has been read."""
+    """A pipe, copied into an unnamed temporary file as far as it was read, so that any offset can be read again."""
 
     def __init__(self, descriptor: int, name: str) -> None:
         import tempfile  # slow to import, and needed for pipes only
@@ -117,7 +117,7 @@ class SpooledPipe:
         self.spool.close()
 
     def spool_until(self, offset: int) -> None:
-        """Spool the pipe up to an offset at least."""
+        """Spool the pipe at least up to an offset."""
         with self.lock:  # two threads would spool the blocks of the pipe out of order
             while self.spooled < offset and not self.ended:
                 try:
@@ -147,7 +147,7 @@ def open_location(path: str) -> LocalFile | SpooledPipe:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise InputError(f"{name}: Is a directory")
-        # a file that has been read from already, as `tail -n +2 | ...` may hand on, begins at its offset: spool it
+        # standard input may be a file that another command has read in part: its content begins at its offset
         if stat.S_ISREG(os.fstat(descriptor).st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0:
             return LocalFile(descriptor, name)
         return SpooledPipe(descriptor, name)

@@ -1,6 +1,6 @@
-"""The metadata of paramctl's own files: what they record beside values, in every format the same, as JSON.
+"""The metadata of paramctl's own files: everything that they record besides values, as JSON, the same in every format.
 
-Every reader here takes damaged or foreign metadata for absent: the arrays are what counts.
+The readers here treat damaged or foreign metadata as missing, because the arrays can still be read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_SCHEME_TEXT = 4_000
 
 
 def file_metadata(contents: Contents) -> dict[str, Any]:
-    """Return what a file of paramctl's own records beside values. ``parameters`` maps paths to array_attributes."""
+    """Return the metadata of a new file. Its key ``parameters`` maps paths to array_attributes."""
     model, origin = contents.model, contents.origin
     metadata: dict[str, Any] = {
         "version": VERSION,
@@ -45,7 +45,7 @@ def file_metadata(contents: Contents) -> dict[str, Any]:
 
 
 def array_attributes(parameter: Parameter, provenance: Provenance | None) -> dict[str, Any]:
-    """Return what a file records of an array, without what is unknown."""
+    """Return the attributes that a file records of an array, without unknown ones."""
     provenance = provenance or Provenance()
     axes = ", ".join(map(axis_text, parameter.axes))
     attributes = {
@@ -65,7 +65,7 @@ def axis_text(axis: Axis) -> str:
 
 
 def document_of(metadata: Mapping[str, Any]) -> Document | None:
-    """Return the recorded document, or None if there is none that is well formed."""
+    """Return the recorded document, or None if it is missing or malformed."""
     try:
         model = metadata["model"]
         shapes = tuple((name, shape) for name, shape in model["input_shapes"])
@@ -78,7 +78,7 @@ def document_of(metadata: Mapping[str, Any]) -> Document | None:
 
 
 def keras_of(metadata: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> KerasLayout | None:
-    """Return the recorded layout of a Keras file, or None if there is none for just these parameters."""
+    """Return the recorded layout of a Keras file, or None if it is missing, malformed, or of other parameters."""
     try:
         variables, names, config = metadata["keras"]
         layout = KerasLayout(dict(variables), dict(names), config)
@@ -90,7 +90,7 @@ def keras_of(metadata: Mapping[str, Any], parameters: Mapping[str, Parameter]) -
 
 
 def ties_of(metadata: Mapping[str, Any]) -> tuple[Tie, ...]:
-    """Return the recorded ties, or none if they are malformed."""
+    """Return the recorded ties; none if they are malformed."""
     try:
         return tuple(Tie(str(kept), str(tied), transpose is True) for kept, tied, transpose in metadata["ties"])
     except (ValueError, TypeError, KeyError):
@@ -98,13 +98,13 @@ def ties_of(metadata: Mapping[str, Any]) -> tuple[Tie, ...]:
 
 
 def transposed_ties_of(metadata: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> tuple[Tie, ...]:
-    """Return the recorded transposed ties whose array is among these parameters, and whose second name is free."""
+    """Return the recorded transposed ties whose array is among these parameters, and whose tied name is free."""
     ties = (tie for tie in ties_of(metadata) if tie.transpose)
     return tuple(tie for tie in ties if tie.kept in parameters and tie.tied not in parameters)
 
 
 def sort_ties(ties: Sequence[Tie], metadata: Mapping[str, Any]) -> tuple[Tie, ...]:
-    """Return ties in the recorded order, unrecorded ones last; the first of those with the same second name."""
+    """Return ties in the recorded order, unrecorded ones last. Of ties with the same tied name, keep the first."""
     recorded = metadata.get("ties")
     entries = enumerate(recorded) if isinstance(recorded, list) else ()
     order = {str(entry[1]): position for position, entry in entries if isinstance(entry, list) and len(entry) > 1}

@@ -24,11 +24,11 @@ FORMATS: tuple[Format, ...] = (
     SafetensorsShards(),
     Npz(),
 )
-"""Every format. The first that matches a file reads it, so a special format stands before the general one."""
+"""Every format. The first that matches a file reads it, so a special format precedes the general one."""
 
 
 def detect(location: Location) -> Format | None:
-    """Return the format of a file by its content, or None for what may be a model document."""
+    """Return the format of a file by its content, or None if it may be a model document."""
     return next((format_ for format_ in FORMATS if format_.matches(location)), None)
 
 
@@ -43,9 +43,9 @@ def read(location: Location, format_: Format) -> Checkpoint:
 
 
 def for_writing(path: str) -> Format:
-    """Return the format in which a file of this name is written: that of its longest suffix.
+    """Return the format in which a file of this name is written: the one with the longest matching suffix.
 
-    Raises OutputError if there is none.
+    Raises OutputError if no format matches.
     """
     suffixes = {suffix: format_ for format_ in FORMATS if format_.writable for suffix in format_.suffixes}
     for suffix in sorted(suffixes, key=len, reverse=True):

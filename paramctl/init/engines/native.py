@@ -44,13 +44,13 @@ from paramctl.init.engines.base import DrawRequest, TooLargeToDraw
 
 RECIPE = 1
 TAILS = 1 << 30
-"""The branch of a stream that tails come from. No distribution has so many parts."""
+"""The branch of a stream for tails. Branches from 0 on are for the parts of a distribution, which are fewer."""
 
 BLOCK_SIZE = 1 << 18
-"""How many values a block has."""
+"""The number of values in a block."""
 
 MAX_DRAWN_WHOLE = 1 << 26
-"""How many values a parameter may have that is drawn at once. That takes four times its size in memory."""
+"""The largest number of values of a parameter that is drawn at once. That takes four times its size in memory."""
 
 _one_at_a_time = threading.Lock()
 """Held while a parameter is drawn at once, so that threads do not multiply its memory."""
@@ -103,6 +103,7 @@ class Stream:
 
     def generator(self, block: int) -> np.random.Generator:
         """Return a new generator at the start of a block."""
+        # hashed, so that similar seeds and paths give unrelated streams; no two (seed, path) have the same text
         digest = blake2b(f"{RECIPE}\0{self.seed}\0{self.path}".encode("utf-8", "surrogatepass"), digest_size=16)
         sequence = np.random.SeedSequence(int.from_bytes(digest.digest(), "little"), spawn_key=(block, *self.branch))
         return np.random.Generator(np.random.SFC64(sequence))
@@ -167,7 +168,7 @@ def _fill(distribution: Distribution, stream: Stream, block: int, start: int, ou
         case Delta(value, runs, _):
             out.fill(0)
             for first, step, count in runs:
-                skipped = max(0, -((first - start) // step))  # the values of the run before this block
+                skipped = max(0, -((first - start) // step))  # the values of the run in earlier blocks
                 if skipped < count:
                     begin, end = first + skipped * step - start, first + (count - 1) * step + 1 - start
                     out[begin:end:step] = _number(value, out)
@@ -176,6 +177,7 @@ def _fill(distribution: Distribution, stream: Stream, block: int, start: int, ou
         case Sections(parts, columns):
             section = (np.arange(start, start + out.size) % columns) // (columns // len(parts))
             for number, part in enumerate(parts):
+                # each part is drawn for the whole block and then picked from: a value must not depend on the others
                 indices = np.flatnonzero(section == number)
                 out[indices] = _part(part, stream.part(number), block, start, out)[indices]
         case ExistingValues(read, _):
@@ -251,7 +253,7 @@ class _Normals:
         values = np.empty(size)
         pending = np.arange(size)
         while pending.size:
-            x = _log(1 - self.tail_generator.random(pending.size)) / -self.LAST
+            x = _log(1 - self.tail_generator.random(pending.size)) / -self.LAST  # 1 - u is in (0, 1], so its log exists
             y = -_log(1 - self.tail_generator.random(pending.size))
             accepted = y + y > x * x
             values[pending[accepted]] = self.LAST + x[accepted]
@@ -265,6 +267,7 @@ def _log(values: Array) -> Array:
     Sums and products have the same bits on every processor; the C library's logarithm does not.
     """
     mantissa, exponent = np.frexp(values)
+    # a mantissa in [sqrt(1/2), sqrt(2)) keeps z below 0.172, where 13 terms of the series are enough for float64
     small = mantissa < sqrt(0.5)
     mantissa = np.where(small, mantissa * 2, mantissa)
     z = (mantissa - 1) / (mantissa + 1)
@@ -322,6 +325,7 @@ def _orthogonal(matrix: Orthogonal, stream: Stream, dtype: np.dtype[Any]) -> Arr
     """
     tall, wide = max(matrix.rows, matrix.columns), min(matrix.rows, matrix.columns)
     q, r = np.linalg.qr(_normals(stream, tall * wide, dtype).reshape(tall, wide))
+    # LAPACK's choice of signs depends on the data, so Q alone is not uniform
     q *= np.where(np.diag(r) < 0, -1, 1).astype(dtype)
     q *= _number(matrix.gain, q)
     return np.ascontiguousarray(q.T if matrix.rows < matrix.columns else q)

@@ -76,7 +76,7 @@ class Expansion:
         return expanded
 
     def _expand_entry(self, node: Located, context: Context, previous: Output | None) -> Iterator[Expanded]:
-        """Yield what one entry becomes: one block for each repetition. Each takes the output of the one before."""
+        """Yield a block for each repetition of an entry. Each takes the output of the one before."""
         entry = self.state.entry(node)
         repeat = entry.common.get("repeat")
         if repeat is None:

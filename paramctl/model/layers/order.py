@@ -1,7 +1,7 @@
 """The order of a layer's input and output features in torch, compared with Keras.
 
 Keras has the channels of a feature map last, torch has them first. Flattening therefore gives the same features in
-another order, and the weights of the next layer must be permuted. Each layer says the order of its output by
+another order, and the weights of the next layer must be permuted. Each layer returns the order of its output from
 `Layer.channel_order`; the helpers here are shared by several layers.
 """
 
@@ -91,6 +91,6 @@ def after_unknown(order: Order, shape: Sizes | None, output: Sizes | None) -> Or
 
 
 def value_count(shape: Sizes) -> int | None:
-    """Return how many values one example has; None if a size is unknown."""
+    """Return the number of values of one example; None if a size is unknown."""
     sizes = [size for size in shape[1:] if size is not None]
     return prod(sizes) if len(sizes) == len(shape) - 1 else None

@@ -22,7 +22,7 @@ class TorchTensor(NamedTuple):
     """A tensor of a torch module.
 
     name: relative to the module, with dots.
-    arrangement: the parameters that it is made of, by path relative to the layer.
+    arrangement: its values as a rearrangement of parameters, by path relative to the layer.
     dtype: its dtype, if that does not depend on the parameters.
     synthetic: generated, because torch requires a tensor that the Keras layer lacks; skipped on the way to Keras.
     adds_to: the parameter to which its values are added on the way to Keras.

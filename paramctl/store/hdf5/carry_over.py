@@ -1,7 +1,7 @@
-"""The carry-over into a new file from the one it is made from: attributes, and data that is not numeric.
+"""The carry-over of attributes and non-numeric data into a new file, from the file that its values come from.
 
-The old file is read under the limits for parsing. What is carried over can have little more bytes than the old file:
-variable-length values may share one place in it, so that 4 KB hold a thousand times a megabyte.
+The old file is read under the limits for parsing, and only little more bytes than it has can be carried over:
+variable-length values can share their bytes, so a file of 4 KB can hold a thousand times a megabyte.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from paramctl.store.hdf5.refusal import Refused, library_error
 SPARE = 1 << 20
 """Bytes that may be carried over beyond the size of the old file."""
 TIME_FACTOR = 4
-"""The time that it may take, by the time to list the old file."""
+"""The limit on time, as a multiple of the limit for listing the old file."""
 AT_ONCE = 1_024
 """Variable-length values to read at once."""
 HEADER, REFERENCE = 256, 16
-"""The least bytes of a dataset's object header, and of the reference to a variable-length value."""
+"""Bytes counted for a dataset's object header, and for the reference to a variable-length value."""
 
 
 def carry_over(path: str, by_name: bool, new: Any) -> None:
-    """Copy attributes of groups and arrays that both files have, and data that is not numeric, into a new file.
+    """Copy into a new file the attributes of groups and arrays that both files have, and data that is not numeric.
 
     Args:
-        path, by_name: the old file, see Parser.
+        path, by_name: the old file; see Parser.
         new: the identifier of the new file.
 
-    Raises Refused for more than the old file can hold.
+    Raises Refused if the total exceeds the size of the old file.
     """
     size = size_of_data(path)
     limit_parsing(size, TIME_FACTOR)
@@ -46,7 +46,7 @@ def carry_over(path: str, by_name: bool, new: Any) -> None:
 
 
 class _Copy:
-    """A copy in progress, with the bytes that it may still take."""
+    """A copy in progress, with the number of bytes that it may still copy."""
 
     def __init__(self, left: int) -> None:
         self.left = left
@@ -66,7 +66,7 @@ class _Copy:
                     stack += self._copy_item(path, source[name], target, name)
 
     def _copy_item(self, path: str, item: Any, target: Any, name: str) -> list[tuple[str, Any, Any]]:
-        """Copy one object of a group. Return it with its counterpart if it is a group that both files have."""
+        """Copy one object of a group. If it is a group that both files have, return it with its counterpart."""
         is_group = isinstance(item, h5py.Group)
         if name in target and is_group == isinstance(counterpart := target[name], h5py.Group):
             self._copy_attributes(path, item, counterpart)
@@ -97,17 +97,17 @@ class _Copy:
 
 
 @contextmanager
-def _naming(what: str) -> Iterator[None]:
-    """Name in an error what cannot be carried over."""
+def _naming(subject: str) -> Iterator[None]:
+    """Raise any error as one that says which subject cannot be carried over."""
     try:
         yield
     except Exception as error:
         reason = str(error) if isinstance(error, Refused) else library_error(error)
-        raise Refused(f"{what} cannot be carried over: {reason}") from error
+        raise Refused(f"{subject} cannot be carried over: {reason}") from error
 
 
 def _variable_values(dataset: Any) -> Iterator[Any]:
-    """Yield the values of a dataset of variable-length values, in pieces; nothing of any other."""
+    """Yield the values of a dataset in pieces if they have variable length, and nothing otherwise."""
     try:
         variable = dataset.dtype.hasobject
     except TypeError:  # NumPy has no such type

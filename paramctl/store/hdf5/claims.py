@@ -12,7 +12,7 @@ from paramctl.store.hdf5.element_types import ElementType
 from paramctl.store.hdf5.refusal import Refused
 
 MAX_CHUNK = 64 << 20
-"""Bytes of a chunk, which the library inflates as a whole, for one value too."""
+"""Bytes of a chunk. The library inflates a whole chunk, even to read one value."""
 MAX_RATIO = 1_100
 """Bytes that one stored byte may expand to. Deflate makes at most 1,032 of it."""
 
@@ -39,6 +39,7 @@ class Claims:
         """
         layout, size, stored = properties.get_layout(), prod(shape) * element.size, dataset.get_storage_size()
         chunked = layout == h5d.CHUNKED
+        # a compact dataset is inside its object header, so only a contiguous one has an offset
         offset = dataset.get_offset() if layout == h5d.CONTIGUOUS else None
         most = (MAX_RATIO if chunked else 1) * self.file_size
         if size > most or (offset is not None and offset + size > self.file_size):
@@ -65,7 +66,7 @@ class Claims:
         Otherwise many small claims, each possible alone, would add up to any amount of work.
         """
         end, before = 0, ""
-        for offset, size, path in sorted(self.claims):
+        for offset, size, path in sorted(self.claims):  # by offset, so that only neighbors can overlap
             if 0 <= offset < end and size:
                 raise Refused(f"{before} and {path} claim the same bytes")
             if offset >= 0 and size:

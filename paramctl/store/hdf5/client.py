@@ -57,7 +57,7 @@ class Client:
         self.lock = threading.Lock()
 
     def ask(self, task: str, **arguments: Any) -> dict[str, Any]:
-        """Return the worker's answer to one request, whose key "error" holds what is wrong with the file.
+        """Return the worker's answer to one request. Its key "error" holds the reason if the file is rejected.
 
         Raises WorkerExited if the process ends without an answer.
         """
@@ -72,13 +72,13 @@ class Client:
                 self.process = None
             elif len(_readers) < MAX_READERS:
                 _readers.add(self)
-            else:
+            else:  # each takes a process with the HDF5 library, of tens of megabytes
                 return {"error": f"at most {MAX_READERS} files with chunked or converted arrays can be open at once"}
         return answer
 
     def read(self, path: str, start: int, stop: int) -> bytes | str:
-        """Return the bytes of a dataset's values start to stop in C order, or a text that says what is wrong."""
-        with self.lock:
+        """Return the bytes of a dataset's values start to stop in C order, or the reason for an error as a text."""
+        with self.lock:  # requests and answers of two threads would mix on one pipe
             assert self.process is not None
             assert self.process.stdout is not None
             answer = self.ask("read", path=path, start=start, stop=stop)

@@ -67,7 +67,7 @@ def element_type(type_id: Any) -> ElementType:
         return other
     if dtype.kind == "V" and dtype.fields is None and dtype.subdtype is None and dtype.itemsize <= 2:
         return ElementType(OPAQUE, words, size, "<", True)
-    # float128 is whatever this machine's long double is, so its bytes mean nothing elsewhere
+    # float128 is this machine's long double, so its bytes mean nothing on another machine
     number = dtype.kind in "fiubc" and dtype.itemsize <= 16 and dtype.name != "float128"
     # h5py stores booleans as an enumeration of FALSE and TRUE; no other enumeration is a number
     if not number or (h5py.check_dtype(enum=dtype) and dtype.kind != "b"):

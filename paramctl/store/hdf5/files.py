@@ -48,9 +48,9 @@ def read(file: Location, begin: int = 0, size: int | None = None, dialects: Sequ
         file: the file, or the file that contains it: a zip, for the member of a ``.keras``.
         begin: the offset of the HDF5 file in it, in bytes.
         size: the size of the HDF5 file in bytes, None for all that follows.
-        dialects: the layouts to recognize. A file of none is read array by array, under the stored paths.
+        dialects: the layouts to recognize. Any other file is read array by array, under its stored paths.
 
-    Raises InputError if the file is damaged, or holds what paramctl never reads.
+    Raises InputError if the file is damaged, or has content that paramctl never reads, such as external links.
     """
     texts = [name for dialect in dialects for name in dialect.texts]
     lists = [name for dialect in dialects for name in dialect.lists]
@@ -129,7 +129,7 @@ def lay_out(
     arrays: Sequence[tuple[Parameter, str, Mapping[str, Any]]],
     groups: Sequence[tuple[str, Mapping[str, Any]]],
     links: Sequence[tuple[str, str]],
-    own: tuple[Mapping[str, Any], Mapping[str, str]] | None = None,
+    metadata: tuple[Mapping[str, Any], Mapping[str, str]] | None = None,
     like: Location | None = None,
 ) -> dict[str, Extent]:
     """Lay out any HDF5 file. Return the extents to write by the parameters' paths, without empty arrays.
@@ -139,13 +139,13 @@ def lay_out(
         arrays: each parameter with its path in the file and its attributes.
         groups: each group with its attributes, after the group that contains it.
         links: pairs of a path and another path for the same array.
-        own: the attributes and the texts of paramctl's metadata group, None to write no such group.
+        metadata: the attributes and the texts of paramctl's metadata group, None to write no such group.
         like: a file whose attributes and non-numeric data are carried over.
 
     Raises OutputError if HDF5 cannot hold the names, or the layout cannot be written.
     """
     _check_paths([*(path for _, path, _ in arrays), *(other for _, other in links)], temporary.target)
-    attributes, texts = own or ({}, {})
+    attributes, texts = metadata or ({}, {})
     needed = sum(parameter.bytes + HEADER + ALIGNMENT for parameter, _, _ in arrays) + HEADER * (len(groups) + 8)
     # The library may crash on a full disk, so a trial reservation comes first. UTF-8 takes up to 4 bytes a character.
     temporary.reserve(needed + sum(map(len, texts.values())) * 4)
@@ -158,11 +158,11 @@ def lay_out(
         groups=groups,
         arrays=[[path, parameter.shape, parameter.dtype, values] for parameter, path, values in arrays],
         links=links,
-        metadata=attributes if own is not None else None,
+        metadata=attributes if metadata is not None else None,
         texts=texts,
         like=shared_path(like) if like is not None and is_hdf5 else None,
     )
-    temporary.reserve(temporary.size())
+    temporary.reserve(temporary.size())  # the layout is sparse: the library allocates no blocks for the values
     return {
         parameter.path: Extent(offset, numpy_dtype(parameter.dtype).newbyteorder("<"))
         for (parameter, _, _), offset in zip(arrays, answer["offsets"], strict=True)
@@ -204,7 +204,7 @@ def _check_paths(paths: Sequence[str], target: str) -> None:
 
 
 def _groups(model: Model) -> list[tuple[str, dict[str, Any]]]:
-    """Return the groups that contain arrays, each after the group that contains it, with the type of a layer's."""
+    """Return the groups that contain arrays, each after the group that contains it, with the types of layers."""
     types = {block.path: block.type for block in model.walk() if block.type not in ("group", "array")}
     groups: dict[str, dict[str, Any]] = {}
     for path in model.parameters:

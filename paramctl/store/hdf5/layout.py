@@ -88,7 +88,7 @@ def lay_out(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def clear_provenance(request: dict[str, Any]) -> dict[str, Any]:
-    """Delete the attributes that record where arrays come from, for their values are about to change."""
+    """Delete the recorded provenance of arrays, because their values are about to change."""
     file = h5f.open(os.fsencode(request["path"]), h5f.ACC_RDWR, fapl=_access())
     for path in request["arrays"]:
         dataset = h5o.open(file, path.encode())

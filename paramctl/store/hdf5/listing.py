@@ -41,10 +41,10 @@ class ArrayEntry(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The contents of an HDF5 file, or of one stored inside another file from the byte ``begin`` on.
+    """The contents of an HDF5 file, or of one that begins at the byte ``begin`` of another file.
 
     links: hard links to one array, as (the first path, another path).
-    skipped: what is not a numeric dataset, by path: "text", "a soft link".
+    skipped: the kind of everything that is not a numeric dataset, by path: "text", "a soft link".
     metadata: the contents of paramctl's metadata group, None without one.
     groups: by path, the attributes that the caller of list_file asked for. The root's path is "".
     """
@@ -59,7 +59,7 @@ class Listing:
     groups: Mapping[str, Mapping[str, Any]]
 
     def skipped_words(self) -> tuple[str, ...]:
-        """Return each skipped path with what it holds: "notes (text)"."""
+        """Return each skipped path with its kind: "notes (text)"."""
         return tuple(f"{path} ({kind})" for path, kind in self.skipped.items())
 
 
@@ -75,7 +75,7 @@ def list_file(
         texts: names of group attributes to return that hold one text.
         lists: names of group attributes to return that hold a list of texts.
 
-    Raises InputError if the file is damaged, or holds what paramctl never reads.
+    Raises InputError if the file is damaged, or has content that paramctl never reads, such as external links.
     """
     client = Client()
     try:
@@ -99,7 +99,7 @@ def shared_path(file: Location) -> tuple[str, bool]:
 
 
 def model_name(file: Location) -> str:
-    """Return the name of a model that has no other: the file's, without suffixes."""
+    """Return the name of a model without a document: the name of its file, without suffixes."""
     return PurePath(file.name).stem.removesuffix(".weights")
 
 
@@ -136,7 +136,7 @@ class ParameterCollector:
         """The stored path of each parameter that has another name."""
 
     def add(self, entry: ArrayEntry, name: str, attributes: Mapping[str, Any]) -> None:
-        """Add a dataset under a name, with what its attributes or its name say of it."""
+        """Add a dataset under a name. attributes: its recorded or implied facts, such as axes and kind."""
         if entry["dtype"] not in DTYPE_BYTES:
             raise InputError(f"{self.file.name}: {name} has the unsupported dtype {entry['dtype']}")
         self.parameters[name] = stored_parameter(name, tuple(entry["shape"]), entry["dtype"], attributes)

@@ -13,4 +13,4 @@ NUMBERS = ("version", "recipe")
 ATTRIBUTES: dict[str, type] = {"axes": str, "kind": str, "scheme": str, "seed": int, "trainable": bool}
 """The attributes of a parameter's dataset, and the type of each."""
 PROVENANCE = ("scheme", "seed")
-"""Those of ATTRIBUTES that record where the values come from."""
+"""The ATTRIBUTES that record the origin of the values."""

@@ -1,8 +1,8 @@
 """The parser of HDF5 files: the offset of every array, and the values of those that have none.
 
-It runs in the worker under limits, because the library may crash or hang before any check here. What leads out of the
-file is refused and never opened: external links, external storage, virtual datasets. So is a dataset that claims more
-than the file can hold.
+It runs in the worker under limits, because the library may crash or hang before any check here. External links,
+external storage, and virtual datasets lead out of the file: they are refused and never opened. A dataset that claims
+more bytes than the file can hold is refused too.
 
 https://support.hdfgroup.org/documentation/hdf5/latest/
 """
@@ -29,7 +29,7 @@ class Parser:
 
     Args:
         path: the file, or the file that contains it.
-        by_name: whether the library can open it by its path. If not, as for a pipe, it reads through a Python file.
+        by_name: True if the library can open it by its path. Otherwise, as for a pipe, it reads through a Python file.
         begin, size: the part of the file that is HDF5, in bytes. A size of None is all that follows.
         data_size: the bytes of data, without holes, by which the number of objects is limited.
     """
@@ -51,7 +51,7 @@ class Parser:
 
     @property
     def path(self) -> str:
-        """The path in the file at which the library works, "" if none."""
+        """The path in the file at which the library works, or "" between walks."""
         return self.walk.path if self.walk else ""
 
     def list(self, texts: Sequence[str], lists: Sequence[str]) -> dict[str, Any]:
@@ -75,6 +75,7 @@ class Parser:
 
     def _metadata(self) -> dict[str, Any] | None:
         """Return the contents of paramctl's metadata group, None without one."""
+        # ask for the link, not for the object: an external link would be followed to another file
         if not isinstance(self.file.get(METADATA_GROUP, getlink=True, default=None), h5py.HardLink):
             return None
         group = self.file[METADATA_GROUP]
@@ -82,6 +83,7 @@ class Parser:
         for name in TEXTS:
             if isinstance(group.get(name, getlink=True, default=None), h5py.HardLink):
                 item = group[name]
+                # fixed-length text only: variable-length text can claim any number of bytes
                 if isinstance(item, h5py.Dataset) and item.shape == () and item.dtype.kind == "S":
                     metadata[name] = self._text(item, f"{METADATA_GROUP}/{name}")
         for name in NUMBERS:

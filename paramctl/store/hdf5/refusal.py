@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Refused(Exception):
-    """A file that is not read, or not carried over, with the reason in words."""
+    """A file that the worker does not read or carry over. The message is the reason."""
 
 
 def library_error(error: Exception) -> str:

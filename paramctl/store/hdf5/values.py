@@ -10,7 +10,7 @@ from paramctl.core.indexing import boxes
 
 
 class ValueReader:
-    """A reader of the datasets in an open file. The last dataset stays open, and with it the chunks read last."""
+    """A reader of the datasets in an open file. The last dataset stays open, and its last chunks stay in memory."""
 
     def __init__(self, file: Any) -> None:
         self.file = file

@@ -31,7 +31,7 @@ BYTES_PER_OBJECT = 16
 MAX_DEPTH = 64
 MAX_PATH = 4_096
 MAX_CHARACTERS = 4_000_000
-"""Characters of all paths together, beside one for each byte of data."""
+"""Characters of all paths together, in addition to one for each byte of data."""
 
 DIGITS = "0123456789"
 
@@ -59,14 +59,14 @@ class Budget:
 
 
 class Walk:
-    """A walk over a file, and what it has found so far.
+    """A walk over a file, and its results so far.
 
     Args:
         claims: checks the sizes of datasets.
         types: the element types of the file.
         budget: limits on objects and paths.
-        native: whether to read the attributes of the native layout, and to pass by paramctl's metadata group.
-        texts, lists: the group attributes to read, see list_file.
+        native: True to read the attributes of the native layout.
+        texts, lists: the group attributes to read; see list_file.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Walk:
         self.claims, self.types, self.budget = claims, types, budget
         self.native, self.texts, self.lists = native, texts, lists
         self.path = ""
-        """The path that is visited now, for errors of the library."""
+        """The current path, for errors of the library."""
         self.arrays: list[dict[str, Any]] = []
         self.links: list[tuple[str, str]] = []
         self.skipped: dict[str, str] = {}
@@ -133,7 +133,7 @@ class Walk:
 
     def _visit_dataset(self, dataset: Any, path: str) -> None:
         properties = dataset.get_create_plist()
-        check_inside(properties, path)  # before its type and shape, and whatever they are
+        check_inside(properties, path)  # first, so that no type or shape lets a dataset escape this check
         element, shape = self.types.of(dataset.get_type()), dataset.shape
         dtype = opaque_dtype(dataset, element.size) if element.name == OPAQUE else element.name
         if dtype is None or shape is None:

@@ -1,7 +1,7 @@
 """The worker: a process of its own that runs the HDF5 library and answers requests.
 
 A small damaged file can make the library crash, hang or exhaust memory before any check in Python runs. So the worker
-parses files under limits (limits.py, parser.py) and tells its parent the offsets of the values. It also lays out new
+parses files under limits (limits.py, parser.py) and sends its parent the offsets of the values. It also lays out new
 files (layout.py), because the library may crash when a disk is full.
 
 A request is one line of JSON on standard input. The answer is one line of JSON on standard output. The bytes of values

@@ -42,7 +42,7 @@ class Temporary:
         try:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(self.descriptor, 0, size)
-            else:
+            else:  # macOS: this sets the size, but reserves no blocks
                 os.ftruncate(self.descriptor, size)
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot reserve
@@ -55,7 +55,7 @@ class Temporary:
         begin = offset
         try:
             while view:
-                count = os.pwrite(self.descriptor, view, offset)
+                count = os.pwrite(self.descriptor, view, offset)  # Linux writes at most 2 GiB at once
                 view, offset = view[count:], offset + count
             if hasattr(os, "posix_fadvise"):  # start writing to the disk now, so that little is left to sync
                 os.posix_fadvise(self.descriptor, begin, offset - begin, os.POSIX_FADV_DONTNEED)
@@ -65,6 +65,7 @@ class Temporary:
     def copy(self, descriptor: int) -> None:
         """Copy an open file: by sharing its blocks where the file system can, otherwise in the kernel."""
         try:
+            # Btrfs, XFS, and others share the blocks in constant time, whatever the size
             with suppress(OSError):
                 fcntl.ioctl(self.descriptor, FICLONE, descriptor)
                 return
@@ -80,7 +81,7 @@ class Temporary:
 
     @property
     def address(self) -> str:
-        """A path by which another process opens this file, even after its name is gone."""
+        """A path by which another process can open this file, even after its name was removed."""
         by_process = f"/proc/{os.getpid()}/fd/{self.descriptor}"
         return by_process if os.path.exists(by_process) else self.path
 
@@ -95,7 +96,7 @@ class Temporary:
         os.ftruncate(self.descriptor, 0)
 
     def error(self, error: OSError) -> OutputError:
-        """Return a system error as one that names the target."""
+        """Return a system error as an OutputError that names the target."""
         return OutputError(f"{self.target}: {error.strerror or error}", error.errno)
 
 
@@ -129,6 +130,7 @@ def check_target(path: str, force: bool) -> None:
 
 
 def already_exists(path: str) -> OutputError:
+    """Return the error for an existing file that may not be replaced."""
     return OutputError(f"{path}: already exists (use --force to overwrite)", errno.EEXIST)
 
 
@@ -136,11 +138,11 @@ def already_exists(path: str) -> OutputError:
 def replacing(path: str, force: bool) -> Iterator[Temporary]:
     """Open a temporary file that replaces ``path`` when the block ends, and is removed if it fails.
 
-    A symbolic link stays one, and the file it leads to is replaced. The mode is that of the replaced file, or what the
-    umask leaves. Raises OutputError.
+    A symbolic link is kept, and the file that it points to is replaced. The new file has the mode of the replaced file,
+    or the umask's default. Raises OutputError.
     """
     check_target(path, force)
-    target = os.path.realpath(path)
+    target = os.path.realpath(path)  # rename would replace the symbolic link itself
     folder = os.path.dirname(target)
     _sweep(folder)
     created: list[str] = []  # each path before its file exists, so that a signal at any moment leaves none behind
@@ -204,6 +206,7 @@ def _create(folder: str, target: str, created: list[str]) -> Temporary:
             descriptor = os.open(path, NEW, 0o600)
         except OSError as error:
             raise OutputError(f"{target}: {error.strerror or error}", error.errno) from error
+        # None, from a file system without locks, is accepted: no sweeper can take a lock there either
         if lock(descriptor) is not False and is_at(descriptor, path):
             return Temporary(path, descriptor, target)
         os.close(descriptor)
@@ -213,7 +216,8 @@ def _finish(temporary: Temporary, target: str, force: bool) -> None:
     """Sync the temporary file and rename it over the target."""
     try:
         os.fchmod(temporary.descriptor, mode_for(target))
-        os.fsync(temporary.descriptor)
+        os.fsync(temporary.descriptor)  # before the rename: after a power failure, the name must not lead to a hole
+        # renaming by path would put a file of another process over the target
         if not is_at(temporary.descriptor, temporary.path):
             raise OutputError(
                 f"{temporary.target}: its temporary file {temporary.path} was replaced by another process"
@@ -240,21 +244,21 @@ def _link_or_rename(path: str, target: str) -> None:
 
 
 def mode_for(target: str) -> int:
-    """Return the mode for a file that replaces this one: its mode, or what the umask leaves if it does not exist."""
+    """Return the mode for a file that replaces the target: the target's mode, or the umask's default if it is new."""
     try:
         return stat.S_IMODE(os.stat(target).st_mode)
     except FileNotFoundError:
-        mask = os.umask(0)
+        mask = os.umask(0)  # the umask can only be read by setting it
         os.umask(mask)
         return 0o666 & ~mask
 
 
 @contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """Hold a folder's lock, which serializes those who rename several of its files, where the file system has locks."""
+    """Hold a folder's lock, so that only one writer at a time renames several of its files."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with suppress(OSError):
+        with suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -262,7 +266,7 @@ def locked(folder: str) -> Iterator[None]:
 
 
 def sync_folder(folder: str) -> None:
-    """Make renames in a folder durable. A file system that cannot sync a folder orders them itself, or not at all."""
+    """Make renames in a folder durable, where the file system can sync a folder."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -278,6 +282,7 @@ def _sweep(folder: str) -> None:
     with suppress(OSError):
         for path in Path(folder).glob(f"{PREFIX}*{SUFFIX}"):
             with suppress(OSError):
+                # O_NONBLOCK: a named pipe must not block the sweep
                 descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
                 try:
                     if stat.S_ISREG(os.fstat(descriptor).st_mode) and lock(descriptor) and is_at(descriptor, str(path)):
@@ -298,7 +303,7 @@ def lock(descriptor: int) -> bool | None:
 
 
 def is_at(descriptor: int, path: str) -> bool:
-    """Return whether a path still leads to an open file."""
+    """Return whether a path still leads to this open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
     except OSError:

@@ -1,7 +1,7 @@
-"""Extents: where in a file the values of each array are.
+"""Extents: the place of each array's values in a file.
 
-A checkpoint whose arrays are contiguous is a header plus extents, whatever its format. This is the one piece of code
-that reads values from such a file.
+A checkpoint whose arrays are contiguous is a header plus extents, whatever its format. Only this module reads values
+from such a file.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ class Extent(NamedTuple):
 
 
 class ExtentReader:
-    """Reads values from the extents of one file. Safe to share between threads."""
+    """A reader of the values at the extents of one file. Safe to share between threads."""
 
     def __init__(self, location: Location, extents: Mapping[str, Extent]) -> None:
         self.location, self.extents = location, extents
 
     def read(self, path: str, start: int, stop: int) -> Array:
-        """Return values from one flat index to another in C order, in the machine's byte order."""
+        """Return the values from index start to stop in C order, in the machine's byte order."""
         extent = self.extents[path]
         values = np.empty(stop - start, extent.dtype)
         buffer = values.view(np.uint8).data
+        # a short read would leave uninitialized memory in the rest of the array
         if self.location.read_into(extent.offset + start * extent.dtype.itemsize, buffer) < len(buffer):
             raise InputError(f"{self.location.name}: truncated within {path}")
         return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
 
 
 def as_bytes(values: Array) -> memoryview:
-    """Return the bytes of an array in C order, little-endian, without a copy if that is how it is stored."""
+    """Return the bytes of an array in C order, little-endian, without a copy if the array is stored that way."""
     if not values.dtype.isnative or (values.dtype.byteorder == ">"):
         values = values.astype(values.dtype.newbyteorder("<"))
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data

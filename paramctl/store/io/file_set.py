@@ -48,6 +48,7 @@ class PendingFiles:
         """Give the files the names of the first generation of which no file exists, and return the names."""
         for generation in count(1):
             candidates = names.of(stem, self.count, generation)
+            # linking can still fail: another writer may take a name after the folder was listed
             if not {*candidates} & {*os.listdir(self.folder)} and self._link(candidates):
                 break
         sync_folder(self.folder)
@@ -95,7 +96,7 @@ def pending_files(folder: str, target: str) -> Iterator[PendingFiles]:
             raise
         raise OutputError(f"{target}: {error.strerror or error}", error.errno) from error
     finally:
-        for path in created:
+        for path in created:  # those that a signal kept from being opened; the others are gone
             with suppress(OSError):
                 os.rmdir(path)
 
@@ -119,7 +120,7 @@ def sweep(folder: str) -> None:
         with suppress(OSError):
             descriptor = os.open(path, OPEN_FOLDER)
             try:
-                # the lock is free only if its writer has ended
+                # the lock is free only if its writer has ended; folders of other users are theirs to sweep
                 is_own = os.fstat(descriptor).st_uid == os.geteuid()
                 if is_own and lock(descriptor) and is_at(descriptor, str(path)):
                     _remove_folder(folder, str(path), descriptor)
@@ -139,6 +140,7 @@ def _remove_folder(folder: str, path: str, descriptor: int) -> None:
 
 def _remove_unindexed_names(folder: str, descriptor: int) -> None:
     """Remove the names in ``folder`` of files that are also in the hidden folder, unless an index names them."""
+    # a second hard link means that the file already has a name in the folder
     published = {_identity(entry) for entry in os.scandir(descriptor) if _status(entry).st_nlink > 1}
     if published:
         indexed = files_in_indexes(folder)
@@ -151,5 +153,5 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result:
 
 
 def _identity(entry: os.DirEntry[str]) -> tuple[int, int]:
-    """Return what two hard links to one file have in common."""
+    """Return the device and inode, which are equal for two hard links to one file."""
     return _status(entry).st_dev, _status(entry).st_ino

@@ -1,4 +1,4 @@
-"""The indexes of sets of files: which files each one names."""
+"""The indexes of sets of files, and the files that they name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ INDEX_SUFFIXES = (".index.json", ".weights.json")
 
 
 def files_in_index(path: str) -> set[str]:
-    """Return the files that an index names, or none if there is no index.
+    """Return the files that an index names; none if the index does not exist.
 
     Raises OSError and ValueError if it cannot be read.
     """
@@ -28,7 +28,7 @@ def files_in_index(path: str) -> set[str]:
 
 
 def files_in_indexes(folder: str, except_for: str = "") -> set[str]:
-    """Return the files that the indexes in a folder name, leaving one index out.
+    """Return the files that the indexes in a folder name. except_for: the name of an index to leave out.
 
     Raises OSError and ValueError if one cannot be read.
     """

@@ -1,6 +1,6 @@
-"""Write a set of files with an index, in one direction: a plan of the files, their values, their publication.
+"""Write a set of files with an index: lay the files out, write their values, publish them together.
 
-The index is written last: until then the set that it replaces stays usable.
+The index is written last, so the set that it replaces stays usable until then.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from paramctl.store.io.shards import ShardNames
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
 
 DEFAULT_SHARD_SIZE = 5_000_000_000
-"""Bytes of values in a file of a set, as Hugging Face's transformers has it."""
+"""Bytes of values in one file of a set, the default of Hugging Face's transformers."""
 
 
 @dataclass(frozen=True)
 class SetTarget:
-    """Where a set is written: its folder, the stem of its files' names, its index.
+    """The destination of a set: its folder, the stem of its files' names, and its index.
 
-    single: the path that a reader opens if there is but one file. Keras opens it whatever the index says
-    (opened_first), so there is always a file of that name beside Keras' index, and never one beside another.
+    single: the path of the file if one is enough.
+    opened_first: readers open ``single`` whatever the index says, as Keras does. Then the set always has a file of that
+        name; any other set never has one.
     """
 
     path: str
@@ -40,12 +41,12 @@ class SetTarget:
     opened_first: bool = False
 
     def check(self, force: bool) -> None:
-        """Raise OutputError if a set or a single file is there and may not be replaced."""
+        """Raise OutputError if a set or a single file exists, unless ``force``."""
         check_target(self.single, force)
         check_target(self.index, force)
 
     def previous_files(self) -> list[str]:
-        """Return the files of the set that is there now: named as this set's are, and by no other index."""
+        """Return the files of the existing set: those that its index names, no other does, and this set would name."""
         try:
             names = files_in_index(self.index) - files_in_indexes(self.folder, except_for=os.path.basename(self.index))
         except (OSError, ValueError):  # an index that cannot be read may name any file: remove none
@@ -54,14 +55,14 @@ class SetTarget:
 
 
 class Shard(NamedTuple):
-    """One file of a set: its arrays, and a function that lays it out and returns their extents."""
+    """One file of a set: its arrays, and a function that lays the file out and returns their extents."""
 
     parameters: Sequence[Parameter]
     lay_out: Callable[[Temporary], Mapping[str, Extent]]
 
 
 def prepare(target: SetTarget, force: bool) -> None:
-    """Remove what killed writers have left, and check the target. Raises OutputError."""
+    """Remove the leftovers of killed writers, and check the target. Raises OutputError."""
     sweep(target.folder)
     target.check(force)
 
@@ -85,15 +86,17 @@ def write_set(
                 yield from write_values(contents, shard.parameters, temporary, extents, options)
         with locked(target.folder):
             target.check(options.force)  # again: another writer may have finished meanwhile
-            previous = target.previous_files()
+            previous = target.previous_files()  # read before the index is replaced
             names = files.publish(target.names, target.stem)
             write_text(target.index, index_text(names), options.force)
             complete(names)
+            # after the index: a crash at any moment leaves one complete set
             files.remove_later(_superseded(target, previous, options.force))
 
 
 def _superseded(target: SetTarget, previous: Sequence[str], force: bool) -> list[str]:
+    """Return the files that the new set replaces."""
     single = os.path.basename(target.single)
-    if target.opened_first:
+    if target.opened_first:  # ``single`` is a file of the new set
         return [name for name in previous if name != single]
-    return [*previous, single] if force else []
+    return [*previous, single] if force else []  # without force, check has found nothing to replace

@@ -1,6 +1,6 @@
-"""The index of a set of files, read within limits: JSON whose weight_map says which file holds what.
+"""The index of a set of files, read within limits. It is JSON, whose weight_map names the files.
 
-Hugging Face's index maps arrays to files, Keras' maps groups of variables to a file or a list of files.
+Hugging Face's index maps arrays to files. Keras' maps groups of variables to a file or a list of files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ShardIndex(NamedTuple):
 
 
 def read_index(location: Location) -> ShardIndex:
-    """Read an index. Raises InputError if it is damaged, or names a file elsewhere than beside it."""
+    """Read an index. Raises InputError if it is damaged, or names a file outside its folder."""
     index = _parse(location)
     weight_map, metadata = index["weight_map"], index.get("metadata")
     files = _files(weight_map, location)
@@ -52,6 +52,7 @@ def _files(weight_map: Mapping[str, Any], location: Location) -> list[str]:
     names: dict[str, None] = {}
     for key, listed in weight_map.items():
         for name in listed if isinstance(listed, list) else [listed]:
+            # an index from elsewhere must not name ../../secrets.safetensors
             if not isinstance(name, str) or not name or name in (".", "..") or set(name) & set("/\\\0"):
                 rule = f"the file of {key!r} must be in the folder of the index"
                 raise InputError(f"{location.name}: {rule} (got {name!r})")

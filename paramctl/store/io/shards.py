@@ -1,4 +1,4 @@
-"""Sharding: which arrays each file of a set gets, and how the files are named."""
+"""Sharding: the assignment of arrays to the files of a set, and the names of the files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from paramctl.core.parameter import Parameter
 
 
 def plan_shards(parameters: Iterable[Parameter], max_size: int) -> list[list[Parameter]]:
-    """Assign arrays to files of at most ``max_size`` bytes, in order. A larger array gets a file of its own."""
+    """Assign arrays to files of at most ``max_size`` bytes, in order. A larger array gets a file to itself."""
     shards: list[list[Parameter]] = [[]]
     size = 0
     for parameter in parameters:
@@ -23,10 +23,11 @@ def plan_shards(parameters: Iterable[Parameter], max_size: int) -> list[list[Par
 
 
 class ShardNames(NamedTuple):
-    """How the files of a set are named, from the set's stem, each file's number and their count.
+    """The naming scheme of the files of a set: the set's stem, the file's number, and the number of files.
 
     ending: a regular expression for the part after the stem. start: the number of the first file.
-    A *generation* is one writing of the set: a set that replaces another needs names that the old one does not have.
+    A *generation* is one writing of the set. A set that replaces another needs names that the old one does not have:
+    w-00001-of-00002, then w-2-00001-of-00002.
     """
 
     template: str

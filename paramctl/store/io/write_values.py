@@ -1,4 +1,4 @@
-"""Write values into the extents of a file that has been laid out."""
+"""Write values into the extents of a file whose header has been written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Measure = Callable[[str, Array], Any]
 
 
 class Written(NamedTuple):
-    """A piece of an array that has been written. measured: what WriteOptions.measure returned for its values."""
+    """A written piece of an array. measured: the result of WriteOptions.measure for its values."""
 
     path: str
     size: int
@@ -28,11 +28,12 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """How a file is written.
+    """Options for writing a file.
 
-    force: replace a file that exists. max_shard_size: bytes of values in each file of a set; None for the format's
-    default. measure: computed for each piece of each array, in the thread that writes it. threads: None for one a
-    processor.
+    force: replace an existing file.
+    max_shard_size: bytes of values in each file of a set; None for the format's default.
+    measure: computed for each piece of each array, in the thread that writes it.
+    threads: the number of threads; None for one per processor.
     """
 
     force: bool = False
@@ -48,10 +49,11 @@ def write_values(
     extents: Mapping[str, Extent],
     options: WriteOptions,
 ) -> Iterator[Written]:
-    """Write those of the parameters that have an extent: arrays in parallel, then tied names that are copies here.
+    """Write the parameters that have an extent: arrays in parallel, then the copies under tied names.
 
-    The optimizer's arrays follow where the file has extents for them; their keys begin with a slash.
+    The optimizer's arrays follow if the file has extents for them, whose keys begin with a slash.
     """
+    # a tied name has an extent only where the format cannot share, such as a transposed tie in a Keras file
     tied = contents.model.tied
     present = [parameter for parameter in parameters if parameter.path in extents]
     copies = [parameter for parameter in present if parameter.path in tied]

@@ -48,7 +48,7 @@ class _GuardedFile(io.BufferedReader):
         if self.guarded and size is not None and size > MAX_DIRECTORY:
             raise DamagedZip(f"the central directory may have at most {MAX_DIRECTORY:,} bytes (got {size:,})")
         data = super().read(size)
-        # the directory's own count of members may lie, so its entries are counted
+        # the directory's own count of members may be false, so its entries are counted
         if self.guarded and data.count(DIRECTORY_ENTRY) > MAX_MEMBERS:
             raise DamagedZip(f"more than {MAX_MEMBERS:,} members")
         return data
@@ -58,7 +58,7 @@ def open_zip(file: Location) -> zipfile.ZipFile:
     """Open an archive. Raises one of ZIP_ERRORS if its central directory is damaged or too large."""
     guarded = _GuardedFile(io.FileIO(file.descriptor(), closefd=False))
     archive = zipfile.ZipFile(guarded)
-    guarded.guarded = False  # members may be as large as they like
+    guarded.guarded = False  # the limit is for the directory only: a member may have any size
     _check_whole_comment(file, len(archive.comment))
     return archive
 
@@ -86,7 +86,7 @@ def is_keras(file: Location) -> bool:
 def verify_checksums(file: Location) -> None:
     """Check the members of a zip archive against their checksums. Raises InputError for a damaged one.
 
-    A file that is no zip archive has none to check.
+    Files other than zip archives have no checksums.
     """
     if file.read(0, 2) != b"PK":
         return
@@ -118,5 +118,5 @@ def data_offset(file: Location, member: zipfile.ZipInfo) -> int:
     The sizes come from the local header: its extra field may be longer than the central directory's.
     """
     header = file.read(member.header_offset, LOCAL_HEADER)
-    name, extra = struct.unpack("<HH", header[26:LOCAL_HEADER])
+    name, extra = struct.unpack("<HH", header[26:LOCAL_HEADER])  # the lengths of the two fields after the header
     return member.header_offset + LOCAL_HEADER + int(name) + int(extra)

@@ -1,4 +1,4 @@
-"""Keras' files: reading them under Keras' names, and writing a model document as the Keras model that it describes.
+"""Keras' files: read under Keras' names, and written from a model document as the Keras model that it describes.
 
 Reading
     read.py          a file, or a set of shards, as a checkpoint

@@ -1,7 +1,7 @@
 """Keras' ``.keras``: a zip of metadata.json, config.json and model.weights.h5, which is read in place.
 
 A file written from another ``.keras`` keeps its configuration, its metadata.json and its other members, such as
-assets. Else both are made from the model document.
+assets. Otherwise the configuration and the metadata are made from the model document.
 https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py (_save_model_to_fileobj)
 """
 
@@ -16,6 +16,7 @@ from shutil import copyfileobj
 from typing import IO
 
 from paramctl import __version__
+from paramctl.address.quoting import shell_quoted
 from paramctl.errors import InputError, OutputError, ParamctlError, message
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.contents import Contents, KerasLayout
@@ -67,7 +68,7 @@ def read(file: Location) -> Checkpoint:
 
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
-    """Write an archive; see Format.write. The weights are written to a file of their own first, and then copied."""
+    """Write an archive; see Format.write. The weights are written to a temporary file first, and then copied."""
     with replacing(path, options.force) as temporary:
         layout, config = configuration(contents, path)
         with scratch(path) as weights:
@@ -84,7 +85,7 @@ def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Writ
 def configuration(contents: Contents, target: str) -> tuple[KerasLayout, str]:
     """Return the path of each parameter in Keras' file and the text of config.json.
 
-    Both are those of the file that the model comes from, if it is a ``.keras``, else made from the model document.
+    Both come from the file of the model, if it is a ``.keras``, and otherwise from the model document.
     target: the name of the output, for errors.
     Raises OutputError if Keras cannot build the model.
     """
@@ -95,7 +96,8 @@ def configuration(contents: Contents, target: str) -> tuple[KerasLayout, str]:
     try:
         return keras_layout(top), json.dumps(model_config(model, top))
     except NotInKeras as error:
-        hint = "Write NAME.weights.h5 instead, which has the values alone"
+        # weights alone need no configuration
+        hint = f"Save the values alone as {shell_quoted(target.removesuffix('.keras') + '.weights.h5')}"
         raise OutputError(message(f"{target}: Keras cannot build {model.name}: {error}", hint=hint)) from error
 
 
@@ -149,7 +151,7 @@ def _decompressed(like: Location, archive: zipfile.ZipFile, member: zipfile.ZipI
 
 
 def _decompressed_limit(file: Location) -> int:
-    """Return how many bytes the decompressed members of an archive may have."""
+    """Return the limit on the bytes of an archive's decompressed members."""
     return MAX_RATIO * os.fstat(file.descriptor()).st_size + MAX_SPARE
 
 

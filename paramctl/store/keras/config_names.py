@@ -1,7 +1,7 @@
 """The names of variables that follow from a configuration, where the file alone gives numbers.
 
 A Keras 3 file does not record the classes of layers that are attributes, nor the options that decide how many
-variables a layer has. The configuration beside it has both.
+variables a layer has. The configuration in the same archive has both.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class ConfigNames(NamedTuple):
-    """What a configuration says about the parameters of a file.
+    """The facts in a configuration about the parameters of a file.
 
-    paths: new paths by the paths that the file gives. One that is missing does not change.
+    paths: new paths, by the paths that the file gives. A path without an entry does not change.
     document: the configuration as a model document, if it has exactly these parameters.
     """
 
@@ -33,7 +33,7 @@ class ConfigNames(NamedTuple):
 
 
 def names_in_config(config: Any, shapes: Shapes, source: str, cache: LayerCache) -> ConfigNames:
-    """Return the names in a configuration: those of its document, else those of each layer that is part of Keras.
+    """Return the names in a configuration: from its document, else from each layer that is part of Keras.
 
     source: the name of the file, for the document.
     """
@@ -45,9 +45,9 @@ def names_in_config(config: Any, shapes: Shapes, source: str, cache: LayerCache)
 
 
 def number_custom_layers(config: Any, variables: Mapping[str, KerasVariable]) -> Mapping[str, KerasVariable]:
-    """Return variables with numbers for names in the layers that a configuration says are custom.
+    """Return variables with numbers for names in the layers that are custom by the configuration.
 
-    Their classes may have names of Keras' classes, and then were named like those.
+    A custom class may have the name of a class of Keras, whose names its variables have been given.
     """
     try:
         custom = {path for path, layer in leaf_layers(config) if not is_builtin(layer)}
@@ -62,7 +62,7 @@ def number_custom_layers(config: Any, variables: Mapping[str, KerasVariable]) ->
 
 
 def _document(config: Any) -> Document | None:
-    """Return a configuration as a model document; None if the language does not have all of it."""
+    """Return a configuration as a model document; None if the language lacks part of it."""
     try:
         content = from_config.document(config)
         text = json.dumps(content, indent=1)
@@ -95,9 +95,9 @@ def _by_document(document: Document, shapes: Shapes, source: str) -> dict[str, s
 
 
 def _by_layer(config: Any, shapes: Shapes, cache: LayerCache) -> dict[str, str]:
-    """Return the paths of the variables that have numbers for names, where their layer's class and options tell.
+    """Return the paths of numbered variables whose names follow from the class and options of their layer.
 
-    The names of an object count only if they are as many as its variables.
+    The names of an object apply only if it has as many variables.
     """
     numbered: dict[str, list[str]] = {}  # the numbers of variables, by the object that has them
     for path in shapes:

@@ -122,29 +122,29 @@ class _CallRank(NamedTuple):
     place: int
 
 
-def _call_order(nodes: Mapping[str, list[InboundNode]], given: Container[CallKey]) -> list[CallKey]:
+def _call_order(nodes: Mapping[str, list[InboundNode]], inputs: Container[CallKey]) -> list[CallKey]:
     """Return the calls in the order in which Keras makes them (functional.py, functional_from_config).
 
     Keras goes through the list of layers again and again, and in each pass makes the calls whose inputs exist. A call
     needs the calls whose outputs it takes and the layer's first call. Keras' loop takes quadratic time when the list
     is in reverse order; the pass of each call is computed here in one sweep instead.
-    given: the calls that exist before the first pass.
+    inputs: the calls that exist before the first pass.
     """
-    listed = [(name, call) for name in nodes if (name, 0) not in given for call in range(len(nodes[name]))]
+    listed = [(name, call) for name in nodes if (name, 0) not in inputs for call in range(len(nodes[name]))]
     rank = {key: _CallRank(0, place) for place, key in enumerate(listed)}
     users: dict[CallKey, list[CallKey]] = {}
-    missing: dict[CallKey, int] = {}  # how many calls it still waits for
+    missing: dict[CallKey, int] = {}  # the number of calls that each call still waits for
     for name, call in listed:
         needs = {(source, source_call) for source, source_call, _ in nodes[name][call].inputs}
         needs |= {(name, 0)} if call else set()
-        needs = {key for key in needs if key not in given}
+        needs = {key for key in needs if key not in inputs}
         missing[name, call] = len(needs)
         for key in needs:
             users.setdefault(key, []).append((name, call))
     ready = [key for key in listed if not missing[key]]
     for key in ready:  # grows as calls become ready
         for user in users.get(key, ()):
-            # A user that precedes its source in the list has been passed already, so it waits for the next pass.
+            # Keras' pass is already beyond a user that precedes its source in the list, so it waits for the next pass.
             turn = rank[key].turn + (rank[user].place < rank[key].place)
             rank[user] = max(rank[user], rank[user]._replace(turn=turn))
             missing[user] -= 1
@@ -170,7 +170,7 @@ def layer_entry(
 ) -> dict[str, Any]:
     """Return a layer as an entry of a document's list of layers. Raises UnsupportedConfig.
 
-    blocks: gets the block that a model within the model becomes.
+    blocks: receives the block that a model within the model becomes.
     sources: in a Functional, the names of the outputs that the layer takes.
     call_options: the keyword arguments of its call.
     """

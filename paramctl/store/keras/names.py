@@ -24,7 +24,7 @@ from paramctl.store.keras.variables import (
 )
 
 GroupAttributes: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""What Keras records of the groups of a file, by the group's path: the attributes of each."""
+"""The attributes that Keras records of each group of a file, by the group's path."""
 
 LAYER_LISTS = ("layers", "_layer_checkpoint_dependencies")
 """The attribute of a model with its list of layers. Keras 2.12 and 2.13 wrote the second (H5IOStore.get)."""
@@ -32,7 +32,8 @@ LAYER_LISTS = ("layers", "_layer_checkpoint_dependencies")
 _OPTIMIZER = re.compile(r"(.*_)?(optimizers?|optimizer_weights|metrics|loss_tracker)")
 """The attributes of a model that hold optimizers and metrics, such as ``d_optimizer`` in a GAN."""
 _SEED_GENERATOR = re.compile(r"(.*_)?seed_generator(_\d+)?")
-_VARIABLE = re.compile(r"(?:(.*)/)?vars/(\d+)")
+VARIABLE = re.compile(r"(?:(.*)/)?vars/(\d+)", re.DOTALL)
+"""The stored path of a variable: the path of its object, and its number."""
 _NUMBERED = re.compile(r"(.+?)(?:_(\d+))?")
 
 _ATTENTION_AXES = {
@@ -59,7 +60,7 @@ class KerasVariable(NamedTuple):
 
 def is_keras3(arrays: Sequence[Mapping[str, Any]], groups: GroupAttributes) -> bool:
     """Return whether a file has the layout of Keras 3."""
-    return "vars" in groups and any(_VARIABLE.fullmatch(array["path"]) for array in arrays)
+    return "vars" in groups and any(VARIABLE.fullmatch(array["path"]) for array in arrays)
 
 
 def is_keras2(groups: GroupAttributes) -> bool:
@@ -74,7 +75,7 @@ def keras3_variables(arrays: Sequence[Mapping[str, Any]], groups: GroupAttribute
     """
     objects: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     for array in arrays:
-        match = _VARIABLE.fullmatch(array["path"])
+        match = VARIABLE.fullmatch(array["path"])
         path = match[1] or "" if match else ""
         if match and not is_optimizer(path) and not _SEED_GENERATOR.fullmatch(path.rpartition("/")[2]):
             objects.setdefault(path, []).append((int(match[2]), array))
@@ -185,14 +186,14 @@ def _sibling_names(routes: Mapping[str, Sequence[str]], groups: GroupAttributes)
     An object is called by its own name, or by the last segment if it has none; its container is left out. Each of the
     three steps below applies to the names that clash after the step before it.
     """
-    own = {path: _own_name(path, groups) or route[-1] for path, route in routes.items()}
+    short = {path: _own_name(path, groups) or route[-1] for path, route in routes.items()}
     whole = {path: "/".join(route) for path, route in routes.items()}
     containers = {path: "/".join(route[:-1]) for path, route in routes.items()}
 
     # 1. All children of the containers that hold a clash get their container's name: heads/dense and tails/dense.
-    clashes = repeated(own)
-    shown = {containers[path] for path, name in own.items() if name in clashes} - {"", *LAYER_LISTS}
-    names = {path: f"{containers[path]}/{name}" if containers[path] in shown else name for path, name in own.items()}
+    clashes = repeated(short)
+    shown = {containers[path] for path, name in short.items() if name in clashes} - {"", *LAYER_LISTS}
+    names = {path: f"{containers[path]}/{name}" if containers[path] in shown else name for path, name in short.items()}
 
     # 2. Two in one container, or two attributes: attribute and class instead, heads/dense and heads/dense_1.
     clashes = repeated(names)

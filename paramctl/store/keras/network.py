@@ -27,9 +27,9 @@ def keras_network(model: Model, reuse_as_graph: bool = False) -> KerasObject:
 
 @dataclass(slots=True)
 class _Crossing:
-    """The outputs that cross the boundary of a block beside its own input and output; dicts keep their order.
+    """The outputs that cross the boundary of a block, other than its own input and output; dicts keep their order.
 
-    entering: those from outside that a layer within it takes. leaving: those from within that are used outside.
+    entering: outputs from outside that a layer within it takes. leaving: outputs from within that are used outside.
     """
 
     entering: dict[int, None] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class _Crossing:
 
 
 class _NetworkBuilder:
-    """Builds the objects of one model."""
+    """A builder of the objects of one model."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -48,7 +48,7 @@ class _NetworkBuilder:
     def _find_crossings(self) -> None:
         """Find the outputs that cross the boundaries of blocks.
 
-        An output that is given in the blocks a/b and taken in a/c leaves b and enters c.
+        An output that is computed in the block a/b and used in a/c leaves b and enters c.
         """
         homes: dict[int, tuple[int, ...]] = {}  # the blocks around the source of an output, the outermost first
         uses: list[tuple[int, tuple[int, ...]]] = [(output, ()) for output in self.model.output_ids]
@@ -72,7 +72,7 @@ class _NetworkBuilder:
 
     def whole(self, reuse_as_graph: bool) -> KerasObject:
         """Return the model itself."""
-        names = (given.name for given in self.model.inputs)
+        names = (declared.name for declared in self.model.inputs)
         inputs = [Call(KerasObject(INPUT, name), (), (-1 - place,)) for place, name in enumerate(names)]
         calls = [*inputs, *map(self.call, self.model.blocks)]
         network = self.connect(calls, len(inputs), self.model.output_ids, reuse_as_graph)
@@ -116,7 +116,7 @@ class _NetworkBuilder:
         inputs: the outputs that it takes from outside. leaving: those within it that are used outside.
         """
         names = _NewNames(inner.path for inner in block.blocks)
-        calls = [Call(KerasObject(INPUT, names.new("input_layer")), (), (given,)) for given in inputs]
+        calls = [Call(KerasObject(INPUT, names.new("input_layer")), (), (output,)) for output in inputs]
         calls += map(self.call, block.blocks)
         outputs = block.inner_ids
         if block.layer is not None:  # a layer with branches
@@ -126,14 +126,14 @@ class _NetworkBuilder:
             merging = KerasObject(type(merge).__name__, names.new(merge.type), merge_block)
             calls.append(Call(merging, outputs, (block.output_id,)))
             outputs = (block.output_id,)
-        elif outputs[0] in inputs:  # an empty block gives its input, and Keras' models need a layer between
+        elif outputs[0] in inputs:  # an empty block returns its input, but a Keras model needs a layer between them
             calls.append(Call(KerasObject("Identity", names.new("identity")), outputs, (block.output_id,)))
             outputs = (block.output_id,)
         return self.connect(calls, len(inputs), (*outputs, *leaving), False)
 
     def connect(self, calls: list[Call], inputs: int, outputs: tuple[int, ...], reuse_as_graph: bool) -> Network:
         """Return the network of these calls, the first of which are its inputs, with its layers in Keras' order."""
-        input_ids = tuple(given for call in calls[:inputs] for given in call.output_ids)
+        input_ids = tuple(output for call in calls[:inputs] for output in call.output_ids)
         network = Network(_is_chain(calls, inputs, outputs), calls, input_ids, outputs)
         objects = [call.object for call in calls[inputs:]]
         if reuse_as_graph and len({*objects}) < len(objects):
@@ -173,7 +173,7 @@ def _has_parameters(layer: KerasObject) -> bool:
 def _is_chain(calls: Sequence[Call], inputs: int, outputs: tuple[int, ...]) -> bool:
     """Return whether each call takes exactly the output of the one before it, so that a Sequential has the same layers.
 
-    inputs: how many of the calls are InputLayers.
+    inputs: the number of calls that are InputLayers.
     """
     if inputs != 1 or len(calls) < 2 or outputs != calls[-1].output_ids:
         return False

@@ -17,11 +17,11 @@ class NotInKeras(ValueError):
 
 @dataclass(eq=False, slots=True)
 class KerasObject:
-    """A layer or a model of Keras, once however often it is called.
+    """A layer or a model of Keras. A shared layer is one object with several calls.
 
     class_name: the name of its Python class, which its path in a file follows.
     name: its own name.
-    block: the block of the document that it stands for; None for an InputLayer and the whole model.
+    block: the block of the document that it represents; None for an InputLayer and the whole model.
     network: the layers of a model; None for a layer.
     """
 
@@ -32,7 +32,7 @@ class KerasObject:
 
     @property
     def layer(self) -> Layer | None:
-        """The layer of its block, for a block with branches the one that declares them; None if it has none."""
+        """The layer of its block; for a block with branches, the layer that declares them. None without a layer."""
         return self.block.layer if self.block is not None else None
 
 
@@ -48,8 +48,8 @@ class Call(NamedTuple):
 class Network:
     """The contents of a model.
 
-    calls: those of its InputLayers first, each of the others after those whose outputs it takes.
-    input_ids, output_ids: those of the whole model.
+    calls: the InputLayers first, then each call after those whose outputs it takes.
+    input_ids, output_ids: the inputs and outputs of the whole model.
     layers: as Keras lists them. A Sequential lists a layer once for each call and leaves out its InputLayer;
     a Functional lists each layer once.
     """

@@ -1,6 +1,6 @@
-"""Reads the files of Keras: one file, or the shards of an index.
+"""Read Keras' files: one file, or the shards of an index.
 
-The arrays of optimizers and metrics are kept apart from the parameters.
+The arrays of optimizers and metrics are separated from the parameters.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Variables = Mapping[str, KerasVariable]
 def read_keras3(file: Location, listing: Listing, config: tuple[str, Any] | None = None) -> Checkpoint:
     """Return the contents of a file with the layout of Keras 3.
 
-    config: the text of the configuration beside it and the same parsed, if it has one.
+    config: the text of the configuration in the same archive, and its parsed content.
     """
     return _keras3(file, [listing], listing.groups, config)
 
@@ -193,7 +193,7 @@ def _reader(parts: Sequence[ParameterCollector]) -> Reader:
 def _optimizer_state(
     listings: Sequence[Listing], variables: Collection[str], groups: GroupAttributes
 ) -> OptimizerState | None:
-    """Return the arrays that are not parameters, by their stored paths; None if there are none."""
+    """Return the arrays that are not parameters, by their stored paths; None without any."""
     arrays: dict[str, Parameter] = {}
     readers: dict[str, Reader] = {}
     for listing in listings:

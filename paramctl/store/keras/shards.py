@@ -1,4 +1,4 @@
-"""Sharded Keras weights: which file each variable goes to, and their index ``NAME.weights.json``.
+"""Sharded Keras weights: the assignment of variables to files, and their index ``NAME.weights.json``.
 
 Keras opens ``NAME_00000.weights.h5`` whatever the index says, so the numbers of the shards start at 0.
 https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py (ShardedH5IOStore)
@@ -32,7 +32,7 @@ NAMES = ShardNames("{stem}_{number:05d}.weights.h5", r"_[0-9]{5,}\.weights\.h5",
 
 
 def read(location: Location) -> Checkpoint:
-    """Read the files of an index. Raises InputError unless they hold what it says."""
+    """Read the files of an index. Raises InputError unless they have the groups that it lists."""
     index = read_shard_index(location)
     files = {name: location.sibling(name) for name in index.files}
     return read_together(location, {name: files[name] for name in sorted(files)}, index.weight_map)
@@ -59,7 +59,7 @@ def _lay_out_shard(model: Model, layout: KerasLayout, temporary: Temporary) -> d
 
 
 def _target(path: str) -> SetTarget:
-    """Return where a set is written. Raises OutputError if another set has the file that Keras opens first."""
+    """Return the destination of a set. Raises OutputError if another set has the file that Keras opens first."""
     folder, stem = os.path.dirname(path) or ".", os.path.basename(path)[: -len(SUFFIX)]
     (first,) = NAMES.of(stem, 1, 1)
     others: set[str] = set()
@@ -87,8 +87,8 @@ def plan_layouts(model: Model, layout: KerasLayout, max_size: int) -> list[Keras
     objects = [{_object(stored) for stored in shard.values()} for shard in variables]
     empty = layout.names.keys() - set().union(*objects)
     layouts = []
-    for number, (shard, own) in enumerate(zip(variables, objects, strict=True)):
-        named = own | empty if number == 0 else own
+    for number, (shard, present) in enumerate(zip(variables, objects, strict=True)):
+        named = present | empty if number == 0 else present
         layouts.append(KerasLayout(shard, {path: name for path, name in layout.names.items() if path in named}))
     return layouts
 

@@ -56,7 +56,7 @@ def skeleton_model(
 
 
 class _SkeletonBuilder:
-    """Builds the blocks of a configuration, and numbers their outputs. A layer has one output, of its first call."""
+    """A builder of the blocks of a configuration, with numbered outputs. A layer has one output, of its first call."""
 
     def __init__(self, parameters: Mapping[str, Parameter], cache: LayerCache) -> None:
         self.cache = cache
@@ -104,14 +104,17 @@ class _SkeletonBuilder:
 
         declared: the layer as a document builds it. It is ignored unless the file has the same parameters.
         """
+
         is_model = layer["class_name"] in MODELS
         inner, inner_ids = self.layers(layer, path, input_ids) if is_model else ([], ())
-        own = [parameter for parameter in self.below.get(path, ()) if parameter.path not in self.taken]
-        self.taken.update(parameter.path for parameter in own)
+        parameters = [parameter for parameter in self.below.get(path, ()) if parameter.path not in self.taken]
+        self.taken.update(parameter.path for parameter in parameters)
         expected: dict[str, Parameter] = {}
         if declared is not None:
-            expected = {f"{path}/{each.path.partition('/')[2]}": each for each in declared.parameters}
-        fits = {name: each.shape for name, each in expected.items()} == {each.path: each.shape for each in own}
+            expected = {f"{path}/{parameter.path.partition('/')[2]}": parameter for parameter in declared.parameters}
+        # a custom class may have the name of a class of Keras, and other parameters
+        shapes = {parameter.path: parameter.shape for parameter in parameters}
+        fits = {name: parameter.shape for name, parameter in expected.items()} == shapes
         frozen, supported = layer["config"].get("trainable") is False, is_supported(layer)
         return Block(
             path=path,
@@ -120,7 +123,7 @@ class _SkeletonBuilder:
             inputs=(),
             parameters=tuple(
                 _described(parameter, frozen, supported, expected.get(parameter.path) if fits else None)
-                for parameter in own
+                for parameter in parameters
             ),
             blocks=tuple(inner),
             layer=declared.layer if declared and fits and not is_model else None,
@@ -139,10 +142,10 @@ class _SkeletonBuilder:
 
 
 def _described(parameter: Parameter, frozen: bool, supported: bool, declared: Parameter | None) -> Parameter:
-    """Return a parameter with what is known from its layer.
+    """Return a parameter with the facts that follow from its layer.
 
-    frozen: whether the configuration says that the layer is not trained.
-    supported: whether the layer's class is known. Nothing else is said about the parameters of a custom class.
+    frozen: True if the layer is not trained by the configuration.
+    supported: True if the layer's class is known. The parameters of a custom class get no further facts.
     declared: the same parameter as a document declares it, if one does.
     """
     if declared is not None:

@@ -42,11 +42,12 @@ def model_config(model: Model, top: KerasObject) -> dict[str, Any]:
 
 
 class _ConfigBuilder:
-    """Builds the configuration of one model."""
+    """A builder of the configuration of one model."""
 
     def __init__(self, model: Model) -> None:
-        self.shapes: dict[int, Sizes | None] = {-1 - place: given.shape for place, given in enumerate(model.inputs)}
-        self.dtypes = {-1 - place: given.dtype for place, given in enumerate(model.inputs)}
+        inputs = {-1 - place: declared for place, declared in enumerate(model.inputs)}
+        self.shapes: dict[int, Sizes | None] = {number: declared.shape for number, declared in inputs.items()}
+        self.dtypes = {number: declared.dtype for number, declared in inputs.items()}
         stack = [*model.blocks]
         while stack:
             block = stack.pop()
@@ -95,7 +96,7 @@ class _ConfigBuilder:
             "name": model.name,
             "trainable": True,
             "layers": layers,
-            "input_layers": _unwrapped([histories[given] for given in network.input_ids]),
+            "input_layers": _unwrapped([histories[output] for output in network.input_ids]),
             "output_layers": _unwrapped([[name, call + (name in nested), output] for name, call, output in outputs]),
         }
         return _serialized("keras.src.models.functional", FUNCTIONAL, config) | {"registered_name": FUNCTIONAL}

@@ -1,4 +1,4 @@
-"""The variables of Keras' layers by class: their names in Keras' order, and what each name implies."""
+"""The variables of Keras' layers by class: their names in Keras' order, and the facts that each name implies."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def _is_integer(dtype: str) -> bool:
 def variable_attributes(
     name: str, dtype: str, axes: tuple[str, ...] = (), rank: int = -1, quantized: bool = False
 ) -> dict[str, Any]:
-    """Return what a variable's name implies: its kind, its axes, and trainable: False where that is certain.
+    """Return the attributes that a variable's name implies: kind, axes, and trainable=False where that is certain.
 
-    axes: the roles of its axes, ignored unless there are ``rank`` of them.
-    quantized: whether its layer is. Only the bias of a quantized layer is trained, and its LoRA kernels.
+    axes: the roles of its axes, ignored unless their number is ``rank``.
+    quantized: True if its layer is quantized. Only the bias and the LoRA kernels of such a layer are trained.
     """
     attributes: dict[str, Any] = {} if name.isdecimal() else {"kind": _kind(name, quantized)}
     frozen = quantized and name != "bias" and not name.startswith("lora_")

@@ -1,4 +1,4 @@
-"""Writes Keras 3 ``.weights.h5``: each variable where Keras looks for it, a tie as a hard link, which Keras accepts.
+"""Write Keras 3 ``.weights.h5``: each variable at the path that Keras expects, a tie as a hard link.
 
 https://github.com/keras-team/keras/blob/master/keras/src/saving/saving_lib.py
 """
@@ -31,10 +31,10 @@ def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Writ
 
 
 def layout_of(contents: Contents, target: str) -> KerasLayout:
-    """Return the path of each parameter in a Keras file: as in the file it comes from, else from the document.
+    """Return the path of each parameter in a Keras file: as in its own file, else from the document.
 
     target: the name of the output, for errors.
-    Raises OutputError if there is neither, or Keras has no such model.
+    Raises OutputError if neither exists, or Keras cannot build the model.
     """
     if contents.origin.keras is not None:
         return contents.origin.keras
@@ -58,7 +58,7 @@ def keras_model(contents: Contents, target: str, reuse_as_graph: bool = False) -
 
 
 def written_parameters(model: Model) -> list[Parameter]:
-    """Return the parameters with an array of their own in a Keras file.
+    """Return the parameters that have an array in a Keras file, rather than a hard link.
 
     A transposed tie is one of them: a hard link cannot transpose, so the file has a copy.
     """
@@ -75,7 +75,7 @@ def lay_out(
 ) -> dict[str, Extent]:
     """Lay out a file with those parameters of a model that the layout has, and return the extent of each array.
 
-    optimizer: the optimizer state to write beside them. Its extents have keys that begin with a slash.
+    optimizer: the optimizer state to write too. Its extents have keys that begin with a slash.
     """
     stored = {path: layout.variables[path] for path in model.parameters if path in layout.variables}
     groups: dict[str, dict[str, Any]] = {}

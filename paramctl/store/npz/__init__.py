@@ -1,6 +1,6 @@
 """npz: zips of npy files, as numpy.savez writes them. Pickles are never loaded.
 
-format.py         what the registry of formats calls
+format.py         the format's object in the registry
 reading.py        npz files, read
 writing.py        npz files, written
 npy.py            headers of npy files

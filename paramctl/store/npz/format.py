@@ -3,8 +3,8 @@
 https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 
 Pickles are never loaded. A member that is stored in C order is read by its extent; one in Fortran order, or compressed,
-in slabs. The zip's comments hold the metadata: a member's its dtype, if NumPy lacks it, and what is known of the
-parameter; the archive's the document, the ties and the versions.
+in slabs. Metadata is in the zip's comments. A member's comment has its dtype, if NumPy lacks it, and the facts about
+the parameter. The archive's comment has the document, the ties, and the versions.
 """
 
 from __future__ import annotations

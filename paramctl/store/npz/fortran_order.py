@@ -79,6 +79,7 @@ def divide(shape: tuple[int, ...], most: int) -> Strips:
 
     The axis is the first whose places are small enough, so that a slab spans as few axes before it as possible.
     """
+    # (1000, 1, 3) and at most 30 values: slabs of 10 rows. Axes of size 1 do not change the order, so they are dropped.
     sizes = tuple(size for size in shape if size != 1) or (1,)
     axis = next(axis for axis in range(len(sizes)) if prod(sizes[axis + 1 :]) <= most)
     step = min(sizes[axis], most // prod(sizes[axis + 1 :]))
@@ -153,6 +154,7 @@ def in_c_order(view: Array, start: int, stop: int) -> Iterator[Array]:
     if view.ndim < 2:
         yield view[start:stop]
         return
+    # at most three parts on each level: the end of a row, whole rows, and the beginning of a row
     row = view[0].size
     first, last = start // row, stop // row
     if start % row:

@@ -24,7 +24,7 @@ class InflatedStream:
     """The values of a compressed npy member.
 
     Args:
-        open_member: opens the stream at its begin.
+        open_member: opens the stream at its beginning.
         header: the bytes of the npy header, before the values.
         size: the bytes of the values.
         small: never inflate into a file, because one read takes all of it.
@@ -47,7 +47,7 @@ class InflatedStream:
             else:
                 self._skip(offset - self.offset)
                 done = self._read(buffer)
-        except InputError:  # an OSError too, but complete
+        except InputError:  # also an OSError, but its message is complete
             raise
         except ZIP_ERRORS as error:
             self.close()

@@ -61,11 +61,11 @@ def read_header(stream: IO[bytes], name: str, recorded: object) -> Header:
     """Read the header of a member.
 
     Args:
-        stream: the npy file, at its begin.
+        stream: the npy file, at its beginning.
         name: the array's name, for errors.
         recorded: the dtype that the member's comment records, None if it records none.
 
-    Raises DamagedZip if the header is damaged, or the array is not one of numbers.
+    Raises DamagedZip if the header is damaged, or the array does not hold numbers.
     """
     # a header may claim 4 GiB, so only as much is read as may be parsed
     data = stream.read(MAX_HEADER + PREAMBLE)

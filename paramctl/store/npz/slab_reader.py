@@ -49,6 +49,7 @@ class SlabReader:
     def read(self, path: str, start: int, stop: int) -> Array:
         """Return the values start to stop in C order, in the machine's byte order."""
         array = self.arrays[path]
+        # the division depends only on the array, so equal places always give equal slabs, which the cache finds
         strips = divide(array.shape, SLAB // array.dtype.itemsize)
         values: Array = np.empty(stop - start, RAW[array.dtype.itemsize])
         done = 0
@@ -95,6 +96,7 @@ class SlabReader:
             values: Array = buffer[:size].view(raw).reshape(strips.columns, slab.length)
             load_slab(self._source(path), strips, slab, values)
             # kept only after it is loaded: a failed read must not leave a slab of stale values
+            # in the file, the axes run in reverse: reshaped in reverse and transposed, the buffer is a view in C order
             self.kept[key] = buffer, values.reshape(*reversed(strips.after), slab.length).T
         self.kept.move_to_end(key)
         return self.kept[key][1]

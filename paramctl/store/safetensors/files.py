@@ -28,22 +28,23 @@ from paramctl.store.metadata import document_of, file_metadata, keras_of, sort_t
 from paramctl.store.safetensors.format import Safetensors
 from paramctl.store.safetensors.header import METADATA, arrays_of, build_header, header_text, parse_header
 
-OWN = "paramctl"
+RECORD = "paramctl"
+"""The key of paramctl's own metadata."""
 MAX_TOKENS_PER_ARRAY = 32
-"""Of paramctl's own metadata."""
+"""JSON tokens of paramctl's own metadata for each array."""
 SPARE_ARRAYS = 1_000
-"""For as many more arrays tokens are allowed, so that the metadata of small files is not refused."""
+"""The limit on tokens counts this many arrays more, so that the metadata of a small file is not rejected."""
 
 
 def read(location: Location) -> Checkpoint:
-    """Read the header of a file. Raises InputError unless the file is exactly as the specification says."""
+    """Read the header of a file. Raises InputError unless the file follows the specification exactly."""
     parameters, extents, metadata = read_arrays(location)
     origin = Origin(location, Safetensors.name, location, extents=extents)
     return as_checkpoint(parameters, metadata, PurePath(location.name).stem, ExtentReader(location, extents), origin)
 
 
 def read_arrays(location: Location) -> tuple[dict[str, Parameter], dict[str, Extent], dict[str, str]]:
-    """Return the arrays of a file, where their values are, and the file's metadata. Raises InputError."""
+    """Return the arrays of a file, the extents of their values, and the file's metadata. Raises InputError."""
     try:
         header = parse_header(location)
         return *arrays_of(header, location), header.metadata
@@ -54,27 +55,29 @@ def read_arrays(location: Location) -> tuple[dict[str, Parameter], dict[str, Ext
 def as_checkpoint(
     parameters: dict[str, Parameter], metadata: Mapping[str, str], name: str, reader: Reader, origin: Origin
 ) -> Checkpoint:
-    """Build the checkpoint of these arrays, with what the metadata records: ties, and paramctl's own.
+    """Build the checkpoint of these arrays, with the ties and the other facts that the metadata records.
 
-    name: of the model, if no document names it.
+    name: the name of the model, if no document names it.
     """
-    own = _own_metadata(metadata, len(parameters))
-    document, transposed = document_of(own), transposed_ties_of(own, parameters)
-    recorded = own.get("parameters")
-    attributes = recorded if isinstance(recorded, dict) else {}
+    record = _parse_record(metadata, len(parameters))
+    document, transposed = document_of(record), transposed_ties_of(record, parameters)
+    by_path = record.get("parameters")
+    attributes = by_path if isinstance(by_path, dict) else {}
     attributes = {path: value for path, value in attributes.items() if isinstance(value, dict)}
     for path, parameter in parameters.items():
         parameters[path] = stored_parameter(path, parameter.shape, parameter.dtype, attributes.get(path))
+    # A tie is an entry {second name: first name}. Other texts, such as {"format": "pt"}, name no array of the file.
     plain = (Tie(kept, tied) for tied, kept in metadata.items() if kept in parameters and tied not in parameters)
     ties = (*plain, *transposed)
     for tie in ties:
         parameters[tie.tied] = tied_parameter(tie, parameters[tie.kept])
-    model, other_document = build_model(document.name if document else name, parameters, sort_ties(ties, own), document)
+    ties = sort_ties(ties, record)
+    model, other_document = build_model(document.name if document else name, parameters, ties, document)
     origin = replace(
         origin,
         provenance={path: _provenance(value) for path, value in attributes.items()},
         document=other_document,
-        keras=keras_of(own, parameters),
+        keras=keras_of(record, parameters),
     )
     return Checkpoint(model, reader, origin)
 
@@ -84,20 +87,21 @@ def _provenance(attributes: Mapping[str, Any]) -> Provenance:
     return Provenance(scheme if isinstance(scheme, str) else None, seed if type(seed) is int else None)
 
 
-def _own_metadata(metadata: Mapping[str, str], arrays: int) -> dict[str, Any]:
-    """Return paramctl's own metadata, or none if it is malformed."""
+def _parse_record(metadata: Mapping[str, str], arrays: int) -> dict[str, Any]:
+    """Return paramctl's own metadata, empty if it is malformed."""
     limit = MAX_TOKENS_PER_ARRAY * (arrays + len(metadata) + SPARE_ARRAYS)
     try:
-        own = parse_json(metadata.get(OWN, "{}"), limit)
+        record = parse_json(metadata.get(RECORD, "{}"), limit)
     except ValueError:
         return {}
-    return own if isinstance(own, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def metadata_of(contents: Contents) -> dict[str, str]:
     """Return the metadata of a new file."""
     ties = {tie.tied: tie.kept for tie in contents.model.ties if not tie.transpose}
-    return {"format": "pt"} | ties | {OWN: json.dumps(file_metadata(contents), ensure_ascii=False)}
+    # transformers refuses to load a file without the key "format"
+    return {"format": "pt"} | ties | {RECORD: json.dumps(file_metadata(contents), ensure_ascii=False)}
 
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
@@ -108,13 +112,13 @@ def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Writ
 
 
 def lay_out(temporary: Temporary, contents: Contents) -> dict[str, Extent]:
-    """Reserve the space of a file and write its header; return where the values go."""
+    """Reserve the space of a file and write its header. Return the extents of its values."""
     model, companion = contents.model, contents.origin.companion
     metadata = metadata_of(contents)
     if companion is not None and companion.read(8, 1) == b"{":  # carry over the metadata of another safetensors file
         _, _, old = read_arrays(companion)
         carried = {key: text for key, text in old.items() if text not in model.parameters}  # without its ties
-        metadata = metadata | carried | {OWN: metadata[OWN]}
+        metadata = metadata | carried | {RECORD: metadata[RECORD]}
     owners = list(model.owners())
     data, extents = build_header(owners, metadata)
     temporary.reserve(len(data) + sum(owner.bytes for owner in owners))
@@ -131,19 +135,20 @@ def stream(contents: Contents) -> Iterator[bytes | memoryview]:
 
 
 def clear_provenance(temporary: Temporary, paths: Sequence[str]) -> None:
-    """Remove scheme and seed of these arrays from a file. Spaces keep the header at its length."""
+    """Remove the scheme and seed of these arrays from a file. Spaces keep the length of its header."""
     location = LocalFile(os.dup(temporary.descriptor), temporary.target)
     header = parse_header(location)
-    own = _own_metadata(header.metadata, len(header.entries))
-    attributes = own.get("parameters")
+    record = _parse_record(header.metadata, len(header.entries))
+    attributes = record.get("parameters")
     if not isinstance(attributes, dict):
         return
     for path in paths:
         for name in ("scheme", "seed"):
             if isinstance(attributes.get(path), dict):
                 attributes[path].pop(name, None)
-    metadata = header.metadata | {OWN: json.dumps(own, ensure_ascii=False)}
+    metadata = header.metadata | {RECORD: json.dumps(record, ensure_ascii=False)}
     entries = {METADATA: metadata} | {name: entry.as_json() for name, entry in header.entries.items()}
     data = header_text(entries)
-    if len(data) <= header.start - 8:  # another writer's JSON may be denser than ours, and then keeps its record
+    # A header of another writer may be shorter than ours. It keeps its record, because the values must not move.
+    if len(data) <= header.start - 8:
         temporary.write(data.ljust(header.start - 8), 8)

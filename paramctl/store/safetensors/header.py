@@ -1,6 +1,6 @@
 """The header of a safetensors file: parsed within limits, and written.
 
-It is read as the specification has it, which is stricter than the library: no duplicate keys, no space before the
+The parser follows the specification, which is stricter than the library: no duplicate keys, no space before the
 header, no hole and no overlap between arrays. https://github.com/huggingface/safetensors#format
 """
 
@@ -51,7 +51,7 @@ DTYPES = {
     "I64": "int64",
     "U64": "uint64",
 }
-"""Our names of the format's dtypes."""
+"""paramctl's names of the format's dtypes."""
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
@@ -76,7 +76,7 @@ class Header(NamedTuple):
 
 
 def parse_header(location: Location) -> Header:
-    """Parse the header of a file, one entry at a time, so that what no entry may hold is never built in memory.
+    """Parse the header of a file, entry by entry, so that a hostile one never becomes large objects in memory.
 
     Raises ValueError.
     """
@@ -109,7 +109,7 @@ def parse_header(location: Location) -> Header:
 
 
 class _Scanner:
-    """Scans the JSON of a header, token by token."""
+    """A scanner of the JSON of a header, token by token."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.position = data, 0
@@ -122,7 +122,7 @@ class _Scanner:
         return match[1]
 
     def object_keys(self) -> Iterator[str]:
-        """Yield each key of an object. The caller takes the key's value before it asks for the next."""
+        """Yield each key of an object. The caller must take the key's value before the next key."""
         self.take(_OPEN, "'{'")
         if _CLOSE.match(self.data, self.position):
             self.take(_CLOSE, "'}'")
@@ -139,7 +139,7 @@ class _Scanner:
 
     def string(self, pattern: re.Pattern[bytes], expected: str) -> str:
         raw = self.take(pattern, expected)
-        if b"\\" not in raw:
+        if b"\\" not in raw:  # json.loads is several times slower, and few names have escapes
             return raw[1:-1].decode("utf-8")
         text: str = json.loads(raw)
         if any("\ud800" <= character <= "\udfff" for character in text):  # half of a surrogate pair
@@ -208,7 +208,7 @@ def _entry(name: str, value: Any) -> Entry:
 
 
 def arrays_of(header: Header, location: Location) -> tuple[dict[str, Parameter], dict[str, Extent]]:
-    """Return the arrays of a header in the order of their bytes, and where their values are.
+    """Return the arrays of a header in the order of their bytes, and the extents of their values.
 
     Raises ValueError unless each begins where the one before it ends, and the file ends with the last.
     """
@@ -234,7 +234,7 @@ def arrays_of(header: Header, location: Location) -> tuple[dict[str, Parameter],
 
 
 def build_header(parameters: Sequence[Parameter], metadata: Mapping[str, str]) -> tuple[bytes, dict[str, Extent]]:
-    """Build the header of a new file, and return where the values of each array will be. Raises OutputError."""
+    """Return the header of a new file, and the extent of each array that has values. Raises OutputError."""
     entries: dict[str, Any] = {METADATA: metadata}
     end = 0
     offsets = {}
@@ -247,7 +247,7 @@ def build_header(parameters: Sequence[Parameter], metadata: Mapping[str, str]) -
         offsets[parameter.path] = begin
         entries[parameter.path] = Entry(CODES[parameter.dtype], parameter.shape, begin, end).as_json()
     data = header_text(entries)
-    data += b" " * (-len(data) % 8)  # so that the values are aligned, as the library does it
+    data += b" " * (-len(data) % 8)  # aligns the values, as the safetensors library does
     start = 8 + len(data)
     extents = {
         parameter.path: Extent(start + offsets[parameter.path], numpy_dtype(parameter.dtype).newbyteorder("<"))
@@ -258,7 +258,7 @@ def build_header(parameters: Sequence[Parameter], metadata: Mapping[str, str]) -
 
 
 def _cast_hint(parameter: Parameter) -> str:
-    """Return the option that casts an array to a dtype that safetensors has, as it is typed, or ""."""
+    """Return a hint with the option that casts an array to a dtype that safetensors supports, or ""."""
     if parameter.dtype != "complex128":
         return ""
     address = address_of(parameter.path, "/" if "/" in parameter.path else ".")

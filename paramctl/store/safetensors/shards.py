@@ -36,7 +36,7 @@ NAMES = ShardNames("{stem}-{number:05d}-of-{count:05d}.safetensors", r"-[0-9]{5,
 
 
 def read(location: Location) -> Checkpoint:
-    """Read the headers of all files of an index. Raises InputError unless they hold just what it says."""
+    """Read the headers of all files of an index. Raises InputError unless they have exactly the listed arrays."""
     index = read_index(location)
     parameters: dict[str, Parameter] = {}
     readers: dict[str, Reader] = {}
@@ -53,8 +53,8 @@ def read(location: Location) -> Checkpoint:
     for path, name in index.weight_map.items():
         if path not in parameters:
             raise InputError(f"{location.name}: {name} must hold {path!r}, but does not")
-    own = index.metadata
-    metadata |= {key: value for key, value in own.items() if isinstance(value, str)}
+    # the index's metadata replaces that of the files, and may have numbers, such as total_size
+    metadata |= {key: value for key, value in index.metadata.items() if isinstance(value, str)}
     ordered = {path: parameters[path] for path in index.weight_map}
     stem = PurePath(location.name).name.removesuffix(INDEX).removesuffix(SUFFIX)
     origin = Origin(location, SafetensorsShards.name, rewrite=(location.name.removesuffix(INDEX), max(sizes.values())))
@@ -76,8 +76,8 @@ def replaces_set(path: str) -> bool:
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
     """Write files of at most ``max_shard_size`` bytes of values and an index, or a single file if one suffices.
 
-    path: NAME.safetensors, or a folder that ends in a slash. What the present index names stays until the new one has
-    replaced it.
+    path: NAME.safetensors, or a folder that ends in a slash. The files of the existing set stay until the new index has
+    replaced the old one.
     """
     target = _target(path)
     if path.endswith("/"):
@@ -117,6 +117,7 @@ def _write_single(target: SetTarget, contents: Contents, options: WriteOptions) 
             held.enter_context(locked(target.folder))
             target.check(options.force)
             previous = target.previous_files()
+        # The new file is complete. The index goes first, so that a crash never leaves it without its files.
         try:
             if os.path.lexists(target.index):
                 os.unlink(target.index)
@@ -127,7 +128,7 @@ def _write_single(target: SetTarget, contents: Contents, options: WriteOptions) 
 
 
 def _target(path: str) -> SetTarget:
-    """Return where a set of this name is written."""
+    """Return the destination of a set with this name."""
     if path.endswith("/"):
         folder, stem, single = path, "model", os.path.join(path, f"model{SUFFIX}")
     else:
