@@ -3,13 +3,32 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
-def shell(command: str, folder: Path, tools: Path = Path(sys.executable).parent) -> str:
+# A terminal shows the output of a command before the message that ends it; pipes keep no order between the two streams.
+SCRIPT = """#!/bin/sh
+errors=$(mktemp)
+{command} "$@" 2>"$errors"
+code=$?
+cat "$errors" >&2
+rm "$errors"
+exit $code
+"""
+
+
+def install(tools: Path, command: str) -> Path:
+    """Write a script ``paramctl`` that runs a command of the shell, and return its folder."""
+    tools.mkdir()
+    script = tools / "paramctl"
+    script.write_text(SCRIPT.format(command=command))
+    script.chmod(0o755)
+    return tools
+
+
+def shell(command: str, folder: Path, tools: Path) -> str:
     """Run a command line in a folder and return its output and its errors. tools: the folder of ``paramctl``."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PARAMCTL_")}
     completed = subprocess.run(
@@ -23,9 +42,11 @@ def shell(command: str, folder: Path, tools: Path = Path(sys.executable).parent)
     return completed.stdout
 
 
-def rerun(page: str, folder: Path, tools: Path = Path(sys.executable).parent) -> str:
-    """Return a page with the present output of its commands. They run in order, in one folder: one may use the files of
-    those before it."""
+def rerun(page: str, folder: Path, tools: Path) -> str:
+    """Return a page with the present output of its commands.
+
+    They run in order in one folder, so that a command can use the files of those before it. tools: see ``install``.
+    """
 
     def block(match: re.Match[str]) -> str:
         commands = [line for line in match[1].splitlines() if line.startswith("$ ")]

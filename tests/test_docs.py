@@ -15,7 +15,7 @@ import pytest
 
 import paramctl
 from tests.conftest import ROOT
-from tests.pages import code_blocks, links, rerun
+from tests.pages import code_blocks, install, links, rerun
 from tests.test_architecture import FLOORS
 
 LIBRARY = ROOT / "docs/library.md"
@@ -68,7 +68,7 @@ ADDITION = re.compile(r"```(python|diff)\n# (paramctl/\S+\.py)\n(.*?)```", re.DO
 
 @pytest.fixture
 def extended(tmp_path: Path) -> Path:
-    """A copy of the package with every addition of CONTRIBUTING.md, and ``bin/paramctl``, which runs it."""
+    """A copy of the package with every addition of CONTRIBUTING.md, and ``tools/paramctl``, which runs it."""
     shutil.copytree(ROOT / "paramctl", tmp_path / "paramctl", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "sample_models").symlink_to(ROOT / "sample_models")
     additions = ADDITION.findall(CONTRIBUTING.read_text())
@@ -77,10 +77,7 @@ def extended(tmp_path: Path) -> Path:
         file = tmp_path / name
         text = file.read_text() if file.exists() else ""
         file.write_text(f"{text}\n\n{code}" if language == "python" and text else with_diff(text, code))
-    tool = tmp_path / "bin/paramctl"
-    tool.parent.mkdir()
-    tool.write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path}" exec "{sys.executable}" -m paramctl "$@"\n')
-    tool.chmod(0o755)
+    install(tmp_path / "tools", f'env PYTHONPATH="{tmp_path}" "{sys.executable}" -m paramctl')
     return tmp_path
 
 
@@ -96,7 +93,7 @@ def with_diff(text: str, code: str) -> str:
 
 def test_each_addition_works_as_contributing_shows(extended: Path, request: pytest.FixtureRequest) -> None:
     shown = CONTRIBUTING.read_text()
-    printed = rerun(shown, extended, extended / "bin")
+    printed = rerun(shown, extended, extended / "tools")
     if request.config.getoption("--update"):
         CONTRIBUTING.write_text(printed)
     assert shown == printed

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.pages import CONSOLE, code_blocks, links, rerun
+from tests.forks import shell_command
+from tests.pages import CONSOLE, code_blocks, install, links, rerun
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,7 +31,7 @@ def test_each_command_prints_the_output_that_a_page_shows(
     for folder in ("sample_models", "tests"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     shown = path.read_text()
-    printed = rerun(shown, tmp_path)
+    printed = rerun(shown, tmp_path, install(tmp_path / "tools", shell_command()))
     if request.config.getoption("--update"):
         path.write_text(printed)
     assert shown == printed
