@@ -1,6 +1,7 @@
 """paramctl save: casts, layouts, and files checked against a model; what it refuses, allows and reports."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from paramctl.conversion.convert import convert
 from paramctl.core.dtypes import CastLoss, checked_cast
-from tests.conftest import ROOT, Run
+from paramctl.source.open import Opened, source_of
+from tests.conftest import ROOT, Run, model
 
 MLP = "input: [4]\nlayers:\n  - dense: {name: a, units: 3}\n  - dense: {name: b, units: 2}\n"
 
@@ -480,6 +483,64 @@ def test_the_round_trip_through_torch_layout_is_exact(paramctl: Run, tmp_path: P
         assert result.returncode == 0, result.stderr
         assert paramctl("diff", f"{name}.h5", f"{name}-back.h5").returncode == 0, name
         assert paramctl("diff", f"{name}.h5", f"{name}.safetensors").returncode == 0, "diff converts the layout"
+
+
+def gates(kernel: np.ndarray, order: str) -> np.ndarray:
+    """Return a GRU's kernel (in, z r h) as torch has it, with the gates in this order."""
+    parts = dict(zip("zrh", np.split(kernel, 3, 1), strict=True))
+    return np.concatenate([parts[gate].T for gate in order])
+
+
+IN_TORCH: dict[str, tuple[str, str, str, Callable[[np.ndarray], np.ndarray]]] = {
+    "dense": ("[6]", "{dense: 5}", "weight kernel", lambda kernel: kernel.T),
+    "embedding": ("{shape: [6], dtype: int32}", "{embedding: [9, 5]}", "weight embeddings", lambda table: table),
+    "conv1d": ("[8, 3]", "{conv1d: [5, 2]}", "weight kernel", lambda kernel: kernel.transpose(2, 1, 0)),
+    "conv2d": ("[8, 8, 3]", "{conv2d: [5, [2, 4]]}", "weight kernel", lambda kernel: kernel.transpose(3, 2, 0, 1)),
+    "conv3d": (
+        "[8, 8, 8, 3]",
+        "{conv3d: [5, [2, 3, 4]]}",
+        "weight kernel",
+        lambda kernel: kernel.transpose(4, 3, 0, 1, 2),
+    ),
+    "transposed": (
+        "[8, 8, 3]",
+        "{conv2d_transpose: [5, [2, 4]]}",
+        "weight kernel",
+        lambda kernel: kernel.transpose(3, 2, 0, 1),
+    ),
+    "depthwise": (
+        "[8, 8, 3]",
+        "{depthwise_conv2d: {kernel_size: [2, 4], depth_multiplier: 2}}",
+        "weight kernel",
+        lambda kernel: kernel.reshape(2, 4, 6).transpose(2, 0, 1)[:, None],
+    ),
+    "lstm": ("[7, 6]", "{lstm: 5}", "weight_ih_l0 lstm_cell/kernel", lambda kernel: kernel.T),
+    "gru": ("[7, 6]", "{gru: 5}", "weight_hh_l0 gru_cell/recurrent_kernel", lambda kernel: gates(kernel, "rzh")),
+    "after flatten": (
+        "[2, 3, 4]",
+        "flatten, {dense: 5}",
+        "weight kernel",
+        lambda kernel: kernel.reshape(2, 3, 4, 5).transpose(3, 2, 0, 1).reshape(5, 24),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IN_TORCH)
+def test_the_axes_of_a_tensor_are_in_torchs_order(case: str) -> None:
+    """Value by value; tests/interop/test_torch_layout.py computes with torch itself."""
+    shape, entries, names, arranged = IN_TORCH[case]
+    name, path = names.split()
+    drawn = source_of(Opened(model(f"input: {shape}\nlayers: [{entries}]"), None), seed=1)
+    (layer,) = {path.partition("/")[0] for path in drawn.model.parameters}
+    tensors = convert(drawn, "torch")[0]
+    kernel, tensor = (
+        source.read(parameter.path, 0, parameter.size).reshape(parameter.shape)
+        for source, parameter in (
+            (drawn, drawn.model.parameters[f"{layer}/{path}"]),
+            (tensors, tensors.model.parameters[f"{layer}.{name}"]),
+        )
+    )
+    assert np.array_equal(tensor, arranged(kernel))
 
 
 def load_torch_names(path: Path) -> list[str]:
