@@ -861,7 +861,8 @@ def test_what_is_too_much_to_go_along(what: str, tmp_path: Path) -> None:
     assert says in said
     assert all(": skipped " in note for note in notes)
     assert ran.megabytes < MEGABYTES
-    assert ran.seconds < 2 * SECONDS
+    slowness = max(1.0, usual() / USUAL) if ran.seconds > 2 * SECONDS else 1.0
+    assert ran.seconds < 2 * SECONDS * slowness
     assert os.listdir(tmp_path) == [name]
 
 
