@@ -17,6 +17,7 @@ from paramctl.store.contents import Contents, KerasLayout, Provenance
 VERSION = 1
 """The version of this metadata."""
 MAX_SCHEME_TEXT = 4_000
+MAX_SEED = 2**63
 
 
 def file_metadata(contents: Contents) -> dict[str, Any]:
@@ -56,6 +57,13 @@ def array_attributes(parameter: Parameter, provenance: Provenance | None) -> dic
         "seed": provenance.seed,
     }
     return {name: value for name, value in attributes.items() if value is not None}
+
+
+def provenance_of(attributes: Mapping[str, Any]) -> Provenance:
+    """Return what the attributes of an array record of how it came by its values."""
+    scheme, seed = attributes.get("scheme"), attributes.get("seed")
+    has_seed = type(seed) is int and 0 <= seed < MAX_SEED
+    return Provenance(scheme if isinstance(scheme, str) else None, seed if has_seed else None)
 
 
 def axis_text(axis: Axis) -> str:

@@ -19,7 +19,7 @@ from paramctl.store.contents import Origin, Provenance
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.io.zips import LOCAL_HEADER, ZIP_ERRORS, DamagedZip, data_offset, open_zip
 from paramctl.store.location import Location
-from paramctl.store.metadata import document_of, keras_of, sort_ties, ties_of
+from paramctl.store.metadata import document_of, keras_of, provenance_of, sort_ties, ties_of
 from paramctl.store.npz import comments
 from paramctl.store.npz.format import Npz
 from paramctl.store.npz.inflate import InflatedStream
@@ -67,7 +67,9 @@ def _read(file: Location) -> Checkpoint:
     model_name = document.name if document else PurePath(file.name).stem
     model, other_document = build_model(model_name, parameters, sort_ties(ties, metadata), document)
     # without extents: a change in place would leave the zip's checksums wrong
-    origin = Origin(location=file, format=Npz.name, provenance=_provenance(facts), document=other_document, keras=keras)
+    recorded = {path: provenance_of(attributes) for path, attributes in facts.items()}
+    provenance = {path: known for path, known in recorded.items() if known != Provenance()}
+    origin = Origin(location=file, format=Npz.name, provenance=provenance, document=other_document, keras=keras)
     return Checkpoint(model, _reader(file, archive, members), origin)
 
 
@@ -170,14 +172,3 @@ def _fits(tie: Tie, parameters: Mapping[str, Parameter]) -> bool:
         return False
     kept, tied = parameters[tie.kept], parameters[tie.tied]
     return tied.dtype == kept.dtype and tied.shape == (kept.shape[::-1] if tie.transpose else kept.shape)
-
-
-def _provenance(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Provenance]:
-    """Return the recorded provenance of arrays, by name."""
-    notes = {}
-    for path, of_member in facts.items():
-        scheme, seed = of_member.get("scheme"), of_member.get("seed")
-        has_seed = type(seed) is int and 0 <= seed < 2**63
-        if isinstance(scheme, str) or has_seed:
-            notes[path] = Provenance(scheme if isinstance(scheme, str) else None, seed if has_seed else None)
-    return notes

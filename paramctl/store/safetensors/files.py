@@ -18,13 +18,13 @@ from paramctl.errors import InputError
 from paramctl.model import Tie
 from paramctl.parallel import in_parallel
 from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter, tied_parameter
-from paramctl.store.contents import Contents, Origin, Provenance, Reader
+from paramctl.store.contents import Contents, Origin, Reader
 from paramctl.store.io.atomic import Temporary, replacing
 from paramctl.store.io.extents import Extent, ExtentReader, as_bytes
 from paramctl.store.io.json_limits import parse_json
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.location import LocalFile, Location
-from paramctl.store.metadata import document_of, file_metadata, keras_of, sort_ties, transposed_ties_of
+from paramctl.store.metadata import document_of, file_metadata, keras_of, provenance_of, sort_ties, transposed_ties_of
 from paramctl.store.safetensors.format import Safetensors
 from paramctl.store.safetensors.header import METADATA, arrays_of, build_header, header_text, parse_header
 
@@ -75,16 +75,11 @@ def as_checkpoint(
     model, other_document = build_model(document.name if document else name, parameters, ties, document)
     origin = replace(
         origin,
-        provenance={path: _provenance(value) for path, value in attributes.items()},
+        provenance={path: provenance_of(value) for path, value in attributes.items()},
         document=other_document,
         keras=keras_of(record, parameters),
     )
     return Checkpoint(model, reader, origin)
-
-
-def _provenance(attributes: Mapping[str, Any]) -> Provenance:
-    scheme, seed = attributes.get("scheme"), attributes.get("seed")
-    return Provenance(scheme if isinstance(scheme, str) else None, seed if type(seed) is int else None)
 
 
 def _parse_record(metadata: Mapping[str, str], arrays: int) -> dict[str, Any]:
