@@ -1,4 +1,4 @@
-"""What files of weights cost: 1 GB in 2,000 arrays summarized, dumped, compared and converted, here and elsewhere.
+"""The cost of files: 1 GB in 2,000 arrays summarized, dumped, compared, and converted, here and elsewhere.
 
 ``make bench`` runs it. Whole processes, measured in turn, on files that are in memory, each conversion ending when its
 file is synced. Beside ours stand a script of a few lines, h5ls, h5dump and h5diff (Debian's hdf5-tools) if they are
@@ -286,7 +286,7 @@ def turned(bench: Bench) -> list[Row]:
 
 
 def against_cat(bench: Bench) -> None:
-    """How fast values are read: a comparison of what is the same does nothing else."""
+    """Measure the speed of reading: a comparison of equal files does nothing else."""
     rows = []
     for kind, files in bench.files.items():
         pair = files["a"], files["same"]

@@ -38,7 +38,7 @@ def side_by_side(*commands: list[str], runs: int = RUNS, before: Callable[[], No
 
 
 def cost(command: list[str], before: Callable[[], None] | None = None) -> Cost:
-    """What one run costs, with the processes that it leaves behind: their memory is added up."""
+    """Return the cost of one run. The memory of its processes is added up."""
     if before is not None:
         before()
     begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What it costs to ask: start-up, the summary of small and large models, and of the same networks elsewhere.
+"""The cost of facts: start-up, and the summary of small and large models, here and elsewhere.
 
 ``make bench`` runs it. Every figure is a ratio of whole processes measured in turn in one run. The
 rows that compare with Keras and torchinfo need an interpreter that has them, given as an argument.

@@ -1,4 +1,4 @@
-"""What values cost: a model of 100 million parameters drawn and on the disk, here and elsewhere; and one value of many.
+"""The cost of values: a model of 100 million parameters, drawn and written, here and elsewhere; and one value of many.
 
 ``make bench`` runs it. Whole processes, measured in turn, each ending when its file is synced: so start-up counts, and
 the disk too, whose own speed the plain writes show. The rows that compare with torch and Keras need an interpreter

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import NamedTuple
 
 MAX_COMPARED = 1_000
-"""How many known words a suggestion is chosen from."""
+"""The number of known words from which a suggestion is chosen."""
 
 MAX_COMPARED_LENGTH = 64
 """Longer words are not suggested."""

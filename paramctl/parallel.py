@@ -29,7 +29,7 @@ def in_parallel(work: Callable[[Job], Result], jobs: Iterable[Job], threads: int
         try:
             for job in jobs:
                 pending.append(pool.submit(work, job))
-                if len(pending) > 2 * count:
+                if len(pending) > 2 * count:  # enough that no worker waits, few enough to bound memory
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

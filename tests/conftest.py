@@ -1,4 +1,4 @@
-"""What the tests share: the sample models, a model from a text, and paramctl run as its users run it."""
+"""Helpers of the tests: the sample models, a model from a text, and paramctl run as its users run it."""
 
 import os
 import signal

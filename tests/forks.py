@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
 TORTURE = bool(os.environ.get("PARAMCTL_TORTURE"))
-"""Whether the long forms of the tests run: ``make torture`` sets it."""
+"""True to run the long forms of the tests, as ``make torture`` does."""
 
 ROUNDS = 10 if TORTURE else 1
-"""How many times as much is tried at random in a torture."""
+"""The factor by which torture multiplies random trials."""
 
 REAL = [sys.executable, "-m", "paramctl"]
 SERVED = {
@@ -33,7 +33,7 @@ SERVED = {
     "HDF5_USE_FILE_LOCKING": "FALSE",
     "HDF5_PLUGIN_PRELOAD": "::",
 }
-"""What libraries read as they are imported, and paramctl sets before it imports them."""
+"""The variables that libraries read when they are imported, and that paramctl sets before."""
 
 READ_AT_START = ("PYTHON", "LANG", "LC_", "LD_", "MALLOC_", "HDF5_", "NPY_", "OPENBLAS_", "OMP_")
 PASSED_ON = {
@@ -52,7 +52,7 @@ PASSED_ON = {
 
 
 class Used(NamedTuple):
-    """How a command ended and what it cost: seconds of its processors, and megabytes of its largest process."""
+    """The end of a command, and its cost: seconds of processor time, and megabytes of its largest process."""
 
     code: int
     elapsed: float
@@ -138,7 +138,7 @@ def fork_server() -> ForkServer:
 
 
 class Ended(NamedTuple):
-    """How a command line ended: its exit code, or minus the signal that killed it, and its errors."""
+    """The end of a command line: its exit code, or minus the signal that killed it, and its errors."""
 
     code: int
     err: str

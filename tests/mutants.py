@@ -107,7 +107,7 @@ MUTANTS = [
         "core/dtypes.py",
         r"bounded = np\.clip\(wide, low, high\)",
         "bounded = wide",
-        "convert -k whole_numbers or cast",
+        "convert -k cast",
     ),
     Mutant(
         "* matches across slashes",
@@ -363,7 +363,7 @@ MUTANTS = [
         "conversion/torch.py",
         r"if len\(set\(dtypes\.values\(\)\)\) > 1",
         "if False",
-        "convert -k several_dtypes",
+        "convert -k different_dtypes",
     ),
     Mutant(
         "the place of the first NaN ignores the piece",

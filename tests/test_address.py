@@ -27,12 +27,12 @@ MATCHES = {
 
 
 @pytest.mark.parametrize(("text", "paths"), MATCHES.items())
-def test_what_matches(text: str, paths: list[str]) -> None:
+def test_an_address_matches(text: str, paths: list[str]) -> None:
     assert [path for path in PATHS if compile_pattern(text)(path)] == paths
 
 
 @pytest.mark.parametrize(("text", "column"), [("", 1), ("/a", 1), ("a//b", 2), ("a/", 2)])
-def test_an_empty_name_is_refused_where_it_stands(text: str, column: int) -> None:
+def test_an_empty_name_is_refused_at_its_place(text: str, column: int) -> None:
     with pytest.raises(AddressError, match=rf"\(character {column}\)"):
         compile_pattern(text)
 

@@ -114,7 +114,7 @@ def test_imports_run_one_way(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("library", "allowed"), ONLY_IN.items())
-def test_what_one_room_alone_uses(library: str, allowed: set[str]) -> None:
+def test_packages_used_by_one_place_only(library: str, allowed: set[str]) -> None:
     users = {
         str(path.relative_to(PACKAGE))
         for path in FILES

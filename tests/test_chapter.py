@@ -22,14 +22,14 @@ CUSTOM = "{mixture: [[0.25, {uniform: [5, 10]}], [0.5, zeros], [0.25, {uniform: 
 
 
 def values(paramctl: Run, *arguments: str) -> dict[str, np.ndarray]:
-    """What dump prints, by name."""
+    """Return the arrays that dump prints, by name."""
     done = paramctl("dump", *arguments, "--format", "json")
     assert done.returncode == 0, done.stderr
     return {name: np.array(numbers, np.float32) for name, numbers in json.loads(done.stdout).items()}
 
 
 def initialized(paramctl: Run, *arguments: str) -> dict[str, np.ndarray]:
-    """What init writes and dump reads again."""
+    """Return the arrays that init writes and dump reads back."""
     done = paramctl("init", *arguments, "-o", "net.h5", "--force", "-q")
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""

@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sections(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the script prints under each of its headings; it is run once, with paramctl on the PATH."""
+    """Return the script's output under each of its headings. It runs once, with paramctl on the PATH."""
     commands = tmp_path_factory.mktemp("bin")
     command = commands / "paramctl"
     command.write_text(f'#!/bin/sh\nexec {forks.shell_command()} "$@"\n')
@@ -142,13 +142,13 @@ def test_the_chimera(sections: dict[str, str]) -> None:
     assert text.splitlines()[-1] == "nest_mlp/net/dense/bias,63,0.0"
 
 
-def test_only_what_the_script_names_is_left(sections: dict[str, str], folder: Path) -> None:
+def test_only_the_files_of_the_script_are_left(sections: dict[str, str], folder: Path) -> None:
     documents = {f"{name}.yaml" for name in "mlp rgnet nest_mlp chimera fancy_mlp tied_mlp two".split()}
     files = {f"{name}.h5" for name in "mlp normal constant blocks custom python tied rgnet fancy chimera".split()}
     assert {each.name for each in folder.iterdir()} - {"__pycache__"} == {*documents, *files, "my_init.py"}
 
 
-def test_each_command_says_what_the_book_does_there() -> None:
+def test_each_command_prints_the_values_of_the_book() -> None:
     """Every paramctl of the script stands below a comment, of its own or of the commands with it."""
     lines = SCRIPT.read_text().splitlines()
     assert lines[0] == "#!/usr/bin/env bash"

@@ -25,7 +25,7 @@ MLP = str(ROOT / "sample_models/mlp.yaml")
 
 CLI = ROOT / "paramctl/cli"
 HELP_COLUMNS = 44
-"""What click leaves for the help of an option on a terminal of 80 columns."""
+"""The columns that click leaves for the help of an option on a terminal of 80 columns."""
 BY_NAME = {str(command.name): command for command in COMMANDS}
 
 

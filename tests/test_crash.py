@@ -84,7 +84,7 @@ def temporaries(folder: Path) -> list[str]:
 
 @cache
 def hashes(document: str, suffix: str) -> dict[str, int]:
-    """Which seed gives the file of which hash."""
+    """Return the seed of each file, by the hash of the file."""
     known = {}
     server = Server()
     with tempfile.TemporaryDirectory() as folder:
@@ -121,7 +121,7 @@ class Saved:
         return ended.seconds
 
     def found(self, asked: int, ended: Ended) -> bool:
-        """Whether the file asked for is there; else the one before is, nobody claimed otherwise, and nothing else."""
+        """Return whether the new file exists. If not, the old one does, success was not claimed, and nothing is left."""
         found = self.known.get(sha256(self.path))
         assert found in (self.seed, asked), f"neither the old file nor the new one: {ended}"
         assert {each for each in os.listdir(self.folder) if not each.startswith(".")} == {"m.yaml", self.path.name}
@@ -241,7 +241,7 @@ def test_a_save_may_outlive_its_terminal(tmp_path: Path, server: Server) -> None
 @pytest.mark.parametrize("document", ["one", "many"])
 @pytest.mark.parametrize("reserving", [True, False], ids=["reserving", "unable to reserve"])
 def test_a_full_disk_is_an_error(document: str, reserving: bool, suffix: str, tmp_path: Path, server: Server) -> None:
-    """Wherever in the file the space ends, the header included, and whichever process meets it."""
+    """A full disk is an error wherever in the file the space ends, the header included, in either process."""
     saved = Saved(tmp_path, document, suffix, server)
     size = saved.path.stat().st_size
     limits = {0, 1, 100, 2048, 4096, size // 2, size - 2000, size - 1}
@@ -371,7 +371,7 @@ def attached(folder: Path, arguments: list[str], trace: list[str], processor: in
 
 
 def calls(folder: Path) -> list[Call]:
-    """What strace saw of the files in a folder since a temporary one was made, and of the claim of success."""
+    """Return the system calls on the files of a folder since a temporary one was created, and on the final message."""
     counts: dict[tuple[str, str], int] = {}
     found: list[Call] = []
     for line in (folder / ".strace").read_text().splitlines():
@@ -408,7 +408,7 @@ def possible(call: Call, writer: int) -> list[str]:
 
 
 def complaint(saved: Saved, ended: Ended, fault: str, call: Call, new: bool) -> str:
-    """What is wrong with the way in which a save has ended that met a fault; nothing if nothing is."""
+    """Return the defect in the end of a save that met a fault; empty without any."""
     left, log = temporaries(saved.folder), (saved.folder / ".strace").read_text()
     if not ("(INJECTED)" in log or f"SIG{fault.removeprefix('signal=')}" in log):
         return "the fault did not occur"
@@ -450,7 +450,7 @@ def test_a_fault_in_a_system_call_leaves_the_old_file_or_the_new_one(
 
 @EVERY
 @pytest.mark.parametrize("force", [True, False])
-def test_what_is_claimed_is_on_the_disk(suffix: str, force: bool, tmp_path: Path, server: Server) -> None:
+def test_claimed_files_are_on_the_disk(suffix: str, force: bool, tmp_path: Path, server: Server) -> None:
     """The last write, then the sync of the file, then its new name, then the sync of the folder, then the claim."""
     saved = Saved(tmp_path, "one", suffix, server)
     if not force:
@@ -542,7 +542,7 @@ def test_every_file_of_a_set_is_synced_before_its_index_appears(target: str, tmp
 
 
 @pytest.mark.parametrize(("target", "before", "cut"), CHANGES)
-def test_a_set_whose_writer_is_killed_is_the_old_one_or_the_new_one(
+def test_a_killed_writer_leaves_the_old_set_or_the_new_one(
     target: str, before: tuple[str, ...] | None, cut: tuple[str, ...], tmp_path: Path, server: Server
 ) -> None:
     """In each call that names, renames or removes a file; the next save succeeds and clears away what is not told."""
@@ -646,7 +646,7 @@ def test_the_mode_is_the_old_file_s_or_the_umask_s(suffix: str, tmp_path: Path, 
 
 
 def make_target(path: Path, kind: str) -> None:
-    """What is no place for a file, under the name of one."""
+    """Create something at a path that is not a regular file."""
     if kind == "directory":
         path.mkdir()
     elif kind == "FIFO":
@@ -674,7 +674,7 @@ def make_target(path: Path, kind: str) -> None:
         ("link into no folder", "no such folder"),
     ],
 )
-def test_a_target_that_is_no_file_is_refused(
+def test_a_target_that_is_not_a_file_is_refused(
     kind: str, word: str, suffix: str, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before anything is written, and without waiting for a FIFO's reader."""
@@ -733,7 +733,7 @@ def test_a_folder_that_may_not_be_written_is_an_error(suffix: str, tmp_path: Pat
 
 
 @EVERY
-def test_a_file_that_is_there_is_replaced_by_force_alone(suffix: str, tmp_path: Path, server: Server) -> None:
+def test_an_existing_file_is_replaced_by_force_alone(suffix: str, tmp_path: Path, server: Server) -> None:
     """Also one that appeared while its name was not yet taken."""
     saved = Saved(tmp_path, "one", suffix, server)
     saved.refused(server.run(tmp_path, saved.command(2)[:-1]), "already exists (use --force to overwrite)")
@@ -744,7 +744,7 @@ def test_a_file_that_is_there_is_replaced_by_force_alone(suffix: str, tmp_path: 
 
 
 @SOME
-def test_another_name_of_the_file_keeps_what_it_had(suffix: str, tmp_path: Path, server: Server) -> None:
+def test_another_name_in_the_file_keeps_its_facts(suffix: str, tmp_path: Path, server: Server) -> None:
     """A hard link is broken, never written through."""
     saved = Saved(tmp_path, "one", suffix, server)
     (tmp_path / ".other").hardlink_to(saved.path)
@@ -754,7 +754,7 @@ def test_another_name_of_the_file_keeps_what_it_had(suffix: str, tmp_path: Path,
 
 @EVERY
 def test_a_file_may_be_saved_over_itself(suffix: str, tmp_path: Path, server: Server) -> None:
-    """What it holds is read from the old file until the new one is complete."""
+    """Its contents are read from the old file until the new one is complete."""
     saved = Saved(tmp_path, "large", suffix, server)
     values = held(saved.path)
     ended = server.run(tmp_path, ["save", saved.path.name, "-o", saved.path.name, "--force"])
@@ -766,7 +766,7 @@ def test_a_file_may_be_saved_over_itself(suffix: str, tmp_path: Path, server: Se
 
 @SOME
 def test_temporary_files_of_the_dead_alone_are_cleared_away(suffix: str, tmp_path: Path, server: Server) -> None:
-    """Whoever writes holds a lock on its temporary file; what is no file of ours is neither followed nor waited for."""
+    """A writer holds a lock on its temporary file. The sweep neither follows links nor waits for pipes."""
     saved = Saved(tmp_path, "one", suffix, server)
     dead, alive, link, fifo = (tmp_path / f".paramctl-{name}.tmp" for name in ("dead", "alive", "link", "fifo"))
     dead.write_text("old")
@@ -786,7 +786,7 @@ def test_temporary_files_of_the_dead_alone_are_cleared_away(suffix: str, tmp_pat
 
 @SOME
 def test_a_temporary_file_that_becomes_a_link_is_not_followed(suffix: str, tmp_path: Path, server: Server) -> None:
-    """Whoever may write in the folder must not be able to have another file overwritten, or put in the target's place."""
+    """Another user of the folder can neither have another file overwritten nor put one in place of the target."""
     saved = Saved(tmp_path, "one", suffix, server)
     (tmp_path / ".victim").write_text("kept")
     swap = (

@@ -74,7 +74,7 @@ def difference(a: Any, b: Any, tolerance: Tolerance = EXACT) -> DiffRow | None:
 
 
 def test_a_model_and_its_file_are_the_same(paramctl: Run) -> None:
-    """Whatever the format; and another seed's are not."""
+    """Equal values are equal in every format, and the values of another seed differ."""
     for suffix in ("h5", "safetensors", "npz"):
         paramctl("save", MLP, "-o", f"m.{suffix}")
         assert paramctl("diff", MLP, f"m.{suffix}").returncode == 0
@@ -83,7 +83,7 @@ def test_a_model_and_its_file_are_the_same(paramctl: Run) -> None:
     assert (code, [row["path"] for row in found]) == (1, ["dense/kernel", "dense_1/kernel"])
 
 
-def test_what_is_told_of_a_difference(paramctl: Run, tmp_path: Path) -> None:
+def test_the_facts_about_a_difference(paramctl: Run, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     a = rng.random((700, 900), dtype="float32")
     b = a.copy()
@@ -140,7 +140,7 @@ def test_another_dtype_may_be_no_difference(paramctl: Run, tmp_path: Path) -> No
     assert [(row["path"], row["status"], row["different"]) for row in json.loads(done.stdout)] == [("w", "values", 1)]
 
 
-def test_what_is_not_finite(paramctl: Run, tmp_path: Path) -> None:
+def test_nan_and_infinity_are_compared(paramctl: Run, tmp_path: Path) -> None:
     """A file is the same as itself, NaN and all; a NaN is no number, and as any other only if asked."""
     bits = np.array([0x7FC00000, 0x7FC00001, 0x7F800000, 0xFF800000], "uint32").view("float32")
     write(tmp_path / "a.h5", w=bits)
@@ -166,7 +166,7 @@ def test_only_the_greatest(paramctl: Run, tmp_path: Path) -> None:
     assert [row["path"] for row in rows(paramctl, "a.h5", "b.h5", "--top", "2")[1]] == ["y", "z"]
 
 
-def test_trouble_is_no_difference(paramctl: Run) -> None:
+def test_an_error_is_not_a_difference(paramctl: Run) -> None:
     assert paramctl("diff", MLP, "no.h5").returncode == 2
     assert paramctl("diff", "-", "-").returncode == 2
 
@@ -192,7 +192,7 @@ def test_the_same_bytes_are_compared_and_nothing_else(monkeypatch: pytest.Monkey
     assert row.cosine < 1
 
 
-def test_the_same_whatever_the_threads(paramctl: Run, tmp_path: Path) -> None:
+def test_threads_do_not_change_the_result(paramctl: Run, tmp_path: Path) -> None:
     """Ours, and those of the library that multiplies."""
     rng = np.random.default_rng(0)
     a = rng.standard_normal(7 * BLOCK_SIZE + 3, dtype="float32")
@@ -234,7 +234,7 @@ TIES = {
 
 @pytest.mark.parametrize(("in_a", "in_b", "expected"), TIES.values(), ids=TIES)
 def test_ties_are_of_names_to_each_other(in_a: list[Tie], in_b: list[Tie], expected: list[str]) -> None:
-    """Which names are one array, whichever of them a file keeps; a row for each that is of another than in B."""
+    """Names of one array agree, whichever of them a file keeps; each name with another array in B has a row."""
     zeros = np.zeros((2, 2))
     sides = [source(*ties, x=zeros, y=zeros, z=zeros) for ties in (in_a, in_b)]
     for structure in (True, False):
@@ -244,7 +244,7 @@ def test_ties_are_of_names_to_each_other(in_a: list[Tie], in_b: list[Tie], expec
         assert all(row.a != row.b for row in found), "a row shows what differs"
 
 
-def test_ties_to_a_name_that_one_side_has_not() -> None:
+def test_ties_to_a_name_that_one_side_lacks() -> None:
     """The names that both have are tied alike; the other is a row of its own."""
     zeros = np.zeros(3)
     a = source(Tie("k", "x"), Tie("k", "y"), k=zeros, x=zeros, y=zeros)
@@ -299,7 +299,7 @@ def test_another_dtype_is_a_row_within_tolerance_too() -> None:
     assert (row.status, row.different, row.max_abs, row.norm, row.at) == ("dtype", 0, 0.0, 0.0, None)
 
 
-def test_the_greatest_is_of_what_differs() -> None:
+def test_the_greatest_difference_is_among_differing_values() -> None:
     """A value within the tolerance may be further away than one that is not; and NaN hides no number."""
     for k in (0, BLOCK_SIZE - 1, 2 * BLOCK_SIZE):
         a, b = np.ones(2 * BLOCK_SIZE + 1), np.ones(2 * BLOCK_SIZE + 1)
@@ -335,7 +335,7 @@ def test_whole_numbers_are_exact(dtypes: list[str], a: list[int], b: list[int], 
     assert row.status == ("values" if dtypes[0] == dtypes[1] else "dtype")
 
 
-def test_whole_numbers_beside_others() -> None:
+def test_whole_numbers_and_floats() -> None:
     """2^53 + 1 is no float64; and a tolerance is compared with the distance, not with what it is rounded to."""
     row = difference(np.array([2**53 + 1, 7]), np.array([2.0**53, 7.0]))
     assert row is not None

@@ -107,7 +107,7 @@ def test_bom_crlf_and_a_missing_last_newline_are_accepted(tmp_path: object) -> N
         (b"a: \x1b[31m", "1:4: YAML does not allow control characters (got the character '\\x1b')"),
     ],
 )
-def test_what_is_not_text_is_refused_where_it_stands(tmp_path: object, data: bytes, says: str) -> None:
+def test_bytes_that_are_not_text_are_refused_at_their_place(tmp_path: object, data: bytes, says: str) -> None:
     path = f"{tmp_path}/m.yaml"
     with open(path, "wb") as file:
         file.write(data)

@@ -27,7 +27,7 @@ LARGE = "input: [700]\nlayers:\n  - dense: {units: 900, bias_initializer: random
 
 @pytest.fixture
 def values(paramctl: Run, tmp_path: Path) -> dict[str, np.ndarray]:
-    """What h5py reads in m.h5, which stands beside m.yaml."""
+    """Return the arrays that h5py reads in m.h5, which is in the folder of m.yaml."""
     (tmp_path / "m.yaml").write_text(LARGE)
     assert paramctl("init", "m.yaml", "-q").returncode == 0
     with h5py.File(tmp_path / "m.h5") as file:
@@ -144,7 +144,7 @@ def test_numbers_read_back_the_same(dtype: str, paramctl: Run, tmp_path: Path) -
     assert np.array_equal(loaded.astype(kind), exact)
 
 
-def test_what_is_not_finite_is_text_in_json(paramctl: Run, tmp_path: Path) -> None:
+def test_nan_and_infinity_are_text_in_json(paramctl: Run, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "n.h5", "w") as file:
         file["w"] = np.array([1, np.nan, np.inf, -np.inf], "float32")
         file["flags"] = np.array([True, False])
@@ -162,7 +162,7 @@ def test_what_is_not_finite_is_text_in_json(paramctl: Run, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("suffix", [".yaml", *SUFFIXES])
-def test_a_pipe_is_told_by_its_first_bytes(
+def test_a_pipe_is_detected_by_its_first_bytes(
     suffix: str, values: dict[str, np.ndarray], paramctl: Run, tmp_path: Path
 ) -> None:
     if suffix not in (".yaml", ".h5"):
@@ -194,7 +194,7 @@ def test_pipelines_with_nothing_on_disk(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_whoever_reads_may_stop_and_a_full_disk_is_one_line(values: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_a_closed_pipe_is_quiet_and_a_full_disk_is_one_line(values: dict[str, np.ndarray], tmp_path: Path) -> None:
     command = f"{forks.shell_command()} dump m.h5 --format csv"
     done = subprocess.run(
         ["bash", "-c", f"{command} | head -2; exit ${{PIPESTATUS[0]}}"], cwd=tmp_path, capture_output=True, text=True
@@ -236,7 +236,7 @@ def test_a_wrong_address_is_one_line(address: str, says: str, values: dict[str, 
     assert says in done.stderr
 
 
-def test_a_slice_of_what_would_be_ten_gigabytes_is_drawn_alone(paramctl: Run, tmp_path: Path) -> None:
+def test_a_slice_of_ten_gigabytes_is_drawn_alone(paramctl: Run, tmp_path: Path) -> None:
     """It takes the memory of a start, not of the parameter."""
     (tmp_path / "m.yaml").write_text("input: [50000]\nlayers: [{dense: {units: 50000, use_bias: false}}]\n")
     limited = f"ulimit -v 1500000; {sys.executable} -m paramctl dump m.yaml 'dense/kernel[49999, -2:]' --format csv"

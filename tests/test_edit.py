@@ -280,7 +280,7 @@ def test_arrays_of_several_blocks(shape: tuple[int, int], turned: bool) -> None:
 
 @given(st.data(), SHAPES, st.booleans(), st.integers(1, 40))
 @settings(max_examples=200)
-def test_what_is_read_of_an_edited_array_is_numpys(
+def test_any_range_of_an_edited_array_equals_numpys(
     data: st.DataObject, shape: tuple[int, ...], turned: bool, block: int
 ) -> None:
     """A slice of an array that has changed, under either of its names, in blocks of any size."""
@@ -346,7 +346,7 @@ def test_an_assignment_is_taken_apart(text: str, parts: tuple[str, str, str]) ->
 
 
 @pytest.mark.parametrize("text", ["", "=", "w", "w=", "=1", "w+=", " = 1", "w[0", "'w=1", "+=1"])
-def test_what_is_no_assignment_is_refused(text: str) -> None:
+def test_a_malformed_assignment_is_refused(text: str) -> None:
     with pytest.raises(AddressError, match="an assignment must be written ADDRESS=VALUE"):
         split_assignment(text)
 
@@ -401,7 +401,7 @@ def test_a_value_on_standard_input(paramctl: Run, tmp_path: Path) -> None:
         ("uniform:minval=-1,maxval=1", "[..., 2]", np.s_[..., 2]),
     ],
 )
-def test_a_scheme_draws_what_init_draws(scheme: str, where: str, index: Any, call: Call) -> None:
+def test_a_scheme_draws_the_values_of_init(scheme: str, where: str, index: Any, call: Call) -> None:
     """At the places assigned to, the values that the whole parameter would have with the same seed; no others."""
     call("init", MLP, "-o", "old.safetensors", "-q", "--scheme", "constant:7")
     call("init", MLP, "-o", "all.safetensors", "-q", "--scheme", "constant:7", "--rule", f"dense/kernel={scheme}")
@@ -431,7 +431,7 @@ def test_a_scheme_through_a_transposed_tie(call: Call, tmp_path: Path) -> None:
     assert not np.array_equal(found[:, 3:], expected.T[:, 3:])
 
 
-def test_what_is_drawn_as_a_whole_is_drawn_once() -> None:
+def test_a_matrix_is_drawn_once() -> None:
     from paramctl.init.engines.native import draw_whole
 
     base = source({"w": np.zeros((2_000, 140), "float32")})
@@ -468,7 +468,7 @@ def test_the_chapters_assignments(call: Call) -> None:
     assert call("dump", "mlp.h5", "dense/kernel[0, 0]")[1] == "42.\n"
 
 
-def test_a_dry_run_says_what_would_change_and_writes_nothing(call: Call, tmp_path: Path) -> None:
+def test_a_dry_run_reports_the_changes_and_writes_nothing(call: Call, tmp_path: Path) -> None:
     save_file({"w": np.arange(6, dtype="float32").reshape(2, 3)}, tmp_path / "m.safetensors")
     before = state(tmp_path)
     code, out, _ = call("set", "m.safetensors", "w[0] = 0", "w[:, 2] *= 3", "--dry-run", "--format", "json")
@@ -514,7 +514,7 @@ def foreign(path: Path) -> dict[str, tuple[int, int]]:
 
 
 def outside(data: bytes, *places: tuple[int, int]) -> bytes:
-    """What lies outside some places."""
+    """Return the values outside some places."""
     kept = bytearray(data)
     for offset, size in sorted(places, reverse=True):
         del kept[offset : offset + size]
@@ -548,7 +548,7 @@ def test_in_place_no_other_byte_of_hdf5_changes(call: Call, tmp_path: Path) -> N
     assert sorted(each.name for each in tmp_path.iterdir()) == ["link.h5", "real.h5"]
 
 
-def test_in_place_what_others_call_seed_or_scheme_stays(call: Call, tmp_path: Path) -> None:
+def test_in_place_foreign_attributes_seed_and_scheme_stay(call: Call, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "m.h5", "w") as file:
         file["w"] = np.zeros(3, "float32")
         file["w"].attrs.update({"seed": "of another kind", "scheme": np.arange(3)})
@@ -635,7 +635,7 @@ def header(data: bytes) -> Any:
     return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
 
 
-def test_in_place_an_array_without_values_is_in_the_way_of_nothing(call: Call, tmp_path: Path) -> None:
+def test_in_place_an_empty_array_is_no_obstacle(call: Call, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "m.h5", "w") as file:
         file["w"], file["empty"] = np.zeros(3, "float32"), np.zeros((0, 3), "float32")
     code, _, err = call("set", "m.h5", "* += 1", "--in-place")
@@ -643,7 +643,7 @@ def test_in_place_an_array_without_values_is_in_the_way_of_nothing(call: Call, t
     assert call("dump", "m.h5", "w")[1] == "[1. 1. 1.]\n"
 
 
-def test_what_lies_in_pieces_is_written_anew(call: Call, tmp_path: Path) -> None:
+def test_chunked_files_are_written_again(call: Call, tmp_path: Path) -> None:
     """A chunked array, and a compressed one of an npz: in place under the file's own name, or elsewhere."""
     foreign(tmp_path / "m.h5")
     np.savez_compressed(tmp_path / "m.npz", w=np.arange(3.0))
@@ -662,7 +662,7 @@ def test_what_lies_in_pieces_is_written_anew(call: Call, tmp_path: Path) -> None
         assert np.load(tmp_path / name)["w"].tolist() == [0, 7, 2]
 
 
-def test_what_would_change_its_format_is_not_written_in_place(call: Call, tmp_path: Path) -> None:
+def test_in_place_never_changes_the_format(call: Call, tmp_path: Path) -> None:
     """A file that is not called what it is stays what it is, or as it was."""
     foreign(tmp_path / "m.bin")
     before = state(tmp_path)
@@ -690,7 +690,7 @@ def test_a_set_of_files_and_an_archive_are_changed_in_place(call: Call, tmp_path
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", ".nan", "-.inf", "NaN"])
-def test_what_is_no_finite_number_is_assigned(text: str, call: Call, tmp_path: Path) -> None:
+def test_nan_and_infinity_can_be_assigned(text: str, call: Call, tmp_path: Path) -> None:
     """As YAML and as Python write it; a whole number cannot be one."""
     np.savez(tmp_path / "m.npz", w=np.zeros(2), n=np.zeros(2, int))
     code, _, err = call("set", "m.npz", f"w[1] = {text}", "-o", "new.npz")
@@ -700,7 +700,7 @@ def test_what_is_no_finite_number_is_assigned(text: str, call: Call, tmp_path: P
     assert call("set", "m.npz", f"n[1] = {text}", "-o", "other.npz")[0] == 2
 
 
-def test_in_place_a_file_keeps_its_format_whatever_it_is_called(call: Call, tmp_path: Path) -> None:
+def test_in_place_a_file_keeps_its_format_under_any_name(call: Call, tmp_path: Path) -> None:
     """HDF5 is not turned into safetensors because it is called so, and needs no suffix to be changed."""
     for name in ("m.safetensors", "m"):
         foreign(tmp_path / name)
@@ -777,7 +777,7 @@ def test_over_the_source_by_its_name(call: Call, tmp_path: Path) -> None:
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_what_is_refused_is_one_line_and_changes_nothing(
+def test_a_refused_edit_is_one_line_and_changes_nothing(
     arguments: list[str], says: str, call: Call, tmp_path: Path
 ) -> None:
     foreign(tmp_path / "m.h5")
@@ -805,7 +805,7 @@ NO_NUMBERS = {
 
 
 @pytest.mark.parametrize("make", NO_NUMBERS.values(), ids=list(NO_NUMBERS))
-def test_a_file_that_holds_no_numbers_is_no_value(make: Callable[[Path], None], call: Call, tmp_path: Path) -> None:
+def test_a_file_without_numbers_is_not_a_value(make: Callable[[Path], None], call: Call, tmp_path: Path) -> None:
     make(tmp_path / "v.npy")
     save_file({"w": np.zeros(3, "float32")}, tmp_path / "m.safetensors")
     for operator in ("=", "+="):
@@ -814,8 +814,8 @@ def test_a_file_that_holds_no_numbers_is_no_value(make: Callable[[Path], None], 
 
 
 @pytest.mark.parametrize("told", [3, [], None, {"w": 3}], ids=str)
-def test_what_paramctl_did_not_write_under_its_name_is_no_trouble(told: object, call: Call, tmp_path: Path) -> None:
-    """Whatever the metadata says, the values can be changed."""
+def test_foreign_metadata_under_paramctls_name_is_ignored(told: object, call: Call, tmp_path: Path) -> None:
+    """The values can be changed with any metadata."""
     save_file({"w": np.zeros(3, "float32")}, tmp_path / "m.safetensors", {"paramctl": json.dumps({"parameters": told})})
     code, _, err = call("set", "m.safetensors", "w = 1", "--in-place")
     assert code == 0, err
@@ -916,7 +916,7 @@ def test_one_value_of_a_large_array_takes_little_memory(tmp_path: Path) -> None:
 
 
 def piped(line: str, folder: Path) -> str:
-    """What a pipeline of shell commands prints; nothing is left on the disk."""
+    """Return the output of a pipeline of shell commands, which leaves nothing on the disk."""
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", line],
         cwd=folder,

@@ -101,7 +101,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("text", "says"), WRONG.items(), ids=[text[:20] for text in WRONG])
-def test_what_is_refused(text: str, says: str) -> None:
+def test_an_invalid_expression_is_refused(text: str, says: str) -> None:
     with pytest.raises(DocumentError) as caught:
         evaluate(text)
     assert says in str(caught.value)
@@ -114,7 +114,7 @@ def test_a_bare_name_keeps_the_place_of_its_value() -> None:
     assert ENV.resolve(Located("${a + 1}", "m.yaml", 9, 5)).place == ("m.yaml", 9, 5)
 
 
-def test_what_a_value_brings_in_is_not_an_expression_again() -> None:
+def test_an_expression_in_a_value_is_not_evaluated_again() -> None:
     env = Variables({"x": Located("a", "m.yaml", 1, 1), "y": Located("${", "m.yaml", 1, 1)})
     assert env.resolve(Located("${y}{x}", "m.yaml", 1, 1)).plain() == "${{x}"
 

@@ -27,7 +27,7 @@ def npy() -> bytes:
 
 
 FILES = ("model", "source", "a", "b")
-"""What commands call the arguments that name the files they read."""
+"""The names of the arguments of commands for files that they read."""
 
 READERS = [command for command in COMMANDS if any(each.name in FILES for each in command.params)]
 
@@ -54,7 +54,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("what", FOREIGN)
-def test_what_a_file_is_that_is_not_read(what: str, paramctl: Run, tmp_path: Path) -> None:
+def test_unsupported_files_are_described(what: str, paramctl: Run, tmp_path: Path) -> None:
     data, says = FOREIGN[what]
     (tmp_path / "m.safetensors").write_bytes(data)
     assert len(READERS) > 8
@@ -72,7 +72,7 @@ def test_torchs_own_files_are_pickles_within_a_zip(paramctl: Run, tmp_path: Path
     assert done.stderr.startswith("m.pt: a torch.save file, whose pickle can run code")
 
 
-def test_a_value_that_is_not_what_was_written_is_told(paramctl: Run, tmp_path: Path) -> None:
+def test_a_changed_value_is_detected(paramctl: Run, tmp_path: Path) -> None:
     """A zip has sums of its members: whoever reads or copies all of it holds them against what is there."""
     for name in ("m.keras", "m.npz"):
         assert paramctl("save", str(ROOT / "sample_models/lenet.yaml"), "-o", name, "-q").returncode == 0

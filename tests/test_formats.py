@@ -52,7 +52,7 @@ def saved(source: Source, path: Path, name: str) -> Source:
 
 
 def with_layers(source: Source, first: str, second: str, model: Model) -> Source:
-    """What was read from Keras' weights, which do not tell the configuration that ``.keras`` needs, as --like has it."""
+    """Return the source to write. Keras' weights lack the configuration that ``.keras`` needs, which --like adds."""
     needed = second.endswith(".keras") and first.startswith("m.weights")
     return match_to(source, Reference(source, model), Allowed([]))[0] if needed else source
 
@@ -79,7 +79,7 @@ def test_every_fixture_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_others_wrote_through_every_pair(name: str, tmp_path: Path) -> None:
+def test_foreign_files_through_every_pair(name: str, tmp_path: Path) -> None:
     """Into one format, from that into another: what comes out is what the file has, ties included."""
     source = opened(FIXTURES / name)
     targets = ANY + (KERAS if name in OF_KERAS3 and source.origin.keras and source.origin.keras.config else [])
@@ -96,7 +96,7 @@ def test_what_others_wrote_through_every_pair(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("first", "second"), list(product(NAMES, NAMES)))
-def test_a_model_of_ones_own_through_every_pair(first: str, second: str, tmp_path: Path) -> None:
+def test_a_custom_model_through_every_pair(first: str, second: str, tmp_path: Path) -> None:
     """A tie is kept everywhere; a transposed one where the format can say it, and as a copy in Keras'."""
     (tmp_path / "m.yaml").write_text(TIED)
     source = opened(tmp_path / "m.yaml")
@@ -135,7 +135,7 @@ def test_every_dtype_through_every_pair(first: str, second: str, every_dtype: Pa
     assert_same(source, saved(saved(source, tmp_path / "1", first), tmp_path / "2", second))
 
 
-def test_what_users_of_each_format_expect_of_a_tie(tmp_path: Path) -> None:
+def test_a_tie_in_each_format(tmp_path: Path) -> None:
     """A hard link in HDF5, an entry of the metadata in safetensors, both names in npz."""
     (tmp_path / "m.yaml").write_text(TIED)
     source = opened(tmp_path / "m.yaml")
@@ -179,7 +179,7 @@ def test_bfloat16_in_keras_files_is_keras_own(tmp_path: Path) -> None:
 
 
 def paths(path: Path) -> Iterator[tuple[str, str, tuple[int, ...] | None]]:
-    """What lies in an HDF5 file, and what groups call themselves."""
+    """Return the datasets of an HDF5 file, and the names that its groups record."""
     found = []
     with h5py.File(path) as file:
         file.visititems(
@@ -218,7 +218,7 @@ NOT_KERAS = {
 
 
 @pytest.mark.parametrize("text", NOT_KERAS)
-def test_what_keras_cannot_build_is_told(text: str, tmp_path: Path) -> None:
+def test_a_model_that_keras_cannot_build_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(text)
     source = opened(tmp_path / "m.yaml")
     with pytest.raises(OutputError, match=NOT_KERAS[text]) as error:
@@ -272,14 +272,14 @@ def files(folder: Path) -> set[str]:
 
 
 def of_the_set(index: Path) -> set[str]:
-    """What should be there of a set: the index, and what it names."""
+    """Return the files of a complete set: the index, and the files that it names."""
     lists = json.loads(index.read_text())["weight_map"].values()
     named = {name for each in lists for name in (each if isinstance(each, list) else [each])}
     return named | {index.name}
 
 
 def whole(folder: Path, name: str) -> set[str]:
-    """What should be in a folder that has a document and this set; what Keras opens first belongs to it."""
+    """Return the files of a folder with a document and this set, the file that Keras opens first included."""
     index = folder / INDEX[name]
     there = {str((index.parent / each).relative_to(folder)) for each in of_the_set(index)}
     return there | {"m.yaml"} | ({FIRST[name]} if name == "m.weights.json" else set())
@@ -309,7 +309,7 @@ def test_the_old_set_is_read_while_a_new_one_is_written(name: str, tmp_path: Pat
 def test_a_set_that_is_not_finished_leaves_nothing(
     name: str, error: type[BaseException] | None, tmp_path: Path
 ) -> None:
-    """Whatever ends it, with its first file done or its last; also when nobody asks for the rest."""
+    """A set that ends early, by any cause, after its first file or its last, leaves the folder unchanged."""
     (tmp_path / "m").mkdir()
     for seed, pieces in product((0, 1), (1, 4)):
         if seed:
@@ -349,9 +349,7 @@ def test_an_index_that_cannot_be_written_leaves_nothing(
 
 @pytest.mark.parametrize(("first", "second"), [("m-2", "m"), ("m", "m-2")])
 @pytest.mark.parametrize("suffix", [".safetensors", ".weights.json"])
-def test_sets_whose_names_are_alike_leave_each_other_alone(
-    first: str, second: str, suffix: str, tmp_path: Path
-) -> None:
+def test_sets_with_similar_names_leave_each_other_alone(first: str, second: str, suffix: str, tmp_path: Path) -> None:
     """A later generation of one may be called what the other is: no file of another set is replaced or removed."""
     index = ".safetensors.index.json" if suffix == ".safetensors" else suffix
     write(drawn(tmp_path, 10), tmp_path / f"{first}{suffix}")
@@ -365,7 +363,7 @@ def test_sets_whose_names_are_alike_leave_each_other_alone(
 
 @SETS
 def test_only_files_of_the_set_are_removed_with_it(name: str, tmp_path: Path) -> None:
-    """Whatever the index claims; and what another index names too stays."""
+    """The index cannot claim other files, and files that another index names stay."""
     (tmp_path / "m").mkdir()
     write(drawn(tmp_path, 0), f"{tmp_path}/{name}")
     index = tmp_path / INDEX[name]

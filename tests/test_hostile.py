@@ -284,7 +284,7 @@ def test_bytes_that_are_no_text(tmp_path: Path, data: bytes) -> None:
     assert ran.err.startswith(f"{path}:")
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
+def test_paths_that_are_not_files(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     for path in (tmp_path, "/dev/zero", tmp_path / "missing", loop, "a\nb"):

@@ -37,7 +37,7 @@ FIXTURES = ROOT / "tests/fixtures"
 
 
 def both_within_limits(path: Path) -> list[forks.Ran]:
-    """What the two commands say of a file, held against the limits as test_hostile does: see there."""
+    """Return the messages of the two commands about a file, run within the limits of test_hostile."""
     for attempt in range(3):
         every = [forks.measured(command, str(path)) for command in COMMANDS]
         seconds = max(ran.seconds for ran in every)
@@ -779,7 +779,7 @@ def test_refused_in_one_line_in_time_and_memory(what: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("what", ACCEPTED)
 def test_accepted_in_time_and_memory(what: str, tmp_path: Path) -> None:
-    """What is odd and harmless; what is passed over is told in one line."""
+    """Odd but harmless content is read, and skipped content is reported in one line."""
     made = ACCEPTED[what]
     path = tmp_path / made.name
     path.parent.mkdir(exist_ok=True)
@@ -850,7 +850,7 @@ ALONG: dict[str, tuple[str, Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("what", ALONG)
-def test_what_is_too_much_to_go_along(what: str, tmp_path: Path) -> None:
+def test_too_much_content_is_not_carried_over(what: str, tmp_path: Path) -> None:
     """Refused in one line with its name, before it is written, and as cheaply as what is read."""
     name, make, says = ALONG[what]
     make(tmp_path / name)
@@ -866,7 +866,7 @@ def test_what_is_too_much_to_go_along(what: str, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == [name]
 
 
-def test_what_is_honest_goes_along(paramctl: Run, tmp_path: Path) -> None:
+def test_honest_content_is_carried_over(paramctl: Run, tmp_path: Path) -> None:
     """Every type of attribute, and texts and lists of any length, with the values that they had."""
     made: dict[str, object] = {
         "text": "words" * 1000,
@@ -904,7 +904,7 @@ def test_every_room_has_its_cases() -> None:
 @pytest.mark.parametrize(
     "path", [FIXTURES / name for name in ("keras3_nested.weights.h5", "keras2_full_model.h5", "dtypes.safetensors")]
 )
-def test_a_good_file_is_no_case(path: Path) -> None:
+def test_a_good_file_is_accepted(path: Path) -> None:
     for ran in both_within_limits(path):
         assert (ran.code, ran.err) == (0, "")
 
@@ -919,7 +919,7 @@ def test_the_cost_of_workers_is_measured_too() -> None:
     assert ran.megabytes > MEGABYTES
 
 
-def test_a_crash_of_the_library_is_told_as_such(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_crash_of_the_library_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The error says what ended the worker, whatever that was."""
     says = {
         f"os.kill(os.getpid(), {int(signal.SIGSEGV)})": "crashes the HDF5 library (SIGSEGV)",
@@ -954,7 +954,7 @@ def test_a_set_of_shards_takes_one_worker(tmp_path: Path) -> None:
         assert ran.processes == 2
 
 
-def test_types_that_numpy_has_not_are_read_by_the_library(paramctl: Run, tmp_path: Path) -> None:
+def test_types_that_numpy_lacks_are_read_by_the_library(paramctl: Run, tmp_path: Path) -> None:
     """The bytes of such numbers are not those of NumPy's numbers: taken as they lie, they would be others."""
     kinds = {"other_bias": h5t.IEEE_F32LE.copy(), "brain": h5t.IEEE_F16LE.copy(), "few_bits": h5t.STD_I16LE.copy()}
     kinds["other_bias"].set_ebias(100)
@@ -984,7 +984,7 @@ def test_arrays_in_chunks_are_read_piece_by_piece(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4), (4, 1, 3, 2), (1, 1, 9)])
-def test_boxes_are_what_lies_between_two_places(shape: tuple[int, ...]) -> None:
+def test_boxes_cover_the_range_between_two_places(shape: tuple[int, ...]) -> None:
     array = np.arange(np.prod(shape)).reshape(shape)
     for start_ in range(array.size):
         for stop in range(start_ + 1, array.size + 1):
@@ -1015,14 +1015,14 @@ STRICTER = (
     "parts",
     "__metadata__ may have",
 )
-"""What we refuse beyond it: see ../paramctl/store/safetensors."""
+"""Errors of paramctl for files that the library accepts: see ../paramctl/store/safetensors."""
 
 CHANGED = 1_000 * forks.ROUNDS
-"""How many files that differ a little from a good one are tried."""
+"""The number of slightly changed copies of a good file to try."""
 
 
 def verdicts(data: bytes, path: Path) -> tuple[str | None, str | None]:
-    """Why the library refuses a file, and why we do; None where it is read."""
+    """Return the library's error for a file, and paramctl's; None if the file is read."""
     theirs = ours = None
     try:
         safetensors.deserialize(data)
@@ -1056,7 +1056,7 @@ def crafted() -> Iterator[bytes]:
         yield len(header).to_bytes(8, "little") + header + bytes(rng.choice((16, 16, 16, 15, 17, 8)))
 
 
-def test_what_the_library_refuses_we_refuse(tmp_path: Path) -> None:
+def test_files_that_the_library_refuses_are_refused(tmp_path: Path) -> None:
     read = refused = 0
     for data in crafted():
         theirs, ours = verdicts(data, tmp_path / "x.safetensors")

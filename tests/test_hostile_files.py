@@ -53,7 +53,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_whatever_is_damaged_is_told_or_read(name: str, samples: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_or_read(name: str, samples: dict[str, bytes], tmp_path: Path) -> None:
     """Bytes changed, cut and repeated at random places, mostly in the headers."""
     rng = random.Random(name)  # noqa: S311
     whole = samples[name]
@@ -131,7 +131,7 @@ NPZ = {
 
 
 @pytest.mark.parametrize("what", NPZ)
-def test_npz_that_is_not_what_it_should_be(what: str, paramctl: Run, tmp_path: Path) -> None:
+def test_malformed_npz(what: str, paramctl: Run, tmp_path: Path) -> None:
     members, says = NPZ[what]
     _npz(tmp_path / "a.npz", members)
     done = paramctl("dump", "a.npz")

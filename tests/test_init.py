@@ -80,7 +80,7 @@ def test_the_first_rule_that_matches_counts_and_keep_keeps(paramctl: Run) -> Non
     assert rows["dense/bias"]["scheme"] == "zeros"
 
 
-def test_a_pattern_passes_over_what_its_scheme_does_not_fit(paramctl: Run) -> None:
+def test_a_pattern_skips_parameters_that_its_scheme_does_not_fit(paramctl: Run) -> None:
     rows = plan(paramctl, MLP, "--rule", "dense/**=glorot_normal")
     assert rows["dense/kernel"]["scheme"] == "glorot_normal"
     assert rows["dense/bias"]["scheme"] == "zeros"
@@ -122,7 +122,7 @@ def test_a_pattern_passes_over_what_its_scheme_does_not_fit(paramctl: Run) -> No
         (["-D", "width=3"], "the document has no such variable"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line_and_writes_nothing(
+def test_an_error_is_one_line_and_writes_nothing(
     arguments: list[str], says: str, paramctl: Run, tmp_path: Path
 ) -> None:
     done = paramctl("init", MLP, *arguments)
@@ -170,7 +170,7 @@ def test_the_documents_seed_holds_unless_the_command_line_has_one(paramctl: Run,
     assert of_document != paramctl("dump", "m.yaml", "dense/kernel", "--seed", "8").stdout
 
 
-def test_the_report_measures_what_was_written(paramctl: Run, tmp_path: Path) -> None:
+def test_the_report_measures_the_written_values(paramctl: Run, tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("input: [300]\nlayers: [{dense: 900}]\n")
     done = paramctl("init", "m.yaml", "--rule", "*/bias=normal:mean=1000,stddev=0.01", "--format", "json")
     kernel, bias = json.loads(done.stdout)
@@ -193,7 +193,7 @@ def test_integers_are_not_measured(paramctl: Run, tmp_path: Path) -> None:
     assert (rows["steps"]["measured_mean"], rows["steps"]["measured_stddev"]) == (None, None)
 
 
-def test_a_checkpoint_keeps_what_nothing_names(paramctl: Run, tmp_path: Path) -> None:
+def test_parameters_of_a_checkpoint_without_a_rule_keep_their_values(paramctl: Run, tmp_path: Path) -> None:
     paramctl("init", RGNET, "-o", "old.h5", "--seed", "3", "-q")
     done = paramctl(
         "init", "old.h5", "--rule", "block2/block-1/**=he", "--seed", "5", "-o", "new.h5", "--format", "json"
@@ -274,7 +274,7 @@ def ends(shape, dtype, generator):
 """
 
 
-def test_a_scheme_of_ones_own(paramctl: Run, tmp_path: Path) -> None:
+def test_a_custom_scheme(paramctl: Run, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
 
     def values(scheme: str) -> str:
@@ -299,7 +299,7 @@ def test_a_scheme_of_ones_own(paramctl: Run, tmp_path: Path) -> None:
         ("own.py:ramp:3", "options of a custom scheme must be written name=value"),
     ],
 )
-def test_what_ones_own_code_does_wrong(scheme: str, says: str, paramctl: Run, tmp_path: Path) -> None:
+def test_errors_in_custom_code(scheme: str, says: str, paramctl: Run, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     done = paramctl("init", MLP, "--scheme", scheme, "-o", "a.h5")
     assert done.returncode == 2
@@ -386,7 +386,7 @@ def test_llama_is_planned_at_once_and_nothing_is_written(paramctl: Run, tmp_path
     assert os.listdir(tmp_path) == []
 
 
-def test_what_is_drawn_at_once_has_a_limit(paramctl: Run, tmp_path: Path) -> None:
+def test_a_matrix_has_a_size_limit(paramctl: Run, tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("input: [10000]\nlayers: [{dense: 10000}]\n")
     done = paramctl("init", "m.yaml", "--scheme", "orthogonal")
     assert done.returncode == 2
@@ -397,7 +397,7 @@ def test_what_is_drawn_at_once_has_a_limit(paramctl: Run, tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == ["m.yaml"]
 
 
-def test_keep_is_no_scheme_elsewhere() -> None:
+def test_keep_is_not_a_scheme_elsewhere() -> None:
     with pytest.raises(ValueError, match="no scheme has this name"):
         assign_schemes(layers("  - dense: {units: 4, kernel_initializer: keep}"))
 

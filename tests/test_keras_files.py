@@ -90,7 +90,7 @@ def test_a_configuration_gives_the_tree(path: str, total: int, trainable: int, p
     assert facts["parameters"][0]["axes"] == ["in", "out"]
 
 
-def test_what_an_optimizer_keeps_stands_apart(paramctl: Run) -> None:
+def test_optimizer_arrays_are_separated(paramctl: Run) -> None:
     shown = paramctl("summary", str(FIXTURES / "keras2_full_model.h5")).stdout
     assert "Total parameters:  41" in shown
     assert shown.endswith("Also in the file: 17 optimizer or metric arrays\n")
@@ -188,7 +188,7 @@ def names(paramctl: Run, path: Path) -> list[str]:
     return [row["path"] for row in facts(paramctl, path)["parameters"]]
 
 
-def test_an_optimizer_stands_apart_wherever_it_is(paramctl: Run, tmp_path: Path) -> None:
+def test_an_optimizer_is_separated_at_any_place(paramctl: Run, tmp_path: Path) -> None:
     """Below a model within another, under an attribute's name; a layer of a list is none, whatever its class."""
     objects = {
         "layers/sequential": ("inner", ()),
@@ -231,7 +231,7 @@ def test_quantized_layers(paramctl: Run, tmp_path: Path) -> None:
     }
 
 
-def test_a_class_of_somebodys_own_with_a_name_of_keras(paramctl: Run, tmp_path: Path) -> None:
+def test_a_custom_class_with_a_name_of_keras(paramctl: Run, tmp_path: Path) -> None:
     """Its variables are not those of Keras' Dense: its configuration says so, else the rank of the first."""
     objects = {"layers/dense": ("mine", dense()), "layers/dense_1": ("keras", dense())}
     config = sequential(layer("mine", module=None), layer("keras", units=2))
@@ -280,7 +280,7 @@ def test_a_set_is_read_by_its_index(paramctl: Run, tmp_path: Path) -> None:
         ({"/layers/dense": "m_0.weights.h5"}, "a key must be a group such as '/layers/dense/vars' (got"),
     ],
 )
-def test_an_index_that_tells_what_is_not_so(
+def test_a_false_index_is_refused(
     weight_map: dict[str, str | list[str]], words: str, paramctl: Run, tmp_path: Path
 ) -> None:
     for number in (0, 1):
@@ -314,7 +314,7 @@ def test_names_that_begin_with_the_models(told: bool, paramctl: Run, tmp_path: P
     assert names(paramctl, path) == ["a/kernel", "a/bias", "b/n/kernel"]
 
 
-def test_arrays_whose_names_would_be_one(paramctl: Run, tmp_path: Path) -> None:
+def test_arrays_that_would_get_one_name_are_refused(paramctl: Run, tmp_path: Path) -> None:
     path = keras2(tmp_path / "k.h5", {"a": {"a/k:0": np.ones(2), "k:0": np.ones(3)}})
     assert sorted(names(paramctl, path)) == ["a/a/k", "a/k"]
     assert facts(paramctl, path)["totals"]["parameters"] == 5
@@ -329,7 +329,7 @@ def test_names_that_no_rule_keeps_apart_are_refused(paramctl: Run, tmp_path: Pat
     assert "two arrays would both be called 'p/dense/0'" in done.stderr
 
 
-def test_training_is_told_of_known_classes_alone(paramctl: Run, tmp_path: Path) -> None:
+def test_trainable_is_set_for_known_classes_only(paramctl: Run, tmp_path: Path) -> None:
     weights = {
         "own": {"own/w": np.ones(2), "own/kept": np.ones(2)},
         "d": {"d/kernel": dense()[0], "d/bias": dense()[1]},
@@ -339,7 +339,7 @@ def test_training_is_told_of_known_classes_alone(paramctl: Run, tmp_path: Path) 
     assert (totals["parameters"], totals["trainable"], totals["non_trainable"]) == (10, 6, 0)
 
 
-def test_a_wrapped_layers_class_is_told_by_its_name(paramctl: Run, tmp_path: Path) -> None:
+def test_a_wrapped_layers_class_follows_from_its_name(paramctl: Run, tmp_path: Path) -> None:
     """The one that Keras gave it; not in an object that might be of any class."""
     objects = {
         "layers/time_distributed": ("steps", ()),

@@ -175,7 +175,7 @@ def test_a_name_means_the_nearest_earlier_entry_so_called() -> None:
     assert shapes(made)["after/kernel"] == (3, 1)
 
 
-def test_a_block_sees_the_names_around_where_it_is_used_and_can_be_told_one() -> None:
+def test_a_block_sees_the_names_around_its_use_and_takes_one_as_an_option() -> None:
     made = model(
         "input: [4]\nblocks:\n  up:\n    options: {skip: }\n    layers:\n"
         '      - dense: 2\n      - concatenate: {from: ["${skip}", dense]}\n'
@@ -198,7 +198,7 @@ def test_residual_adds_its_input_or_its_shortcut() -> None:
     assert outputs(layers("  - residual: {layers: [{dense: 4}], shortcut: []}"))["residual"] == (None, 4)
 
 
-def test_a_shortcut_whose_layers_are_all_left_out_is_the_identity() -> None:
+def test_a_shortcut_without_layers_is_the_identity() -> None:
     made = layers("  - residual: {layers: [{dense: 4}], shortcut: [{dense: {units: 9, when: false}}]}")
     assert paths(made) == ["residual", "residual/dense"]
 
@@ -261,7 +261,7 @@ def test_a_tie_may_be_a_pattern_or_a_list() -> None:
     assert totals(made.owners()).parameters == 16 + 4 * 4
 
 
-def test_an_array_counts_where_it_first_stands_even_if_a_later_name_is_kept() -> None:
+def test_an_array_counts_at_its_first_name_even_if_a_later_one_is_kept() -> None:
     made = layers(
         "  - dense: {name: a, units: 4}\n  - dense: {name: b, units: 4}\nties:\n  - {keep: b/kernel, tie: a/kernel}"
     )
@@ -315,14 +315,14 @@ def test_an_input_shape_from_outside_takes_the_place_of_the_documents() -> None:
     assert shapes(given)["dense/kernel"] == (8, 4)
 
 
-def test_yaml_aliases_and_merges_are_what_they_stand_for() -> None:
+def test_yaml_aliases_and_merges_are_expanded() -> None:
     made = model(
         "input: [4]\nlayers:\n  - dense: &d {units: 3, use_bias: false}\n  - dense: *d\n  - dense: {<<: *d, units: 5}\n"
     )
     assert shapes(made) == {"dense/kernel": (4, 3), "dense_1/kernel": (3, 3), "dense_2/kernel": (3, 5)}
 
 
-def test_a_reuse_takes_from_outside_what_its_layers_took_where_they_first_stood() -> None:
+def test_a_reuse_takes_the_same_outer_outputs_as_the_first_use() -> None:
     """A name that later means another output does not change what the block does."""
     made = model(
         "inputs: {x: [4]}\n"
@@ -343,7 +343,7 @@ def test_a_reuse_takes_from_outside_what_its_layers_took_where_they_first_stood(
     assert [block.reuse_of for block in again.blocks] == [None, None, None, "r"]
 
 
-def test_a_reuse_within_a_second_use_of_its_block_is_no_recursion() -> None:
+def test_a_reuse_within_a_second_use_of_its_block_is_not_a_recursion() -> None:
     made = model(
         "input: [4]\nblocks:\n  b:\n    options: {again: false}\n"
         '    layers:\n      - dense: {units: 4}\n      - reuse: {layer: first, when: "${again}"}\n'
@@ -397,7 +397,7 @@ def test_a_reused_attention_keeps_the_value_it_had() -> None:
         assert made.blocks[-1].inputs == ("m", "h")
 
 
-def test_reuse_of_is_where_the_parameters_stand_even_within_a_copy() -> None:
+def test_reuse_of_is_the_path_of_the_parameters_even_within_a_copy() -> None:
     made = layers(
         "  - residual: {name: tower, layers: [{dense: {name: d, units: 4}}]}\n"
         "  - reuse: {layer: tower, name: right}\n"

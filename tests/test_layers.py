@@ -291,7 +291,7 @@ def subclasses(cls: type) -> set[type]:
 
 
 def test_only_the_model_tests_the_class_of_a_layer() -> None:
-    """What others need to know about a layer is an attribute or a method of its class."""
+    """Every fact about a layer is an attribute or a method of its class."""
     names = {cls.__name__ for cls in subclasses(Layer)}
     assert {"Dense", "Recurrent"} <= names
     for path in (ROOT / "paramctl").rglob("*.py"):

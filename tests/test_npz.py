@@ -36,7 +36,7 @@ SHAPES: dict[str, tuple[int, ...]] = {"matrix": (3, 5), "scalar": (), "empty": (
 SAVES = {"stored": np.savez, "compressed": np.savez_compressed}
 
 
-def test_what_numpy_has_not_is_what_ml_dtypes_has() -> None:
+def test_dtypes_that_numpy_lacks_are_those_of_ml_dtypes() -> None:
     assert len(FOREIGN) == 6
     assert "bfloat16" in FOREIGN
 
@@ -128,7 +128,7 @@ def test_hdf5_through_npz_is_the_same_file(every_dtype: Path) -> None:
 
 
 def test_numpy_reads_the_same_values(every_dtype: Path) -> None:
-    """What it has not it has as bytes, which a view makes into what they are."""
+    """NumPy reads a dtype that it lacks as bytes, and a view of them has the values."""
     loaded = np.load(every_dtype / "all.npz")
     for dtype in DTYPE_BYTES:
         for name, each in arrays_of(dtype).items() if dtype in CODES else ():
@@ -140,7 +140,7 @@ def test_numpy_reads_the_same_values(every_dtype: Path) -> None:
             assert found.tobytes() == each.tobytes()
 
 
-def test_a_member_is_what_numpy_writes(every_dtype: Path) -> None:
+def test_a_member_equals_numpys(every_dtype: Path) -> None:
     """To the byte; only for float8_e5m2 NumPy writes a header that it cannot read itself."""
     with zipfile.ZipFile(every_dtype / "all.npz") as archive:
         for name in map(str, np.load(every_dtype / "all.npz")):
@@ -156,7 +156,7 @@ def test_a_member_is_what_numpy_writes(every_dtype: Path) -> None:
 
 
 def test_dump_to_npz_is_for_numpy_alone(every_dtype: Path, paramctl: Run, tmp_path: Path) -> None:
-    """There bfloat16 is float32, of the same values."""
+    """bfloat16 becomes float32, with equal values."""
     raw = paramctl(
         *("dump", str(every_dtype / "all.npz"), "bfloat16/matrix", "float8_e4m3fn/long", "--format", "npz"), text=False
     ).stdout
@@ -179,8 +179,8 @@ def test_dump_to_npz_is_for_numpy_alone(every_dtype: Path, paramctl: Run, tmp_pa
         "float8_e5m2": "'w' has the dtype <f1, which NumPy writes for float8_e5m2 but cannot read",
     }.items(),
 )
-def test_bytes_of_an_untold_dtype(dtype: str, says: str, paramctl: Run, tmp_path: Path) -> None:
-    """Which float8 it was, NumPy's file does not say; it is not guessed."""
+def test_bytes_of_an_unrecorded_dtype(dtype: str, says: str, paramctl: Run, tmp_path: Path) -> None:
+    """A file of NumPy does not record the float8 dtype, and paramctl does not guess it."""
     np.savez(tmp_path / "m.npz", w=np.ones((2, 2), numpy_dtype(dtype)))
     done = paramctl("dump", "m.npz")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"m.npz: {says}\n")
@@ -222,7 +222,7 @@ def write_members(
 
 
 def test_facts_of_a_large_model_are_all_kept(paramctl: Run, tmp_path: Path) -> None:
-    """What is said of 2,000 arrays is more than the archive's comment can hold; each member says its own."""
+    """The facts of 2,000 arrays do not fit the archive's comment, so each member's comment has its own."""
     layers = "".join(f"  - dense: {{name: d{number}, units: 2}}\n" for number in range(1_000))
     (tmp_path / "m.yaml").write_text(f"input: [2]\nlayers:\n{layers}")
     paramctl("init", "m.yaml", "--scheme", "he", "-o", "m.h5", "-q")
@@ -284,7 +284,7 @@ def test_a_document_that_a_comment_has_no_room_for(paramctl: Run, tmp_path: Path
     assert opened.checkpoint.origin.provenance["a/kernel"] == Provenance("he_normal", 0)
 
 
-def test_a_document_of_which_a_piece_is_lost(paramctl: Run, tmp_path: Path) -> None:
+def test_a_document_with_a_missing_piece_is_ignored(paramctl: Run, tmp_path: Path) -> None:
     """As if none were told; the facts of each array are."""
     (tmp_path / "m.yaml").write_text(LONG)
     paramctl("init", "m.yaml", "--scheme", "he", "-o", "m.npz", "-q")
@@ -329,7 +329,7 @@ def test_a_configuration_of_keras_that_a_comment_has_no_room_for(paramctl: Run, 
     assert len(np.load(tmp_path / "m.npz").files) == 400
 
 
-def test_what_was_written_when_the_archive_said_it_all(tmp_path: Path) -> None:
+def test_older_files_with_all_facts_in_the_archives_comment(tmp_path: Path) -> None:
     arrays = {"a/kernel": np.ones((2, 3), "f4"), "a/bias": np.ones(3, "f4"), "b/kernel": np.ones((3, 2), "f4")}
     facts = {"axes": "in, out", "kind": "weight", "trainable": False, "scheme": "he_normal", "seed": 5}
     own = {"version": 1, "recipe": 1, "ties": [["a/kernel", "b/kernel", True]], "parameters": {"a/kernel": facts}}
@@ -355,7 +355,7 @@ def test_what_was_written_when_the_archive_said_it_all(tmp_path: Path) -> None:
         3,
     ],
 )
-def test_comments_that_say_what_cannot_be(comment: object, paramctl: Run, tmp_path: Path) -> None:
+def test_impossible_comments_are_ignored(comment: object, paramctl: Run, tmp_path: Path) -> None:
     """Ties in a circle, to itself, to another shape or dtype; facts that are none: as if nothing were said."""
     arrays = {"a": np.ones(2, "f4"), "b": np.zeros(2, "f4"), "c": np.zeros(3, "f4"), "d": np.zeros(2, "i4")}
     told = {"a": {"tie": [{}, []], "seed": 2**70}, "b": {"tie": ["b", False]}, "c": [1], "d": {"tie": 3}}
@@ -367,7 +367,7 @@ def test_comments_that_say_what_cannot_be(comment: object, paramctl: Run, tmp_pa
     assert_same(read_all(tmp_path / "m.npz"), arrays)
 
 
-def test_nesting_in_comments_is_no_trouble(tmp_path: Path) -> None:
+def test_nesting_in_comments_is_limited(tmp_path: Path) -> None:
     np.savez(tmp_path / "m.npz", w=np.ones(2))
     with zipfile.ZipFile(tmp_path / "m.npz", "a") as archive:
         archive.comment = b"[" * 60_000
@@ -461,7 +461,7 @@ def in_fortran(shape: tuple[int, ...], dtype: str) -> np.ndarray:
 def test_any_part_of_an_array_in_fortrans_order(
     shape: tuple[int, ...], dtype: str, how: str, sizes: str, tmp_path: Path
 ) -> None:
-    """What NumPy wrote, read from any place to any other in C order, in the machine's byte order."""
+    """Any range of an array that NumPy wrote is read in C order, in the machine's byte order."""
     array = in_fortran(shape, dtype)
     SAVES[how](tmp_path / "m.npz", w=array, other=array + array)
     with zipfile.ZipFile(tmp_path / "m.npz") as archive:
@@ -481,7 +481,7 @@ def test_any_part_of_an_array_in_fortrans_order(
 
 
 @pytest.mark.parametrize("how", SAVES)
-def test_what_the_command_line_makes_of_fortrans_order(how: str, paramctl: Run, tmp_path: Path) -> None:
+def test_fortran_order_on_the_command_line(how: str, paramctl: Run, tmp_path: Path) -> None:
     array = in_fortran((300, 401), ">f4")
     SAVES[how](tmp_path / "m.npz", w=array, c=np.ascontiguousarray(array))
     raw = paramctl("dump", "m.npz", "w", "--format", "npy", text=False).stdout
@@ -508,7 +508,7 @@ def test_bfloat16_in_fortrans_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", SAVES)
 def test_many_threads_take_each_slab_about_once(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However they come: the file is neither read for each value nor as a whole for each block."""
+    """In any order of blocks, the file is neither read for each value nor as a whole for each block."""
     monkeypatch.setattr(slab_reader, "SLAB", 1 << 14)
     array = np.asfortranarray(np.arange(1 << 17, dtype="u4").reshape(512, 256))
     SAVES[how](tmp_path / "m.npz", w=array)
@@ -567,7 +567,7 @@ def test_a_stream_is_not_unfolded_for_every_step_back(tmp_path: Path, monkeypatc
     assert os.listdir(tmp_path / "temporary") == []
 
 
-def test_no_room_to_unfold_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_to_inflate_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slab_reader, "SLAB", 1 << 10)
     monkeypatch.setattr("paramctl.store.npz.reading.SLAB", 1 << 10)
 
@@ -699,7 +699,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_what_is_hostile(what: str, paramctl: Run, tmp_path: Path) -> None:
+def test_hostile_npz(what: str, paramctl: Run, tmp_path: Path) -> None:
     entries, says = HOSTILE[what]
     (tmp_path / "m.npz").write_bytes(zip_of(entries))  # type: ignore[arg-type]
     done = paramctl("dump", "m.npz")
@@ -765,7 +765,7 @@ def test_bombs_take_no_memory(tmp_path: Path) -> None:
 
 
 def test_damage_that_only_shows_as_it_unfolds(tmp_path: Path) -> None:
-    """What is wrong with a compressed member far behind its header is told when it is read, with its name."""
+    """Damage in a compressed member, far after its header, is reported with the member's name when it is read."""
     array = np.asfortranarray(np.random.default_rng(0).random((200, 150)))
     np.savez_compressed(tmp_path / "m.npz", w=array)
     whole = bytearray((tmp_path / "m.npz").read_bytes())
@@ -782,7 +782,7 @@ def test_damage_that_only_shows_as_it_unfolds(tmp_path: Path) -> None:
     assert any("CRC" in each or "decompress" in each for each in told)
 
 
-def test_random_damage_is_told_or_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_damage_is_reported_or_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes changed in files in Fortran's order, compressed, with comments: an error of paramctl's own or none."""
     monkeypatch.setattr(slab_reader, "SLAB", 512)
     monkeypatch.setattr("paramctl.store.npz.reading.SLAB", 512)

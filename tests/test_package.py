@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_what_the_wheel_holds(wheel: Path) -> None:
+def test_the_files_in_the_wheel(wheel: Path) -> None:
     """The modules, the manual pages, and its own metadata: nothing else."""
     names = set(zipfile.ZipFile(wheel).namelist())
     shared = f"paramctl-{__version__}.data/data/share/man"

@@ -75,7 +75,7 @@ def test_parameter_rows_add_up_to_the_total(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
 def test_a_selection_adds_up_to_its_own_total(path: Path) -> None:
-    """What a pattern selects is totalled as it is printed, for layers and parameters alike."""
+    """The totals are those of the selected rows, for layers and for parameters."""
     model = load(str(path))
     facts = summarize(model, ["**/kernel"])
     assert 0 < facts.totals.parameters < sum(PUBLISHED[path.stem])

@@ -67,7 +67,7 @@ def test_a_set_of_files_and_its_index(paramctl: Run, tmp_path: Path) -> None:
     assert paramctl("diff", "set", "m.yaml").returncode == 0
 
 
-def test_the_old_set_is_whole_until_the_new_index_stands(paramctl: Run, tmp_path: Path) -> None:
+def test_the_old_set_is_complete_until_the_new_index_exists(paramctl: Run, tmp_path: Path) -> None:
     """The new files have other names than those that the index still names; afterwards only they are left."""
     (tmp_path / "m.yaml").write_text(MODEL)
     paramctl("save", "m.yaml", "-o", "set/", "--max-shard-size", "150")
@@ -156,7 +156,7 @@ def test_a_size_that_is_none(size: str, paramctl: Run, tmp_path: Path) -> None:
     )
 
 
-def test_what_does_not_go_along_is_said(paramctl: Run, tmp_path: Path) -> None:
+def test_content_that_is_not_carried_over_is_reported(paramctl: Run, tmp_path: Path) -> None:
     """An optimizer's state and an archive's assets are no parameters: only files of Keras' own take them."""
     done = paramctl("save", str(FIXTURES / "keras2_full_model.h5"), "-o", "m.npz")
     said = "m.npz does not include 17 optimizer or metric arrays of the source\n"

@@ -43,13 +43,13 @@ def test_every_layer_is_valid(document: str) -> None:
         "input: [5, 4]\nlayers: [{time_distributed: {dense: 3, name: x}}, {bidirectional: {lstm: 3, trainable: false}}]",
     ],
 )
-def test_what_builds_is_valid(text: str) -> None:
+def test_documents_that_build_are_valid(text: str) -> None:
     build(parse(text, "m.yaml"))
     assert list(VALIDATOR.iter_errors(plain(text))) == []
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_no_layer_takes_an_option_that_it_has_not(name: str) -> None:
+def test_no_layer_takes_an_undeclared_option(name: str) -> None:
     assert not VALIDATOR.is_valid({"layers": [{name: {"no_such_option": 1}}]})
 
 
@@ -80,7 +80,7 @@ def test_no_layer_takes_an_option_that_it_has_not(name: str) -> None:
         "layers: [flatten]\ninitializers: {a: glorott}",
     ],
 )
-def test_what_an_editor_should_underline(text: str) -> None:
+def test_mistakes_that_the_schema_finds(text: str) -> None:
     assert not VALIDATOR.is_valid(plain(text))
 
 

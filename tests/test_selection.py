@@ -178,7 +178,7 @@ def test_an_array_called_as_in_pythons_form_can_be_sliced(name: str) -> None:
     assert resolve(of, f"{name}[0]") == ([name], (0,), False)
 
 
-def test_quotes_reach_what_the_grammar_would_take_apart() -> None:
+def test_quotes_reach_names_with_special_characters() -> None:
     names = ["weights", "a[0]", "re:x", "it's", '"q"', " lead", "a*", "**", "?", "", "-1", "0", "é", "a\nb", "\x1b[1m"]
     of = flat(*names)
     for name in names:
@@ -248,7 +248,7 @@ def test_the_models_order_and_no_repeats(rgnet: Model) -> None:
     assert resolve_all(rgnet, asked) == [(path, None) for path in [*BLOCKS[:2], *BLOCKS[3::2], "dense/bias"]]
 
 
-def test_slices_are_told_apart_by_what_they_say(rgnet: Model) -> None:
+def test_slices_are_named_by_their_indices(rgnet: Model) -> None:
     asked = ["dense/kernel[0]", "dense/kernel[ 0 ]", "weights[-2][0]", "dense/kernel[0, :]", "dense/kernel"]
     found = resolve_all(rgnet, asked)
     assert found == [("dense/kernel", indices) for indices in ((0,), (0, Slice()), None)]
@@ -281,7 +281,7 @@ def test_filters(options: str, left: str, call: Call, tmp_path: Path) -> None:
     assert [json.loads(line)["path"] for line in out.splitlines()] == left.split()
 
 
-def test_filters_choose_what_is_set(call: Call, tmp_path: Path) -> None:
+def test_filters_select_the_assigned_parameters(call: Call, tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(FILTERED)
     code, _, err = call("set", "m.yaml", "** = 7", "--frozen", "--min-size", "3", "-o", "m.safetensors", "-q")
     assert (code, err) == (0, "")
@@ -298,7 +298,7 @@ def test_filters_that_leave_nothing_are_one_line(command: str, call: Call, tmp_p
     assert "no selected parameter passes the filters" in err
 
 
-def test_what_a_file_does_not_say_passes_no_filter_on_it(call: Call, tmp_path: Path) -> None:
+def test_unrecorded_facts_pass_no_filter(call: Call, tmp_path: Path) -> None:
     save_file({"w": np.ones(2, "float32"), "h": np.ones(2, "float16")}, tmp_path / "m.safetensors")
     assert call("dump", "m.safetensors", "--trainable")[0] == 2
     assert call("dump", "m.safetensors", "--kind", "weight")[0] == 2
@@ -377,13 +377,13 @@ def test_an_assignment_is_shown_as_it_was_written(call: Call) -> None:
         ),
     ],
 )
-def test_what_means_nothing_says_what_there_is(text: str, hint: str, rgnet: Model) -> None:
+def test_an_address_without_a_match_lists_names(text: str, hint: str, rgnet: Model) -> None:
     with pytest.raises(AddressError) as refused:
         resolve(rgnet, text)
     assert str(refused.value).startswith(f"rgnet has no parameter with this name (got {text!r}). {hint}")
 
 
-def test_a_slice_is_no_pattern_of_layers(rgnet: Model) -> None:
+def test_a_slice_is_not_a_pattern_of_layers(rgnet: Model) -> None:
     with pytest.raises(AddressError, match="a slice selects values, but whole parameters are required here"):
         subtree_matcher(rgnet, "dense/kernel[0]")
     assert subtree_matcher(rgnet, "-1")("dense/bias")
@@ -428,7 +428,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize(("text", "where"), MALFORMED.items(), ids=list(MALFORMED))
-def test_what_is_malformed_points_at_the_character(text: str, where: tuple[int, str], rgnet: Model) -> None:
+def test_a_malformed_address_points_at_the_character(text: str, where: tuple[int, str], rgnet: Model) -> None:
     character, rule = where
     with pytest.raises(AddressError) as refused:
         resolve(rgnet, text)
@@ -515,8 +515,8 @@ def test_a_huge_address_costs_little(text: str) -> None:
     assert time.process_time() - begun < 3 * forks.start_cpu()
 
 
-def test_a_name_of_very_many_parts_is_no_defect(call: Call, tmp_path: Path) -> None:
-    """Whether it is shown or refused."""
+def test_a_name_of_very_many_parts_is_handled(call: Call, tmp_path: Path) -> None:
+    """The limits hold both for an address that matches and for one that is refused."""
     for separator in "./":
         save_file({separator.join("a" * 1_500): np.ones(2, "float32")}, tmp_path / "m.safetensors")
         for arguments in (
@@ -540,7 +540,7 @@ def test_a_large_model_costs_little() -> None:
 
 
 def completed(paramctl: Run, line: str) -> list[str]:
-    """What completion offers for the last word of a line, as the shell's script asks for it."""
+    """Return the completions of the last word of a line, as the shell's script requests them."""
     words = {
         "_PARAMCTL_COMPLETE": "bash_complete",
         "COMP_WORDS": line,
@@ -680,7 +680,7 @@ INDICES = st.lists(
 
 @given(st.lists(st.integers(0, 5), max_size=4).map(tuple), INDICES, st.sampled_from(["", " "]))
 @settings(max_examples=400)
-def test_a_slice_picks_what_numpy_picks(shape: tuple[int, ...], indices: list[object], space: str) -> None:
+def test_a_slice_selects_the_values_of_numpy(shape: tuple[int, ...], indices: list[object], space: str) -> None:
     """The same values in the same shape, and an error exactly where NumPy has one."""
     array = np.arange(np.prod(shape, dtype=int)).reshape(shape)
     text = f"[{space}{f'{space},{space}'.join(map(written, indices))}{space}]"

@@ -187,7 +187,7 @@ class Fake:
 
 
 @pytest.mark.parametrize("name", ANY)
-def test_whatever_has_the_three_methods_is_saved(name: str, tmp_path: Path) -> None:
+def test_any_object_with_the_three_methods_is_saved(name: str, tmp_path: Path) -> None:
     save(Fake(), f"{tmp_path}/{name}")
     checkpoint = open_checkpoint(f"{tmp_path}/{name}")
     assert checkpoint.read("dense/kernel", 0, 16).tolist() == list(range(16))

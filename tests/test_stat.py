@@ -53,7 +53,7 @@ def write(path: Path, **values: np.ndarray) -> str:
 
 
 def rows(paramctl: Run, *arguments: str) -> dict[str, Row]:
-    """What stat says as JSON, by path; nothing goes wrong, and NumPy warns of nothing."""
+    """Return the rows of stat as JSON, by path. The command succeeds, and NumPy gives no warning."""
     done = paramctl("stat", *arguments, "--format", "json", env={"PYTHONWARNINGS": "error::RuntimeWarning"})
     assert (done.returncode, done.stderr) == (0, "")
     listed = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(f"JSON has no {name}"))
@@ -77,7 +77,7 @@ def same(row: Row, values: np.ndarray) -> None:
     assert (row["zeros"], row["nan"], row["inf"], row["first"]) == (np.count_nonzero(values == 0), 0, 0, None)
 
 
-def test_what_numpy_says(paramctl: Run, tmp_path: Path) -> None:
+def test_numpys_text_is_printed(paramctl: Run, tmp_path: Path) -> None:
     """Of arrays of several pieces and of few values, of floats, of whole numbers, of truths."""
     rng = np.random.default_rng(0)
     normal = rng.standard_normal((700, 900), dtype="float32") * 0.02
@@ -99,7 +99,7 @@ def test_what_numpy_says(paramctl: Run, tmp_path: Path) -> None:
     assert found["few"]["max"] == 0.1, "as short as the dtype allows, as dump prints it"
 
 
-def test_what_a_peer_calls_healthy(paramctl: Run) -> None:
+def test_files_that_the_library_accepts(paramctl: Run) -> None:
     """Two files in which another tool sees no NaN, or at which it stops."""
     (row,) = rows(paramctl, str(FIXTURES / "bf16_nan.safetensors")).values()
     assert row == {
@@ -222,8 +222,8 @@ def test_numbers_whose_squares_no_float_holds(paramctl: Run, tmp_path: Path) -> 
     assert found["mixed"]["min"] == 0
 
 
-def test_what_is_not_finite_is_counted_apart_and_found(paramctl: Run, tmp_path: Path) -> None:
-    """Wherever it stands, and in a slice by its place in the whole array."""
+def test_nan_and_infinity_are_counted_apart_and_located(paramctl: Run, tmp_path: Path) -> None:
+    """It is found anywhere, and reported by its index in the whole array, even for a slice."""
     values = np.random.default_rng(0).standard_normal((700, 900), dtype="float32")
     values[400, 5], values[400, 7], values[600, 0], values[699, 899] = np.inf, np.nan, -np.inf, np.nan
     made = {"w": values, "nothing": np.full((2, 2), np.nan), "zero": np.array([-0.0, 0.0, np.inf])}
@@ -334,7 +334,7 @@ def test_formats(paramctl: Run, tmp_path: Path) -> None:
         ([TORCHS, "--trainable"], "This file does not record which parameters are trainable."),
     ],
 )
-def test_trouble_is_one_line(paramctl: Run, arguments: list[str], says: str) -> None:
+def test_an_error_is_one_line(paramctl: Run, arguments: list[str], says: str) -> None:
     done = paramctl("stat", *arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert says in done.stderr
@@ -436,7 +436,7 @@ SPREAD = np.random.default_rng(1).standard_normal(3 * AT_ONCE + 5)
     st.sampled_from(["float32", "float64", "bfloat16", "float8_e4m3fn", "complex64"]),
     st.sampled_from([0.0, 1.0, 400.0]),
 )
-def test_a_long_array_is_the_same_wherever_it_is_cut(cuts: list[int], dtype: str, about: float) -> None:
+def test_a_long_array_is_the_same_however_it_is_cut(cuts: list[int], dtype: str, about: float) -> None:
     with np.errstate(all="ignore"):
         values = (SPREAD + about).astype(numpy_dtype(dtype))
     values[[7, AT_ONCE, 2 * AT_ONCE + 1]] = np.nan

@@ -29,7 +29,7 @@ BOTH = (
 )
 
 
-def test_a_native_file_is_what_a_person_would_hope(paramctl: Run, tmp_path: Path) -> None:
+def test_a_native_file_is_readable_by_h5py(paramctl: Run, tmp_path: Path) -> None:
     (tmp_path / "both.yaml").write_text(BOTH)
     assert paramctl("init", "both.yaml", "-D", "width=4", "--seed", "11", "-q").returncode == 0
     with h5py.File(tmp_path / "both.h5") as file:
@@ -92,7 +92,7 @@ def test_the_file_goes_on_when_its_document_does_not_fit(paramctl: Run, tmp_path
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_other_libraries_read_what_is_written(dtype: str, paramctl: Run, tmp_path: Path) -> None:
+def test_other_libraries_read_the_written_file(dtype: str, paramctl: Run, tmp_path: Path) -> None:
     kind = np.dtype(ml_dtypes.bfloat16) if dtype == "bfloat16" else np.dtype(dtype)
     for suffix in ("h5", "safetensors"):
         paramctl("init", MLP, "--dtype", dtype, "-o", f"m.{suffix}", "-q")
@@ -218,7 +218,7 @@ def test_a_dialect_reads_the_files_that_it_recognizes(paramctl: Run, tmp_path: P
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_never_read_in_hdf5(what: str, paramctl: Run, tmp_path: Path) -> None:
+def test_content_that_is_never_read_in_hdf5(what: str, paramctl: Run, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "f.h5", "w") as file:
         if what == "a virtual dataset":
             layout = h5py.VirtualLayout((3,), "float32")

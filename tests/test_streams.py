@@ -66,7 +66,7 @@ SEED = 20
 ERRORS = 5
 """By how many standard errors a mean or a deviation may be off. Seeds are fixed: what passes once passes always."""
 ALPHA = 1e-4
-"""How often a right law would fail the Kolmogorov-Smirnov test, had the seed not been fixed."""
+"""The probability with which a correct law would fail the Kolmogorov-Smirnov test, had the seed not been fixed."""
 KOLMOGOROV = sqrt(log(2 / ALPHA) / 2)
 
 NETWORK = """
@@ -220,7 +220,7 @@ def test_no_value_is_beyond_the_laws_bounds(scheme: str) -> None:
 
 
 def below(of: Distribution, x: np.ndarray, too: bool) -> np.ndarray:
-    """How much of an elementwise law lies below each of these numbers, or at it ``too``."""
+    """Return the probability below each of these numbers under an elementwise law. too: the number itself included."""
     normal = np.frompyfunc(lambda z: (1 + erf(z / sqrt(2))) / 2, 1, 1)
     match of:
         case Constant(value):
@@ -263,7 +263,7 @@ def test_values_follow_the_law(scheme: str) -> None:
             assert name_of(scheme) in ("orthogonal", "delta_orthogonal")
 
 
-def test_the_test_of_the_law_tells_a_wrong_one() -> None:
+def test_the_test_of_the_law_detects_a_wrong_one() -> None:
     """By a deviation a little too large, truncation that is missing, a share that is off by two hundredths."""
     _, values = sample("random_normal", "dense")
     assert_follows(Normal(0, 0.05), values)
@@ -609,7 +609,7 @@ def indices(size: int) -> st.SearchStrategy[Index]:
 @settings(max_examples=120 if forks.TORTURE else 40, derandomize=True)
 @given(data=st.data(), name=st.sampled_from(sorted(SLICED)))
 def test_any_slice_is_that_of_the_whole(data: st.DataObject, name: str) -> None:
-    """What an address with a slice selects is what NumPy selects of all the values."""
+    """An address with a slice selects the values that NumPy selects."""
     values = entire(name)
     picked = [data.draw(indices(size)) for size in values.shape[: data.draw(st.integers(1, 4))]]
     places = tuple(index if isinstance(index, int) else slice(*cast(Slice, index)) for index in picked)
@@ -812,7 +812,7 @@ def test_the_bytes_are_those_of_every_other_machine(scheme: str) -> None:
 
 
 def processor_features() -> list[str]:
-    """What NumPy can do with this processor's own instructions, and can be told not to."""
+    """Return the features of this processor that NumPy uses, and that can be disabled."""
     from numpy._core import _multiarray_umath as core
 
     return [name for name in core.__cpu_dispatch__ if core.__cpu_features__.get(name)]

@@ -55,7 +55,7 @@ def test_tree_with_parameters_as_leaves(paramctl: Run) -> None:
     assert sum(counts) == 85
 
 
-def test_json_is_one_object_with_all_there_is(paramctl: Run) -> None:
+def test_json_is_one_object_with_all_facts(paramctl: Run) -> None:
     facts = json.loads(paramctl("summary", TIED, "--format", "json").stdout)
     assert facts["model"] == "tied_mlp"
     assert facts["inputs"] == [{"name": "input", "shape": [None, 4], "dtype": "float32"}]
@@ -168,7 +168,7 @@ def test_the_model_is_model_yaml_here_a_file_or_standard_input(paramctl: Run, tm
     assert paramctl("summary", "-", input=text).stdout == TABLE
 
 
-def test_an_unknown_input_shows_what_is_known_and_what_to_give(paramctl: Run, tmp_path: Path) -> None:
+def test_an_unknown_input_shows_the_known_shapes_and_a_hint(paramctl: Run, tmp_path: Path) -> None:
     (tmp_path / "model.yaml").write_text("layers: [flatten, {dense: 3}]\n")
     shown = paramctl("summary")
     assert shown.returncode == 0
@@ -224,7 +224,7 @@ def test_control_characters_are_escaped_in_tables_and_errors_and_exact_in_json(p
 
 
 def terminal(*arguments: str, env: dict[str, str]) -> str:
-    """What paramctl writes on a terminal of 40 columns."""
+    """Return the output of paramctl on a terminal of 40 columns."""
     ours, theirs = pty.openpty()
     environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"COLUMNS": "40"} | env
     command = [sys.executable, "-m", "paramctl", *arguments]
@@ -243,7 +243,7 @@ def terminal(*arguments: str, env: dict[str, str]) -> str:
 
 @pytest.mark.parametrize("format_", ["table", "tree", "json", "csv", "markdown"])
 def test_a_terminal_and_a_pipe_get_the_same_text(paramctl: Run, format_: str) -> None:
-    """Whatever the terminal's width; and with NO_COLOR or a dumb terminal to the last byte."""
+    """The text is the same at any width; with NO_COLOR or a dumb terminal, it is the same to the byte."""
     arguments = ("summary", GPT2, "--parameters", "--format", format_)
     piped = paramctl(*arguments).stdout
     assert terminal(*arguments, env={"NO_COLOR": "1", "TERM": "xterm"}) == piped

@@ -53,14 +53,14 @@ def call(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 
 def done(result: tuple[int, str, str]) -> str:
-    """What a command printed that must have succeeded."""
+    """Return the output of a command, which must have succeeded."""
     code, out, err = result
     assert code == 0, err
     return out
 
 
 def listed(call: Call, path: str) -> list[tuple[str, str, bool]]:
-    """What ``paramctl ties`` lists."""
+    """Return the rows of ``paramctl ties``."""
     rows = json.loads(done(call("ties", path, "--format", "json")))
     return [(row["keep"], row["tie"], row["transpose"]) for row in rows]
 
@@ -173,7 +173,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("document", "end"), ENDS.values(), ids=list(ENDS))
-def test_what_is_no_line_of_ties_stays(document: str, end: str, call: Call, tmp_path: Path) -> None:
+def test_lines_other_than_ties_stay(document: str, end: str, call: Call, tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_bytes(document.encode())
     done(call("tie", "m.yaml", "a/kernel", "b/kernel", "--in-place"))
     after = (tmp_path / "m.yaml").read_bytes()
@@ -283,7 +283,7 @@ STAYS = {
 
 
 @pytest.mark.parametrize(("document", "says"), STAYS.values(), ids=list(STAYS))
-def test_what_cannot_be_taken_out_is_refused(
+def test_a_tie_that_cannot_be_taken_out_is_refused(
     document: str, says: str, call: Call, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     (tmp_path / "m.yaml").write_text(document)
@@ -306,7 +306,7 @@ def test_a_document_keeps_its_mode_and_its_link(call: Call, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["m.h5", "m.safetensors"])
 def test_a_document_is_not_written_under_a_checkpoints_suffix(name: str, call: Call, tmp_path: Path) -> None:
-    """Whether it is refused or drawn: no text in a file that is called HDF5 or safetensors."""
+    """The command refuses the file or draws it, and never writes text to a file named HDF5 or safetensors."""
     (tmp_path / "m.yaml").write_text(THREE)
     code, _, _ = call("tie", "m.yaml", "a/kernel", "b/kernel", "-o", name)
     assert code == 2 or listed(call, name) == [("a/kernel", "b/kernel", False)]
@@ -354,7 +354,7 @@ def many() -> Model:
 
 
 @pytest.mark.parametrize(("arguments", "says"), WRONG.values(), ids=list(WRONG))
-def test_what_cannot_be_tied(arguments: list[str], says: str, many: Model) -> None:
+def test_parameters_that_cannot_be_tied(arguments: list[str], says: str, many: Model) -> None:
     keep, *others = (each for each in arguments if each != "--transpose")
     with pytest.raises((AddressError, DocumentError)) as refused:
         edit.add_ties(many, keep, others, "--transpose" in arguments)
@@ -362,7 +362,7 @@ def test_what_cannot_be_tied(arguments: list[str], says: str, many: Model) -> No
     assert "\n" not in str(refused.value)
 
 
-def test_what_is_not_tied_cannot_be_untied(many: Model) -> None:
+def test_only_a_tied_parameter_can_be_untied(many: Model) -> None:
     with pytest.raises(AddressError, match="c/kernel is not tied to another parameter"):
         edit.remove_ties(many, ["c/kernel"])
     with pytest.raises(AddressError, match=r"It keeps the array\. Untie e/kernel instead\."):
@@ -486,7 +486,7 @@ def test_in_safetensors_a_tie_is_a_line_of_metadata_and_its_space_is_given_back(
     assert listed(call, "new.safetensors") == []
 
 
-def test_in_safetensors_somebody_elses_metadata_stays(call: Call, tmp_path: Path) -> None:
+def test_in_safetensors_foreign_metadata_stays(call: Call, tmp_path: Path) -> None:
     save_file({name: np.zeros(3, "float32") for name in "ab"}, tmp_path / "m.safetensors", {"format": "tf", "by": "me"})
     done(call("tie", "m.safetensors", "a", "b", "--in-place"))
     data = (tmp_path / "m.safetensors").read_bytes()
@@ -528,7 +528,7 @@ def test_a_transposed_tie_and_back(suffix: str, call: Call, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("shape", [(), (3,)], ids=["a number", "a row"])
-def test_what_is_its_own_transpose_can_be_tied_so(
+def test_a_vector_can_be_tied_as_its_own_transpose(
     shape: tuple[int, ...], call: Call, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     arrays = {name: np.full(shape, value, "float32") for name, value in (("a", 1), ("b", 2))}

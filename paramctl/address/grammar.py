@@ -86,7 +86,7 @@ def parse_address(text: str, separator: str = "/", names: Container[str] = ()) -
     if len(text) > MAX_ADDRESS:
         raise AddressError(f"an address may have at most {MAX_ADDRESS:,} characters", f"{len(text):,}")
     text = text.strip()
-    if text.startswith("re:"):
+    if text.startswith("re:"):  # all that follows is the expression, which may contain / and [
         return Address(text, (), _compile_expression(text), None)
     python = re.match(_PYTHON, text)
     if python and text.partition("[")[0] not in names:

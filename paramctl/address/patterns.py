@@ -60,7 +60,7 @@ def nearest_hint(text: str, paths: Iterable[str]) -> str:
 
 
 def _matcher(regex: str) -> Callable[[str], bool]:
-    match = re.compile(regex, re.DOTALL).fullmatch
+    match = re.compile(regex, re.DOTALL).fullmatch  # DOTALL: a name in a file may contain a newline
     return lambda path: match(f"{path}/") is not None
 
 

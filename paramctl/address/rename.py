@@ -53,6 +53,7 @@ def _compile_rule(text: str, model: NamedTree) -> tuple[re.Pattern[str], str]:
         raise AddressError("the name must have the wildcards of the pattern, in the same order", repr(text))
     separator = re.escape(model.separator)
     groups = {"**": "(.*)", "*": f"([^{separator}]*)", "?": f"([^{separator}])"}
+    # odd parts of the split are the wildcards; all else is literal
     pattern = re.compile("".join(groups.get(part) or re.escape(part) for part in re.split(r"(\*\*|\*|\?)", old)))
     if not any(map(pattern.fullmatch, model.parameters)):
         raise AddressError(f"--rename: {model.name} has no parameter with this name", repr(old))

@@ -134,6 +134,7 @@ def _find_parameters(places: Places, address: Address) -> tuple[set[str], set[st
         matches_inside = compile_names([*names, ANY_NAMES], model.separator)
         exact = {path for path in model.parameters if matches(path)}
         inside = {path for path in model.parameters if matches_inside(path)}
+        # only an index, such as 0 in 0/kernel, can lead elsewhere than names do
         if exact or inside or not any(index_of(name) is not None for name in names):
             return exact, inside
     reached = places.follow(address.segments)

@@ -44,7 +44,7 @@ class _Walk:
         """
         for block in blocks:
             block_home = block.reuse_of or f"{home}{block.path.removeprefix(path)}"
-            self.visit(block.blocks, block.path, block_home)
+            self.visit(block.blocks, block.path, block_home)  # first: a block's order follows from its inner outputs
             if block.layer is not None and not block.inner_ids:
                 self._add_input(block_home, block.layer.input_order(self._orders(block.input_ids)))
             self.shapes[block.output_id] = block.output

@@ -164,6 +164,7 @@ def prefix_hint(actual: Iterable[str], expected: Iterable[str], separator: str) 
     actual ``net.a.weight`` and expected ``a.weight``: --rename 'net.**=**'.
     """
     actual, expected = set(actual), set(expected)
+    # one name of the shorter side gives the candidates for the prefix; each is then tested with all names
     for names, others, rule in ((actual, expected, "{0}**=**"), (expected, actual, "**={0}**")):
         first = min(others, default="")
         suffix = f"{separator}{first}"

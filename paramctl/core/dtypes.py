@@ -67,7 +67,7 @@ def checked_cast(values: Array, name: str, allowed: Collection[str] = ()) -> Arr
     if values.dtype.kind == "c" and target.kind != "c":
         if "parts" not in allowed and values.imag.any():
             raise CastLoss("parts", f"{name} cannot represent an imaginary part")
-        values = np.ascontiguousarray(values.real)
+        values = np.ascontiguousarray(values.real)  # .real is a strided view, which cannot be viewed as bytes
     with np.errstate(all="ignore"):
         if target.kind in "iub":
             return _to_integers(values, target, name, allowed)

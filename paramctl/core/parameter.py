@@ -109,6 +109,7 @@ class Parameter:
         if "out" not in roles or not roles & {"in", "field"}:
             return None
         inputs = prod(axis.size for axis in self.axes if axis.role in ("in", "field"))
+        # transposed, with stride 2 and kernel size 3: an output sums 1.5 positions on average
         strides = prod(axis.stride for axis in self.axes)
         fan_out = prod(axis.size // axis.groups for axis in self.axes if axis.role in ("out", "field"))
         return (inputs / strides if inputs % strides else inputs // strides), fan_out

@@ -57,6 +57,7 @@ class Located:
         self.column = column
         self.keys = keys
         self.start = self.end = 0
+        # Computed once, from the items: an alias repeats a node, and walking all repetitions could take forever.
         size, height, dynamic = 1, 0, False
         if isinstance(value, str):
             dynamic = "${" in value
@@ -102,10 +103,11 @@ def preview(node: Located, max_length: int = 60) -> str:
     """Return a value as its author would recognize it, cut if long: ``-3``, ``'relu'``, ``a list of 3``."""
     value = node.value
     if isinstance(value, list):
+        # the text of more values would be longer than max_length, and a hostile document has a million
         text = f"[{', '.join(preview(item, max_length) for item in value)}]" if node.size <= 9 else ""
         return text if 0 < len(text) <= max_length else f"a list of {len(value):,}"
     if isinstance(value, dict):
-        keys = ", ".join(repr(key)[1:-1] for key in list(value)[:5])
+        keys = ", ".join(repr(key)[1:-1] for key in list(value)[:5])  # repr escapes control characters
         return f"a mapping with {truncate(keys, max_length)}" if value else "an empty mapping"
     if value is None:
         return "null"

@@ -65,6 +65,7 @@ class IntegerType(OptionType):
 
     def read(self, node: Located, name: str) -> int:
         value = node.value
+        # other programs write 4 as 4.0, and ${width * 0.5} gives it
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MAX_INTEGER:
@@ -150,7 +151,7 @@ class ListType(OptionType):
     def read(self, node: Located, name: str) -> tuple[Any, ...]:
         if isinstance(node.value, list) and len(node.value) > MAX_AXES:
             raise node.error(f"{name} may have at most {MAX_AXES} items")
-        if not isinstance(node.value, list):
+        if not isinstance(node.value, list):  # kernel_size: 3 of a 2D convolution means [3, 3]
             return (self.read_item(node, name),) * (self.length or 1)
         if self.length is not None and len(node.value) != self.length:
             raise self.refuse(node, name)
@@ -172,7 +173,7 @@ class ShapeType(ListType):
     """A list of sizes, null where unknown. A single size is a shape with one axis."""
 
     def read_item(self, item: Located, name: str) -> Any:
-        if item.value == "None":
+        if item.value == "None":  # Keras prints shapes as (None, 4), and YAML reads None as text
             raise self.refuse(item, name, "Write null for an unknown size, and omit the batch axis.")
         return None if item.value is None else super().read_item(item, name)
 

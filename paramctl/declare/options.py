@@ -136,6 +136,7 @@ class Configurable:
         raise AttributeError(f"{type(self).__name__} is immutable")
 
     def __init_subclass__(cls) -> None:
+        # a class's own annotations only: the options of its bases are in the inherited signature
         cls.signature = cls.signature | declared_options(vars(cls).get("__annotations__", {}), vars(cls))
 
     @classmethod

@@ -40,6 +40,7 @@ def reopen(description: Description) -> Source:
 def _stored(path: str, fingerprint: list[Any], dtype: str | None) -> Source:
     checkpoint = open_path(path).checkpoint
     location = checkpoint.origin.location if checkpoint is not None else None
+    # a changed file would give other values than the source that was described
     if checkpoint is None or not isinstance(location, LocalFile) or location.fingerprint() != fingerprint:
         raise InputError(f"{path}: changed since it was described")
     return Stored(checkpoint, dtype)
@@ -61,7 +62,7 @@ def _drawn(
     else:
         shapes = tuple((key, shape) for key, shape in input_shapes or ())
         stored, model = None, from_document(Document(text, name, variables or {}, shapes), name)
-        typed = dtypes or {}
+        typed = dtypes or {}  # --dtype may have changed those of the document
         model = model.map_parameters(lambda parameter: replace(parameter, dtype=typed[parameter.path]))
     schemes = {
         path: AssignedScheme(scheme, distribution_from_json(law, model.parameters[path], reopen), reason)

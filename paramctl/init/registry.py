@@ -94,7 +94,7 @@ def distribution_if_applicable(node: Located, target: Target) -> Distribution:
     options = bind_options(registered.name, arguments or name, by_name, registered.options)
     try:
         return registered.function(target, **options)
-    except OverflowError:
+    except OverflowError:  # such as gain 1e200, which is squared
         raise SchemeMismatch("its options are too large: the result exceeds float64") from None
 
 
@@ -122,6 +122,7 @@ def scheme_text(node: Located) -> str:
 
 
 def _option_text(option: Option, node: Located) -> str:
+    # schemes within a scheme: unit_forget_bias(initializer=zeros), mixture(parts=[0.5 zeros, 0.5 ones])
     if isinstance(option.type, SchemeType):
         return scheme_text(node)
     if option.name == "parts":

@@ -69,6 +69,7 @@ class MixturePartsType(OptionType):
                 raise self.refuse(part, name)
             probability, scheme = part.value
             parts.append((self.probability.read(probability, "a probability"), scheme))
+        # probabilities such as three times 0.3333333333 do not add up to exactly 1
         if abs(fsum(probability for probability, _ in parts) - 1) > 1e-9:
             raise self.refuse(node, name)
         return parts
@@ -132,9 +133,9 @@ def variance_scaling(
     averages = {"fan_avg": (fan_in + fan_out) / 2, "fan_geo_avg": sqrt(fan_in * fan_out)}
     fan = {"fan_in": fan_in, "fan_out": fan_out, **averages}[mode]
     variance = scale / max(1.0, fan)
-    if distribution == "truncated_normal":
+    if distribution == "truncated_normal":  # widened first, because truncation narrows it
         return TruncatedNormal(0.0, sqrt(variance) / TRUNCATED_STDDEV)
-    if distribution == "uniform":
+    if distribution == "uniform":  # U(-a, a) has the variance a^2 / 3
         return Uniform(-sqrt(3 * variance), sqrt(3 * variance))
     return Normal(0.0, sqrt(variance))
 
@@ -142,6 +143,7 @@ def variance_scaling(
 @scheme("glorot", "xavier", "xavier_uniform")
 def glorot_uniform(target: Target, gain: Gain = 1.0) -> Distribution:
     """U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)); Glorot and Bengio (2010)"""
+    # a gain multiplies the values, and variance_scaling's scale their variance
     return variance_scaling(target, gain**2, "fan_avg", "uniform")
 
 
@@ -217,8 +219,10 @@ def delta_orthogonal(target: Target, gain: Gain = 1.0) -> Distribution:
     if roles[-2:] != ["in", "out"] or len(roles) < 3 or set(roles[:-2]) != {"field"}:
         raise SchemeMismatch("requires the kernel of a convolution")
     *fields, rows, columns = target.shape
+    # with fewer outputs than inputs, no kernel preserves the norm of its input
     if rows > columns or target.axes[-1].groups > 1:
         raise SchemeMismatch("requires at least as many outputs as inputs, in one group")
+    # the center of an even size is the lower of two positions in JAX, and the upper one in torch (dirac)
     return Centered(Orthogonal(gain, rows, columns), _flat([(size - 1) // 2 for size in fields], fields), prod(fields))
 
 

@@ -171,6 +171,7 @@ def _row(pairing: _Pairing, path: str, difference: Difference | None, any_dtype:
     shape = a.model.parameters[path].shape
     if shape != b.model.parameters[path_in_b].shape:
         return DiffRow(path, "shape", *both)
+    # the dtype comes before the values, which mostly differ because of it
     if not any_dtype and a.model.owner(path).dtype != b.model.owner(path_in_b).dtype:
         return _with_difference(DiffRow(path, "dtype", *both), difference, shape)
     if difference is not None and difference.different:
@@ -191,6 +192,7 @@ def _with_difference(row: DiffRow, difference: Difference | None, shape: tuple[i
         max_rel=difference.max_rel if 0 <= difference.max_rel < inf else None,
         at=at,
         norm=sqrt(squares) if isfinite(squares) else None,
+        # rounding may give 1.0000000000000002 for equal directions
         cosine=max(-1.0, min(1.0, dot / length)) if length and isfinite(dot) else None,
     )
 

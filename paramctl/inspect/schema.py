@@ -88,6 +88,7 @@ def _entry(signature: dict[str, Option], description: str, common: Schema | None
         either = [{"required": [name]} for name in common]
         names = common | {name: {} for name in known}
         forms.append({"type": "object", "properties": names, "additionalProperties": False, "anyOf": either})
+    # a list gives the options in order, unless it is itself the value of the main option
     if signature and not next(iter(signature.values())).type.takes_list:
         items = [_value(option) for option in signature.values()]
         forms.append({"type": "array", "items": items, "additionalItems": False, "minItems": len(required)})

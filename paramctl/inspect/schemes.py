@@ -62,6 +62,7 @@ def _row(scheme: RegisteredScheme) -> SchemeRow:
         option.name if option.required else f"{option.name}={scalar_text(default_text(option.default))}"
         for option in scheme.options.values()
     )
+    # "formula; source", in which the formula may have semicolons too
     formula, _, source = first_paragraph(scheme.function).rpartition("; ")
     return SchemeRow(scheme.name, scheme.aliases, options, formula, source)
 

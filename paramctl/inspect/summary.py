@@ -152,6 +152,7 @@ class _LayerRows:
             parameter for inner in counted for parameter in inner.parameters if parameter.path in self.selected
         ]
         counts = totals(self.model.owner(parameter.path) for parameter in parameters if self.counts(parameter))
+        # an expanded block has no count, unless it holds parameters itself
         known = bool(parameters) if expanded else not any(inner.unbuilt for inner in block.walk())
         return LayerRow(
             path=block.path,

@@ -37,7 +37,7 @@ def equal_arrays(source: Source, progress: Progress | None = None, threads: int 
     """
     by_form: dict[tuple[object, ...], list[Parameter]] = {}
     for parameter in source.model.owners():
-        if parameter.size:
+        if parameter.size:  # all empty arrays are equal, which is no reason to tie them
             by_form.setdefault((parameter.shape, parameter.dtype), []).append(parameter)
     # The only array of its shape and dtype equals no other, so it is not read.
     candidates = [parameter for alike in by_form.values() if len(alike) > 1 for parameter in alike]

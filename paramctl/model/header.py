@@ -106,6 +106,7 @@ def read_header(document: Located, variables: Variables) -> Header:
         option = Header.signature.get(key)
         if option is None:
             raise unknown_option("a model document", document.key(key), key, Header.signature)
+        # the keys of layers, blocks, and vars use variables that are not bound yet, such as a block's options
         resolved[key] = node if option.type.deferred else variables.resolve(node)
     return Header.read("a model document", document, resolved)
 

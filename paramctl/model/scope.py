@@ -115,6 +115,7 @@ class Scope:
                 line = scope.declared[name].line
                 return node.error(f"an input must be an earlier output; this layer is on line {line}")
             names.extend(scope.outputs)
+            # a layer inside an earlier block is named with the block: encoder/dense
             for output in scope.outputs.values():
                 if output.scope and name in output.scope.outputs:
                     hint = f"Did you mean '{output.scope.outputs[name].path}'?"

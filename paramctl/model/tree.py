@@ -48,7 +48,7 @@ class Block:
             block = stack.pop()
             yield block
             if block.reuse_of is None:
-                stack.extend(reversed(block.blocks))
+                stack.extend(reversed(block.blocks))  # reversed, so that the first is popped first
 
     @property
     def unbuilt(self) -> bool:
@@ -159,6 +159,7 @@ class Model:
     @cached_property
     def first_names(self) -> dict[str, str]:
         """The first path of each tied array in the order of the document, by its kept path."""
+        # a document may keep the name of a later layer: {keep: decoder/kernel, tie: encoder/kernel}
         order = {path: position for position, path in enumerate(self.parameters)}
         first: dict[str, str] = {}
         for tie in self.ties:
@@ -203,7 +204,7 @@ def totals(parameters: Iterable[Parameter]) -> Totals:
         by_dtype[parameter.dtype] += parameter.bytes
         if parameter.trainable:
             trainable += parameter.size
-        elif parameter.trainable is None:
+        elif parameter.trainable is None:  # the file does not record it
             unknown += parameter.size
         else:
             other += parameter.size

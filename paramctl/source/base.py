@@ -88,7 +88,7 @@ def select_values(source: Source, addresses: Sequence[str], filters: Filters = N
     """
     model = source.model
     matches = resolve_all(model, addresses, filters)
-    counts = Counter(path for path, _ in matches)
+    counts = Counter(path for path, _ in matches)  # w[0] and w[1] are shown with their slices, w[0] alone as w
     return [
         SelectedValues(
             source,

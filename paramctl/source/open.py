@@ -36,6 +36,7 @@ def open_path(
 
     variables and input_shapes are a document's; see model.load. Raises InputError and DocumentError.
     """
+    # a pipe is spooled, so detection may read its beginning before a format or the document's parser does
     location = open_location(resolve_folder(path) if path != "-" else path)
     format_ = registry.detect(location)
     if format_ is None:

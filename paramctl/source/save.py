@@ -50,7 +50,7 @@ def write(source: Source, path: str, options: WriteOptions = DEFAULTS) -> Iterat
     format_ = for_writing(path)
     if options.max_shard_size is not None and not format_.shardable:
         raise OutputError(f"{path}: shards must be written to NAME.safetensors, NAME.weights.json or FOLDER/")
-    verify(source)
+    verify(source)  # before the first byte is written
     return format_.write(path, source, options)
 
 

@@ -49,7 +49,7 @@ def array_attributes(parameter: Parameter, provenance: Provenance | None) -> dic
     """Return the attributes that a file records of an array, without unknown ones."""
     provenance = provenance or Provenance()
     axes = ", ".join(map(axis_text, parameter.axes))
-    attributes = {
+    attributes = {  # None is not written: a missing attribute means unknown
         "axes": axes if axes and "unknown" not in axes else None,
         "kind": parameter.kind if parameter.kind != "unknown" else None,
         "trainable": parameter.trainable,

@@ -209,7 +209,7 @@ def all_inputs(layer: type[Layer]) -> Iterator[dict[str, Shape]]:
 
 
 def known(inputs: dict[str, Shape]) -> bool:
-    """Whether the size of every axis is known."""
+    """Return whether the size of every axis is known."""
     return all(None not in shape for shape in inputs.values())
 
 

@@ -1,4 +1,4 @@
-"""What is compared of a layer, and how Keras says it."""
+"""The facts about a layer that are compared, read from Keras and from paramctl."""
 
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ class Facts(NamedTuple):
 
 
 def of_keras(layer: Layer, output: Any) -> Facts:
-    """What Keras says of a layer, and of one tensor that it gave."""
+    """Return Keras' facts about a layer, and about one of its output tensors."""
     trained = {id(variable) for variable in layer.trainable_weights}
     parameters = (
         (variable.path.rpartition(f"{layer.name}/")[2], tuple(variable.shape), id(variable) in trained)
@@ -27,5 +27,5 @@ def of_keras(layer: Layer, output: Any) -> Facts:
 
 
 def of_paramctl(path: str, output: Shape | None, parameters: list[Parameter]) -> Facts:
-    """What paramctl says of the layer at a path."""
+    """Return paramctl's facts about the layer at a path."""
     return Facts(output, tuple((each.path.removeprefix(f"{path}/"), each.shape, each.trainable) for each in parameters))

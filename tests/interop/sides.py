@@ -38,10 +38,10 @@ FAULTS_OF_KERAS = {
     # With torch it has no such interpolation.
     "up_sampling2d": ("Resizing with Lanczos interpolation is not supported by the PyTorch backend",),
 }
-"""What Keras says where it should compute."""
+"""Keras' errors for an unsupported computation."""
 
 FORGETS_SIZES = {"add", "average", "maximum", "minimum", "multiply", "subtract", "concatenate"}
-"""Where one input's size is not known, these report none in Keras; paramctl takes it from the other inputs."""
+"""If one input's size is unknown, these report none in Keras; paramctl takes it from the other inputs."""
 
 ALWAYS_IN_KERAS = {("multi_head_attention", "value"), ("grouped_query_attention", "value")}
 """Options that a document may leave out, for the input itself, and a call in Keras may not."""
@@ -70,7 +70,7 @@ def class_of(layer: type[Layer]) -> type[keras.layers.Layer]:
 
 
 def by_paramctl(layer: type[Layer], case: Case) -> Facts | str:
-    """What paramctl says of a case, or why it refuses."""
+    """Return paramctl's facts about a case, or the reason why it refuses the case."""
     main = [name for name in case.inputs if not name.endswith("_input")]
     entry = {layer.type: case.options | {"name": "subject", "from": main}}
     try:
@@ -81,7 +81,7 @@ def by_paramctl(layer: type[Layer], case: Case) -> Facts | str:
 
 
 def by_keras(layer: type[Layer], case: Case) -> tuple[Facts, list[Shape]] | str:
-    """What Keras says of a case and the shapes of what it computes, or why it refuses.
+    """Return Keras' facts about a case and the shapes that it computes, or the reason why it refuses the case.
 
     Sizes that are not known are made up, as the other inputs' and otherwise; no refusal to compute with these counts.
     """
@@ -142,7 +142,7 @@ def zeros(case: Case, alike: bool, shape: Shape) -> Any:
 
 
 def only_keras_takes(layer: type[Layer], case: Case) -> bool:
-    """Whether Keras reads a case as nobody means it, and paramctl should refuse."""
+    """Return whether Keras reads a case in a way that its author cannot mean, so that paramctl should refuse it."""
     if layer.type == "p_re_lu":
         # It counts from 1 by taking 1 off: its 0 is the last axis, and its -1 the last but one.
         return min(listed(case.options.get("shared_axes"), 1)) < 1
@@ -182,7 +182,7 @@ def equal_sizes(layer: type[Layer], case: Case) -> list[tuple[tuple[str, int], t
 
 
 def refines(known_less: Facts | str, known_more: Facts | str) -> bool:
-    """Whether facts are the same, but for sizes not known in the first, or both are refusals."""
+    """Return whether facts are equal, except for sizes that are unknown in the first, or both are refusals."""
     if isinstance(known_less, str) or isinstance(known_more, str):
         return isinstance(known_less, str) and isinstance(known_more, str)
     pairs = zip(known_less.output or (), known_more.output or (), strict=True)
@@ -190,7 +190,7 @@ def refines(known_less: Facts | str, known_more: Facts | str) -> bool:
 
 
 def agree(layer: type[Layer], ours: Facts | str, theirs: tuple[Facts, list[Shape]] | str) -> bool:
-    """Whether both refuse, or both give the same parameters and a shape that holds, known as far as Keras knows it."""
+    """Return whether both refuse, or both give the same parameters and a correct shape, as known as Keras'."""
     if isinstance(theirs, str):
         return isinstance(ours, str)
     reported, computed = theirs
@@ -203,7 +203,7 @@ def agree(layer: type[Layer], ours: Facts | str, theirs: tuple[Facts, list[Shape
 
 
 def holds(ours: Shape | None, reported: Shape | None, computed: Shape | None, forgetful: bool) -> bool:
-    """Whether each size is the computed one, or unknown where Keras reports it unknown; the batch always is."""
+    """Return whether each size is the computed one, or unknown where Keras reports it unknown, as the batch always."""
     assert ours is not None
     assert reported is not None
     assert computed is not None

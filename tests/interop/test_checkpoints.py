@@ -84,7 +84,7 @@ def assert_same(a: Source, b: Source) -> None:
     assert reports, "some values are compared"
 
 
-def test_every_sample_is_buildable_or_has_a_layer_of_its_own() -> None:
+def test_every_sample_is_buildable_in_keras_or_has_a_custom_layer() -> None:
     for path in sorted(SAMPLES.glob("*.yaml")):
         model = opened(path).model
         own = any(block.type in NOT_IN_KERAS - {"residual", "parallel", "reuse"} for block in model.walk())
@@ -93,7 +93,7 @@ def test_every_sample_is_buildable_or_has_a_layer_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("name", BUILDABLE)
-def test_keras_loads_what_a_sample_is_saved_as(name: str, tmp_path: Path) -> None:
+def test_keras_loads_each_saved_sample(name: str, tmp_path: Path) -> None:
     """.keras; .weights.h5 and .weights.json into the model that Keras builds of it; all with the drawn values."""
     source = opened(SAMPLES / f"{name}.yaml")
     model = keras.models.load_model(write(source, tmp_path / "m.keras"))
@@ -114,7 +114,7 @@ def test_keras_loads_what_a_sample_is_saved_as(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", [name for name in BUILDABLE if name not in ("vgg16", "resnet50")])
-def test_what_keras_saves_of_it_comes_back(name: str, tmp_path: Path) -> None:
+def test_weights_that_keras_saves_come_back(name: str, tmp_path: Path) -> None:
     """The same names as in the document, with Keras' values: from .keras by themselves, from weights too."""
     source = opened(SAMPLES / f"{name}.yaml")
     model = keras.models.load_model(write(source, tmp_path / "m.keras"))
@@ -133,7 +133,7 @@ def sorted_arrays(arrays: Any) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("name", [name for name in IN_KERAS if name not in ("bidirectional", "time_distributed")])
-def test_a_layer_lies_where_keras_keeps_it(name: str, tmp_path: Path) -> None:
+def test_a_layer_is_at_its_path_in_keras(name: str, tmp_path: Path) -> None:
     """Every layer with parameters, in a few of its forms: Keras loads the file, and writes the same places again."""
     tried = 0
     for case in (channels_first(each) for each in cases(LAYERS[name])):
@@ -272,7 +272,7 @@ def test_both_directions_of_a_layer_that_keras_wrote(tmp_path: Path) -> None:
     assert [block.type for block in source.model.blocks] == ["bidirectional", "time_distributed"]
 
 
-def test_an_optimizers_state_goes_along_between_files_of_keras(tmp_path: Path) -> None:
+def test_an_optimizers_state_is_carried_over_between_keras_files(tmp_path: Path) -> None:
     """A model that is trained on goes on as if nothing had been done to its file; other formats leave the state out."""
     model = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="a"), layers.Dropout(0.5)])
     model.compile("adam", "mse")
@@ -391,7 +391,7 @@ def test_a_set_is_read_as_keras_reads_it(tmp_path: Path) -> None:
     assert equal(before, [array for _, array in values(opened(tmp_path / "m.weights.json"))])
 
 
-def test_training_is_told_of_classes_that_are_known(tmp_path: Path) -> None:
+def test_trainable_is_set_for_known_classes(tmp_path: Path) -> None:
     """In Keras 2's format, whose names say nothing of a class of somebody's own."""
     x = keras.Input((4,))
     model = keras.Model(x, layers.Dense(2, name="head")(Own(name="own")(x)))

@@ -64,7 +64,7 @@ def drawn(model: Model, path: str, node: Located) -> np.ndarray:
 
 
 def same(ours: Distribution, theirs: Distribution) -> bool:
-    """Whether two laws are of one kind, with the same numbers but for the last bits."""
+    """Return whether two laws are of one kind, with equal numbers except for the last bits."""
     if type(ours) is not type(theirs):
         return False
     mine, others = ([getattr(each, name) for name in each.__slots__] for each in (ours, theirs))
@@ -98,7 +98,7 @@ class Recorder:
 
 
 class Made(NamedTuple):
-    """What Keras did for one variable: the laws that it drew from, with shapes; and the variable itself."""
+    """Keras' initialization of one variable: the laws that it drew from, with shapes; and the variable itself."""
 
     laws: list[tuple[Shape, Distribution]]
     variable: keras.Variable
@@ -227,7 +227,7 @@ def test_an_initializer_draws_from_the_law_of_its_scheme(kind: str, by_keras: Bu
 
 
 def test_the_fans_compared_are_not_the_true_ones_everywhere() -> None:
-    """What the comparison would not notice, it could not hold: the convention makes a difference in these layers."""
+    """The convention makes a difference in these layers; otherwise the comparison would prove nothing."""
     differ = set()
     for kind, (options, shape) in KERNELS.items():
         for parameter in built({kind.partition(" ")[0]: options}, {"x": shape}).parameters.values():
@@ -331,7 +331,7 @@ def layers_with_parameters() -> Iterator[tuple[str, Case, Model]]:
         yield name, case, model
 
 
-def test_the_preset_keras_is_what_its_layers_do(by_keras: Build) -> None:
+def test_the_preset_keras_equals_the_layers_defaults(by_keras: Build) -> None:
     """Every layer with parameters, built with its defaults: what Keras draws from, or the very values."""
     types = set()
     for name, case, model in layers_with_parameters():
@@ -540,7 +540,7 @@ def test_dirac_of_torch(type_: str, options: dict[str, Any], shape: Shape, group
 
 @pytest.mark.parametrize("multiplier", [1, 3])
 def test_dirac_of_torch_on_a_depthwise_convolution(multiplier: int) -> None:
-    """Which torch has as one group for each channel."""
+    """torch has it as a convolution with one group for each channel."""
     model = built(
         {"depthwise_conv2d": {"name": "subject", "kernel_size": 3, "depth_multiplier": multiplier}}, {"x": (9, 9, 4)}
     )
@@ -750,7 +750,7 @@ PAIRS = {
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_the_preset_torch_is_what_its_modules_do(name: str) -> None:
+def test_the_preset_torch_equals_the_modules_defaults(name: str) -> None:
     """For each tensor of a real module: the law that it was filled from, exactly, and its greatest value."""
     pair = PAIRS[name]
     with Filling() as filling:

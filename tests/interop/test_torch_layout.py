@@ -360,7 +360,7 @@ AFTER = {"an operation": lambda x: torch.relu(x) + 1}
 
 
 @pytest.mark.parametrize("name", UNKNOWN_LAYERS)
-def test_layers_next_to_an_unknown_one(name: str, paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_layers_after_an_unknown_one(name: str, paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
     """Known layers are converted, including one after an unknown layer and a flatten."""
     inputs = keras.Input((8, 8, 3))
     flat = keras.layers.Flatten()(UNKNOWN_LAYERS[name](inputs))

@@ -22,6 +22,7 @@ def expand_template(expander: Expander, application: Application) -> Expanded:
     template = state.templates[name]
     state.budget.charge(entry.node, sum(resolve_cost(default) for default in template.options.values()))
     taken = single_input(entry, inputs)
+    # like a function, a block has its own options and the document's variables, but not those of its caller
     variables = template.bind(entry, context.variables, state.variables)
     inner = context.inside(path, template.layers, state.completed)._replace(variables=variables)
     outer_templates, state.active_templates = state.active_templates, (*state.active_templates, name)

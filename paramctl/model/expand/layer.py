@@ -45,7 +45,7 @@ def read_layer(state: State, entry: Entry, context: Context) -> Layer:
     }
     instance = cls.read(type_name, entry.at, resolved)
     layer: Layer = instance if type_name in LAYERS else Activation(activation=instance)
-    if not entry.node.dynamic:
+    if not entry.node.dynamic:  # with a variable, each repetition may have other options
         state.layers[id(entry.node)] = layer
     return layer
 
@@ -94,7 +94,7 @@ def infer(
     all_inputs = [*inputs, *references.values()]
     shapes = [output.shape for output in inputs if output.shape is not None]
     others = {name: output.shape for name, output in references.items() if output.shape is not None}
-    if len(shapes) + len(others) < len(all_inputs):
+    if len(shapes) + len(others) < len(all_inputs):  # some input has an unknown shape
         return None, []
     try:
         for shape in (*shapes, *others.values()):

@@ -76,6 +76,7 @@ def _changed_parameter(first: Block, again: Block) -> str:
     """Return a parameter whose shape differs between two uses, with both shapes, or an empty string."""
     before = [parameter for block in first.walk() for parameter in block.parameters]
     after = [parameter for block in again.walk() for parameter in block.parameters]
+    # both uses expand the same entry, so the parameters are in the same order
     for old, new in zip(before, after, strict=False):
         if old.shape != new.shape:
             return f"{old.path} {old.shape} would be {new.shape}"

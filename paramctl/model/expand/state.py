@@ -51,6 +51,7 @@ class State:
 
     def entry(self, node: Located) -> Entry:
         """Return the parts of an entry, which are read once."""
+        # by identity: a repeated entry, or one in a block that is used again, is the same node
         return self._entries.get(id(node)) or self._entries.setdefault(id(node), read_entry(node))
 
     def resolve(self, context: Context, node: Located) -> Located:

@@ -27,7 +27,7 @@ class Function(Configurable):
 
     def output(self, shape: Sizes) -> Sizes:
         """Return the shape of the output. Raises ShapeError if its axis is out of range."""
-        if "axis" in self.signature:
+        if "axis" in self.signature:  # softmax and others keep the shape, but their axis must exist
             axis_of(vars(self)["axis"], shape)
         return shape
 

@@ -39,6 +39,7 @@ class AttentionLayer(Layer, abstract=True):
     call_options: ClassVar[tuple[str, ...]] = ("use_causal_mask", "value", "key")
 
     def parameters(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Iterator[Parameter]:
+        # keys default to the values, as in Keras, and values to the input
         value = x if value is None else value
         key = value if key is None else key
         heads = self.heads()

@@ -68,13 +68,13 @@ class Layer(Configurable):
     references: ClassVar[tuple[str, ...]] = ()
     """The options that name a further input. Its shape is passed as the keyword argument of that name."""
     in_keras: ClassVar[bool] = True
-    """Whether Keras has a layer of this type."""
+    """True if Keras has a layer of this type."""
     keras_class: ClassVar[str] = ""
     """The name under which Keras exports the class, if it differs from the class's own."""
     call_options: ClassVar[tuple[str, ...]] = ()
     """The options that Keras takes in a call of the layer, not in its constructor."""
     torch_takes_flat: ClassVar[bool] = False
-    """Whether `torch` permutes parameters for an input that is a flattened feature map."""
+    """True if `torch` permutes parameters for an input that is a flattened feature map."""
     rank: ClassVar[int] = 0
     """The number of spatial axes, in families with 1D, 2D and 3D layers; 0 in all others."""
 

@@ -45,7 +45,7 @@ class Convolution(Layer, abstract=True):
             "kernel",
             self.kernel_initializer,
             *map(field_axis, self.kernel_size),
-            in_axis(channels // self.groups),
+            in_axis(channels // self.groups),  # a filter sees the channels of its own group
             out_axis(self.filters, groups=self.groups),
         )
         if self.use_bias:
@@ -96,7 +96,7 @@ class DepthwiseConvolution(Layer, abstract=True):
             "kernel",
             self.depthwise_initializer,
             *map(field_axis, self.kernel_size),
-            batch_axis(channels),
+            batch_axis(channels),  # not an input axis: an output sees one channel, so the fans leave it out
             out_axis(self.depth_multiplier),
         )
         if self.use_bias:

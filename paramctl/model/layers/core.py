@@ -85,6 +85,7 @@ class PositionEmbedding(Layer):
         yield weight("embeddings", self.embeddings_initializer, batch_axis(self.sequence_length), features)
 
     def output(self, x: Sizes) -> Sizes:
+        # a shorter input uses the first rows of the table
         if x[-2] is not None and x[-2] > self.sequence_length:
             raise ShapeError(f"the input must have at most {self.sequence_length} positions")
         return x

@@ -55,6 +55,7 @@ class BatchNormalization(Layer):
         yield from affine(shapes, shapes["moving_mean"], order)
         yield features("running_mean", "moving_mean", shapes["moving_mean"], order)
         yield features("running_var", "moving_variance", shapes["moving_variance"], order)
+        # torch counts the batches; Keras has no such parameter
         yield TorchTensor("num_batches_tracked", Arrangement(()), "int64", synthetic=True)
 
 

@@ -65,7 +65,7 @@ class GlobalPooling(Layer, abstract=True):
         return join(x, (1,) * len(space) if self.keepdims else (), channels, self.data_format)
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
-        if output is not None and len(output) == 2:  # (batch, channels)
+        if output is not None and len(output) == 2:  # (batch, channels): without positions, both orders are the same
             return PLAIN
         return super().channel_order(orders, shapes, output)
 

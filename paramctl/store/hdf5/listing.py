@@ -117,6 +117,7 @@ def link_ties(links: Sequence[Sequence[str]], names: Mapping[str, str], kept: Co
     ties = []
     for paths in groups.values():
         group = [names[path] for path in paths if path in names]
+        # HDF5 does not record which of two hard links came first; the metadata of a native file does
         owner = next((name for name in group if name in kept), group[0] if group else "")
         ties += [Tie(owner, name) for name in group if name != owner]
     return ties

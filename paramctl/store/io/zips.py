@@ -66,7 +66,7 @@ def open_zip(file: Location) -> zipfile.ZipFile:
 def _check_whole_comment(file: Location, length: int) -> None:
     """Raise DamagedZip if an archive ends within its comment, of which zipfile has read this many bytes.
 
-    zipfile returns what is left of the comment, and an npz would lose its document and ties without an error.
+    zipfile returns the rest of the comment, and an npz would lose its document and ties without an error.
     """
     size = os.fstat(file.descriptor()).st_size
     record = file.read(size - length - END_RECORD, END_RECORD)

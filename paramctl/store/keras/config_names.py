@@ -86,7 +86,7 @@ def _by_document(document: Document, shapes: Shapes, source: str) -> dict[str, s
     paths = {}
     for path in shapes:
         folder, _, name = path.rpartition("/")
-        number = int(name) if name.isdecimal() else -1
+        number = int(name) if name.isdecimal() else -1  # -1: the file gives the name already
         siblings = folders.get(folder, ())
         paths[path] = siblings[number] if 0 <= number < len(siblings) else path
     renamed = {paths[path]: shape for path, shape in shapes.items()}

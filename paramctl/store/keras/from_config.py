@@ -222,7 +222,7 @@ def _block_layers(layer: Mapping[str, Any], blocks: Blocks) -> list[Any]:
     layers = {inner["config"]["name"]: inner for inner in config["layers"]}
     inputs = [name for name, inner in layers.items() if inner["class_name"] == "InputLayer"]
     outputs = _output_calls(config, layers)
-    if len(inputs) != 1 or len(outputs) != 1:
+    if len(inputs) != 1 or len(outputs) != 1:  # a custom block has one input and one output
         raise UnsupportedConfig("a nested model with several inputs or outputs")
     names: dict[CallKey, str] = {(inputs[0], 0): _checked_name(inputs[0])}
     entries = [{"identity": {"name": inputs[0]}}, *_graph_entries(layers, names, blocks)]

@@ -30,6 +30,7 @@ def keras2_variables(
     arrays: Sequence[Mapping[str, Any]], groups: GroupAttributes, config: Any = None
 ) -> dict[str, KerasVariable]:
     """Return the parameters of a Keras 2 file by their stored paths, in Keras' order."""
+    # save_weights writes the layers at the root, save below model_weights
     root = "" if "layer_names" in groups.get("", {}) else "model_weights/"
     stored = {array["path"]: array for array in arrays}
     weights: dict[str, _Weight] = {}
@@ -78,6 +79,7 @@ def _paths(weights: Mapping[str, _Weight], model: str | None) -> dict[str, str]:
     for path, (layer, segments) in weights.items():
         owner = [] if layer == TOP_LEVEL else [layer]
         with_model = model is not None and segments[0] == model and len(segments) > 1 + len(owner)
+        # lstm/lstm_cell/kernel of the layer lstm: its own name is left out, that of the cell is not
         rest = segments[1:] if with_model else segments
         rest = rest[1:] if len(rest) > 1 and rest[0] == layer else rest
         short[path] = "/".join([*owner, *rest])

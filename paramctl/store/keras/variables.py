@@ -61,6 +61,7 @@ def variable_names(class_name: str | None, variables: Sequence[tuple[int, Mappin
     variables: the number and the listing entry of each, in order.
     """
     numbers, (_, first) = [number for number, _ in variables], variables[0]
+    # the class gives several combinations of names, and the number of variables selects one of them
     table = QUANTIZED if _is_integer(first["dtype"]) else VARIABLES
     matches = [names for names in table.get(class_name or "", ()) if len(names) == len(numbers)]
     if len(matches) != 1 or numbers != [*range(len(numbers))]:

@@ -80,6 +80,7 @@ def lay_out(
     stored = {path: layout.variables[path] for path in model.parameters if path in layout.variables}
     groups: dict[str, dict[str, Any]] = {}
     for path, name in (*layout.names.items(), *(optimizer.names.items() if optimizer else ())):
+        # an object without variables has an empty group too, which records its name
         group = f"{path}/vars" if path else "vars"
         _add_group(groups, group)
         groups[group] = {"name": name} if name else {}
