@@ -13,7 +13,7 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from paramctl.core.dtypes import numpy_dtype
@@ -454,6 +454,7 @@ def pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 @settings(max_examples=300)
+@example((np.array([0, 1 << 56]), np.array([1e-303, 1e-303])), 0.0, 0.0, False)
 @given(pairs(), st.sampled_from([0.0, 0.0, 0.5, 1e-3]), st.sampled_from([0.0, 0.0, 1.0, 1e20]), st.booleans())
 def test_any_values_of_any_dtypes(
     pair: tuple[np.ndarray, np.ndarray], rtol: float, atol: float, equal_nan: bool

@@ -130,7 +130,8 @@ def _measure_chunk(start: int, a: Array, b: Array, wide: Any, tolerance: Toleran
     if tolerance.any:
         differs &= ~_within(distance, y, tolerance)
     different = int(np.count_nonzero(differs))
-    ratio = distance_float / np.abs(y)
+    # a ratio of long doubles, such as 2^56 / 1e-303, can be finite although float64 cannot hold it
+    ratio = (distance_float / np.abs(y)).astype(np.float64, copy=False)
     top = _argmax(distance, distance_float, differs, different)
     top_ratio = _argmax(ratio, ratio, differs, different)
     return Difference(
