@@ -27,7 +27,7 @@ with suppress(ImportError):  # the environment of tests/interop has no hypothesi
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update", action="store_true", help="write what the README shows again, instead of comparing")
+    parser.addoption("--update", action="store_true", help="write the output that pages show, instead of comparing it")
 
 
 def model(text: str, **variables: str) -> Model:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import paramctl
+from paramctl.store.registry import FORMATS
 from tests.conftest import ROOT
 from tests.pages import code_blocks, install, links, rerun
 from tests.test_architecture import FLOORS
@@ -62,6 +63,13 @@ def test_the_page_names_everything_in_the_library() -> None:
     assert [name for name in names if not re.search(rf"\bpc\.{name}\b", examples)] == []
 
 
+def test_the_page_of_formats_has_every_suffix_that_is_written() -> None:
+    page = (ROOT / "docs/formats.md").read_text()
+    suffixes = [suffix for format_ in FORMATS if format_.writable for suffix in format_.suffixes]
+    assert len(suffixes) > 5
+    assert [suffix for suffix in suffixes if f"{suffix}`" not in page] == []
+
+
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 ADDITION = re.compile(r"```(python|diff)\n# (paramctl/\S+\.py)\n(.*?)```", re.DOTALL)
 
@@ -101,7 +109,8 @@ def test_each_addition_works_as_contributing_shows(extended: Path, request: pyte
 
 def test_contributing_has_the_packages_in_their_order() -> None:
     (house,) = code_blocks(CONTRIBUTING.read_text(), "text")
-    assert [line.partition("  ")[0].split(", ") for line in house.splitlines()] == FLOORS
+    packages = [[room for room in rooms if any((ROOT / "paramctl").glob(f"{room}*"))] for rooms in FLOORS]
+    assert [line.partition("  ")[0].split(", ") for line in house.splitlines()] == packages
 
 
 def test_contributing_names_files_and_links_that_exist() -> None:
