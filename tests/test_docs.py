@@ -4,11 +4,9 @@
 """
 
 import doctest
-import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,13 +32,11 @@ def session(page: str) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with the sample models."""
     (tmp_path / "sample_models").symlink_to(ROOT / "sample_models")
-    before = Path.cwd()
-    os.chdir(tmp_path)
-    yield tmp_path
-    os.chdir(before)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def test_the_examples_of_the_library_run_as_shown(folder: Path) -> None:
