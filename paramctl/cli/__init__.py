@@ -29,7 +29,7 @@ SIGNAL_BASE = 128
 """Added to a signal's number, as shells do: 130 after Ctrl-C."""
 
 RETRY_SECONDS = 0.005
-"""How soon a signal is raised again that came during an import."""
+"""The delay before a signal that came during an import is raised again."""
 
 NAMES = (
     *("summary", "init", "dump", "save", "set", "diff", "stat"),
@@ -85,7 +85,7 @@ class Terminated(BaseException):
 
 
 def _raise_on_signals() -> None:
-    """Have the first signal that ends a process raise Terminated, and ignore those after it."""
+    """Make the first signal that ends a process raise Terminated, and ignore later ones."""
     signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
     def receive(number: int, frame: FrameType | None) -> None:
@@ -184,7 +184,7 @@ def _pipe_closed() -> int:
 
 
 def _escape_what_cannot_be_encoded() -> None:
-    """Have both streams write characters that their encoding lacks as escapes, not fail."""
+    """Make both streams write characters that their encoding lacks as escapes, instead of raising errors."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

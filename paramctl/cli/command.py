@@ -20,7 +20,7 @@ class Command(click.Command):
     """A command that takes ``-1/kernel`` as an argument: an address that counts layers from the end."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put a space before each such argument, so that click does not take it for an option."""
+        """Parse arguments, with a space before each such address, so that click does not take it for an option."""
         with_value = {
             name
             for option in self.params

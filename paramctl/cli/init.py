@@ -129,6 +129,7 @@ def init(
         write_pipe(source)
         return
     path = output or default_output(opened.model)
+    # only the report needs measurements, and they take time
     measure = None if quiet else sums_about(shifts(typed, schemes))
     measured = write_file(source, path, WriteOptions(force, measure=measure))
     if not quiet:
@@ -140,7 +141,7 @@ def init(
 def _request(
     model: Model, scheme: str | None, rules: tuple[str, ...], preset: str | None, convention: str | None
 ) -> InitRequest:
-    """Return what the options ask for. Raises UsageError for a malformed rule."""
+    """Return the requested initialization. Raises UsageError for a malformed rule."""
     from paramctl.init.presets import PRESETS
     from paramctl.init.rules import InitRequest
 

@@ -1,4 +1,4 @@
-"""From arguments to models and sources: how a command opens what its command line names."""
+"""From arguments to models and sources: open the documents and checkpoints that a command line names."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def like_source(path: str) -> Source:
 
 
 def abbreviate(names: Sequence[str]) -> str:
-    """Return the first names, and how many more follow: ``a, b, c, d, e and 3 more``."""
+    """Return the first names, and the number of the others: ``a, b, c, d, e and 3 more``."""
     more = len(names) - SHOWN_NAMES
     return ", ".join(names[:SHOWN_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 

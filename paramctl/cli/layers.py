@@ -38,7 +38,7 @@ OPTION_COLUMNS = [
     Column("rule", "Must be", lambda row: row.rule),
 ]
 OPTION_TABLE = [column for column in OPTION_COLUMNS if column.key != "required"]
-"""In a table the default's column says which options are required."""
+"""In a table, the column of defaults also marks required options."""
 
 
 @click.command(cls=Command, short_help="List layer types, or the options of some")

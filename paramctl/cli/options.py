@@ -84,7 +84,7 @@ def complete_address(context: click.Context, parameter: click.Parameter, incompl
 
     file = context.params.get("source") or context.params.get("model") or DEFAULT_MODEL
     if file == "-":
-        return []  # completion must not wait for standard input
+        return []  # completion must not wait for standard input, which is the terminal
     try:
         tree = open_path(file).model
     except ParamctlError:
@@ -189,7 +189,7 @@ def fan_convention(default: str) -> Callable[[F], F]:
         "--fan-convention",
         type=LazyChoice(_conventions),
         show_default=default,
-        help="Count fans exactly (true), or as a framework does",
+        help="Exact fans (true), or a framework's convention",
     )
 
 
@@ -235,6 +235,6 @@ def filters(function: F) -> F:
         click.option("--min-size", type=click.IntRange(0), metavar="N", help="Only arrays of at least N values"),
     ]
     command: Any = with_filters
-    for option in reversed(options):  # a decorator puts its option before those that are there
+    for option in reversed(options):  # a decorator puts its option before the earlier ones
         command = option(command)
     return command  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Where results go: files and pipes of values, and the notes on standard error about them."""
+"""The output of commands: values in files and pipes, and notes about them on standard error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def default_output(model: Model) -> str:
 
 
 def warm_up(path: str) -> None:
-    """Start the process that lays out HDF5 while the model is being read. Raises OutputError for another suffix."""
+    """Start the process that lays out HDF5 while the model is read. Raises OutputError for an unknown suffix."""
     from paramctl.store.hdf5.client import warm_up
     from paramctl.store.registry import for_writing
 
@@ -42,14 +42,16 @@ def warm_up(path: str) -> None:
         warm_up()
 
 
-def refuse_terminal(what: str) -> None:
+def refuse_terminal(format_: str) -> None:
     """Raise UsageError if standard output, about to receive binary data, is a terminal."""
     if sys.stdout.isatty():
-        raise click.UsageError(f"{what} is binary and standard output is a terminal. Redirect it to a file or a pipe")
+        raise click.UsageError(
+            f"{format_} is binary and standard output is a terminal. Redirect it to a file or a pipe"
+        )
 
 
 def write_file(source: Source, path: str, options: WriteOptions) -> dict[str, Any]:
-    """Write a source to a file, with a progress bar, and return what the options measure of each array."""
+    """Write a source to a file, with a progress bar, and return the measurements that the options request."""
     from paramctl.source.save import save
 
     with progress.bar(f"writing {path}") as report:
@@ -72,10 +74,10 @@ def stored_bytes(source: Source) -> int:
 
 
 def report_written(source: Source, path: str, more: str = "", complete: bool = False) -> None:
-    """Write to standard error what was written, and a line for each part of the source that was not.
+    """Report the written file on standard error, with a line for each part of the source that it does not include.
 
     more: appended, such as ``, seed 0``.
-    complete: the file is a copy of the source's, so it has all of its parts.
+    complete: the file is a copy of the source's file, so it includes everything.
     """
     from paramctl.model import totals
     from paramctl.source.save import not_carried

@@ -49,7 +49,7 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def track(items: Iterable[T], total: int, bytes_of: Callable[[T], int], label: str) -> Iterator[T]:
-    """Yield the items while the bar shows how many of the total bytes they are."""
+    """Yield the items, while the bar shows their share of the total bytes."""
     done = 0
     with bar(label) as report:
         for item in items:

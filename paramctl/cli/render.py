@@ -26,7 +26,7 @@ class Column:
     value: from a row to the exact value.
     text: from a row to the text in a table; ``plain`` of the value if None.
     right: align the text to the right.
-    note: from a row to what follows the text, outside the alignment.
+    note: from a row to a text that follows, outside the alignment.
     """
 
     key: str
@@ -202,7 +202,7 @@ def number(value: float | None) -> str:
 
 
 def numeric(key: str, heading: str) -> Column:
-    """Return a column of such numbers, read from the attribute of a row that is called as the key."""
+    """Return a column of such numbers, from the attribute of a row that has the column's key as its name."""
     return Column(key, heading, lambda row: getattr(row, key), lambda row: number(getattr(row, key)), right=True)
 
 

@@ -33,6 +33,7 @@ def retie(
     opened = inputs.open_argument(source)
     retied = change(opened.model)
     path = str(source) if in_place else str(output)
+    # None for a Keras 2 file, whose layout is only read; in Keras 3's, a transposed tie would become a copy
     keras = opened.checkpoint.origin.keras if opened.checkpoint else None
     if in_place and retied.aliases and (keras is None or any(tie.transpose for tie in retied.ties)):
         raise click.UsageError("Keras' own layout cannot store these ties. Use -o NAME.h5")

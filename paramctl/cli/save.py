@@ -130,6 +130,7 @@ def save(
         location = values.origin.location
         name = location.name if location is not None else values.model.name
         values, report = convert(values, layout, reference, rename, Allowed(partial, name, like or ""))
+    # last, so that the patterns of --dtype are for the written names
     if (dtype or allow) and not generated:
         from paramctl.edit.cast import cast_source
 

@@ -88,6 +88,7 @@ def set_(
     if in_place and not opened.checkpoint:
         raise click.UsageError("--in-place requires a checkpoint: a model document has no values. Use -o FILE")
     base = source_of(opened, seed)
+    # both would read from one stream
     if source == "-" and any(text.rstrip().endswith("@-") for text in assignments):
         raise click.UsageError("Standard input cannot be both the source and a value")
     parsed = [parse_assignment(text.strip()) for text in assignments]

@@ -23,7 +23,7 @@ def _count_text(row: LayerRow) -> str:
 
 
 def _count_note(row: LayerRow) -> str:
-    """Return where shared parameters are counted: ``(= shared)``, ``(kernel = tokens/embeddings)``."""
+    """Return the paths at which shared parameters are counted: ``(= shared)``, ``(kernel = tokens/embeddings)``."""
     notes = [f"{name} = {path}" if name else f"= {path}" for name, path in dict.fromkeys(row.shared)]
     return f"({', '.join(notes[:2])}{', ...' if len(notes) > 2 else ''})" if notes else ""
 
@@ -109,7 +109,7 @@ def summary(
     """Show the layers of a model, their output shapes, and the number of their parameters.
 
     A shared array is counted once, at its first occurrence, and a block that is expanded has no count of its own, so
-    the rows add up to the total. With patterns, shows only the matches and what is below them, and their total.
+    the rows add up to the total. With patterns, shows only the matches, everything below them, and their total.
 
     With --parameters, prints a row for each parameter: shape, dtype, the role of each axis, fans, and its
     initialization scheme. The roles: 'in' is summed over for each output, 'out' indexes the outputs, 'field' is a
@@ -138,7 +138,7 @@ def summary(
     provenance = checkpoint.origin.provenance if checkpoint else {}
     schemes = {path: recorded.scheme for path, recorded in provenance.items()} if checkpoint else None
     facts = summarize(opened.model, patterns, depth, schemes, keep)
-    if not facts.inputs and not columns:
+    if not facts.inputs and not columns:  # a file of arrays: without layers, these columns would be empty
         shown = [column for column in shown if column.key not in OF_LAYERS]
     items: list[Any] = list(facts.parameters if parameters else facts.layers)
     if format == "json":
@@ -231,6 +231,7 @@ def _totals(facts: Summary) -> Iterator[str]:
         return
     width = len(f"{counts.parameters:,}")
     yield f"Total parameters:  {counts.parameters:>{width},}"
+    # safetensors, for example, does not record which arrays are trainable
     if counts.unknown < counts.parameters or not counts.parameters:
         if counts.trainable or not counts.unknown:
             yield f"    trainable:     {counts.trainable:>{width},}"

@@ -63,5 +63,5 @@ def tie(
         return with_ties(opened.model.document, retied.ties[len(opened.model.ties) :], path)
 
     added = retie(source, output, in_place, force, change, edit)
-    names = abbreviate([each.tied for each in added])
+    names = abbreviate([tie.tied for tie in added])
     click.echo(f"{names} tied to {added[0].kept}; values of {added[0].kept} kept", err=True)

@@ -55,4 +55,4 @@ def untie(source: str | None, others: tuple[str, ...], output: str | None, in_pl
         return without_ties(opened.model.document, [*set(opened.model.ties) - set(retied.ties)], path)
 
     removed = retie(source, output, in_place, force, change, edit)
-    click.echo(f"{abbreviate([each.tied for each in removed])} untied; values unchanged", err=True)
+    click.echo(f"{abbreviate([tie.tied for tie in removed])} untied; values unchanged", err=True)

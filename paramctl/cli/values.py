@@ -25,7 +25,7 @@ from paramctl.store.io.extents import as_bytes
 from paramctl.store.npz import npy, writing
 
 EDGE = 3
-"""How many values NumPy prints at each end of an abbreviated axis."""
+"""The number of values that NumPy prints at each end of an abbreviated axis."""
 
 MAX_NUMPY_VALUES = 1 << 22
 
@@ -157,6 +157,7 @@ def write_csv(selections: Sequence[SelectedValues]) -> None:
     """Write a line for each value: the path, the index in the whole array, the value."""
     _write("path,index,value\n")
     for selected in selections:
+        # one iterator for all pieces: each continues at the index after the last value of the piece before
         indices = (",".join(map(str, index)) for index in itertools.product(*selected.selection.ranges))
         for piece in selected.pieces():
             buffer = io.StringIO()
@@ -188,7 +189,7 @@ class _Pipe(io.RawIOBase):
 
 def write_npz(selections: Sequence[SelectedValues]) -> None:
     """Write the selections as an npz archive."""
-    members = ((each.name, each.dtype, each.selection.shape, each.pieces()) for each in selections)
+    members = ((selected.name, selected.dtype, selected.selection.shape, selected.pieces()) for selected in selections)
     writing.write_arrays(_Pipe(), members)
 
 

@@ -1,1 +1,1 @@
-"""The functions of ``import paramctl``: one for each command, by whose names they go, and the types that they take."""
+"""The functions of ``import paramctl``, one for each command and named like it, and the types that they take."""

@@ -54,7 +54,7 @@ def _parameters(row: LayerRow) -> int:
 def _total(summary: Summary) -> str:
     counts = summary.totals
     if summary.unbuilt:
-        return "Total: unknown, for the shape of an input is missing"
+        return "Total: unknown, because the shape of an input is missing"
     parts = [f"{counts.trainable:,} trainable", f"{counts.non_trainable:,} not"]
     known = f" ({', '.join(parts)})" if counts.unknown < counts.parameters or not counts.parameters else ""
     return f"Total: {counts.parameters:,} parameters{known}, {sum(counts.bytes.values()):,} bytes"

@@ -35,17 +35,17 @@ def summary(
 ) -> Summary:
     """Summarize a model or a checkpoint: rows of layers and of parameters, and totals that count each array once.
 
-    patterns: only what they match, and everything below it. depth: levels of blocks to expand; all by default.
+    patterns: only their matches, and everything below them. depth: levels of blocks to expand; all by default.
     trainable, dtype, kind, min_size: only parameters like this.
     Raises AddressError for a pattern that matches nothing.
     """
     filters = Filters(trainable, dtype, kind, min_size)
-    found = openable(model)
-    if isinstance(found, Model):
-        return summarize(found, patterns, depth, None, filters)
-    provenance = found.source.origin.provenance
+    model_or_weights = openable(model)
+    if isinstance(model_or_weights, Model):
+        return summarize(model_or_weights, patterns, depth, None, filters)
+    provenance = model_or_weights.source.origin.provenance
     schemes = {path: recorded.scheme for path, recorded in provenance.items()}
-    return summarize(found.model, patterns, depth, schemes, filters)
+    return summarize(model_or_weights.model, patterns, depth, schemes, filters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def stat(
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The differences of two models or files. rows: one for each parameter that differs; none if they are equal."""
+    """The differences between two models or files. rows: one for each parameter that differs."""
 
     rows: list[DiffRow]
 
@@ -103,9 +103,9 @@ def diff(
 ) -> Difference:
     """Compare two models or files of any formats: names, shapes, dtypes, ties and values.
 
-    Values are equal if |a - b| <= atol + rtol |b|. equal_nan: any NaN equals any other. any_dtype: another dtype is no
-    difference. structure: compare no values. rename: new names for b. like: the model whose layers tell how torch's
-    arrays are rearranged, if neither side does.
+    Values are equal if |a - b| <= atol + rtol |b|. equal_nan: any NaN equals any other. any_dtype: ignore a difference
+    in dtype if the values are equal. structure: compare no values. rename: new names for b. like: the model with the
+    layers of the arrays, if neither side records them.
     """
     rules = [f"{old}={new}" for old, new in rename.items()] if isinstance(rename, Mapping) else list(rename)
     reference = as_source(like) if like is not None else None
@@ -130,7 +130,7 @@ def find_ties(weights: Openable, *, progress: Progress | None = None) -> list[li
 def schemes(
     *names: str, parameter: tuple[Openable, str] | None = None, fan_convention: str = "true"
 ) -> list[SchemeRow] | list[EffectRow]:
-    """List the named schemes, or what some of them would do to the parameters of a model.
+    """List the named schemes, or the effect of some of them on parameters of a model.
 
     names: all schemes by default. parameter: a model and an address.
     """
@@ -138,7 +138,8 @@ def schemes(
         return scheme_rows(names)
     model = require_built(as_model(parameter[0]))
     parameters = [model.parameters[path] for path in resolve(model, parameter[1]).paths]
-    return [effect_row(parse_scheme(name, "names"), each, fan_convention) for name in names for each in parameters]
+    effects = ((parse_scheme(name, "names"), target) for name in names for target in parameters)
+    return [effect_row(scheme, target, fan_convention) for scheme, target in effects]
 
 
 def layers(*types: str) -> list[TypeRow] | list[OptionRow]:

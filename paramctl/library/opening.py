@@ -16,7 +16,7 @@ from paramctl.source.base import Source
 from paramctl.source.open import Opened, open_path, source_of
 
 Openable = str | PathLike[str] | Model | Weights
-"""Where a function of this library takes its arrays from: a path, a model, or weights."""
+"""The sources of arrays that the functions of this library accept: a path, a model, or weights."""
 
 Shape = Sequence[int | None]
 
@@ -39,27 +39,27 @@ def load_model(
 def open(path: str | PathLike[str]) -> Weights:  # noqa: A001  read as paramctl.open
     """Open a checkpoint of any format: a file, or a folder of safetensors.
 
-    Only its header is read; values are read when they are asked for. Raises InputError if it is damaged, or if the
-    path is a model document.
+    Only its header is read; values are read on demand. Raises InputError if the file is damaged, or if the path is a
+    model document.
     """
-    found = opened(path)
-    if found.checkpoint is None:
+    checkpoint = opened(path)
+    if checkpoint.checkpoint is None:
         raise InputError(f"{fspath(path)}: must be a checkpoint, not a model document")
-    return Weights(source_of(found), _notes(found))
+    return Weights(source_of(checkpoint), _notes(checkpoint))
 
 
 def openable(arrays: Openable) -> Model | Weights:
-    """Return a model or weights as they are; the model of a document, or the weights of a checkpoint."""
+    """Return a model or weights unchanged; for a path, the model of a document or the weights of a checkpoint."""
     if isinstance(arrays, (Model, Weights)):
         return arrays
-    found = opened(arrays)
-    return found.model if found.checkpoint is None else Weights(source_of(found), _notes(found))
+    content = opened(arrays)
+    return content.model if content.checkpoint is None else Weights(source_of(content), _notes(content))
 
 
 def as_weights(arrays: Openable, seed: int | None = None) -> Weights:
-    """Return weights as they are, those of a checkpoint, or those that a model's own initializers draw."""
-    found = openable(arrays)
-    return found if isinstance(found, Weights) else Weights(source_of(Opened(found, None), seed))
+    """Return weights unchanged, the weights of a checkpoint, or weights drawn by a model's own initializers."""
+    content = openable(arrays)
+    return content if isinstance(content, Weights) else Weights(source_of(Opened(content, None), seed))
 
 
 def as_source(arrays: Openable, seed: int | None = None) -> Source:
@@ -86,10 +86,10 @@ def opened(
 
 
 def _located(value: Any, option: str) -> Located:
-    """Return a value of Python as a document would have it; errors name the argument."""
+    """Return a Python value as a located value of a document. Errors name the argument."""
     return parse_value(json.dumps(value), option)
 
 
-def _notes(found: Opened) -> tuple[str, ...]:
-    skipped = found.checkpoint.skipped if found.checkpoint is not None else ()
+def _notes(content: Opened) -> tuple[str, ...]:
+    skipped = content.checkpoint.skipped if content.checkpoint is not None else ()
     return tuple(f"skipped {name}: not numeric" for name in skipped)

@@ -1,4 +1,4 @@
-"""Functions that give, change, convert and save values. Each returns new weights, and leaves its argument unchanged."""
+"""Functions that draw, change, convert and save values. Each returns new weights and leaves its argument unchanged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from paramctl.source.save import save as save_source
 from paramctl.store.io.write_values import WriteOptions
 
 SchemeLike = str | Mapping[str, Any]
-"""A scheme as the command line has it, ``"normal:stddev=0.01"``, or as a document, ``{"random_normal": {...}}``."""
+"""A scheme as on the command line, ``"normal:stddev=0.01"``, or as in a document, ``{"random_normal": {...}}``."""
 
 
 def initialize(
@@ -50,20 +50,20 @@ def initialize(
 ) -> Weights:
     """Draw the values of a model by named schemes, or new values for some arrays of a checkpoint.
 
-    scheme: for every trainable weight that has fans. rules: schemes by pattern, the first that matches; None keeps what
-    the parameter would have without rules. preset: the defaults of a framework or a family of models.
+    scheme: the scheme of every trainable weight that has fans. rules: schemes by pattern; the first match applies, and
+    None keeps the values that the parameter has without rules. preset: the defaults of a framework or a model family.
     fan_convention: ``true``, ``keras`` or ``torch``; the preset's by default. seed: the document's by default, else 0.
-    dtype: of floating-point arrays.
+    dtype: the dtype of floating-point arrays.
     Values are drawn when they are read. They depend only on the seed, each parameter's path and shape, and its scheme.
     Raises DocumentError for a scheme that is unknown or does not fit, and AddressError for a rule that matches nothing.
     """
     base: Source | None = None
-    found = model if isinstance(model, Weights) else openable(model)
-    if isinstance(found, Weights):
-        base = cast_source(found.source, [dtype]) if dtype is not None else found.source
+    content = model if isinstance(model, Weights) else openable(model)
+    if isinstance(content, Weights):
+        base = cast_source(content.source, [dtype]) if dtype is not None else content.source
         structure = base.model
     else:
-        structure = require_built(found).with_dtype(dtype)
+        structure = require_built(content).with_dtype(dtype)
     if preset is not None and preset not in PRESETS:
         raise AddressError(f"a preset must be one of {', '.join(PRESETS)}", repr(preset))
     chosen = PRESETS[preset] if preset is not None else None
@@ -97,7 +97,7 @@ def assign(
     """Assign values to the parameters that addresses match, in order.
 
     assignments: values by address, each a number, an array that broadcasts to the selection, or a scheme; or texts as
-    the command line has them, ``"dense/kernel[0] += 1"``. trainable, dtype, kind, min_size: only parameters like this.
+    on the command line, ``"dense/kernel[0] += 1"``. trainable, dtype, kind, min_size: only parameters like this.
     seed: for the schemes among the values.
     Raises AddressError for an address that matches nothing, and a value that does not fit.
     """
@@ -120,24 +120,24 @@ def _assignment(address: str, operator: str, value: Any) -> edit_assign.Assignme
 def tie(weights: Openable, keep: str, others: str | Sequence[str], *, transpose: bool = False) -> Weights:
     """Make parameters share one array. The values of ``keep`` stay.
 
-    others: addresses of the parameters that will share it. transpose: they are its transpose.
-    Raises AddressError where shapes or dtypes differ, and for a parameter that is already tied.
+    others: addresses of the parameters that will share it. transpose: they have its transposed values.
+    Raises AddressError if shapes or dtypes differ, or a parameter is already tied.
     """
     source = as_source(weights)
     return Weights(Retied(source, add_ties(source.model, keep, _texts(others), transpose)))
 
 
 def untie(weights: Openable, others: str | Sequence[str]) -> Weights:
-    """Give tied parameters arrays of their own, with unchanged values. Raises AddressError if one is not tied."""
+    """Give tied parameters separate arrays, with unchanged values. Raises AddressError if one is not tied."""
     source = as_source(weights)
     refuse_reuse(source.model, _texts(others))
     return Weights(Retied(source, remove_ties(source.model, _texts(others))))
 
 
 def rename(weights: Openable, rules: Mapping[str, str] | Sequence[str]) -> Weights:
-    """Give parameters other names: ``{"model.**": "**"}``. The wildcards of a pattern stand for the same in the name.
+    """Give parameters other names: ``{"model.**": "**"}``. A wildcard in the name repeats the text that it matched.
 
-    Raises AddressError for a rule that matches nothing, and where two parameters would get one name.
+    Raises AddressError for a rule that matches nothing, and if two parameters would get one name.
     """
     return Weights(rename_source(as_source(weights), _rules(rules)))
 
@@ -154,11 +154,11 @@ def convert(
 ) -> Weights:
     """Convert weights to the names, shapes and dtypes of another layout, and check them against a model.
 
-    layout: ``keras``, that of documents, or ``torch``, that of torch.nn's modules. like: the model that the arrays
-    belong to. partial: patterns of names that may be missing, unexpected or of another shape. rename: new names, of
-    what is written for the layout torch, otherwise of what is read. dtype: DTYPE, or PATTERN=DTYPE rules. allow: losses
-    that a cast may have: ``overflow``, ``integers``, ``parts``.
-    ``notes`` of the result says what became of each array. Raises AddressError for arrays that do not fit.
+    layout: ``keras``, as in documents, or ``torch``, as in torch.nn's modules. like: the model of the arrays.
+    partial: patterns of names that may be missing, unexpected or of another shape. rename: new names, for the written
+    arrays with the layout torch, otherwise for the arrays that are read. dtype: DTYPE, or PATTERN=DTYPE rules.
+    allow: losses that a cast may have: ``overflow``, ``integers``, ``parts``.
+    ``notes`` of the result has a line for each array. Raises AddressError for arrays that do not fit.
     """
     converted, report = _convert(weights, layout, like, partial, rename, dtype, allow)
     return Weights(converted, tuple(map(str, report)))
@@ -203,10 +203,10 @@ def save(
     """Write weights to a file, atomically: until it is complete and on the disk, the old file stays.
 
     path: its suffix names the format: .h5, .safetensors, .npz, .keras, .weights.h5, .weights.json, or ``/`` for a
-    folder of safetensors. force: replace a file that exists. in_place: the path is the file that the weights come from;
-    where only values have changed, all other bytes stay. max_shard_size: bytes of each file of a set.
+    folder of safetensors. force: replace an existing file. in_place: the path is the file of the weights; where only
+    values have changed, all other bytes stay. max_shard_size: bytes of each file of a set.
     layout, like, partial, rename, dtype, allow: see convert. progress: called with the bytes done and in total.
-    Returns what became of each array in a conversion. Raises OutputError if the file cannot be written.
+    Returns a row for each array of a conversion. Raises OutputError if the file cannot be written.
     """
     source, report = _convert(weights, layout, like, partial, rename, dtype, allow)
     options = WriteOptions(force=force, max_shard_size=max_shard_size)

@@ -1,4 +1,4 @@
-"""Weights: a source as a mapping from paths to arrays, read when they are asked for."""
+"""Weights: a source as a mapping from paths to arrays, which are read on demand."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class LazyArray:
-    """One array, whose values are read when it is indexed. np.asarray reads all of it."""
+    """One array, whose values are read when it is indexed. np.asarray reads all values."""
 
     def __init__(self, source: Source, path: str) -> None:
         self._source, self.path = source, path
 
     @property
     def parameter(self) -> Parameter:
-        """Its path, axes with their roles, kind, dtype, and whether it is trainable."""
+        """The facts about the array: path, axes with their roles, kind, dtype, trainable."""
         return self._source.model.parameters[self.path]
 
     @property
@@ -56,7 +56,7 @@ class LazyArray:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> Any:
-        """Return values as NumPy does. Integers, slices and an ellipsis read only what they select."""
+        """Return values as NumPy does. Integers, slices and an ellipsis read only the selected values."""
         indices = _basic_indices(key)
         if indices is None:
             return np.asarray(self)[key]  # arrays of indices, masks, new axes: NumPy's own rules, on all values
@@ -85,7 +85,7 @@ class LazyArray:
 
 
 def _basic_indices(key: Any) -> tuple[int | Slice | None, ...] | None:
-    """Return an index as core.indexing has it, where None is an ellipsis; None for an index of another kind."""
+    """Return an index in the form of core.indexing, where None is an ellipsis; None for an index of another kind."""
     indices: list[int | Slice | None] = []
     for part in key if isinstance(key, tuple) else (key,):
         if part is Ellipsis:
@@ -103,13 +103,13 @@ class Weights(Mapping[str, LazyArray]):
     """Named arrays with values: a checkpoint, a model drawn from its schemes, or one of these edited or converted.
 
     It is a mapping from the paths of parameters, tied ones included, to arrays, and a context manager that closes the
-    file. Functions of this library that change values return other Weights and leave this one as it is.
+    file. Functions of this library that change values return new Weights and leave this one unchanged.
     """
 
     def __init__(self, source: Source, notes: tuple[str, ...] = ()) -> None:
         self.source = source
         self.notes = notes
-        """What was skipped when the file was opened, and what became of each array in a conversion, in words."""
+        """The items skipped when the file was opened, or the result of a conversion for each array, as text."""
 
     @property
     def model(self) -> Model:
@@ -140,7 +140,7 @@ class Weights(Mapping[str, LazyArray]):
         return self[path].blocks()
 
     def close(self) -> None:
-        """Close the file that the values come from, if there is one. Values can then no longer be read."""
+        """Close the file of the values, if any. Values can then no longer be read."""
         location = self.source.origin.location
         if location is not None:
             location.close()
