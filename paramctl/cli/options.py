@@ -189,7 +189,7 @@ def fan_convention(default: str) -> Callable[[F], F]:
         "--fan-convention",
         type=LazyChoice(_conventions),
         show_default=default,
-        help="Exact fans (true), or a framework's convention",
+        help="Exact fans (true) or a framework's",
     )
 
 
