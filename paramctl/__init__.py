@@ -17,9 +17,16 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "paramctl.library.opening": ("load_model", "open"),
-    "paramctl.library.values": ("assign", "convert", "initialize", "rename", "save", "tie", "untie"),
-    "paramctl.library.facts": ("diff", "find_ties", "layers", "schema", "schemes", "stat", "summary", "ties"),
-    "paramctl.library.weights": ("LazyArray", "Weights"),
+    "paramctl.library.initialization": ("initialize",),
+    "paramctl.library.edits": ("assign", "rename", "tie", "untie"),
+    "paramctl.library.converting": ("convert",),
+    "paramctl.library.saving": ("save",),
+    "paramctl.library.structure": ("summary", "ties"),
+    "paramctl.library.measures": ("diff", "find_ties", "stat"),
+    "paramctl.library.printing": ("dump",),
+    "paramctl.library.catalog": ("layers", "schema", "schemes"),
+    "paramctl.library.arrays": ("LazyArray",),
+    "paramctl.library.weights": ("Weights",),
     "paramctl.model": ("Model",),
     "paramctl.edit.reopen": ("reopen",),
     "paramctl.errors": ("AddressError", "DocumentError", "InputError", "OutputError", "ParamctlError"),
@@ -35,24 +42,25 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.errors import InputError as InputError
     from paramctl.errors import OutputError as OutputError
     from paramctl.errors import ParamctlError as ParamctlError
-    from paramctl.library.facts import diff as diff
-    from paramctl.library.facts import find_ties as find_ties
-    from paramctl.library.facts import layers as layers
-    from paramctl.library.facts import schema as schema
-    from paramctl.library.facts import schemes as schemes
-    from paramctl.library.facts import stat as stat
-    from paramctl.library.facts import summary as summary
-    from paramctl.library.facts import ties as ties
+    from paramctl.library.arrays import LazyArray as LazyArray
+    from paramctl.library.catalog import layers as layers
+    from paramctl.library.catalog import schema as schema
+    from paramctl.library.catalog import schemes as schemes
+    from paramctl.library.converting import convert as convert
+    from paramctl.library.edits import assign as assign
+    from paramctl.library.edits import rename as rename
+    from paramctl.library.edits import tie as tie
+    from paramctl.library.edits import untie as untie
+    from paramctl.library.initialization import initialize as initialize
+    from paramctl.library.measures import diff as diff
+    from paramctl.library.measures import find_ties as find_ties
+    from paramctl.library.measures import stat as stat
     from paramctl.library.opening import load_model as load_model
     from paramctl.library.opening import open as open  # noqa: A004
-    from paramctl.library.values import assign as assign
-    from paramctl.library.values import convert as convert
-    from paramctl.library.values import initialize as initialize
-    from paramctl.library.values import rename as rename
-    from paramctl.library.values import save as save
-    from paramctl.library.values import tie as tie
-    from paramctl.library.values import untie as untie
-    from paramctl.library.weights import LazyArray as LazyArray
+    from paramctl.library.printing import dump as dump
+    from paramctl.library.saving import save as save
+    from paramctl.library.structure import summary as summary
+    from paramctl.library.structure import ties as ties
     from paramctl.library.weights import Weights as Weights
     from paramctl.model import Model as Model
 

@@ -34,7 +34,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODEL_FLOORS = [
     ["document", "expressions", "budget"],
     ["names"],
-    ["layers"],
+    ["layers", "display"],
     ["tree", "entry", "header"],
     ["scope"],
     ["context", "template"],

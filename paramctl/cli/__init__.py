@@ -19,7 +19,8 @@ import click
 
 from paramctl import __version__
 from paramctl.cli.command import Group
-from paramctl.cli.render import PipeClosed, printable
+from paramctl.cli.render import PipeClosed
+from paramctl.core.text import printable
 from paramctl.errors import ParamctlError
 
 LONGEST_LINE = 2_000

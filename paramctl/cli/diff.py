@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, emit, number, numeric, rows
@@ -79,22 +80,23 @@ def diff(
     """
     if a == "-" and b == "-":
         raise click.UsageError("Only one of A and B can be standard input")
-    from paramctl.conversion.convert import align
-    from paramctl.inspect.diff import compare
-    from paramctl.inspect.difference import Tolerance
-    from paramctl.source.open import source_of
-
-    first = source_of(inputs.open_argument(a), seed)
-    second = source_of(inputs.open_argument(b), seed)
-    first, second, names = align(first, second, rename, inputs.like_source(like) if like is not None else None)
-    tolerance = Tolerance(rtol, atol, equal_nan)
+    first, second = inputs.open_argument(a), inputs.open_argument(b)
+    reference = inputs.open_argument(like) if like is not None else None
     with progress.bar("comparing") as report:
-        differences = compare(
-            first, second, names, tolerance=tolerance, structure=structure, any_dtype=any_dtype, progress=report
+        difference = paramctl.diff(
+            first,
+            second,
+            rtol=rtol,
+            atol=atol,
+            equal_nan=equal_nan,
+            any_dtype=any_dtype,
+            structure=structure,
+            rename=rename,
+            like=reference,
+            top=top,
+            seed=seed,
+            progress=report,
         )
-    if top is not None:  # a row without a number, such as a missing parameter, comes first
-        largest = sorted(differences, key=lambda row: -(row.max_abs if row.max_abs is not None else float("inf")))
-        differences = largest[:top]
-    if not quiet and (differences or format in ("json", "csv")):
-        emit(rows(format, differences, COLUMNS))
-    return 1 if differences else 0
+    if not quiet and (difference.rows or format in ("json", "csv")):
+        emit(rows(format, difference.rows, COLUMNS))
+    return 0 if difference.equal else 1

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
+import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.output import refuse_terminal
-
-if TYPE_CHECKING:
-    from paramctl.address.resolve import Filters
 
 FORMATS = ("numpy", "json", "jsonl", "csv", "npy", "npz", "raw")
 BINARY = ("npy", "npz", "raw")
@@ -47,7 +45,7 @@ def dump(
     precision: int | None,
     threshold: int | None,
     full: bool,
-    keep: Filters,
+    filters: dict[str, Any],
     seed: int | None,
     define: tuple[str, ...],
     input_shape: tuple[str, ...],
@@ -76,14 +74,14 @@ def dump(
         raise click.UsageError(f"{next(name for name in styling if styling[name])} requires --format numpy")
     if format in BINARY:
         refuse_terminal(format)
-    from paramctl.cli import values
-    from paramctl.source.base import select_values
-    from paramctl.source.open import source_of
-
-    selected = select_values(source_of(inputs.open_argument(source, define, input_shape), seed), addresses, keep)
-    if format == "npy" and len(selected) != 1:
-        raise click.UsageError(f"npy holds one parameter (got {len(selected):,}). Use --format npz")
-    if format == "numpy":
-        values.print_numpy(selected, values.Style(precision, threshold, full))
-    else:
-        values.WRITERS[format](selected)
+    arrays = inputs.open_argument(source, define, input_shape)
+    paramctl.dump(
+        arrays,
+        *addresses,
+        format=format,
+        precision=precision,
+        threshold=threshold,
+        full=full,
+        **filters,
+        seed=seed,
+    )

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.output import default_output, report_written, warm_up, write_file, write_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
 
 if TYPE_CHECKING:
-    from paramctl.init.rules import InitRequest
-    from paramctl.model import Model
+    from paramctl.init.rules import Scheme
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -107,64 +107,39 @@ def init(
     """
     if output is not None and output != "-" and not dry_run:
         warm_up(output)
-    from paramctl.init.rules import assign_schemes, resolve_seed
-    from paramctl.inspect.plan import plan, shifts
-    from paramctl.source.open import require_built
-
-    opened = inputs.open_argument(model, define, input_shape)
-    typed = require_built(opened.model).with_dtype(dtype)
-    request = _request(opened.model, scheme, rules_, preset, fan_convention)
-    schemes = assign_schemes(typed, request, stored=opened.checkpoint is not None)
-    if dry_run:
-        emit(rows(format, list(plan(typed, schemes, request.convention)), PLANNED))
-        return
-    from paramctl.inspect.measured import sums_about
-    from paramctl.source.drawn import Drawn
-    from paramctl.source.stored import Stored
-    from paramctl.store.io.write_values import WriteOptions
-
-    seed = resolve_seed(opened.model, seed)
-    source = Drawn(typed, schemes, seed, Stored(opened.checkpoint, dtype) if opened.checkpoint else None)
-    if output == "-":
-        write_pipe(source)
-        return
-    path = output or default_output(opened.model)
-    # only the report needs measurements, and they take time
-    measure = None if quiet else sums_about(shifts(typed, schemes))
-    measured = write_file(source, path, WriteOptions(force, measure=measure))
-    if not quiet:
-        moments = {name: sums.mean_and_stddev for name, sums in measured.items()}
-        emit(rows(format, list(plan(typed, schemes, request.convention, moments.get)), COLUMNS))
-    report_written(source, path, f", seed {seed}")
-
-
-def _request(
-    model: Model, scheme: str | None, rules: tuple[str, ...], preset: str | None, convention: str | None
-) -> InitRequest:
-    """Return the requested initialization. Raises UsageError for a malformed rule."""
-    from paramctl.init.presets import PRESETS
-    from paramctl.init.rules import InitRequest
-
-    return InitRequest(
-        tuple(map(_rule, rules)),
-        _scheme(scheme, "--scheme") if scheme else None,
-        preset or "",
-        PRESETS[preset].schemes(model) if preset else {},
-        convention or (PRESETS[preset].convention if preset else "true"),
+    weights = paramctl.initialize(
+        inputs.open_argument(model, define, input_shape),
+        scheme=_scheme(scheme, "--scheme"),
+        rules=[*map(_rule, rules_)],
+        preset=preset,
+        fan_convention=fan_convention,
+        seed=seed,
+        dtype=dtype,
     )
+    if dry_run:
+        emit(rows(format, weights.report, PLANNED))
+    elif output == "-":
+        write_pipe(weights)
+    else:
+        path = output or default_output(weights.model)
+        report = write_file(weights, path, force=force, measure=not quiet)
+        if not quiet:
+            emit(rows(format, report, COLUMNS))
+        from paramctl.init.rules import resolve_seed
+
+        report_written(weights, path, f", seed {resolve_seed(weights.model, seed)}")
 
 
-def _rule(text: str) -> Any:
+def _rule(text: str) -> tuple[str, Scheme | None]:
     """Return the rule in ``PATTERN=SCHEME``; the scheme ``keep`` becomes None."""
-    from paramctl.init.rules import Rule
-
     pattern, equals, scheme = (part.strip() for part in text.partition("="))
     if not equals or not pattern or not scheme:
         raise click.UsageError(f"--rule must be PATTERN=SCHEME (got {text!r})")
-    return Rule(pattern, None if scheme == "keep" else _scheme(scheme, f"--rule {pattern}"))
+    return pattern, _scheme(None if scheme == "keep" else scheme, f"--rule {pattern}")
 
 
-def _scheme(text: str, option: str) -> Any:
+def _scheme(text: str | None, option: str) -> Scheme | None:
+    """Return a scheme that errors place at the option."""
     from paramctl.source.from_checkpoint import parse_scheme
 
-    return parse_scheme(text, option)
+    return parse_scheme(text, option) if text else None

@@ -9,23 +9,26 @@ from typing import TYPE_CHECKING
 import click
 
 from paramctl.cli.options import DEFAULT_MODEL
-from paramctl.cli.render import printable
+from paramctl.core.text import printable
 
 if TYPE_CHECKING:
     from paramctl.declare.located import Located
-    from paramctl.source.base import Source
-    from paramctl.source.open import Opened
+    from paramctl.library.weights import Weights
+    from paramctl.model import Model
 
 SHOWN_NAMES = 5
 
 
-def open_argument(path: str | None, variables: tuple[str, ...] = (), input_shapes: tuple[str, ...] = ()) -> Opened:
+def open_argument(
+    path: str | None, variables: tuple[str, ...] = (), input_shapes: tuple[str, ...] = ()
+) -> Model | Weights:
     """Open the model document or checkpoint that a command line names, and report what it skips.
 
     path: None for DEFAULT_MODEL in this folder, ``-`` for standard input.
     variables: the values of -D, each NAME=VALUE.
     input_shapes: the values of --input-shape.
     """
+    from paramctl.library.opening import from_opened
     from paramctl.source.open import open_path
 
     if path is None:
@@ -36,14 +39,7 @@ def open_argument(path: str | None, variables: tuple[str, ...] = (), input_shape
     if opened.checkpoint and (skipped := opened.checkpoint.skipped):
         items = "1 non-numeric item" if len(skipped) == 1 else f"{len(skipped):,} non-numeric items"
         click.echo(printable(f"{path}: skipped {items}: {abbreviate(skipped)}"), err=True)
-    return opened
-
-
-def like_source(path: str) -> Source:
-    """Return the source of --like, whose layers a conversion follows."""
-    from paramctl.source.open import source_of
-
-    return source_of(open_argument(path))
+    return from_opened(opened)
 
 
 def abbreviate(names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+import paramctl
 from paramctl.cli import options
 from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
@@ -55,10 +56,6 @@ def layers(types: tuple[str, ...], format: str) -> None:
       paramctl layers conv2d lstm
       paramctl layers --format json
     """
-    from paramctl.inspect.layers import option_rows, type_rows
-
     for_people = format in ("table", "markdown")
-    if types:
-        emit(rows(format, option_rows(types), OPTION_TABLE if for_people else OPTION_COLUMNS))
-    else:
-        emit(rows(format, type_rows(), TYPE_TABLE if for_people else TYPE_COLUMNS))
+    of_options, of_types = (OPTION_TABLE, TYPE_TABLE) if for_people else (OPTION_COLUMNS, TYPE_COLUMNS)
+    emit(rows(format, paramctl.layers(*types), of_options if types else of_types))

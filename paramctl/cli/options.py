@@ -148,12 +148,9 @@ seed: Callable[[F], F] = click.option(
     help="Seed of generated values; random picks one",
 )
 
-GENERATED_DTYPES = ("float16", "bfloat16", "float32", "float64")
-"""The dtypes in which initializers generate values."""
-
 dtype: Callable[[F], F] = click.option(
     "--dtype",
-    type=click.Choice(GENERATED_DTYPES),
+    type=click.Choice(("float16", "bfloat16", "float32", "float64")),
     show_default="unchanged",
     help="Dtype of floating-point arrays",
 )
@@ -216,15 +213,14 @@ def format_(*formats: str) -> Callable[[F], F]:
 
 
 def filters(function: F) -> F:
-    """Add --trainable/--frozen, --dtype, --kind and --min-size, which reach the command as one argument, ``keep``."""
+    """Add --trainable/--frozen, --dtype, --kind and --min-size, which reach the command as one dict, ``filters``."""
 
     @wraps(function)
     def with_filters(
         *args: Any, trainable: bool | None, dtype: str | None, kind: str | None, min_size: int | None, **others: Any
     ) -> Any:
-        from paramctl.address.resolve import Filters
-
-        return function(*args, keep=Filters(trainable, dtype, kind, min_size), **others)
+        filters = {"trainable": trainable, "dtype": dtype, "kind": kind, "min_size": min_size}
+        return function(*args, filters=filters, **others)
 
     options = [
         click.option("--trainable/--frozen", default=None, help="Only trainable, or only frozen, parameters"),

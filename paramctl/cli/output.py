@@ -1,4 +1,4 @@
-"""The output of commands: values in files and pipes, and notes about them on standard error."""
+"""Where results go: files and pipes of values, and the notes on standard error about them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import paramctl
 from paramctl.cli import progress
-from paramctl.cli.render import printable
+from paramctl.core.text import printable
 
 if TYPE_CHECKING:
+    from paramctl.library.weights import Weights
     from paramctl.model import Model
-    from paramctl.source.base import Source
-    from paramctl.store.io.write_values import WriteOptions
 
 
 def check_destination(source: str | None, output: str | None, in_place: bool, dry_run: bool = False) -> None:
@@ -34,7 +34,7 @@ def default_output(model: Model) -> str:
 
 
 def warm_up(path: str) -> None:
-    """Start the process that lays out HDF5 while the model is read. Raises OutputError for an unknown suffix."""
+    """Start the process that lays out HDF5 while the model is being read. Raises OutputError for another suffix."""
     from paramctl.store.hdf5.client import warm_up
     from paramctl.store.registry import for_writing
 
@@ -42,48 +42,41 @@ def warm_up(path: str) -> None:
         warm_up()
 
 
-def refuse_terminal(format_: str) -> None:
+def refuse_terminal(what: str) -> None:
     """Raise UsageError if standard output, about to receive binary data, is a terminal."""
     if sys.stdout.isatty():
-        raise click.UsageError(
-            f"{format_} is binary and standard output is a terminal. Redirect it to a file or a pipe"
-        )
+        raise click.UsageError(f"{what} is binary and standard output is a terminal. Redirect it to a file or a pipe")
 
 
-def write_file(source: Source, path: str, options: WriteOptions) -> dict[str, Any]:
-    """Write a source to a file, with a progress bar, and return the measurements that the options request."""
-    from paramctl.source.save import save
-
+def write_file(weights: Weights, path: str, **options: Any) -> list[Any]:
+    """Write weights to a file, with a progress bar, and return the report. options: of paramctl.save."""
     with progress.bar(f"writing {path}") as report:
-        return save(source, path, options, report)
+        return paramctl.save(weights, path, **options, progress=report)
 
 
-def write_pipe(source: Source) -> None:
-    """Write a source to standard output as safetensors."""
-    from paramctl.source.save import stream
-
+def write_pipe(weights: Weights) -> None:
+    """Write weights to standard output as safetensors."""
     refuse_terminal("safetensors")
-    for data in progress.track(stream(source), stored_bytes(source), len, "writing"):
-        sys.stdout.buffer.write(data)
+    with progress.bar("writing") as report:
+        paramctl.save(weights, sys.stdout.buffer, progress=report)
     sys.stdout.buffer.flush()
 
 
-def stored_bytes(source: Source) -> int:
-    """Return the size of a source's arrays, a shared one counted once."""
-    return sum(parameter.bytes for parameter in source.model.owners())
-
-
-def report_written(source: Source, path: str, more: str = "", complete: bool = False) -> None:
-    """Report the written file on standard error, with a line for each part of the source that it does not include.
+def report_written(weights: Weights, path: str, more: str = "", in_place: bool = False) -> None:
+    """Write to standard error what was written, and a line for each part of the source that was not.
 
     more: appended, such as ``, seed 0``.
-    complete: the file is a copy of the source's file, so it includes everything.
     """
+    from paramctl.edit.in_place import copies_file
     from paramctl.model import totals
+    from paramctl.source.edited import Edited
     from paramctl.source.save import not_carried
 
-    owners = list(source.model.owners())
+    owners = list(weights.model.owners())
     count = "1 array" if len(owners) == 1 else f"{len(owners):,} arrays"
     click.echo(printable(f"wrote {path}: {count}, {totals(owners).parameters:,} values{more}"), err=True)
-    for part in [] if complete else not_carried(source, path):
+    source = weights.source
+    if isinstance(source, Edited) and copies_file(source, path, in_place):
+        return  # a patched copy has everything
+    for part in not_carried(source, path):
         click.echo(printable(f"{path} does not include {part} of the source"), err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any, TypeVar
@@ -46,13 +46,3 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
     finally:
         if visible is not None:
             visible.__exit__(None, None, None)
-
-
-def track(items: Iterable[T], total: int, bytes_of: Callable[[T], int], label: str) -> Iterator[T]:
-    """Yield the items, while the bar shows their share of the total bytes."""
-    done = 0
-    with bar(label) as report:
-        for item in items:
-            yield item
-            done += bytes_of(item)
-            report(done, total)

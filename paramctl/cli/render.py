@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from paramctl.core.text import printable
+
 ROW_FORMATS = ("table", "json", "jsonl", "csv", "markdown")
 
 
@@ -204,15 +206,6 @@ def number(value: float | None) -> str:
 def numeric(key: str, heading: str) -> Column:
     """Return a column of such numbers, from the attribute of a row that has the column's key as its name."""
     return Column(key, heading, lambda row: getattr(row, key), lambda row: number(getattr(row, key)), right=True)
-
-
-def printable(text: str) -> str:
-    """Return a text with every unprintable character as an escape: ``\\x1b``, ``\\u202e``."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 def style(text: str, **styles: Any) -> str:

@@ -12,8 +12,8 @@ from paramctl.cli.output import check_destination, report_written, write_file, w
 from paramctl.cli.render import emit
 
 if TYPE_CHECKING:
+    from paramctl.library.weights import Weights
     from paramctl.model import Model, Tie
-    from paramctl.source.open import Opened
 
 
 def retie(
@@ -21,31 +21,34 @@ def retie(
     output: str | None,
     in_place: bool,
     force: bool,
-    change: Callable[[Model], Model],
-    edit: Callable[[Opened, Model, str], str],
+    change: Callable[[Model | Weights], Model | Weights],
 ) -> Sequence[Tie]:
     """Write a source with other ties, and return the ties that were added or removed.
 
-    change: from the model to the model with other ties.
-    edit: from the opened document, the changed model and the document's path to the new text.
+    change: from what is at the source to the same with other ties.
     """
     check_destination(source, output, in_place)
-    opened = inputs.open_argument(source)
-    retied = change(opened.model)
+    from paramctl.library.opening import as_model
+    from paramctl.model import Model
+
+    arrays = inputs.open_argument(source)
+    retied = change(arrays)
     path = str(source) if in_place else str(output)
-    # None for a Keras 2 file, whose layout is only read; in Keras 3's, a transposed tie would become a copy
-    keras = opened.checkpoint.origin.keras if opened.checkpoint else None
-    if in_place and retied.aliases and (keras is None or any(tie.transpose for tie in retied.ties)):
-        raise click.UsageError("Keras' own layout cannot store these ties. Use -o NAME.h5")
-    if opened.checkpoint is None:
-        _write_document(edit(opened, retied, str(source)), source, path, force or in_place)
+    if isinstance(retied, Model):
+        _write_document(retied, source, path, force or in_place)
+    elif path == "-":
+        write_pipe(retied)
     else:
-        _write_checkpoint(opened, retied, path, force, in_place)
-    after, before = set(retied.ties), set(opened.model.ties)
-    return [tie for tie in (*retied.ties, *opened.model.ties) if (tie in after) != (tie in before)]
+        write_file(retied, path, force=force, in_place=in_place)
+        report_written(retied, path, in_place=in_place)
+    before, after = as_model(arrays).ties, as_model(retied).ties
+    unchanged = set(before) & set(after)
+    return [tie for tie in (*after, *before) if tie not in unchanged]
 
 
-def _write_document(text: str, source: str | None, path: str, force: bool) -> None:
+def _write_document(model: Model, source: str | None, path: str, force: bool) -> None:
+    assert model.document is not None
+    text = model.document.text
     if path == "-":
         emit([text.removesuffix("\n")])
         return
@@ -58,19 +61,3 @@ def _write_document(text: str, source: str | None, path: str, force: bool) -> No
     # An editor wrote the byte order mark, and the rest of the file must stay the same to the byte.
     mark = "\ufeff" if source not in (None, "-") and read(str(source)).startswith(b"\xef\xbb\xbf") else ""
     write_text(path, mark + text, force)
-
-
-def _write_checkpoint(opened: Opened, retied: Model, path: str, force: bool, in_place: bool) -> None:
-    from paramctl.edit.in_place import rewrite_target
-    from paramctl.source.derived import Retied
-    from paramctl.source.open import source_of
-    from paramctl.store.io.write_values import WriteOptions
-
-    assert opened.checkpoint is not None
-    values = Retied(source_of(opened), retied)
-    if path == "-":
-        write_pipe(values)
-        return
-    target, shard_size = rewrite_target(path, opened.checkpoint.origin) if in_place else (path, None)
-    write_file(values, target, WriteOptions(force or in_place, shard_size))
-    report_written(values, target)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
+import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.output import report_written, warm_up, write_file, write_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
-
-if TYPE_CHECKING:
-    from paramctl.conversion.report import TensorRow
-    from paramctl.source.base import Source
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -114,32 +109,23 @@ def save(
         raise click.UsageError("--partial requires --like or --layout")
     if output != "-":
         warm_up(output)
-    opened = inputs.open_argument(source, define, input_shape)
-    # Initializers generate in the dtype itself: a cast after them would round twice.
-    generated = opened.checkpoint is None and not allow and len(dtype) == 1 and dtype[0] in options.GENERATED_DTYPES
-    from paramctl.source.open import source_of
-    from paramctl.store.io.write_values import WriteOptions
-
-    values: Source = source_of(opened, seed, dtype[0] if generated else None)
-    report: list[TensorRow] = []
-    if layout or like is not None or rename:
-        from paramctl.conversion.convert import convert
-        from paramctl.conversion.report import Allowed
-
-        reference = inputs.like_source(like) if like is not None else None
-        location = values.origin.location
-        name = location.name if location is not None else values.model.name
-        values, report = convert(values, layout, reference, rename, Allowed(partial, name, like or ""))
-    # last, so that the patterns of --dtype are for the written names
-    if (dtype or allow) and not generated:
-        from paramctl.edit.cast import cast_source
-
-        values = cast_source(values, dtype, allow)
+    arrays = inputs.open_argument(source, define, input_shape)
+    reference = inputs.open_argument(like) if like is not None else None
+    converted = paramctl.convert(
+        arrays,
+        layout=layout,
+        like=reference,
+        partial=partial,
+        rename=rename,
+        seed=seed,
+        dtype=dtype,
+        allow=allow,
+    )
     if output == "-":
-        write_pipe(values)
+        write_pipe(converted)
         return
-    write_file(values, output, WriteOptions(force, max_shard_size))
+    write_file(converted, output, force=force, max_shard_size=max_shard_size)
     if not quiet:
-        if report:
+        if report := converted.report:
             emit(rows(format, report, COLUMNS))
-        report_written(values, output)
+        report_written(converted, output)

@@ -2,6 +2,7 @@
 
 import click
 
+import paramctl
 from paramctl.cli.command import Command
 from paramctl.cli.render import emit, json_text
 
@@ -17,6 +18,4 @@ def schema() -> None:
       paramctl schema > model.schema.json
       # yaml-language-server: $schema=model.schema.json      (the first line of a document)
     """
-    from paramctl.inspect.schema import schema as document_schema
-
-    emit([json_text(document_schema())])
+    emit([json_text(paramctl.schema())])

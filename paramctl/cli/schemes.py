@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
+import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
@@ -72,40 +71,13 @@ def schemes(
       paramctl schemes glorot lecun_normal:gain=gelu --parameter 'gpt2.yaml:block-0/**/kernel'
     """
     if parameter is None:
-        from paramctl.inspect.schemes import scheme_rows
-
-        emit(rows(format, scheme_rows(schemes), COLUMNS))
+        emit(rows(format, paramctl.schemes(*schemes), COLUMNS))
         return
     if not schemes:
         raise click.UsageError("--parameter requires at least one SCHEME")
-    emit(rows(format, _effects(schemes, parameter, fan_convention or "true", define, input_shape), EFFECT_COLUMNS))
-
-
-def _effects(
-    names: tuple[str, ...], parameter: str, convention: str, define: tuple[str, ...], input_shape: tuple[str, ...]
-) -> list[Any]:
-    """Return a row for each scheme and parameter. A scheme that does not fit one of several parameters skips it."""
-    from paramctl.address.resolve import resolve
-    from paramctl.errors import AddressError
-    from paramctl.init.registry import SchemeMismatch
-    from paramctl.inspect.schemes import effect_row
-    from paramctl.source.from_checkpoint import parse_scheme
-    from paramctl.source.open import require_built
-
     file, colon, address = parameter.rpartition(":")
     if not colon or not file or not address:
         raise click.UsageError(f"--parameter must be MODEL:PATH (got {parameter!r})")
-    model = require_built(inputs.open_argument(file, define, input_shape).model)
-    matches = [model.parameters[path] for path in resolve(model, address).paths]
-    effects = []
-    for name in names:
-        scheme = parse_scheme(name, "SCHEME")
-        for match in matches:
-            try:
-                effects.append(effect_row(scheme, match, convention))
-            except SchemeMismatch as mismatch:
-                if len(matches) == 1:
-                    raise AddressError(f"{scheme.text} for {match.path}: {mismatch}", str(match.shape)) from None
-    if not effects:
-        raise AddressError("none of these schemes fits any of these parameters", repr(address))
-    return effects
+    target = (inputs.open_argument(file, define, input_shape), address)
+    effects = paramctl.schemes(*schemes, parameter=target, fan_convention=fan_convention or "true")
+    emit(rows(format, effects, EFFECT_COLUMNS))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from paramctl.cli import inputs, options, progress
+import paramctl
+from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
-from paramctl.cli.output import check_destination, report_written, warm_up, write_pipe
+from paramctl.cli.output import check_destination, report_written, warm_up, write_file, write_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, number, rows
-
-if TYPE_CHECKING:
-    from paramctl.address.resolve import Filters
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -52,7 +50,7 @@ def set_(
     force: bool,
     dry_run: bool,
     quiet: bool,
-    keep: Filters,
+    filters: dict[str, Any],
     seed: int | None,
     define: tuple[str, ...],
     input_shape: tuple[str, ...],
@@ -77,30 +75,19 @@ def set_(
     check_destination(source, output, in_place, dry_run)
     if output is not None and output != "-" and not dry_run:
         warm_up(output)
-    from paramctl.edit.assign import assign, parse_assignment
-    from paramctl.edit.in_place import copies_file, save_edited
-    from paramctl.init.rules import resolve_seed
-    from paramctl.inspect.edits import edits
-    from paramctl.source.open import source_of
-    from paramctl.store.io.write_values import WriteOptions
-
-    opened = inputs.open_argument(source, define, input_shape)
-    if in_place and not opened.checkpoint:
-        raise click.UsageError("--in-place requires a checkpoint: a model document has no values. Use -o FILE")
-    base = source_of(opened, seed)
-    # both would read from one stream
     if source == "-" and any(text.rstrip().endswith("@-") for text in assignments):
         raise click.UsageError("Standard input cannot be both the source and a value")
-    parsed = [parse_assignment(text.strip()) for text in assignments]
-    edited = assign(base, parsed, keep, resolve_seed(opened.model, seed))
+    arrays = inputs.open_argument(source, define, input_shape)
+    if in_place and isinstance(arrays, paramctl.Model):
+        raise click.UsageError("--in-place requires a checkpoint: a model document has no values. Use -o FILE")
+    edited = paramctl.assign(arrays, assignments, **filters, seed=seed)
     if dry_run:
-        emit(rows(format, edits(edited), COLUMNS))
+        emit(rows(format, edited.report, COLUMNS))
     elif output == "-":
         write_pipe(edited)
     else:
         path = str(source) if in_place else str(output)
-        with progress.bar(f"writing {path}") as report:
-            save_edited(edited, path, WriteOptions(force), in_place, report)
+        report = write_file(edited, path, force=force, in_place=in_place, measure=not quiet)
         if not quiet:
-            count = sum(changed for changed, _ in edited.tally.values())
-            report_written(edited, path, f", {count:,} changed", copies_file(edited, path, in_place))
+            count = sum({row.parameter: row.changed for row in report}.values())
+            report_written(edited, path, f", {count:,} changed", in_place)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, emit, number, numeric, rows
-
-if TYPE_CHECKING:
-    from paramctl.address.resolve import Filters
 
 
 def _mean(row: Any) -> float | str | None:
@@ -51,7 +49,7 @@ COLUMNS = [
 def stat(
     source: str | None,
     addresses: tuple[str, ...],
-    keep: Filters,
+    filters: dict[str, Any],
     seed: int | None,
     define: tuple[str, ...],
     input_shape: tuple[str, ...],
@@ -76,16 +74,7 @@ def stat(
       paramctl stat mlp.h5 'dense/kernel[:, 0]' --format json
       paramctl stat model.safetensors --format jsonl | jq -r 'select(.nan + .inf > 0) | .path'
     """
-    from paramctl.inspect.stat import statistics
-    from paramctl.source.base import select_values
-    from paramctl.source.open import source_of
-    from paramctl.source.save import verify
-
-    opened = inputs.open_argument(source, define, input_shape)
-    source_values = source_of(opened, seed)
-    if not addresses:  # all of the file is read anyway
-        verify(source_values)
-    selected = select_values(source_values, addresses, keep)
+    arrays = inputs.open_argument(source, define, input_shape)
     with progress.bar("reading") as report:
-        counted = statistics(selected, report)
-    emit(rows(format, counted, COLUMNS))
+        statistics = paramctl.stat(arrays, *addresses, **filters, seed=seed, progress=report)
+    emit(rows(format, statistics.rows, COLUMNS))

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
-from paramctl.cli.render import Column, branches, choose, emit, json_text, plain, printable, rows, style, table
+from paramctl.cli.render import Column, branches, choose, emit, json_text, plain, rows, style, table
+from paramctl.core.text import printable
 
 if TYPE_CHECKING:
-    from paramctl.address.resolve import Filters
     from paramctl.inspect.summary import LayerRow, ParameterRow, Summary
 
 
@@ -23,7 +24,7 @@ def _count_text(row: LayerRow) -> str:
 
 
 def _count_note(row: LayerRow) -> str:
-    """Return the paths at which shared parameters are counted: ``(= shared)``, ``(kernel = tokens/embeddings)``."""
+    """Return where shared parameters are counted: ``(= shared)``, ``(kernel = tokens/embeddings)``."""
     notes = [f"{name} = {path}" if name else f"= {path}" for name, path in dict.fromkeys(row.shared)]
     return f"({', '.join(notes[:2])}{', ...' if len(notes) > 2 else ''})" if notes else ""
 
@@ -101,7 +102,7 @@ def summary(
     depth: int | None,
     parameters: bool,
     columns: str | None,
-    keep: Filters,
+    filters: dict[str, Any],
     define: tuple[str, ...],
     input_shape: tuple[str, ...],
     format: str,
@@ -109,7 +110,7 @@ def summary(
     """Show the layers of a model, their output shapes, and the number of their parameters.
 
     A shared array is counted once, at its first occurrence, and a block that is expanded has no count of its own, so
-    the rows add up to the total. With patterns, shows only the matches, everything below them, and their total.
+    the rows add up to the total. With patterns, shows only the matches and what is below them, and their total.
 
     With --parameters, prints a row for each parameter: shape, dtype, the role of each axis, fans, and its
     initialization scheme. The roles: 'in' is summed over for each output, 'out' indexes the outputs, 'field' is a
@@ -131,14 +132,9 @@ def summary(
     available = PARAMETER_COLUMNS if parameters else LAYER_COLUMNS
     shown = choose(available, columns, PARAMETER_TABLE if parameters else LAYER_TABLE)
     exported = PARAMETER_JSON if parameters else LAYER_JSON
-    from paramctl.inspect.summary import summarize
-
-    opened = inputs.open_argument(model, define, input_shape)
-    checkpoint = opened.checkpoint
-    provenance = checkpoint.origin.provenance if checkpoint else {}
-    schemes = {path: recorded.scheme for path, recorded in provenance.items()} if checkpoint else None
-    facts = summarize(opened.model, patterns, depth, schemes, keep)
-    if not facts.inputs and not columns:  # a file of arrays: without layers, these columns would be empty
+    arrays = inputs.open_argument(model, define, input_shape)
+    facts = paramctl.summary(arrays, *patterns, depth=depth, **filters)
+    if not facts.inputs and not columns:
         shown = [column for column in shown if column.key not in OF_LAYERS]
     items: list[Any] = list(facts.parameters if parameters else facts.layers)
     if format == "json":
@@ -151,8 +147,10 @@ def summary(
         emit(_heading(facts))
         emit(_tree(facts, parameters) if format == "tree" else table(items, shown))
         emit(_totals(facts))
-        if checkpoint and checkpoint.origin.optimizer:
-            emit([f"Also in the file: {checkpoint.origin.optimizer}"])
+        if isinstance(arrays, paramctl.Model):
+            return
+        if optimizer := arrays.source.origin.optimizer:
+            emit([f"Also in the file: {optimizer}"])
 
 
 def _object(facts: Summary) -> dict[str, Any]:
@@ -231,7 +229,6 @@ def _totals(facts: Summary) -> Iterator[str]:
         return
     width = len(f"{counts.parameters:,}")
     yield f"Total parameters:  {counts.parameters:>{width},}"
-    # safetensors, for example, does not record which arrays are trainable
     if counts.unknown < counts.parameters or not counts.parameters:
         if counts.trainable or not counts.unknown:
             yield f"    trainable:     {counts.trainable:>{width},}"

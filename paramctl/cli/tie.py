@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
+import paramctl
 from paramctl.cli import options
 from paramctl.cli.command import Command
 from paramctl.cli.inputs import abbreviate
 from paramctl.cli.retie import retie
-
-if TYPE_CHECKING:
-    from paramctl.model import Model
-    from paramctl.source.open import Opened
 
 
 @click.command(cls=Command, short_help="Make parameters share one array")
@@ -51,17 +46,8 @@ def tie(
       paramctl tie gpt2.h5 tokens/embeddings head/kernel --transpose -o tied.h5
     """
 
-    def change(model: Model) -> Model:
-        from paramctl.edit.tie import add_ties
-
-        return add_ties(model, keep, others, transpose)
-
-    def edit(opened: Opened, retied: Model, path: str) -> str:
-        from paramctl.edit.document_edit import with_ties
-
-        assert opened.model.document is not None
-        return with_ties(opened.model.document, retied.ties[len(opened.model.ties) :], path)
-
-    added = retie(source, output, in_place, force, change, edit)
-    names = abbreviate([tie.tied for tie in added])
+    added = retie(
+        source, output, in_place, force, lambda arrays: paramctl.tie(arrays, keep, others, transpose=transpose)
+    )
+    names = abbreviate([each.tied for each in added])
     click.echo(f"{names} tied to {added[0].kept}; values of {added[0].kept} kept", err=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
@@ -35,14 +36,11 @@ def ties(source: str | None, find: bool, define: tuple[str, ...], input_shape: t
       paramctl ties gpt2.yaml
       paramctl ties weights.h5 --find
     """
-    opened = inputs.open_argument(source, define, input_shape)
+    arrays = inputs.open_argument(source, define, input_shape)
     if not find:
-        emit(rows(format, opened.model.ties, COLUMNS))
+        emit(rows(format, paramctl.ties(arrays), COLUMNS))
         return
-    from paramctl.inspect.ties import equal_arrays
-    from paramctl.source.open import source_of
-
     with progress.bar("comparing") as report:
-        groups = equal_arrays(source_of(opened), report)
+        groups = paramctl.find_ties(arrays, progress=report)
     pairs: list[Any] = [(first, other) for first, *others in groups for other in others]
     emit(rows(format, pairs, EQUAL_COLUMNS))

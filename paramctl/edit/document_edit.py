@@ -15,9 +15,26 @@ from paramctl.declare.located import Located
 from paramctl.errors import DocumentError, ParamctlError, Place
 from paramctl.model import from_document
 from paramctl.model.document import parse
-from paramctl.model.tree import Document, Tie
+from paramctl.model.tree import Document, Model, Tie
 
 _PLAIN_NAME = re.compile(r"[^\W\d][\w/.-]*")
+
+
+def with_model_ties(before: Model, after: Model) -> Model:
+    """Return ``after``, a model with other ties than ``before``, with the same change in its document.
+
+    Raises DocumentError if the layout of the document's ties is not supported.
+    """
+    document = before.document
+    if document is None:
+        return after
+    kept = set(before.ties) & set(after.ties)
+    added = [tie for tie in after.ties if tie not in kept]
+    removed = [tie for tie in before.ties if tie not in kept]
+    text = with_ties(document, added, document.source) if added else document.text
+    if removed:
+        text = without_ties(replace(document, text=text), removed, document.source)
+    return replace(after, document=replace(document, text=text))
 
 
 def with_ties(document: Document, ties: Sequence[Tie], source: str) -> str:

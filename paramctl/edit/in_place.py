@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import cast
 
-from paramctl.errors import OutputError
+from paramctl.core.dtypes import Array
+from paramctl.errors import OutputError, message
 from paramctl.parallel import in_parallel
 from paramctl.source import save
-from paramctl.source.edited import Edited
-from paramctl.store.contents import Origin, Piece, Provenance
+from paramctl.source.base import Source
+from paramctl.source.derived import Retied
+from paramctl.source.edited import Edited, Tally
+from paramctl.store.contents import Piece, Provenance
 from paramctl.store.format import Patchable
 from paramctl.store.io.atomic import replacing
 from paramctl.store.io.extents import as_bytes
@@ -25,21 +29,39 @@ def save_edited(
     options: WriteOptions = save.DEFAULTS,
     in_place: bool = False,
     progress: save.Progress | None = None,
-) -> None:
-    """Write an edited source to a file.
+) -> dict[str, Tally]:
+    """Write an edited source to a file, and return the changes of each array.
 
     From a file to one of the same format, everything that is not assigned stays the same to the byte: attributes, ties,
     and content other than parameters. In place, a file keeps its format whatever its name.
     Raises OutputError, and then leaves an existing file at the path unchanged.
     """
     options = replace(options, force=options.force or in_place)
+    counting = _Counting(edited)
     if copies_file(edited, path, in_place):
-        save.finish(_copy_and_patch(edited, path, options), edited, progress)
-        return
+        save.finish(_copy_and_patch(counting, path, options), edited, progress)
+        return counting.counted
     if in_place:
-        path, shard_size = rewrite_target(path, edited.origin)
+        path, shard_size = rewrite_target(path, edited)
         options = replace(options, max_shard_size=shard_size)
-    save.save(edited, path, options, progress)
+    save.save(counting, path, options, progress)
+    return counting.counted
+
+
+class _Counting:
+    """An edited source that counts the changes of the values that are read."""
+
+    def __init__(self, edited: Edited) -> None:
+        self.edited, self.model, self.origin = edited, edited.model, edited.origin
+        self.pieces, self.describe = edited.pieces, edited.describe
+        self.counted: dict[str, Tally] = {}
+        self._lock = threading.Lock()
+
+    def read(self, path: str, start: int, stop: int) -> Array:
+        changed = self.edited.read_changed(path, start, stop)
+        with self._lock:
+            self.counted[path] = self.counted.get(path, Tally()).add(changed)
+        return changed.values
 
 
 def copies_file(edited: Edited, path: str, in_place: bool) -> bool:
@@ -53,8 +75,8 @@ def copies_file(edited: Edited, path: str, in_place: bool) -> bool:
     return same_format and changed <= origin.extents.keys()
 
 
-def _copy_and_patch(edited: Edited, path: str, options: WriteOptions) -> Iterator[Written]:
-    origin = edited.origin
+def _copy_and_patch(counting: _Counting, path: str, options: WriteOptions) -> Iterator[Written]:
+    edited, origin = counting.edited, counting.origin
     assert origin.location is not None
     with replacing(path, options.force) as temporary:
         temporary.copy(origin.location.descriptor())
@@ -65,7 +87,7 @@ def _copy_and_patch(edited: Edited, path: str, options: WriteOptions) -> Iterato
 
         def write(piece: Piece) -> Written:
             name, start, _ = piece
-            values = edited.read(*piece)
+            values = counting.read(*piece)
             extent = origin.extents[name]
             is_big_endian = extent.dtype.byteorder == ">"
             # as_bytes is little-endian, as all files of paramctl are; a patched file keeps its own byte order
@@ -76,11 +98,15 @@ def _copy_and_patch(edited: Edited, path: str, options: WriteOptions) -> Iterato
         yield from in_parallel(write, edited.touched())
 
 
-def rewrite_target(path: str, origin: Origin) -> tuple[str, int | None]:
+def rewrite_target(path: str, source: Source) -> tuple[str, int | None]:
     """Return the path for writing a file again that cannot be patched, and the shard size of a set.
 
     Raises OutputError if the path does not name the file's own format.
     """
+    origin, model = source.origin, source.model
+    only_links = origin.keras is None or any(tie.transpose for tie in model.ties)  # a hard link cannot transpose
+    if isinstance(source, Retied) and model.aliases and only_links:
+        raise OutputError(message(f"{path}: Keras' layout cannot store these ties", hint="Use -o NAME.h5"))
     if origin.rewrite is not None:
         return origin.rewrite
     if not os.path.isdir(path) and for_writing(path).name == origin.format:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from paramctl.source.edited import Edited
+from paramctl.source.edited import Edited, Tally
 
 
 @dataclass(frozen=True, slots=True)
 class EditRow:
     """One assignment to one parameter.
 
+    path: of the parameter, with the slice that is assigned. parameter: the path alone.
     shape, values: the shape and the number of the selected values.
     changed, max_abs: the number of values of the array that change, and the largest ``|after - before|``, by all
         assignments together.
     """
 
     path: str
+    parameter: str
     assignment: str
     shape: tuple[int, ...]
     values: int
@@ -24,12 +27,17 @@ class EditRow:
     max_abs: float
 
 
-def edits(edited: Edited) -> list[EditRow]:
-    """Return the rows, in the order of the assignments. Computes the values of every affected array."""
-    for piece in edited.touched():
-        edited.read(*piece)
+def edits(edited: Edited, counted: Mapping[str, Tally] | None = None) -> list[EditRow]:
+    """Return the rows, in the order of the assignments.
+
+    counted: the changes by array, if they are known. Otherwise reads every affected array.
+    """
+    if counted is None:
+        counted = edited.count_changes()
     rows = []
     for change in edited.changes:
-        changed, max_abs = edited.tally.get(change.path, (0, 0.0))
-        rows.append(EditRow(change.name, change.text, change.selection.shape, change.selection.size, changed, max_abs))
+        tally = counted.get(change.path, Tally())
+        selection = change.selection
+        path = (change.name, change.path, change.text)
+        rows.append(EditRow(*path, selection.shape, selection.size, tally.count, tally.max_abs))
     return rows

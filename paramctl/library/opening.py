@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from paramctl.declare.located import Located
 from paramctl.errors import InputError
-from paramctl.library.weights import Weights
 from paramctl.model import Model
 from paramctl.model.document import parse_value
-from paramctl.source.base import Source
-from paramctl.source.open import Opened, open_path, source_of
+from paramctl.source.open import Opened, open_path, require_built, source_of
 
-Openable = str | PathLike[str] | Model | Weights
-"""The sources of arrays that the functions of this library accept: a path, a model, or weights."""
+if TYPE_CHECKING:
+    from paramctl.library.weights import Weights
+    from paramctl.source.base import Source
+
+Openable: TypeAlias = "str | PathLike[str] | Model | Weights"
+"""From which a function of this library takes its arrays: a path, a model, or weights."""
 
 Shape = Sequence[int | None]
 
@@ -29,67 +31,73 @@ def load_model(
 ) -> Model:
     """Load a model document, or the model of a checkpoint, without values.
 
-    variables: values for the document's variables, by name. input_shapes: the shape of the only input, without the
-    batch axis, or shapes by the names of inputs; None is an unknown size.
+    variables: values for the document's variables, by name.
+    input_shapes: the shape of the only input, without the batch axis, or shapes by the names of inputs; None is an
+        unknown size.
     Raises InputError if the file cannot be read, and DocumentError, with line and column, if the document is wrong.
     """
-    return opened(path, variables, input_shapes).model
+    values = {name: _located(value, f"variables[{name!r}]") for name, value in (variables or {}).items()}
+    named = input_shapes if isinstance(input_shapes, Mapping) else {None: input_shapes} if input_shapes else {}
+    shapes = {name: _located(list(shape), f"input_shapes[{name!r}]") for name, shape in named.items()}
+    return open_path(fspath(path), values, shapes).model
+
+
+def _located(value: Any, argument: str) -> Located:
+    """Return a Python value as a document has it. Errors name the argument."""
+    return parse_value(json.dumps(value), argument)
 
 
 def open(path: str | PathLike[str]) -> Weights:  # noqa: A001  read as paramctl.open
     """Open a checkpoint of any format: a file, or a folder of safetensors.
 
-    Only its header is read; values are read on demand. Raises InputError if the file is damaged, or if the path is a
-    model document.
+    Reads only its header; values are read on demand. Raises InputError if it is damaged, or if the path is a model
+    document.
     """
-    checkpoint = opened(path)
-    if checkpoint.checkpoint is None:
+    arrays = openable(path)
+    if isinstance(arrays, Model):
         raise InputError(f"{fspath(path)}: must be a checkpoint, not a model document")
-    return Weights(source_of(checkpoint), _notes(checkpoint))
+    return arrays
 
 
 def openable(arrays: Openable) -> Model | Weights:
     """Return a model or weights unchanged; for a path, the model of a document or the weights of a checkpoint."""
-    if isinstance(arrays, (Model, Weights)):
-        return arrays
-    content = opened(arrays)
-    return content.model if content.checkpoint is None else Weights(source_of(content), _notes(content))
+    return from_opened(open_path(fspath(arrays))) if isinstance(arrays, (str, PathLike)) else arrays
 
 
-def as_weights(arrays: Openable, seed: int | None = None) -> Weights:
-    """Return weights unchanged, the weights of a checkpoint, or weights drawn by a model's own initializers."""
-    content = openable(arrays)
-    return content if isinstance(content, Weights) else Weights(source_of(Opened(content, None), seed))
+def from_opened(opened: Opened) -> Model | Weights:
+    """Return the model of a document, or the weights of a checkpoint."""
+    if opened.checkpoint is None:
+        return opened.model
+    from paramctl.library.weights import Weights  # imports NumPy, which a document does not need
+
+    return Weights(source_of(opened), skipped=opened.checkpoint.skipped)
 
 
-def as_source(arrays: Openable, seed: int | None = None) -> Source:
-    return as_weights(arrays, seed).source
+def as_source(arrays: Openable, seed: int | None = None, dtype: str | None = None) -> Source:
+    """Return the values of weights or a checkpoint, or those that a model's own initializers generate.
+
+    seed, dtype: of generated values; the document's by default.
+    """
+    opened = openable(arrays)
+    return source_of(Opened(opened, None), seed, dtype) if isinstance(opened, Model) else opened.source
 
 
 def as_model(arrays: Openable) -> Model:
     """Return the model of anything openable. Shapes of a document's parameters may be unknown."""
-    if isinstance(arrays, Weights):
-        return arrays.model
-    return arrays if isinstance(arrays, Model) else opened(arrays).model
+    opened = openable(arrays)
+    return opened if isinstance(opened, Model) else opened.model
 
 
-def opened(
-    path: str | PathLike[str],
-    variables: Mapping[str, Any] | None = None,
-    input_shapes: Shape | Mapping[str, Shape] | None = None,
-) -> Opened:
-    """Open a path; see load_model."""
-    values = {name: _located(value, f"variables[{name!r}]") for name, value in (variables or {}).items()}
-    named = input_shapes if isinstance(input_shapes, Mapping) else {None: input_shapes} if input_shapes else {}
-    shapes = {name: _located(list(shape), f"input_shapes[{name!r}]") for name, shape in named.items()}
-    return open_path(fspath(path), values, shapes)
+def as_built_model(arrays: Openable) -> Model:
+    """Return the model of anything openable. Raises DocumentError if a shape is unknown."""
+    return require_built(as_model(arrays))
 
 
-def _located(value: Any, option: str) -> Located:
-    """Return a Python value as a located value of a document. Errors name the argument."""
-    return parse_value(json.dumps(value), option)
+def texts(value: str | Sequence[str]) -> list[str]:
+    """Return one text, or several, as a list."""
+    return [value] if isinstance(value, str) else list(value)
 
 
-def _notes(content: Opened) -> tuple[str, ...]:
-    skipped = content.checkpoint.skipped if content.checkpoint is not None else ()
-    return tuple(f"skipped {name}: not numeric" for name in skipped)
+def rename_rules(rules: Mapping[str, str] | Sequence[str]) -> list[str]:
+    """Return rules by pattern as ``PATTERN=NAME``."""
+    return [f"{old}={new}" for old, new in rules.items()] if isinstance(rules, Mapping) else texts(rules)

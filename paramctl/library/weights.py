@@ -1,120 +1,60 @@
-"""Weights: a source as a mapping from paths to arrays, which are read on demand."""
+"""Weights: a source as a mapping from paths to arrays, read on demand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from paramctl.address.patterns import nearest_hint
-from paramctl.core.dtypes import Array, numpy_dtype
-from paramctl.core.indexing import Selection, Slice, select
 from paramctl.errors import AddressError
-from paramctl.inspect.summary import summarize
-from paramctl.library.display import brief, html
-from paramctl.source.base import Source
-from paramctl.store.contents import gather
+from paramctl.library.arrays import LazyArray
 
 if TYPE_CHECKING:
+    from paramctl.core.dtypes import Array
     from paramctl.core.parameter import Parameter
-    from paramctl.inspect.summary import Summary
     from paramctl.model import Model
+    from paramctl.source.base import Source
+
+Report = Callable[[Mapping[str, Any]], Sequence[Any]]
+"""Returns the rows of a report. The argument: what was measured of the values of each array, by path."""
 
 
-class LazyArray:
-    """One array, whose values are read when it is indexed. np.asarray reads all values."""
-
-    def __init__(self, source: Source, path: str) -> None:
-        self._source, self.path = source, path
-
-    @property
-    def parameter(self) -> Parameter:
-        """The facts about the array: path, axes with their roles, kind, dtype, trainable."""
-        return self._source.model.parameters[self.path]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.parameter.shape
-
-    @property
-    def size(self) -> int:
-        return self.parameter.size
-
-    @property
-    def ndim(self) -> int:
-        return len(self.parameter.axes)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return numpy_dtype(self._source.model.owner(self.path).dtype)
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len() of an array without axes")
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> Any:
-        """Return values as NumPy does. Integers, slices and an ellipsis read only the selected values."""
-        indices = _basic_indices(key)
-        if indices is None:
-            return np.asarray(self)[key]  # arrays of indices, masks, new axes: NumPy's own rules, on all values
-        try:
-            selection = select(indices, self.shape, self.path)
-        except AddressError as error:
-            raise IndexError(str(error)) from error
-        values = self._read(selection)
-        return values[()] if not selection.shape else values
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        values = self._read(select(None, self.shape, self.path))
-        return values if dtype is None else values.astype(dtype, copy=False)
-
-    def blocks(self) -> Iterator[Array]:
-        """Yield all values in C order, in flat pieces of bounded size."""
-        return gather(self._source, self.path, select(None, self.shape, self.path))
-
-    def _read(self, selection: Selection) -> Array:
-        pieces = list(gather(self._source, self.path, selection))
-        values = np.concatenate(pieces) if pieces else np.empty(0, self.dtype)
-        return values.reshape(selection.shape)
-
-    def __repr__(self) -> str:
-        return f"<array {self.path!r}: shape {self.shape}, {self.dtype.name}>"
+def no_report(measured: Mapping[str, Any]) -> Sequence[Any]:
+    """Return no rows: nothing was done to these weights."""
+    return ()
 
 
-def _basic_indices(key: Any) -> tuple[int | Slice | None, ...] | None:
-    """Return an index in the form of core.indexing, where None is an ellipsis; None for an index of another kind."""
-    indices: list[int | Slice | None] = []
-    for part in key if isinstance(key, tuple) else (key,):
-        if part is Ellipsis:
-            indices.append(None)
-        elif isinstance(part, (int, np.integer)) and not isinstance(part, bool):
-            indices.append(int(part))
-        elif isinstance(part, slice):
-            indices.append(Slice(part.start, part.stop, part.step))
-        else:
-            return None
-    return tuple(indices) if indices.count(None) < 2 else None
+class MissingParameter(AddressError, KeyError):
+    """A path that is no parameter's. A KeyError too, as ``dict.get`` and others expect of a mapping."""
+
+    __str__ = Exception.__str__  # KeyError's quotes the message
 
 
 class Weights(Mapping[str, LazyArray]):
-    """Named arrays with values: a checkpoint, a model drawn from its schemes, or one of these edited or converted.
+    """Named arrays with values: a checkpoint, a model with values from its schemes, or one of these edited.
 
     It is a mapping from the paths of parameters, tied ones included, to arrays, and a context manager that closes the
-    file. Functions of this library that change values return new Weights and leave this one unchanged.
+    file. Functions of this library that change values return other Weights and leave this one unchanged.
     """
 
-    def __init__(self, source: Source, notes: tuple[str, ...] = ()) -> None:
-        self.source = source
-        self.notes = notes
-        """The items skipped when the file was opened, or the result of a conversion for each array, as text."""
+    def __init__(self, source: Source, make_report: Report = no_report, skipped: Sequence[str] = ()) -> None:
+        self.source, self.make_report = source, make_report
+        self.skipped = skipped
+        """The non-numeric items of the file, in words."""
 
     @property
     def model(self) -> Model:
         """The structure: blocks, parameters, ties."""
         return self.source.model
+
+    @property
+    def report(self) -> list[Any]:
+        """What the function that returned these weights did, a row for each array or assignment.
+
+        initialize: PlanRow; assign: EditRow, which reads the values; convert: TensorRow; otherwise empty.
+        """
+        return list(self.make_report({}))
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
@@ -123,7 +63,8 @@ class Weights(Mapping[str, LazyArray]):
 
     def __getitem__(self, path: str) -> LazyArray:
         if path not in self.parameters:
-            raise AddressError(f"{self.model.name} has no parameter of this name", repr(path), nearest_hint(path, self))
+            hint = nearest_hint(path, self)
+            raise MissingParameter(f"{self.model.name} has no parameter with this name", repr(path), hint)
         return LazyArray(self.source, path)
 
     def __contains__(self, path: object) -> bool:
@@ -140,7 +81,7 @@ class Weights(Mapping[str, LazyArray]):
         return self[path].blocks()
 
     def close(self) -> None:
-        """Close the file of the values, if any. Values can then no longer be read."""
+        """Close the file that the values come from, if any. Values can then no longer be read."""
         location = self.source.origin.location
         if location is not None:
             location.close()
@@ -153,11 +94,8 @@ class Weights(Mapping[str, LazyArray]):
     ) -> None:
         self.close()
 
-    def _summary(self, depth: int | None = None) -> Summary:
-        return summarize(self.model, depth=depth, schemes={})
-
     def __repr__(self) -> str:
-        return brief(self._summary(depth=1))
+        return repr(self.model)
 
     def _repr_html_(self) -> str:
-        return html(self._summary())
+        return self.model._repr_html_()

@@ -57,7 +57,7 @@ def from_bytes(
     model = build(document.parse(text, source), name, variables, input_shapes)
     values = {key: node.plain() for key, node in (variables or {}).items()}
     shapes = tuple((key, node.plain()) for key, node in (input_shapes or {}).items())
-    return replace(model, document=Document(text, model.name, values, shapes))
+    return replace(model, document=Document(text, model.name, values, shapes, source))
 
 
 def from_document(written: Document, source: str) -> Model:

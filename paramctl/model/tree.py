@@ -9,6 +9,7 @@ from functools import cached_property
 
 from paramctl.core.parameter import FLOAT_DTYPES, Parameter
 from paramctl.declare.located import Located, Plain
+from paramctl.model.display import Row, as_html, as_text
 from paramctl.model.layers import Layer, Sizes
 
 
@@ -103,9 +104,11 @@ class Document:
     name: str
     variables: Mapping[str, Plain]
     input_shapes: tuple[tuple[str | None, Plain], ...]
+    source: str = field(default="", compare=False)
+    """The file it was read from, for the positions in errors."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """The structure of a model: its blocks, parameters, and ties, without values.
 
@@ -184,6 +187,37 @@ class Model:
     def unbuilt(self) -> int:
         """The number of layers whose parameters are unknown because an input shape is unknown."""
         return sum(block.unbuilt for block in self.walk())
+
+    def __repr__(self) -> str:
+        return as_text(*self._display())
+
+    def _repr_html_(self) -> str:
+        return as_html(*self._display())
+
+    def _display(self) -> tuple[str, list[Row], str]:
+        """Return a heading, a row for each block, and the totals. A shared array counts where it comes first."""
+        inputs = ", ".join(f"{tensor.name} {shape_text(tensor.shape)}" for tensor in self.inputs)
+        sizes = {path: parameter.size for path, parameter in self.parameters.items() if self.counted_at(path) == path}
+        rows: list[Row] = []
+        stack = [(1, block) for block in reversed(self.blocks)]
+        while stack:
+            depth, block = stack.pop()
+            reused = block.reuse_of is not None
+            inner = [] if reused else list(block.walk())
+            count = sum(sizes.get(parameter.path, 0) for each in inner for parameter in each.parameters)
+            words = (
+                f"0 (= {block.reuse_of})" if reused else "?" if any(each.unbuilt for each in inner) else f"{count:,}"
+            )
+            rows.append(Row(depth, block.path, block.type, shape_text(block.output) if self.inputs else "", words))
+            stack += [(depth + 1, child) for child in reversed(block.blocks)] if not reused else []
+        return f"{self.name}: {inputs}" if inputs else self.name, rows, self._total_text()
+
+    def _total_text(self) -> str:
+        if self.unbuilt:
+            return "Total parameters: ? (the shape of an input is unknown)"
+        counts = totals(self.owners())
+        known = f" ({counts.trainable:,} trainable)" if not counts.unknown else ""
+        return f"Total parameters: {counts.parameters:,}{known}, {sum(counts.bytes.values()):,} bytes"
 
 
 def _map_block(block: Block, change: Callable[[Parameter], Parameter]) -> Block:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -40,6 +39,17 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """How many values of an array have changed, and the largest absolute difference."""
+
+    count: int = 0
+    max_abs: float = 0.0
+
+    def add(self, changed: Changed) -> Tally:
+        return Tally(self.count + changed.count, max(self.max_abs, changed.max_abs))
+
+
+@dataclass(frozen=True, slots=True)
 class Changed:
     """A piece after all changes: its values, the number that differ, and the largest absolute difference."""
 
@@ -49,10 +59,7 @@ class Changed:
 
 
 class Edited(Derived):
-    """A source with changes applied in order.
-
-    tally: by array, how many of the values read so far have changed, and the largest absolute difference.
-    """
+    """A source with changes applied in order."""
 
     def __init__(self, base: Source, changes: Sequence[Change], seed: int, **options: Any) -> None:
         self.by_path: dict[str, list[Change]] = {}
@@ -61,10 +68,8 @@ class Edited(Derived):
         provenance = {path: value for path, value in base.origin.provenance.items() if path not in self.by_path}
         origin = replace(base.origin, provenance=provenance)
         super().__init__(base, base.model, origin, "assign", seed=seed, **options)
-        self.tally: dict[str, tuple[int, float]] = {}
         self._drawn = self._draw_schemes(changes, seed)
         self.changes = tuple(changes)  # kept alive: their identities are the keys of _drawn
-        self._lock = threading.Lock()
 
     def _draw_schemes(self, changes: Sequence[Change], seed: int) -> dict[int, Drawn]:
         """Return a source for the values of each assigned scheme, in the dtype in which they are computed."""
@@ -92,13 +97,15 @@ class Edited(Derived):
                 if start < high and stop > low:
                     yield piece
 
+    def count_changes(self) -> dict[str, Tally]:
+        """Return the changes of each array that some change touches. Reads their values."""
+        counted: dict[str, Tally] = {}
+        for piece in self.touched():
+            counted[piece[0]] = counted.get(piece[0], Tally()).add(self.read_changed(*piece))
+        return counted
+
     def read(self, path: str, start: int, stop: int) -> Array:
-        changed = self.read_changed(path, start, stop)
-        if changed.count:
-            with self._lock:
-                count, max_abs = self.tally.get(path, (0, 0.0))
-                self.tally[path] = count + changed.count, max(max_abs, changed.max_abs)
-        return changed.values
+        return self.read_changed(path, start, stop).values
 
     def read_changed(self, path: str, start: int, stop: int) -> Changed:
         """Read a piece, and compare it with the base."""

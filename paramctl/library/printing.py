@@ -1,4 +1,4 @@
-"""Values as text and bytes: the formats of ``paramctl dump``.
+"""dump: values as text and bytes.
 
 Each writer streams pieces of bounded size, so an array of any size can be printed. The exception is NumPy's own
 format, which needs all values at once to compute the width of its columns.
@@ -13,19 +13,21 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
-import click
 import numpy as np
 
-from paramctl.cli.render import emit, printable
+from paramctl.address.resolve import Filters
 from paramctl.core.dtypes import Array, numpy_dtype, to_native
-from paramctl.source.base import SelectedValues
+from paramctl.core.text import printable
+from paramctl.errors import AddressError
+from paramctl.library.opening import Openable, as_source
+from paramctl.source.base import SelectedValues, select_values
 from paramctl.store.io.extents import as_bytes
 from paramctl.store.npz import npy, writing
 
 EDGE = 3
-"""The number of values that NumPy prints at each end of an abbreviated axis."""
+"""How many values NumPy prints at each end of an abbreviated axis."""
 
 MAX_NUMPY_VALUES = 1 << 22
 
@@ -33,21 +35,59 @@ MAX_NUMPY_VALUES = 1 << 22
 class Style(NamedTuple):
     """The options of NumPy's format; None is NumPy's default."""
 
-    precision: int | None
-    threshold: int | None
-    full: bool
+    precision: int | None = None
+    threshold: int | None = None
+    full: bool = False
 
 
-def print_numpy(selections: Sequence[SelectedValues], style: Style) -> None:
+def dump(
+    weights: Openable,
+    *addresses: str,
+    file: IO[Any] | None = None,
+    format: str = "numpy",
+    precision: int | None = None,
+    threshold: int | None = None,
+    full: bool = False,
+    trainable: bool | None = None,
+    dtype: str | None = None,
+    kind: str | None = None,
+    min_size: int | None = None,
+    seed: int | None = None,
+) -> None:
+    """Write values as text or bytes; without addresses, every array once.
+
+    file: a text file or, for the formats npy, npz and raw, a binary one; standard output by default.
+    format: ``numpy``, ``json``, ``jsonl``, ``csv``, ``npy``, ``npz`` or ``raw``.
+    precision, threshold, full: of NumPy's format: digits after the decimal point, the size above which arrays are
+        abbreviated, and whether none is.
+    trainable, dtype, kind, min_size: only parameters like this.
+    seed: of a model's values.
+    Raises AddressError for an address that matches nothing, and for values that the format cannot hold.
+    """
+    if format not in FORMATS:
+        raise AddressError(f"a format must be one of {', '.join(FORMATS)}", repr(format))
+    selections = select_values(as_source(weights, seed), addresses, Filters(trainable, dtype, kind, min_size))
+    if format == "npy" and len(selections) != 1:
+        raise AddressError("npy holds one parameter", f"{len(selections):,}", "Use the format npz.")
+    if file is None:
+        standard_output: IO[Any] = sys.stdout.buffer if format in BINARY_WRITERS else sys.stdout
+        file = standard_output
+    if format == "numpy":
+        _write_numpy(selections, file, Style(precision, threshold, full))
+    else:
+        (TEXT_WRITERS | BINARY_WRITERS)[format](selections, file)
+
+
+def _write_numpy(selections: Sequence[SelectedValues], file: IO[str], style: Style) -> None:
     """Write each selection as NumPy prints it, under a heading if several are printed."""
     for number, selected in enumerate(selections):
         if len(selections) > 1:
             heading = printable(f"{selected.name} {selected.selection.shape} {selected.dtype}")
-            emit(["", heading] if number else [heading])
-        emit([numpy_text(selected, style)])
+            file.write(f"{chr(10) if number else ''}{heading}\n")
+        file.write(f"{_numpy_text(selected, style)}\n")
 
 
-def numpy_text(selected: SelectedValues, style: Style) -> str:
+def _numpy_text(selected: SelectedValues, style: Style) -> str:
     """Return an array as NumPy prints it. Of an abbreviated array only the edges are read."""
     size, shape = selected.selection.size, selected.selection.shape
     threshold = 1000 if style.threshold is None else style.threshold
@@ -55,8 +95,8 @@ def numpy_text(selected: SelectedValues, style: Style) -> str:
     if abbreviated:
         array = _edges(selected)
     elif size > MAX_NUMPY_VALUES:
-        rule = f"{selected.name}: --format numpy prints at most {MAX_NUMPY_VALUES:,} values (got {size:,})"
-        raise click.UsageError(f"{rule}. Use json, csv, npy or raw")
+        rule = f"{selected.name}: the format numpy prints at most {MAX_NUMPY_VALUES:,} values"
+        raise AddressError(rule, f"{size:,}", "Use json, csv, npy or raw.")
     else:
         pieces = [to_native(piece) for piece in selected.pieces()]
         array = (np.concatenate(pieces) if pieces else np.empty(0)).reshape(shape)
@@ -129,82 +169,75 @@ def _nested(selected: SelectedValues) -> Iterator[str]:
             done, start = done + count, start + count
 
 
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-
-
-def write_json(selections: Sequence[SelectedValues]) -> None:
+def _write_json(selections: Sequence[SelectedValues], file: IO[str]) -> None:
     """Write one JSON object from names to nested lists."""
-    _write("{")
+    file.write("{")
     for number, selected in enumerate(selections):
-        _write(f"{',' if number else ''}\n  {json.dumps(selected.name)}: ")
-        for text in _nested(selected):
-            _write(text)
-    _write("\n}\n" if selections else "}\n")
+        file.write(f"{',' if number else ''}\n  {json.dumps(selected.name)}: ")
+        file.writelines(_nested(selected))
+    file.write("\n}\n" if selections else "}\n")
 
 
-def write_jsonl(selections: Sequence[SelectedValues]) -> None:
+def _write_jsonl(selections: Sequence[SelectedValues], file: IO[str]) -> None:
     """Write a JSON object for each selection, on a line."""
     for selected in selections:
         facts = {"path": selected.name, "shape": selected.selection.shape, "dtype": selected.dtype}
-        _write(f'{json.dumps(facts)[:-1]}, "values": ')
-        for text in _nested(selected):
-            _write(text)
-        _write("}\n")
+        file.write(f'{json.dumps(facts)[:-1]}, "values": ')
+        file.writelines(_nested(selected))
+        file.write("}\n")
 
 
-def write_csv(selections: Sequence[SelectedValues]) -> None:
+def _write_csv(selections: Sequence[SelectedValues], file: IO[str]) -> None:
     """Write a line for each value: the path, the index in the whole array, the value."""
-    _write("path,index,value\n")
+    file.write("path,index,value\n")
     for selected in selections:
-        # one iterator for all pieces: each continues at the index after the last value of the piece before
         indices = (",".join(map(str, index)) for index in itertools.product(*selected.selection.ranges))
         for piece in selected.pieces():
-            buffer = io.StringIO()
             texts = _texts(piece, False)
-            csv.writer(buffer, lineterminator="\n").writerows(
+            lines = io.StringIO()
+            csv.writer(lines, lineterminator="\n").writerows(
                 zip(itertools.repeat(selected.path, len(texts)), indices, texts, strict=False)
             )
-            _write(buffer.getvalue())
+            file.write(lines.getvalue())
 
 
-def write_npy(selections: Sequence[SelectedValues]) -> None:
+def _write_npy(selections: Sequence[SelectedValues], file: IO[bytes]) -> None:
     """Write the only selection as an npy file."""
     (selected,) = selections
-    sys.stdout.buffer.write(npy.npy_header(selected.dtype, selected.selection.shape))
+    file.write(npy.npy_header(selected.dtype, selected.selection.shape))
     for piece in selected.pieces():
-        sys.stdout.buffer.write(as_bytes(to_native(piece)))
+        file.write(as_bytes(to_native(piece)))
 
 
 class _Pipe(io.RawIOBase):
-    """Standard output without seeking, even if it is a file, so that zipfile writes the same bytes to both."""
+    """A file without seeking, whatever the file can do, so that zipfile writes the same bytes to a pipe and to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        sys.stdout.buffer.write(data)
+        self.file.write(data)
         return len(data)
 
 
-def write_npz(selections: Sequence[SelectedValues]) -> None:
+def _write_npz(selections: Sequence[SelectedValues], file: IO[bytes]) -> None:
     """Write the selections as an npz archive."""
-    members = ((selected.name, selected.dtype, selected.selection.shape, selected.pieces()) for selected in selections)
-    writing.write_arrays(_Pipe(), members)
+    members = ((each.name, each.dtype, each.selection.shape, each.pieces()) for each in selections)
+    writing.write_arrays(_Pipe(file), members)
 
 
-def write_raw(selections: Sequence[SelectedValues]) -> None:
+def _write_raw(selections: Sequence[SelectedValues], file: IO[bytes]) -> None:
     """Write the bytes of the selections."""
     for selected in selections:
         for piece in selected.pieces():
-            sys.stdout.buffer.write(as_bytes(piece))
+            file.write(as_bytes(piece))
 
 
-WRITERS: dict[str, Callable[[Sequence[SelectedValues]], None]] = {
-    "json": write_json,
-    "jsonl": write_jsonl,
-    "csv": write_csv,
-    "npy": write_npy,
-    "npz": write_npz,
-    "raw": write_raw,
-}
+Writer = Callable[[Sequence[SelectedValues], IO[Any]], None]
+
+TEXT_WRITERS: dict[str, Writer] = {"json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}
+BINARY_WRITERS: dict[str, Writer] = {"npy": _write_npy, "npz": _write_npz, "raw": _write_raw}
+FORMATS = ("numpy", *TEXT_WRITERS, *BINARY_WRITERS)

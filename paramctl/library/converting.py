@@ -1,0 +1,59 @@
+"""convert: names, shapes and dtypes of another framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from paramctl.conversion import convert as dispatch
+from paramctl.conversion.report import Allowed, TensorRow
+from paramctl.core.parameter import FLOAT_DTYPES
+from paramctl.edit.cast import cast_source
+from paramctl.library.opening import Openable, as_source, openable, rename_rules, texts
+from paramctl.library.weights import Weights
+from paramctl.model import Model
+from paramctl.source.base import Source
+
+
+def convert(
+    weights: Openable,
+    *,
+    layout: str | None = None,
+    like: Openable | None = None,
+    partial: str | Sequence[str] = (),
+    rename: Mapping[str, str] | Sequence[str] = (),
+    seed: int | None = None,
+    dtype: str | Sequence[str] = (),
+    allow: str | Sequence[str] = (),
+) -> Weights:
+    """Convert weights to the names, shapes and dtypes of another layout, and check them against a model.
+
+    layout: ``keras``, that of documents, or ``torch``, that of torch.nn's modules; unchanged by default.
+    like: the model that the arrays belong to.
+    partial: patterns of names that may be missing, unexpected or of another shape.
+    rename: new names, of what is written for the layout torch, otherwise of what is read.
+    seed: of a model's values.
+    dtype: DTYPE, or PATTERN=DTYPE rules.
+    allow: losses that a cast may have: ``overflow``, ``integers``, ``parts``, each optionally with ``=PATTERN``.
+    The report has the status of each array. Raises AddressError for arrays that do not match.
+    """
+    arrays = openable(weights)
+    dtypes, losses = texts(dtype), texts(allow)
+    # Initializers generate in the dtype itself: a cast after them would round twice.
+    generated = isinstance(arrays, Model) and not losses and len(dtypes) == 1 and dtypes[0] in FLOAT_DTYPES
+    source = as_source(arrays, seed, dtypes[0] if generated else None)
+    rows: list[TensorRow] = []
+    if layout is not None or like is not None or rename:
+        reference = as_source(like) if like is not None else None
+        allowed = Allowed(texts(partial), _name(source), _name(reference) if reference is not None else "")
+        source, rows = dispatch.convert(source, layout, reference, rename_rules(rename), allowed)
+    if (dtypes or losses) and not generated:
+        source = cast_source(source, dtypes, losses)
+    return Weights(source, lambda measured: rows)
+
+
+def _name(source: Source) -> str:
+    """Return the name of the file that a source comes from, for errors."""
+    location, document = source.origin.location, source.model.document
+    if location is not None:
+        return location.name
+    return (document.source if document is not None else "") or source.model.name

@@ -1,0 +1,87 @@
+"""initialize: values from named schemes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from paramctl.errors import AddressError
+from paramctl.init.presets import PRESETS
+from paramctl.init.rules import InitRequest, Rule, Scheme, assign_schemes, resolve_seed
+from paramctl.inspect.plan import PlanRow, plan
+from paramctl.library.opening import Openable, openable
+from paramctl.library.weights import Weights
+from paramctl.model import Model
+from paramctl.source.base import Source
+from paramctl.source.drawn import Drawn
+from paramctl.source.from_checkpoint import parse_scheme
+from paramctl.source.open import require_built
+from paramctl.source.stored import Stored
+
+SchemeLike = str | Mapping[str, Any] | Scheme
+"""A scheme as the command line has it, ``"normal:stddev=0.01"``, or as a document, ``{"random_normal": {...}}``."""
+
+
+def initialize(
+    model: Openable,
+    *,
+    scheme: SchemeLike | None = None,
+    rules: Mapping[str, SchemeLike | None] | Sequence[tuple[str, SchemeLike | None]] = (),
+    preset: str | None = None,
+    fan_convention: str | None = None,
+    seed: int | None = None,
+    dtype: str | None = None,
+) -> Weights:
+    """Initialize a model by named schemes, or some arrays of a checkpoint.
+
+    scheme: for every trainable weight that has fans.
+    rules: schemes by pattern, the first that matches; None keeps what the parameter would have without rules.
+    preset: the defaults of a framework or a family of models.
+    fan_convention: ``true``, ``keras`` or ``torch``; the preset's by default, else ``true``.
+    seed: the document's by default, else 0.
+    dtype: of floating-point arrays.
+    Values are generated when they are read. They depend only on the seed, each parameter's path and shape, and its
+    scheme. The report has the scheme of each array and what chose it.
+    Raises DocumentError for a scheme that is unknown or does not fit, and AddressError for a rule that matches nothing.
+    """
+    arrays = openable(model)
+    structure = require_built(arrays if isinstance(arrays, Model) else arrays.model)
+    base = None if isinstance(arrays, Model) else _in_dtype(arrays.source, dtype)
+    typed = structure.with_dtype(dtype)
+    if preset is not None and preset not in PRESETS:
+        raise AddressError(f"a preset must be one of {', '.join(PRESETS)}", repr(preset))
+    chosen = PRESETS[preset] if preset is not None else None
+    convention = fan_convention or (chosen.convention if chosen else "true")
+    pairs = rules.items() if isinstance(rules, Mapping) else rules
+    request = InitRequest(
+        tuple(Rule(pattern, as_scheme(value, f"rule {pattern}")) for pattern, value in pairs),
+        as_scheme(scheme, "scheme"),
+        preset or "",
+        chosen.schemes(structure) if chosen else {},
+        convention,
+    )
+    assigned = assign_schemes(typed, request, stored=base is not None)
+
+    def report(measured: Mapping[str, Any]) -> list[PlanRow]:
+        moments = {path: sums.mean_and_stddev for path, sums in measured.items()}
+        return list(plan(typed, assigned, convention, moments.get))
+
+    return Weights(Drawn(typed, assigned, resolve_seed(structure, seed), base), report)
+
+
+def _in_dtype(source: Source, dtype: str | None) -> Source:
+    if dtype is None:
+        return source
+    if isinstance(source, Stored):
+        return Stored(source.checkpoint, dtype)
+    from paramctl.edit.cast import cast_source  # rare, and not free to import
+
+    return cast_source(source, [dtype])
+
+
+def as_scheme(scheme: SchemeLike | None, option: str) -> Scheme | None:
+    """Return a scheme that is written as text or as in a document. option: for errors."""
+    if isinstance(scheme, (str, Mapping)):
+        return parse_scheme(scheme if isinstance(scheme, str) else json.dumps(scheme), option)
+    return scheme

@@ -1,0 +1,90 @@
+"""save: weights or a model in a file, atomically."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from os import PathLike, fspath
+from typing import IO, Any
+
+from paramctl.edit.in_place import rewrite_target, save_edited
+from paramctl.inspect.measured import sums_about
+from paramctl.inspect.plan import shifts
+from paramctl.library.converting import convert
+from paramctl.library.opening import Openable, openable
+from paramctl.model import Model
+from paramctl.source.base import Source
+from paramctl.source.drawn import Drawn
+from paramctl.source.edited import Edited
+from paramctl.source.save import Progress, stream
+from paramctl.source.save import save as save_source
+from paramctl.store.io.write_values import WriteOptions
+
+
+def save(
+    weights: Openable,
+    path: str | PathLike[str] | IO[bytes],
+    *,
+    force: bool = False,
+    in_place: bool = False,
+    max_shard_size: int | None = None,
+    layout: str | None = None,
+    like: Openable | None = None,
+    partial: str | Sequence[str] = (),
+    rename: Mapping[str, str] | Sequence[str] = (),
+    seed: int | None = None,
+    dtype: str | Sequence[str] = (),
+    allow: str | Sequence[str] = (),
+    measure: bool = False,
+    progress: Progress | None = None,
+) -> list[Any]:
+    """Write weights, or a model with values from its initializers, to a file.
+
+    path: its suffix names the format: .h5, .safetensors, .npz, .keras, .weights.h5, .weights.json, or ``/`` for a
+        folder of safetensors. To an open file, the bytes of a safetensors file are written.
+    force: replace an existing file.
+    in_place: the path is the file that the weights come from. Where only values change, all other bytes stay.
+    max_shard_size: of each file of a set, in bytes.
+    layout, like, partial, rename, seed, dtype, allow: see convert.
+    measure: return a report: the mean and standard deviation of the values that ``initialize`` generated, or the
+        changes that ``assign`` made.
+    progress: called with the bytes done and in total.
+    A file is replaced atomically: until the new one is complete and on disk, the old one stays.
+    Returns the report of a conversion, or that of ``measure``. Raises OutputError.
+    """
+    arrays = openable(weights)
+    conversion = {"layout": layout, "like": like, "partial": partial, "rename": rename, "dtype": dtype, "allow": allow}
+    converts = any(conversion.values())
+    if isinstance(arrays, Model) or converts:
+        arrays = convert(arrays, seed=seed, **conversion)  # type: ignore[arg-type]  # one option each, of that type
+    measured: Mapping[str, Any] = {}
+    if isinstance(path, (str, PathLike)):
+        options = WriteOptions(force or in_place, max_shard_size)
+        measured = _write_file(arrays.source, fspath(path), options, in_place, measure, progress)
+    else:
+        _write_stream(arrays.source, path, progress)
+    return list(arrays.make_report(measured)) if converts or measure else []
+
+
+def _write_file(
+    source: Source, path: str, options: WriteOptions, in_place: bool, measure: bool, progress: Progress | None
+) -> Mapping[str, Any]:
+    """Write a file, and return what was measured of each array."""
+    if isinstance(source, Edited):
+        return save_edited(source, path, options, in_place, progress)
+    if in_place:
+        path, shard_size = rewrite_target(path, source)
+        options = replace(options, max_shard_size=shard_size)
+    if measure and isinstance(source, Drawn):
+        options = replace(options, measure=sums_about(shifts(source.model, source.assigned)))
+    return save_source(source, path, options, progress)
+
+
+def _write_stream(source: Source, file: IO[bytes], progress: Progress | None) -> None:
+    total = sum(parameter.bytes for parameter in source.model.owners())
+    done = 0
+    for data in stream(source):
+        file.write(data)
+        done += len(data)
+        if progress is not None:
+            progress(done, total)

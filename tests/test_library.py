@@ -1,0 +1,277 @@
+"""The library: the functions beside the commands, and weights as a mapping."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import io
+import json
+import os
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+import paramctl as pc
+from paramctl.cli import paramctl as command_line
+from paramctl.library.printing import FORMATS
+from tests.conftest import ROOT
+
+SAMPLES = ROOT / "sample_models"
+MLP = SAMPLES / "mlp.yaml"
+
+FUNCTIONS = {"init": "initialize", "set": "assign"}
+"""The functions whose command has another name: set is a builtin type, and init says little outside a command line."""
+
+OF_ANOTHER_FUNCTION = {
+    "define": ("load_model", "variables"),
+    "input_shape": ("load_model", "input_shapes"),
+    "output": ("save", "path"),
+    "in_place": ("save", "in_place"),
+    "force": ("save", "force"),
+    "max_shard_size": ("save", "max_shard_size"),
+    "find": ("find_ties", "weights"),
+}
+PRINTING = {"format", "columns", "parameters", "quiet", "dry_run", "help"}
+"""Options about what a command prints, or whether it writes."""
+
+NAMES_IN_PYTHON = {"source": "weights", "rules_": "rules"}
+
+
+def commands() -> list[str]:
+    context = click.Context(command_line)
+    return [name for name in command_line.list_commands(context) if name != "completion"]  # of the shell alone
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_has_a_function_with_its_options(name: str) -> None:
+    command = command_line.get_command(click.Context(command_line), name)
+    assert command is not None
+    function = getattr(pc, FUNCTIONS.get(name, name))
+    accepted = set(inspect.signature(function).parameters)
+    for parameter in command.params:
+        option = str(parameter.name)
+        if name == "dump" and option == "format":
+            assert option in accepted
+        elif option in PRINTING - accepted:
+            continue
+        elif option in OF_ANOTHER_FUNCTION and option not in accepted:
+            other, argument = OF_ANOTHER_FUNCTION[option]
+            assert argument in inspect.signature(getattr(pc, other)).parameters
+        else:
+            # an argument may be called model or weights, and a plural in Python what is repeated in the shell
+            candidates = {option, NAMES_IN_PYTHON.get(option, option), f"{option}s", "names", "model"}
+            assert candidates & accepted, f"paramctl {name} {option}: {sorted(accepted)}"
+
+
+def test_every_function_has_a_default_where_the_command_has_one() -> None:
+    for name in commands():
+        command = command_line.get_command(click.Context(command_line), name)
+        assert command is not None
+        accepted = inspect.signature(getattr(pc, FUNCTIONS.get(name, name))).parameters
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not parameter.required and parameter.name in accepted:
+                assert accepted[str(parameter.name)].default is not inspect.Parameter.empty, (name, parameter.name)
+
+
+def test_all_names_every_public_name_once() -> None:
+    assert sorted(set(pc.__all__)) == sorted(pc.__all__)
+    tree = ast.parse((ROOT / "paramctl/__init__.py").read_text())
+    typed = {
+        alias.asname
+        for node in tree.body
+        if isinstance(node, ast.If)
+        for line in node.body
+        if isinstance(line, ast.ImportFrom)
+        for alias in line.names
+    }
+    assert typed | {"__version__"} == set(pc.__all__)
+    for name in pc.__all__:
+        value = getattr(pc, name)
+        if name != "__version__":
+            assert (value.__doc__ or "").strip(), f"{name} has no docstring"
+            assert value.__module__.startswith("paramctl.")
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        pc.nonsense  # noqa: B018
+
+
+def test_every_function_is_typed() -> None:
+    for name in pc.__all__:
+        value = getattr(pc, name)
+        if inspect.isfunction(value):
+            signature = inspect.signature(value)
+            assert signature.return_annotation is not inspect.Signature.empty, name
+            assert all(each.annotation is not inspect.Parameter.empty for each in signature.parameters.values()), name
+
+
+def test_importing_the_package_is_free() -> None:
+    """It imports nothing but what Python has imported anyway; a name imports what it needs."""
+    code = (
+        "import sys; before = set(sys.modules); import paramctl; new = set(sys.modules) - before;"
+        "assert 'open' in dir(paramctl); new = {name for name in new if not name.startswith('paramctl')};"
+        "print(sorted(new & {'numpy', 'h5py', 'yaml', 'click', 'tabulate', 'ml_dtypes', 'typing', 'json'}),"
+        "[name for name in sys.modules if name.startswith('paramctl')])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "numpy" not in done.stdout
+    assert done.stdout.strip().endswith("['paramctl']")
+
+
+def test_a_session_as_the_documentation_begins(tmp_path: Path) -> None:
+    path = tmp_path / "mlp.h5"
+    model = pc.load_model(MLP)
+    weights = pc.initialize(model, scheme="he_normal", rules={"dense_1/**": "zeros"}, seed=7)
+    pc.save(weights, path)
+    with pc.open(path) as checkpoint:
+        assert checkpoint.parameters["dense/kernel"].shape == (4, 4)
+        column = checkpoint["dense/kernel"][:, 0]
+        assert type(column) is np.ndarray
+        assert np.array_equal(column, weights["dense/kernel"][:, 0])
+        assert not checkpoint["dense_1/kernel"][...].any()
+        assert np.concatenate(list(checkpoint.blocks("dense/kernel"))).shape == (16,)
+        assert pc.summary(checkpoint).totals.parameters == 25
+        pc.save(checkpoint, tmp_path / "b.safetensors")
+        difference = pc.diff(path, tmp_path / "b.safetensors")
+        assert difference.equal
+        assert difference.rows == []
+        changed = pc.assign(checkpoint, {"dense/bias": 0.5, "dense/kernel[0]": [1, 2, 3, 4]})
+        assert [row.changed for row in changed.report] == [4, 4]
+        assert changed["dense/bias"][...].tolist() == [0.5] * 4
+        assert checkpoint["dense/bias"][...].tolist() == [0] * 4
+        assert [row.path for row in pc.diff(checkpoint, changed).rows] == ["dense/kernel", "dense/bias"]
+        assert {row.path: row.mean for row in pc.stat(changed, "**/bias").rows} == {
+            "dense/bias": 0.5,
+            "dense_1/bias": 0,
+        }
+        torch = pc.convert(model, layout="torch")
+        assert list(torch) == ["1.weight", "1.bias", "2.weight", "2.bias"] or "dense.weight" in torch
+        saved = pc.save(changed, path, in_place=True, measure=True)
+        assert saved == changed.report
+    with pytest.raises(pc.InputError):
+        pc.open(tmp_path / "none.h5")
+
+
+def test_a_report_is_the_same_however_often_it_is_read(tmp_path: Path) -> None:
+    weights = pc.initialize(MLP)
+    edited = pc.assign(weights, {"dense/bias": 1})
+    before = edited.report
+    edited["dense/bias"][...]
+    pc.save(edited, tmp_path / "a.h5")
+    assert edited.report == before
+    assert [(row.path, row.changed, row.max_abs) for row in before] == [("dense/bias", 4, 1.0)]
+
+
+def test_ties_are_made_in_models_and_in_weights(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(
+        "input: [4]\nlayers: [{dense: {name: a, units: 4}}, {dense: {name: b, units: 4}}]\n"
+    )
+    model = pc.tie(pc.load_model(tmp_path / "m.yaml"), "a/kernel", "b/kernel")
+    assert model.document is not None
+    (tmp_path / "tied.yaml").write_text(model.document.text)
+    assert pc.ties(tmp_path / "tied.yaml") == pc.ties(model) != ()
+    pc.save(tmp_path / "m.yaml", tmp_path / "m.h5")
+    with pc.open(tmp_path / "m.h5") as weights:
+        tied = pc.tie(weights, "a/kernel", ["b/kernel"])
+        assert isinstance(tied, pc.Weights)
+        assert np.array_equal(tied["b/kernel"], weights["a/kernel"])
+        assert pc.untie(tied, "b/kernel").model.ties == ()
+        with pytest.raises(pc.AddressError):
+            pc.untie(weights, "b/kernel")
+
+
+def test_weights_are_a_mapping() -> None:
+    weights = pc.initialize(MLP)
+    assert list(weights) == ["dense/kernel", "dense/bias", "dense_1/kernel", "dense_1/bias"] == list(weights.keys())
+    assert len(weights) == 4
+    assert "dense/kernel" in weights
+    assert "dense" not in weights
+    assert 3 not in weights
+    assert {path: array.shape for path, array in weights.items()}["dense/kernel"] == (4, 4)
+    assert weights.get("nothing") is None
+    with pytest.raises(KeyError):
+        dict(weights)["nothing"]
+    with pytest.raises(LookupError, match="has no parameter with this name"):
+        weights["dense/kernle"]
+
+
+INDICES = [
+    ...,
+    0,
+    -1,
+    slice(None),
+    (slice(None), 0),
+    (slice(1, None, 2), slice(None, None, -1)),
+    (0, 0),
+    ([0, 1], [1, 0]),
+    (None, 0),
+    np.array([True, False, True, False]),
+    (..., slice(0, 0)),
+]
+
+
+@pytest.mark.parametrize("index", INDICES, ids=repr)
+def test_an_array_is_indexed_as_numpys(index: object) -> None:
+    array = pc.initialize(MLP, seed=3)["dense/kernel"]
+    whole = np.asarray(array)
+    expected = whole[index]  # type: ignore[index]
+    actual = array[index]
+    assert np.array_equal(actual, expected)
+    assert np.shape(actual) == np.shape(expected)
+    assert (array.shape, array.size, array.ndim, array.dtype, len(array)) == ((4, 4), 16, 2, whole.dtype, 4)
+
+
+@pytest.mark.parametrize("index", [4, -5, (0, 9), (0, 0, 0)], ids=repr)
+def test_an_index_out_of_range_is_an_index_error(index: object) -> None:
+    with pytest.raises(IndexError):
+        pc.initialize(MLP)["dense/kernel"][index]
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_dump_writes_what_the_command_writes(format_: str, tmp_path: Path) -> None:
+    binary = format_ in ("npy", "npz", "raw")
+    file: typing.IO[typing.Any] = io.BytesIO() if binary else io.StringIO()
+    pc.dump(MLP, "dense/kernel[:2]", file=file, format=format_, seed=1)
+    done = subprocess.run(
+        [sys.executable, "-m", "paramctl", "dump", str(MLP), "dense/kernel[:2]", "--format", format_, "--seed", "1"],
+        capture_output=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    written = file.getvalue()  # type: ignore[attr-defined]
+    assert (written if binary else written.encode()) == done.stdout
+    with pytest.raises(pc.AddressError, match="a format must be one of"):
+        pc.dump(MLP, format="yaml")
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_repr_has_at_most_30_lines_and_the_total(path: Path) -> None:
+    model = pc.load_model(path)
+    lines = repr(model).splitlines()
+    assert len(lines) <= 30
+    assert all(len(line) <= 110 for line in lines)
+    total = pc.summary(model).totals.parameters
+    assert ("?" if model.unbuilt else f"{total:,}") in lines[-1]
+    html = model._repr_html_()
+    assert html.count("<tr>") - 2 == len(list(model.walk()))
+    if not model.unbuilt:
+        assert f"{total:,}" in html
+
+
+def test_names_in_html_are_escaped(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **{"<script>/w": np.ones(2, "float32"), "\x1b[2J/w": np.ones(2, "float32")})
+    with pc.open(tmp_path / "x.npz") as weights:
+        assert "<script>" not in weights._repr_html_()
+        assert "&lt;script&gt;" in weights._repr_html_()
+        assert "\x1b" not in repr(weights)
+
+
+def test_reports_are_json_serializable_rows() -> None:
+    rows = pc.initialize(MLP).report
+    assert [row.path for row in rows] == ["dense/kernel", "dense/bias", "dense_1/kernel", "dense_1/bias"]
+    assert json.dumps([row.scheme for row in rows])
