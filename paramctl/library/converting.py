@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from paramctl.conversion import convert as dispatch
-from paramctl.conversion.report import Allowed, TensorRow
 from paramctl.core.parameter import FLOAT_DTYPES
-from paramctl.edit.cast import cast_source
 from paramctl.library.opening import Openable, as_source, openable, rename_rules, texts
 from paramctl.library.weights import Weights
 from paramctl.model import Model
 from paramctl.source.base import Source
+
+if TYPE_CHECKING:
+    from paramctl.conversion.report import TensorRow
 
 
 def convert(
@@ -43,10 +44,15 @@ def convert(
     source = as_source(arrays, seed, dtypes[0] if generated else None)
     rows: list[TensorRow] = []
     if layout is not None or like is not None or rename:
+        from paramctl.conversion.convert import convert as convert_source  # most saves convert nothing
+        from paramctl.conversion.report import Allowed
+
         reference = as_source(like) if like is not None else None
         allowed = Allowed(texts(partial), _name(source), _name(reference) if reference is not None else "")
-        source, rows = dispatch.convert(source, layout, reference, rename_rules(rename), allowed)
+        source, rows = convert_source(source, layout, reference, rename_rules(rename), allowed)
     if (dtypes or losses) and not generated:
+        from paramctl.edit.cast import cast_source
+
         source = cast_source(source, dtypes, losses)
     return Weights(source, lambda measured: rows)
 

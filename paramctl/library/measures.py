@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import inf
 
 from paramctl.address.resolve import Filters
-from paramctl.conversion.convert import align
 from paramctl.inspect.diff import DiffRow, compare
 from paramctl.inspect.difference import Tolerance
 from paramctl.inspect.stat import StatRow, statistics
@@ -77,6 +76,8 @@ def diff(
     difference. structure: compare no values. rename: new names for b. like: the model whose layers tell how torch's
     arrays are rearranged, if neither side does.
     """
+    from paramctl.conversion.convert import align  # of these functions, only this one needs it
+
     reference = as_source(like) if like is not None else None
     first, second, names = align(as_source(a, seed), as_source(b, seed), rename_rules(rename), reference)
     tolerance = Tolerance(rtol, atol, equal_nan)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
 
 SHOWN_ROWS = 24
@@ -32,6 +31,8 @@ def as_text(heading: str, rows: Sequence[Row], total: str) -> str:
 
 def as_html(heading: str, rows: Sequence[Row], total: str) -> str:
     """Return all blocks and the total as an HTML table."""
+    from html import escape  # it has a table of all entities, and only notebooks need it
+
     head = "".join(f"<th>{title}</th>" for title in ("Layer", "Type", "Output shape", "Parameters"))
     body = "".join(
         f'<tr><td style="text-align: left; padding-left: {row.depth}em">{escape(row.path)}</td>'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -219,6 +218,8 @@ def _compute(operator: str, values: Array, operand: Array, dtype: str) -> Array:
 
 def _exact(values: Array) -> Array:
     """Return values as Python's integers and fractions, for arithmetic with integer arrays."""
+    from fractions import Fraction  # only integer arrays need it
+
     numbers = values.reshape(-1).tolist()
     exact = np.empty(len(numbers), object)
     exact[:] = [Fraction(number) if isinstance(number, float) else number for number in numbers]

@@ -9,7 +9,6 @@ from typing import Any
 from paramctl.errors import OutputError
 from paramctl.source.base import Source
 from paramctl.store.io.write_values import WriteOptions, Written
-from paramctl.store.io.zips import verify_checksums
 from paramctl.store.registry import for_writing
 from paramctl.store.safetensors import files as safetensors
 
@@ -62,8 +61,11 @@ def stream(source: Source) -> Iterator[bytes | memoryview]:
 
 def verify(source: Source) -> None:
     """Check the checksums of the file that a source comes from, where its format has any. Raises InputError."""
-    if source.origin.location is not None:
-        verify_checksums(source.origin.location)
+    location = source.origin.location
+    if location is not None and location.read(0, 2) == b"PK":
+        from paramctl.store.io.zips import verify_checksums  # zipfile is slow to import
+
+        verify_checksums(location)
 
 
 def not_carried(source: Source, path: str) -> list[str]:

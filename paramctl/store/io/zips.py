@@ -84,12 +84,7 @@ def is_keras(file: Location) -> bool:
 
 
 def verify_checksums(file: Location) -> None:
-    """Check the members of a zip archive against their checksums. Raises InputError for a damaged one.
-
-    Files other than zip archives have no checksums.
-    """
-    if file.read(0, 2) != b"PK":
-        return
+    """Check the members of a zip archive against their checksums. Raises InputError for a damaged one."""
     try:
         _check_stored_members(file)
     except ZIP_ERRORS as error:
