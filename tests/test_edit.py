@@ -32,7 +32,7 @@ from paramctl.edit.assign import Assignment, assign, parse_assignment, split_ass
 from paramctl.errors import AddressError, OutputError
 from paramctl.model import Model, Tie
 from paramctl.source.base import Source, select_values
-from paramctl.source.edited import Edited
+from paramctl.source.edited import Edited, Tally
 from paramctl.source.stored import Stored
 from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter, tied_parameter
 from paramctl.store.contents import BLOCK_SIZE, Origin
@@ -164,9 +164,9 @@ def test_any_assignments_are_numpys(
         for _, start, stop in found.touched():
             after[start:stop] = found.read("w", start, stop)
         assert after.tobytes() == expected.tobytes()
-        tally = found.tally.get("w", (0, 0.0))
+        tally = found.count_changes().get("w", Tally())
         different = np.abs(expected.astype(np.float64) - before.astype(np.float64))
-        assert tally == (np.count_nonzero(different), different.max(initial=0.0))
+        assert (tally.count, tally.max_abs) == (np.count_nonzero(different), different.max(initial=0.0))
         assert whole(found, "w").tobytes() == expected.tobytes()
 
 
