@@ -1,4 +1,4 @@
-"""Where results go: files and pipes of values, and the notes on standard error about them."""
+"""Files and pipes of values, and the notes on standard error about them."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def retie(
 ) -> Sequence[Tie]:
     """Write a source with other ties, and return the ties that were added or removed.
 
-    change: from what is at the source to the same with other ties.
+    change: from the opened source to the same with other ties.
     """
     check_destination(source, output, in_place)
     from paramctl.library.opening import as_model

@@ -110,7 +110,7 @@ def summary(
     """Show the layers of a model, their output shapes, and the number of their parameters.
 
     A shared array is counted once, at its first occurrence, and a block that is expanded has no count of its own, so
-    the rows add up to the total. With patterns, shows only the matches and what is below them, and their total.
+    the rows add up to the total. With patterns, shows only the matches and everything below them, and their total.
 
     With --parameters, prints a row for each parameter: shape, dtype, the role of each axis, fans, and its
     initialization scheme. The roles: 'in' is summed over for each output, 'out' indexes the outputs, 'field' is a

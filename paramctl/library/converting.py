@@ -31,7 +31,7 @@ def convert(
     layout: ``keras``, that of documents, or ``torch``, that of torch.nn's modules; unchanged by default.
     like: the model that the arrays belong to.
     partial: patterns of names that may be missing, unexpected or of another shape.
-    rename: new names, of what is written for the layout torch, otherwise of what is read.
+    rename: new names, of the written arrays for the layout torch, otherwise of the arrays read.
     seed: of a model's values.
     dtype: DTYPE, or PATTERN=DTYPE rules.
     allow: losses that a cast may have: ``overflow``, ``integers``, ``parts``, each optionally with ``=PATTERN``.

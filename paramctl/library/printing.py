@@ -27,7 +27,7 @@ from paramctl.store.io.extents import as_bytes
 from paramctl.store.npz import npy, writing
 
 EDGE = 3
-"""How many values NumPy prints at each end of an abbreviated axis."""
+"""The number of values that NumPy prints at each end of an abbreviated axis."""
 
 MAX_NUMPY_VALUES = 1 << 22
 

@@ -24,12 +24,12 @@ def summary(
     Raises AddressError for a pattern that matches nothing.
     """
     filters = Filters(trainable, dtype, kind, min_size)
-    found = openable(model)
-    if isinstance(found, Model):
-        return summarize(found, patterns, depth, None, filters)
-    provenance = found.source.origin.provenance
+    arrays = openable(model)
+    if isinstance(arrays, Model):
+        return summarize(arrays, patterns, depth, None, filters)
+    provenance = arrays.source.origin.provenance
     schemes = {path: recorded.scheme for path, recorded in provenance.items()}
-    return summarize(found.model, patterns, depth, schemes, filters)
+    return summarize(arrays.model, patterns, depth, schemes, filters)
 
 
 def ties(model: Openable) -> tuple[Tie, ...]:

@@ -50,7 +50,7 @@ class Weights(Mapping[str, LazyArray]):
 
     @property
     def report(self) -> list[Any]:
-        """What the function that returned these weights did, a row for each array or assignment.
+        """The work of the function that returned these weights: a row for each array or assignment.
 
         initialize: PlanRow; assign: EditRow, which reads the values; convert: TensorRow; otherwise empty.
         """

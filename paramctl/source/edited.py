@@ -39,7 +39,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many values of an array have changed, and the largest absolute difference."""
+    """The number of values of an array that have changed, and the largest absolute difference."""
 
     count: int = 0
     max_abs: float = 0.0

@@ -1,4 +1,4 @@
-"""What a notebook shows of a model and of weights."""
+"""The display of models and weights in a notebook."""
 
 import os
 from pathlib import Path
