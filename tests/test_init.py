@@ -449,10 +449,12 @@ def test_a_progress_bar_on_a_terminal_alone(units: int, paramctl: Run, tmp_path:
         assert process.ended().code == 0
         return shown.decode()
 
-    shown = on_a_terminal("" if units == 9_000 else "from paramctl.cli import progress; progress.SHOW_AFTER = 0.0")
+    at_once = "from paramctl.cli import progress; progress.SHOW_AFTER = 0.0"
+    shown = on_a_terminal("" if units == 9_000 else at_once)
     assert "writing m.h5" in shown
     assert "MB/s" in shown
     assert on_a_terminal("from paramctl.cli import progress; progress.SHOW_AFTER = 1e9") == wrote.replace("\n", "\r\n")
+    assert forks.Server().run(tmp_path, command, at_once).err == wrote
     assert paramctl(*command).stderr == wrote
 
 
