@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _MODULES = {
-    "paramctl.library.opening": ("load_model", "open"),
+    "paramctl.library.opening": ("load_model", "open", "reopen"),
     "paramctl.library.initialization": ("initialize",),
     "paramctl.library.edits": ("assign", "rename", "tie", "untie"),
     "paramctl.library.converting": ("convert",),
@@ -28,7 +28,6 @@ _MODULES = {
     "paramctl.library.arrays": ("LazyArray",),
     "paramctl.library.weights": ("Weights",),
     "paramctl.model": ("Model",),
-    "paramctl.edit.reopen": ("reopen",),
     "paramctl.errors": ("AddressError", "DocumentError", "InputError", "OutputError", "ParamctlError"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -36,7 +35,6 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [*sorted(_HOMES), "__version__"]
 
 if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test compares them with __all__
-    from paramctl.edit.reopen import reopen as reopen
     from paramctl.errors import AddressError as AddressError
     from paramctl.errors import DocumentError as DocumentError
     from paramctl.errors import InputError as InputError
@@ -57,6 +55,7 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.measures import stat as stat
     from paramctl.library.opening import load_model as load_model
     from paramctl.library.opening import open as open  # noqa: A004
+    from paramctl.library.opening import reopen as reopen
     from paramctl.library.printing import dump as dump
     from paramctl.library.saving import save as save
     from paramctl.library.structure import summary as summary

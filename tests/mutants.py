@@ -45,7 +45,13 @@ class Mutant(NamedTuple):
 
 MUTANTS = [
     # cli
-    Mutant("exit code 1 becomes 0", "cli/diff.py", r"return 1 if (\w+) else 0", "return 0", "diff -k tolerances"),
+    Mutant(
+        "exit code 1 becomes 0",
+        "cli/diff.py",
+        r"return 0 if difference\.equal else 1",
+        "return 0",
+        "diff -k tolerances",
+    ),
     Mutant(
         "an error exits with 1",
         "cli/__init__.py",
@@ -76,7 +82,7 @@ MUTANTS = [
     ),
     Mutant(
         "control characters reach the terminal",
-        "cli/render.py",
+        "core/text.py",
         r"if text\.isprintable\(\)",
         "if True",
         "summary -k control",

@@ -72,6 +72,7 @@ def report_written(weights: Weights, path: str, more: str = "", in_place: bool =
     from paramctl.source.edited import Edited
     from paramctl.source.save import not_carried
 
+    sys.stdout.flush()  # the report comes first, also where both streams go to one file
     owners = list(weights.model.owners())
     count = "1 array" if len(owners) == 1 else f"{len(owners):,} arrays"
     click.echo(printable(f"wrote {path}: {count}, {totals(owners).parameters:,} values{more}"), err=True)

@@ -59,6 +59,17 @@ def open(path: str | PathLike[str]) -> Weights:  # noqa: A001  read as paramctl.
     return arrays
 
 
+def reopen(description: Mapping[str, Any]) -> Weights:
+    """Return the weights of a description by ``Weights.describe``, in this process or another.
+
+    Raises InputError if a file has changed since, and DocumentError if a custom scheme no longer loads.
+    """
+    from paramctl.edit.reopen import reopen as reopen_source  # imports every operation
+    from paramctl.library.weights import Weights
+
+    return Weights(reopen_source(description))
+
+
 def openable(arrays: Openable) -> Model | Weights:
     """Return a model or weights unchanged; for a path, the model of a document or the weights of a checkpoint."""
     return from_opened(open_path(fspath(arrays))) if isinstance(arrays, (str, PathLike)) else arrays

@@ -80,6 +80,13 @@ class Weights(Mapping[str, LazyArray]):
         """Yield the values of one array in C order, in flat pieces of bounded size."""
         return self[path].blocks()
 
+    def describe(self) -> Mapping[str, Any]:
+        """Return a description in the types of JSON, from which ``reopen`` makes the same weights elsewhere.
+
+        Raises InputError if that is not possible, as for standard input.
+        """
+        return self.source.describe()
+
     def close(self) -> None:
         """Close the file that the values come from, if any. Values can then no longer be read."""
         location = self.source.origin.location
