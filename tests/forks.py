@@ -246,10 +246,23 @@ def measured(*arguments: str) -> Ran:
         os.close(file)
     with ThreadPoolExecutor(2) as pool:
         outputs = [pool.submit(_drain, file) for file in (out, err)]
-        used = process.ended()
+        try:
+            used = process.ended()
+        except TimeoutError:
+            kill(process.pid)  # else its outputs would be read without an end
+            raise
     printed, said = (output.result().decode(errors="replace") for output in outputs)
     seconds = used.cpu + used.processes * start_cpu()
     return Ran(used.code, printed, said, seconds, used.megabytes, used.processes)
+
+
+def kill(pid: int) -> None:
+    """Kill a process and all that it has started."""
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            kill(int(child))
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 @cache
@@ -311,7 +324,7 @@ def run(arguments: Sequence[str], **options: Any) -> "subprocess.CompletedProces
         try:
             code = process.ended().code
         except TimeoutError:
-            os.kill(process.pid, signal.SIGKILL)
+            kill(process.pid)
             raise subprocess.TimeoutExpired([*REAL, *arguments], options["timeout"]) from None
     out, err = (outputs[name].result() if name in outputs else None for name in ("stdout", "stderr"))
     if text:

@@ -27,7 +27,7 @@ COPIED = (
     *("paramctl", "tests", "sample_models", "man", "docs"),
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "pyproject.toml"),
 )
-STARTS = 1_000
+STARTS = 400
 """A mutant whose tests take as long as so many starts of paramctl has hung, and so is noticed."""
 TIMES = 3
 """The tests of a mutant that has hung must end so many times sooner on the package itself."""
