@@ -250,7 +250,7 @@ def test_dump_writes_what_the_command_writes(format_: str, tmp_path: Path) -> No
     )
     written = file.getvalue()  # type: ignore[attr-defined]
     assert (written if binary else written.encode()) == done.stdout
-    with pytest.raises(pc.AddressError, match="a format must be one of"):
+    with pytest.raises(pc.AddressError, match="format must be one of"):
         pc.dump(MLP, format="yaml")
 
 
@@ -280,3 +280,87 @@ def test_reports_are_json_serializable_rows() -> None:
     rows = pc.initialize(MLP).report
     assert [row.path for row in rows] == ["dense/kernel", "dense/bias", "dense_1/kernel", "dense_1/bias"]
     assert json.dumps([row.scheme for row in rows])
+
+
+REFUSED: list[tuple[typing.Callable[[], object], str]] = [
+    (lambda: pc.initialize(MLP, fan_convention="x"), "fan_convention must be one of true, keras, torch"),
+    (lambda: pc.initialize(MLP, dtype="int32"), "dtype must be one of float16"),
+    (lambda: pc.initialize(MLP, preset="x"), "preset must be one of"),
+    (lambda: pc.initialize(MLP, seed=-1), "seed must be at least 0"),
+    (lambda: pc.stat(MLP, seed=1 << 63), "seed must be less than"),
+    (lambda: pc.schemes("he_normal", parameter=(MLP, "dense/kernel"), fan_convention="x"), "fan_convention must be"),
+    (lambda: pc.convert(MLP, layout="x"), "layout must be one of keras, torch"),
+    (lambda: pc.rename(MLP, {"dense=a": "b"}), "cannot have an equals sign"),
+    (lambda: pc.diff(MLP, MLP, top=0), "top must be at least 1"),
+    (lambda: pc.diff(MLP, MLP, rtol=float("nan")), "rtol must be at least 0"),
+    (lambda: pc.summary(MLP, depth=0), "depth must be at least 1"),
+    (lambda: pc.summary(MLP, kind="x"), "kind must be one of"),
+    (lambda: pc.dump(MLP, precision=-1), "precision must be at least 0"),
+    (lambda: pc.save(MLP, "x.safetensors", max_shard_size=0), "max_shard_size must be at least 1"),
+    (lambda: pc.assign(MLP, {"dense/bias": [[1], [1, 2]]}), "a value must be a number"),
+    (lambda: pc.assign(MLP, {"dense/bias": np.array(["a"])}), "a value must be a number"),
+    (lambda: pc.assign(MLP, {"dense/bias": np.zeros(4, "M8[s]")}), "a value must be a number"),
+    (lambda: pc.save(pc.initialize(MLP), "x.h5", in_place=True), "only the file that the weights come from"),
+    (lambda: pc.save(MLP, io.BytesIO(), in_place=True), "an open file"),
+    (lambda: pc.reopen({"source": "x"}), "must have an operation"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_a_value_that_an_argument_cannot_have_is_refused(call: typing.Callable[[], object], message: str) -> None:
+    with pytest.raises(pc.ParamctlError, match=message):
+        call()
+
+
+WRONG_TYPES: list[typing.Callable[[], object]] = [
+    lambda: pc.open(None),  # type: ignore[arg-type]
+    lambda: pc.summary(3),  # type: ignore[arg-type]
+    lambda: pc.diff(MLP, None),  # type: ignore[arg-type]
+    lambda: pc.save(MLP, None),  # type: ignore[arg-type]
+    lambda: pc.dump(MLP, file="x.txt"),  # type: ignore[arg-type]
+    lambda: pc.initialize(MLP, seed=1.5),  # type: ignore[arg-type]
+    lambda: pc.initialize(MLP, seed=True),
+    lambda: pc.initialize(MLP, dtype=np.float16),  # type: ignore[arg-type]
+    lambda: pc.initialize(MLP, scheme=3),  # type: ignore[arg-type]
+    lambda: pc.initialize(MLP, rules=["**=zeros"]),  # type: ignore[list-item]
+    lambda: pc.assign(MLP, [3]),  # type: ignore[list-item]
+    lambda: pc.load_model(MLP, variables="x"),  # type: ignore[arg-type]
+    lambda: pc.stat(MLP, min_size="3"),  # type: ignore[arg-type]
+    lambda: pc.Weights(pc.load_model(MLP)),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize("call", WRONG_TYPES)
+def test_another_type_is_a_type_error(call: typing.Callable[[], object]) -> None:
+    with pytest.raises(TypeError):
+        call()
+
+
+def test_closed_weights_say_so(tmp_path: Path) -> None:
+    pc.save(MLP, tmp_path / "a.h5")
+    pc.save(MLP, f"{tmp_path}/set/", max_shard_size=64)
+    for path in (tmp_path / "a.h5", tmp_path / "set"):
+        with pc.open(path) as weights:
+            array = weights["dense/kernel"]
+        with pytest.raises(pc.InputError, match="is closed"):
+            array[...]
+
+
+def test_an_assigned_array_is_copied() -> None:
+    values = np.ones(4, "float32")
+    weights = pc.assign(MLP, {"dense/bias": values})
+    values[:] = 9
+    assert weights["dense/bias"][...].tolist() == [1] * 4
+
+
+def test_only_the_file_of_the_weights_is_changed_in_place(tmp_path: Path) -> None:
+    for name in ("a.h5", "b.h5", "a.weights.json"):
+        pc.save(MLP, tmp_path / name)
+    before = (tmp_path / "b.h5").read_bytes()
+    for name in ("a.h5", "a.weights.json"):
+        edited = pc.assign(tmp_path / name, {"dense/bias": 5})
+        with pytest.raises(pc.OutputError, match="only the file"):
+            pc.save(edited, tmp_path / "b.h5", in_place=True)
+        pc.save(edited, tmp_path / name, in_place=True)
+        assert pc.open(tmp_path / name)["dense/bias"][...].tolist() == [5] * 4
+    assert (tmp_path / "b.h5").read_bytes() == before

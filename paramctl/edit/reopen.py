@@ -34,7 +34,10 @@ def reopen(description: Description) -> Source:
     Raises InputError if a file has changed since, and DocumentError if user code no longer loads.
     """
     options = dict(description)
-    return OPERATIONS[options.pop("source")](**options)
+    operation = options.pop("source", None)
+    if operation not in OPERATIONS:
+        raise InputError(f"a description must have an operation as its source (got {operation!r})")
+    return OPERATIONS[operation](**options)
 
 
 def _stored(path: str, fingerprint: list[Any], dtype: str | None) -> Source:

@@ -6,10 +6,12 @@ from typing import Any
 
 from paramctl.address.resolve import resolve
 from paramctl.errors import AddressError
+from paramctl.init.fans import CONVENTIONS
 from paramctl.init.registry import SchemeMismatch
 from paramctl.inspect import schema as inspect_schema
 from paramctl.inspect.layers import OptionRow, TypeRow, option_rows, type_rows
 from paramctl.inspect.schemes import EffectRow, SchemeRow, effect_row, scheme_rows
+from paramctl.library.arguments import choice, expect
 from paramctl.library.opening import Openable, as_model
 from paramctl.source.open import require_built
 
@@ -24,6 +26,9 @@ def schemes(
     fan_convention: ``true``, ``keras`` or ``torch``.
     Raises AddressError for an unknown name, and if no scheme fits any of the parameters.
     """
+    for name in names:
+        expect("a scheme", name, str, "a text")
+    choice("fan_convention", fan_convention, CONVENTIONS)
     if parameter is None:
         return scheme_rows(names)
     from paramctl.source.from_checkpoint import parse_scheme  # imports NumPy, which the list does not need
@@ -46,6 +51,8 @@ def schemes(
 
 def layers(*types: str) -> list[TypeRow] | list[OptionRow]:
     """List the layer types and activations of model documents, or the options of some. Raises AddressError."""
+    for each in types:
+        expect("a type", each, str, "a text")
     return option_rows(types) if types else type_rows()
 
 

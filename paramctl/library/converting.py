@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from paramctl.core.parameter import FLOAT_DTYPES
+from paramctl.library.arguments import choice
 from paramctl.library.opening import Openable, as_source, openable, rename_rules, texts
 from paramctl.library.weights import Weights
 from paramctl.model import Model
@@ -37,8 +38,9 @@ def convert(
     allow: losses that a cast may have: ``overflow``, ``integers``, ``parts``, each optionally with ``=PATTERN``.
     The report has the status of each array. Raises AddressError for arrays that do not match.
     """
+    choice("layout", layout, ("keras", "torch"))
     arrays = openable(weights)
-    dtypes, losses = texts(dtype), texts(allow)
+    dtypes, losses, skipped = texts(dtype), texts(allow), texts(partial)
     # Initializers generate in the dtype itself: a cast after them would round twice.
     generated = isinstance(arrays, Model) and not losses and len(dtypes) == 1 and dtypes[0] in FLOAT_DTYPES
     source = as_source(arrays, seed, dtypes[0] if generated else None)
@@ -48,7 +50,7 @@ def convert(
         from paramctl.conversion.report import Allowed
 
         reference = as_source(like) if like is not None else None
-        allowed = Allowed(texts(partial), _name(source), _name(reference) if reference is not None else "")
+        allowed = Allowed(skipped, _name(source), _name(reference) if reference is not None else "")
         source, rows = convert_source(source, layout, reference, rename_rules(rename), allowed)
     if (dtypes or losses) and not generated:
         from paramctl.edit.cast import cast_source

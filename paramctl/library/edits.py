@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, overload
 
 import numpy as np
 
-from paramctl.address.resolve import Filters
+from paramctl.core.dtypes import Array
+from paramctl.core.parameter import DTYPE_BYTES
 from paramctl.edit import assign as edit_assign
 from paramctl.edit.document_edit import with_model_ties
 from paramctl.edit.tie import add_ties, remove_ties
+from paramctl.errors import AddressError
 from paramctl.init.rules import resolve_seed
 from paramctl.inspect.edits import edits
 from paramctl.inspect.ties import refuse_reuse
+from paramctl.library.arguments import expect, filters
+from paramctl.library.arguments import seed as checked_seed
 from paramctl.library.initialization import as_scheme
 from paramctl.library.opening import Openable, as_source, openable, rename_rules, texts
 from paramctl.library.weights import Weights
@@ -41,19 +46,40 @@ def assign(
     The report has a row for each assignment and parameter; it reads what they change.
     Raises AddressError for an address that matches nothing, and for a value that does not fit.
     """
+    seed = checked_seed(seed)
     source = as_source(weights, seed)
     if isinstance(assignments, Mapping):
         parsed = [_assignment(address, value) for address, value in assignments.items()]
     else:
-        parsed = [edit_assign.parse_assignment(text.strip()) for text in assignments]
-    filters = Filters(trainable, dtype, kind, min_size)
-    edited = edit_assign.assign(source, parsed, filters, resolve_seed(source.model, seed))
+        parsed = [edit_assign.parse_assignment(text.strip()) for text in texts(assignments)]
+    selected = filters(trainable, dtype, kind, min_size)
+    edited = edit_assign.assign(source, parsed, selected, resolve_seed(source.model, seed))
     return Weights(edited, lambda measured: edits(edited, measured or None))
 
 
 def _assignment(address: str, value: Any) -> edit_assign.Assignment:
-    scheme = as_scheme(value, address) if isinstance(value, (str, Mapping)) else None
-    return edit_assign.Assignment(address, address, "=", np.asarray(value) if scheme is None else scheme)
+    expect("an address", address, str, "a text")
+    if isinstance(value, (str, Mapping)):
+        scheme = as_scheme(value, address)
+        assert scheme is not None
+        return edit_assign.Assignment(address, address, "=", scheme)
+    return edit_assign.Assignment(address, address, "=", _numbers(value, address))
+
+
+def _numbers(value: Any, address: str) -> Array:
+    """Return a copy of a value as an array, because its owner may change it before it is read."""
+    try:
+        array = np.array(value)
+    except ValueError:  # lists of different lengths
+        array = np.array(None)
+    if array.dtype.kind == "O":  # integers beyond 64 bits, or no numbers
+        with suppress(TypeError, ValueError, OverflowError):
+            array = array.astype(np.float64) if all(isinstance(each, int) for each in array.flat) else array
+    is_extension = array.dtype.kind == "V" and array.dtype.name in DTYPE_BYTES
+    if np.ma.isMaskedArray(value) or not (array.dtype.kind in "biufc" or is_extension):
+        rule = f"{address}: a value must be a number, an array of numbers, or a scheme"
+        raise AddressError(rule, type(value).__name__ if array.dtype.kind == "O" else str(array.dtype))
+    return array
 
 
 @overload

@@ -6,10 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paramctl.errors import AddressError
+from paramctl.core.parameter import FLOAT_DTYPES
+from paramctl.init.fans import CONVENTIONS
 from paramctl.init.presets import PRESETS
 from paramctl.init.rules import InitRequest, Rule, Scheme, assign_schemes, resolve_seed
 from paramctl.inspect.plan import PlanRow, plan
+from paramctl.library.arguments import choice, expect
+from paramctl.library.arguments import seed as checked_seed
 from paramctl.library.opening import Openable, openable
 from paramctl.library.weights import Weights
 from paramctl.model import Model
@@ -45,17 +48,19 @@ def initialize(
     scheme. The report has the scheme of each array and what chose it.
     Raises DocumentError for a scheme that is unknown or does not fit, and AddressError for a rule that matches nothing.
     """
+    choice("preset", preset, PRESETS)
+    choice("fan_convention", fan_convention, CONVENTIONS)
+    choice("dtype", dtype, FLOAT_DTYPES)
+    seed = checked_seed(seed)
     arrays = openable(model)
     structure = require_built(arrays if isinstance(arrays, Model) else arrays.model)
     base = None if isinstance(arrays, Model) else _in_dtype(arrays.source, dtype)
     typed = structure.with_dtype(dtype)
-    if preset is not None and preset not in PRESETS:
-        raise AddressError(f"a preset must be one of {', '.join(PRESETS)}", repr(preset))
     chosen = PRESETS[preset] if preset is not None else None
     convention = fan_convention or (chosen.convention if chosen else "true")
-    pairs = rules.items() if isinstance(rules, Mapping) else rules
+    pairs = rules.items() if isinstance(rules, Mapping) else [*map(_pair, rules)]
     request = InitRequest(
-        tuple(Rule(pattern, as_scheme(value, f"rule {pattern}")) for pattern, value in pairs),
+        tuple(_rule(pattern, value) for pattern, value in pairs),
         as_scheme(scheme, "scheme"),
         preset or "",
         chosen.schemes(structure) if chosen else {},
@@ -80,8 +85,26 @@ def _in_dtype(source: Source, dtype: str | None) -> Source:
     return cast_source(source, [dtype])
 
 
+def _pair(rule: Any) -> tuple[str, SchemeLike | None]:
+    if not isinstance(rule, tuple) or len(rule) != 2:
+        raise TypeError(f"a rule must be a pair of a pattern and a scheme (got {rule!r})")
+    return rule
+
+
+def _rule(pattern: str, scheme: SchemeLike | None) -> Rule:
+    expect("the pattern of a rule", pattern, str, "a text")
+    return Rule(pattern, as_scheme(scheme, f"rule {pattern}"))
+
+
 def as_scheme(scheme: SchemeLike | None, option: str) -> Scheme | None:
     """Return a scheme that is written as text or as in a document. option: for errors."""
-    if isinstance(scheme, (str, Mapping)):
-        return parse_scheme(scheme if isinstance(scheme, str) else json.dumps(scheme), option)
+    if isinstance(scheme, str):
+        return parse_scheme(scheme, option)
+    if isinstance(scheme, Mapping):
+        try:
+            return parse_scheme(json.dumps(scheme), option)
+        except TypeError as error:  # such as NumPy's numbers
+            raise TypeError(f"{option} must have only numbers, texts, lists and mappings ({error})") from None
+    if scheme is not None and not hasattr(scheme, "distribution"):
+        raise TypeError(f"{option} must be a text or a mapping (got {type(scheme).__name__})")
     return scheme

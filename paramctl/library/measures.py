@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from paramctl.address.resolve import Filters
 from paramctl.inspect.diff import DiffRow, compare
 from paramctl.inspect.difference import Tolerance
 from paramctl.inspect.stat import StatRow, statistics
 from paramctl.inspect.ties import equal_arrays
+from paramctl.library.arguments import filters, tolerance, whole
 from paramctl.library.opening import Openable, as_source, rename_rules
 from paramctl.source.base import select_values
 from paramctl.source.save import Progress, verify
@@ -40,7 +40,7 @@ def stat(
     source = as_source(weights, seed)
     if not addresses:
         verify(source)
-    selected = select_values(source, addresses, Filters(trainable, dtype, kind, min_size))
+    selected = select_values(source, addresses, filters(trainable, dtype, kind, min_size))
     return Statistics(statistics(selected, progress))
 
 
@@ -78,12 +78,11 @@ def diff(
     """
     from paramctl.conversion.convert import align  # of these functions, only this one needs it
 
+    allowed = Tolerance(tolerance("rtol", rtol), tolerance("atol", atol), equal_nan)
+    top = whole("top", top, 1)
     reference = as_source(like) if like is not None else None
     first, second, names = align(as_source(a, seed), as_source(b, seed), rename_rules(rename), reference)
-    tolerance = Tolerance(rtol, atol, equal_nan)
-    rows = compare(
-        first, second, names, tolerance=tolerance, structure=structure, any_dtype=any_dtype, progress=progress
-    )
+    rows = compare(first, second, names, tolerance=allowed, structure=structure, any_dtype=any_dtype, progress=progress)
     if top is not None:  # a row without a number, such as a missing parameter, comes first
         rows = sorted(rows, key=lambda row: -(row.max_abs if row.max_abs is not None else inf))[:top]
     return Difference(rows)

@@ -8,7 +8,9 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from paramctl.declare.located import Located
-from paramctl.errors import InputError
+from paramctl.errors import AddressError, InputError
+from paramctl.library.arguments import expect
+from paramctl.library.arguments import seed as checked_seed
 from paramctl.model import Model
 from paramctl.model.document import parse_value
 from paramctl.source.open import Opened, open_path, require_built, source_of
@@ -36,15 +38,24 @@ def load_model(
         unknown size.
     Raises InputError if the file cannot be read, and DocumentError, with line and column, if the document is wrong.
     """
+    if variables is not None:
+        expect("variables", variables, Mapping, "a mapping")
+    if input_shapes is not None:
+        expect("input_shapes", input_shapes, (list, tuple, Mapping), "a list of sizes, or a mapping of them")
     values = {name: _located(value, f"variables[{name!r}]") for name, value in (variables or {}).items()}
-    named = input_shapes if isinstance(input_shapes, Mapping) else {None: input_shapes} if input_shapes else {}
+    named = (
+        input_shapes if isinstance(input_shapes, Mapping) else {None: input_shapes} if input_shapes is not None else {}
+    )
     shapes = {name: _located(list(shape), f"input_shapes[{name!r}]") for name, shape in named.items()}
     return open_path(fspath(path), values, shapes).model
 
 
 def _located(value: Any, argument: str) -> Located:
     """Return a Python value as a document has it. Errors name the argument."""
-    return parse_value(json.dumps(value), argument)
+    try:
+        return parse_value(json.dumps(value), argument)
+    except TypeError as error:  # such as NumPy's numbers
+        raise TypeError(f"{argument} must have only numbers, texts, lists and mappings ({error})") from None
 
 
 def open(path: str | PathLike[str]) -> Weights:  # noqa: A001  read as paramctl.open
@@ -53,7 +64,7 @@ def open(path: str | PathLike[str]) -> Weights:  # noqa: A001  read as paramctl.
     Reads only its header; values are read on demand. Raises InputError if it is damaged, or if the path is a model
     document.
     """
-    arrays = openable(path)
+    arrays = from_opened(open_path(fspath(path)))
     if isinstance(arrays, Model):
         raise InputError(f"{fspath(path)}: must be a checkpoint, not a model document")
     return arrays
@@ -72,7 +83,14 @@ def reopen(description: Mapping[str, Any]) -> Weights:
 
 def openable(arrays: Openable) -> Model | Weights:
     """Return a model or weights unchanged; for a path, the model of a document or the weights of a checkpoint."""
-    return from_opened(open_path(fspath(arrays))) if isinstance(arrays, (str, PathLike)) else arrays
+    if isinstance(arrays, (str, PathLike)):
+        return from_opened(open_path(fspath(arrays)))
+    if isinstance(arrays, Model):
+        return arrays
+    from paramctl.library.weights import Weights  # imports NumPy, which a document does not need
+
+    expect("arrays", arrays, Weights, "a path, a Model or Weights")
+    return arrays
 
 
 def from_opened(opened: Opened) -> Model | Weights:
@@ -89,7 +107,7 @@ def as_source(arrays: Openable, seed: int | None = None, dtype: str | None = Non
 
     seed, dtype: of generated values; the document's by default.
     """
-    opened = openable(arrays)
+    opened, seed = openable(arrays), checked_seed(seed)
     return source_of(Opened(opened, None), seed, dtype) if isinstance(opened, Model) else opened.source
 
 
@@ -106,9 +124,17 @@ def as_built_model(arrays: Openable) -> Model:
 
 def texts(value: str | Sequence[str]) -> list[str]:
     """Return one text, or several, as a list."""
-    return [value] if isinstance(value, str) else list(value)
+    several = [value] if isinstance(value, str) else list(value)
+    for text in several:
+        expect("each item", text, str, "a text")
+    return several
 
 
 def rename_rules(rules: Mapping[str, str] | Sequence[str]) -> list[str]:
     """Return rules by pattern as ``PATTERN=NAME``."""
-    return [f"{old}={new}" for old, new in rules.items()] if isinstance(rules, Mapping) else texts(rules)
+    if not isinstance(rules, Mapping):
+        return texts(rules)
+    for old in texts([*rules, *rules.values()])[: len(rules)]:
+        if "=" in old:  # the rule would be read as another
+            raise AddressError("a pattern of a renaming cannot have an equals sign", repr(old))
+    return [f"{old}={new}" for old, new in rules.items()]

@@ -17,10 +17,10 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from paramctl.address.resolve import Filters
 from paramctl.core.dtypes import Array, numpy_dtype, to_native
 from paramctl.core.text import printable
 from paramctl.errors import AddressError
+from paramctl.library.arguments import choice, expect, filters, whole
 from paramctl.library.opening import Openable, as_source
 from paramctl.source.base import SelectedValues, select_values
 from paramctl.store.io.extents import as_bytes
@@ -64,16 +64,19 @@ def dump(
     seed: of a model's values.
     Raises AddressError for an address that matches nothing, and for values that the format cannot hold.
     """
-    if format not in FORMATS:
-        raise AddressError(f"a format must be one of {', '.join(FORMATS)}", repr(format))
-    selections = select_values(as_source(weights, seed), addresses, Filters(trainable, dtype, kind, min_size))
+    expect("format", format, str, "a text")
+    choice("format", format, FORMATS)
+    if file is not None and not hasattr(file, "write"):
+        raise TypeError(f"file must be an open file (got {type(file).__name__})")
+    style = Style(whole("precision", precision, 0), whole("threshold", threshold, 0), full)
+    selections = select_values(as_source(weights, seed), addresses, filters(trainable, dtype, kind, min_size))
     if format == "npy" and len(selections) != 1:
         raise AddressError("npy holds one parameter", f"{len(selections):,}", "Use the format npz.")
     if file is None:
         standard_output: IO[Any] = sys.stdout.buffer if format in BINARY_WRITERS else sys.stdout
         file = standard_output
     if format == "numpy":
-        _write_numpy(selections, file, Style(precision, threshold, full))
+        _write_numpy(selections, file, style)
     else:
         (TEXT_WRITERS | BINARY_WRITERS)[format](selections, file)
 

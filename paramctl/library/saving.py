@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
+from os.path import realpath
 from typing import IO, Any
 
 from paramctl.edit.in_place import rewrite_target, save_edited
+from paramctl.errors import OutputError
 from paramctl.inspect.measured import sums_about
 from paramctl.inspect.plan import shifts
+from paramctl.library.arguments import whole
 from paramctl.library.converting import convert
 from paramctl.library.opening import Openable, openable
 from paramctl.model import Model
@@ -18,6 +21,7 @@ from paramctl.source.drawn import Drawn
 from paramctl.source.edited import Edited
 from paramctl.source.save import Progress, stream
 from paramctl.source.save import save as save_source
+from paramctl.store.folder import resolve_folder
 from paramctl.store.io.write_values import WriteOptions
 
 
@@ -52,18 +56,32 @@ def save(
     A file is replaced atomically: until the new one is complete and on disk, the old one stays.
     Returns the report of a conversion, or that of ``measure``. Raises OutputError.
     """
+    max_shard_size = whole("max_shard_size", max_shard_size, 1)
     arrays = openable(weights)
     conversion = {"layout": layout, "like": like, "partial": partial, "rename": rename, "dtype": dtype, "allow": allow}
-    converts = any(conversion.values())
+    converts = any(value is not None and value != () for value in conversion.values())
     if isinstance(arrays, Model) or converts:
         arrays = convert(arrays, seed=seed, **conversion)  # type: ignore[arg-type]  # one option each, of that type
     measured: Mapping[str, Any] = {}
+    if in_place and isinstance(path, (str, PathLike)):
+        _check_same_file(arrays.source, fspath(path))
     if isinstance(path, (str, PathLike)):
         options = WriteOptions(force or in_place, max_shard_size)
         measured = _write_file(arrays.source, fspath(path), options, in_place, measure, progress)
     else:
+        if in_place or max_shard_size is not None:
+            raise OutputError("an open file can be written neither in place nor in shards")
+        if not hasattr(path, "write"):
+            raise TypeError(f"path must be a path or an open file (got {type(path).__name__})")
         _write_stream(arrays.source, path, progress)
     return list(arrays.make_report(measured)) if converts or measure else []
+
+
+def _check_same_file(source: Source, path: str) -> None:
+    """Raise OutputError unless a path is that of the file that values come from."""
+    location = source.origin.location
+    if location is None or realpath(location.name) != realpath(resolve_folder(path)):
+        raise OutputError(f"{path}: only the file that the weights come from can be changed in place")
 
 
 def _write_file(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from paramctl.address.resolve import Filters
 from paramctl.inspect.summary import Summary, summarize
+from paramctl.library.arguments import filters, whole
 from paramctl.library.opening import Openable, as_model, openable
 from paramctl.model import Model, Tie
 
@@ -23,13 +23,14 @@ def summary(
     trainable, dtype, kind, min_size: only parameters like this.
     Raises AddressError for a pattern that matches nothing.
     """
-    filters = Filters(trainable, dtype, kind, min_size)
+    selected = filters(trainable, dtype, kind, min_size)
+    depth = whole("depth", depth, 1)
     arrays = openable(model)
     if isinstance(arrays, Model):
-        return summarize(arrays, patterns, depth, None, filters)
+        return summarize(arrays, patterns, depth, None, selected)
     provenance = arrays.source.origin.provenance
     schemes = {path: recorded.scheme for path, recorded in provenance.items()}
-    return summarize(arrays.model, patterns, depth, schemes, filters)
+    return summarize(arrays.model, patterns, depth, schemes, selected)
 
 
 def ties(model: Openable) -> tuple[Tie, ...]:

@@ -39,6 +39,8 @@ class Weights(Mapping[str, LazyArray]):
     """
 
     def __init__(self, source: Source, make_report: Report = no_report, skipped: Sequence[str] = ()) -> None:
+        if not hasattr(source, "origin"):
+            raise TypeError(f"source must be a source, as of other weights (got {type(source).__name__})")
         self.source, self.make_report = source, make_report
         self.skipped = skipped
         """The non-numeric items of the file, in words."""

@@ -38,6 +38,7 @@ class LocalFile:
     def __init__(self, descriptor: int, name: str) -> None:
         self.file = os.fdopen(descriptor, "rb", buffering=0)
         self.name = name
+        self.siblings: list[LocalFile] = []
 
     def read(self, offset: int, size: int) -> bytes:
         buffer = memoryview(bytearray(min(size, max(0, self.size() - offset))))
@@ -47,7 +48,7 @@ class LocalFile:
         count = 0
         while count < len(buffer):  # a single read of more than 2 GiB is cut short on Linux
             try:
-                received = os.preadv(self.file.fileno(), [buffer[count:]], offset + count)
+                received = os.preadv(self.descriptor(), [buffer[count:]], offset + count)
             except OSError as error:
                 raise InputError(f"{self.name}: {error.strerror or error}") from error
             if not received:
@@ -56,17 +57,21 @@ class LocalFile:
         return count
 
     def descriptor(self) -> int:
+        if self.file.closed:
+            raise InputError(f"{self.name}: is closed")
         return self.file.fileno()
 
     def size(self) -> int:
-        return os.fstat(self.file.fileno()).st_size
+        return os.fstat(self.descriptor()).st_size
 
     def close(self) -> None:
         self.file.close()
+        for sibling in self.siblings:
+            sibling.close()
 
     def fingerprint(self) -> list[Any]:
         """Return device, inode, size, and modification time in ns, one of which changes whenever the file does."""
-        status = os.fstat(self.file.fileno())
+        status = os.fstat(self.descriptor())
         return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
 
     def sibling(self, name: str) -> Location:
@@ -81,7 +86,8 @@ class LocalFile:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise InputError(f"{path}: must be a regular file, as every file that an index names")
-        return LocalFile(descriptor, path)
+        self.siblings.append(LocalFile(descriptor, path))
+        return self.siblings[-1]
 
 
 class SpooledPipe:

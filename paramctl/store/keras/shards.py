@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from paramctl.errors import OutputError
@@ -24,6 +25,7 @@ from paramctl.store.io.shard_index import read_index as read_shard_index
 from paramctl.store.io.shards import ShardNames, plan_shards
 from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.keras.dialect import read_together
+from paramctl.store.keras.format import KerasShards
 from paramctl.store.keras.weights_file import lay_out, layout_of, written_parameters
 from paramctl.store.location import Location
 
@@ -35,7 +37,8 @@ def read(location: Location) -> Checkpoint:
     """Read the files of an index. Raises InputError unless they have the groups that it lists."""
     index = read_shard_index(location)
     files = {name: location.sibling(name) for name in index.files}
-    return read_together(location, {name: files[name] for name in sorted(files)}, index.weight_map)
+    checkpoint = read_together(location, {name: files[name] for name in sorted(files)}, index.weight_map)
+    return replace(checkpoint, origin=replace(checkpoint.origin, format=KerasShards.name))
 
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
