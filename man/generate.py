@@ -30,7 +30,9 @@ EXIT_STATUS = """.Sh EXIT STATUS
 .It 0
 Success.
 .It 1
-Differences or findings.
+Differences, in
+.Nm paramctl diff .
+No other command exits with 1.
 .It 2
 An error: wrong usage, a wrong document or file, or a file that cannot be written.
 Standard error has one line with the place, the rule, the value and, if known, the fix.

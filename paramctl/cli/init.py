@@ -57,10 +57,13 @@ def _preset_names() -> Iterable[str]:
 @options.fan_convention("the preset's, or true")
 @options.seed
 @options.dtype
-@options.output("File to write; '-' writes safetensors to standard output", default="NAME.h5")
+@options.output(
+    "File to write; '-' writes safetensors to standard output",
+    default="MODEL.h5 in this folder, by the model's name",
+)
 @options.force
 @click.option("--dry-run", is_flag=True, help="Print the report without writing")
-@options.quiet("Print no report")
+@options.quiet("Print the notes, but no report")
 @options.define
 @options.input_shape
 @options.format_(*ROW_FORMATS)
@@ -84,8 +87,8 @@ def init(
 
     The first that applies to a parameter is used: a --rule; --scheme, for trainable weights that have fans; the
     layer's own initializer; the document's initializers; --preset; the default of the layer type. Biases, norms and
-    frozen parameters therefore keep their declared initializers unless a rule names them. A rule with wildcards skips
-    parameters that its scheme does not fit, such as biases under glorot.
+    frozen parameters therefore keep their declared initializers unless a rule names them. A rule that
+    matches several parameters skips those that its scheme does not fit, such as biases under glorot.
 
     SCHEME is NAME, NAME:option=value,..., a mapping as in a document, FILE.py:NAME for a custom function or class, or
     from:FILE[PATH] to copy values from a checkpoint. 'paramctl schemes' lists the names.
@@ -103,7 +106,7 @@ def init(
       paramctl init mlp.yaml --scheme normal:stddev=0.01 --seed 1 --force
       paramctl init rgnet.yaml --rule 'block2/**/kernel=glorot' --rule 'dense/kernel=constant:42' --dry-run
       paramctl init gpt2.yaml --preset torch --dtype bfloat16 -o gpt2.safetensors
-      paramctl init weights.h5 --rule 'head/**=he_normal' -o new.h5
+      paramctl init weights.h5 --rule 'head/kernel=he_normal' --rule 'head/bias=zeros' -o new.h5
     """
     if output is not None and output != "-" and not dry_run:
         warm_up(output)

@@ -54,7 +54,7 @@ COLUMNS = [
     help="Allow a cast to lose overflow, integers or parts; repeatable",
 )
 @options.force
-@options.quiet("Print nothing")
+@options.quiet("Print no report and no notes")
 @options.define
 @options.input_shape
 @options.format_(*ROW_FORMATS)

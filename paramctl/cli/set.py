@@ -36,7 +36,7 @@ COLUMNS = [
 @options.in_place
 @options.force
 @click.option("--dry-run", is_flag=True, help="Print the changes without writing")
-@options.quiet("Print nothing")
+@options.quiet("Print no note of the file written")
 @options.filters
 @options.seed
 @options.define
@@ -59,8 +59,8 @@ def set_(
     """Assign values to parameters, from left to right. Each assignment applies to every match of its address.
 
     VALUE is a number, nested lists, @FILE.npy, @- for npy on standard input, or a scheme as in 'paramctl init'.
-    Shapes broadcast as in NumPy. The longest operator wins and may have spaces around it: to assign to an address
-    that ends in *, write '**/bias* = 0.5'.
+    Shapes broadcast as in NumPy. An address that ends in * needs a space before =, because *= is an operator:
+    '**/bias* = 0.5'.
 
     --in-place changes a temporary copy, syncs it and renames it over the file, so the file is always complete.
     Attributes, ties and other parameters do not change.

@@ -65,7 +65,8 @@ def stat(
     dtype; min and max are exact. A norm too large for float64 is empty. A bool counts as 0 or 1, and -0.0 as zero.
     Complex arrays have a complex mean (a string in JSON), no min and no max; std and norm use absolute values.
 
-    The exit code is 0 even if values are NaN.
+    The exit code is 0 even if values are NaN. The first example with jq prints their paths; the last exits with 1 if a
+    value is NaN or infinite, and fails too if the file cannot be read.
 
     \b
     Examples:
@@ -73,6 +74,7 @@ def stat(
       paramctl stat mlp.yaml '**/kernel' --seed 1
       paramctl stat mlp.h5 'dense/kernel[:, 0]' --format json
       paramctl stat model.safetensors --format jsonl | jq -r 'select(.nan + .inf > 0) | .path'
+      paramctl stat model.safetensors --format json | jq -e -n 'input | all(.nan + .inf == 0)'
     """
     arrays = inputs.open_argument(source, define, input_shape)
     with progress.bar("reading") as report:

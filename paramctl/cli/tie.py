@@ -20,7 +20,7 @@ from paramctl.cli.retie import retie
     nargs=-1,
     required=True,
     shell_complete=options.complete_address,
-    help="Parameters that will share its array",
+    help="Addresses of the parameters that will share its array; not of KEEP",
 )
 @click.option("--transpose", is_flag=True, help="Tie OTHER to the transpose of KEEP")
 @options.output("File to write; '-' is standard output")
@@ -35,7 +35,8 @@ def tie(
     in_place: bool,
     force: bool,
 ) -> None:
-    """Make parameters share one array, in a model document or in a checkpoint. The values of KEEP are kept.
+    """Make parameters share one array, in a model document or in a checkpoint. The values of KEEP are kept. KEEP
+    is the address of one parameter. Each OTHER can be a pattern that matches several.
 
     In a document, adds a line under 'ties' and changes nothing else. In a checkpoint, removes the other arrays and
     frees their space. HDF5 stores a tie as a hard link; transposed ties are listed in the file's metadata.
