@@ -284,7 +284,7 @@ MUTANTS = [
         "store/safetensors/shards.py",
         r"in index\.weight_map\}",
         "in reversed(index.weight_map)}",
-        "save formats -k set",
+        "formats -k order_of_its_index",
     ),
     Mutant(
         "a Keras variable has the number of the one before",

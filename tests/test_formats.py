@@ -285,6 +285,16 @@ def whole(folder: Path, name: str) -> set[str]:
     return there | {"m.yaml"} | ({FIRST[name]} if name == "m.weights.json" else set())
 
 
+def test_a_set_is_listed_in_the_order_of_its_index(tmp_path: Path) -> None:
+    """As other programs write it, without a document."""
+    write(drawn(tmp_path, 0), f"{tmp_path}/m/")
+    index = tmp_path / INDEX["m/"]
+    weight_map = json.loads(index.read_text())["weight_map"]
+    for paths in (list(weight_map), list(weight_map)[::-1]):
+        index.write_text(json.dumps({"weight_map": {path: weight_map[path] for path in paths}}))
+        assert list(opened(index).model.parameters) == paths
+
+
 @SETS
 def test_the_old_set_is_read_while_a_new_one_is_written(name: str, tmp_path: Path) -> None:
     """After each piece, by its index, and all of it; afterwards only the new one is there."""
