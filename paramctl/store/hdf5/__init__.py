@@ -22,3 +22,6 @@ carry_over.py     copies attributes and non-numeric data from another file
 window.py         a part of a file as a file
 refusal.py        the error for a file that is not read
 """
+
+NAME = "HDF5"
+SIGNATURE = b"\x89HDF\r\n\x1a\n"

@@ -21,9 +21,9 @@ from paramctl.errors import OutputError, message
 from paramctl.model import Model
 from paramctl.store.checkpoint import Checkpoint, build_model, tied_parameter
 from paramctl.store.contents import Contents, Origin
+from paramctl.store.hdf5 import NAME, SIGNATURE
 from paramctl.store.hdf5.client import Client, WorkerExited
 from paramctl.store.hdf5.dialect import Dialect
-from paramctl.store.hdf5.format import SIGNATURE, Hdf5
 from paramctl.store.hdf5.listing import Listing, ParameterCollector, link_ties, list_file, model_name, shared_path
 from paramctl.store.hdf5.native import METADATA_GROUP, TEXTS
 from paramctl.store.io.atomic import Temporary, replacing
@@ -78,7 +78,7 @@ def _checkpoint(listing: Listing) -> Checkpoint:
     model, other_document = build_model(name, arrays.parameters, ties, document)
     origin = Origin(
         location=listing.file,
-        format=Hdf5.name,
+        format=NAME,
         companion=None if arrays.stored else listing.file,
         provenance=arrays.notes,
         document=other_document,

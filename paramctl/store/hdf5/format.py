@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from paramctl.store.hdf5 import NAME, SIGNATURE
 from paramctl.store.location import Location
 
 if TYPE_CHECKING:
@@ -13,13 +14,11 @@ if TYPE_CHECKING:
     from paramctl.store.io.atomic import Temporary
     from paramctl.store.io.write_values import WriteOptions, Written
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-
 
 class Hdf5:
     """One HDF5 file. The frameworks' layouts of it are dialects, which the registry hands in."""
 
-    name: ClassVar[str] = "HDF5"
+    name: ClassVar[str] = NAME
     suffixes: ClassVar[tuple[str, ...]] = (".h5", ".hdf5")
     writable: ClassVar[bool] = True
     shardable: ClassVar[bool] = False

@@ -20,3 +20,7 @@ Writing
     shards.py        .weights.json and its shards
     archive.py       .keras
 """
+
+ARCHIVE_NAME = "Keras"
+WEIGHTS_NAME = "Keras weights"
+SHARDS_NAME = "sharded Keras weights"

@@ -25,8 +25,8 @@ from paramctl.store.io.atomic import replacing, scratch
 from paramctl.store.io.json_limits import parse_json
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.io.zips import WEIGHTS, ZIP_ERRORS, DamagedZip, data_offset, is_keras, open_zip
+from paramctl.store.keras import ARCHIVE_NAME
 from paramctl.store.keras.dialect import KerasDialect
-from paramctl.store.keras.format import KerasArchive
 from paramctl.store.keras.objects import NotInKeras
 from paramctl.store.keras.paths import keras_layout
 from paramctl.store.keras.to_config import model_config
@@ -63,7 +63,7 @@ def read(file: Location) -> Checkpoint:
     others = (member.filename for member in archive.infolist() if not member.is_dir())
     more = tuple(name for name in others if name not in (METADATA, *MODEL_MEMBERS))
     # The zip has a checksum of each member, so values cannot be changed in place: no extents.
-    origin = replace(checkpoint.origin, format=KerasArchive.name, companion=file, other_content=more, extents={})
+    origin = replace(checkpoint.origin, format=ARCHIVE_NAME, companion=file, other_content=more, extents={})
     return replace(checkpoint, origin=origin)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
+from paramctl.store.keras import ARCHIVE_NAME, SHARDS_NAME, WEIGHTS_NAME
 from paramctl.store.location import Location
 from paramctl.store.npz.format import ZIP_SIGNATURES
 
@@ -21,7 +22,7 @@ KERAS_INDEX = re.compile(rb'"weight_map"\s*:\s*\{\s*"/')
 class KerasArchive:
     """A zip of metadata, configuration and weights."""
 
-    name: ClassVar[str] = "Keras"
+    name: ClassVar[str] = ARCHIVE_NAME
     suffixes: ClassVar[tuple[str, ...]] = (".keras",)
     writable: ClassVar[bool] = True
     shardable: ClassVar[bool] = False
@@ -51,7 +52,7 @@ class KerasArchive:
 class KerasWeights:
     """Keras 3 weights: written here. They are read as a dialect of HDF5, for only their parsed content shows it."""
 
-    name: ClassVar[str] = "Keras weights"
+    name: ClassVar[str] = WEIGHTS_NAME
     suffixes: ClassVar[tuple[str, ...]] = (".weights.h5",)
     writable: ClassVar[bool] = True
     shardable: ClassVar[bool] = False
@@ -75,7 +76,7 @@ class KerasWeights:
 class KerasShards:
     """A set of Keras 3 weights, and an index that names the files of each group of variables."""
 
-    name: ClassVar[str] = "sharded Keras weights"
+    name: ClassVar[str] = SHARDS_NAME
     suffixes: ClassVar[tuple[str, ...]] = (".weights.json",)
     writable: ClassVar[bool] = True
     shardable: ClassVar[bool] = True

@@ -15,10 +15,10 @@ from paramctl.errors import InputError
 from paramctl.model import Document, Model, Tie
 from paramctl.store.checkpoint import Checkpoint, build_model
 from paramctl.store.contents import JoinedReader, KerasLayout, OptimizerState, Origin, Reader
-from paramctl.store.hdf5.format import Hdf5
+from paramctl.store.hdf5 import NAME as HDF5_NAME
 from paramctl.store.hdf5.listing import ArrayEntry, Listing, ParameterCollector, link_ties, model_name
+from paramctl.store.keras import SHARDS_NAME, WEIGHTS_NAME
 from paramctl.store.keras.config_names import ConfigNames, names_in_config, number_custom_layers
-from paramctl.store.keras.format import KerasShards, KerasWeights
 from paramctl.store.keras.layer_cache import LayerCache
 from paramctl.store.keras.legacy_names import keras2_variables
 from paramctl.store.keras.names import GroupAttributes, KerasVariable, keras3_variables, own_names
@@ -95,7 +95,7 @@ def _keras3(
     optimizer = checkpoint.origin.optimizer
     origin = replace(
         checkpoint.origin,
-        format=KerasWeights.name if len(listings) == 1 else KerasShards.name,
+        format=WEIGHTS_NAME if len(listings) == 1 else SHARDS_NAME,
         keras=layout,
         optimizer=replace(optimizer, layout=layout) if optimizer is not None else None,
     )
@@ -127,7 +127,7 @@ def _checkpoint(
     model, document = _model(config, names, parameters, ties, model_name(file), cache)
     origin = Origin(
         location=file,
-        format=Hdf5.name,
+        format=HDF5_NAME,
         provenance={path: value for part in parts for path, value in part.notes.items()},
         document=document,
         optimizer=_optimizer_state(listings, variables, groups),

@@ -9,3 +9,5 @@ inflate.py        compressed members, read from any offset
 slab_reader.py    arrays that have no extent, read in slabs
 fortran_order.py  slabs of an array in Fortran order
 """
+
+NAME = "npz"

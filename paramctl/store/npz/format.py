@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from paramctl.store.location import Location
+from paramctl.store.npz import NAME
 
 if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
@@ -25,7 +26,7 @@ ZIP_SIGNATURES = (b"PK\3\4", b"PK\5\6")
 class Npz:
     """One npz file."""
 
-    name: ClassVar[str] = "npz"
+    name: ClassVar[str] = NAME
     suffixes: ClassVar[tuple[str, ...]] = (".npz",)
     writable: ClassVar[bool] = True
     shardable: ClassVar[bool] = False

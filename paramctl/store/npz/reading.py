@@ -20,8 +20,7 @@ from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.io.zips import LOCAL_HEADER, ZIP_ERRORS, DamagedZip, data_offset, open_zip
 from paramctl.store.location import Location
 from paramctl.store.metadata import document_of, keras_of, provenance_of, sort_ties, ties_of
-from paramctl.store.npz import comments
-from paramctl.store.npz.format import Npz
+from paramctl.store.npz import NAME, comments
 from paramctl.store.npz.inflate import InflatedStream
 from paramctl.store.npz.npy import Header, read_header
 from paramctl.store.npz.slab_reader import SLAB, SlabArray, SlabReader
@@ -69,7 +68,7 @@ def _read(file: Location) -> Checkpoint:
     # without extents: a change in place would leave the zip's checksums wrong
     recorded = {path: provenance_of(attributes) for path, attributes in facts.items()}
     provenance = {path: known for path, known in recorded.items() if known != Provenance()}
-    origin = Origin(location=file, format=Npz.name, provenance=provenance, document=other_document, keras=keras)
+    origin = Origin(location=file, format=NAME, provenance=provenance, document=other_document, keras=keras)
     return Checkpoint(model, _reader(file, archive, members), origin)
 
 

@@ -25,7 +25,7 @@ from paramctl.store.io.json_limits import parse_json
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.location import LocalFile, Location
 from paramctl.store.metadata import document_of, file_metadata, keras_of, provenance_of, sort_ties, transposed_ties_of
-from paramctl.store.safetensors.format import Safetensors
+from paramctl.store.safetensors import NAME
 from paramctl.store.safetensors.header import METADATA, arrays_of, build_header, header_text, parse_header
 
 RECORD = "paramctl"
@@ -39,7 +39,7 @@ SPARE_ARRAYS = 1_000
 def read(location: Location) -> Checkpoint:
     """Read the header of a file. Raises InputError unless the file follows the specification exactly."""
     parameters, extents, metadata = read_arrays(location)
-    origin = Origin(location, Safetensors.name, location, extents=extents)
+    origin = Origin(location, NAME, location, extents=extents)
     return as_checkpoint(parameters, metadata, PurePath(location.name).stem, ExtentReader(location, extents), origin)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from paramctl.store.location import Location
+from paramctl.store.safetensors import MAX_HEADER, NAME, SHARDS_NAME
 
 if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from paramctl.store.io.atomic import Temporary
     from paramctl.store.io.write_values import WriteOptions, Written
 
-MAX_HEADER = 100_000_000
-"""Bytes of a header, the limit of the safetensors library."""
 INDEX_START = 1 << 20
 HUGGING_FACE_INDEX = re.compile(rb'"weight_map"\s*:(?!\s*\{\s*"/)')
 """Keras' index has the same form, but the names of its groups begin with a slash."""
@@ -27,7 +26,7 @@ HUGGING_FACE_INDEX = re.compile(rb'"weight_map"\s*:(?!\s*\{\s*"/)')
 class Safetensors:
     """A header of JSON, then the values."""
 
-    name: ClassVar[str] = "safetensors"
+    name: ClassVar[str] = NAME
     suffixes: ClassVar[tuple[str, ...]] = (".safetensors",)
     writable: ClassVar[bool] = True
     shardable: ClassVar[bool] = True
@@ -59,7 +58,7 @@ class Safetensors:
 class SafetensorsShards:
     """A set of safetensors files, and ``model.safetensors.index.json``, which names the file of each array."""
 
-    name: ClassVar[str] = "sharded safetensors"
+    name: ClassVar[str] = SHARDS_NAME
     suffixes: ClassVar[tuple[str, ...]] = ("/",)
     writable: ClassVar[bool] = True
     shardable: ClassVar[bool] = True

@@ -20,7 +20,7 @@ from paramctl.errors import OutputError
 from paramctl.store.checkpoint import stored_parameter
 from paramctl.store.io.extents import Extent
 from paramctl.store.location import LocalFile, Location
-from paramctl.store.safetensors.format import MAX_HEADER
+from paramctl.store.safetensors import MAX_HEADER
 
 MAX_METADATA = 32_000_000
 MAX_ARRAYS = 300_000

@@ -26,8 +26,8 @@ from paramctl.store.io.shard_index import ShardIndex, read_index
 from paramctl.store.io.shards import ShardNames, plan_shards
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.location import Location
+from paramctl.store.safetensors import SHARDS_NAME
 from paramctl.store.safetensors.files import as_checkpoint, lay_out, metadata_of, read_arrays
-from paramctl.store.safetensors.format import SafetensorsShards
 from paramctl.store.safetensors.header import build_header
 
 SUFFIX = ".safetensors"
@@ -57,7 +57,7 @@ def read(location: Location) -> Checkpoint:
     metadata |= {key: value for key, value in index.metadata.items() if isinstance(value, str)}
     ordered = {path: parameters[path] for path in index.weight_map}
     stem = PurePath(location.name).name.removesuffix(INDEX).removesuffix(SUFFIX)
-    origin = Origin(location, SafetensorsShards.name, rewrite=(location.name.removesuffix(INDEX), max(sizes.values())))
+    origin = Origin(location, SHARDS_NAME, rewrite=(location.name.removesuffix(INDEX), max(sizes.values())))
     return as_checkpoint(ordered, metadata, stem, JoinedReader(readers), origin)
 
 
