@@ -364,3 +364,13 @@ def test_only_the_file_of_the_weights_is_changed_in_place(tmp_path: Path) -> Non
         pc.save(edited, tmp_path / name, in_place=True)
         assert pc.open(tmp_path / name)["dense/bias"][...].tolist() == [5] * 4
     assert (tmp_path / "b.h5").read_bytes() == before
+
+
+def test_a_set_of_keras_weights_stays_a_set_in_place(tmp_path: Path) -> None:
+    """Its files are at most as large as they were, as those of a set of safetensors are."""
+    path = tmp_path / "a.weights.json"
+    pc.save(MLP, path, max_shard_size=80)
+    files = len(set(json.loads(path.read_text())["weight_map"].values()))
+    assert files > 1
+    pc.save(pc.assign(path, {"**": 0.5}), path, in_place=True)
+    assert len(set(json.loads(path.read_text())["weight_map"].values())) == files

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +17,7 @@ from functools import partial
 from paramctl.errors import OutputError
 from paramctl.model import Model
 from paramctl.store.checkpoint import Checkpoint
-from paramctl.store.contents import Contents, KerasLayout
+from paramctl.store.contents import Contents, JoinedReader, KerasLayout, Reader
 from paramctl.store.io.atomic import Temporary, replacing
 from paramctl.store.io.extents import Extent
 from paramctl.store.io.index_files import files_in_indexes
@@ -38,7 +39,13 @@ def read(location: Location) -> Checkpoint:
     index = read_shard_index(location)
     files = {name: location.sibling(name) for name in index.files}
     checkpoint = read_together(location, {name: files[name] for name in sorted(files)}, index.weight_map)
-    return replace(checkpoint, origin=replace(checkpoint.origin, format=KerasShards.name))
+    origin = replace(checkpoint.origin, format=KerasShards.name)
+    if isinstance(checkpoint.reader, JoinedReader):  # in place, files of the same size are written
+        sizes: Counter[Reader] = Counter()
+        for owner in checkpoint.model.owners():
+            sizes[checkpoint.reader.readers[owner.path]] += owner.bytes
+        origin = replace(origin, rewrite=(location.name, max(sizes.values(), default=1)))
+    return replace(checkpoint, origin=origin)
 
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
