@@ -223,7 +223,7 @@ MUTANTS = [
     ),
     Mutant(
         "a change in place is written from the start of the array",
-        "edit/in_place.py",
+        "edit/save_edited.py",
         r"extent\.offset \+ start \* extent\.dtype\.itemsize",
         "extent.offset",
         "edit -k in_place_no_other_byte or over_the_source",
@@ -253,7 +253,7 @@ MUTANTS = [
     ),
     Mutant(
         "the files of a set are not synced",
-        "store/io/file_set.py",
+        "store/io/pending_files.py",
         r"os\.fsync\(temporary\.descriptor\)",
         "pass",
         "crash -k every_file_of_a_set",

@@ -172,6 +172,43 @@ def test_a_report_is_the_same_however_often_it_is_read(tmp_path: Path) -> None:
     assert [(row.path, row.changed, row.max_abs) for row in before] == [("dense/bias", 4, 1.0)]
 
 
+def shards_of(path: Path) -> int:
+    if path.suffix != ".json":
+        return 1
+    return len({str(files) for files in json.loads(path.read_text())["weight_map"].values()})
+
+
+@pytest.mark.parametrize("name", ["m.weights.json", "m.safetensors.index.json"])
+@pytest.mark.parametrize("limit", [80, None])
+def test_a_set_is_edited_in_place_again_and_again(name: str, limit: int | None, tmp_path: Path) -> None:
+    """It keeps its format and the size of its shards."""
+    target = tmp_path / (name.removesuffix(".index.json"))
+    pc.save(MLP, target, max_shard_size=limit)
+    written = tmp_path / name if limit is not None or name == "m.weights.json" else target
+    shards = shards_of(written)
+    for value in (1, 2, 3):
+        with pc.open(written) as weights:
+            pc.save(pc.assign(weights, "dense_1/bias = " + str(value)), written, in_place=True)
+        assert shards_of(written) == shards
+        with pc.open(written) as weights:
+            assert weights["dense_1/bias"][...].tolist() == [value]
+
+
+def test_in_place_is_the_file_that_the_weights_come_from_alone(tmp_path: Path) -> None:
+    pc.save(MLP, tmp_path / "a.safetensors")
+    pc.save(MLP, tmp_path / "b.safetensors", seed=1)
+    before = (tmp_path / "b.safetensors").read_bytes()
+    weights = pc.open(tmp_path / "a.safetensors")
+    for saved in (weights, pc.assign(weights, {"dense/bias": 1})):
+        with pytest.raises(pc.OutputError, match="only the file that the weights come from"):
+            pc.save(saved, tmp_path / "b.safetensors", in_place=True)
+        with pytest.raises(pc.OutputError, match="max_shard_size must be None"):
+            pc.save(saved, tmp_path / "a.safetensors", in_place=True, max_shard_size=9)
+    with pytest.raises(pc.OutputError):
+        pc.save(MLP, tmp_path / "a.safetensors", in_place=True)
+    assert (tmp_path / "b.safetensors").read_bytes() == before
+
+
 def test_ties_are_made_in_models_and_in_weights(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(
         "input: [4]\nlayers: [{dense: {name: a, units: 4}}, {dense: {name: b, units: 4}}]\n"

@@ -13,7 +13,7 @@ from paramctl.conversion.convert import convert
 from paramctl.core.dtypes import Array
 from paramctl.core.parameter import Parameter
 from paramctl.edit.assign import Assignment, assign
-from paramctl.edit.cast import cast_source
+from paramctl.edit.cast_rules import cast_source
 from paramctl.edit.reopen import OPERATIONS, reopen
 from paramctl.edit.tie import add_ties
 from paramctl.errors import InputError

@@ -67,7 +67,7 @@ def report_written(weights: Weights, path: str, more: str = "", in_place: bool =
 
     more: appended, such as ``, seed 0``.
     """
-    from paramctl.edit.in_place import copies_file
+    from paramctl.edit.save_edited import copies_file
     from paramctl.model import totals
     from paramctl.source.edited import Edited
     from paramctl.source.save import not_carried

@@ -14,7 +14,7 @@ from paramctl.conversion.match import align_lenient, like_reference, match_to, t
 from paramctl.conversion.report import Allowed
 from paramctl.core.dtypes import Array
 from paramctl.edit.assign import Assignment, assign
-from paramctl.edit.cast import cast_source
+from paramctl.edit.cast_rules import cast_source
 from paramctl.errors import InputError
 from paramctl.init.rules import AssignedScheme
 from paramctl.model import Document, Tie, from_document

@@ -53,7 +53,7 @@ def convert(
         allowed = Allowed(skipped, _name(source), _name(reference) if reference is not None else "")
         source, rows = convert_source(source, layout, reference, rename_rules(rename), allowed)
     if (dtypes or losses) and not generated:
-        from paramctl.edit.cast import cast_source
+        from paramctl.edit.cast_rules import cast_source
 
         source = cast_source(source, dtypes, losses)
     return Weights(source, lambda measured: rows)

@@ -29,7 +29,7 @@ from paramctl.source.derived import rename as rename_source
 
 def assign(
     weights: Openable,
-    assignments: Mapping[str, Any] | Sequence[str],
+    assignments: Mapping[str, Any] | str | Sequence[str],
     *,
     trainable: bool | None = None,
     dtype: str | None = None,

@@ -80,7 +80,7 @@ def _in_dtype(source: Source, dtype: str | None) -> Source:
         return source
     if isinstance(source, Stored):
         return Stored(source.checkpoint, dtype)
-    from paramctl.edit.cast import cast_source  # rare, and not free to import
+    from paramctl.edit.cast_rules import cast_source  # rare, and not free to import
 
     return cast_source(source, [dtype])
 

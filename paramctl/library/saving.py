@@ -8,7 +8,7 @@ from os import PathLike, fspath
 from os.path import realpath
 from typing import IO, Any
 
-from paramctl.edit.in_place import rewrite_target, save_edited
+from paramctl.edit.save_edited import rewrite_target, save_edited
 from paramctl.errors import OutputError
 from paramctl.inspect.measured import sums_about
 from paramctl.inspect.plan import shifts
@@ -63,10 +63,10 @@ def save(
     if isinstance(arrays, Model) or converts:
         arrays = convert(arrays, seed=seed, **conversion)  # type: ignore[arg-type]  # one option each, of that type
     measured: Mapping[str, Any] = {}
-    if in_place and isinstance(path, (str, PathLike)):
-        _check_same_file(arrays.source, fspath(path))
     if isinstance(path, (str, PathLike)):
         options = WriteOptions(force or in_place, max_shard_size)
+        if in_place:
+            _check_in_place(arrays.source, fspath(path), max_shard_size)
         measured = _write_file(arrays.source, fspath(path), options, in_place, measure, progress)
     else:
         if in_place or max_shard_size is not None:
@@ -77,11 +77,13 @@ def save(
     return list(arrays.make_report(measured)) if converts or measure else []
 
 
-def _check_same_file(source: Source, path: str) -> None:
+def _check_in_place(source: Source, path: str, max_shard_size: int | None) -> None:
     """Raise OutputError unless a path is that of the file that values come from."""
     location = source.origin.location
     if location is None or realpath(location.name) != realpath(resolve_folder(path)):
         raise OutputError(f"{path}: only the file that the weights come from can be changed in place")
+    if max_shard_size is not None:
+        raise OutputError(f"{path}: in place, the size of shards stays, so max_shard_size must be None")
 
 
 def _write_file(

@@ -2,7 +2,8 @@
 
 A temporary file beside the target is written under a lock, synced, given the target's mode and renamed over the target;
 then the folder is synced. The target itself is never opened. Temporary files of writers that were killed are removed by
-the next writer's sweep: a temporary file whose lock is free has no writer. See file_set.py for several files at once.
+the next writer's sweep: a temporary file whose lock is free has no writer.
+pending_files.py has several files at once.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from paramctl.core.parameter import Parameter
 from paramctl.store.contents import Contents
 from paramctl.store.io.atomic import Temporary, check_target, locked, mode_for, write_text
 from paramctl.store.io.extents import Extent
-from paramctl.store.io.file_set import pending_files, sweep
 from paramctl.store.io.index_files import files_in_index, files_in_indexes
+from paramctl.store.io.pending_files import pending_files, sweep
 from paramctl.store.io.shards import ShardNames
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
 

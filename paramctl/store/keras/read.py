@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
-from paramctl.core.parameter import Parameter
+from paramctl.core.parameter import DTYPE_BYTES, Parameter
 from paramctl.errors import InputError
 from paramctl.model import Document, Model, Tie
 from paramctl.store.checkpoint import Checkpoint, build_model
@@ -73,7 +74,11 @@ def read_index(index: Location, listings: Mapping[str, Listing], weight_map: Map
             # The attributes beside the values take precedence.
             others = groups.get(group, {})
             groups[group] = {**others, **attributes} if group in assigned[name] else {**attributes, **others}
-    return _keras3(index, shards, groups)
+    checkpoint = _keras3(index, shards, groups)
+    sizes = [sum(prod(array["shape"]) * DTYPE_BYTES[array["dtype"]] for array in shard.arrays) for shard in shards]
+    # An edited set is written again with shards of the same size.
+    rewrite = (index.name, max(1, *sizes))
+    return replace(checkpoint, origin=replace(checkpoint.origin, format=SHARDS_NAME, rewrite=rewrite))
 
 
 def _group(array: ArrayEntry) -> str:
@@ -95,7 +100,7 @@ def _keras3(
     optimizer = checkpoint.origin.optimizer
     origin = replace(
         checkpoint.origin,
-        format=WEIGHTS_NAME if len(listings) == 1 else SHARDS_NAME,
+        format=WEIGHTS_NAME,
         keras=layout,
         optimizer=replace(optimizer, layout=layout) if optimizer is not None else None,
     )
