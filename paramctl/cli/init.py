@@ -57,10 +57,7 @@ def _preset_names() -> Iterable[str]:
 @options.fan_convention("the preset's, or true")
 @options.seed
 @options.dtype
-@options.output(
-    "File to write; '-' writes safetensors to standard output",
-    default="MODEL.h5 in this folder, by the model's name",
-)
+@options.output("File to write; '-' is a safetensors stream", default="MODEL.h5, by the model's name")
 @options.force
 @click.option("--dry-run", is_flag=True, help="Print the report without writing")
 @options.quiet("Print the notes, but no report")
@@ -94,7 +91,8 @@ def init(
     from:FILE[PATH] to copy values from a checkpoint. 'paramctl schemes' lists the names.
 
     Values depend only on the seed, the parameter's path and shape, and the scheme, so adding a layer never changes
-    another layer's values. Given a checkpoint, parameters that no option names keep their values.
+    another layer's values. Given a checkpoint, parameters that no option names keep their values. Without -o, the file
+    is MODEL.h5 in the current folder, where MODEL is the model's name.
 
     The report has each parameter's scheme, the option or document entry that chose it, its fans, the mean and standard
     deviation of the scheme's distribution, and those of the generated values.
