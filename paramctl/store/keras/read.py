@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import prod
 from typing import Any
 
-from paramctl.core.parameter import DTYPE_BYTES, Parameter
+from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError
 from paramctl.model import Document, Model, Tie
 from paramctl.store.checkpoint import Checkpoint, build_model
@@ -75,10 +74,7 @@ def read_index(index: Location, listings: Mapping[str, Listing], weight_map: Map
             others = groups.get(group, {})
             groups[group] = {**others, **attributes} if group in assigned[name] else {**attributes, **others}
     checkpoint = _keras3(index, shards, groups)
-    sizes = [sum(prod(array["shape"]) * DTYPE_BYTES[array["dtype"]] for array in shard.arrays) for shard in shards]
-    # An edited set is written again with shards of the same size.
-    rewrite = (index.name, max(1, *sizes))
-    return replace(checkpoint, origin=replace(checkpoint.origin, format=SHARDS_NAME, rewrite=rewrite))
+    return replace(checkpoint, origin=replace(checkpoint.origin, format=SHARDS_NAME))
 
 
 def _group(array: ArrayEntry) -> str:
