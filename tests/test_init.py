@@ -184,13 +184,13 @@ def test_the_report_measures_the_written_values(paramctl: Run, tmp_path: Path) -
     assert bias["measured_stddev"] == pytest.approx(biases.std(), rel=1e-3), "a great mean hides no deviation"
 
 
-def test_integers_are_not_measured(paramctl: Run, tmp_path: Path) -> None:
-    """They are kept, and their report is empty rather than 0."""
+def test_integers_are_measured_as_any_values(paramctl: Run, tmp_path: Path) -> None:
+    """Those that are kept too."""
     np.savez(tmp_path / "m.npz", w=np.ones((40, 40), "float32"), steps=np.arange(7))
     done = paramctl("init", "m.npz", "--rule", "w=normal:stddev=1", "-o", "new.npz", "--format", "json")
     rows = {row["path"]: row for row in json.loads(done.stdout)}
     assert rows["w"]["measured_stddev"] == pytest.approx(1, abs=0.1)
-    assert (rows["steps"]["measured_mean"], rows["steps"]["measured_stddev"]) == (None, None)
+    assert (rows["steps"]["measured_mean"], rows["steps"]["measured_stddev"]) == (3, 2)
 
 
 def test_parameters_of_a_checkpoint_without_a_rule_keep_their_values(paramctl: Run, tmp_path: Path) -> None:

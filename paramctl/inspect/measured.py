@@ -42,9 +42,10 @@ def sums_about(shifts: Mapping[str, float]) -> Measure:
     """Return a measurement of pieces about the shifts of their arrays, by path; 0 for an array without one."""
 
     def measure(path: str, values: Array) -> ShiftedSums | None:
-        if not values.size or values.dtype.kind not in "fV":  # V: bfloat16 and float8
+        if not values.size or values.dtype.kind == "c":
             return None
-        numbers = values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
+        wide = np.float64 if values.dtype.kind in "iub" else np.float32
+        numbers = values if values.dtype in (np.float32, np.float64) else values.astype(wide)
         shift = shifts.get(path, 0.0)
         if shift:
             numbers = numbers - numbers.dtype.type(shift)
