@@ -44,8 +44,11 @@ def sums_about(shifts: Mapping[str, float]) -> Measure:
     def measure(path: str, values: Array) -> ShiftedSums | None:
         if not values.size or values.dtype.kind == "c":
             return None
-        wide = np.float64 if values.dtype.kind in "iub" else np.float32
-        numbers = values if values.dtype in (np.float32, np.float64) else values.astype(wide)
+        numbers: Array = values
+        if values.dtype.kind in "iub":
+            numbers = values.astype(np.float64)
+        elif values.dtype not in (np.float32, np.float64):
+            numbers = values.astype(np.float32)
         shift = shifts.get(path, 0.0)
         if shift:
             numbers = numbers - numbers.dtype.type(shift)
