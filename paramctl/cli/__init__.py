@@ -91,6 +91,7 @@ def _raise_on_signals() -> None:
 
     def receive(number: int, frame: FrameType | None) -> None:
         Terminated.number = number
+        sys.unraisablehook = lambda unraisable: None  # an object that was half made may fail in its __del__
         for other in signals:  # a second Ctrl-C must not interrupt the cleanup
             signal.signal(other, signal.SIG_IGN)
         signal.signal(signal.SIGALRM, terminate)

@@ -45,10 +45,10 @@ class LocalFile:
         return bytes(buffer[: self.read_into(offset, buffer)])
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        count = 0
+        count, descriptor = 0, self.descriptor()
         while count < len(buffer):  # a single read of more than 2 GiB is cut short on Linux
             try:
-                received = os.preadv(self.descriptor(), [buffer[count:]], offset + count)
+                received = os.preadv(descriptor, [buffer[count:]], offset + count)
             except OSError as error:
                 raise InputError(f"{self.name}: {error.strerror or error}") from error
             if not received:
