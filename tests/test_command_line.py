@@ -223,7 +223,7 @@ def test_an_internal_error_is_one_line_and_exit_code_2(
     def defective(*_: object) -> None:
         raise ZeroDivisionError("a slip")
 
-    monkeypatch.setattr("paramctl.inspect.summary.summarize", defective)
+    monkeypatch.setattr("paramctl.library.structure.summarize", defective)
     assert run(["summary", MLP]) == 2
     assert (
         capsys.readouterr().err
