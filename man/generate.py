@@ -15,7 +15,7 @@ from textwrap import dedent
 import click
 
 from paramctl import __version__
-from paramctl.cli import COMMANDS, CONTEXT, paramctl
+from paramctl.cli import CONTEXT, all_commands, paramctl
 from paramctl.declare.located import scalar_text
 from paramctl.declare.options import Option
 from paramctl.init.registry import SCHEMES
@@ -98,7 +98,7 @@ The model document that commands read if none is named.
 def pages() -> dict[str, str]:
     """Return the text of every page, by its path in this folder."""
     texts = {"man1/paramctl.1": main_page()}
-    for command in COMMANDS:
+    for command in all_commands():
         texts[f"man1/paramctl-{command.name}.1"] = command_page(command)
     texts["man5/paramctl-model.5"] = model_page()
     return texts
@@ -232,7 +232,7 @@ def uncapitalized(words: str) -> str:
 
 
 def by_name() -> list[click.Command]:
-    return sorted(COMMANDS, key=lambda command: command.name or "")
+    return sorted(all_commands(), key=lambda command: command.name or "")
 
 
 def references(names: list[str]) -> str:

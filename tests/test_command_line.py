@@ -14,7 +14,7 @@ import click
 import pytest
 
 from paramctl import __version__
-from paramctl.cli import COMMANDS, CONTEXT, NAMES, run
+from paramctl.cli import CONTEXT, NAMES, all_commands, run
 from paramctl.cli import paramctl as group
 from tests import forks
 from tests.conftest import ROOT, Run
@@ -26,7 +26,7 @@ MLP = str(ROOT / "sample_models/mlp.yaml")
 CLI = ROOT / "paramctl/cli"
 HELP_COLUMNS = 44
 """The columns that click leaves for the help of an option on a terminal of 80 columns."""
-BY_NAME = {str(command.name): command for command in COMMANDS}
+BY_NAME = {str(command.name): command for command in all_commands()}
 
 
 def test_every_command_is_one_file_and_one_name() -> None:
@@ -133,7 +133,7 @@ def test_version(paramctl: Run) -> None:
     assert paramctl("--version").stdout == f"paramctl {__version__}\n"
 
 
-@pytest.mark.parametrize("name", [command.name for command in COMMANDS])
+@pytest.mark.parametrize("name", [command.name for command in all_commands()])
 def test_every_command_has_help_with_examples_that_name_it(paramctl: Run, name: str) -> None:
     long, short = paramctl(name, "--help"), paramctl(name, "-h")
     assert (long.returncode, long.stdout) == (0, short.stdout)

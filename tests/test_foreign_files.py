@@ -10,7 +10,7 @@ import click
 import numpy as np
 import pytest
 
-from paramctl.cli import COMMANDS
+from paramctl.cli import all_commands
 from tests.conftest import ROOT, Run
 
 
@@ -29,7 +29,7 @@ def npy() -> bytes:
 FILES = ("model", "source", "a", "b")
 """The names of the arguments of commands for files that they read."""
 
-READERS = [command for command in COMMANDS if any(each.name in FILES for each in command.params)]
+READERS = [command for command in all_commands() if any(each.name in FILES for each in command.params)]
 
 
 def command_line(command: click.Command, file: str) -> list[str]:

@@ -379,7 +379,7 @@ def test_closed_weights_say_so(tmp_path: Path) -> None:
     for path in (tmp_path / "a.h5", tmp_path / "set"):
         with pc.open(path) as weights:
             array = weights["dense/kernel"]
-        with pytest.raises(pc.InputError, match="^[^:]+: is closed$"):
+        with pytest.raises(pc.InputError, match=r"^[^:]+: is closed$"):
             array[...]
 
 

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from paramctl import __version__
-from paramctl.cli import COMMANDS
+from paramctl.cli import all_commands
 from paramctl.init.registry import SCHEMES
 from paramctl.model.layers import FUNCTIONS, LAYERS
 from tests.conftest import ROOT
@@ -18,7 +18,7 @@ PAGES = sorted((ROOT / "man").glob("man*/*.*"))
 
 
 def test_a_page_for_each_command_and_the_language() -> None:
-    names = {f"paramctl-{command.name}.1" for command in COMMANDS} | {"paramctl.1", "paramctl-model.5"}
+    names = {f"paramctl-{command.name}.1" for command in all_commands()} | {"paramctl.1", "paramctl-model.5"}
     assert {path.name for path in PAGES} == names
 
 
@@ -41,7 +41,7 @@ def test_mandoc_gives_no_warning(path: Path) -> None:
     assert (checked.returncode, checked.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+@pytest.mark.parametrize("command", all_commands(), ids=lambda command: command.name)
 def test_a_page_has_every_option(command: click.Command) -> None:
     page = (ROOT / f"man/man1/paramctl-{command.name}.1").read_text()
     options = [option for option in command.params if isinstance(option, click.Option)]

@@ -51,10 +51,12 @@ def _load(name: str) -> click.Command:
     return next(value for value in vars(module).values() if isinstance(value, click.Command))
 
 
-COMMANDS = [_load(name) for name in NAMES]
+def all_commands() -> list[click.Command]:
+    """Return every command. Imports all of them."""
+    return [_load(name) for name in NAMES]
 
 
-@click.group(cls=Group, commands=COMMANDS, context_settings=CONTEXT, epilog=EPILOG)
+@click.group(cls=Group, names=NAMES, load=_load, context_settings=CONTEXT, epilog=EPILOG)
 @click.version_option(__version__, message="%(prog)s %(version)s", help="Show the version and exit")
 def paramctl() -> None:
     """Summarize, initialize, edit, compare and convert neural network parameters.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
@@ -44,7 +46,25 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """The group of all commands."""
+    """The group of all commands, each imported when it is used: a run needs only one.
+
+    load: returns the command of a name.
+    """
+
+    def __init__(self, *args: Any, names: Sequence[str], load: Callable[[str], click.Command], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.names, self.load = names, load
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, sorted."""
+        return sorted(self.names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, or None for an unknown name."""
+        if cmd_name not in self.names:
+            self.commands = {name: self.load(name) for name in self.names}  # click suggests a similar one
+            return None
+        return self.load(cmd_name)
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         """Return the option --help."""
