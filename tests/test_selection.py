@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from paramctl.address.resolve import Filters, resolve, resolve_all, subtree_matcher
-from paramctl.cli import COMMANDS, run
+from paramctl.cli import all_commands, run
 from paramctl.core.indexing import Selection, Slice, parse_slice, select, slice_text
 from paramctl.errors import AddressError
 from paramctl.model import Model, load
@@ -450,7 +450,7 @@ def test_every_command_that_takes_addresses_is_tried() -> None:
     """Those with an argument beside the file."""
     arguments = {
         command.name: [each.name for each in command.params if each.param_type_name == "argument"]
-        for command in COMMANDS
+        for command in all_commands()
     }
     assert ADDRESSED.keys() == {
         name for name, names in arguments.items() if len(names) > 1 and names[0] in ("model", "source")
