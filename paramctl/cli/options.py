@@ -55,7 +55,9 @@ class Seed(click.ParamType[int]):
             import secrets
 
             return secrets.randbits(48)
-        if not value.isdecimal() or int(value[:20]) >= 2**63:
+        from paramctl.declare.located import MAX_INTEGER
+
+        if not value.isdecimal() or int(value[:20]) > MAX_INTEGER:
             self.fail(f"must be a whole number from 0 to 2^63 - 1, or 'random' (got {value!r})")
         return int(value)
 
@@ -93,19 +95,18 @@ def complete_address(context: click.Context, parameter: click.Parameter, incompl
     return [path for path in paths if path.startswith(incomplete)]
 
 
-model: Callable[[F], F] = click.argument(
-    "model",
-    required=False,
-    type=click.Path(allow_dash=True),
-    help=f"Model document or checkpoint, '-' for standard input  [default: {DEFAULT_MODEL}]",
-)
+def _opened(name: str) -> Callable[[F], F]:
+    """Return an argument that names a file to open."""
+    return click.argument(
+        name,
+        required=False,
+        type=click.Path(allow_dash=True),
+        help=f"Model document or checkpoint, '-' for standard input  [default: {DEFAULT_MODEL}]",
+    )
 
-source: Callable[[F], F] = click.argument(
-    "source",
-    required=False,
-    type=click.Path(allow_dash=True),
-    help=f"Model document or checkpoint, '-' for standard input  [default: {DEFAULT_MODEL}]",
-)
+
+model = _opened("model")
+source = _opened("source")
 
 patterns: Callable[[F], F] = click.argument(
     "patterns",

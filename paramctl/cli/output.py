@@ -34,12 +34,10 @@ def default_output(model: Model) -> str:
 
 
 def warm_up(path: str) -> None:
-    """Start the process that lays out HDF5 while the model is being read. Raises OutputError for another suffix."""
-    from paramctl.store.hdf5.client import warm_up
+    """Let the format of a path start what it needs while the model is being read. Raises OutputError for no format."""
     from paramctl.store.registry import for_writing
 
-    if for_writing(path).name == "HDF5":
-        warm_up()
+    for_writing(path).warm_up()
 
 
 def refuse_terminal(what: str) -> None:

@@ -42,8 +42,7 @@ def save_edited(
         save.finish(_copy_and_patch(counting, path, options), edited, progress)
         return counting.counted
     if in_place:
-        path, shard_size = rewrite_target(path, edited)
-        options = replace(options, max_shard_size=shard_size)
+        path, options = rewrite_target(path, edited, options)
     save.save(counting, path, options, progress)
     return counting.counted
 
@@ -53,7 +52,7 @@ class _Counting:
 
     def __init__(self, edited: Edited) -> None:
         self.edited, self.model, self.origin = edited, edited.model, edited.origin
-        self.pieces, self.describe = edited.pieces, edited.describe
+        self.pieces = edited.pieces
         self.counted: dict[str, Tally] = {}
         self._lock = threading.Lock()
 
@@ -98,8 +97,8 @@ def _copy_and_patch(counting: _Counting, path: str, options: WriteOptions) -> It
         yield from in_parallel(write, edited.touched())
 
 
-def rewrite_target(path: str, source: Source) -> tuple[str, int | None]:
-    """Return the path for writing a file again that cannot be patched, and the shard size of a set.
+def rewrite_target(path: str, source: Source, options: WriteOptions) -> tuple[str, WriteOptions]:
+    """Return the path and the options for writing a file again that cannot be patched: a set keeps its shard size.
 
     Raises OutputError if the path does not name the file's own format.
     """
@@ -108,8 +107,9 @@ def rewrite_target(path: str, source: Source) -> tuple[str, int | None]:
     if isinstance(source, Retied) and model.aliases and only_links:
         raise OutputError(message(f"{path}: Keras' layout cannot store these ties", hint="Use -o NAME.h5"))
     if origin.rewrite is not None:
-        return origin.rewrite
+        path, shard_size = origin.rewrite
+        return path, replace(options, max_shard_size=shard_size)
     if not os.path.isdir(path) and for_writing(path).name == origin.format:
-        return path, None
+        return path, options
     rule = "a compressed or chunked file cannot be changed in place under this name"
     raise OutputError(f"{path}: {rule} (use -o to write another file)")

@@ -5,15 +5,15 @@ Each raises TypeError for another type, and AddressError for a value that the ar
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from operator import index
 from typing import Any, get_args
 
 from paramctl.address.resolve import Filters
 from paramctl.core.parameter import ParameterKind
+from paramctl.declare.located import MAX_INTEGER
 from paramctl.errors import AddressError, suggest
-
-SEEDS = 1 << 63
 
 
 def choice(name: str, value: str | None, known: Iterable[str]) -> None:
@@ -31,6 +31,14 @@ def expect(name: str, value: Any, types: type | tuple[type, ...], kind: str) -> 
         raise TypeError(f"{name} must be {kind} (got {type(value).__name__})")
 
 
+def as_json(name: str, value: Any) -> str:
+    """Return a value as the text of a document, which has only numbers, texts, lists and mappings."""
+    try:
+        return json.dumps(value)
+    except TypeError as error:  # such as NumPy's numbers
+        raise TypeError(f"{name} must have only numbers, texts, lists and mappings ({error})") from None
+
+
 def whole(name: str, value: int | None, least: int) -> int | None:
     """Return a whole number as Python's, or None. NumPy's integers are whole numbers too; bools are not."""
     if value is None:
@@ -45,7 +53,7 @@ def whole(name: str, value: int | None, least: int) -> int | None:
 def seed(value: int | None) -> int | None:
     """Return a seed, a whole number from 0 to 2^63 - 1, or None."""
     number = whole("seed", value, 0)
-    if number is not None and number >= SEEDS:
+    if number is not None and number > MAX_INTEGER:
         raise AddressError("seed must be less than 2^63", f"{value}")
     return number
 

@@ -20,7 +20,7 @@ from paramctl.inspect.ties import refuse_reuse
 from paramctl.library.arguments import expect, filters
 from paramctl.library.arguments import seed as checked_seed
 from paramctl.library.initialization import as_scheme
-from paramctl.library.opening import Openable, as_source, openable, rename_rules, texts
+from paramctl.library.opening import Openable, as_model, as_source, openable, rename_rules, texts
 from paramctl.library.weights import Weights
 from paramctl.model import Model
 from paramctl.source.derived import Retied
@@ -94,7 +94,7 @@ def tie(weights: Openable, keep: str, others: str | Sequence[str], *, transpose:
     Raises AddressError where shapes or dtypes differ, and for a parameter that is already tied.
     """
     arrays = openable(weights)
-    return _retied(arrays, add_ties(_model(arrays), keep, texts(others), transpose))
+    return _retied(arrays, add_ties(as_model(arrays), keep, texts(others), transpose))
 
 
 @overload
@@ -104,12 +104,8 @@ def untie(weights: Openable, others: str | Sequence[str]) -> Model | Weights: ..
 def untie(weights: Openable, others: str | Sequence[str]) -> Model | Weights:
     """Give tied parameters separate arrays, with unchanged values. Raises AddressError if one is not tied."""
     arrays = openable(weights)
-    refuse_reuse(_model(arrays), texts(others))
-    return _retied(arrays, remove_ties(_model(arrays), texts(others)))
-
-
-def _model(arrays: Model | Weights) -> Model:
-    return arrays if isinstance(arrays, Model) else arrays.model
+    refuse_reuse(as_model(arrays), texts(others))
+    return _retied(arrays, remove_ties(as_model(arrays), texts(others)))
 
 
 def _retied(arrays: Model | Weights, model: Model) -> Model | Weights:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from paramctl.init.fans import CONVENTIONS
 from paramctl.init.presets import PRESETS
 from paramctl.init.rules import InitRequest, Rule, Scheme, assign_schemes, resolve_seed
 from paramctl.inspect.plan import PlanRow, plan
-from paramctl.library.arguments import choice, expect
+from paramctl.library.arguments import as_json, choice, expect
 from paramctl.library.arguments import seed as checked_seed
 from paramctl.library.opening import Openable, openable
 from paramctl.library.weights import Weights
@@ -101,10 +100,7 @@ def as_scheme(scheme: SchemeLike | None, option: str) -> Scheme | None:
     if isinstance(scheme, str):
         return parse_scheme(scheme, option)
     if isinstance(scheme, Mapping):
-        try:
-            return parse_scheme(json.dumps(scheme), option)
-        except TypeError as error:  # such as NumPy's numbers
-            raise TypeError(f"{option} must have only numbers, texts, lists and mappings ({error})") from None
+        return parse_scheme(as_json(option, scheme), option)
     if scheme is not None and not hasattr(scheme, "distribution"):
         raise TypeError(f"{option} must be a text or a mapping (got {type(scheme).__name__})")
     return scheme

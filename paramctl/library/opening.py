@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from paramctl.declare.located import Located
 from paramctl.errors import AddressError, InputError
-from paramctl.library.arguments import expect
+from paramctl.library.arguments import as_json, expect
 from paramctl.library.arguments import seed as checked_seed
 from paramctl.model import Model
 from paramctl.model.document import parse_value
-from paramctl.source.open import Opened, open_path, require_built, source_of
+from paramctl.source.open import Opened, open_path, source_of
 
 if TYPE_CHECKING:
     from paramctl.library.weights import Weights
@@ -52,10 +51,7 @@ def load_model(
 
 def _located(value: Any, argument: str) -> Located:
     """Return a Python value as a document has it. Errors name the argument."""
-    try:
-        return parse_value(json.dumps(value), argument)
-    except TypeError as error:  # such as NumPy's numbers
-        raise TypeError(f"{argument} must have only numbers, texts, lists and mappings ({error})") from None
+    return parse_value(as_json(argument, value), argument)
 
 
 def open(path: str | PathLike[str]) -> Weights:  # noqa: A001  read as paramctl.open
@@ -115,11 +111,6 @@ def as_model(arrays: Openable) -> Model:
     """Return the model of anything openable. Shapes of a document's parameters may be unknown."""
     opened = openable(arrays)
     return opened if isinstance(opened, Model) else opened.model
-
-
-def as_built_model(arrays: Openable) -> Model:
-    """Return the model of anything openable. Raises DocumentError if a shape is unknown."""
-    return require_built(as_model(arrays))
 
 
 def texts(value: str | Sequence[str]) -> list[str]:

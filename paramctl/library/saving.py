@@ -19,7 +19,7 @@ from paramctl.model import Model
 from paramctl.source.base import Source
 from paramctl.source.drawn import Drawn
 from paramctl.source.edited import Edited
-from paramctl.source.save import Progress, stream
+from paramctl.source.save import Progress, write_stream
 from paramctl.source.save import save as save_source
 from paramctl.store.folder import resolve_folder
 from paramctl.store.io.write_values import WriteOptions
@@ -73,7 +73,7 @@ def save(
             raise OutputError("an open file can be written neither in place nor in shards")
         if not hasattr(path, "write"):
             raise TypeError(f"path must be a path or an open file (got {type(path).__name__})")
-        _write_stream(arrays.source, path, progress)
+        write_stream(arrays.source, path, progress)
     return list(arrays.make_report(measured)) if converts or measure else []
 
 
@@ -93,18 +93,7 @@ def _write_file(
     if isinstance(source, Edited):
         return save_edited(source, path, options, in_place, progress)
     if in_place:
-        path, shard_size = rewrite_target(path, source)
-        options = replace(options, max_shard_size=shard_size)
+        path, options = rewrite_target(path, source, options)
     if measure and isinstance(source, Drawn):
         options = replace(options, measure=sums_about(shifts(source.model, source.assigned)))
     return save_source(source, path, options, progress)
-
-
-def _write_stream(source: Source, file: IO[bytes], progress: Progress | None) -> None:
-    total = sum(parameter.bytes for parameter in source.model.owners())
-    done = 0
-    for data in stream(source):
-        file.write(data)
-        done += len(data)
-        if progress is not None:
-            progress(done, total)

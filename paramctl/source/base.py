@@ -15,29 +15,14 @@ from paramctl.core.dtypes import Array
 from paramctl.core.indexing import Selection, select, slice_text
 from paramctl.core.parameter import Parameter
 from paramctl.model import Model
-from paramctl.store.contents import Origin, Piece, blocks, gather
+from paramctl.store.contents import Contents, Origin, Piece, blocks, gather
 
 Description = Mapping[str, Any]
 """A source in the types of JSON, from which edit.reopen.reopen makes it again in another process."""
 
 
-class Source(Protocol):
-    """A model whose arrays have values. Formats need only the part that store.contents.Contents declares."""
-
-    @property
-    def model(self) -> Model: ...
-
-    @property
-    def origin(self) -> Origin: ...
-
-    def read(self, path: str, start: int, stop: int) -> Array:
-        """Return values of an array that the model owns, flat, from one index to another, in its dtype.
-
-        Raises InputError for a damaged file, and OutputError for a value that the dtype cannot hold.
-        """
-
-    def pieces(self, parameter: Parameter) -> Iterator[Piece]:
-        """Cut an array into the pieces that are best read one at a time."""
+class Source(Contents, Protocol):
+    """A model whose arrays have values, as a format writes it, that can be made again from a description."""
 
     def describe(self) -> Description:
         """Return a description from which ``reopen`` makes this source again. Raises InputError if it cannot."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any, TypeVar
 
 from paramctl.errors import OutputError
-from paramctl.source.base import Source
+from paramctl.store.contents import Contents
 from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.registry import for_writing
 from paramctl.store.safetensors import files as safetensors
@@ -17,9 +17,11 @@ DEFAULTS = WriteOptions()
 Progress = Callable[[int, int], object]
 """Called with the bytes done and the bytes in total."""
 
+T = TypeVar("T")
+
 
 def save(
-    source: Source, path: str, options: WriteOptions = DEFAULTS, progress: Progress | None = None
+    source: Contents, path: str, options: WriteOptions = DEFAULTS, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Write a source to a file, and return the joined results of WriteOptions.measure for each array.
 
@@ -29,22 +31,30 @@ def save(
     return finish(write(source, path, options), source, progress)
 
 
-def finish(pieces: Iterator[Written], source: Source, progress: Progress | None) -> dict[str, Any]:
-    """Write all pieces of a source in order, and return the joined measurements of each array."""
-    total = sum(owner.bytes for owner in source.model.owners())
-    done = 0
+def finish(pieces: Iterator[Written], source: Contents, progress: Progress | None) -> dict[str, Any]:
+    """Write all the pieces of a source, in order, and join what was measured of each array."""
     measured: dict[str, Any] = {}
-    for piece in pieces:
-        done += piece.bytes
+    for piece in _tracked(pieces, lambda piece: piece.bytes, source, progress):
         if piece.measured is not None:
             before = measured.get(piece.path)
             measured[piece.path] = piece.measured if before is None else before.join(piece.measured)
-        if progress is not None:
-            progress(done, total)
     return measured
 
 
-def write(source: Source, path: str, options: WriteOptions = DEFAULTS) -> Iterator[Written]:
+def _tracked(
+    items: Iterator[T], bytes_of: Callable[[T], int], source: Contents, progress: Progress | None
+) -> Iterator[T]:
+    """Yield the items, and report after each how many of the arrays' bytes are done."""
+    total = sum(owner.bytes for owner in source.model.owners())
+    done = 0
+    for item in items:
+        yield item
+        done += bytes_of(item)
+        if progress is not None:
+            progress(done, total)
+
+
+def write(source: Contents, path: str, options: WriteOptions = DEFAULTS) -> Iterator[Written]:
     """Yield each piece of a source when it is written; see save."""
     format_ = for_writing(path)
     if options.max_shard_size is not None and not format_.shardable:
@@ -53,13 +63,14 @@ def write(source: Source, path: str, options: WriteOptions = DEFAULTS) -> Iterat
     return format_.write(path, source, options)
 
 
-def stream(source: Source) -> Iterator[bytes | memoryview]:
-    """Yield a source as the bytes of a safetensors file, in order."""
+def write_stream(source: Contents, file: IO[bytes], progress: Progress | None = None) -> None:
+    """Write a source to an open file as the bytes of a safetensors file, in order."""
     verify(source)
-    return safetensors.stream(source)
+    for data in _tracked(safetensors.stream(source), len, source, progress):
+        file.write(data)
 
 
-def verify(source: Source) -> None:
+def verify(source: Contents) -> None:
     """Check the checksums of the file that a source comes from, where its format has any. Raises InputError."""
     location = source.origin.location
     if location is not None and location.read(0, 2) == b"PK":
@@ -68,7 +79,7 @@ def verify(source: Source) -> None:
         verify_checksums(location)
 
 
-def not_carried(source: Source, path: str) -> list[str]:
+def not_carried(source: Contents, path: str) -> list[str]:
     """Describe the content of the source's file that a file at this path does not include."""
     origin = source.origin
     carries: frozenset[str] = frozenset()

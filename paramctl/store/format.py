@@ -1,7 +1,8 @@
-"""Format: the protocol of a file format. Nothing outside a format's own package asks which format it has."""
+"""Format: the protocol of a file format. Code outside a format's package uses only what the protocol declares."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -25,21 +26,28 @@ class Format(Protocol):
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
-    writable: ClassVar[bool]
-    shardable: ClassVar[bool]
-    carries: ClassVar[frozenset[str]]
+    writable: ClassVar[bool] = True
+    shardable: ClassVar[bool] = False
+    carries: ClassVar[frozenset[str]] = frozenset()
 
+    @abstractmethod
     def matches(self, location: Location) -> bool:
         """Return whether a file has this format, by its content, never by its name."""
 
+    @abstractmethod
     def read(self, location: Location) -> Checkpoint:
         """Read the header of a file; values are read on demand. Raises InputError if it is damaged."""
 
+    @abstractmethod
     def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
         """Write a file, or a set of files, atomically, and yield each piece when it is written.
 
         Raises OutputError, and then leaves an existing file at the path unchanged.
         """
+
+    def warm_up(self) -> None:
+        """Start a process that ``write`` will need, while the model is being read. Most formats need none."""
+        return
 
 
 class Patchable(Protocol):

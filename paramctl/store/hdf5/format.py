@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
+from paramctl.store.format import Format
 from paramctl.store.hdf5 import NAME, SIGNATURE
 from paramctl.store.location import Location
 
@@ -15,14 +16,11 @@ if TYPE_CHECKING:
     from paramctl.store.io.write_values import WriteOptions, Written
 
 
-class Hdf5:
+class Hdf5(Format):
     """One HDF5 file. The frameworks' layouts of it are dialects, which the registry hands in."""
 
-    name: ClassVar[str] = NAME
-    suffixes: ClassVar[tuple[str, ...]] = (".h5", ".hdf5")
-    writable: ClassVar[bool] = True
-    shardable: ClassVar[bool] = False
-    carries: ClassVar[frozenset[str]] = frozenset()
+    name = NAME
+    suffixes = (".h5", ".hdf5")
 
     def __init__(self, dialects: Sequence[str] = ()) -> None:
         self.dialects = dialects
@@ -31,10 +29,14 @@ class Hdf5:
     def matches(self, location: Location) -> bool:
         return location.read(0, len(SIGNATURE)) == SIGNATURE
 
-    def read(self, location: Location) -> Checkpoint:
+    def warm_up(self) -> None:
+        """Start the process that lays out files, while the model is being read."""
         from paramctl.store.hdf5.client import warm_up
 
-        warm_up()  # the worker starts while this process imports NumPy
+        warm_up()
+
+    def read(self, location: Location) -> Checkpoint:
+        self.warm_up()  # the worker starts while this process imports NumPy
         from importlib import import_module
 
         from paramctl.store.hdf5 import files

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
+from paramctl.store.format import Format
 from paramctl.store.keras import ARCHIVE_NAME, SHARDS_NAME, WEIGHTS_NAME
 from paramctl.store.location import Location
 from paramctl.store.npz.format import ZIP_SIGNATURES
@@ -19,14 +20,12 @@ INDEX_START = 1 << 20
 KERAS_INDEX = re.compile(rb'"weight_map"\s*:\s*\{\s*"/')
 
 
-class KerasArchive:
+class KerasArchive(Format):
     """A zip of metadata, configuration and weights."""
 
-    name: ClassVar[str] = ARCHIVE_NAME
-    suffixes: ClassVar[tuple[str, ...]] = (".keras",)
-    writable: ClassVar[bool] = True
-    shardable: ClassVar[bool] = False
-    carries: ClassVar[frozenset[str]] = frozenset({"optimizer", "other_content"})
+    name = ARCHIVE_NAME
+    suffixes = (".keras",)
+    carries = frozenset({"optimizer", "other_content"})
 
     def matches(self, location: Location) -> bool:
         if location.read(0, 4) not in ZIP_SIGNATURES:
@@ -49,14 +48,12 @@ class KerasArchive:
         return archive.write(path, contents, options)
 
 
-class KerasWeights:
+class KerasWeights(Format):
     """Keras 3 weights: written here. They are read as a dialect of HDF5, for only their parsed content shows it."""
 
-    name: ClassVar[str] = WEIGHTS_NAME
-    suffixes: ClassVar[tuple[str, ...]] = (".weights.h5",)
-    writable: ClassVar[bool] = True
-    shardable: ClassVar[bool] = False
-    carries: ClassVar[frozenset[str]] = frozenset({"optimizer"})
+    name = WEIGHTS_NAME
+    suffixes = (".weights.h5",)
+    carries = frozenset({"optimizer"})
 
     def matches(self, location: Location) -> bool:
         return False
@@ -73,14 +70,12 @@ class KerasWeights:
         return weights_file.write(path, contents, options)
 
 
-class KerasShards:
+class KerasShards(Format):
     """A set of Keras 3 weights, and an index that names the files of each group of variables."""
 
-    name: ClassVar[str] = SHARDS_NAME
-    suffixes: ClassVar[tuple[str, ...]] = (".weights.json",)
-    writable: ClassVar[bool] = True
-    shardable: ClassVar[bool] = True
-    carries: ClassVar[frozenset[str]] = frozenset()
+    name = SHARDS_NAME
+    suffixes = (".weights.json",)
+    shardable = True
 
     def matches(self, location: Location) -> bool:
         return location.read(0, 1) == b"{" and KERAS_INDEX.search(location.read(0, INDEX_START)) is not None

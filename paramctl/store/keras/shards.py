@@ -25,7 +25,6 @@ from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, p
 from paramctl.store.io.shard_index import read_index as read_shard_index
 from paramctl.store.io.shards import ShardNames, plan_shards
 from paramctl.store.io.write_values import WriteOptions, Written
-from paramctl.store.keras import SHARDS_NAME
 from paramctl.store.keras.dialect import read_together
 from paramctl.store.keras.weights_file import lay_out, layout_of, written_parameters
 from paramctl.store.location import Location
@@ -39,13 +38,13 @@ def read(location: Location) -> Checkpoint:
     index = read_shard_index(location)
     files = {name: location.sibling(name) for name in index.files}
     checkpoint = read_together(location, {name: files[name] for name in sorted(files)}, index.weight_map)
-    origin = replace(checkpoint.origin, format=SHARDS_NAME)
-    if isinstance(checkpoint.reader, JoinedReader):  # in place, files of the same size are written
-        sizes: Counter[Reader] = Counter()
-        for owner in checkpoint.model.owners():
-            sizes[checkpoint.reader.readers[owner.path]] += owner.bytes
-        origin = replace(origin, rewrite=(location.name, max(sizes.values(), default=1)))
-    return replace(checkpoint, origin=origin)
+    if not isinstance(checkpoint.reader, JoinedReader):
+        return checkpoint
+    sizes: Counter[Reader] = Counter()
+    for owner in checkpoint.model.owners():
+        sizes[checkpoint.reader.readers[owner.path]] += owner.bytes
+    rewrite = (location.name, max(sizes.values(), default=1))  # in place, files of the same size are written
+    return replace(checkpoint, origin=replace(checkpoint.origin, rewrite=rewrite))
 
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:

@@ -10,8 +10,9 @@ the parameter. The archive's comment has the document, the ties, and the version
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
+from paramctl.store.format import Format
 from paramctl.store.location import Location
 from paramctl.store.npz import NAME
 
@@ -23,14 +24,11 @@ if TYPE_CHECKING:
 ZIP_SIGNATURES = (b"PK\3\4", b"PK\5\6")
 
 
-class Npz:
+class Npz(Format):
     """One npz file."""
 
-    name: ClassVar[str] = NAME
-    suffixes: ClassVar[tuple[str, ...]] = (".npz",)
-    writable: ClassVar[bool] = True
-    shardable: ClassVar[bool] = False
-    carries: ClassVar[frozenset[str]] = frozenset()
+    name = NAME
+    suffixes = (".npz",)
 
     def matches(self, location: Location) -> bool:
         return location.read(0, 4) in ZIP_SIGNATURES

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
+from paramctl.store.format import Format
 from paramctl.store.location import Location
 from paramctl.store.safetensors import MAX_HEADER, NAME, SHARDS_NAME
 
@@ -23,14 +24,12 @@ HUGGING_FACE_INDEX = re.compile(rb'"weight_map"\s*:(?!\s*\{\s*"/)')
 """Keras' index has the same form, but the names of its groups begin with a slash."""
 
 
-class Safetensors:
+class Safetensors(Format):
     """A header of JSON, then the values."""
 
-    name: ClassVar[str] = NAME
-    suffixes: ClassVar[tuple[str, ...]] = (".safetensors",)
-    writable: ClassVar[bool] = True
-    shardable: ClassVar[bool] = True
-    carries: ClassVar[frozenset[str]] = frozenset()
+    name = NAME
+    suffixes = (".safetensors",)
+    shardable = True
 
     def matches(self, location: Location) -> bool:
         start = location.read(0, 9)
@@ -55,14 +54,12 @@ class Safetensors:
         files.clear_provenance(temporary, paths)
 
 
-class SafetensorsShards:
+class SafetensorsShards(Format):
     """A set of safetensors files, and ``model.safetensors.index.json``, which names the file of each array."""
 
-    name: ClassVar[str] = SHARDS_NAME
-    suffixes: ClassVar[tuple[str, ...]] = ("/",)
-    writable: ClassVar[bool] = True
-    shardable: ClassVar[bool] = True
-    carries: ClassVar[frozenset[str]] = frozenset()
+    name = SHARDS_NAME
+    suffixes = ("/",)
+    shardable = True
 
     def matches(self, location: Location) -> bool:
         return location.read(0, 1) == b"{" and HUGGING_FACE_INDEX.search(location.read(0, INDEX_START)) is not None
