@@ -15,7 +15,7 @@ from paramctl.core.dtypes import Array
 from paramctl.core.indexing import Selection, select, slice_text
 from paramctl.core.parameter import Parameter
 from paramctl.model import Model
-from paramctl.store.contents import Contents, Origin, Piece, blocks, gather
+from paramctl.store.contents import Contents, Origin, Piece, gather
 
 Description = Mapping[str, Any]
 """A source in the types of JSON, from which edit.reopen.reopen makes it again in another process."""
@@ -39,7 +39,7 @@ class Derived:
         self.operation, self.options = operation, options
 
     def pieces(self, parameter: Parameter) -> Iterator[Piece]:
-        return blocks(parameter)
+        return self.base.pieces(parameter)
 
     def describe(self) -> Description:
         options = {

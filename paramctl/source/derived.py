@@ -13,7 +13,7 @@ from paramctl.errors import OutputError
 from paramctl.model import Model, Tie
 from paramctl.source.base import Derived, Source
 from paramctl.store.checkpoint import build_model
-from paramctl.store.contents import Origin, Piece, Provenance, read_alias
+from paramctl.store.contents import Origin, Piece, Provenance, blocks, read_alias
 
 
 class Renamed(Derived):
@@ -24,6 +24,9 @@ class Renamed(Derived):
     ) -> None:
         super().__init__(base, model, origin, "rename", **options)
         self.old_names = old_names
+
+    def pieces(self, parameter: Parameter) -> Iterator[Piece]:
+        return blocks(parameter)  # the base's pieces have the old names
 
     def read(self, path: str, start: int, stop: int) -> Array:
         return self.base.read(self.old_names[path], start, stop)
@@ -65,9 +68,6 @@ class Cast(Derived):
         super().__init__(base, model, base.origin, "cast", **options)
         self.losses = losses
 
-    def pieces(self, parameter: Parameter) -> Iterator[Piece]:
-        return self.base.pieces(parameter)
-
     def read(self, path: str, start: int, stop: int) -> Array:
         values = self.base.read(path, start, stop)
         try:
@@ -82,9 +82,6 @@ class Retied(Derived):
     def __init__(self, base: Source, model: Model) -> None:
         ties = [[tie.kept, tie.tied, tie.transpose] for tie in model.ties]
         super().__init__(base, model, base.origin, "retie", ties=ties)
-
-    def pieces(self, parameter: Parameter) -> Iterator[Piece]:
-        return self.base.pieces(parameter)
 
     def read(self, path: str, start: int, stop: int) -> Array:
         return read_alias(self.base, path, start, stop)

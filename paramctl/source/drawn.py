@@ -17,7 +17,7 @@ from paramctl.init.rules import AssignedScheme
 from paramctl.model import Model
 from paramctl.source.base import BlockCache, Description, Source
 from paramctl.source.describe import distribution_to_json
-from paramctl.store.contents import BLOCK_SIZE, Origin, Piece, Provenance, blocks
+from paramctl.store.contents import Origin, Piece, Provenance, blocks
 
 CACHED_BLOCKS = 4
 
@@ -72,8 +72,9 @@ class Drawn:
         return values[start - first * step : stop - first * step]
 
     def pieces(self, parameter: Parameter) -> Iterator[Piece]:
-        is_drawn = parameter.path in self.assigned
-        return blocks(parameter, self._draws.block_size(parameter.path) if is_drawn else BLOCK_SIZE)
+        if self.base is not None and parameter.path not in self.assigned:
+            return self.base.pieces(parameter)
+        return blocks(parameter, self._draws.block_size(parameter.path))
 
     def describe(self) -> Description:
         assigned = {

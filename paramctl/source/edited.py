@@ -82,9 +82,6 @@ class Edited(Derived):
             if isinstance(change.value, AssignedScheme)
         }
 
-    def pieces(self, parameter: Parameter) -> Iterator[Piece]:
-        return self.base.pieces(parameter)
-
     def touched(self) -> Iterator[Piece]:
         """Yield the pieces that a change may touch."""
         for path, changes in self.by_path.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 from paramctl import __version__
 from paramctl.core.parameter import Axis, Parameter
+from paramctl.declare.located import MAX_INTEGER
 from paramctl.init.engines.native import RECIPE
 from paramctl.model import Document, Tie
 from paramctl.store.contents import Contents, KerasLayout, Provenance
@@ -17,7 +18,6 @@ from paramctl.store.contents import Contents, KerasLayout, Provenance
 VERSION = 1
 """The version of this metadata."""
 MAX_SCHEME_TEXT = 4_000
-MAX_SEED = 2**63
 
 
 def file_metadata(contents: Contents) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def array_attributes(parameter: Parameter, provenance: Provenance | None) -> dic
 def provenance_of(attributes: Mapping[str, Any]) -> Provenance:
     """Return what the attributes of an array record of how it came by its values."""
     scheme, seed = attributes.get("scheme"), attributes.get("seed")
-    has_seed = type(seed) is int and 0 <= seed < MAX_SEED
+    has_seed = type(seed) is int and 0 <= seed <= MAX_INTEGER
     return Provenance(scheme if isinstance(scheme, str) else None, seed if has_seed else None)
 
 
