@@ -1,4 +1,4 @@
-"""Run jobs in threads and return results in order. The only module that starts threads."""
+"""Run jobs in threads and return results in order, and report progress. The only module that starts threads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+Progress = Callable[[int, int], object]
+"""A function that is called with the bytes done so far and the bytes in total."""
 
 
 def workers() -> int:
@@ -36,3 +39,16 @@ def in_parallel(work: Callable[[Job], Result], jobs: Iterable[Job], threads: int
         finally:
             for future in pending:
                 future.cancel()
+
+
+def advancing(progress: Progress | None, total: int) -> Callable[[int], None]:
+    """Return a function that adds up the sizes it is called with, and reports the sum to ``progress``."""
+    done = 0
+
+    def advance(size: int) -> None:
+        nonlocal done
+        done += size
+        if progress is not None:
+            progress(done, total)
+
+    return advance

@@ -10,7 +10,7 @@ from typing import cast
 
 from paramctl.core.dtypes import Array
 from paramctl.errors import OutputError, message
-from paramctl.parallel import in_parallel
+from paramctl.parallel import Progress, in_parallel
 from paramctl.source import save
 from paramctl.source.base import Source
 from paramctl.source.derived import Retied
@@ -28,7 +28,7 @@ def save_edited(
     path: str,
     options: WriteOptions = save.DEFAULTS,
     in_place: bool = False,
-    progress: save.Progress | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Tally]:
     """Write an edited source to a file, and return the changes of each array.
 

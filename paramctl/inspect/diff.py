@@ -11,12 +11,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from paramctl.core.parameter import DTYPE_BYTES
-from paramctl.init.engines.native import BLOCK_SIZE
 from paramctl.inspect.difference import EXACT, Difference, Tolerance, compare_values, measure_values
-from paramctl.inspect.fold import PieceToMeasure, Progress, advancing, fold
+from paramctl.inspect.fold import PieceToMeasure, fold
 from paramctl.model import Model
+from paramctl.parallel import Progress, advancing
 from paramctl.source.base import Source
-from paramctl.store.contents import read_alias
+from paramctl.store.contents import BLOCK_SIZE, read_alias
 
 SPARE = 1 << 24
 """Bytes allocated and freed, untouched, at the start. glibc then keeps the memory of freed pieces for the next ones.

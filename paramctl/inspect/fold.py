@@ -13,9 +13,6 @@ from typing import Generic, Protocol, Self, TypeVar
 
 from paramctl.parallel import in_parallel
 
-Progress = Callable[[int, int], object]
-"""A function that is called with the bytes done so far and the bytes in total."""
-
 
 class Joinable(Protocol):
     """A measurement of one piece, or of several consecutive pieces."""
@@ -57,16 +54,3 @@ def fold(
         joined[piece.key] = measurement if before is None else before.join(measurement)
         advance(piece.bytes)
     return joined
-
-
-def advancing(progress: Progress | None, total: int) -> Callable[[int], None]:
-    """Return an ``advance`` function for ``fold`` that adds sizes up and reports them to ``progress``."""
-    done = 0
-
-    def advance(size: int) -> None:
-        nonlocal done
-        done += size
-        if progress is not None:
-            progress(done, total)
-
-    return advance

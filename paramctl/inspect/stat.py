@@ -11,8 +11,9 @@ import numpy as np
 
 from paramctl.core.dtypes import Array
 from paramctl.core.parameter import DTYPE_BYTES
-from paramctl.inspect.fold import PieceToMeasure, Progress, advancing, fold
+from paramctl.inspect.fold import PieceToMeasure, fold
 from paramctl.inspect.tally import EMPTY, Tally, tally
+from paramctl.parallel import Progress, advancing
 from paramctl.source.base import SelectedValues
 
 

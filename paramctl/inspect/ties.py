@@ -11,11 +11,12 @@ from paramctl.address.resolve import resolve
 from paramctl.core.parameter import DTYPE_BYTES, Parameter
 from paramctl.declare.located import scalar_text
 from paramctl.errors import AddressError
-from paramctl.init.engines.native import BLOCK_SIZE
-from paramctl.inspect.fold import PieceToMeasure, Progress, advancing, fold
+from paramctl.inspect.fold import PieceToMeasure, fold
 from paramctl.inspect.layers import default_text
 from paramctl.model import Block, Model
+from paramctl.parallel import Progress, advancing
 from paramctl.source.base import Source
+from paramctl.store.contents import blocks
 from paramctl.store.io.extents import as_bytes
 
 
@@ -53,10 +54,9 @@ def equal_arrays(source: Source, progress: Progress | None = None, threads: int 
 def _pieces(source: Source, parameters: Sequence[Parameter]) -> Iterator[PieceToMeasure[str, Checksum]]:
     # Cut at multiples of a block, whatever the source prefers: a checksum depends on where the array is cut.
     for parameter in parameters:
-        for start in range(0, parameter.size, BLOCK_SIZE):
-            stop = min(start + BLOCK_SIZE, parameter.size)
+        for path, start, stop in blocks(parameter):
             size = (stop - start) * DTYPE_BYTES[parameter.dtype]
-            yield PieceToMeasure(parameter.path, size, partial(_checksum, source, parameter.path, start, stop))
+            yield PieceToMeasure(path, size, partial(_checksum, source, path, start, stop))
 
 
 def _checksum(source: Source, path: str, start: int, stop: int) -> Checksum:

@@ -12,8 +12,9 @@ from paramctl.inspect.stat import StatRow, statistics
 from paramctl.inspect.ties import equal_arrays
 from paramctl.library.arguments import filters, tolerance, whole
 from paramctl.library.opening import Openable, as_source, rename_rules
+from paramctl.parallel import Progress
 from paramctl.source.base import select_values
-from paramctl.source.save import Progress, verify
+from paramctl.source.save import verify
 
 
 @dataclass(frozen=True, slots=True)

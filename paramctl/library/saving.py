@@ -16,11 +16,12 @@ from paramctl.library.arguments import whole
 from paramctl.library.converting import convert
 from paramctl.library.opening import Openable, openable
 from paramctl.model import Model
+from paramctl.parallel import Progress
 from paramctl.source.base import Source
 from paramctl.source.drawn import Drawn
 from paramctl.source.edited import Edited
-from paramctl.source.save import Progress, write_stream
 from paramctl.source.save import save as save_source
+from paramctl.source.save import write_stream
 from paramctl.store.folder import resolve_folder
 from paramctl.store.io.write_values import WriteOptions
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 from paramctl.errors import OutputError
+from paramctl.parallel import Progress, advancing
 from paramctl.store.contents import Contents
 from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.registry import for_writing
 from paramctl.store.safetensors import files as safetensors
 
 DEFAULTS = WriteOptions()
-
-Progress = Callable[[int, int], object]
-"""Called with the bytes done and the bytes in total."""
-
-T = TypeVar("T")
 
 
 def save(
@@ -33,25 +29,14 @@ def save(
 
 def finish(pieces: Iterator[Written], source: Contents, progress: Progress | None) -> dict[str, Any]:
     """Write all the pieces of a source, in order, and join what was measured of each array."""
+    advance = advancing(progress, _stored_bytes(source))
     measured: dict[str, Any] = {}
-    for piece in _tracked(pieces, lambda piece: piece.bytes, source, progress):
+    for piece in pieces:
+        advance(piece.bytes)
         if piece.measured is not None:
             before = measured.get(piece.path)
             measured[piece.path] = piece.measured if before is None else before.join(piece.measured)
     return measured
-
-
-def _tracked(
-    items: Iterator[T], bytes_of: Callable[[T], int], source: Contents, progress: Progress | None
-) -> Iterator[T]:
-    """Yield the items, and report after each how many of the arrays' bytes are done."""
-    total = sum(owner.bytes for owner in source.model.owners())
-    done = 0
-    for item in items:
-        yield item
-        done += bytes_of(item)
-        if progress is not None:
-            progress(done, total)
 
 
 def write(source: Contents, path: str, options: WriteOptions = DEFAULTS) -> Iterator[Written]:
@@ -66,8 +51,14 @@ def write(source: Contents, path: str, options: WriteOptions = DEFAULTS) -> Iter
 def write_stream(source: Contents, file: IO[bytes], progress: Progress | None = None) -> None:
     """Write a source to an open file as the bytes of a safetensors file, in order."""
     verify(source)
-    for data in _tracked(safetensors.stream(source), len, source, progress):
+    advance = advancing(progress, _stored_bytes(source))
+    for data in safetensors.stream(source):
         file.write(data)
+        advance(len(data))
+
+
+def _stored_bytes(source: Contents) -> int:
+    return sum(owner.bytes for owner in source.model.owners())
 
 
 def verify(source: Contents) -> None:
