@@ -120,13 +120,14 @@ def test_help_that_lists_presets_imports_the_registry_and_nothing_heavier() -> N
     assert [name for name in modules if name in HEAVY] == ["paramctl.init"]
 
 
-def test_summary_imports_neither_numpy_nor_h5py() -> None:
+def test_summary_imports_neither_numpy_nor_h5py_nor_another_command() -> None:
     done = subprocess.run(
         [sys.executable, "-c", LISTS_MODULES, "summary", MLP], capture_output=True, text=True, cwd=ROOT
     )
     modules = json.loads(done.stderr.splitlines()[-1])
     assert "yaml" in modules
     assert not {"numpy", "h5py", "ml_dtypes"} & set(modules)
+    assert {f"paramctl.cli.{name}" for name in NAMES} & set(modules) == {"paramctl.cli.summary"}
 
 
 def test_version(paramctl: Run) -> None:
