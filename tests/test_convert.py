@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from paramctl.conversion.convert import convert
-from paramctl.core.dtypes import CastLoss, checked_cast
+from paramctl.core.dtypes import CastLoss, cast, checked_cast, numpy_dtype
+from paramctl.core.parameter import DTYPE_BYTES
 from paramctl.source.open import Opened, source_of
 from tests.conftest import ROOT, Run, model
 
@@ -67,6 +68,28 @@ def test_a_lossy_cast_is_refused_unless_allowed(dtype: str, values: list[Any], w
     assert result.dtype.name == wanted
 
 
+REAL = [name for name in DTYPE_BYTES if not name.startswith(("complex", "float8_e8m0"))]
+FLOATS = [name for name in REAL if numpy_dtype(name).kind not in "biu"]
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("wanted", FLOATS)
+def test_the_largest_value_of_each_dtype_stays_finite_or_is_refused(dtype: str, wanted: str) -> None:
+    """The range decides, not the size: bfloat16 and float16 both have 2 bytes."""
+    source = numpy_dtype(dtype)
+    highest = 1 if dtype == "bool" else (np.iinfo if source.kind in "iu" else ml_dtypes.finfo)(source).max
+    largest = np.array([highest]).astype(source)
+    with np.errstate(over="ignore"):
+        fits = np.isfinite(largest.astype(np.float64).astype(numpy_dtype(wanted))).all()
+    if fits:
+        assert np.isfinite(cast(largest, wanted)).all()
+        return
+    with pytest.raises(OverflowError):
+        cast(largest, wanted)
+    with pytest.raises(CastLoss):
+        checked_cast(largest, wanted, ["integers"])
+
+
 EXACT = [
     ("float32", [1.5, -0.0, np.inf, np.nan], "float64"),
     ("float64", [0.1], "float32"),
@@ -86,7 +109,7 @@ EXACT = [
 def test_a_cast_that_only_rounds_floats_is_allowed(dtype: str, values: list[Any], wanted: str) -> None:
     array = np.array(values, dtype)
     result = checked_cast(array, wanted)
-    assert np.array_equal(result.astype("float64"), array.astype(wanted).real.astype("float64"), equal_nan=True)
+    assert np.array_equal(result.astype("float64"), array.real.astype(wanted).astype("float64"), equal_nan=True)
 
 
 @given(
@@ -607,7 +630,7 @@ def test_large_arrays_are_transposed_within_bounded_memory(tmp_path: Path) -> No
 
     (tmp_path / "m.yaml").write_text("input: [10000]\nlayers: [{dense: {units: 10000, use_bias: false}}]\n")
     code = (  # VmHWM is the peak of this program alone; ru_maxrss would include its parent's
-        "import sys; from paramctl.cli import run; code = run(sys.argv[1:])\n"
+        "import sys; from paramctl.cli.main import run; code = run(sys.argv[1:])\n"
         "lines = open('/proc/self/status').read().splitlines() if sys.platform == 'linux' else ['VmHWM: 0']\n"
         "print([line.split()[1] for line in lines if 'VmHWM' in line][0], file=sys.stderr); sys.exit(code)"
     )

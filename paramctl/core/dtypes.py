@@ -37,9 +37,30 @@ def cast(values: Array, name: str) -> Array:
         return values
     with np.errstate(all="ignore"):
         result = values.astype(target)
-        if result.itemsize < values.itemsize and result.dtype.kind in "fV" and not _keeps_finite(values, result):
+        if _may_overflow(values.dtype, target) and not _keeps_finite(values, result):
             raise OverflowError(f"a value exceeds the range of {name}")
     return result
+
+
+@cache
+def _may_overflow(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
+    """Return True if a finite value of a dtype may be beyond the range of another.
+
+    The range decides, not the size: bfloat16 and float16 both have 2 bytes, but end at 3.4e38 and 65504.
+    """
+    if target.kind in "iub":
+        return False
+    low, high = _range(source)
+    lowest, highest = _range(target)
+    return low < lowest or high > highest
+
+
+def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return the smallest and the largest finite value of a dtype. float8_e8m0fnu has only positive ones."""
+    if dtype.kind == "b":
+        return 0.0, 1.0
+    limits: Any = np.iinfo(dtype) if dtype.kind in "iu" else ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+    return float(limits.min), float(limits.max)
 
 
 class CastLoss(ValueError):
