@@ -221,15 +221,16 @@ def test_a_file_that_says_nothing_of_axes_has_no_fans(paramctl: Run, tmp_path: P
         assert np.unique(file["head/kernel"]).size == 9
 
 
-def test_a_scheme_for_all_that_fits_nothing_is_an_error(paramctl: Run, tmp_path: Path) -> None:
-    """In a file that does not tell which axes are inputs, --scheme alone would write the same values again."""
+@pytest.mark.parametrize("option", [("--scheme", "he_normal"), *(("--preset", name) for name in presets.PRESETS)])
+def test_a_scheme_or_preset_that_applies_to_nothing_is_an_error(
+    option: tuple[str, str], paramctl: Run, tmp_path: Path
+) -> None:
+    """In a file that does not record which axes are inputs, the option alone would write the same values again."""
     np.savez(tmp_path / "m.npz", **{"w.weight": np.ones((4, 4), "float32")})
-    done = paramctl("init", "m.npz", "--scheme", "he_normal", "-o", "new.h5")
+    done = paramctl("init", "m.npz", *option, "-o", "new.h5")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert (
-        "the file does not record which of its arrays are; paramctl save --like MODEL writes a file that does"
-        in done.stderr
-    )
+    assert f"{option[0]} {option[1]}: " in done.stderr
+    assert "arrays are; paramctl save --like MODEL writes a file that does" in done.stderr
     assert not (tmp_path / "new.h5").exists()
 
 

@@ -41,7 +41,7 @@ class LocatedScheme:
 
     @property
     def text(self) -> str:
-        return registry.scheme_text(self.node)
+        return registry.format_scheme(self.node)
 
     def distribution(self, target: Target) -> Distribution:
         return registry.distribution_if_applicable(self.node, target)
@@ -118,11 +118,20 @@ def assign_schemes(model: Model, request: InitRequest = NO_REQUEST, stored: bool
             distribution = _required_distribution(scheme, Target.of(parameter, request.convention))
             cache[key] = scheme.text, distribution
         assigned[parameter.path] = AssignedScheme(*cache[key], reason)
-    has_scheme = any(assignment.reason == SCHEME for assignment in assigned.values())
-    if stored and request.scheme and not request.rules and not has_scheme:  # it would write the file unchanged
-        rule = "the scheme is for weights with fans, but the file does not record which of its arrays are"
-        raise AddressError(f"{SCHEME} {request.scheme.text}: {rule}; {LIKE}", model.name)
+    if stored and not request.rules:
+        _check_has_effect(assigned, request, model.name)
     return assigned
+
+
+def _check_has_effect(assigned: Mapping[str, AssignedScheme], request: InitRequest, name: str) -> None:
+    """Raise AddressError if the scheme or the preset applies to no array of a checkpoint, which would stay the same."""
+    reasons = {assignment.reason for assignment in assigned.values()}
+    if request.scheme and SCHEME not in reasons:
+        rule = "the scheme is for weights with fans, but the file does not record which of its arrays are"
+        raise AddressError(f"{SCHEME} {request.scheme.text}: {rule}; {LIKE}", name)
+    if request.preset and not assigned:
+        rule = "the preset is for layers, but the file does not record of which layers its arrays are"
+        raise AddressError(f"--preset {request.preset}: {rule}; {LIKE}", name)
 
 
 def _required_distribution(scheme: Scheme, target: Target) -> Distribution:
