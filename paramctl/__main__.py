@@ -1,6 +1,6 @@
 """``python -m paramctl`` is ``paramctl``."""
 
-from paramctl.cli import main
+from paramctl.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -119,7 +119,7 @@ def _answer(connection: socket.socket, answer: object) -> None:
 
 def _become(request: Mapping[str, Any], files: Sequence[int]) -> NoReturn:
     """Turn this fork into the process of a command line."""
-    from paramctl import cli
+    from paramctl.cli import main
     from paramctl.store.io import atomic
 
     os.environ.clear()
@@ -132,7 +132,7 @@ def _become(request: Mapping[str, Any], files: Sequence[int]) -> NoReturn:
     if request["anew"]:
         os.execv(sys.executable, [sys.executable, "-m", "paramctl", *request["arguments"]])  # noqa: S606
     sys.argv = ["paramctl", *request["arguments"]]
-    _exit_as_python_does(lambda: cli.main())
+    _exit_as_python_does(lambda: main.main())
 
 
 def _take_files(files: Sequence[int]) -> None:

@@ -54,21 +54,21 @@ MUTANTS = [
     ),
     Mutant(
         "an error exits with 1",
-        "cli/__init__.py",
+        "cli/main.py",
         r"= 0, 1, 2, 141",
         "= 0, 1, 1, 141",
         "command_line -k an_error_is or internal",
     ),
     Mutant(
         "Ctrl-C exits with 0",
-        "cli/__init__.py",
+        "cli/signals.py",
         r"return SIGNAL_BASE \+ \(\w+\.number or 0\)",
         "return 0",
         "crash -k ends_a_save_in_order and SIGINT",
     ),
     Mutant(
         "a full standard error changes the exit code",
-        "cli/__init__.py",
+        "cli/main.py",
         r"_discard\(sys\.stderr\)",
         "pass",
         "command_line -k full_standard_error",
@@ -324,7 +324,7 @@ MUTANTS = [
     Mutant(
         "a Keras archive is an npz",
         "store/keras/format.py",
-        r"return is_keras\(location\)",
+        r"return \{CONFIG, WEIGHTS\} <= member_names\(location\)",
         "return False",
         "detection",
     ),

@@ -53,7 +53,7 @@ ONLY_IN = {
     "numpy": {
         "core/dtypes.py",
         "init/engines/",
-        "init/scheme_text.py",
+        "init/parse.py",
         "store/",
         "source/",
         "conversion/",

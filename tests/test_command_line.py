@@ -14,8 +14,9 @@ import click
 import pytest
 
 from paramctl import __version__
-from paramctl.cli import CONTEXT, NAMES, all_commands, run
+from paramctl.cli import CONTEXT, NAMES, all_commands
 from paramctl.cli import paramctl as group
+from paramctl.cli.main import run
 from tests import forks
 from tests.conftest import ROOT, Run
 
@@ -76,7 +77,7 @@ def test_option_help_is_a_phrase_of_two_lines(name: str) -> None:
 
 LISTS_MODULES = """
 import json, sys
-from paramctl.cli import run
+from paramctl.cli.main import run
 try:
     code = run(sys.argv[1:])
 except SystemExit as end:

@@ -418,8 +418,6 @@ def complaint(saved: Saved, ended: Ended, fault: str, call: Call, new: bool) -> 
         return f"{left} is left"
     if ended.code == 0 or (fault == "signal=TERM" and ended.code == 128 + signal.SIGTERM and (new or not ended.err)):
         return ""
-    if fault == "signal=TERM" and ended.code == -signal.SIGTERM and new and ended.err.startswith("wrote "):
-        return ""  # Python, which ends, has restored the default action: a shell shows the same code for both
     if ended.code != 2 or ended.err.count("\n") != 1 or not ended.err.startswith(f"{saved.path.name}: "):
         return "it did not end in order"
     if new and call.name not in ("openat", "fsync", "close"):  # of the folder, when the new file is there already

@@ -27,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from paramctl.cli import run
+from paramctl.cli.main import run
 from paramctl.edit.assign import Assignment, assign, parse_assignment, split_assignment
 from paramctl.errors import AddressError, OutputError
 from paramctl.model import Model, Tie

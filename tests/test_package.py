@@ -52,7 +52,7 @@ def test_the_wheel_runs_alone_from_where_it_is_installed(wheel: Path, tmp_path: 
     """Imported from the wheel's own files, not from the checkout."""
     folder = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(folder)
-    code = "import paramctl, sys; from paramctl.cli import run; sys.exit(run(['summary', '-'])) if 'site' in paramctl.__file__ else 9"
+    code = "import paramctl, sys; from paramctl.cli.main import run; sys.exit(run(['summary', '-'])) if 'site' in paramctl.__file__ else 9"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

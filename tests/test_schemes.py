@@ -19,7 +19,7 @@ from paramctl.init.distributions import (
     TruncatedNormal,
     Uniform,
 )
-from paramctl.init.registry import SCHEMES, Target, distribution, scheme_text
+from paramctl.init.registry import SCHEMES, Target, distribution, format_scheme
 from paramctl.init.schemes import TRUNCATED_STDDEV
 from paramctl.model.document import parse_value
 
@@ -139,4 +139,4 @@ def test_a_scheme_in_one_line_names_its_options() -> None:
             "mixture(parts=[0.5 zeros, 0.5 random_uniform(minval=5, maxval=10)])"
         ),
     }
-    assert {scheme: scheme_text(parse_value(scheme, "scheme")) for scheme in shown} == shown
+    assert {scheme: format_scheme(parse_value(scheme, "scheme")) for scheme in shown} == shown

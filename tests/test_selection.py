@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from paramctl.address.resolve import Filters, resolve, resolve_all, subtree_matcher
-from paramctl.cli import all_commands, run
+from paramctl.cli import all_commands
+from paramctl.cli.main import run
 from paramctl.core.indexing import Selection, Slice, parse_slice, select, slice_text
 from paramctl.errors import AddressError
 from paramctl.model import Model, load

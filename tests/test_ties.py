@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from paramctl.cli import run
+from paramctl.cli.main import run
 from paramctl.edit import tie as edit
 from paramctl.errors import AddressError, DocumentError
 from paramctl.model import Model

@@ -126,9 +126,7 @@ def init(
         report = write_file(weights, path, force=force, measure=not quiet)
         if not quiet:
             emit(rows(format, report, COLUMNS))
-        from paramctl.init.rules import resolve_seed
-
-        report_written(weights, path, f", seed {resolve_seed(weights.model, seed)}")
+        report_written(weights, path, f", seed {weights.seed}")
 
 
 def _rule(text: str) -> tuple[str, Scheme | None]:

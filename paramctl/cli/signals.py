@@ -1,0 +1,62 @@
+"""Ctrl-C and other signals that end a command: temporary files are removed, and the exit code is 128 + the signal."""
+
+import signal
+import sys
+from types import FrameType
+
+SIGNAL_BASE = 128
+"""Added to a signal's number, as shells do: 130 after Ctrl-C."""
+
+RETRY_SECONDS = 0.005
+"""The delay before a signal that came during an import is raised again."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Terminated(BaseException):
+    """A signal that ends the process, raised so that temporary files are removed on the way out."""
+
+    number: int | None = None
+    """The signal received, kept by the class because a library may raise its own exception instead."""
+
+
+def raise_on_signals() -> None:
+    """Make the first signal that ends a process raise Terminated, and ignore later ones."""
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        Terminated.number = number
+        sys.unraisablehook = lambda unraisable: None  # an object that was half made may fail in its __del__
+        for other in SIGNALS:  # a second Ctrl-C must not interrupt the cleanup
+            signal.signal(other, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, terminate)
+        terminate(number, frame)
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        if _is_importing(frame):  # an extension that is being imported prints the exception, and fails with another
+            signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
+            return
+        raise Terminated
+
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP, and so must its child
+            signal.signal(number, receive)
+
+
+def ignore_signals() -> None:
+    """Ignore them from here on: the work is done, and a signal while Python ends must not change the exit code."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def exit_code() -> int:
+    """Return the exit code of a command that a signal has ended."""
+    return SIGNAL_BASE + (Terminated.number or 0)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
