@@ -88,7 +88,7 @@ def distribution(node: Located, target: Target) -> Distribution:
 
 
 def distribution_if_applicable(node: Located, target: Target) -> Distribution:
-    """Return the same, but raise SchemeMismatch if the scheme does not apply to the parameter."""
+    """Return the distribution of a parameter by a scheme. Raises SchemeMismatch if it does not apply."""
     name, registered, arguments = lookup(node)
     by_name = arguments_by_name(registered.name, arguments, registered.options)
     options = bind_options(registered.name, arguments or name, by_name, registered.options)
@@ -113,7 +113,7 @@ def lookup(node: Located) -> tuple[Located, RegisteredScheme, Located | None]:
     return name, registered, arguments
 
 
-def scheme_text(node: Located) -> str:
+def format_scheme(node: Located) -> str:
     """Return a valid scheme in one line, with its options by name: ``random_normal(stddev=0.02)``."""
     _, registered, arguments = lookup(node)
     by_name = arguments_by_name(registered.name, arguments, registered.options)
@@ -124,7 +124,7 @@ def scheme_text(node: Located) -> str:
 def _option_text(option: Option, node: Located) -> str:
     # schemes within a scheme: unit_forget_bias(initializer=zeros), mixture(parts=[0.5 zeros, 0.5 ones])
     if isinstance(option.type, SchemeType):
-        return scheme_text(node)
+        return format_scheme(node)
     if option.name == "parts":
-        return f"[{', '.join(f'{probability} {scheme_text(part)}' for probability, part in option.read(node))}]"
+        return f"[{', '.join(f'{probability} {format_scheme(part)}' for probability, part in option.read(node))}]"
     return preview(node).strip("'")

@@ -71,7 +71,8 @@ def initialize(
         moments = {path: sums.mean_and_stddev for path, sums in measured.items()}
         return list(plan(typed, assigned, convention, moments.get))
 
-    return Weights(Drawn(typed, assigned, resolve_seed(structure, seed), base), report)
+    source = Drawn(typed, assigned, resolve_seed(structure, seed), base)
+    return Weights(source, report, seed=source.seed)
 
 
 def _in_dtype(source: Source, dtype: str | None) -> Source:

@@ -38,12 +38,16 @@ class Weights(Mapping[str, LazyArray]):
     file. Functions of this library that change values return other Weights and leave this one unchanged.
     """
 
-    def __init__(self, source: Source, make_report: Report = no_report, skipped: Sequence[str] = ()) -> None:
+    def __init__(
+        self, source: Source, make_report: Report = no_report, skipped: Sequence[str] = (), seed: int | None = None
+    ) -> None:
         if not hasattr(source, "origin"):
             raise TypeError(f"source must be a source, as of other weights (got {type(source).__name__})")
         self.source, self.make_report = source, make_report
         self.skipped = skipped
         """The non-numeric items of the file, in words."""
+        self.seed = seed
+        """The seed of the values that ``initialize`` generated."""
 
     @property
     def model(self) -> Model:

@@ -10,8 +10,8 @@ from paramctl.core.dtypes import Array, to_native
 from paramctl.core.parameter import Parameter
 from paramctl.init import distributions
 from paramctl.init.distributions import CustomDistribution, Distribution, ExistingValues
+from paramctl.init.parse import parse_scheme
 from paramctl.init.registry import Target
-from paramctl.init.scheme_text import parse_scheme
 from paramctl.source.base import Description, Source
 
 TYPE = "distribution"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from paramctl.address.patterns import nearest_hint
 from paramctl.core.dtypes import Array, to_native
 from paramctl.errors import InputError
-from paramctl.init import scheme_text
+from paramctl.init import parse
 from paramctl.init.distributions import Distribution, ExistingValues
 from paramctl.init.registry import SchemeMismatch, Target
 from paramctl.init.rules import Scheme
@@ -51,7 +51,7 @@ def parse_scheme(text: str, option: str) -> Scheme:
     Raises DocumentError, and InputError if the file cannot be read.
     """
     if not text.startswith(PREFIX):
-        return scheme_text.parse_scheme(text, option)
+        return parse.parse_scheme(text, option)
     file, bracket, path = text.removeprefix(PREFIX).partition("[")
     if bracket and not path.endswith("]"):
         raise InputError(f"{option}: must be written from:FILE[PATH] (got {text})")

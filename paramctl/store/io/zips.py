@@ -25,7 +25,6 @@ END_SIGNATURE = b"PK\5\6"
 DIRECTORY_ENTRY = b"PK\1\2"
 
 AT_ONCE = 1 << 20
-WEIGHTS = "model.weights.h5"
 
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, OverflowError, RuntimeError)
 """The exceptions that zipfile raises for a damaged archive, and DamagedZip."""
@@ -74,13 +73,12 @@ def _check_whole_comment(file: Location, length: int) -> None:
         raise DamagedZip(f"truncated within its comment: {length:,} of {claimed:,} bytes")
 
 
-def is_keras(file: Location) -> bool:
-    """Return whether an archive is a ``.keras`` file."""
+def member_names(file: Location) -> frozenset[str]:
+    """Return the names of an archive's members, or none if it is damaged."""
     try:
-        names = open_zip(file).namelist()
+        return frozenset(open_zip(file).namelist())
     except ZIP_ERRORS:
-        return False
-    return "config.json" in names and WEIGHTS in names
+        return frozenset()
 
 
 def verify_checksums(file: Location) -> None:

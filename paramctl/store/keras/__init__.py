@@ -24,3 +24,6 @@ Writing
 ARCHIVE_NAME = "Keras"
 WEIGHTS_NAME = "Keras weights"
 SHARDS_NAME = "sharded Keras weights"
+
+CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+"""The members that make a zip a ``.keras`` file."""

@@ -24,8 +24,8 @@ from paramctl.store.hdf5 import files as hdf5
 from paramctl.store.io.atomic import replacing, scratch
 from paramctl.store.io.json_limits import parse_json
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
-from paramctl.store.io.zips import WEIGHTS, ZIP_ERRORS, DamagedZip, data_offset, is_keras, open_zip
-from paramctl.store.keras import ARCHIVE_NAME
+from paramctl.store.io.zips import ZIP_ERRORS, DamagedZip, data_offset, open_zip
+from paramctl.store.keras import ARCHIVE_NAME, CONFIG, WEIGHTS
 from paramctl.store.keras.dialect import KerasDialect
 from paramctl.store.keras.objects import NotInKeras
 from paramctl.store.keras.paths import keras_layout
@@ -39,7 +39,7 @@ MAX_RATIO, MAX_SPARE = 8, 1 << 20
 KERAS_VERSION = "3.15.1"
 """The version of Keras whose format is written."""
 METADATA = "metadata.json"
-MODEL_MEMBERS = ("config.json", WEIGHTS)
+MODEL_MEMBERS = (CONFIG, WEIGHTS)
 BLOCK = 1 << 20
 
 
@@ -47,10 +47,10 @@ def read(file: Location) -> Checkpoint:
     """Return the contents of a ``.keras`` file. Raises InputError if it is damaged."""
     try:
         archive = open_zip(file)
-        config_member = archive.getinfo("config.json")
+        config_member = archive.getinfo(CONFIG)
         limit = min(MAX_CONFIG, _decompressed_limit(file))
         if config_member.file_size > limit:
-            raise DamagedZip(message(f"config.json must have at most {limit:,} bytes", f"{config_member.file_size:,}"))
+            raise DamagedZip(message(f"{CONFIG} must have at most {limit:,} bytes", f"{config_member.file_size:,}"))
         config = archive.read(config_member).decode()
         parse_json(config)
         weights = archive.getinfo(WEIGHTS)
@@ -74,7 +74,8 @@ def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Writ
         with scratch(path) as weights:
             extents = lay_out(weights, contents.model, layout, contents.origin.carried_optimizer)
             yield from write_values(contents, contents.model.parameters.values(), weights, extents, options)
-            like = contents.origin.companion if contents.origin.keras is not None else None
+            origin = contents.origin
+            like = origin.companion if origin.keras is not None and origin.format == ARCHIVE_NAME else None
             try:
                 with temporary.open() as file, open(weights.address, "rb") as weights_file:
                     _write_archive(file, weights_file, config, like)
@@ -106,16 +107,15 @@ def _write_archive(file: IO[bytes], weights: IO[bytes], config: str, like: Locat
 
     weights: a ``.weights.h5``.
     config: the text of config.json.
-    like: the file that the values come from. If it is a ``.keras``, its other members are copied.
+    like: the ``.keras`` that the values come from, if any. Its other members are copied.
     Raises InputError if these are damaged or too large.
     """
-    from_archive = like is not None and like.read(0, 2) == b"PK" and is_keras(like)
-    copied = _other_members(like) if like is not None and from_archive else {}
+    copied = _other_members(like) if like is not None else {}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         if METADATA not in copied:
             metadata = json.dumps({"keras_version": KERAS_VERSION, "written_by": f"paramctl {__version__}"})
             archive.writestr(zipfile.ZipInfo(METADATA), metadata)
-        archive.writestr(zipfile.ZipInfo("config.json"), config)
+        archive.writestr(zipfile.ZipInfo(CONFIG), config)
         with archive.open(zipfile.ZipInfo(WEIGHTS), "w", force_zip64=True) as member:
             copyfileobj(weights, member, BLOCK)
         for name, blocks in copied.items():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from paramctl.store.format import Format
-from paramctl.store.keras import ARCHIVE_NAME, SHARDS_NAME, WEIGHTS_NAME
+from paramctl.store.keras import ARCHIVE_NAME, CONFIG, SHARDS_NAME, WEIGHTS, WEIGHTS_NAME
 from paramctl.store.location import Location
 from paramctl.store.npz.format import ZIP_SIGNATURES
 
@@ -30,9 +30,9 @@ class KerasArchive(Format):
     def matches(self, location: Location) -> bool:
         if location.read(0, 4) not in ZIP_SIGNATURES:
             return False
-        from paramctl.store.io.zips import is_keras
+        from paramctl.store.io.zips import member_names  # zipfile is slow to import
 
-        return is_keras(location)
+        return {CONFIG, WEIGHTS} <= member_names(location)
 
     def read(self, location: Location) -> Checkpoint:
         from paramctl.store.hdf5.client import warm_up
