@@ -25,6 +25,7 @@ from paramctl.library.opening import Openable, as_source
 from paramctl.source.base import SelectedValues, select_values
 from paramctl.store.io.extents import as_bytes
 from paramctl.store.npz import npy, writing
+from paramctl.store.npz.names import check_names
 
 EDGE = 3
 """The number of values that NumPy prints at each end of an abbreviated axis."""
@@ -228,6 +229,7 @@ class _Pipe(io.RawIOBase):
 
 def _write_npz(selections: Sequence[SelectedValues], file: IO[bytes]) -> None:
     """Write the selections as an npz archive."""
+    check_names([selected.name for selected in selections], "npz")
     members = ((each.name, each.dtype, each.selection.shape, each.pieces()) for each in selections)
     writing.write_arrays(_Pipe(file), members)
 

@@ -10,7 +10,8 @@ from paramctl.errors import OutputError
 from paramctl.parallel import Progress, advancing
 from paramctl.store.contents import Contents
 from paramctl.store.io.write_values import WriteOptions, Written
-from paramctl.store.registry import for_writing
+from paramctl.store.registry import by_name, for_writing
+from paramctl.store.safetensors import NAME as SAFETENSORS
 from paramctl.store.safetensors import files as safetensors
 
 DEFAULTS = WriteOptions()
@@ -44,12 +45,14 @@ def write(source: Contents, path: str, options: WriteOptions = DEFAULTS) -> Iter
     format_ = for_writing(path)
     if options.max_shard_size is not None and not format_.shardable:
         raise OutputError(f"{path}: shards must be written to NAME.safetensors, NAME.weights.json or FOLDER/")
+    format_.check_names(source.model, path)
     verify(source)  # before the first byte is written
     return format_.write(path, source, options)
 
 
 def write_stream(source: Contents, file: IO[bytes], progress: Progress | None = None) -> None:
     """Write a source to an open file as the bytes of a safetensors file, in order."""
+    by_name(SAFETENSORS).check_names(source.model, "standard output")
     verify(source)
     advance = advancing(progress, _stored_bytes(source))
     for data in safetensors.stream(source):

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from paramctl.store.location import Location
+from paramctl.store.names import check_unicode
 
 if TYPE_CHECKING:
+    from paramctl.model import Model
     from paramctl.store.checkpoint import Checkpoint
     from paramctl.store.contents import Contents
     from paramctl.store.io.atomic import Temporary
@@ -37,6 +39,13 @@ class Format(Protocol):
     @abstractmethod
     def read(self, location: Location) -> Checkpoint:
         """Read the header of a file; values are read on demand. Raises InputError if it is damaged."""
+
+    def check_names(self, model: Model, target: str) -> None:
+        """Raise OutputError for a name that a file of this format cannot hold, or that its readers mistake.
+
+        Keras' files have names of their own, which are checked when a file is laid out.
+        """
+        check_unicode(model.parameters, target)
 
     @abstractmethod
     def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:

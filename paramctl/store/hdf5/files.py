@@ -10,14 +10,13 @@ https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import Parameter
-from paramctl.errors import OutputError, message
+from paramctl.errors import OutputError
 from paramctl.model import Model
 from paramctl.store.checkpoint import Checkpoint, build_model, tied_parameter
 from paramctl.store.contents import Contents, Origin
@@ -25,7 +24,7 @@ from paramctl.store.hdf5 import NAME, SIGNATURE
 from paramctl.store.hdf5.client import Client, WorkerExited
 from paramctl.store.hdf5.dialect import Dialect
 from paramctl.store.hdf5.listing import Listing, ParameterCollector, link_ties, list_file, model_name, shared_path
-from paramctl.store.hdf5.native import METADATA_GROUP, TEXTS
+from paramctl.store.hdf5.native import TEXTS
 from paramctl.store.io.atomic import Temporary, replacing
 from paramctl.store.io.extents import Extent
 from paramctl.store.io.json_limits import MAX_TOKENS, parse_json
@@ -33,8 +32,6 @@ from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.location import Location
 from paramctl.store.metadata import document_of, file_metadata, keras_of, sort_ties, ties_of, transposed_ties_of
 
-MAX_PATH = 4_096
-"""Characters in a path, as many as the parser accepts."""
 HEADER = 2_048
 """An upper bound for the bytes of an object header with its attributes and link."""
 ALIGNMENT = 4_096
@@ -136,15 +133,14 @@ def lay_out(
 
     Args:
         temporary: the file to lay out.
-        arrays: each parameter with its path in the file and its attributes.
+        arrays: each parameter with its path in the file, which check_paths accepts, and its attributes.
         groups: each group with its attributes, after the group that contains it.
         links: pairs of a path and another path for the same array.
         metadata: the attributes and the texts of paramctl's metadata group, None to write no such group.
         like: a file whose attributes and non-numeric data are carried over.
 
-    Raises OutputError if HDF5 cannot hold the names, or the layout cannot be written.
+    Raises OutputError if the layout cannot be written.
     """
-    _check_paths([*(path for _, path, _ in arrays), *(other for _, other in links)], temporary.target)
     attributes, texts = metadata or ({}, {})
     needed = sum(parameter.bytes + HEADER + ALIGNMENT for parameter, _, _ in arrays) + HEADER * (len(groups) + 8)
     # The library may crash on a full disk, so a trial reservation comes first. UTF-8 takes up to 4 bytes a character.
@@ -184,23 +180,6 @@ def _change(temporary: Temporary, work: str, task: str, **arguments: Any) -> dic
     if "error" in answer:
         raise OutputError(f"{temporary.target}: {answer['error']}")
     return answer
-
-
-def _check_paths(paths: Sequence[str], target: str) -> None:
-    """Raise OutputError for a path that HDF5 cannot hold, or would resolve to another one."""
-    groups = {path[: match.start()] for path in paths for match in re.finditer("/", path)}
-    for path in paths:
-        received = repr(path[:100])
-        if "\0" in path or len(path) > MAX_PATH or not {"", ".", ".."}.isdisjoint(path.split("/")):
-            rule = (
-                f"an HDF5 path has at most {MAX_PATH:,} characters, no NUL, and parts joined by '/', none of which "
-                "is empty, '.' or '..'"
-            )
-            raise OutputError(f"{target}: {message(rule, received)}")
-        if path in groups:
-            raise OutputError(f"{target}: {message('other names begin with the name of an array', received)}")
-        if path.split("/")[0] == METADATA_GROUP:
-            raise OutputError(f"{target}: {message(f'{METADATA_GROUP!r} is reserved for metadata', received)}")
 
 
 def _groups(model: Model) -> list[tuple[str, dict[str, Any]]]:

@@ -10,6 +10,7 @@ from paramctl.store.hdf5 import NAME, SIGNATURE
 from paramctl.store.location import Location
 
 if TYPE_CHECKING:
+    from paramctl.model import Model
     from paramctl.store.checkpoint import Checkpoint
     from paramctl.store.contents import Contents
     from paramctl.store.io.atomic import Temporary
@@ -42,6 +43,11 @@ class Hdf5(Format):
         from paramctl.store.hdf5 import files
 
         return files.read(location, dialects=[import_module(name).DIALECT for name in self.dialects])
+
+    def check_names(self, model: Model, target: str) -> None:
+        from paramctl.store.hdf5.names import check_paths
+
+        check_paths(list(model.parameters), target)
 
     def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
         from paramctl.store.hdf5 import files

@@ -22,14 +22,11 @@ from paramctl.store.hdf5.element_types import (
     opaque_dtype,
     plain_value,
 )
-from paramctl.store.hdf5.native import ATTRIBUTES, METADATA_GROUP
+from paramctl.store.hdf5.native import ATTRIBUTES, MAX_DEPTH, MAX_OBJECTS, MAX_PATH, METADATA_GROUP
 from paramctl.store.hdf5.refusal import Refused
 
-MAX_OBJECTS = 300_000
 MIN_OBJECTS = 1_000
 BYTES_PER_OBJECT = 16
-MAX_DEPTH = 64
-MAX_PATH = 4_096
 MAX_CHARACTERS = 4_000_000
 """Characters of all paths together, in addition to one for each byte of data."""
 

@@ -14,6 +14,7 @@ from paramctl.errors import OutputError, message
 from paramctl.model import Model
 from paramctl.store.contents import Contents, KerasLayout, OptimizerState
 from paramctl.store.hdf5 import files as hdf5
+from paramctl.store.hdf5.names import check_paths
 from paramctl.store.io.atomic import Temporary, replacing
 from paramctl.store.io.extents import Extent
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
@@ -85,6 +86,7 @@ def lay_out(
         _add_group(groups, group)
         groups[group] = {"name": name} if name else {}
     state = dict(optimizer.arrays) if optimizer else {}
+    check_paths([*stored.values(), *state], temporary.target)
     for path in (*stored.values(), *state):
         _add_group(groups, path.rpartition("/")[0])
     arrays: list[tuple[Parameter, str, dict[str, Any]]] = [

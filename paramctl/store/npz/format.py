@@ -17,6 +17,7 @@ from paramctl.store.location import Location
 from paramctl.store.npz import NAME
 
 if TYPE_CHECKING:
+    from paramctl.model import Model
     from paramctl.store.checkpoint import Checkpoint
     from paramctl.store.contents import Contents
     from paramctl.store.io.write_values import WriteOptions, Written
@@ -37,6 +38,11 @@ class Npz(Format):
         from paramctl.store.npz import reading
 
         return reading.read(location)
+
+    def check_names(self, model: Model, target: str) -> None:
+        from paramctl.store.npz.names import check_names
+
+        check_names(model.parameters, target)
 
     def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
         from paramctl.store.npz import writing

@@ -23,9 +23,6 @@ from paramctl.store.npz import comments
 from paramctl.store.npz.comments import REST
 from paramctl.store.npz.npy import FOREIGN, npy_header
 
-MAX_NAME = 65_535
-"""Bytes of a member's name with its suffix."""
-
 Entry = tuple[str, str, tuple[int, ...], Iterable[Array]]
 """An array to write: name, dtype, shape, and its values as flat pieces in C order."""
 
@@ -55,7 +52,6 @@ def write_arrays(file: Any, entries: Iterable[Entry]) -> None:
 def _write_members(file: Any, members: Iterable[_NewMember], comment: bytes = b"") -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for member in members:
-            _check_name(member.name)
             info = zipfile.ZipInfo(f"{member.name}.npy")
             info.comment = member.comment
             with archive.open(info, "w", force_zip64=True) as stream:  # the size is not known before it is written
@@ -92,11 +88,9 @@ def _write_model(file: Any, contents: Contents, values: Callable[[str], Iterable
         contents: the parameters, ties and document.
         values: the flat pieces of a parameter's values, by its path.
 
-    Raises OutputError for a name that a zip cannot hold, or a document that does not fit the comments.
+    Raises OutputError for a document that does not fit the comments.
     """
     model = contents.model
-    for path in model.parameters:  # all names before the first byte
-        _check_name(path)
     metadata = file_metadata(contents)
     documents = {key: metadata[key] for key in ("document", "model", "keras") if key in metadata}
     comment = comments.fit_comment(
@@ -142,13 +136,3 @@ def _spread(text: str, facts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         rule = f"the model's document must fit the comments of a zip of {len(facts):,} arrays"
         raise OutputError(message(rule, f"{len(text):,} bytes", "Save it as .h5"))
     return spread
-
-
-def _check_name(path: str) -> None:
-    try:
-        name = f"{path}.npy".encode()
-    except UnicodeEncodeError as error:
-        raise OutputError(message("npz names must be valid Unicode", repr(path[:60]))) from error
-    if b"\0" in name or len(name) > MAX_NAME:  # zipfile would cut a name at its NUL
-        rule = f"npz names must have at most {MAX_NAME - 4:,} bytes and no NUL"
-        raise OutputError(message(rule, repr(path[:60])))

@@ -27,9 +27,8 @@ from paramctl.store.location import LocalFile, Location
 from paramctl.store.metadata import document_of, file_metadata, keras_of, provenance_of, sort_ties, transposed_ties_of
 from paramctl.store.safetensors import NAME
 from paramctl.store.safetensors.header import METADATA, arrays_of, build_header, header_text, parse_header
+from paramctl.store.safetensors.names import FRAMEWORK, KEYS, RECORD
 
-RECORD = "paramctl"
-"""The key of paramctl's own metadata."""
 MAX_TOKENS_PER_ARRAY = 32
 """JSON tokens of paramctl's own metadata for each array."""
 SPARE_ARRAYS = 1_000
@@ -67,7 +66,11 @@ def as_checkpoint(
     for path, parameter in parameters.items():
         parameters[path] = stored_parameter(path, parameter.shape, parameter.dtype, attributes.get(path))
     # A tie is an entry {second name: first name}. Other texts, such as {"format": "pt"}, name no array of the file.
-    plain = (Tie(kept, tied) for tied, kept in metadata.items() if kept in parameters and tied not in parameters)
+    plain = (
+        Tie(kept, tied)
+        for tied, kept in metadata.items()
+        if kept in parameters and tied not in parameters and tied not in KEYS
+    )
     ties = (*plain, *transposed)
     for tie in ties:
         parameters[tie.tied] = tied_parameter(tie, parameters[tie.kept])
@@ -96,7 +99,7 @@ def metadata_of(contents: Contents) -> dict[str, str]:
     """Return the metadata of a new file."""
     ties = {tie.tied: tie.kept for tie in contents.model.ties if not tie.transpose}
     # transformers refuses to load a file without the key "format"
-    return {"format": "pt"} | ties | {RECORD: json.dumps(file_metadata(contents), ensure_ascii=False)}
+    return {FRAMEWORK: "pt"} | ties | {RECORD: json.dumps(file_metadata(contents), ensure_ascii=False)}
 
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
@@ -112,7 +115,12 @@ def lay_out(temporary: Temporary, contents: Contents) -> dict[str, Extent]:
     metadata = metadata_of(contents)
     if companion is not None and companion.read(8, 1) == b"{":  # carry over the metadata of another safetensors file
         _, _, old = read_arrays(companion)
-        carried = {key: text for key, text in old.items() if text not in model.parameters}  # without its ties
+        # without its ties; a key that is a tied name now would undo the tie
+        carried = {
+            key: text
+            for key, text in old.items()
+            if key in KEYS or (key not in model.tied and text not in model.parameters)
+        }
         metadata = metadata | carried | {RECORD: metadata[RECORD]}
     owners = list(model.owners())
     data, extents = build_header(owners, metadata)

@@ -14,6 +14,7 @@ from paramctl.store.location import Location
 from paramctl.store.safetensors import MAX_HEADER, NAME, SHARDS_NAME
 
 if TYPE_CHECKING:
+    from paramctl.model import Model
     from paramctl.store.checkpoint import Checkpoint
     from paramctl.store.contents import Contents
     from paramctl.store.io.atomic import Temporary
@@ -40,6 +41,11 @@ class Safetensors(Format):
         from paramctl.store.safetensors import files
 
         return files.read(location)
+
+    def check_names(self, model: Model, target: str) -> None:
+        from paramctl.store.safetensors.names import check_names
+
+        check_names(model.parameters, model.tied, target)
 
     def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
         from paramctl.store.safetensors import files, shards
@@ -68,6 +74,11 @@ class SafetensorsShards(Format):
         from paramctl.store.safetensors import shards
 
         return shards.read(location)
+
+    def check_names(self, model: Model, target: str) -> None:
+        from paramctl.store.safetensors.names import check_names
+
+        check_names(model.parameters, model.tied, target)
 
     def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
         from paramctl.store.safetensors import shards

@@ -248,6 +248,8 @@ def build_header(parameters: Sequence[Parameter], metadata: Mapping[str, str]) -
         entries[parameter.path] = Entry(CODES[parameter.dtype], parameter.shape, begin, end).as_json()
     data = header_text(entries)
     data += b" " * (-len(data) % 8)  # aligns the values, as the safetensors library does
+    if len(data) > MAX_HEADER:  # the library would refuse the file
+        raise OutputError(f"the header must have at most {MAX_HEADER:,} bytes (got {len(data):,}). Save it as .h5")
     start = 8 + len(data)
     extents = {
         parameter.path: Extent(start + offsets[parameter.path], numpy_dtype(parameter.dtype).newbyteorder("<"))
