@@ -234,6 +234,17 @@ def test_a_scheme_or_preset_that_applies_to_nothing_is_an_error(
     assert not (tmp_path / "new.h5").exists()
 
 
+def test_the_statistics_of_kept_values_lose_no_digits(paramctl: Run, tmp_path: Path) -> None:
+    """float32 sums of squares about 0 gave a deviation of 0.0001 to a constant, and any number to a narrow array."""
+    narrow = np.random.default_rng(0).normal(1e4, 0.5, 600_000).astype("float32")  # three blocks
+    np.savez(tmp_path / "m.npz", constant=np.full(2, 0.99, "float32"), narrow=narrow, bias=np.ones(3, "float32"))
+    done = paramctl("init", "m.npz", "--rule", "bias=zeros", "-o", "new.npz", "--format", "json")
+    rows = {row["path"]: row for row in json.loads(done.stdout)}
+    assert rows["constant"]["measured_stddev"] == 0
+    assert rows["narrow"]["measured_mean"] == pytest.approx(narrow.mean(dtype=np.float64), rel=1e-9)
+    assert rows["narrow"]["measured_stddev"] == pytest.approx(narrow.std(dtype=np.float64), rel=1e-5)
+
+
 def test_values_are_copied_from_another_file(paramctl: Run, tmp_path: Path) -> None:
     paramctl("init", MLP, "-o", "old.h5", "--seed", "9", "-q")
     done = paramctl(

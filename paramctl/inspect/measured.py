@@ -1,7 +1,7 @@
 """The mean and the standard deviation of arrays, measured while they are written.
 
-Only sums are needed, about a shift near the expected mean, so that they lose no digits. This is cheaper than
-inspect.moments, which has no expected mean.
+Only sums are needed, about a shift near the mean, so that they lose no digits. The shift is the expected mean of a
+drawn array, which costs nothing, and otherwise the mean of each piece.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ class ShiftedSums(NamedTuple):
     squares: float
 
     def join(self, later: ShiftedSums) -> ShiftedSums:
-        """Return the sums of both together."""
-        size, total, squares = self.size + later.size, self.total + later.total, self.squares + later.squares
-        return ShiftedSums(self.shift, size, total, squares)
+        """Return the sums of both together, about the shift of the first."""
+        step = later.shift - self.shift
+        total = later.total + later.size * step
+        squares = later.squares + 2 * step * later.total + later.size * step**2
+        return ShiftedSums(self.shift, self.size + later.size, self.total + total, self.squares + squares)
 
     @property
     def mean_and_stddev(self) -> tuple[float, float] | None:
@@ -39,7 +41,7 @@ class ShiftedSums(NamedTuple):
 
 
 def sums_about(shifts: Mapping[str, float]) -> Measure:
-    """Return a measurement of pieces about the shifts of their arrays, by path; 0 for an array without one."""
+    """Return a measurement of pieces about the shifts of their arrays, by path, or about their means."""
 
     def measure(path: str, values: Array) -> ShiftedSums | None:
         if not values.size or values.dtype.kind == "c":
@@ -49,7 +51,10 @@ def sums_about(shifts: Mapping[str, float]) -> Measure:
             numbers = values.astype(np.float64)
         elif values.dtype not in (np.float32, np.float64):
             numbers = values.astype(np.float32)
-        shift = shifts.get(path, 0.0)
+        shift = shifts.get(path)
+        if shift is None:
+            mean = float(numbers.mean(dtype=np.float64))
+            shift = float(numbers.dtype.type(mean)) if isfinite(mean) else 0.0
         if shift:
             numbers = numbers - numbers.dtype.type(shift)
         return ShiftedSums(shift, values.size, float(numbers.sum()), float(np.dot(numbers, numbers)))
