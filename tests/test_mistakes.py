@@ -187,7 +187,7 @@ MISTAKES = [
         HEAD + "  - parallel: {merge: ad, branches: {a: []}}",
         "3:23: merge must be one of concatenate, add, multiply, average, maximum (got 'ad'). Did you mean 'add'?",
     ),
-    (HEAD + "  - parallel: {merge: add}", "3:15: parallel requires the option 'branches' (got merge)"),
+    (HEAD + "  - parallel: {merge: add}", "3:15: parallel requires the option 'branches' (got only merge)"),
     (HEAD + "  - residual: {layers: dense}", "3:24: layers must be a list of layers (got 'dense')"),
     (
         HEAD + "  - dense: {units: 3, from: later}\n  - dense: {name: later, units: 3}",
@@ -277,7 +277,7 @@ MISTAKES = [
         HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernel, tie: '*/nothing'}",
         "5:31: no parameter matches this pattern (got '*/nothing'). Known names: dense/kernel, dense/bias.",
     ),
-    (HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernel}", "5:5: a tie requires the option 'tie' (got keep)"),
+    (HEAD + "  - dense: 4\nties:\n  - {keep: dense/kernel}", "5:5: a tie requires the option 'tie' (got only keep)"),
     (
         HEAD + "  - dense: 4\nties: {keep: a}",
         "4:7: ties must be a list of {keep: NAME, tie: NAMES} (got a mapping with keep)",
@@ -365,7 +365,7 @@ MISTAKES = [
     ("# nothing\n", "1:1: a model document must be a mapping with the key 'layers' (got an empty document)"),
     ("hello", "1:1: a model document must be a mapping with the key 'layers' (got 'hello')"),
     ("[]", "1:1: a model document must be a mapping with the key 'layers' (got [])"),
-    ("input: [4]", "1:1: a model document requires the option 'layers' (got input)"),
+    ("input: [4]", "1:1: a model document requires the option 'layers' (got only input)"),
     ("input: [4]\nlayers: []", "2:9: a model must have at least one layer (got [])"),
     ("input: [4]\nlayers: dense", "2:9: layers must be a list of layers (got 'dense')"),
     (
@@ -431,7 +431,7 @@ MISTAKES = [
         HEAD + "  - multi_head_attention: {num_heads: 2, key_dim: 2, value: nowhere}",
         "3:61: no earlier output has this name (got 'nowhere'). Earlier outputs: input.",
     ),
-    (HEAD + "  - embedding: [10]", "3:16: embedding requires the option 'output_dim' (got input_dim)"),
+    (HEAD + "  - embedding: [10]", "3:16: embedding requires the option 'output_dim' (got only input_dim)"),
     (
         HEAD + "  - lstm: 3",
         "3:11: lstm: the input must have the axes (batch, steps, features) (got input (None, 4))",

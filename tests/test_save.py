@@ -170,3 +170,12 @@ def test_content_that_is_not_carried_over_is_reported(paramctl: Run, tmp_path: P
     )
     assert paramctl("save", "a.keras", "-o", "b.keras").stderr == "wrote b.keras: 4 arrays, 25 values\n"
     assert zipfile.ZipFile(tmp_path / "b.keras").read("assets/layers/words/vocabulary.txt") == b"a\nb\n"
+
+
+def test_a_report_names_the_file_to_open(paramctl: Run, tmp_path: Path) -> None:
+    """A set called a.safetensors has no file of that name: its index opens it."""
+    (tmp_path / "m.yaml").write_text("input: [8]\nlayers: [dense: 8, dense: 8]\n")
+    for size, name in [("300", "a.safetensors.index.json"), ("1MB", "b.safetensors")]:
+        done = paramctl("save", "m.yaml", "-o", f"{name[0]}.safetensors", "--max-shard-size", size)
+        assert done.stderr.startswith(f"wrote {name}: 4 arrays")
+        assert paramctl("summary", name).returncode == 0

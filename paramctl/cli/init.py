@@ -10,7 +10,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
-from paramctl.cli.output import default_output, report_written, warm_up, write_file, write_pipe
+from paramctl.cli.output import default_output, note_ties, report_written, warm_up, write_file, write_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ def init(
         report = write_file(weights, path, force=force, measure=not quiet)
         if not quiet:
             emit(rows(format, report, COLUMNS))
+            note_ties(weights.model, {row.path for row in report if row.reason.startswith("--rule")})
         report_written(weights, path, f", seed {weights.seed}")
 
 

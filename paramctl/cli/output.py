@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import paramctl
 from paramctl.cli import progress
+from paramctl.cli.inputs import abbreviate
 from paramctl.core.text import printable
 
 if TYPE_CHECKING:
@@ -60,6 +62,13 @@ def write_pipe(weights: Weights) -> None:
     sys.stdout.buffer.flush()
 
 
+def note_ties(model: Model, changed: Collection[str]) -> None:
+    """Write to standard error which names share an array that an edit has changed under another name."""
+    shared = [f"{tie.tied} (= {tie.kept})" for tie in model.ties if tie.kept in changed]
+    if shared:
+        click.echo(printable(f"changed through a tie: {abbreviate(shared)}"), err=True)
+
+
 def report_written(weights: Weights, path: str, more: str = "", in_place: bool = False) -> None:
     """Write to standard error what was written, and a line for each part of the source that was not.
 
@@ -69,7 +78,9 @@ def report_written(weights: Weights, path: str, more: str = "", in_place: bool =
     from paramctl.model import totals
     from paramctl.source.edited import Edited
     from paramctl.source.save import not_carried
+    from paramctl.store.registry import written_name
 
+    path = written_name(path)
     sys.stdout.flush()  # the report comes first, also where both streams go to one file
     owners = list(weights.model.owners())
     count = "1 array" if len(owners) == 1 else f"{len(owners):,} arrays"

@@ -9,7 +9,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
-from paramctl.cli.output import check_destination, report_written, warm_up, write_file, write_pipe
+from paramctl.cli.output import check_destination, note_ties, report_written, warm_up, write_file, write_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, number, rows
 
 COLUMNS = [
@@ -89,5 +89,6 @@ def set_(
         path = str(source) if in_place else str(output)
         report = write_file(edited, path, force=force, in_place=in_place, measure=not quiet)
         if not quiet:
+            note_ties(edited.model, {edited.model.owner(row.parameter).path for row in report if row.changed})
             count = sum({row.parameter: row.changed for row in report}.values())
             report_written(edited, path, f", {count:,} changed", in_place)

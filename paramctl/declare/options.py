@@ -118,7 +118,8 @@ def unknown_option(subject: str, key: Located, name: str, known: Iterable[str]) 
 
 def missing_option(subject: str, at: Located, name: str, arguments: Iterable[str]) -> DocumentError:
     """Return the error for a required option that the arguments do not contain."""
-    return at.error(f"{subject} requires the option {name!r}", ", ".join(arguments) or "no options")
+    others = ", ".join(arguments)
+    return at.error(f"{subject} requires the option {name!r}", f"only {others}" if others else "no options")
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)

@@ -52,8 +52,10 @@ def remove_ties(model: Model, others: Sequence[str]) -> Model:
     for path in dict.fromkeys(path for other in others for path in resolve_whole(model, other, "tied")):
         if path not in model.tied:
             names = [tie.tied for tie in model.ties if tie.kept == path]
-            hint = f"It keeps the array. Untie {' or '.join(names)} instead." if names else ""
-            raise AddressError(f"{path} is not tied to another parameter", repr(path), hint)
+            if names:
+                others = " and ".join(names)
+                raise AddressError("a tie is removed by its other name", f"{path}, which keeps it", f"Untie {others}.")
+            raise AddressError("only a tied parameter can be untied", path)
         freed.add(path)
     return replace(model, ties=tuple(tie for tie in model.ties if tie.tied not in freed))
 

@@ -54,6 +54,10 @@ class Format(Protocol):
         Raises OutputError, and then leaves an existing file at the path unchanged.
         """
 
+    def written_name(self, path: str) -> str:
+        """Return the file to open after a write to a path: the path, or the index of a set."""
+        return path
+
     def warm_up(self) -> None:
         """Start a process that ``write`` will need, while the model is being read. Most formats need none."""
         return

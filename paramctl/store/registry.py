@@ -55,5 +55,13 @@ def for_writing(path: str) -> Format:
     raise OutputError(f"{path}: the suffix must name a format: {names}, or / for a folder of safetensors")
 
 
+def written_name(path: str) -> str:
+    """Return the file to open after a write to a path: the path, or the index of a set."""
+    try:
+        return for_writing(path).written_name(path)
+    except OutputError:  # a set that is written in place may have any name
+        return path
+
+
 def by_name(name: str) -> Format:
     return next(format_ for format_ in FORMATS if format_.name == name)

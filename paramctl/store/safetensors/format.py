@@ -54,6 +54,11 @@ class Safetensors(Format):
             return shards.write(path, contents, options)
         return files.write(path, contents, options)
 
+    def written_name(self, path: str) -> str:
+        from paramctl.store.safetensors import shards
+
+        return shards.index_of(path) if shards.replaces_set(path) else path
+
     def clear_provenance(self, temporary: Temporary, paths: Sequence[str]) -> None:
         from paramctl.store.safetensors import files
 

@@ -70,7 +70,12 @@ def _check_listed(arrays: Mapping[str, Any], name: str, index: ShardIndex, locat
 
 def replaces_set(path: str) -> bool:
     """Return whether a file of this name does not exist, but a set of this name does."""
-    return not os.path.lexists(path) and os.path.lexists(_target(path).index)
+    return not os.path.lexists(path) and os.path.lexists(index_of(path))
+
+
+def index_of(path: str) -> str:
+    """Return the path of the index of a set with this name."""
+    return _target(path).index
 
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
