@@ -112,13 +112,13 @@ class Arrangement:
 
 
 def inverse(arrangements: Mapping[str, Arrangement], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Arrangement]:
-    """Return each rearranged array as an arrangement of the arrangements.
+    """Return the arrangements that rebuild the original arrays from the rearranged ones, by the original's path.
 
-    Each of its values must be in exactly one of them, in views that slice at most one of the array's axes.
+    Each value of an original must be in exactly one rearranged array, in views that slice at most one of its axes.
 
-    arrangements: by name. shapes: the shapes of the rearranged arrays, by path.
+    arrangements: the rearranged arrays by name. shapes: the shapes of the originals by path.
     """
-    pairs: dict[str, list[tuple[View, View]]] = {}  # a view of an array, and the same values in the arrangement
+    pairs: dict[str, list[tuple[View, View]]] = {}  # a view of an original, and the same values in a rearranged array
     for name, arrangement in arrangements.items():
         start = 0
         for part in arrangement.views:

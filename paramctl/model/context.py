@@ -18,7 +18,7 @@ class Context(NamedTuple):
     scope, variables: the visible names and variables.
     trainable: True if the blocks around it are trainable.
     depth: the number of blocks around it.
-    as_of: in a block that is applied again, the order at which it was first applied. See Scope.find.
+    as_of: in a block that is applied again, the last step before it was first applied. See Scope.find.
     """
 
     path: str
@@ -45,7 +45,7 @@ class Blueprint(NamedTuple):
     block: the result of the first use.
     parameters_at: the path of the block that holds its parameters.
     templates: the names of the custom blocks around the first use.
-    as_of: the order at which it was first applied. See Scope.find.
+    as_of: the last step before it was first applied. See Scope.find.
     """
 
     entry: Entry

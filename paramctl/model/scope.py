@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
-from paramctl.declare.located import MAX_NODES, Located
+from paramctl.declare.located import Located
 from paramctl.errors import DocumentError, suggest
 from paramctl.model.layers import Sizes
 from paramctl.model.names import normalized
@@ -20,7 +21,7 @@ class Output:
     shape: its shape, or None if unknown.
     scope: the names inside a block, for references such as ``block/layer``.
     blueprint: the Blueprint for applying the layer or block again; None for an input of the model.
-    order: the number of layers and blocks that were complete when this one was, itself included.
+    step: its position in the order in which layers and blocks are completed, from 1; 0 for an input of the model.
     number: unique to this output, because the outputs of a reused layer share one path. Inputs have negative numbers.
     """
 
@@ -28,7 +29,7 @@ class Output:
     shape: Sizes | None
     scope: Scope | None = None
     blueprint: Any = None
-    order: int = 0
+    step: int = 0
     number: int = 0
 
 
@@ -36,8 +37,8 @@ class Scope:
     """The names of one list of layers, and the scope around it.
 
     declared: all names written in the list, including those of later layers, for errors.
-    begun: the order at which the list began, as in Output.order.
-    omitted: names of entries that a false ``when`` omits, with that node and their order.
+    begun: the last completed step when the list began.
+    omitted: names of entries that a false ``when`` omits, with that node and the step that they would have had.
     """
 
     def __init__(self, outer: Scope | None, declared: dict[str, Located] | None = None, begun: int = 0) -> None:
@@ -67,9 +68,9 @@ class Scope:
         """Make a name refer to an output from here on."""
         self.outputs[normalized(name)] = output
 
-    def omit(self, name: str, when: Located, order: int) -> None:
+    def omit(self, name: str, when: Located, step: int) -> None:
         """Record the name of an entry that a false ``when`` omits."""
-        self.omitted[normalized(name)] = when, order
+        self.omitted[normalized(name)] = when, step
 
     def outward(self) -> Iterator[Scope]:
         """Yield this scope and those around it, innermost first."""
@@ -81,19 +82,19 @@ class Scope:
     def find(self, node: Located, as_of: int | None = None) -> Output:
         """Return the nearest earlier output with a name, in this list or those around it.
 
-        as_of: in a block that is applied again, the order at which it was first applied. Outputs that later joined
-        the lists around it are not visible, so that the name refers to the same output as before.
+        as_of: in a block that is applied again, the last step before it was first applied. Outputs of later steps in
+            the lists around the block are not visible, so that the name refers to the same output as before.
         Raises DocumentError if no output has the name.
         """
         first, *rest = (normalized(name) for name in str(node.value).split("/"))
         for scope in self.outward():
-            limit = as_of if as_of is not None and scope.begun <= as_of else MAX_NODES
+            last = inf if as_of is None or scope.begun > as_of else as_of  # inside the block, all are visible
             output = scope.outputs.get(first)
-            if output and output.order <= limit:
+            if output and output.step <= last:
                 return self._inside(output, rest, node)
             # An omitted layer hides outer names: otherwise a ``when`` would silently change the connection.
-            when, order = scope.omitted.get(first, (node, MAX_NODES))
-            if order < limit:
+            when, step = scope.omitted.get(first, (None, inf))
+            if when and step <= last:
                 raise node.error(f"this layer is omitted because its 'when' on line {when.line} is false")
         raise self._missing(first, node)
 

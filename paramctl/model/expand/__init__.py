@@ -70,7 +70,7 @@ class Expansion:
                 expanded = apply_layer(self.state, layer, application)
         self.state.completed += 1
         output = expanded.output
-        output.order = self.state.completed
+        output.step = self.state.completed
         held_at = parameters_at(self.state, path)
         output.blueprint = Blueprint(entry, context, expanded.block, held_at, self.state.active_templates, as_of)
         return expanded
@@ -101,7 +101,7 @@ class Expansion:
         if "name" in entry.common:
             name = check_name(self.state.resolve(context, entry.common["name"]))
             self.state.budget.charge(when, len(name) // 8)
-            context.scope.omit(name, when, self.state.completed)
+            context.scope.omit(name, when, self.state.completed + 1)
         return False
 
     def _expand_once(self, entry: Entry, context: Context, previous: Output | None, times: int) -> Expanded:

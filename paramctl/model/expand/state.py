@@ -30,7 +30,7 @@ class State:
     """The templates, caches, counters, and budget of one expansion.
 
     dtype: the dtype of the document's parameters.
-    completed: the number of layers and blocks that are complete. See Output.order.
+    completed: the number of layers and blocks that are complete. See Output.step.
     active_templates: the custom blocks around the current entry, outermost first.
     active_reuses: the reuses in progress, as pairs of the new path and the path that holds the parameters.
     layers: the layers of entries without variables, by the identity of the entry's node. A repeated or reused entry

@@ -9,8 +9,8 @@ an array of shape (4, 3) takes a piece of each column. The slab of rows 1 and 2:
     4 5 6
     . . .
 
-In general a slab is a range of one axis, at one place of the axes before it (these run faster in the file) and all
-places of the axes after it (these run slower). Each place of the axes after it is a column.
+In general a slab fixes an index on each of the first axes, takes a range of the next axis, and all of the others. The
+indices of the others number its columns: they run slowest in the file.
 """
 
 from __future__ import annotations

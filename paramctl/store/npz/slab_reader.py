@@ -1,7 +1,7 @@
 """Arrays without an extent, in Fortran order or compressed, read in C order from any place.
 
-They are read in slabs of some megabytes, so that neither each value takes a read call nor each block a pass over the
-file. The last two slabs are kept: threads ask for neighboring blocks, and a comparison reads two arrays in step. A
+They are read in slabs of some megabytes: one read call for each value, or one pass over the file for each block, would
+be slow. The last two slabs are kept: threads ask for neighboring blocks, and a comparison reads two arrays in step. A
 compressed array in C order is treated as an array of one axis.
 """
 
