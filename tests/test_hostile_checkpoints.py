@@ -177,10 +177,11 @@ h5("a soft link to what is in no file", "skipped 1 non-numeric item: soft (a sof
     lambda file: file.__setitem__("soft", h5py.SoftLink("/nowhere"))
 )
 h5("one array under two names", "", ACCEPTED)(lambda file: file.__setitem__("again", file["good"]))
-h5("a group within itself", "a/b/c is a group that contains itself")(
+LOOP = "a hard link to a group that contains it"
+h5("a group within itself", f"skipped 1 non-numeric item: a/b/c ({LOOP})", ACCEPTED)(
     lambda file: file.create_group("a/b").__setitem__("c", file["a"])
 )
-h5("the root within a group", "a/root is a group that contains itself")(
+h5("the root within a group", f"skipped 1 non-numeric item: a/root ({LOOP})", ACCEPTED)(
     lambda file: file.create_group("a").__setitem__("root", file["/"])
 )
 
@@ -357,19 +358,33 @@ def _(path: Path) -> None:
     patch(path, struct.pack("<II", 3001, 0), struct.pack("<II", 30_000_000, 0), every=True)
 
 
-@h5("an array that was never written", "n was never written")
+@h5("an array that was never written", "", ACCEPTED)
 def _(file: h5py.File) -> None:
     file.create_dataset("n", (3,), "float32")
 
 
-@h5("an array in chunks that was never written", "n was never written")
+@h5("an array in chunks that was never written", "", ACCEPTED)
 def _(file: h5py.File) -> None:
     file.create_dataset("n", (30,), "float32", chunks=(3,))
 
 
-h5("a variable of Keras that was never written", "layers/dense/vars/1 was never written")(
+h5("a variable of Keras that was never written", "", ACCEPTED)(
     lambda file: keras3(file).create_dataset("1", (3,), "float32")
 )
+
+
+@h5("100 arrays of a megabyte, never written", "bytes, too many for the 0 bytes stored")
+def _(file: h5py.File) -> None:
+    for number in range(100):
+        file.create_dataset(f"w{number}", (1 << 18,), "float32")
+
+
+@h5("a chunk of an array of 100 MB", "bytes, too many for the 4,000 bytes stored")
+def _(file: h5py.File) -> None:
+    file.create_dataset("pad", data=np.zeros(1 << 17))
+    file.create_dataset("w", (25_000_000,), "float32", chunks=(1000,))[0] = 1
+
+
 h5("an array without values", "", ACCEPTED)(lambda file: file.create_dataset("e", (0, 4), "float32"))
 
 
@@ -925,7 +940,8 @@ def test_a_crash_of_the_library_is_reported(monkeypatch: pytest.MonkeyPatch, tmp
         f"os.kill(os.getpid(), {int(signal.SIGSEGV)})": "crashes the HDF5 library (SIGSEGV)",
         "os.abort()": "crashes the HDF5 library (SIGABRT)",
         f"os.kill(os.getpid(), {int(signal.SIGPROF)})": "takes too long in the HDF5 library",
-        f"print('{{', end='', flush=True); os.kill(os.getpid(), {int(signal.SIGKILL)})": "crashes the HDF5 library (SIGKILL)",
+        f"print('{{', end='', flush=True); os.kill(os.getpid(), {int(signal.SIGKILL)})": "was interrupted: the HDF5 worker process was killed "
+        "(SIGKILL), as by a system that is out of memory",
         "os._exit(3)": "ends the HDF5 worker process (exit code 3)",
     }
     for code, words in says.items():

@@ -175,10 +175,8 @@ def _raw(paramctl: Run, folder: Path, address: str) -> bytes:
 REFUSED = {
     "a virtual dataset": "v is a virtual dataset, which paramctl never reads",
     "external storage": "e has external storage, which paramctl never reads",
-    "never written": "n was never written",
     "claims": "claims 4,000,000,000,000 bytes in a file of",
     "nested": "groups are nested deeper than 64 levels",
-    "within itself": "is a group that contains itself",
 }
 
 
@@ -226,15 +224,10 @@ def test_content_that_is_never_read_in_hdf5(what: str, paramctl: Run, tmp_path: 
             file.create_virtual_dataset("v", layout)
         elif what == "external storage":
             file.create_dataset("e", (3,), "float32", external=[("/etc/passwd", 0, 12)])
-        elif what == "never written":
-            file.create_dataset("n", (3,), "float32")
         elif what == "claims":
             file.create_dataset("c", (10**12,), "float32", chunks=(1000,))
-        elif what == "nested":
-            file.create_group("/".join("g" * 70))
         else:
-            group = file.create_group("a/b")
-            group["c"] = file["a"]
+            file.create_group("/".join("g" * 70))
     done = paramctl("summary", "f.h5")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("f.h5: ")
@@ -317,7 +310,8 @@ def test_npz(paramctl: Run, tmp_path: Path) -> None:
         assert made == {name: each.tolist() for name, each in arrays.items()}
     np.savez(tmp_path / "o.npz", o=np.array([{}], dtype=object))
     done = paramctl("dump", "o.npz")
-    assert (done.returncode, done.stderr) == (2, "o.npz: 'o': unsupported dtype |O\n")
+    skipped = "o.npz: skipped 1 non-numeric item: o (pickled objects)\n"
+    assert (done.returncode, done.stderr) == (0, f"{skipped}o.npz: contains no arrays\n")
     whole = (tmp_path / "x.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[:-30])
     done = paramctl("dump", "cut.npz")

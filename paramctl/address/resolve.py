@@ -65,6 +65,7 @@ def resolve(model: NamedTree, text: str) -> Match:
     matched = exact if any(path in exact for path in model.parameters) else inside
     paths = [path for path in model.parameters if path in matched]
     if not paths:
+        _check_not_skipped(model, address)
         hint = places.range_hint(address.segments) or nearest_address_hint(
             address.text, model.parameters, model.separator
         )
@@ -153,6 +154,14 @@ def _find_blocks(places: Places, address: Address) -> set[str]:
         if matched := {path for path in paths if matches(path)}:
             return matched
     return {inner.path for place in places.follow(address.segments) for inner in place.descendants()}
+
+
+def _check_not_skipped(model: NamedTree, address: Address) -> None:
+    """Raise AddressError for an address that matches content of the file which is not an array of numbers."""
+    matches = compile_names(address.names, model.separator) if address.names else None
+    for name, kind in model.skipped.items() if matches is not None else ():
+        if matches is not None and matches(name):
+            raise AddressError(f"{model.name}: {name} is not an array of numbers, but {kind}", repr(address.text))
 
 
 def _find_aliases(model: NamedTree, address: Address) -> list[str]:

@@ -26,7 +26,11 @@ class NamedBlock(Protocol):
 
 
 class NamedTree(Protocol):
-    """The part of a model that addresses need. ``aliases`` maps a path to its name in the file, if it differs."""
+    """The part of a model that addresses need.
+
+    aliases: the name in the file of each path, if it differs.
+    skipped: the kind of everything in the file that is not an array of numbers, by name.
+    """
 
     @property
     def name(self) -> str: ...
@@ -42,6 +46,9 @@ class NamedTree(Protocol):
 
     @property
     def aliases(self) -> Mapping[str, str]: ...
+
+    @property
+    def skipped(self) -> Mapping[str, str]: ...
 
     def walk(self) -> Iterator[NamedBlock]: ...
 

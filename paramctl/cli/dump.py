@@ -10,6 +10,7 @@ import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.output import refuse_terminal
+from paramctl.core.text import printable
 
 FORMATS = ("numpy", "json", "jsonl", "csv", "npy", "npz", "raw")
 BINARY = ("npy", "npz", "raw")
@@ -85,3 +86,5 @@ def dump(
         **filters,
         seed=seed,
     )
+    if not arrays.parameters:
+        click.echo(printable(f"{source}: contains no arrays"), err=True)

@@ -131,6 +131,8 @@ class Model:
     output_ids: tuple[int, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     """The names in the file of parameters that have another name here. Addresses may use both."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """The kind of everything in the file that is not an array of numbers, by name: ``text``, ``a soft link``."""
 
     def map_parameters(self, change: Callable[[Parameter], Parameter]) -> Model:
         """Return this model with ``change`` applied to each parameter. ``change`` must keep the path."""

@@ -8,13 +8,15 @@ from typing import IO, Any
 
 from paramctl.errors import OutputError
 from paramctl.parallel import Progress, advancing
-from paramctl.store.contents import Contents
+from paramctl.store.contents import Contents, Origin
 from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.registry import by_name, for_writing
 from paramctl.store.safetensors import NAME as SAFETENSORS
 from paramctl.store.safetensors import files as safetensors
 
 DEFAULTS = WriteOptions()
+MOST_LISTED = 20
+"""Items of content to name."""
 
 
 def save(
@@ -82,7 +84,19 @@ def not_carried(source: Contents, path: str) -> list[str]:
     missing = []
     if origin.optimizer and not (origin.carried_optimizer and "optimizer" in carries):
         missing.append(str(origin.optimizer))
-    if origin.other_content and not (origin.keras and "other_content" in carries):
-        first, *others = origin.other_content
-        missing.append(first + (f" and {len(others):,} more" if others else ""))
-    return missing
+    return [*missing, *other_content_lost(origin, path)]
+
+
+def other_content_lost(origin: Origin, path: str) -> list[str]:
+    """Describe the content besides arrays of numbers that a file at this path does not include."""
+    lost = list(origin.other_content)
+    skipped = [f"{name} ({kind})" for name, kind in origin.skipped.items()]
+    with suppress(OutputError):  # as in not_carried
+        format_ = for_writing(path)
+        if origin.keras and "other_content" in format_.carries:
+            lost = []
+        if origin.companion is not None and "skipped" in format_.carries and format_.name == origin.format:
+            skipped = []
+    items = list(dict.fromkeys([*lost, *skipped]))
+    more = len(items) - MOST_LISTED
+    return items if more <= 0 else [*items[:MOST_LISTED], f"{more:,} more items"]

@@ -19,15 +19,16 @@ MAX_NAME_PARTS = 10 * MAX_DEPTH
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The arrays of a file as a model, a reader of their values, and everything else that the file records.
-
-    skipped: the names of datasets that hold no numbers.
-    """
+    """The arrays of a file as a model, a reader of their values, and everything else that the file records."""
 
     model: Model
     reader: Reader
     origin: Origin
-    skipped: tuple[str, ...] = ()
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The skipped content of the file, each item with its kind: "notes (text)"."""
+        return tuple(f"{name} ({kind})" for name, kind in self.origin.skipped.items())
 
 
 class TooManyParts(ValueError):

@@ -100,6 +100,7 @@ class Origin:
     document: the document of the model, if the arrays have another layout or other names than it declares.
     keras: the layout of a Keras file of this model.
     optimizer: the arrays of an optimizer and of metrics.
+    skipped: the kind of everything in the file that is not an array of numbers, by name: "text", "a soft link".
     other_content: the names of content that only the same format can hold, such as the assets of a ``.keras``.
     extents: the values that can be changed in a copy of the file.
     rewrite: (path, shard size) for writing a set of files again; None for a single file.
@@ -112,6 +113,7 @@ class Origin:
     document: Document | None = None
     keras: KerasLayout | None = None
     optimizer: OptimizerState | None = None
+    skipped: Mapping[str, str] = field(default_factory=dict)
     other_content: tuple[str, ...] = ()
     extents: Mapping[str, Extent] = field(default_factory=dict)
     rewrite: tuple[str, int] | None = None

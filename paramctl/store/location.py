@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import sys
@@ -11,6 +12,29 @@ from typing import Any, Protocol
 from paramctl.errors import InputError
 
 BLOCK_BYTES = 1 << 20
+
+LOCK_TRIES, LOCK_PAUSE = 5, 0.02
+"""Attempts to find a file unlocked, and the seconds between them: paramctl locks a new file for a moment longer."""
+IN_USE = "in use by another process, which has it open for writing. Close it there first"
+
+
+def is_in_use(descriptor: int) -> bool:
+    """Return whether another program has locked an open file, as HDF5 does from opening it for writing to closing it.
+
+    descriptor: of a file that only this process has open under it, because a lock belongs to the open file.
+    """
+    for attempt in range(LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        except BlockingIOError:
+            if attempt < LOCK_TRIES - 1:
+                threading.Event().wait(LOCK_PAUSE)
+            continue
+        except OSError:  # a file system without locks
+            return False
+        return False
+    return True
 
 
 class Location(Protocol):
@@ -86,6 +110,7 @@ class LocalFile:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise InputError(f"{path}: must be a regular file, as every file that an index names")
+        _check_not_in_use(descriptor, path)
         self.siblings.append(LocalFile(descriptor, path))
         return self.siblings[-1]
 
@@ -153,6 +178,8 @@ def open_location(path: str) -> LocalFile | SpooledPipe:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise InputError(f"{name}: Is a directory")
+        if path != "-":  # a lock on standard input would be its owner's
+            _check_not_in_use(descriptor, name)
         # standard input may be a file that another command has read in part: its content begins at its offset
         if stat.S_ISREG(os.fstat(descriptor).st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0:
             return LocalFile(descriptor, name)
@@ -163,3 +190,10 @@ def open_location(path: str) -> LocalFile | SpooledPipe:
         raise InputError(f"{name}: {error.strerror or error}") from error
     except ValueError as error:  # a NUL in the name
         raise InputError(f"{name!r}: {error}") from error
+
+
+def _check_not_in_use(descriptor: int, name: str) -> None:
+    """Raise InputError for a file that another process is writing, and close it."""
+    if is_in_use(descriptor):
+        os.close(descriptor)
+        raise InputError(f"{name}: {IN_USE}")

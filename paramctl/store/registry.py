@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
 
 FORMATS: tuple[Format, ...] = (
-    Hdf5(dialects=["paramctl.store.keras.dialect"]),
     KerasArchive(),
     KerasWeights(),
     KerasShards(),
     Safetensors(),
     SafetensorsShards(),
     Npz(),
+    Hdf5(dialects=["paramctl.store.keras.dialect"]),  # last: a user block may begin as a file of any other format
 )
 """Every format. The first that matches a file reads it, so a special format precedes the general one."""
 

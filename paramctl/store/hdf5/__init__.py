@@ -23,5 +23,27 @@ window.py         a part of a file as a file
 refusal.py        the error for a file that is not read
 """
 
+from __future__ import annotations
+
+from paramctl.store.location import Location
+
 NAME = "HDF5"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+MAX_USER_BLOCK = 1 << 26
+"""Bytes of a user block. The specification has no limit, but a pipe must be read up to it."""
+
+
+def user_block(location: Location) -> int | None:
+    """Return the bytes before the superblock of an HDF5 file, None for any other file.
+
+    A user block, such as the text of a MATLAB file, has 512 bytes or a larger power of two.
+    """
+    offset = 0
+    while offset <= MAX_USER_BLOCK:
+        start = location.read(offset, len(SIGNATURE))
+        if start == SIGNATURE:
+            return offset
+        if len(start) < len(SIGNATURE):
+            break
+        offset = max(512, 2 * offset)
+    return None

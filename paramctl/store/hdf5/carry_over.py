@@ -12,10 +12,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5t
+from h5py import h5a, h5o, h5t
 
 from paramctl.core.indexing import boxes
-from paramctl.store.hdf5.element_types import is_numeric
+from paramctl.store.hdf5.element_types import holds_references, is_numeric, is_opaque, plain_value
 from paramctl.store.hdf5.limits import limit_parsing, size_of_data
 from paramctl.store.hdf5.native import ATTRIBUTES, METADATA_GROUP
 from paramctl.store.hdf5.refusal import Refused, library_error
@@ -53,40 +53,45 @@ class _Copy:
 
     def copy_all(self, old: Any, new: Any) -> None:
         self._copy_attributes("", old, new)
-        stack = [("", old, new)]
+        stack = [("", old, {_address(old)})]
         while stack:
-            prefix, source, target = stack.pop()
+            prefix, source, above = stack.pop()
             for name in source:
                 path = f"{prefix}{name}"
                 link = source.get(name, getlink=True)
                 if not isinstance(link, h5py.HardLink):  # copied as a link, never followed
-                    if name not in target:
-                        target[name] = link
-                elif path != METADATA_GROUP:
-                    stack += self._copy_item(path, source[name], target, name)
+                    if path not in new:
+                        new[path] = link
+                elif path != METADATA_GROUP and self._copy_item(path, item := source[name], new):
+                    address = _address(item)
+                    if address not in above:  # a hard link may lead back to a group that contains it
+                        stack.append((f"{path}/", item, above | {address}))
 
-    def _copy_item(self, path: str, item: Any, target: Any, name: str) -> list[tuple[str, Any, Any]]:
-        """Copy one object of a group. If it is a group that both files have, return it with its counterpart."""
+    def _copy_item(self, path: str, item: Any, new: Any) -> bool:
+        """Copy one object, and a group's attributes. Return whether it is a group whose content must be copied too."""
         is_group = isinstance(item, h5py.Group)
-        if name in target and is_group == isinstance(counterpart := target[name], h5py.Group):
+        if path in new:
+            if is_group != isinstance(counterpart := new[path], h5py.Group):
+                return False
             self._copy_attributes(path, item, counterpart)
-            if is_group:
-                return [(f"{path}/", item, counterpart)]
-        elif isinstance(item, h5py.Dataset) and not is_numeric(item.id):
+        elif is_group and not len(item):  # a group with content is created with the first of it that is copied
+            self._copy_attributes(path, item, new.create_group(path))
+        elif isinstance(item, h5py.Dataset) and not is_numeric(item.id) and not holds_references(item.id.get_type()):
             with _naming(path):
                 self._spend(item.id.get_storage_size() + HEADER)
                 for value in _variable_values(item):
                     self._spend(_size(value))
-                item.file.copy(item, target, name)
-        elif is_group and not len(item):  # a group with content but no parameter is left out
-            self._copy_attributes(path, item, target.create_group(name))
-        return []
+                item.file.copy(item, new, path)
+        return is_group
 
     def _copy_attributes(self, path: str, old: Any, new: Any) -> None:
+        lost = lost_attributes(old.id)
         for name in old.attrs if h5a.get_num_attrs(old.id) else ():
-            if name not in new.attrs and name not in ATTRIBUTES:
+            if name not in new.attrs and name not in lost and name not in ATTRIBUTES:
                 with _naming(f"{path or '/'}: its attribute {name[:100]}"):
                     value = old.attrs[name]
+                    if name == "dtype" and is_opaque(plain_value(value)):
+                        continue  # of the old values; the new file has its own
                     self._spend(_size(value))
                     new.attrs[name] = value
 
@@ -94,6 +99,24 @@ class _Copy:
         self.left -= size
         if self.left < 0:
             raise Refused("the total exceeds the size of the whole file")
+
+
+def lost_attributes(item: Any) -> list[str]:
+    """Return the names of the attributes of an object that cannot be carried over.
+
+    References mean nothing in another file, and paramctl's own attributes have a meaning in a native file.
+    """
+    attributes = (h5a.open(item, index=number) for number in range(h5a.get_num_attrs(item)))
+    names = ((attribute.name, attribute) for attribute in attributes)
+    return [
+        name.decode("utf-8", "replace")
+        for name, attribute in names
+        if name.decode("utf-8", "replace") in ATTRIBUTES or holds_references(attribute.get_type())
+    ]
+
+
+def _address(item: Any) -> int:
+    return int(h5o.get_info(item.id).addr)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ MAX_CHUNK = 64 << 20
 """Bytes of a chunk. The library inflates a whole chunk, even to read one value."""
 MAX_RATIO = 1_100
 """Bytes that one stored byte may expand to. Deflate makes at most 1,032 of it."""
+MAX_UNWRITTEN = 64 << 20
+"""Bytes of fill values, in all datasets together: values that were never written, and so take no space."""
 
 
 class _Claim(NamedTuple):
@@ -31,6 +33,7 @@ class Claims:
     def __init__(self, file_size: int) -> None:
         self.file_size = file_size
         self.claims: list[_Claim] = []
+        self.unwritten = 0
 
     def add(self, dataset: Any, properties: Any, shape: Sequence[int], element: ElementType, path: str) -> int | None:
         """Check a dataset's claim. Return the offset of its values, None if only the library can read them.
@@ -41,11 +44,9 @@ class Claims:
         chunked = layout == h5d.CHUNKED
         # a compact dataset is inside its object header, so only a contiguous one has an offset
         offset = dataset.get_offset() if layout == h5d.CONTIGUOUS else None
-        most = (MAX_RATIO if chunked else 1) * self.file_size
-        if size > most or (offset is not None and offset + size > self.file_size):
+        ratio = MAX_RATIO if chunked else 1
+        if size > ratio * self.file_size + MAX_UNWRITTEN or (offset is not None and offset + size > self.file_size):
             raise Refused(f"{path} claims {size:,} bytes in a file of {self.file_size:,}")
-        if size and not stored:  # HDF5 would return its fill value, as if it had been written
-            raise Refused(f"{path} was never written")
         # NumPy multiplies the other sizes even where an axis is empty: (0, 2**62) overflows
         if not size and prod(length for length in shape if length) * element.size >= 2**63:
             raise Refused(f"{path} is empty, but its shape {tuple(shape)} is too large for NumPy")
@@ -55,8 +56,10 @@ class Claims:
             if len(chunk) != len(shape) or prod(chunk) * element.size > MAX_CHUNK:
                 rule = f"a chunk must have rank {len(shape)} and at most {MAX_CHUNK:,} bytes"
                 raise Refused(f"{path}: {rule} (got {chunk})")
-            if size > MAX_RATIO * stored:
-                raise Refused(f"{path} claims {size:,} bytes, too many for the {stored:,} bytes stored")
+        # the library returns the fill value where nothing was written
+        self.unwritten += max(0, size - ratio * stored)
+        if self.unwritten > MAX_UNWRITTEN:
+            raise Refused(f"{path} claims {size:,} bytes, too many for the {stored:,} bytes stored")
         self.claims.append(_Claim(-1 if offset is None else offset, stored, path))
         return offset if element.as_stored else None
 
@@ -74,6 +77,19 @@ class Claims:
         total = sum(claim.size for claim in self.claims)
         if total > self.file_size:
             raise Refused(f"arrays claim {total:,} bytes together in a file of {self.file_size:,}")
+
+
+def has_unknown_values(dataset: Any, properties: Any, shape: Sequence[int]) -> bool:
+    """Return whether some values were never written, and have no fill value: the library would leave memory unset."""
+    is_filled = properties.get_fill_time() != h5d.FILL_TIME_NEVER
+    if (is_filled and properties.fill_value_defined() != h5d.FILL_VALUE_UNDEFINED) or not prod(shape):
+        return False
+    if properties.get_layout() != h5d.CHUNKED:
+        return not dataset.get_storage_size()
+    chunk = properties.get_chunk()
+    if len(chunk) != len(shape):  # refused as a claim
+        return False
+    return bool(dataset.get_num_chunks() < prod(-(-size // part) for size, part in zip(shape, chunk, strict=True)))
 
 
 def check_inside(properties: Any, path: str) -> None:

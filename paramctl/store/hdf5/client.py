@@ -32,6 +32,14 @@ QUIET = {
 }
 
 
+CRASHES = frozenset(
+    getattr(signal, name)
+    for name in ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS")
+    if hasattr(signal, name)
+)
+"""The signals by which a process ends itself. Any other comes from outside."""
+
+
 class WorkerExited(Exception):
     """The worker ended before it answered. The message completes a sentence about the file or the task.
 
@@ -40,8 +48,13 @@ class WorkerExited(Exception):
     """
 
     def __init__(self, code: int) -> None:
+        self.crashed = -code in CRASHES
         if code in (-signal.SIGPROF, -signal.SIGXCPU):
             reason = "takes too long in the HDF5 library"
+        elif code < 0 and not self.crashed:
+            reason = f"was interrupted: the HDF5 worker process was killed ({signal.Signals(-code).name})"
+            if code == -signal.SIGKILL:
+                reason += ", as by a system that is out of memory"
         elif code < 0:
             reason = f"crashes the HDF5 library ({signal.Signals(-code).name})"
         else:

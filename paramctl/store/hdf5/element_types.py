@@ -76,6 +76,16 @@ def element_type(type_id: Any) -> ElementType:
     return ElementType(str(dtype.name), words, size, ">" if dtype.byteorder == ">" else "<", as_stored)
 
 
+def holds_references(type_id: Any) -> bool:
+    """Return whether a type has references, which mean nothing in another file: addresses of objects in this one."""
+    kind = type_id.get_class()
+    if kind in (h5t.VLEN, h5t.ARRAY):
+        return holds_references(type_id.get_super())
+    if kind == h5t.COMPOUND:
+        return any(holds_references(type_id.get_member_type(number)) for number in range(type_id.get_nmembers()))
+    return bool(kind == h5t.REFERENCE)
+
+
 def is_opaque(dtype: object) -> bool:
     """Return whether HDF5 lacks a dtype, which is then stored as opaque bytes with an attribute dtype."""
     return isinstance(dtype, str) and (dtype == "bfloat16" or dtype.startswith("float8_"))

@@ -20,7 +20,7 @@ from paramctl.errors import OutputError
 from paramctl.model import Model
 from paramctl.store.checkpoint import Checkpoint, build_model, tied_parameter
 from paramctl.store.contents import Contents, Origin
-from paramctl.store.hdf5 import NAME, SIGNATURE
+from paramctl.store.hdf5 import NAME, user_block
 from paramctl.store.hdf5.client import Client, WorkerExited
 from paramctl.store.hdf5.dialect import Dialect
 from paramctl.store.hdf5.listing import Listing, ParameterCollector, link_ties, list_file, model_name, shared_path
@@ -81,8 +81,10 @@ def _checkpoint(listing: Listing) -> Checkpoint:
         document=other_document,
         keras=layout,
         extents=arrays.extents,
+        skipped=listing.skipped,
+        other_content=(*listing.user_block, *listing.lost),
     )
-    return Checkpoint(replace(model, aliases=arrays.stored), arrays.reader, origin, listing.skipped_words())
+    return Checkpoint(replace(model, aliases=arrays.stored, skipped=listing.skipped), arrays.reader, origin)
 
 
 def _parse_metadata(metadata: dict[str, Any] | None) -> dict[str, Any]:
@@ -146,7 +148,7 @@ def lay_out(
     # The library may crash on a full disk, so a trial reservation comes first. UTF-8 takes up to 4 bytes a character.
     temporary.reserve(needed + sum(map(len, texts.values())) * 4)
     temporary.empty()
-    is_hdf5 = like is not None and like.read(0, len(SIGNATURE)) == SIGNATURE
+    is_hdf5 = like is not None and user_block(like) is not None
     answer = _change(
         temporary,
         "laying out the file" + (f" with what it carries over from {like.name}" if like is not None else ""),
@@ -176,7 +178,8 @@ def _change(temporary: Temporary, work: str, task: str, **arguments: Any) -> dic
     try:
         answer = Client().ask(task, path=temporary.address, **arguments)
     except WorkerExited as exited:
-        raise OutputError(f"{temporary.target}: {work} {exited}. Is the disk full?") from exited
+        hint = ". Is the disk full?" if exited.crashed else ""
+        raise OutputError(f"{temporary.target}: {work} {exited}{hint}") from exited
     if "error" in answer:
         raise OutputError(f"{temporary.target}: {answer['error']}")
     return answer

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from paramctl.store.format import Format
-from paramctl.store.hdf5 import NAME, SIGNATURE
+from paramctl.store.hdf5 import NAME, user_block
 from paramctl.store.location import Location
 
 if TYPE_CHECKING:
@@ -22,13 +22,14 @@ class Hdf5(Format):
 
     name = NAME
     suffixes = (".h5", ".hdf5")
+    carries = frozenset({"skipped"})
 
     def __init__(self, dialects: Sequence[str] = ()) -> None:
         self.dialects = dialects
         """The modules of the dialects, each with an object ``DIALECT``."""
 
     def matches(self, location: Location) -> bool:
-        return location.read(0, len(SIGNATURE)) == SIGNATURE
+        return user_block(location) is not None
 
     def warm_up(self) -> None:
         """Start the process that lays out files, while the model is being read."""

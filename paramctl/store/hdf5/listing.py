@@ -16,6 +16,7 @@ from paramctl.errors import InputError
 from paramctl.model import Tie
 from paramctl.store.checkpoint import stored_parameter
 from paramctl.store.contents import Provenance, Reader
+from paramctl.store.hdf5 import user_block
 from paramctl.store.hdf5.client import Client, WorkerExited
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.location import LocalFile, Location
@@ -45,6 +46,7 @@ class Listing:
 
     links: hard links to one array, as (the first path, another path).
     skipped: the kind of everything that is not a numeric dataset, by path: "text", "a soft link".
+    lost: the content that carry_over leaves out, in words.
     metadata: the contents of paramctl's metadata group, None without one.
     groups: by path, the attributes that the caller of list_file asked for. The root's path is "".
     """
@@ -55,12 +57,15 @@ class Listing:
     arrays: Sequence[ArrayEntry]
     links: Sequence[Sequence[str]]
     skipped: Mapping[str, str]
+    lost: Sequence[str]
     metadata: dict[str, Any] | None
     groups: Mapping[str, Mapping[str, Any]]
 
-    def skipped_words(self) -> tuple[str, ...]:
-        """Return each skipped path with its kind: "notes (text)"."""
-        return tuple(f"{path} ({kind})" for path, kind in self.skipped.items())
+    @property
+    def user_block(self) -> tuple[str, ...]:
+        """The bytes before the superblock, which no other file gets, in words."""
+        size = 0 if self.begin else user_block(self.file)
+        return (f"a user block of {size:,} bytes",) if size else ()
 
 
 def list_file(
@@ -85,7 +90,7 @@ def list_file(
         raise InputError(f"{file.name}: {exited}") from exited
     if "error" in answer:
         raise InputError(f"{file.name}: {answer['error']}")
-    parts = (answer[key] for key in ("arrays", "links", "skipped", "metadata", "groups"))
+    parts = (answer[key] for key in ("arrays", "links", "skipped", "lost", "metadata", "groups"))
     return Listing(file, client, begin, *parts)
 
 

@@ -19,6 +19,7 @@ from h5py import h5o
 from paramctl.store.hdf5.claims import MAX_CHUNK, Claims, check_inside
 from paramctl.store.hdf5.element_types import ElementTypes, plain_value
 from paramctl.store.hdf5.native import METADATA_GROUP, NUMBERS, TEXTS
+from paramctl.store.hdf5.refusal import Refused
 from paramctl.store.hdf5.values import ValueReader
 from paramctl.store.hdf5.walk import Budget, Walk
 from paramctl.store.hdf5.window import Window
@@ -66,6 +67,7 @@ class Parser:
             "arrays": walk.arrays,
             "links": walk.links,
             "skipped": walk.skipped,
+            "lost": walk.lost,
             "metadata": metadata,
             "groups": walk.groups,
         }
@@ -95,5 +97,7 @@ class Parser:
         """Return a scalar text, checked like any other dataset before it is read."""
         properties = item.id.get_create_plist()
         check_inside(properties, path)
+        if not item.id.get_storage_size():  # such as external storage, which the library denies for a scalar
+            raise Refused(f"{path} was never written")
         self.claims.add(item.id, properties, (), self.types.of(item.id.get_type()), path)
         return bytes(item[()]).decode("utf-8", "replace")

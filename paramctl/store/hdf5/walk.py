@@ -13,10 +13,12 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5g, h5l, h5o
 
-from paramctl.store.hdf5.claims import Claims, check_inside
+from paramctl.store.hdf5.carry_over import lost_attributes
+from paramctl.store.hdf5.claims import Claims, check_inside, has_unknown_values
 from paramctl.store.hdf5.element_types import (
     OPAQUE,
     ElementTypes,
+    holds_references,
     is_opaque,
     named_dtype,
     opaque_dtype,
@@ -82,11 +84,14 @@ class Walk:
         self.arrays: list[dict[str, Any]] = []
         self.links: list[tuple[str, str]] = []
         self.skipped: dict[str, str] = {}
+        self.lost: list[str] = []
+        """The content that carry_over leaves out, in words."""
         self.groups: dict[str, dict[str, Any]] = {}
         self.first: dict[int, tuple[str, int | None]] = {}
         """By the address of its object header, an array's first path and the offset of its values."""
 
     def visit_root(self, root: Any) -> None:
+        self._note_lost_attributes(root, "")
         self.groups[""] = self._group_attributes(root)
         self._visit(root, "", {_address(root)})
 
@@ -111,8 +116,10 @@ class Walk:
             address = _address(item)
             if len(above) >= MAX_DEPTH:
                 raise Refused(f"groups are nested deeper than {MAX_DEPTH} levels")
-            if address in above:  # a hard link may lead back to a group that contains it
-                raise Refused(f"{path} is a group that contains itself")
+            if address in above:  # each array has a path that does not pass here again
+                self._skip(path, "a hard link to a group that contains it")
+                return
+            self._note_lost_attributes(item, path)
             self.groups[path] = self._group_attributes(item)
             self._visit(item, f"{path}/", above | {address})
 
@@ -135,7 +142,13 @@ class Walk:
         dtype = opaque_dtype(dataset, element.size) if element.name == OPAQUE else element.name
         if dtype is None or shape is None:
             self.skipped[path] = element.words if shape is not None else "a null dataspace"
+            if holds_references(dataset.get_type()):
+                self.lost.append(f"{path} ({element.words})")
             return
+        if has_unknown_values(dataset, properties, shape):
+            self._skip(path, "an array that was never written and has no fill value")
+            return
+        self._note_lost_attributes(dataset, path)
         if element.name != OPAQUE and is_opaque(named := named_dtype(dataset)):
             raise Refused(f"{path} holds {dtype}, but its attribute dtype says {named}")
         address = _address(dataset)
@@ -153,6 +166,15 @@ class Walk:
                 "attributes": _native_attributes(dataset) if self.native else {},
             }
         )
+
+    def _skip(self, path: str, kind: str) -> None:
+        """Skip an object that cannot be carried over to another file either."""
+        self.skipped[path] = kind
+        self.lost.append(f"{path} ({kind})")
+
+    def _note_lost_attributes(self, item: Any, path: str) -> None:
+        if not self.native:  # a native file has attributes of paramctl's own
+            self.lost += (f"the attribute {name} of {path or '/'}" for name in lost_attributes(item))
 
     def _group_attributes(self, group: Any) -> dict[str, Any]:
         """Return the attributes of a group that the caller asked for.

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from paramctl.errors import OutputError, ParamctlError
+from paramctl.store.location import IN_USE, is_in_use
 
 FICLONE = 0x40049409
 """Linux' ioctl by which a file shares the blocks of another."""
@@ -128,6 +129,21 @@ def check_target(path: str, force: bool) -> None:
         raise OutputError(f"{path}: must be a regular file (use '-' for standard output)", errno.EINVAL)
     if not force:
         raise already_exists(path)
+    check_not_in_use(path)
+
+
+def check_not_in_use(path: str) -> None:
+    """Raise OutputError for a file that another process has open for writing: it would go on in the old file."""
+    try:
+        # O_NONBLOCK: a named pipe must not block
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # it does not exist, or may not be read
+        return
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and is_in_use(descriptor):
+            raise OutputError(f"{path}: {IN_USE}", errno.EBUSY)
+    finally:
+        os.close(descriptor)
 
 
 def already_exists(path: str) -> OutputError:
@@ -224,9 +240,12 @@ def _finish(temporary: Temporary, target: str, force: bool) -> None:
                 f"{temporary.target}: its temporary file {temporary.path} was replaced by another process"
             )
         if force:
+            check_not_in_use(target)  # again: it may have been opened meanwhile
             os.replace(temporary.path, target)
         else:
             _link_or_rename(temporary.path, target)
+        with suppress(OSError):  # a reader takes a locked file for one in use
+            fcntl.flock(temporary.descriptor, fcntl.LOCK_UN)
         sync_folder(os.path.dirname(target))
     except FileExistsError as error:
         raise already_exists(temporary.target) from error

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from paramctl.core.parameter import Parameter
 from paramctl.store.contents import Contents
-from paramctl.store.io.atomic import Temporary, check_target, locked, mode_for, write_text
+from paramctl.store.io.atomic import Temporary, check_not_in_use, check_target, locked, mode_for, write_text
 from paramctl.store.io.extents import Extent
 from paramctl.store.io.index_files import files_in_index, files_in_indexes
 from paramctl.store.io.pending_files import pending_files, sweep
@@ -41,9 +41,11 @@ class SetTarget:
     opened_first: bool = False
 
     def check(self, force: bool) -> None:
-        """Raise OutputError if a set or a single file exists, unless ``force``."""
+        """Raise OutputError if a set or a single file exists, unless ``force``, or if one of its files is in use."""
         check_target(self.single, force)
         check_target(self.index, force)
+        for name in self.previous_files() if force else ():
+            check_not_in_use(os.path.join(self.folder, name))
 
     def previous_files(self) -> list[str]:
         """Return the files of the existing set: those that its index names, no other does, and this set would name."""

@@ -133,10 +133,11 @@ def _checkpoint(
         document=document,
         optimizer=_optimizer_state(listings, variables, groups),
         extents=parts[0].extents if listings[0].file is file else {},  # a set is not changed in place
+        skipped={path: kind for listing in listings for path, kind in listing.skipped.items()},
+        other_content=tuple(words for listing in listings for words in listing.user_block),
     )
     aliases = {path: stored for part in parts for path, stored in part.stored.items()}
-    skipped = tuple(words for listing in listings for words in listing.skipped_words())
-    return Checkpoint(replace(model, aliases=aliases), _reader(parts), origin, skipped), paths
+    return Checkpoint(replace(model, aliases=aliases, skipped=origin.skipped), _reader(parts), origin), paths
 
 
 def _shapes(listings: Sequence[Listing], variables: Variables) -> dict[str, tuple[int, ...]]:

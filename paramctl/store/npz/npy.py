@@ -39,6 +39,14 @@ FOREIGN = tuple(dtype for dtype in DTYPE_BYTES if dtype == "bfloat16" or dtype.s
 """The dtypes that NumPy lacks."""
 
 
+KINDS = {"U": "text", "S": "text", "M": "a date", "m": "a time difference", "V": "bytes without a type"}
+"""NumPy's kinds of dtypes that are not numbers, in words."""
+
+
+class NotNumbers(Exception):
+    """An array that does not hold numbers which paramctl knows. The message is its kind: "text"."""
+
+
 class Header(NamedTuple):
     """The header of an npy file.
 
@@ -65,13 +73,15 @@ def read_header(stream: IO[bytes], name: str, recorded: object) -> Header:
         name: the array's name, for errors.
         recorded: the dtype that the member's comment records, None if it records none.
 
-    Raises DamagedZip if the header is damaged, or the array does not hold numbers.
+    Raises DamagedZip if the header is damaged, and NotNumbers if the array does not hold numbers.
     """
     # a header may claim 4 GiB, so only as much is read as may be parsed
     data = stream.read(MAX_HEADER + PREAMBLE)
     if data[:6] != npy.MAGIC_PREFIX or len(data) < 12:
         raise DamagedZip(f"{name!r} is not an npy file")
     version = data[6], data[7]
+    if version == (3, 0):  # for names that version 2 cannot encode, which only a structured dtype has
+        raise NotNumbers("a structured type")
     if version not in READERS:
         raise DamagedZip(f"{name!r}: unsupported npy version {data[6]}.{data[7]}")
     begin = 10 + 2 * (data[6] - 1)  # version 1 has a length of two bytes, version 2 of four
@@ -80,9 +90,7 @@ def read_header(stream: IO[bytes], name: str, recorded: object) -> Header:
         shape, fortran, dtype = _parse_header(data[:begin])
     except HEADER_ERRORS as error:
         if b"'<f1'" in data[:begin]:
-            raise DamagedZip(
-                f"{name!r} has the dtype <f1, which NumPy writes for float8_e5m2 but cannot read"
-            ) from error
+            raise NotNumbers("the dtype <f1, which NumPy writes for float8_e5m2 but cannot read") from error
         raise DamagedZip(f"the header of {name!r} is damaged") from error
     dtype = _real_dtype(dtype, name, recorded)
     if len(shape) > MAX_AXES or any(type(size) is not int or size < 0 for size in shape):
@@ -109,20 +117,21 @@ def _dtype_name(dtype: np.dtype[Any]) -> str:
 
 
 def _real_dtype(dtype: np.dtype[Any], name: str, recorded: object) -> np.dtype[Any]:
-    """Return the dtype of the values: the header's, or the recorded one where the header only gives a size in bytes."""
+    """Return the dtype of the values: the header's, or the recorded one where the header only gives a size in bytes.
+
+    Raises NotNumbers for any other dtype.
+    """
     if dtype.hasobject or dtype.fields is not None or dtype.subdtype is not None:
-        raise DamagedZip(f"{name!r}: unsupported dtype {dtype.str}")
+        raise NotNumbers("pickled objects" if dtype.hasobject else "a structured type")
     if dtype.str in ("|V1", "|V2"):
         if recorded not in FOREIGN:
             written = "bfloat16" if dtype.itemsize == 2 else "any float8"
-            raise DamagedZip(
-                f"{name!r} has the dtype {dtype.str}, and no comment records the real one (NumPy writes {written} so)"
-            )
+            raise NotNumbers(f"the dtype {dtype.str} without a comment with the real one; NumPy writes {written} so")
         real = numpy_dtype(str(recorded)).newbyteorder("<")
     else:
         real = dtype
     if (known := _dtype_name(real)) not in DTYPE_BYTES:
-        raise DamagedZip(f"{name!r}: unsupported dtype {dtype.str}")
+        raise NotNumbers(KINDS.get(dtype.kind, f"the unsupported dtype {dtype.str}"))
     if real.itemsize != dtype.itemsize or recorded not in (None, known):
         raise DamagedZip(f"{name!r} has the dtype {dtype.str} in its header but {recorded!r} in its comment")
     return real

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from math import prod
@@ -22,12 +23,12 @@ from paramctl.store.location import Location
 from paramctl.store.metadata import document_of, keras_of, provenance_of, sort_ties, ties_of
 from paramctl.store.npz import NAME, comments
 from paramctl.store.npz.inflate import InflatedStream
-from paramctl.store.npz.npy import Header, read_header
+from paramctl.store.npz.npy import Header, NotNumbers, read_header
 from paramctl.store.npz.slab_reader import SLAB, SlabArray, SlabReader
 
 
 def read(file: Location) -> Checkpoint:
-    """Read an npz file. Raises InputError if it is damaged, or holds anything but arrays of numbers."""
+    """Read an npz file. Arrays that hold no numbers are skipped. Raises InputError if the file is damaged."""
     try:
         return _read(file)
     except DamagedZip as error:
@@ -51,7 +52,7 @@ class _StoredMember(NamedTuple):
 def _read(file: Location) -> Checkpoint:
     archive = open_zip(file)
     metadata = comments.parse_comment(archive.comment)
-    members = _arrays(file, archive, comments.as_object(metadata.get("parameters")))
+    members, skipped = _arrays(file, archive, comments.as_object(metadata.get("parameters")))
     facts = {name: stored.facts for name, stored in members.items()}
     parameters = {
         name: stored_parameter(name, stored.header.shape, stored.header.dtype.name, stored.facts)
@@ -68,26 +69,36 @@ def _read(file: Location) -> Checkpoint:
     # without extents: a change in place would leave the zip's checksums wrong
     recorded = {path: provenance_of(attributes) for path, attributes in facts.items()}
     provenance = {path: known for path, known in recorded.items() if known != Provenance()}
-    origin = Origin(location=file, format=NAME, provenance=provenance, document=other_document, keras=keras)
-    return Checkpoint(model, _reader(file, archive, members), origin)
+    origin = Origin(file, NAME, provenance=provenance, document=other_document, keras=keras, skipped=skipped)
+    return Checkpoint(replace(model, skipped=skipped), _reader(file, archive, members), origin)
 
 
-def _arrays(file: Location, archive: zipfile.ZipFile, older: Mapping[str, Any]) -> dict[str, _StoredMember]:
-    """Return the arrays by name. older: facts by name, which earlier versions kept in the archive's comment."""
+def _arrays(
+    file: Location, archive: zipfile.ZipFile, older: Mapping[str, Any]
+) -> tuple[dict[str, _StoredMember], dict[str, str]]:
+    """Return the arrays of numbers by name, and the kinds of all other arrays.
+
+    older: facts by name, which earlier versions kept in the archive's comment.
+    """
     arrays: dict[str, _StoredMember] = {}
+    skipped: dict[str, str] = {}
     for member in _check_members(archive):
         name = member.filename.removesuffix(".npy")
-        if name in arrays:
+        if name in arrays or name in skipped:
             raise DamagedZip(f"duplicate array {name!r}")
         facts = comments.parse_comment(member.comment, comments.MAX_MEMBER_TOKENS)
         facts = facts or comments.as_object(older.get(name))
-        with archive.open(member) as stream:
-            header = read_header(stream, name, facts.get("dtype"))
+        try:
+            with archive.open(member) as stream:
+                header = read_header(stream, name, facts.get("dtype"))
+        except NotNumbers as kind:
+            skipped[name] = str(kind)
+            continue
         expected = header.begin + header.size
         if expected != member.file_size:
             raise DamagedZip(f"{name!r} must have {expected:,} bytes by its header (got {member.file_size:,})")
         arrays[name] = _StoredMember(member, facts, header, data_offset(file, member) + header.begin)
-    return arrays
+    return arrays, skipped
 
 
 def _check_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
