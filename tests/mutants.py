@@ -387,9 +387,9 @@ MUTANTS = [
     ),
     Mutant(
         "a relative tolerance counts as 0",
-        "inspect/difference.py",
-        r"tolerance\.absolute \+ tolerance\.relative \* np\.abs\(y\)",
-        "tolerance.absolute + 0 * np.abs(y)",
+        "inspect/tolerance.py",
+        r"self\.absolute \+ self\.relative \* magnitude",
+        "self.absolute + 0 * magnitude",
         "diff -k tolerances",
     ),
 ]

@@ -61,6 +61,8 @@ ONLY_IN = {
         "inspect/diff.py",
         "inspect/measured.py",
         "inspect/difference.py",
+        "inspect/scaled.py",
+        "inspect/tolerance.py",
         "inspect/moments.py",
         "inspect/stat.py",
         "inspect/tally.py",

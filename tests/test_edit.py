@@ -474,8 +474,8 @@ def test_a_dry_run_reports_the_changes_and_writes_nothing(call: Call, tmp_path: 
     code, out, _ = call("set", "m.safetensors", "w[0] = 0", "w[:, 2] *= 3", "--dry-run", "--format", "json")
     assert code == 0
     assert json.loads(out) == [
-        {"path": "w", "assignment": "w[0] = 0", "shape": [3], "values": 3, "changed": 3, "greatest": 10.0},
-        {"path": "w", "assignment": "w[:, 2] *= 3", "shape": [2], "values": 2, "changed": 3, "greatest": 10.0},
+        {"path": "w", "assignment": "w[0] = 0", "shape": [3], "values": 3, "changed": 3, "max_abs": 10.0},
+        {"path": "w", "assignment": "w[:, 2] *= 3", "shape": [2], "values": 2, "changed": 3, "max_abs": 10.0},
     ]
     assert state(tmp_path) == before
     assert call("set", "m.safetensors", "w = 1", "--dry-run", "-o", "m.safetensors")[0] == 0

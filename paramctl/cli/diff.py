@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import click
 
 import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
-from paramctl.cli.render import ROW_FORMATS, Column, emit, number, numeric, rows
+from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
 
 COLUMNS = [
-    Column("path", "Parameter", lambda row: row.path),
+    Column("path", "Parameter", lambda row: None if row.status == "total" else row.path),
     Column("status", "Difference", lambda row: row.status),
     Column("a", "A", lambda row: row.a),
     Column("b", "B", lambda row: row.b),
     numeric("different", "Differing values"),
-    Column("greatest", "Max abs diff", lambda row: row.max_abs, lambda row: number(row.max_abs), right=True),
+    numeric("max_abs", "Max abs diff"),
     Column("at", "At", lambda row: None if row.at is None else list(row.at)),
-    Column("relative", "Max rel diff", lambda row: row.max_rel, lambda row: number(row.max_rel), right=True),
+    numeric("max_rel", "Max rel diff"),
     numeric("norm", "L2 norm of diff"),
+    numeric("relative_norm", "Relative norm"),
     numeric("cosine", "Cosine similarity"),
 ]
+NONFINITE = [
+    numeric("nan_a", "NaN in A"),
+    numeric("nan_b", "NaN in B"),
+    numeric("inf_a", "Inf in A"),
+    numeric("inf_b", "Inf in B"),
+    Column("first_nan", "First NaN", lambda row: row.first_nan),
+    Column("first_inf", "First Inf", lambda row: row.first_inf),
+]
+"""A table has those of these columns in which something is not 0."""
+
+
+def _measures() -> Iterable[str]:
+    from paramctl.inspect.ranking import MEASURES
+
+    return MEASURES
 
 
 @click.command(cls=Command, short_help="Compare two models or files")
@@ -42,7 +60,14 @@ COLUMNS = [
 @click.option("--structure", is_flag=True, help="Compare names, shapes, dtypes and ties, not values")
 @options.rename
 @click.option("--like", metavar="MODEL", help="Model whose layers these are, if neither A nor B records them")
+@click.option(
+    "--by",
+    type=options.LazyChoice(_measures),
+    show_default="max_abs, with --top",
+    help="Sort by this, largest difference first",
+)
 @click.option("--top", type=click.IntRange(1), metavar="N", help="Only the N largest differences")
+@click.option("--total", is_flag=True, help="Add a row for all values; reads equal arrays too")
 @options.quiet("Print nothing; the exit code is the result")
 @options.seed
 @options.format_(*ROW_FORMATS)
@@ -56,7 +81,9 @@ def diff(
     structure: bool,
     rename: tuple[str, ...],
     like: str | None,
+    by: str | None,
     top: int | None,
+    total: bool,
     quiet: bool,
     seed: int | None,
     format: str,
@@ -65,7 +92,15 @@ def diff(
 
     Exit code: 0 no differences; 1 differences; 2 error.
 
-    Compares names, shapes, dtypes, ties and values. Values a and b are equal if |a - b| <= atol + rtol |b|.
+    Compares names, shapes, dtypes, ties and values. Values a and b are equal if |a - b| <= atol + rtol |b|; this is
+    exact where one of them is an integer. Infinities of one sign are equal. A NaN equals only a NaN with the same
+    dtype and bits, or any other with --equal-nan. Other NaN and infinities differ, whatever the tolerance.
+
+    Max abs diff and max rel diff are those of the values that differ. The norms and the cosine are those of all
+    values of the parameter; the relative norm is the norm of A - B over the norm of A. They are empty (null in JSON)
+    if not finite, or if the norm of A is 0. NaN and infinities are counted on each side, among the values that differ.
+
+    --by and --top put rows without numbers first, such as a missing parameter, then those with NaN or infinities.
 
     If one side has the layout of torch.nn modules and the other that of a document, the arrays of one are rearranged
     first. This needs the model's layers: from A, from B or from --like. --rename applies to B.
@@ -76,7 +111,7 @@ def diff(
       paramctl diff mlp.yaml mlp.h5 -q && echo equal
       paramctl diff keras.weights.h5 exported.safetensors --rtol 1e-5
       paramctl diff float.safetensors bfloat16.safetensors --any-dtype --rtol 0.01
-      paramctl diff a.safetensors b.safetensors --rename 'model.**=**' --top 10
+      paramctl diff a.safetensors b.safetensors --rename 'model.**=**' --by relative_norm --top 10
     """
     if a == "-" and b == "-":
         raise click.UsageError("Only one of A and B can be standard input")
@@ -93,10 +128,15 @@ def diff(
             structure=structure,
             rename=rename,
             like=reference,
+            by=by,
             top=top,
+            total=total,
             seed=seed,
             progress=report,
         )
     if not quiet and (difference.rows or format in ("json", "csv")):
-        emit(rows(format, difference.rows, COLUMNS))
+        shown = [*difference.rows, *([difference.total] if difference.total else [])]
+        exact = format in ("json", "jsonl", "csv")
+        found = [column for column in NONFINITE if exact or any(column.value(row) for row in shown)]
+        emit(rows(format, shown, COLUMNS + found))
     return 0 if difference.equal else 1

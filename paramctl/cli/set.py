@@ -10,7 +10,7 @@ import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.output import check_destination, note_ties, report_written, warm_up, write_file, write_pipe
-from paramctl.cli.render import ROW_FORMATS, Column, emit, number, rows
+from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -18,7 +18,7 @@ COLUMNS = [
     Column("shape", "Shape", lambda row: list(row.shape)),
     Column("values", "Values", lambda row: row.values, right=True),
     Column("changed", "Changed in array", lambda row: row.changed, right=True),
-    Column("greatest", "Max abs diff", lambda row: row.max_abs, lambda row: number(row.max_abs), right=True),
+    numeric("max_abs", "Max abs diff"),
 ]
 
 

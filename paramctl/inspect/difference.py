@@ -7,46 +7,58 @@ norm and the cosine cover all values.
 from __future__ import annotations
 
 from functools import reduce
-from math import inf, isfinite
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from paramctl.core.dtypes import Array
+from paramctl.inspect.scaled import Scaled, sum_products, sum_squares
+from paramctl.inspect.tolerance import Tolerance
 
 CHUNK = 1 << 15
 """The number of values to measure at once, so that intermediate results stay in the processor's cache."""
 
-ROW = 1 << 12
-"""The number of products that BLAS sums at once. For longer rows it uses threads, on whose number rounding depends."""
-
-
-class Tolerance(NamedTuple):
-    """Two values count as equal if ``|a - b| <= absolute + relative * |b|``.
-
-    equal_nan: any NaN equals any other; otherwise NaNs are equal only if their bits are.
-    """
-
-    relative: float = 0.0
-    absolute: float = 0.0
-    equal_nan: bool = False
-
-    @property
-    def any(self) -> bool:
-        """True if unequal numbers may count as equal."""
-        return bool(self.relative or self.absolute)
-
-
-EXACT = Tolerance()
-
 
 class Sums(NamedTuple):
-    """The sums behind norm and cosine: ``sum((a - b)**2)``, ``sum(a * b)``, ``sum(a**2)`` and ``sum(b**2)``."""
+    """The sums behind norms and cosine: ``sum((a - b)**2)``, ``sum(a * b)``, ``sum(a**2)`` and ``sum(b**2)``."""
 
-    squares: float
-    dot: float
-    squares_a: float
-    squares_b: float
+    squares: Scaled
+    dot: Scaled
+    squares_a: Scaled
+    squares_b: Scaled
+
+    def join(self, later: Sums) -> Sums:
+        """Return the sums of both together."""
+        return Sums(*map(Scaled.plus, self, later))
+
+
+class NonFinite(NamedTuple):
+    """Values that differ where a or b is NaN or infinite: their counts on each side.
+
+    first_nan, first_inf: the flat index of the first NaN and of the first infinity on either side; None without any.
+    """
+
+    nan_a: int = 0
+    nan_b: int = 0
+    inf_a: int = 0
+    inf_b: int = 0
+    first_nan: int | None = None
+    first_inf: int | None = None
+
+    def join(self, later: NonFinite) -> NonFinite:
+        """Return the counts of both together."""
+        return NonFinite(
+            self.nan_a + later.nan_a,
+            self.nan_b + later.nan_b,
+            self.inf_a + later.inf_a,
+            self.inf_b + later.inf_b,
+            later.first_nan if self.first_nan is None else self.first_nan,
+            later.first_inf if self.first_inf is None else self.first_inf,
+        )
+
+
+ALL_FINITE = NonFinite()
 
 
 class Difference(NamedTuple):
@@ -56,6 +68,7 @@ class Difference(NamedTuple):
     max_abs, max_rel: the largest ``|a - b|`` and ``|a - b| / |b|`` of the values that differ, or of all if none does;
     negative if none is finite. max_abs of integers is an int.
     place: the flat index in the array of the value with max_abs.
+    nonfinite: the values that differ and are not finite.
     sums: None if nothing has been measured.
     equal: the spans (start, stop) of the array that were not measured because their bytes are equal.
     """
@@ -64,6 +77,7 @@ class Difference(NamedTuple):
     max_abs: float = -1.0
     max_rel: float = -1.0
     place: int = 0
+    nonfinite: NonFinite = ALL_FINITE
     sums: Sums | None = None
     equal: tuple[tuple[int, int], ...] = ()
 
@@ -80,7 +94,8 @@ class Difference(NamedTuple):
             largest.max_abs,
             max(difference.max_rel for difference in counted),
             largest.place,
-            Sums(*map(float.__add__, self.sums, later.sums)),
+            self.nonfinite.join(later.nonfinite),
+            self.sums.join(later.sums),
             equal,
         )
 
@@ -114,24 +129,25 @@ def measure_values(start: int, a: Array, b: Array, tolerance: Tolerance) -> Diff
 
 def _measure_chunk(start: int, a: Array, b: Array, wide: Any, tolerance: Tolerance) -> Difference:
     x = a.astype(wide)
-    squares_a = _dot(x, x)
+    squared_a = sum_squares(x)
     if _same_bytes(a, b):
-        return Difference(sums=Sums(0.0, squares_a, squares_a, squares_a))
+        return Difference(sums=Sums(Scaled(), squared_a.total, squared_a.total, squared_a.total))
     y = b.astype(wide)
+    squared_b, magnitude = sum_squares(y), np.abs(y)
     distance = _distance(a, b, x, y)
     distance_float = distance if distance.dtype.kind == "f" else distance.astype(np.float64)
     differs = distance != 0
-    squares = _dot(distance_float, distance_float)
-    if not isfinite(squares):
+    squares = sum_squares(distance_float).total
+    all_finite = isfinite(squares.value)
+    if not all_finite:
         # Equal infinities and equal NaNs have the distance NaN. They do not differ, and must not spoil the norm.
         differs &= ~_equal_special(a, b, x, y, tolerance)
         distance_float[~differs] = 0.0
-        squares = _dot(distance_float, distance_float)
+        squares = sum_squares(distance_float).total
     if tolerance.any:
-        differs &= ~_within(distance, y, tolerance)
+        differs &= ~tolerance.covers(a, b, distance_float, magnitude)
     different = int(np.count_nonzero(differs))
-    # a ratio of long doubles, such as 2^56 / 1e-303, can be finite although float64 cannot hold it
-    ratio = (distance_float / np.abs(y)).astype(np.float64, copy=False)
+    ratio = distance_float / magnitude
     top = _argmax(distance, distance_float, differs, different)
     top_ratio = _argmax(ratio, ratio, differs, different)
     return Difference(
@@ -139,8 +155,17 @@ def _measure_chunk(start: int, a: Array, b: Array, wide: Any, tolerance: Toleran
         -1.0 if top is None else (float if distance is distance_float else int)(distance[top]),
         -1.0 if top_ratio is None else float(ratio[top_ratio]),
         start + (int(differs.argmax()) if top is None else top),
-        Sums(squares, _dot(x, y), squares_a, _dot(y, y)),
+        ALL_FINITE if all_finite else _count_nonfinite(start, x, y, differs),
+        Sums(squares, sum_products(squared_a, squared_b), squared_a.total, squared_b.total),
     )
+
+
+def _count_nonfinite(start: int, x: Array, y: Array, differs: Array) -> NonFinite:
+    """Return the counts of values that differ and are not finite, and the places of the first."""
+    nan_a, nan_b, inf_a, inf_b = (differs & test(side) for test in (np.isnan, np.isinf) for side in (x, y))
+    firsts = [start + int(both.argmax()) if both.any() else None for both in (nan_a | nan_b, inf_a | inf_b)]
+    counts = [int(np.count_nonzero(mask)) for mask in (nan_a, nan_b, inf_a, inf_b)]
+    return NonFinite(*counts, *firsts)
 
 
 def _same_bytes(a: Array, b: Array) -> bool:
@@ -155,22 +180,18 @@ def _as_words(values: Array, width: int) -> Array:
 
 
 def _wide_dtype(a: np.dtype[Any], b: np.dtype[Any]) -> Any:
-    """Return the dtype to compute in: float64, or complex128; long double for 64-bit integers against other kinds."""
-    both_integer = a.kind in "biu" and b.kind in "biu"
-    long = not both_integer and any(dtype.kind in "iu" and dtype.itemsize == 8 for dtype in (a, b))
-    if "c" in (a.kind, b.kind):
-        return np.clongdouble if long else np.complex128
-    return np.longdouble if long else np.float64
+    """Return the dtype to compute in."""
+    return np.complex128 if "c" in (a.kind, b.kind) else np.float64
 
 
 def _distance(a: Array, b: Array, x: Array, y: Array) -> Array:
-    """Return ``|a - b|``: exact for integers, as uint64 or Python integers; otherwise in the dtype of x and y.
+    """Return ``|a - b|``: exact for integers, as uint64 or Python integers; otherwise as float64.
 
     x, y: the same values as a and b, in the dtype to compute in.
     """
     distance: Array
     if a.dtype.kind not in "biu" or b.dtype.kind not in "biu":
-        distance = np.abs(x - y)
+        distance = np.abs((x - y) + (_rounding(a, x) - _rounding(b, y)))
         return distance
     common: Any = np.result_type(a.dtype, b.dtype)
     if common.kind == "f":  # uint64 against a signed dtype: no NumPy integer holds both
@@ -181,6 +202,16 @@ def _distance(a: Array, b: Array, x: Array, y: Array) -> Array:
     # Subtracting as unsigned avoids overflow: the distance from -2^63 to 2^63 - 1 is 2^64 - 1.
     distance = np.maximum(p, q).view(np.uint64) - np.minimum(p, q).view(np.uint64)
     return distance
+
+
+def _rounding(values: Array, rounded: Array) -> Array | float:
+    """Return the exact values less the same values as float64. Only integers of 64 bits are rounded."""
+    if values.dtype.kind not in "iu" or values.dtype.itemsize < 8:
+        return 0.0
+    low = values & values.dtype.type(0xFFF)
+    # Float64 holds both parts exactly, and their distance from the rounded value is small.
+    exact: Array = ((values - low).astype(np.float64) - rounded.real) + low.astype(np.float64)
+    return exact
 
 
 def _equal_special(a: Array, b: Array, x: Array, y: Array, tolerance: Tolerance) -> Array:
@@ -199,17 +230,6 @@ def _same_bits(a: Array, b: Array) -> Array:
     return same
 
 
-def _within(distance: Array, y: Array, tolerance: Tolerance) -> Array:
-    """Return a mask of the distances within the tolerance. No tolerance covers an infinite distance."""
-    limit: Array = tolerance.absolute + tolerance.relative * np.abs(y)
-    if distance.dtype != np.uint64:
-        return (distance <= limit) & (distance < inf)
-    # Integers are compared as integers: NumPy would round 2^53 + 1 to compare it with a float.
-    beyond_uint64 = 2.0**64
-    exact_limit = np.where(limit < beyond_uint64, limit, 0).astype(np.uint64)
-    return (limit >= beyond_uint64) | (distance <= exact_limit)
-
-
 def _argmax(values: Array, values_float: Array, differs: Array, different: int) -> int | None:
     """Return the index of the largest finite value among those that differ, or among all if none does.
 
@@ -220,11 +240,3 @@ def _argmax(values: Array, values_float: Array, differs: Array, different: int) 
         return index
     candidates = np.flatnonzero(np.isfinite(values_float) & differs if different else np.isfinite(values_float))
     return int(candidates[values[candidates].argmax()]) if candidates.size else None
-
-
-def _dot(x: Array, y: Array) -> float:
-    whole = x.size // ROW * ROW
-    total = np.vecdot(x[:whole].reshape(-1, ROW), y[:whole].reshape(-1, ROW)).sum()
-    if whole < x.size:
-        total += np.vecdot(x[whole:], y[whole:])
-    return float(total.real)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 
 from paramctl.inspect.diff import DiffRow, compare
-from paramctl.inspect.difference import Tolerance
+from paramctl.inspect.ranking import MEASURES, rank
 from paramctl.inspect.stat import StatRow, statistics
 from paramctl.inspect.ties import equal_arrays
-from paramctl.library.arguments import filters, tolerance, whole
+from paramctl.inspect.tolerance import Tolerance
+from paramctl.library.arguments import choice, filters, tolerance, whole
 from paramctl.library.opening import Openable, as_source, rename_rules
 from paramctl.parallel import Progress
 from paramctl.source.base import select_values
@@ -47,9 +47,14 @@ def stat(
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The differences of two models or files. rows: one for each parameter that differs; none if they are equal."""
+    """The differences of two models or files.
+
+    rows: one for each parameter that differs; none if they are equal.
+    total: the row of all compared values; None if they are equal or if it was not asked for.
+    """
 
     rows: list[DiffRow]
+    total: DiffRow | None = None
 
     @property
     def equal(self) -> bool:
@@ -67,26 +72,38 @@ def diff(
     structure: bool = False,
     rename: Mapping[str, str] | Sequence[str] = (),
     like: Openable | None = None,
+    by: str | None = None,
     top: int | None = None,
+    total: bool = False,
     seed: int | None = None,
     progress: Progress | None = None,
 ) -> Difference:
     """Compare two models or files of any formats: names, shapes, dtypes, ties and values.
 
-    Values are equal if |a - b| <= atol + rtol |b|. equal_nan: any NaN equals any other. any_dtype: another dtype is no
-    difference. structure: compare no values. rename: new names for b. like: the model whose layers tell how torch's
-    arrays are rearranged, if neither side does.
+    rtol, atol: values are equal if |a - b| <= atol + rtol |b|; exactly so where one is an integer or a bool.
+    equal_nan: any NaN equals any other; otherwise only one with the same dtype and bits.
+    any_dtype: another dtype is no difference.
+    structure: compare no values.
+    rename: new names for b.
+    like: the model whose layers tell how torch's arrays are rearranged, if neither side does.
+    by: the measure that sorts the rows, largest difference first: max_abs, max_rel, norm, relative_norm, cosine or
+        different. A row without numbers, such as a missing parameter, comes first, then rows with NaN or infinities.
+    top: the number of rows to return of these, by max_abs unless ``by`` is given.
+    total: return a row for all compared values too. This reads equal arrays once more.
     """
     from paramctl.conversion.convert import align  # of these functions, only this one needs it
 
+    choice("by", by, MEASURES)
     allowed = Tolerance(tolerance("rtol", rtol), tolerance("atol", atol), equal_nan)
     top = whole("top", top, 1)
     reference = as_source(like) if like is not None else None
     first, second, names = align(as_source(a, seed), as_source(b, seed), rename_rules(rename), reference)
-    rows = compare(first, second, names, tolerance=allowed, structure=structure, any_dtype=any_dtype, progress=progress)
-    if top is not None:  # a row without a number, such as a missing parameter, comes first
-        rows = sorted(rows, key=lambda row: -(row.max_abs if row.max_abs is not None else inf))[:top]
-    return Difference(rows)
+    options = {"structure": structure, "any_dtype": any_dtype, "total": total}
+    rows = compare(first, second, names, tolerance=allowed, **options, progress=progress)
+    overall = rows.pop() if rows and rows[-1].status == "total" else None
+    if by is not None or top is not None:
+        rows = rank(rows, by or MEASURES[0])[:top]
+    return Difference(rows, overall)
 
 
 def find_ties(weights: Openable, *, progress: Progress | None = None) -> list[list[str]]:

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from paramctl.declare.located import Located
 from paramctl.model import document
 from paramctl.model.build import build
-from paramctl.model.tree import Block, Document, Input, Model, Tie, Totals, shape_text, totals
+from paramctl.model.tree import Block, Document, Input, Model, Tie, Totals, shape_text, shared_text, totals
 
 __all__ = [
     "Block",
@@ -27,6 +27,7 @@ __all__ = [
     "from_document",
     "load",
     "shape_text",
+    "shared_text",
     "totals",
 ]
 

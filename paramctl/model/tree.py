@@ -81,6 +81,14 @@ class Tie:
     transpose: bool = False
 
 
+def shared_text(kept: str, transpose: bool = False) -> str:
+    """Return the words after a name for the name that keeps its array: ``= tokens/embeddings, transposed``.
+
+    The name before the equals sign is always the one that is tied.
+    """
+    return f"= {kept}, transposed" if transpose else f"= {kept}"
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
     """Counts of values, with each array counted once, and bytes by dtype."""
