@@ -9,8 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+import paramctl as pc
 from tests.conftest import ROOT, Run
 
 SAMPLES = ROOT / "sample_models"
@@ -221,6 +225,86 @@ def test_control_characters_are_escaped_in_tables_and_errors_and_exact_in_json(p
     assert failed.stderr.count("\n") == 1
     missing = paramctl("summary", "no\x1b[31m\nsuch.yaml")
     assert missing.stderr == "no\\x1b[31m such.yaml: No such file or directory\n"
+
+
+UNRECORDED = ("plain.safetensors", "plain.npz", "plain.h5", "keras.weights.h5")
+
+
+@pytest.fixture
+def unrecorded(paramctl: Run, tmp_path: Path) -> None:
+    """Files that record for no parameter whether it is trained, nor its kind; the last records some kinds."""
+    arrays = {"w": np.ones((2, 3), "float32"), "b": np.zeros(3, "float32")}
+    save_file(arrays, tmp_path / "plain.safetensors")
+    np.savez(tmp_path / "plain.npz", **arrays)
+    with h5py.File(tmp_path / "plain.h5", "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+    assert paramctl("save", str(SAMPLES / "mlp.yaml"), "-o", "keras.weights.h5").returncode == 0
+
+
+@pytest.mark.usefixtures("unrecorded")
+@pytest.mark.parametrize("name", UNRECORDED)
+def test_facts_that_a_file_does_not_record_select_nothing(name: str, paramctl: Run) -> None:
+    """Every command refuses to filter by them, in one line that says why, instead of showing zeros."""
+    kinds = {} if "keras" in name else {("--kind", "weight"): "the kinds of its parameters"}
+    trained = "which parameters are trainable"
+    for options, what in ({("--trainable",): trained, ("--frozen",): trained} | kinds).items():
+        for command in (["summary", name], ["stat", name], ["dump", name], ["set", name, "* = 1", "--dry-run"]):
+            if command[0] == "set" and "keras" in name:
+                command[2] = "** = 1"
+            done = paramctl(*command, *options)
+            assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), command
+            assert "no selected parameter passes the filters" in done.stderr
+            assert f"This file does not record {what}." in done.stderr
+
+
+@pytest.mark.usefixtures("unrecorded")
+@pytest.mark.parametrize("name", UNRECORDED)
+def test_unrecorded_facts_are_null_or_empty(name: str, paramctl: Run, tmp_path: Path) -> None:
+    """They are not counted as 0, in any format, nor for a single layer."""
+    totals = json.loads(paramctl("summary", name, "--format", "json").stdout)["totals"]
+    count = totals["parameters"]
+    assert count in (9, 25)
+    assert (totals["trainable"], totals["non_trainable"], totals["unknown"]) == (None, None, count)
+    columns = ["--columns", "parameters,trainable,non_trainable,unknown"]
+    for line in paramctl("summary", name, *columns, "--format", "csv").stdout.splitlines()[1:]:
+        values, trainable, non_trainable, unknown = line.split(",")
+        assert (trainable, non_trainable, unknown) == ("", "", values)
+    for line in paramctl("summary", name, *columns, "--format", "jsonl").stdout.splitlines():
+        row = json.loads(line)
+        assert (row["trainable"], row["non_trainable"], row["unknown"]) == (None, None, row["parameters"])
+    assert "trainable" not in paramctl("summary", name).stdout
+    assert "|  |  |" in paramctl("summary", name, *columns, "--format", "markdown").stdout
+    opened = pc.open(tmp_path / name)
+    assert "trainable" not in repr(opened)
+    assert "trainable" not in opened._repr_html_()
+    assert (pc.summary(opened).totals.trainable, pc.summary(opened).totals.unknown) == (None, count)
+    assert {row["trainable"] for row in map(json.loads, paramctl(*SHOWN, name).stdout.splitlines())} == {None}
+
+
+SHOWN = ("summary", "--parameters", "--format", "jsonl")
+
+
+def test_facts_of_some_parameters_are_counted_apart(paramctl: Run, tmp_path: Path) -> None:
+    """In totals, in rows, and for a filter that selects what is known."""
+    arrays = {"a": np.ones((2, 3), "float32"), "b": np.zeros(3, "float32"), "c": np.zeros(4, "float32")}
+    with h5py.File(tmp_path / "mixed.h5", "w") as file:
+        file.create_group("__paramctl__")
+        for name, array in arrays.items():
+            file[f"block/{name}"] = array
+        file["block/a"].attrs["trainable"], file["block/b"].attrs["trainable"] = True, False
+    facts = json.loads(paramctl("summary", "mixed.h5", "--format", "json").stdout)["totals"]
+    assert [facts[key] for key in ("parameters", "trainable", "non_trainable", "unknown")] == [13, 6, 3, 4]
+    (row,) = paramctl(
+        "summary", "mixed.h5", "--columns", "path,trainable,non_trainable,unknown", "--format", "csv"
+    ).stdout.splitlines()[1:]
+    assert row == "block,6,3,4"
+    shown = paramctl("summary", "mixed.h5").stdout
+    assert "    trainable:      6\n    non-trainable:  3\n    unknown:        4\n" in shown
+    assert "Total parameters: 13 (6 trainable, 4 unknown)" in repr(pc.open(tmp_path / "mixed.h5"))
+    assert "Total parameters:  6\n" in paramctl("summary", "mixed.h5", "--trainable").stdout
+    assert paramctl("summary", "mixed.h5", "block/c", "--trainable").returncode == 2
+    assert "Total parameters:  0\n" in paramctl("summary", "mixed.h5", "block/b", "--trainable").stdout
 
 
 def terminal(*arguments: str, env: dict[str, str]) -> str:

@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -684,3 +685,52 @@ def test_a_change_through_a_tied_name_is_reported(command: tuple[str, ...], para
     assert done.returncode == 0
     assert "changed through a tie: b (= a)\n" in done.stderr
     assert "tie" not in paramctl("set", "m.npz", "c = 5", "-o", "other.npz").stderr
+
+
+LATE = (
+    "input: [6]\nlayers:\n"
+    "  - dense: {name: enc, units: 5}\n  - dense: {name: mid, units: 6}\n"
+    "  - dense: {name: dec, units: 5}\n  - dense: {name: out, units: 6}\n"
+)
+LATE_TIES = "ties:\n  - {keep: dec/kernel, tie: enc/kernel}\n  - {keep: dec/kernel, tie: mid/kernel, transpose: true}\n"
+
+
+@pytest.mark.parametrize(
+    "file", ["late.yaml", "late.h5", "late.safetensors", "late.npz", "late.weights.h5", "late.keras"]
+)
+def test_a_tie_has_one_direction(file: str, call: Call, tmp_path: Path) -> None:
+    """Every output names the same parameter as the one that keeps the array, though another comes first."""
+    (tmp_path / "late.yaml").write_text(LATE + LATE_TIES)
+    (tmp_path / "untied.yaml").write_text(LATE)
+    if file != "late.yaml":
+        done(call("save", "late.yaml", "-o", file))
+    ties = {(tied, kept, transpose) for kept, tied, transpose in listed(call, file)}
+    if "keras" not in file and "weights" not in file:  # Keras can tie no transpose, and keeps the first name
+        assert ties == {("enc/kernel", "dec/kernel", False), ("mid/kernel", "dec/kernel", True)}
+    texts = {tied: f"= {kept}{', transposed' if transpose else ''}" for tied, kept, transpose in ties}
+    facts = json.loads(done(call("summary", file, "--format", "json")))
+    assert {(tie["tie"], tie["keep"], tie["transpose"]) for tie in facts["ties"]} == ties
+    assert {row["path"]: row["tied_to"] for row in facts["parameters"] if row["tied_to"]} == {
+        tied: kept for tied, kept, _ in ties
+    }
+    shown = done(call("summary", file))
+    assert {line.removeprefix("Tied: ") for line in shown.splitlines() if line.startswith("Tied: ")} == {
+        f"{tied} {text}" for tied, text in texts.items()
+    }
+    for layer, note in re.findall(r"^(\S+) .*\(kernel (.*)\)$", shown, re.MULTILINE):
+        assert note == texts.get(f"{layer}/kernel", "counted at enc/kernel")
+    rows = json.loads(call("diff", file, "untied.yaml", "--structure", "--format", "json")[1])
+    assert {row["path"]: row["a"].partition(" float32 ")[2] for row in rows} == texts
+    rows = json.loads(call("diff", "untied.yaml", file, "--structure", "--format", "json")[1])
+    assert {row["path"]: row["b"].partition(" float32 ")[2] for row in rows} == texts
+    _, _, err = call(
+        "set",
+        file,
+        "dec/kernel = 0",
+        "enc/kernel = 0",
+        "-o",
+        f"set.{file.partition('.')[2].replace('yaml', 'npz')}",
+        "--force",
+    )
+    for tied, text in texts.items():
+        assert f"{tied} ({text})" in err

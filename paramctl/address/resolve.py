@@ -5,7 +5,7 @@ Either name of a tied parameter can be used. An address that matches a block sel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from paramctl.address.grammar import Address, index_of, parse_address
@@ -34,13 +34,27 @@ class Filters(NamedTuple):
             and (self.min_size is None or parameter.size >= self.min_size)
         )
 
-    def unknown_hint(self, parameters: Collection[Parameter]) -> str:
+    def check_any(self, rule: str, received: str, parameters: Sequence[Parameter]) -> None:
+        """Raise AddressError if none of these parameters passes. The hint says if the file does not record a fact."""
+        if not any(self(parameter) for parameter in parameters):
+            raise AddressError(rule, received, self._unrecorded(parameters))
+
+    def check_recorded(self, name: str, parameters: Sequence[Parameter]) -> None:
+        """Raise AddressError if the file records for none of these parameters what a filter tests."""
+        if parameters and self._unrecorded(parameters):
+            self.check_any(*_none_pass(name, parameters), parameters)
+
+    def _unrecorded(self, parameters: Sequence[Parameter]) -> str:
         """Return a hint if the file does not record what a filter tests, or an empty string."""
         if self.kind is not None and all(parameter.kind == "unknown" for parameter in parameters):
             return "This file does not record the kinds of its parameters."
         if self.trainable is not None and all(parameter.trainable is None for parameter in parameters):
             return "This file does not record which parameters are trainable."
         return ""
+
+
+def _none_pass(name: str, parameters: Sequence[Parameter]) -> tuple[str, str]:
+    return f"{name}: no selected parameter passes the filters", f"{len(parameters):,} parameters"
 
 
 NO_FILTERS = Filters()
@@ -97,11 +111,10 @@ def resolve_all(
         selected = dict.fromkeys((path, match.indices) for match in matches for path in match.paths)
     else:
         selected = dict.fromkeys((parameter.path, None) for parameter in model.owners())
+    parameters = [model.parameters[path] for path, _ in selected]
+    if parameters:
+        keep.check_any(*_none_pass(model.name, parameters), parameters)
     kept = [(path, indices) for path, indices in selected if keep(model.parameters[path])]
-    if selected and not kept:
-        rule = f"{model.name}: no selected parameter passes the filters"
-        hint = keep.unknown_hint([model.parameters[path] for path, _ in selected])
-        raise AddressError(rule, f"{len(selected):,} parameters", hint)
     order = {path: position for position, path in enumerate(model.parameters)}
     return sorted(kept, key=lambda selection: order[selection[0]])
 

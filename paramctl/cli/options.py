@@ -224,7 +224,7 @@ def filters(function: F) -> F:
         return function(*args, filters=filters, **others)
 
     options = [
-        click.option("--trainable/--frozen", default=None, help="Only trainable, or only frozen, parameters"),
+        click.option("--trainable/--frozen", default=None, help="Only parameters known to be trainable, or frozen"),
         click.option("--dtype", metavar="DTYPE", help="Only arrays of this dtype"),
         click.option(
             "--kind", type=click.Choice(("weight", "bias", "norm", "state")), help="Only parameters of this kind"

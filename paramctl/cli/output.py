@@ -64,7 +64,9 @@ def write_pipe(weights: Weights) -> None:
 
 def note_ties(model: Model, changed: Collection[str]) -> None:
     """Write to standard error which names share an array that an edit has changed under another name."""
-    shared = [f"{tie.tied} (= {tie.kept})" for tie in model.ties if tie.kept in changed]
+    from paramctl.model import shared_text
+
+    shared = [f"{tie.tied} ({shared_text(tie.kept, tie.transpose)})" for tie in model.ties if tie.kept in changed]
     if shared:
         click.echo(printable(f"changed through a tie: {abbreviate(shared)}"), err=True)
 

@@ -25,7 +25,7 @@ def _count_text(row: LayerRow) -> str:
 
 def _count_note(row: LayerRow) -> str:
     """Return where shared parameters are counted: ``(= shared)``, ``(kernel = tokens/embeddings)``."""
-    notes = [f"{name} = {path}" if name else f"= {path}" for name, path in dict.fromkeys(row.shared)]
+    notes = list(dict.fromkeys(" ".join(filter(None, (each.name, each.text))) for each in row.shared))
     return f"({', '.join(notes[:2])}{', ...' if len(notes) > 2 else ''})" if notes else ""
 
 
@@ -38,7 +38,7 @@ def _bytes_text(row: ParameterRow) -> str:
 
 
 def _size_note(row: ParameterRow) -> str:
-    return "" if row.counted_at == row.path else f"(= {row.counted_at})"
+    return f"({row.shared})" if row.shared else ""
 
 
 def _shape_text(shape: tuple[int | None, ...] | None) -> str:
@@ -52,6 +52,7 @@ LAYER_COLUMNS = [
     Column("parameters", "Parameters", lambda row: row.parameters, _count_text, True, _count_note),
     Column("trainable", "Trainable", lambda row: row.trainable, right=True),
     Column("non_trainable", "Non-trainable", lambda row: row.non_trainable, right=True),
+    Column("unknown", "Unknown", lambda row: row.unknown, right=True),
     Column("bytes", "Bytes", lambda row: row.bytes, right=True),
     Column("reuse_of", "Reuse of", lambda row: row.reuse_of),
     Column("from", "From", lambda row: list(row.inputs)),
@@ -154,7 +155,11 @@ def summary(
 
 
 def _object(facts: Summary) -> dict[str, Any]:
-    """Return the summary as one JSON object. The totals are null if the shape of an input is unknown."""
+    """Return the summary as one JSON object.
+
+    The totals are null if the shape of an input is unknown. The counts of trainable and non-trainable values are null
+    if the file does not record them, and the number of values for which it does not is given.
+    """
     layer_columns = choose(LAYER_COLUMNS, None, LAYER_JSON)
     parameter_columns = choose(PARAMETER_COLUMNS, None, PARAMETER_JSON)
     known, counts = not facts.unbuilt, facts.totals
@@ -169,6 +174,7 @@ def _object(facts: Summary) -> dict[str, Any]:
             "parameters": counts.parameters if known else None,
             "trainable": counts.trainable if known else None,
             "non_trainable": counts.non_trainable if known else None,
+            **({"unknown": counts.unknown} if known and counts.unknown else {}),
             "bytes": sum(counts.bytes.values()) if known else None,
             "bytes_by_dtype": counts.bytes if known else None,
         },
@@ -229,17 +235,18 @@ def _totals(facts: Summary) -> Iterator[str]:
         return
     width = len(f"{counts.parameters:,}")
     yield f"Total parameters:  {counts.parameters:>{width},}"
-    if counts.unknown < counts.parameters or not counts.parameters:
-        if counts.trainable or not counts.unknown:
-            yield f"    trainable:     {counts.trainable:>{width},}"
-        yield f"    non-trainable: {counts.non_trainable:>{width},}"
+    if counts.any_known:
+        if counts.known_trainable or not counts.unknown:
+            yield f"    trainable:     {counts.known_trainable:>{width},}"
+        yield f"    non-trainable: {counts.known_non_trainable:>{width},}"
         if counts.unknown:
             yield f"    unknown:       {counts.unknown:>{width},}"
     for dtype, size in counts.bytes.items():
         yield f"Bytes in {dtype}: {size:,}{_binary(size)}"
+    from paramctl.model import shared_text
+
     for tie in facts.ties:
-        transposed = ", transposed" if tie.transpose else ""
-        yield printable(f"Tied: {tie.tied} = {tie.kept}{transposed}")
+        yield printable(f"Tied: {tie.tied} {shared_text(tie.kept, tie.transpose)}")
 
 
 def _binary(size: int) -> str:

@@ -114,10 +114,9 @@ def resolve_changes(source: Source, assignments: Sequence[Assignment], filters: 
     changes = []
     for assignment in assignments:
         match = resolve(model, assignment.address)
-        paths = [path for path in match.paths if filters(model.parameters[path])]
-        if not paths:
-            hint = filters.unknown_hint([model.parameters[path] for path in match.paths])
-            raise AddressError("no selected parameter passes the filters", repr(assignment.address), hint)
+        matched = [model.parameters[path] for path in match.paths]
+        filters.check_any("no selected parameter passes the filters", repr(assignment.address), matched)
+        paths = [parameter.path for parameter in matched if filters(parameter)]
         done: set[str] = set()
         for path in paths:
             owner, tie = model.owner(path), model.tied.get(path)

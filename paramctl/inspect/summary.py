@@ -8,12 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from paramctl.address.resolve import NO_FILTERS, Filters, subtree_matcher
 from paramctl.core.parameter import Parameter
 from paramctl.init.rules import assign_schemes
-from paramctl.model import Block, Input, Model, Tie, Totals, totals
+from paramctl.model import Block, Input, Model, Tie, Totals, shared_text, totals
 from paramctl.model.layers import Sizes
+
+
+class CountedElsewhere(NamedTuple):
+    """A parameter whose array is counted in another row.
+
+    name: its name in its layer; empty for all parameters of a layer.
+    path: the path at which its array is counted.
+    text: ``= PATH, transposed``, with the name that keeps the array; ``counted at PATH`` for that name itself.
+    """
+
+    name: str
+    path: str
+    text: str
+
+
+def elsewhere(model: Model, path: str, name: str) -> CountedElsewhere:
+    """Return where the array of a parameter is counted. name: of the parameter in its layer."""
+    tie, place = model.tied.get(path), model.counted_at(path)
+    return CountedElsewhere(name, place, shared_text(tie.kept, tie.transpose) if tie else f"counted at {place}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +41,11 @@ class LayerRow:
     """A row of the table of layers.
 
     parameters: the number of values counted here; None if the rows below count them, or an input's shape is unknown.
+    trainable, non_trainable: the numbers of values known to be trained, and known not to be; None if the file records
+        it for none of them. unknown: the number of values for which it does not.
     reuse_of: the path of the layer that this one applies again.
     inputs: the outputs that are its inputs, if not the previous layer's.
-    shared: (name, path) of each parameter that is counted at that path instead; for a whole layer the name is empty.
+    shared: the parameters that are counted elsewhere; a single item for a whole layer that is.
     holds: the paths of the parameters counted in this row.
     expanded: True if the layers inside have rows of their own.
     """
@@ -35,10 +57,11 @@ class LayerRow:
     parameters: int | None
     trainable: int | None
     non_trainable: int | None
+    unknown: int | None
     bytes: int | None
     reuse_of: str | None
     inputs: tuple[str, ...]
-    shared: tuple[tuple[str, str], ...]
+    shared: tuple[CountedElsewhere, ...]
     holds: tuple[str, ...]
     expanded: bool
 
@@ -48,7 +71,8 @@ class ParameterRow:
     """A parameter.
 
     dtype, trainable, scheme: of its array, which may be another parameter's.
-    tied_to: the path of the parameter whose values it has. counted_at: the path at which its array is counted.
+    tied_to: the path of the parameter that keeps its array. counted_at: the path at which its array is counted.
+    shared: the same as text, ``= PATH`` or ``counted at PATH``; empty if it is counted here.
     """
 
     path: str
@@ -64,6 +88,7 @@ class ParameterRow:
     scheme: str | None
     tied_to: str | None
     counted_at: str
+    shared: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +123,13 @@ def summarize(
     schemes: the schemes by which a file's arrays were drawn, by path; None for a model that will be drawn.
     keep: the parameters that count.
 
-    Raises AddressError for a pattern that matches nothing.
+    Raises AddressError for a pattern that matches nothing, and for a filter by what the file does not record.
     """
     matches = _selector(model, patterns)
-    selected = {path for path, parameter in model.parameters.items() if matches(path) and keep(parameter)}
+    candidates = [parameter for path, parameter in model.parameters.items() if matches(path)]
+    selected = {parameter.path for parameter in candidates if keep(parameter)}
+    if not selected:
+        keep.check_recorded(model.name, candidates)
     counted = [model.owner(path) for path in model.parameters if path in selected and model.counted_at(path) == path]
     return Summary(
         model=model.name,
@@ -162,6 +190,7 @@ class _LayerRows:
             parameters=counts.parameters if known else None,
             trainable=counts.trainable if known else None,
             non_trainable=counts.non_trainable if known else None,
+            unknown=counts.unknown if known else None,
             bytes=sum(counts.bytes.values()) if known else None,
             reuse_of=block.reuse_of,
             inputs=block.inputs,
@@ -174,16 +203,14 @@ class _LayerRows:
         """Return True if the array of a parameter is counted at this parameter."""
         return self.model.counted_at(parameter.path) == parameter.path
 
-    def shared(self, block: Block, parameters: list[Parameter]) -> tuple[tuple[str, str], ...]:
-        """Return the names of the parameters that are counted elsewhere, and where."""
+    def shared(self, block: Block, parameters: list[Parameter]) -> tuple[CountedElsewhere, ...]:
+        """Return the parameters that are counted elsewhere."""
         if block.reuse_of is not None:
-            return (("", block.reuse_of),)
-        elsewhere = [parameter for parameter in parameters if not self.counts(parameter)]
-        whole = len(elsewhere) == len(parameters)
+            return (CountedElsewhere("", block.reuse_of, shared_text(block.reuse_of)),)
+        paths = [parameter.path for parameter in parameters if not self.counts(parameter)]
+        whole = len(paths) == len(parameters)
         start = len(block.path) + 1
-        return tuple(
-            ("" if whole else parameter.path[start:], self.model.counted_at(parameter.path)) for parameter in elsewhere
-        )
+        return tuple(elsewhere(self.model, path, "" if whole else path[start:]) for path in paths)
 
 
 def _parameter_rows(
@@ -194,7 +221,7 @@ def _parameter_rows(
     for path, parameter in model.parameters.items():
         if path not in selected:
             continue
-        owner, tie = model.owner(path), model.tied.get(path)
+        owner, tie, counted_at = model.owner(path), model.tied.get(path), model.counted_at(path)
         fan_in, fan_out = parameter.fans or (None, None)
         yield ParameterRow(
             path=path,
@@ -209,7 +236,8 @@ def _parameter_rows(
             fan_out=fan_out,
             scheme=schemes.get(owner.path),
             tied_to=tie.kept if tie else None,
-            counted_at=model.counted_at(path),
+            counted_at=counted_at,
+            shared="" if counted_at == path else elsewhere(model, path, "").text,
         )
 
 

@@ -91,17 +91,35 @@ def shared_text(kept: str, transpose: bool = False) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counts of values, with each array counted once, and bytes by dtype."""
+    """Counts of values, with each array counted once, and bytes by dtype.
 
-    trainable: int
-    non_trainable: int
+    known_trainable, known_non_trainable, unknown: values that are trained, that are not, and for which the file does
+        not record it.
+    """
+
+    known_trainable: int
+    known_non_trainable: int
     bytes: dict[str, int]
     unknown: int = 0
-    """Values for which the file does not record whether they are trained."""
 
     @property
     def parameters(self) -> int:
-        return self.trainable + self.non_trainable + self.unknown
+        return self.known_trainable + self.known_non_trainable + self.unknown
+
+    @property
+    def trainable(self) -> int | None:
+        """The number of values known to be trained; None if it is not known for any value."""
+        return self.known_trainable if self.any_known else None
+
+    @property
+    def non_trainable(self) -> int | None:
+        """The number of values known not to be trained; None if it is not known for any value."""
+        return self.known_non_trainable if self.any_known else None
+
+    @property
+    def any_known(self) -> bool:
+        """False if the file does not record for any of the values whether it is trained."""
+        return not self.unknown or self.unknown < self.parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +244,10 @@ class Model:
         if self.unbuilt:
             return "Total parameters: ? (the shape of an input is unknown)"
         counts = totals(self.owners())
-        known = f" ({counts.trainable:,} trainable)" if not counts.unknown else ""
-        return f"Total parameters: {counts.parameters:,}{known}, {sum(counts.bytes.values()):,} bytes"
+        known = f"{counts.known_trainable:,} trainable" if counts.any_known else ""
+        unknown = f"{counts.unknown:,} unknown" if known and counts.unknown else ""
+        words = f" ({', '.join(filter(None, (known, unknown)))})" if known else ""
+        return f"Total parameters: {counts.parameters:,}{words}, {sum(counts.bytes.values()):,} bytes"
 
 
 def _map_block(block: Block, change: Callable[[Parameter], Parameter]) -> Block:
