@@ -1,4 +1,4 @@
-"""Keras' ``.keras``: a zip of metadata.json, config.json and model.weights.h5, which is read in place.
+"""Keras' ``.keras``: a zip of metadata.json, config.json and model.weights.h5, which is read in place if it is stored.
 
 A file written from another ``.keras`` keeps its configuration, its metadata.json and its other members, such as
 assets. Otherwise the configuration and the metadata are made from the model document.
@@ -25,20 +25,21 @@ from paramctl.store.io.atomic import replacing, scratch
 from paramctl.store.io.json_limits import parse_json
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.io.zips import ZIP_ERRORS, DamagedZip, data_offset, open_zip
-from paramctl.store.keras import ARCHIVE_NAME, CONFIG, WEIGHTS
+from paramctl.store.keras import ARCHIVE_NAME, CONFIG, METADATA, NPZ_WEIGHTS, WEIGHTS
 from paramctl.store.keras.dialect import KerasDialect
 from paramctl.store.keras.objects import NotInKeras
 from paramctl.store.keras.paths import keras_layout
 from paramctl.store.keras.to_config import model_config
 from paramctl.store.keras.weights_file import keras_model, lay_out
-from paramctl.store.location import Location
+from paramctl.store.location import LocalFile, Location
 
 MAX_CONFIG = 12_000_000
 MAX_RATIO, MAX_SPARE = 8, 1 << 20
 """Decompressed members may have this many times the bytes of the file, plus so many."""
+MAX_INFLATED, MAX_WEIGHTS_RATIO = 1 << 28, 100
+"""Compressed weights may inflate to so many bytes, or to so many times their own; Keras has the same limits."""
 KERAS_VERSION = "3.15.1"
 """The version of Keras whose format is written."""
-METADATA = "metadata.json"
 MODEL_MEMBERS = (CONFIG, WEIGHTS)
 BLOCK = 1 << 20
 
@@ -53,18 +54,44 @@ def read(file: Location) -> Checkpoint:
             raise DamagedZip(message(f"{CONFIG} must have at most {limit:,} bytes", f"{config_member.file_size:,}"))
         config = archive.read(config_member).decode()
         parse_json(config)
+        if WEIGHTS not in archive.namelist():
+            raise _without_weights(file, archive)
         weights = archive.getinfo(WEIGHTS)
-        if weights.compress_type != zipfile.ZIP_STORED:
-            raise DamagedZip(f"{WEIGHTS} must not be compressed")
-        begin = data_offset(file, weights)
-    except (*ZIP_ERRORS, KeyError) as error:
+        stored = weights.compress_type == zipfile.ZIP_STORED
+        place, begin = (file, data_offset(file, weights)) if stored else (_inflated(file, archive, weights), 0)
+    except InputError:
+        raise
+    except ZIP_ERRORS as error:
         raise _damaged(file, error) from error
-    checkpoint = hdf5.read(file, begin, weights.file_size, [KerasDialect(config)])
+    checkpoint = hdf5.read(place, begin, weights.file_size, [KerasDialect(config)])
     others = (member.filename for member in archive.infolist() if not member.is_dir())
     more = tuple(name for name in others if name not in (METADATA, *MODEL_MEMBERS))
     # The zip has a checksum of each member, so values cannot be changed in place: no extents.
     origin = replace(checkpoint.origin, format=ARCHIVE_NAME, companion=file, other_content=more, extents={})
-    return replace(checkpoint, origin=origin)
+    return replace(checkpoint, origin=replace(origin, location=file))
+
+
+def _without_weights(file: Location, archive: zipfile.ZipFile) -> InputError:
+    if NPZ_WEIGHTS in archive.namelist():
+        return InputError(f"{file.name}: a .keras file whose weights are {NPZ_WEIGHTS}, which is not supported")
+    return InputError(f"{file.name}: a .keras file without weights: it has a configuration, but no {WEIGHTS}")
+
+
+def _inflated(file: Location, archive: zipfile.ZipFile, weights: zipfile.ZipInfo) -> Location:
+    """Return compressed weights in an unnamed temporary file. Raises DamagedZip, or InputError if it has no space."""
+    import tempfile  # deferred: slow to import, and Keras does not compress
+
+    limit = max(MAX_INFLATED, MAX_WEIGHTS_RATIO * weights.compress_size)
+    if weights.file_size > limit:
+        raise DamagedZip(message(f"{WEIGHTS} must inflate to at most {limit:,} bytes", f"{weights.file_size:,}"))
+    with tempfile.TemporaryFile() as spool:
+        for block in _decompressed(file, archive, weights):
+            try:
+                spool.write(block)
+            except OSError as error:
+                raise InputError(f"{file.name}: cannot inflate {WEIGHTS}: {error.strerror or error}") from error
+        spool.flush()
+        return LocalFile(os.dup(spool.fileno()), file.name)
 
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from paramctl.store.format import Format
-from paramctl.store.keras import ARCHIVE_NAME, CONFIG, SHARDS_NAME, WEIGHTS, WEIGHTS_NAME
+from paramctl.store.keras import ARCHIVE_NAME, CONFIG, METADATA, NPZ_WEIGHTS, SHARDS_NAME, WEIGHTS, WEIGHTS_NAME
 from paramctl.store.location import Location
 from paramctl.store.npz.format import ZIP_SIGNATURES
 
@@ -32,7 +32,8 @@ class KerasArchive(Format):
             return False
         from paramctl.store.io.zips import member_names  # zipfile is slow to import
 
-        return {CONFIG, WEIGHTS} <= member_names(location)
+        names = member_names(location)
+        return CONFIG in names and not names.isdisjoint({WEIGHTS, NPZ_WEIGHTS, METADATA})
 
     def read(self, location: Location) -> Checkpoint:
         from paramctl.store.hdf5.client import warm_up
