@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from paramctl.conversion.convert import convert
+from paramctl.conversion.report import Allowed
 from paramctl.core.dtypes import Array
 from paramctl.core.parameter import Parameter
 from paramctl.edit.assign import Assignment, assign
@@ -95,6 +96,11 @@ def matched(tmp_path: Path) -> Source:
     return convert(stored(tmp_path), None, source_of(open_path(MLP)))[0]
 
 
+def partial(tmp_path: Path) -> Source:
+    incomplete = open_checkpoint(str(ROOT / "tests/fixtures/odd/keras3_lost_layer.keras"))
+    return convert(incomplete, allowed=Allowed(["d2/*"]))[0]
+
+
 KINDS: dict[str, Callable[[Path], Source]] = {
     "drawn": drawn,
     "stored": stored,
@@ -107,6 +113,7 @@ KINDS: dict[str, Callable[[Path], Source]] = {
     "to_torch": in_torch_layout,
     "to_keras": in_keras_layout,
     "match": matched,
+    "partial": partial,
 }
 
 REOPENED = """

@@ -105,11 +105,12 @@ def save(
       paramctl save model.keras -o model.safetensors --layout torch
       paramctl save net.safetensors --like lenet.yaml --layout keras --rename 'net.**=**' -o lenet.weights.h5
     """
-    if partial and like is None and layout is None:
-        raise click.UsageError("--partial requires --like or --layout")
     if output != "-":
         warm_up(output)
     arrays = inputs.open_argument(source, define, input_shape)
+    incomplete = not isinstance(arrays, paramctl.Model) and bool(arrays.source.origin.missing)
+    if partial and like is None and layout is None and not incomplete:
+        raise click.UsageError("--partial requires --like or --layout, or a file that lacks parameters of its model")
     reference = inputs.open_argument(like) if like is not None else None
     converted = paramctl.convert(
         arrays,

@@ -24,8 +24,9 @@ def _count_text(row: LayerRow) -> str:
 
 
 def _count_note(row: LayerRow) -> str:
-    """Return where shared parameters are counted: ``(= shared)``, ``(kernel = tokens/embeddings)``."""
+    """Return where shared parameters are counted, ``(= shared)``, ``(kernel = tokens/embeddings)``, or are missing."""
     notes = list(dict.fromkeys(" ".join(filter(None, (each.name, each.text))) for each in row.shared))
+    notes += [f"{path[len(row.path) + 1 :]} is missing" for path in row.missing]
     return f"({', '.join(notes[:2])}{', ...' if len(notes) > 2 else ''})" if notes else ""
 
 
@@ -111,7 +112,8 @@ def summary(
     """Show the layers of a model, their output shapes, and the number of their parameters.
 
     A shared array is counted once, at its first occurrence, and a block that is expanded has no count of its own, so
-    the rows add up to the total. With patterns, shows only the matches and everything below them, and their total.
+    the rows add up to the total. Parameters that a Keras file has in its configuration, but not among its arrays, are
+    listed as missing. With patterns, shows only the matches and everything below them, and their total.
 
     With --parameters, prints a row for each parameter: shape, dtype, the role of each axis, fans, and its
     initialization scheme. The roles: 'in' is summed over for each output, 'out' indexes the outputs, 'field' is a
@@ -135,6 +137,9 @@ def summary(
     exported = PARAMETER_JSON if parameters else LAYER_JSON
     arrays = inputs.open_argument(model, define, input_shape)
     facts = paramctl.summary(arrays, *patterns, depth=depth, **filters)
+    if facts.missing and format not in ("table", "tree", "json"):  # these show the parameters
+        names = inputs.abbreviate([*facts.missing])
+        click.echo(printable(f"{facts.model}: missing from the file: {names}"), err=True)
     if not facts.inputs and not columns:
         shown = [column for column in shown if column.key not in OF_LAYERS]
     items: list[Any] = list(facts.parameters if parameters else facts.layers)
@@ -169,6 +174,11 @@ def _object(facts: Summary) -> dict[str, Any]:
         "outputs": facts.outputs,
         "layers": [{column.key: column.value(row) for column in layer_columns} for row in facts.layers],
         "parameters": [{column.key: column.value(row) for column in parameter_columns} for row in facts.parameters],
+        **(
+            {"missing": [{"path": path, "shape": shape} for path, shape in facts.missing.items()]}
+            if facts.missing
+            else {}
+        ),
         "ties": [{"keep": tie.kept, "tie": tie.tied, "transpose": tie.transpose} for tie in facts.ties],
         "totals": {
             "parameters": counts.parameters if known else None,
@@ -241,6 +251,8 @@ def _totals(facts: Summary) -> Iterator[str]:
         yield f"    non-trainable: {counts.known_non_trainable:>{width},}"
         if counts.unknown:
             yield f"    unknown:       {counts.unknown:>{width},}"
+    if facts.missing:
+        yield f"Missing from the file: {', '.join(f'{path} {shape}' for path, shape in facts.missing.items())}"
     for dtype, size in counts.bytes.items():
         yield f"Bytes in {dtype}: {size:,}{_binary(size)}"
     from paramctl.model import shared_text

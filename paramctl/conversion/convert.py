@@ -16,10 +16,17 @@ from paramctl.conversion.match import (
     to_torch,
     torch_reference,
 )
-from paramctl.conversion.report import Allowed, TensorRow, unchanged_rows, with_source_names, with_target_names
+from paramctl.conversion.report import (
+    Allowed,
+    Mismatches,
+    TensorRow,
+    unchanged_rows,
+    with_source_names,
+    with_target_names,
+)
 from paramctl.errors import AddressError
 from paramctl.source.base import Source
-from paramctl.source.derived import rename
+from paramctl.source.derived import Partial, rename
 
 
 def convert(
@@ -38,6 +45,7 @@ def convert(
     Raises AddressError for arrays that do not match, and if the layout requires layers that are unknown.
     """
     allowed = allowed or Allowed(())
+    source, skipped = _complete(source, allowed)
     old_names: Mapping[str, str] = {}
     if rules and layout != "torch":
         renamed = rename(source, rules)
@@ -47,7 +55,20 @@ def convert(
         renamed = rename(converted, rules)
         converted, rows = renamed, with_target_names(rows, renamed.old_names)
     allowed.finish()
-    return converted, with_source_names(rows, old_names)
+    rows = with_source_names(rows, old_names)
+    named = {name for row in rows for name in row.source}
+    return converted, rows + [row for row in skipped if row.source[0] not in named]
+
+
+def _complete(source: Source, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
+    """Return a source and the rows of the parameters that its file lacks, if all of these are allowed to be missing."""
+    missing = source.origin.missing
+    if not missing:
+        return source, []
+    mismatches = Mismatches(allowed, f"{allowed.source or source.model.name} must have all parameters of its model")
+    mismatches.compare({}, missing)
+    mismatches.finish()
+    return Partial(source, allowed.patterns), mismatches.rows
 
 
 def _in_layout(

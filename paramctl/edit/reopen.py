@@ -19,7 +19,7 @@ from paramctl.errors import InputError
 from paramctl.init.rules import AssignedScheme
 from paramctl.model import Document, Tie, from_document
 from paramctl.source.base import Description, Source
-from paramctl.source.derived import Retied, rename
+from paramctl.source.derived import Partial, Retied, rename
 from paramctl.source.describe import distribution_from_json
 from paramctl.source.drawn import Drawn
 from paramctl.source.from_checkpoint import parse_scheme
@@ -112,6 +112,7 @@ OPERATIONS: Mapping[str, Callable[..., Source]] = {
     "drawn": _drawn,
     "rename": lambda base, rules: rename(reopen(base), rules),
     "cast": lambda base, rules, allow: cast_source(reopen(base), rules, allow),
+    "partial": lambda base, allowed: Partial(reopen(base), allowed),
     "retie": _retied,
     "assign": _assigned,
     "to_torch": _to_torch,

@@ -6,8 +6,9 @@ and for any selection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from paramctl.address.resolve import NO_FILTERS, Filters, subtree_matcher
@@ -47,6 +48,7 @@ class LayerRow:
     inputs: the outputs that are its inputs, if not the previous layer's.
     shared: the parameters that are counted elsewhere; a single item for a whole layer that is.
     holds: the paths of the parameters counted in this row.
+    missing: the paths of its parameters that the file lacks.
     expanded: True if the layers inside have rows of their own.
     """
 
@@ -64,6 +66,7 @@ class LayerRow:
     shared: tuple[CountedElsewhere, ...]
     holds: tuple[str, ...]
     expanded: bool
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ class Summary:
     """The rows and totals of a model.
 
     unbuilt: the number of layers that lack the shape of an input. separator: between the names of a path.
+    missing: the shapes of the parameters that the file's configuration has and the file lacks, by path.
     """
 
     model: str
@@ -107,6 +111,7 @@ class Summary:
     totals: Totals
     unbuilt: int
     separator: str
+    missing: Mapping[str, tuple[int, ...]]
 
 
 def summarize(
@@ -115,6 +120,7 @@ def summarize(
     depth: int | None = None,
     schemes: Mapping[str, str | None] | None = None,
     keep: Filters = NO_FILTERS,
+    missing: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
 ) -> Summary:
     """Return the summary of a model.
 
@@ -122,6 +128,7 @@ def summarize(
     depth: the number of levels of blocks to expand into rows; None expands all.
     schemes: the schemes by which a file's arrays were drawn, by path; None for a model that will be drawn.
     keep: the parameters that count.
+    missing: the parameters that a file lacks; see Origin.
 
     Raises AddressError for a pattern that matches nothing, and for a filter by what the file does not record.
     """
@@ -131,17 +138,25 @@ def summarize(
     if not selected:
         keep.check_recorded(model.name, candidates)
     counted = [model.owner(path) for path in model.parameters if path in selected and model.counted_at(path) == path]
+    lacking = {path: shape for path, shape in missing.items() if any(map(matches, _layers_around(path)))}
     return Summary(
         model=model.name,
         inputs=model.inputs,
         outputs=model.outputs,
-        layers=list(_LayerRows(model, matches, selected, depth).rows(model.blocks, 1)),
+        layers=list(_LayerRows(model, matches, selected, depth, lacking).rows(model.blocks, 1)),
         parameters=list(_parameter_rows(model, selected, schemes)),
         ties=tuple(tie for tie in model.ties if tie.kept in selected or tie.tied in selected),
         totals=totals(counted),
         unbuilt=model.unbuilt,
         separator=model.separator,
+        missing=lacking,
     )
+
+
+def _layers_around(path: str) -> Iterator[str]:
+    """Yield the paths of the layers and blocks that contain a parameter of Keras."""
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def _selector(model: Model, patterns: Sequence[str]) -> Callable[[str], bool]:
@@ -154,8 +169,16 @@ def _selector(model: Model, patterns: Sequence[str]) -> Callable[[str], bool]:
 class _LayerRows:
     """The rows of layers, for a selection and a depth."""
 
-    def __init__(self, model: Model, matches: Callable[[str], bool], selected: set[str], depth: int | None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        matches: Callable[[str], bool],
+        selected: set[str],
+        depth: int | None,
+        missing: Collection[str],
+    ) -> None:
         self.model, self.matches, self.selected, self.depth = model, matches, selected, depth
+        self.missing = missing
 
     def rows(self, blocks: Sequence[Block], level: int) -> Iterator[LayerRow]:
         for block in blocks:
@@ -197,6 +220,7 @@ class _LayerRows:
             shared=self.shared(block, parameters),
             holds=tuple(parameter.path for parameter in parameters),
             expanded=expanded,
+            missing=() if expanded else tuple(path for path in self.missing if path.startswith(f"{block.path}/")),
         )
 
     def counts(self, parameter: Parameter) -> bool:

@@ -31,7 +31,8 @@ def convert(
 
     layout: ``keras``, that of documents, or ``torch``, that of torch.nn's modules; unchanged by default.
     like: the model that the arrays belong to.
-    partial: patterns of names that may be missing, unexpected or of another shape.
+    partial: patterns of names that may be missing, unexpected or of another shape. A file may also lack parameters of
+        its own configuration.
     rename: new names, of the written arrays for the layout torch, otherwise of the arrays read.
     seed: of a model's values.
     dtype: DTYPE, or PATTERN=DTYPE rules.
@@ -45,7 +46,7 @@ def convert(
     generated = isinstance(arrays, Model) and not losses and len(dtypes) == 1 and dtypes[0] in FLOAT_DTYPES
     source = as_source(arrays, seed, dtypes[0] if generated else None)
     rows: list[TensorRow] = []
-    if layout is not None or like is not None or rename:
+    if layout is not None or like is not None or rename or skipped or source.origin.missing:
         from paramctl.conversion.convert import convert as convert_source  # most saves convert nothing
         from paramctl.conversion.report import Allowed
 

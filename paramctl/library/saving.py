@@ -20,8 +20,8 @@ from paramctl.parallel import Progress
 from paramctl.source.base import Source
 from paramctl.source.drawn import Drawn
 from paramctl.source.edited import Edited
+from paramctl.source.save import check_complete, write_stream
 from paramctl.source.save import save as save_source
-from paramctl.source.save import write_stream
 from paramctl.store.folder import resolve_folder
 from paramctl.store.io.write_values import WriteOptions
 
@@ -92,6 +92,8 @@ def _write_file(
 ) -> Mapping[str, Any]:
     """Write a file, and return what was measured of each array."""
     if isinstance(source, Edited):
+        if not in_place:  # which adds no file that its readers refuse
+            check_complete(source)
         return save_edited(source, path, options, in_place, progress)
     if in_place:
         path, options = rewrite_target(path, source, options)

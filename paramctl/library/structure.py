@@ -28,9 +28,9 @@ def summary(
     arrays = openable(model)
     if isinstance(arrays, Model):
         return summarize(arrays, patterns, depth, None, selected)
-    provenance = arrays.source.origin.provenance
-    schemes = {path: recorded.scheme for path, recorded in provenance.items()}
-    return summarize(arrays.model, patterns, depth, schemes, selected)
+    origin = arrays.source.origin
+    schemes = {path: recorded.scheme for path, recorded in origin.provenance.items()}
+    return summarize(arrays.model, patterns, depth, schemes, selected, origin.missing)
 
 
 def ties(model: Openable) -> tuple[Tie, ...]:

@@ -76,6 +76,16 @@ class Cast(Derived):
             raise OutputError(f"{path}: {loss} (use --allow {loss.kind} to cast it anyway)") from loss
 
 
+class Partial(Derived):
+    """A source whose file lacks parameters of its configuration, which are allowed to be missing."""
+
+    def __init__(self, base: Source, allowed: Sequence[str]) -> None:
+        super().__init__(base, base.model, replace(base.origin, missing={}), "partial", allowed=list(allowed))
+
+    def read(self, path: str, start: int, stop: int) -> Array:
+        return self.base.read(path, start, stop)
+
+
 class Retied(Derived):
     """A source under other ties. A name that is no longer tied keeps its values."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO, Any
 
-from paramctl.errors import OutputError
+from paramctl.errors import InputError, OutputError, message
 from paramctl.parallel import Progress, advancing
 from paramctl.store.contents import Contents, Origin
 from paramctl.store.io.write_values import WriteOptions, Written
@@ -48,6 +48,7 @@ def write(source: Contents, path: str, options: WriteOptions = DEFAULTS) -> Iter
     if options.max_shard_size is not None and not format_.shardable:
         raise OutputError(f"{path}: shards must be written to NAME.safetensors, NAME.weights.json or FOLDER/")
     format_.check_names(source.model, path)
+    check_complete(source)
     verify(source)  # before the first byte is written
     return format_.write(path, source, options)
 
@@ -64,6 +65,16 @@ def write_stream(source: Contents, file: IO[bytes], progress: Progress | None = 
 
 def _stored_bytes(source: Contents) -> int:
     return sum(owner.bytes for owner in source.model.owners())
+
+
+def check_complete(source: Contents) -> None:
+    """Raise InputError if the file that a source comes from lacks parameters of its own configuration."""
+    if missing := source.origin.missing:
+        place = source.origin.location.name if source.origin.location else source.model.name
+        first, *others = missing
+        names = f"{first} and {len(others):,} more" if len(others) > 1 else " and ".join(missing)
+        hint = "Save the others with: paramctl save --partial PATTERN"
+        raise InputError(message(f"{place}: must have all parameters of its model", f"missing {names}", hint))
 
 
 def verify(source: Contents) -> None:

@@ -4,8 +4,10 @@ Reading
     read.py          a file, or a set of shards, as a checkpoint
     names.py         the names of variables in the layout of Keras 3
     legacy_names.py  the same for Keras 2
+    legacy_config.py the configuration of Keras 2, and its order of variables
     config_names.py  the names that a configuration adds
     variables.py     the variables of each class
+    training.py      the parameters that a configuration trains
     layer_config.py  a layer in a configuration
     from_config.py   a configuration as a model document
     layer_cache.py   layers of a configuration, built through documents
@@ -26,4 +28,5 @@ WEIGHTS_NAME = "Keras weights"
 SHARDS_NAME = "sharded Keras weights"
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
-"""The members that make a zip a ``.keras`` file."""
+METADATA, NPZ_WEIGHTS = "metadata.json", "model.weights.npz"
+"""The members of a ``.keras`` file. It has weights in HDF5, or in early versions of Keras in npz."""

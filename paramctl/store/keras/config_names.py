@@ -7,18 +7,22 @@ variables a layer has. The configuration in the same archive has both.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from paramctl.core.parameter import Parameter
 from paramctl.errors import ParamctlError
 from paramctl.model import Document, from_document
 from paramctl.store.keras import from_config
 from paramctl.store.keras.layer_cache import LayerCache
-from paramctl.store.keras.layer_config import MALFORMED, is_builtin, leaf_layers
+from paramctl.store.keras.layer_config import MALFORMED, is_builtin, layer_name, leaf_layers
 from paramctl.store.keras.names import KerasVariable, prefixes
 
 Shapes = Mapping[str, tuple[int, ...]]
 """The shapes of a file's parameters by their paths."""
+Order = Callable[[Mapping[str, Parameter]], Mapping[str, Sequence[str]]]
+"""A function from the parameters of a document to their paths by the object that has them, in the order of a file."""
 
 
 class ConfigNames(NamedTuple):
@@ -26,22 +30,35 @@ class ConfigNames(NamedTuple):
 
     paths: new paths, by the paths that the file gives. A path without an entry does not change.
     document: the configuration as a model document, if it has exactly these parameters.
+    missing: the parameters of the configuration that the file lacks.
     """
 
     paths: Mapping[str, str]
     document: Document | None
+    missing: Shapes
 
 
-def names_in_config(config: Any, shapes: Shapes, source: str, cache: LayerCache) -> ConfigNames:
+NO_NAMES = ConfigNames({}, None, {})
+
+
+def names_in_config(
+    config: Any,
+    variables: Collection[KerasVariable],
+    shapes: Shapes,
+    source: str,
+    cache: LayerCache,
+    order: Order | None = None,
+) -> ConfigNames:
     """Return the names in a configuration: from its document, else from each layer that is part of Keras.
 
     source: the name of the file, for the document.
+    order: of the variables in the file, if not that of Keras 3. It applies to objects that have all of them.
     """
     if config is None:
-        return ConfigNames({}, None)
+        return NO_NAMES
     document = _document(config)
-    paths = _by_document(document, shapes, source) if document is not None else {}
-    return ConfigNames(paths, document) if paths else ConfigNames(_by_layer(config, shapes, cache), None)
+    names = _by_document(document, config, variables, shapes, source, order) if document is not None else None
+    return names or ConfigNames(_by_layer(config, shapes, cache), None, {})
 
 
 def number_custom_layers(config: Any, variables: Mapping[str, KerasVariable]) -> Mapping[str, KerasVariable]:
@@ -71,27 +88,59 @@ def _document(config: Any) -> Document | None:
     return Document(text, str(content["name"]), {}, ())
 
 
-def _by_document(document: Document, shapes: Shapes, source: str) -> dict[str, str]:
-    """Return the path of each parameter in a document; empty unless the document has exactly these parameters.
+def _by_document(
+    document: Document,
+    config: Any,
+    variables: Collection[KerasVariable],
+    shapes: Shapes,
+    source: str,
+    order: Order | None,
+) -> ConfigNames | None:
+    """Return the names in a document; None unless it has all of these parameters.
 
-    A variable with a number for a name is the document's parameter with that number in its layer.
+    The variables of an object are the document's parameters there, in order, if their shapes allow it.
     """
     try:
         parameters = from_document(document, source).parameters
-    except ParamctlError:
-        return {}
+        expected = (order or _numbered)(parameters)
+    except (ParamctlError, *MALFORMED):
+        return None
+    objects: dict[str, dict[int, str]] = {}
+    for variable in variables:
+        if variable.place >= 0:
+            objects.setdefault(variable.owner, {})[variable.place] = variable.path
+    paths: dict[str, str] = {}
+    for owner, members in objects.items():
+        siblings = expected.get(owner, ())
+        in_order = max(members) < len(siblings) and (order is None or len(members) == len(siblings))
+        if in_order and all(shapes[path] == parameters[siblings[place]].shape for place, path in members.items()):
+            paths |= {path: siblings[place] for place, path in members.items()}
+    renamed = {paths.get(path, path): shape for path, shape in shapes.items()}
+    declared = {path: parameter.shape for path, parameter in parameters.items()}
+    if not renamed or not renamed.items() <= declared.items() or len(renamed) < len(shapes):
+        return None
+    missing = {path: shape for path, shape in declared.items() if path not in renamed}
+    if not missing:
+        return ConfigNames(paths, document, {})
+    return ConfigNames(paths, None, without_shared(config, missing))
+
+
+def _numbered(parameters: Mapping[str, Parameter]) -> dict[str, list[str]]:
+    """Return the paths of parameters by the object that has them: its variables are numbered in this order."""
     folders: dict[str, list[str]] = {}
     for path in parameters:
         folders.setdefault(path.rpartition("/")[0], []).append(path)
-    paths = {}
-    for path in shapes:
-        folder, _, name = path.rpartition("/")
-        number = int(name) if name.isdecimal() else -1  # -1: the file gives the name already
-        siblings = folders.get(folder, ())
-        paths[path] = siblings[number] if 0 <= number < len(siblings) else path
-    renamed = {paths[path]: shape for path, shape in shapes.items()}
-    equal = renamed == {parameter.path: parameter.shape for parameter in parameters.values()}
-    return paths if equal and len({*paths.values()}) == len(paths) else {}
+    return folders
+
+
+def without_shared(config: Any, missing: Shapes) -> Shapes:
+    """Return missing parameters without those of a layer that is listed again elsewhere.
+
+    A layer that two models share is listed in both. The file has its variables once.
+    """
+    counts = Counter(f"{layer['class_name']} {layer_name(layer)}" for _, layer in leaf_layers(config))
+    shared = {path for path, layer in leaf_layers(config) if counts[f"{layer['class_name']} {layer_name(layer)}"] > 1}
+    return {path: shape for path, shape in missing.items() if not shared.intersection(prefixes(path))}
 
 
 def _by_layer(config: Any, shapes: Shapes, cache: LayerCache) -> dict[str, str]:

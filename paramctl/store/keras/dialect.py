@@ -13,7 +13,7 @@ from paramctl.errors import InputError
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.hdf5.listing import Listing, list_file
 from paramctl.store.io.json_limits import parse_json
-from paramctl.store.keras.names import VARIABLE, is_keras2, is_keras3
+from paramctl.store.keras.names import NUMBERED_VARIABLE, is_keras2, is_keras3
 from paramctl.store.keras.read import read_index, read_keras2, read_keras3
 from paramctl.store.location import Location
 
@@ -85,7 +85,7 @@ def _check(listing: Listing) -> None:
     }
     arrays = {entry["path"] for entry in listing.arrays}
     for path, kind in (*listing.skipped.items(), *((path, "a group") for path in listing.groups)):
-        if path in listed or VARIABLE.fullmatch(path):
+        if path in listed or NUMBERED_VARIABLE.fullmatch(path):
             raise InputError(f"{place}: {path} must be a numeric dataset, as every variable of Keras is (got {kind})")
     for path in (*arrays, *listing.skipped):
         if _last(path) == "vars":

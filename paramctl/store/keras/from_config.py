@@ -195,8 +195,22 @@ def layer_entry(
         common |= {option: source for option, source in others if source != sources[0]}
         common |= {"use_causal_mask": True} if (call_options or {}).get("use_causal_mask") else {}
     config = _merged_directions(config) if type_name == "bidirectional" else config
+    if _is_quantized(config.get("dtype")):
+        raise UnsupportedConfig(f"the quantized layer {config['name']}")
+    if type_name == "gru":  # Keras up to 2.1.2 had no such option, and no such layer
+        config = {"reset_after": False, **config}
+    if "alpha" in config and type_name == "leaky_re_lu":  # its name in Keras 2
+        config = {"negative_slope": config["alpha"], **config}
     options = {key: _option(key, value) for key, value in config.items() if key in cls.signature}
     return {type_name: {key: value for key, value in options.items() if value is not None} | common}
+
+
+def _is_quantized(policy: Any) -> bool:
+    """Return whether a dtype is the policy of a quantized layer, which has a mode, or a map with one of these."""
+    if not isinstance(policy, dict):
+        return False
+    config = policy.get("config") or {}
+    return "mode" in config or any(map(_is_quantized, config.get("policy_map", {}).values()))
 
 
 def _add_block(layer: Mapping[str, Any], name: str, blocks: Blocks) -> str:
@@ -264,7 +278,9 @@ def _option(key: str, value: Any) -> Any:
         return value[0]
     if isinstance(value, dict):
         if "class_name" in value and snake_case(value["class_name"]) in LAYERS:
-            return layer_entry(value, {})
+            ((type_name, options),) = layer_entry(value, {}).items()
+            # whether it is trained is a fact of its parameters (training.py), which a document does not set
+            return {type_name: {key: option for key, option in options.items() if key != "trainable"}}
         raise UnsupportedConfig(f"unsupported value of {key}")
     return value
 

@@ -52,12 +52,6 @@ def is_builtin(layer: Mapping[str, Any]) -> bool:
     return str(module).partition(".")[0] in ("keras", "tf_keras")
 
 
-def is_supported(layer: Mapping[str, Any]) -> bool:
-    """Return whether model documents have a layer's class, and the class of each layer that it wraps."""
-    wrapped = [inner for inner in map(layer["config"].get, ("layer", "backward_layer")) if isinstance(inner, dict)]
-    return is_builtin(layer) and layer_type(str(layer["class_name"])) in LAYERS and all(map(is_supported, wrapped))
-
-
 def inbound_nodes(layer: Mapping[str, Any]) -> list[InboundNode]:
     """Return the calls of a layer in a Functional (keras/src/models/functional.py, deserialize_node)."""
     nodes = []
@@ -94,6 +88,15 @@ def flat_tensors(tensors: Any) -> list[Any]:
     if tensors and isinstance(tensors[0], str):
         return [tensors]
     return [tensor for item in tensors for tensor in flat_tensors(item)]
+
+
+def inner_layers(layer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the layers in the config of a layer: those of a model, and the layers or cells that it wraps."""
+    for value in layer["config"].values():
+        for item in value if isinstance(value, list) else [value]:
+            is_object = isinstance(item, dict) and "class_name" in item and isinstance(item.get("config"), dict)
+            if is_object and (item["config"].get("name") or item.get("name")):
+                yield item
 
 
 def leaf_layers(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -32,8 +32,9 @@ LAYER_LISTS = ("layers", "_layer_checkpoint_dependencies")
 _OPTIMIZER = re.compile(r"(.*_)?(optimizers?|optimizer_weights|metrics|loss_tracker)")
 """The attributes of a model that hold optimizers and metrics, such as ``d_optimizer`` in a GAN."""
 _SEED_GENERATOR = re.compile(r"(.*_)?seed_generator(_\d+)?")
-VARIABLE = re.compile(r"(?:(.*)/)?vars/(\d+)", re.DOTALL)
-"""The stored path of a variable: the path of its object, and its number."""
+VARIABLE = re.compile(r"(?:(.*)/)?vars/(.+)", re.DOTALL)
+"""The stored path of a variable: the path of its object, and its number, or its name in a class that saves its own."""
+NUMBERED_VARIABLE = re.compile(r"(?:.*/)?vars/\d+", re.DOTALL)
 _NUMBERED = re.compile(r"(.+?)(?:_(\d+))?")
 
 _ATTENTION_AXES = {
@@ -52,10 +53,13 @@ class KerasVariable(NamedTuple):
     """The path of an array in Keras, such as ``block/dense/kernel``, and what its name implies: kind, axes, trainable.
 
     The last part of the path is a number where the variable's name is unknown.
+    owner, place: the object that has it, and its place among the variables of that object; -1 if it has none.
     """
 
     path: str
     attributes: dict[str, Any]
+    owner: str = ""
+    place: int = -1
 
 
 def is_keras3(arrays: Sequence[Mapping[str, Any]], groups: GroupAttributes) -> bool:
@@ -71,28 +75,49 @@ def is_keras2(groups: GroupAttributes) -> bool:
 def keras3_variables(arrays: Sequence[Mapping[str, Any]], groups: GroupAttributes) -> dict[str, KerasVariable]:
     """Return the parameters of a Keras 3 file by their stored paths, those of one object in Keras' order.
 
-    Leaves out optimizers, metrics and the seeds of Dropout.
+    A class may save its variables under any names (save_own_variables), and then keeps these. An array that is in no
+    object has its stored path. Leaves out optimizers, metrics and the seeds of Dropout.
     """
-    objects: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    objects: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    variables: dict[str, KerasVariable] = {}
     for array in arrays:
         match = VARIABLE.fullmatch(array["path"])
-        path = match[1] or "" if match else ""
-        if match and not is_optimizer(path) and not _SEED_GENERATOR.fullmatch(path.rpartition("/")[2]):
-            objects.setdefault(path, []).append((int(match[2]), array))
+        path = (match[1] or "") if match else array["path"]
+        if is_optimizer(path) or _SEED_GENERATOR.fullmatch(path.rpartition("/")[2]):
+            continue
+        if match:
+            objects.setdefault(path, []).append((match[2], array))
+        else:
+            variables[array["path"]] = KerasVariable(array["path"], {})
     object_paths = _object_paths(objects, groups)
-    variables: dict[str, KerasVariable] = {}
-    for path, numbered in objects.items():
+    for path, members in objects.items():
+        numbered = [(int(key), array) for key, array in members if key.isdecimal()]
         numbered.sort(key=lambda entry: entry[0])  # HDF5 lists "10" before "2"
-        class_name = _class_of(path, groups)
-        names = variable_names(class_name, numbered)
-        quantized = is_quantized(names[0], numbered[0][1])
-        dense_axes = DENSE_AXES if class_name in ("dense", "lstm_cell", "gru_cell") else {}
+        saves_names = len(numbered) < len(members)
+        class_name = None if saves_names else _class_of(path, groups)
+        names = variable_names(class_name, numbered) if numbered else []
+        quantized = is_quantized({name: array["dtype"] for name, (_, array) in zip(names, numbered, strict=True)})
+        dense_axes = DENSE_AXES if class_name in ("dense", "lstm_cell", "gru_cell") and not quantized else {}
         axes = _ATTENTION_AXES.get(path.rpartition("/")[2], dense_axes)
-        for (_, array), name in zip(numbered, names, strict=True):
-            full = f"{object_paths[path]}/{name}" if object_paths[path] else name
+        for (number, array), name in zip(numbered, names, strict=True):
             implied = variable_attributes(name, array["dtype"], axes.get(name, ()), len(array["shape"]), quantized)
-            variables[array["path"]] = KerasVariable(full, implied)
+            variables[array["path"]] = KerasVariable(
+                _below(object_paths[path], name), implied, object_paths[path], number
+            )
+        for name, array in members:
+            if not name.isdecimal():
+                variables[array["path"]] = KerasVariable(_below(object_paths[path], name), {})
     return variables
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name
+
+
+def variable_group(stored: str) -> str:
+    """Return the group of an object's variables from the stored path of one: ``layers/dense/vars``."""
+    match = VARIABLE.fullmatch(stored)
+    return _below(match[1] or "", "vars") if match else stored.rpartition("/")[0]
 
 
 def is_optimizer(path: str) -> bool:

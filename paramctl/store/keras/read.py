@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from paramctl.core.parameter import Parameter
@@ -18,11 +19,13 @@ from paramctl.store.contents import JoinedReader, KerasLayout, OptimizerState, O
 from paramctl.store.hdf5 import NAME as HDF5_NAME
 from paramctl.store.hdf5.listing import ArrayEntry, Listing, ParameterCollector, link_ties, model_name
 from paramctl.store.keras import SHARDS_NAME, WEIGHTS_NAME
-from paramctl.store.keras.config_names import ConfigNames, names_in_config, number_custom_layers
+from paramctl.store.keras.config_names import ConfigNames, Order, Shapes, names_in_config, number_custom_layers
 from paramctl.store.keras.layer_cache import LayerCache
-from paramctl.store.keras.legacy_names import keras2_variables
-from paramctl.store.keras.names import GroupAttributes, KerasVariable, keras3_variables, own_names
+from paramctl.store.keras.legacy_config import completed, legacy_order
+from paramctl.store.keras.legacy_names import keras2_variables, weights_root
+from paramctl.store.keras.names import GroupAttributes, KerasVariable, keras3_variables, own_names, variable_group
 from paramctl.store.keras.skeleton import skeleton_model
+from paramctl.store.keras.training import Training
 from paramctl.store.keras.variables import variable_attributes
 from paramctl.store.location import Location
 
@@ -43,8 +46,18 @@ def read_keras2(file: Location, listing: Listing, config: Any = None) -> Checkpo
 
     config: the configuration in it, parsed, if it has one.
     """
-    variables = keras2_variables(listing.arrays, listing.groups, config)
-    return _checkpoint(file, [listing], variables, listing.groups, config)[0]
+    groups = listing.groups
+    root = weights_root(groups)
+    config = completed(config, groups[root.rstrip("/")]["layer_names"]) if config is not None else None
+    version = next((groups[path]["keras_version"] for path in ("", "model_weights") if _has_version(groups, path)), "")
+    training = Training(config, inherited=not version.startswith("3"))
+    variables = keras2_variables(listing.arrays, groups, config)
+    order = partial(legacy_order, config, training=training)
+    return _checkpoint(file, [listing], variables, groups, config, training, order)[0]
+
+
+def _has_version(groups: GroupAttributes, path: str) -> bool:
+    return "keras_version" in groups.get(path, {})
 
 
 def read_index(index: Location, listings: Mapping[str, Listing], weight_map: Mapping[str, Any]) -> Checkpoint:
@@ -78,7 +91,7 @@ def read_index(index: Location, listings: Mapping[str, Listing], weight_map: Map
 
 
 def _group(array: ArrayEntry) -> str:
-    return str(array["path"]).rpartition("/")[0]
+    return variable_group(array["path"])
 
 
 def _keras3(
@@ -91,7 +104,7 @@ def _keras3(
     variables: Variables = keras3_variables(arrays, groups)
     if parsed is not None:
         variables = number_custom_layers(parsed, variables)
-    checkpoint, paths = _checkpoint(file, listings, variables, groups, parsed)
+    checkpoint, paths = _checkpoint(file, listings, variables, groups, parsed, Training(parsed))
     layout = KerasLayout({path: stored for stored, path in paths.items()}, own_names(groups), text)
     optimizer = checkpoint.origin.optimizer
     origin = replace(
@@ -104,28 +117,35 @@ def _keras3(
 
 
 def _checkpoint(
-    file: Location, listings: Sequence[Listing], variables: Variables, groups: GroupAttributes, config: Any
+    file: Location,
+    listings: Sequence[Listing],
+    variables: Variables,
+    groups: GroupAttributes,
+    config: Any,
+    training: Training,
+    order: Order | None = None,
 ) -> tuple[Checkpoint, dict[str, str]]:
     """Return the contents of a file or a set of shards, and the path of each parameter by its stored path.
 
     variables: the parameters. All other arrays belong to optimizers or metrics.
     config: the configuration, parsed, or None. Its names replace those of the variables if it has the same arrays.
+    training: its settings. order: of the variables in the file; see names_in_config.
     """
     # 1. Names: Keras' from the file, then the configuration's.
     shapes = _shapes(listings, variables)
     cache = LayerCache()
-    names = names_in_config(config, shapes, model_name(file), cache)
+    names = names_in_config(config, variables.values(), shapes, model_name(file), cache, order)
     paths = {stored: names.paths.get(variable.path, variable.path) for stored, variable in variables.items()}
     _check_unique(paths.values(), f"{file.name}: two arrays would both be called")
 
     # 2. Arrays: each file's by those names, then all in Keras' order.
     parts = [_stored_arrays(listing, variables, paths) for listing in listings]
     unordered = {path: parameter for part in parts for path, parameter in part.parameters.items()}
-    parameters = {path: unordered[path] for path in paths.values()}
+    parameters = {path: training.described(unordered[path]) for path in paths.values()}
     ties = tuple(tie for listing in listings for tie in link_ties(listing.links, paths))
 
     # 3. The tree, and everything else that the files hold.
-    model, document = _model(config, names, parameters, ties, model_name(file), cache)
+    model, document, missing = _model(config, names, parameters, ties, model_name(file), cache)
     origin = Origin(
         location=file,
         format=HDF5_NAME,
@@ -135,6 +155,7 @@ def _checkpoint(
         extents=parts[0].extents if listings[0].file is file else {},  # a set is not changed in place
         skipped={path: kind for listing in listings for path, kind in listing.skipped.items()},
         other_content=tuple(words for listing in listings for words in listing.user_block),
+        missing=missing,
     )
     aliases = {path: stored for part in parts for path, stored in part.stored.items()}
     return Checkpoint(replace(model, aliases=aliases, skipped=origin.skipped), _reader(parts), origin), paths
@@ -158,7 +179,7 @@ def _stored_arrays(listing: Listing, variables: Variables, paths: Mapping[str, s
             continue
         attributes: Mapping[str, Any] = variables[stored].attributes
         old, new = (path.rpartition("/")[2] for path in (variables[stored].path, paths[stored]))
-        if old.isdecimal() and not new.isdecimal():  # the configuration supplied the name, and so what it implies
+        if old != new:  # the configuration supplied the name, and so what it implies
             attributes = variable_attributes(new, array["dtype"])
         part.add(array, paths[stored], attributes)
     return part
@@ -171,16 +192,16 @@ def _model(
     ties: tuple[Tie, ...],
     name: str,
     cache: LayerCache,
-) -> tuple[Model, Document | None]:
+) -> tuple[Model, Document | None, Shapes]:
     """Return the tree of the document, else of the configuration's list of layers, else of the parameters' paths.
 
-    Returns the document too, if the arrays do not fit it.
+    Returns the document too, if the arrays do not fit it; and the parameters that the file lacks.
     """
     if config is not None and names.document is None:
         skeleton = skeleton_model(config, parameters, name, cache)
         if skeleton is not None:
-            return replace(skeleton, ties=ties), None
-    return build_model(name, parameters, ties, names.document)
+            return replace(skeleton.model, ties=ties), None, names.missing or skeleton.missing
+    return (*build_model(name, parameters, ties, names.document), names.missing)
 
 
 def _reader(parts: Sequence[ParameterCollector]) -> Reader:

@@ -26,6 +26,7 @@ from paramctl.store.io.shard_index import read_index as read_shard_index
 from paramctl.store.io.shards import ShardNames, plan_shards
 from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.keras.dialect import read_together
+from paramctl.store.keras.names import VARIABLE, variable_group
 from paramctl.store.keras.weights_file import lay_out, layout_of, written_parameters
 from paramctl.store.location import Location
 
@@ -50,8 +51,12 @@ def read(location: Location) -> Checkpoint:
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
     """Write the shards and their index; see Format.write."""
     model, target = contents.model, _target(path)
+    layout = layout_of(contents, path)
+    outside = next((name for name, stored in layout.variables.items() if not VARIABLE.fullmatch(stored)), None)
+    if outside is not None:
+        raise OutputError(f"{path}: {outside} belongs to no object of Keras, and an index lists only groups of these")
     prepare(target, options.force)
-    layouts = plan_layouts(model, layout_of(contents, path), options.max_shard_size or DEFAULT_SHARD_SIZE)
+    layouts = plan_layouts(model, layout, options.max_shard_size or DEFAULT_SHARD_SIZE)
     parameters = list(model.parameters.values())
     shards = [Shard(parameters, partial(_lay_out_shard, model, layout)) for layout in layouts]
 
@@ -104,7 +109,7 @@ def plan_layouts(model: Model, layout: KerasLayout, max_size: int) -> list[Keras
 
 def _object(stored: str) -> str:
     """Return the path of the object that has a variable, from the variable's path."""
-    return stored.rpartition("/")[0].removesuffix("vars").rstrip("/")
+    return variable_group(stored).removesuffix("vars").rstrip("/")
 
 
 def index_text(model: Model, layouts: Sequence[KerasLayout], names: Sequence[str]) -> str:
@@ -114,7 +119,7 @@ def index_text(model: Model, layouts: Sequence[KerasLayout], names: Sequence[str
     """
     files: dict[str, list[str]] = {}  # by group
     for layout, name in zip(layouts, names, strict=True):
-        for group in dict.fromkeys(stored.rpartition("/")[0] for stored in layout.variables.values()):
+        for group in dict.fromkeys(map(variable_group, layout.variables.values())):
             files.setdefault(f"/{group}", []).append(os.path.basename(name))
     total = sum(parameter.bytes for parameter in written_parameters(model))
     weight_map = {group: holders[0] if len(holders) == 1 else holders for group, holders in files.items()}

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from paramctl.core.parameter import Parameter
 from paramctl.model import Block, Input, Model
 from paramctl.model.layers import Sizes
 from paramctl.model.layers.base import snake_case
+from paramctl.store.keras.config_names import Shapes, without_shared
 from paramctl.store.keras.layer_cache import LayerCache
 from paramctl.store.keras.layer_config import (
     GRAPHS,
@@ -25,7 +26,7 @@ from paramctl.store.keras.layer_config import (
     flat_tensors,
     inbound_nodes,
     input_shape,
-    is_supported,
+    is_builtin,
     layer_name,
 )
 from paramctl.store.keras.names import prefixes
@@ -34,9 +35,16 @@ FLATTENING = ("Flatten", "Reshape")
 """Layers that flatten feature maps. One that is called twice flattens two, and the tree has one row for it."""
 
 
+class Skeleton(NamedTuple):
+    """The model of a configuration, and the shapes of the parameters of Keras' own layers that are not in the file."""
+
+    model: Model
+    missing: Shapes
+
+
 def skeleton_model(
     config: Mapping[str, Any], parameters: Mapping[str, Parameter], name: str, cache: LayerCache
-) -> Model | None:
+) -> Skeleton | None:
     """Return the model of a configuration with these parameters.
 
     Returns None if the configuration is malformed, or some parameter is in none of its layers.
@@ -47,12 +55,14 @@ def skeleton_model(
             Input(str(of_input["name"]), input_shape(of_input), str(of_input.get("dtype") or "float32"))
             for of_input in configs
         )
-        blocks, _ = _SkeletonBuilder(parameters, cache).layers(config, "", [-1 - place for place in range(len(inputs))])
+        builder = _SkeletonBuilder(parameters, cache)
+        blocks, _ = builder.layers(config, "", [-1 - place for place in range(len(inputs))])
         outputs = tuple(str(tensor[0]) for tensor in flat_tensors(config["config"].get("output_layers", ())))
+        missing = without_shared(config, builder.missing)
     except MALFORMED:
         return None
     model = Model(name, inputs, outputs, tuple(blocks))
-    return model if model.parameters.keys() == parameters.keys() else None
+    return Skeleton(model, missing) if model.parameters.keys() == parameters.keys() else None
 
 
 class _SkeletonBuilder:
@@ -66,6 +76,7 @@ class _SkeletonBuilder:
             for prefix in prefixes(parameter.path.rpartition("/")[0]):
                 self.below.setdefault(prefix, []).append(parameter)
         self.taken: set[str] = set()  # the parameters that have a block
+        self.missing: dict[str, tuple[int, ...]] = {}
 
     def layers(
         self, config: Mapping[str, Any], path: str, inputs: Sequence[int]
@@ -114,16 +125,17 @@ class _SkeletonBuilder:
             expected = {f"{path}/{parameter.path.partition('/')[2]}": parameter for parameter in declared.parameters}
         # a custom class may have the name of a class of Keras, and other parameters
         shapes = {parameter.path: parameter.shape for parameter in parameters}
-        fits = {name: parameter.shape for name, parameter in expected.items()} == shapes
-        frozen, supported = layer["config"].get("trainable") is False, is_supported(layer)
+        needed = {name: parameter.shape for name, parameter in expected.items()}
+        fits = needed == shapes
+        if shapes.items() <= needed.items() and is_builtin(layer):
+            self.missing |= {name: shape for name, shape in needed.items() if name not in shapes}
         return Block(
             path=path,
             type=snake_case(str(layer["class_name"])),
             output=None,
             inputs=(),
             parameters=tuple(
-                _described(parameter, frozen, supported, expected.get(parameter.path) if fits else None)
-                for parameter in parameters
+                _described(parameter, expected.get(parameter.path) if fits else None) for parameter in parameters
             ),
             blocks=tuple(inner),
             layer=declared.layer if declared and fits and not is_model else None,
@@ -141,21 +153,12 @@ class _SkeletonBuilder:
         return self.cache.block(layer, known, [names[source] for source, _, _ in call.inputs], call.options)
 
 
-def _described(parameter: Parameter, frozen: bool, supported: bool, declared: Parameter | None) -> Parameter:
-    """Return a parameter with the facts that follow from its layer.
-
-    frozen: True if the layer is not trained by the configuration.
-    supported: True if the layer's class is known. The parameters of a custom class get no further facts.
-    declared: the same parameter as a document declares it, if one does.
-    """
-    if declared is not None:
-        trainable = declared.trainable and parameter.trainable is not False and not frozen
-        return replace(declared, path=parameter.path, dtype=parameter.dtype, trainable=trainable)
-    if frozen:
-        return replace(parameter, trainable=False)
-    if supported and parameter.kind != "unknown" and parameter.trainable is None:
-        return replace(parameter, trainable=parameter.kind != "state")
-    return parameter
+def _described(parameter: Parameter, declared: Parameter | None) -> Parameter:
+    """Return a parameter with the facts of the same parameter in a document, if one declares it."""
+    if declared is None:
+        return parameter
+    trainable = declared.trainable if parameter.trainable is None else parameter.trainable
+    return replace(declared, path=parameter.path, dtype=parameter.dtype, trainable=trainable)
 
 
 def _calls(config: Mapping[str, Any], layers: Mapping[str, Any]) -> dict[str, list[InboundNode]]:

@@ -117,11 +117,12 @@ class _ConfigBuilder:
         if layer.network is not None:
             return self.model(layer)
         dtype = _widest(layer.block.parameters if layer.block is not None else (), self.dtype)
-        common = {"name": layer.name, "trainable": _is_trainable(layer.block), "dtype": dtype}
+        trainable = _is_trainable(layer.block)
+        common = {"name": layer.name, "trainable": trainable, "dtype": dtype}
         if layer.layer is None:
             return _serialized("keras.layers", layer.class_name, common)
         class_name = layer.layer.keras_class or layer.class_name
-        return _serialized("keras.layers", class_name, common | _options(layer.layer, dtype))
+        return _serialized("keras.layers", class_name, common | _options(layer.layer, dtype, trainable))
 
     def node(self, call: Call, histories: Mapping[int, list[Any]]) -> dict[str, Any]:
         """Return one call of a layer: its inputs, and the options that Keras takes in a call."""
@@ -175,10 +176,10 @@ def _widest(parameters: Iterable[Parameter], default: str) -> str:
     return max(dtypes, key=FLOAT_DTYPES.index, default=default)
 
 
-def _options(layer: Layer, dtype: str) -> dict[str, Any]:
+def _options(layer: Layer, dtype: str, trainable: bool) -> dict[str, Any]:
     """Return the arguments of a layer's constructor in Keras.
 
-    dtype: of the layer, which a layer that it wraps gets too.
+    dtype, trainable: of the layer, which a layer that it wraps gets too. In Keras the latter's setting counts.
     """
     if not layer.in_keras:
         raise NotInKeras(f"Keras has no layer {layer.type}")
@@ -195,20 +196,21 @@ def _options(layer: Layer, dtype: str) -> dict[str, Any]:
             if initializer is not None:
                 options[name] = initializer
         else:
-            options[name] = _plain(value, f"{name} of {layer.type}", dtype)
+            options[name] = _plain(value, f"{name} of {layer.type}", dtype, trainable)
     return options
 
 
-def _plain(value: Any, option: str, dtype: str) -> Any:
+def _plain(value: Any, option: str, dtype: str, trainable: bool) -> Any:
     """Return the value of an option as Keras serializes it. option: its name in errors."""
     if isinstance(value, Function):
         if any(getattr(value, name) != declared.default for name, declared in value.signature.items()):
             raise NotInKeras(f"{option} is a function with options, which a Keras configuration cannot express")
         return value.name
     if isinstance(value, Wrapped):
-        config = {"name": value.name, "dtype": dtype} | _options(value.layer, dtype)
+        common = {"name": value.name, "trainable": trainable, "dtype": dtype}
+        config = common | _options(value.layer, dtype, trainable)
         return _serialized("keras.layers", type(value.layer).__name__, config)
-    return [_plain(item, option, dtype) for item in value] if isinstance(value, tuple) else value
+    return [_plain(item, option, dtype, trainable) for item in value] if isinstance(value, tuple) else value
 
 
 def _initializer(node: Located) -> dict[str, Any] | None:

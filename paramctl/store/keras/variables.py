@@ -44,14 +44,42 @@ Combinations with equally many variables are left out where the count cannot tel
 with one variable may have gamma or beta.
 """
 
-QUANTIZED: dict[str, Sequence[tuple[str, ...]]] = {
-    **dict.fromkeys(("dense", "einsum_dense"), (("kernel", "kernel_scale"), ("kernel", "bias", "kernel_scale"))),
-    "embedding": (("embeddings", "embeddings_scale"),),
-}
-"""The same for layers with integer kernels (Keras 3, dense.py, quantized_build)."""
+FLOAT8 = (
+    *("inputs_scale", "inputs_amax_history", "kernel_scale", "kernel_amax_history"),
+    *("outputs_grad_scale", "outputs_grad_amax_history"),
+)
+"""The factors of a layer that computes in float8. Keras counts them as trained: it sets them from gradients."""
+GPTQ = ("bias", "kernel", "kernel_scale", "kernel_zero", "g_idx")
+AWQ = ("bias", "kernel", "kernel_scale", "kernel_zero", "awq_scales", "g_idx")
+INT8, UINT8, FLOAT = "int8", "uint8", "float"
 
+QUANTIZED_DENSE = (
+    (INT8, ("kernel", "bias", "kernel_scale")),
+    (INT8, ("kernel", "bias", "kernel_scale", "kernel_zero", "g_idx")),
+    (UINT8, GPTQ),
+    (UINT8, AWQ),
+    (FLOAT, ("kernel", "bias", *FLOAT8)),
+)
+QUANTIZED: dict[str, Sequence[tuple[str, tuple[str, ...]]]] = {
+    **dict.fromkeys(("dense", "einsum_dense"), QUANTIZED_DENSE),
+    "embedding": (
+        (INT8, ("embeddings", "embeddings_scale")),
+        (INT8, ("embeddings", "embeddings_scale", "embeddings_zero", "g_idx")),
+    ),
+}
+"""The variables of quantized layers: the dtype of the kernel, and the names. Any layer may lack the bias.
+
+These are int8, int4 (two values in a byte) with one scale or with groups, GPTQ, AWQ and float8. Keras 3.15 leaves
+kernel_zero out of the file of a layer with GPTQ or AWQ (save_own_variables).
+Keras 3.15, variable_serialization_spec of dense.py, einsum_dense.py and embedding.py.
+"""
+KERNELS = ("kernel", "embeddings")
+
+LORA = tuple(f"lora_{kernel}_{half}" for kernel in KERNELS for half in "ab")
+"""The factors of a trained correction to a kernel."""
 NORM_NAMES = (*AFFINE, "scale")
 STATE_NAMES = (*MOVING, *ADAPTED)
+_TRAINED = {name for variants in VARIABLES.values() for names in variants for name in names}.difference(STATE_NAMES)
 
 
 def variable_names(class_name: str | None, variables: Sequence[tuple[int, Mapping[str, Any]]]) -> Sequence[str]:
@@ -60,25 +88,37 @@ def variable_names(class_name: str | None, variables: Sequence[tuple[int, Mappin
     class_name: in snake case; None if unknown.
     variables: the number and the listing entry of each, in order.
     """
-    numbers, (_, first) = [number for number, _ in variables], variables[0]
+    numbers, arrays = [number for number, _ in variables], [array for _, array in variables]
     # the class gives several combinations of names, and the number of variables selects one of them
-    table = QUANTIZED if _is_integer(first["dtype"]) else VARIABLES
-    matches = [names for names in table.get(class_name or "", ()) if len(names) == len(numbers)]
+    matches = _quantized_names(class_name, [array["dtype"] for array in arrays])
+    matches = matches or [names for names in VARIABLES.get(class_name or "", ()) if len(names) == len(numbers)]
     if len(matches) != 1 or numbers != [*range(len(numbers))]:
         return [str(number) for number in numbers]
-    # A custom class may be called Dense too. Its first variable is no kernel if it is a vector.
-    if matches[0][0].endswith(("kernel", "embeddings")) and len(first["shape"]) < 2:
+    # A custom class may be called Dense too. Its kernel is no kernel if it is a vector.
+    ranks = zip(matches[0], (len(array["shape"]) for array in arrays), strict=True)
+    if any(name.endswith(("kernel", "embeddings")) and rank < 2 for name, rank in ranks):
         return [str(number) for number in numbers]
     return matches[0]
 
 
-def is_quantized(name: str, array: Mapping[str, Any]) -> bool:
-    """Return whether a variable is the integer kernel of a quantized layer."""
-    return name in ("kernel", "embeddings") and _is_integer(array["dtype"])
+def _quantized_names(class_name: str | None, dtypes: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the combinations of names that a quantized layer has with variables of these dtypes."""
+    stored = [dtype if "int" in dtype else FLOAT for dtype in dtypes]
+    variants: dict[tuple[str, ...], None] = {}
+    for kernel, names in QUANTIZED.get(class_name or "", ()):
+        for left_out in ((), ("bias",), *([("kernel_zero",), ("bias", "kernel_zero")] if kernel == UINT8 else [])):
+            variant = tuple(name for name in names if name not in left_out)
+            if stored == [kernel if name in KERNELS or name.endswith("_zero") else FLOAT for name in variant]:
+                variants[variant] = None
+    return list(variants)
 
 
-def _is_integer(dtype: str) -> bool:
-    return "int" in dtype
+def is_quantized(arrays: Mapping[str, str]) -> bool:
+    """Return whether a layer has an integer kernel and its scale. arrays: the dtypes of its variables by name.
+
+    An integer kernel alone is that of a layer whose weights have been cast.
+    """
+    return any(arrays.get(name) in (INT8, UINT8) and f"{name}_scale" in arrays for name in KERNELS)
 
 
 def variable_attributes(
@@ -90,8 +130,9 @@ def variable_attributes(
     quantized: True if its layer is quantized. Only the bias and the LoRA kernels of such a layer are trained.
     """
     attributes: dict[str, Any] = {} if name.isdecimal() else {"kind": _kind(name, quantized)}
-    frozen = quantized and name != "bias" and not name.startswith("lora_")
-    if frozen or _is_integer(dtype) or dtype == "bool" or name in STATE_NAMES:
+    frozen = quantized and name not in ("bias", *LORA)
+    counts = ("int" in dtype or dtype == "bool") and name not in _TRAINED  # a cast may give a kernel any dtype
+    if frozen or counts or name in STATE_NAMES:
         attributes["trainable"] = False
     if len(axes) == rank and axes:
         attributes["axes"] = ", ".join(axes)
@@ -99,7 +140,7 @@ def variable_attributes(
 
 
 def _kind(name: str, quantized: bool) -> str:
-    if name in STATE_NAMES or (quantized and name.endswith("_scale")):
+    if name in STATE_NAMES or name in FLOAT8 or (quantized and name not in (*KERNELS, "bias", *LORA)):
         return "state"
     if name in NORM_NAMES:
         return "norm"

@@ -98,7 +98,7 @@ def lay_out(
 
 
 def _add_group(groups: dict[str, dict[str, Any]], group: str) -> None:
-    """Add a group, after the groups that contain it."""
-    segments = group.split("/")
+    """Add a group, after the groups that contain it. The root is there already."""
+    segments = group.split("/") if group else []
     for count in range(1, len(segments) + 1):
         groups.setdefault("/".join(segments[:count]), {})

@@ -1,0 +1,66 @@
+"""The parameters that a configuration trains.
+
+In Keras 3 a variable is trained by the setting of the layer that owns it: ``trainable`` of a wrapper or of a model
+within the model sets that of the layers in it when it is assigned, and has no effect afterwards. Only a Functional as a
+whole trains nothing if its own setting is false. In Keras 2 the settings of all layers around a variable count.
+https://github.com/keras-team/keras/blob/master/keras/src/layers/layer.py (trainable_weights)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from paramctl.core.parameter import Parameter
+from paramctl.model.layers import LAYERS
+from paramctl.store.keras.layer_config import GRAPHS, MALFORMED, inner_layers, is_builtin, layer_name, layer_type
+from paramctl.store.keras.names import prefixes
+from paramctl.store.keras.variables import FLOAT8, VARIABLES
+
+
+class _Owner(NamedTuple):
+    """A layer as the owner of variables: frozen by its settings, and of a class whose variables are known."""
+
+    frozen: bool
+    known: bool
+
+
+class Training:
+    """The settings of a configuration, None without one. inherited: those of the layers around a layer count too."""
+
+    def __init__(self, config: Any, inherited: bool = False) -> None:
+        self.owners: dict[str, _Owner] = {}
+        self.nothing = False
+        if config is None:
+            return
+        try:
+            stops = config["config"].get("trainable") is False
+            self.nothing = stops and (inherited or config["class_name"] in GRAPHS)
+            self.owners = dict(_owners(config, inherited))
+        except MALFORMED:  # the arrays are read without their training
+            self.owners = {}
+
+    def described(self, parameter: Parameter) -> Parameter:
+        """Return a parameter with trainable as its owner sets it, None where that is unknown."""
+        owner = next((self.owners[path] for path in prefixes(parameter.path) if path in self.owners), None)
+        if owner is None:
+            return parameter
+        if owner.frozen or self.nothing:
+            return replace(parameter, trainable=False)
+        if owner.known and parameter.kind != "unknown" and parameter.trainable is None:
+            trained = parameter.kind != "state" or parameter.path.rpartition("/")[2] in FLOAT8
+            return replace(parameter, trainable=trained)
+        return parameter
+
+
+def _owners(config: Mapping[str, Any], inherited: bool) -> Iterator[tuple[str, _Owner]]:
+    """Yield each layer of a model, and each that it contains, with its path."""
+    stack = [("", config, False)]
+    while stack:
+        path, layer, frozen = stack.pop()
+        frozen = layer["config"].get("trainable") is False or (inherited and frozen)
+        if path:
+            type_name = layer_type(str(layer["class_name"]))
+            yield path, _Owner(frozen, is_builtin(layer) and (type_name in LAYERS or type_name in VARIABLES))
+        stack += [(f"{path}/{layer_name(inner)}".lstrip("/"), inner, frozen) for inner in inner_layers(layer)]

@@ -1,0 +1,323 @@
+"""Facts that follow from a Keras configuration: missing arrays, what is trained, and names of variables."""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import Run
+from tests.test_keras_files import FIXTURES, archived, dense, facts, floats, keras2, keras3, layer, names, sequential
+
+LOST = str(FIXTURES / "odd/keras3_lost_layer.keras")
+
+
+def totals(paramctl: Run, path: str) -> tuple[int, int, int]:
+    counted = facts(paramctl, FIXTURES / path)["totals"]
+    return counted["parameters"], counted["trainable"], counted["non_trainable"]
+
+
+@pytest.mark.parametrize("style", ["table", "tree", "json", "jsonl", "csv", "markdown"])
+def test_parameters_that_a_file_lacks_are_named(style: str, paramctl: Run) -> None:
+    """In every format: on standard output where it has room for them, and otherwise on standard error."""
+    done = paramctl("summary", LOST, "--format", style)
+    assert done.returncode == 0
+    shown = done.stdout if style in ("table", "tree", "json") else done.stderr
+    assert "d2/kernel" in shown
+    assert "d2/bias" in shown
+    if style == "json":
+        assert json.loads(shown)["missing"] == [
+            {"path": "d2/kernel", "shape": [3, 3]},
+            {"path": "d2/bias", "shape": [3]},
+        ]
+
+
+@pytest.mark.parametrize("output", ["x.keras", "x.weights.h5", "x.h5", "x.npz", "x.safetensors", "-"])
+def test_a_file_that_lacks_parameters_is_saved_only_by_name(output: str, paramctl: Run, tmp_path: Path) -> None:
+    done = paramctl("save", LOST, "-o", output, text=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"missing d2/kernel (3, 3); missing d2/bias (3,)" in done.stderr
+    assert b"--partial" in done.stderr
+    assert not [*tmp_path.iterdir()]
+    assert paramctl("save", LOST, "-o", output, "--partial", "d2/bias", text=False).returncode == 2
+    assert paramctl("save", LOST, "-o", output, "--partial", "d2/*", "-q", text=False).returncode == 0
+
+
+def test_the_report_names_what_a_partial_save_skips(paramctl: Run) -> None:
+    done = paramctl("save", LOST, "-o", "x.npz", "--partial", "d2/*", "--format", "json")
+    rows = json.loads(done.stdout)
+    assert [row["source"] for row in rows if row["status"] == "skipped"] == [["d2/kernel"], ["d2/bias"]]
+    assert paramctl("save", LOST, "-o", "y.npz", "--partial", "d3/*").returncode == 2
+
+
+@pytest.mark.parametrize(
+    "command", [("set", "d1/bias=0"), ("tie", "d1/bias", "d3/bias"), ("init", "--rule", "d1/*=ones")]
+)
+def test_an_edit_of_a_file_that_lacks_parameters_writes_none(command: tuple[str, ...], paramctl: Run) -> None:
+    done = paramctl(command[0], LOST, *command[1:], "-o", "x.keras")
+    assert done.returncode == 2
+    assert not (paramctl.folder / "x.keras").exists()
+
+
+def test_missing_arrays_of_keras_2(paramctl: Run, tmp_path: Path) -> None:
+    """A layer without weights in a whole model; and one of its weights."""
+    config = sequential(layer("a", units=2, batch_input_shape=[None, 2]), layer("b", units=2))
+    weights = {"a": {"a/kernel:0": dense()[0], "a/bias:0": dense()[1]}, "b": {}}
+    for lost, more in ((["b/kernel", "b/bias"], {}), (["b/bias"], {"b/kernel:0": dense()[0]})):
+        path = keras2(tmp_path / "k.h5", weights | {"b": more}, config)
+        assert [row["path"] for row in facts(paramctl, path)["missing"]] == lost
+        assert paramctl("save", str(path), "-o", "x.keras").returncode == 2
+
+
+def test_missing_arrays_beside_a_custom_layer(paramctl: Run, tmp_path: Path) -> None:
+    """Of Keras' own layer it is known what it has; of the custom one it is not."""
+    config = sequential(layer("own", "Own", "own"), layer("d", units=2), layer("empty", "Own", "own"))
+    found = facts(paramctl, archived(tmp_path / "k.keras", config, {"layers/own": ("own", dense())}))
+    assert [row["path"] for row in found["missing"]] == ["d/kernel", "d/bias"]
+
+
+@pytest.mark.parametrize(
+    ("path", "counts"),
+    [
+        ("keras3_frozen_steps.keras", (8, 0, 8)),
+        ("odd/keras3_model_at_steps.keras", (16, 12, 4)),
+        ("keras2_two_deep.h5", (128, 120, 8)),
+        ("keras3_deflated.keras", (49, 49, 0)),
+    ],
+)
+def test_totals_are_those_of_keras(path: str, counts: tuple[int, int, int], paramctl: Run) -> None:
+    assert totals(paramctl, path) == counts
+
+
+@pytest.mark.parametrize(("version", "trained"), [("2.9.0", 0), ("3.15.1", 6)])
+def test_a_setting_around_a_layer_counts_in_keras_2(version: str, trained: int, paramctl: Run, tmp_path: Path) -> None:
+    """Keras 2 asks each layer around a variable; Keras 3 asks the one that has it."""
+    inner = sequential(layer("a", units=2, batch_input_shape=[None, 2]))
+    inner["config"] |= {"name": "inner", "trainable": False}
+    path = keras2(tmp_path / "k.h5", {"inner": {"a/kernel:0": dense()[0], "a/bias:0": dense()[1]}}, sequential(inner))
+    with h5py.File(path, "a") as file:
+        file.attrs["keras_version"] = version
+    assert facts(paramctl, path)["totals"]["trainable"] == trained
+
+
+def test_variables_under_names_of_their_own_are_parameters(paramctl: Run, tmp_path: Path) -> None:
+    """Not an optimizer's state: listed, and in each file that is written from this one."""
+    path = keras3(tmp_path / "k.weights.h5", {"layers/dense": ("d", dense()), "layers/own": ("own", floats((2,)))})
+    with h5py.File(path, "a") as file:
+        file["layers/own/vars/alpha"] = np.ones(3, "float32")
+        file["layers/own/vars/deep/beta"] = np.full(4, 2, "float32")
+        file["loose"] = np.ones(5, "float32")
+        file.create_group("optimizer/vars")["0"] = np.ones(6, "float32")
+    expected = ["d/bias", "d/kernel", "loose", "own/0", "own/alpha", "own/deep/beta"]
+    assert sorted(names(paramctl, path)) == expected
+    assert "Also in the file: 1 optimizer or metric array\n" in paramctl("summary", str(path)).stdout
+    refused = paramctl("save", str(path), "-o", "x.weights.json")
+    assert (refused.returncode, [*tmp_path.glob("x*")]) == (2, [])
+    assert "loose belongs to no object of Keras" in refused.stderr
+    for name in ("x.npz", "x.safetensors", "x.h5", "x.weights.h5"):
+        assert paramctl("save", str(path), "-o", name, "-q").returncode == 0
+        assert sorted(names(paramctl, tmp_path / name)) == expected, name
+    with h5py.File(tmp_path / "x.weights.h5") as file:
+        assert file["layers/own/vars/deep/beta"][()].tolist() == [2.0] * 4
+        assert file["loose"].shape == (5,)
+
+
+def test_a_variable_with_a_number_must_be_numeric_and_one_with_a_name_may_not(paramctl: Run, tmp_path: Path) -> None:
+    path = keras3(tmp_path / "k.weights.h5", {"layers/dense": ("d", dense())})
+    with h5py.File(path, "a") as file:
+        file["layers/dense/vars/words"] = "text"
+    done = paramctl("summary", str(path))
+    assert done.returncode == 0
+    assert "layers/dense/vars/words (text)" in done.stderr
+
+
+FLOAT8 = [()] + [(4,), ()] * 2 + [(4,)]
+QUANTIZED: Mapping[str, tuple[list[tuple[str, tuple[int, ...]]], list[str]]] = {
+    "int64 and a bias": ([("int64", (4, 3)), ("float32", (3,))], ["kernel", "bias"]),
+    "int32 alone": ([("int32", (4, 3))], ["kernel"]),
+    "int8 and an int8 bias": ([("int8", (4, 3)), ("int8", (3,))], ["kernel", "bias"]),
+    "int8": ([("int8", (4, 3)), ("float32", (3,)), ("float32", (3,))], ["kernel", "bias", "kernel_scale"]),
+    "int8 without bias": ([("int8", (4, 3)), ("float32", (3,))], ["kernel", "kernel_scale"]),
+    "int4": (
+        [("int8", (4, 2)), ("float32", (3,)), ("float32", (2, 3)), ("int8", (2, 3)), ("float32", (4,))],
+        ["kernel", "bias", "kernel_scale", "kernel_zero", "g_idx"],
+    ),
+    "int4 without bias": (
+        [("int8", (4, 2)), ("float32", (2, 3)), ("int8", (2, 3)), ("float32", (4,))],
+        ["kernel", "kernel_scale", "kernel_zero", "g_idx"],
+    ),
+    "gptq": (
+        [("float32", (3,)), ("uint8", (2, 4)), ("float32", (3, 1)), ("uint8", (3, 1)), ("float32", (4,))],
+        ["bias", "kernel", "kernel_scale", "kernel_zero", "g_idx"],
+    ),
+    "awq without bias": (
+        [("uint8", (2, 4)), ("float32", (3, 1)), ("uint8", (3, 1)), ("float32", (4,)), ("float32", (4,))],
+        ["kernel", "kernel_scale", "kernel_zero", "awq_scales", "g_idx"],
+    ),
+    "float8": (
+        [("float32", (4, 3)), ("float32", (3,)), *(("float32", shape) for shape in FLOAT8)],
+        [
+            *("kernel", "bias", "inputs_scale", "inputs_amax_history", "kernel_scale", "kernel_amax_history"),
+            *("outputs_grad_scale", "outputs_grad_amax_history"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", QUANTIZED)
+def test_the_dtypes_of_a_layer_give_its_quantization(mode: str, paramctl: Run, tmp_path: Path) -> None:
+    """Only int8 and uint8 are dtypes to which Keras quantizes; the names are those of Keras 3.15."""
+    arrays, expected = QUANTIZED[mode]
+    variables = [np.ones(shape, dtype) for dtype, shape in arrays]
+    found = facts(paramctl, keras3(tmp_path / "k.weights.h5", {"layers/dense": ("d", variables)}))["parameters"]
+    assert [row["path"].removeprefix("d/") for row in found] == expected
+    frozen = {row["path"].removeprefix("d/") for row in found if row["trainable"] is False}
+    is_quantized = "kernel_scale" in expected and mode != "float8"
+    assert frozen == ({*expected} - {"bias"} if is_quantized else set())
+
+
+@pytest.mark.parametrize(
+    ("path", "layers"),
+    [
+        ("keras2_depthwise.h5", ["depthwise_conv2d/kernel", "depthwise_conv2d/bias"]),
+        (
+            "keras2_numbered_cell.h5",
+            [
+                *(f"lstm_1/lstm_cell/{name}" for name in ("kernel", "recurrent_kernel", "bias")),
+                *("dense_1/kernel", "dense_1/bias"),
+            ],
+        ),
+        (
+            "keras2_two_deep.h5",
+            [
+                *("m1/m0/c0/kernel", "m1/m0/c0/bias"),
+                *(f"m1/m0/b0/{name}" for name in ("gamma", "beta", "moving_mean", "moving_variance")),
+            ],
+        ),
+    ],
+)
+def test_names_of_keras_2_are_those_of_keras_3(path: str, layers: list[str], paramctl: Run, tmp_path: Path) -> None:
+    """With the configuration, without it, and in the new configuration of a .keras."""
+    found = facts(paramctl, FIXTURES / path)
+    assert [row["path"] for row in found["parameters"]] == layers
+    counts = {row["path"]: row["parameters"] for row in found["layers"]}
+    assert "deep" not in path or (counts["m1/m0/c0"], counts["m1/m0/b0"]) == (112, 16)
+    assert paramctl("save", str(FIXTURES / path), "-o", "k.keras").returncode == 0
+    assert names(paramctl, tmp_path / "k.keras") == layers
+    with h5py.File(FIXTURES / path) as file, h5py.File(tmp_path / "w.h5", "w") as alone:
+        group = file["model_weights"]
+        alone.attrs["layer_names"] = group.attrs["layer_names"]
+        for name in group:
+            file.copy(f"model_weights/{name}", alone)
+    if "deep" not in path:
+        assert names(paramctl, tmp_path / "w.h5") == layers
+
+
+@pytest.mark.parametrize(
+    ("shapes", "cell"),
+    [
+        ({"kernel": (5, 12), "recurrent_kernel": (3, 12), "bias": (12,)}, "lstm_cell/"),
+        ({"kernel": (5, 9), "recurrent_kernel": (3, 9)}, "gru_cell/"),
+        ({"kernel": (5, 9), "recurrent_kernel": (3, 9), "bias": (2, 9)}, "gru_cell/"),
+        ({"kernel": (5, 3), "recurrent_kernel": (3, 3), "bias": (3,)}, "simple_rnn_cell/"),
+        ({"kernel": (5, 12), "recurrent_kernel": (3, 12), "bias": (24,)}, ""),  # CuDNNLSTM
+        ({"kernel": (3, 3, 2, 8), "recurrent_kernel": (3, 3, 2, 8), "bias": (8,)}, ""),  # ConvLSTM2D
+    ],
+)
+def test_the_cell_of_a_recurrent_layer_follows_from_its_shapes(
+    shapes: dict[str, tuple[int, ...]], cell: str, paramctl: Run, tmp_path: Path
+) -> None:
+    """As Keras up to 2.3.1 wrote weights: the layer's name, and no cell."""
+    path = keras2(tmp_path / "w.h5", {"r": {f"r/{name}:0": np.ones(shape) for name, shape in shapes.items()}})
+    assert names(paramctl, path) == [f"r/{cell}{name}" for name in shapes]
+
+
+def bare(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    return {"class_name": "Sequential", "config": [*layers]}
+
+
+def test_a_sequential_that_is_a_bare_list(paramctl: Run, tmp_path: Path) -> None:
+    """As Keras up to 2.2.2 wrote it, within another too, which then has no name but that of its weights."""
+    inner = bare(layer("b", units=2, batch_input_shape=[None, 2]), layer("c", units=2))
+    config = bare(layer("a", units=2, batch_input_shape=[None, 2]), inner)
+    weights = {
+        "a": {"a/kernel:0": dense()[0], "a/bias:0": dense()[1]},
+        "sequential_7": {f"{name}/{part}:0": dense()[part == "bias"] for name in "bc" for part in ("kernel", "bias")},
+    }
+    path = keras2(tmp_path / "k.h5", weights, config)
+    expected = [f"{owner}/{part}" for owner in ("a", "sequential_7/b", "sequential_7/c") for part in ("kernel", "bias")]
+    assert names(paramctl, path) == expected
+    assert facts(paramctl, path)["inputs"][0]["shape"] == [None, 2]
+    assert paramctl("save", str(path), "-o", "k.keras").returncode == 0
+    assert names(paramctl, tmp_path / "k.keras") == expected
+
+
+def test_the_order_of_variables_decides_over_their_names(paramctl: Run, tmp_path: Path) -> None:
+    """In a layer of a known class: Keras assigns them in the order of weight_names."""
+    weights = {"d": {"whatever:0": dense()[0], "else/x:0": dense()[1]}}
+    path = keras2(tmp_path / "k.h5", weights, sequential(layer("d", units=2, batch_input_shape=[None, 2])))
+    assert names(paramctl, path) == ["d/kernel", "d/bias"]
+
+
+def test_options_of_keras_2_under_their_names(paramctl: Run, tmp_path: Path) -> None:
+    """The slope of LeakyReLU was alpha, and GRU had no reset_after."""
+    config = sequential(
+        layer("g", "GRU", units=2, batch_input_shape=[None, 4, 2], return_sequences=False),
+        layer("slope", "LeakyReLU", alpha=0.125),
+    )
+    arrays = {"kernel": (2, 6), "recurrent_kernel": (2, 6), "bias": (6,)}
+    path = keras2(tmp_path / "k.h5", {"g": {f"g/{k}:0": np.ones(s) for k, s in arrays.items()}, "slope": {}}, config)
+    assert paramctl("save", str(path), "-o", "k.keras", "--dtype", "float32").returncode == 0
+    with zipfile.ZipFile(tmp_path / "k.keras") as archive:
+        written = {
+            each["class_name"]: each["config"] for each in json.loads(archive.read("config.json"))["config"]["layers"]
+        }
+    assert written["LeakyReLU"]["negative_slope"] == 0.125
+    assert written["GRU"]["reset_after"] is False
+
+
+def test_a_deflated_archive_is_read_and_edited(paramctl: Run, tmp_path: Path) -> None:
+    """Keras writes stored members, and loads any; what is written is stored, with the same values."""
+    shutil.copy(FIXTURES / "keras3_deflated.keras", tmp_path / "k.keras")
+    before = json.loads(paramctl("dump", "k.keras", "--format", "json").stdout)
+    assert paramctl("set", "k.keras", "dense/bias = 3", "--in-place").returncode == 0
+    after = json.loads(paramctl("dump", "k.keras", "--format", "json").stdout)
+    assert after == before | {"dense/bias": [3.0] * 8}
+    assert paramctl("diff", str(FIXTURES / "keras3_deflated.keras"), "k.keras").returncode == 1
+    with zipfile.ZipFile(tmp_path / "k.keras") as archive:
+        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
+
+
+def test_a_deflated_archive_with_damage_or_without_end_is_refused(paramctl: Run, tmp_path: Path) -> None:
+    """A changed byte, and weights that claim to inflate to far more than honest ones."""
+    data = bytearray((FIXTURES / "keras3_deflated.keras").read_bytes())
+    with zipfile.ZipFile(FIXTURES / "keras3_deflated.keras") as archive:
+        member = archive.getinfo("model.weights.h5")
+    damaged = bytearray(data)
+    damaged[member.header_offset + 300] ^= 0x55
+    (tmp_path / "damaged.keras").write_bytes(damaged)
+    entry = data.rfind(b"PK\1\2")
+    data[entry + 24 : entry + 28] = (1 << 30).to_bytes(4, "little")
+    (tmp_path / "bomb.keras").write_bytes(data)
+    for name in ("damaged.keras", "bomb.keras"):
+        done = paramctl("summary", name)
+        assert (done.returncode, done.stdout) == (2, ""), name
+        assert done.stderr.startswith(f"{name}: damaged .keras file"), done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_an_archive_without_weights_is_called_what_it_is(paramctl: Run, tmp_path: Path) -> None:
+    shutil.copy(FIXTURES / "odd/keras3_no_weights.keras", tmp_path / "model.yaml")
+    done = paramctl("summary", "model.yaml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "model.yaml: a .keras file without weights: it has a configuration, but no model.weights.h5\n"
+    )
+    with zipfile.ZipFile(tmp_path / "model.yaml", "a") as archive:
+        archive.writestr("model.weights.npz", b"")
+    assert "whose weights are model.weights.npz, which is not supported" in paramctl("summary", "model.yaml").stderr
