@@ -351,6 +351,20 @@ MUTANTS = [
     ),
     # conversion, inspect
     Mutant(
+        "an input's order ignores the layers that read it",
+        "conversion/channel_order.py",
+        r"return CHANNELS_LAST if orders == .*",
+        "return None",
+        "convert -k layers_that_read_it",
+    ),
+    Mutant(
+        "an option that torch's module lacks is converted",
+        "model/layers/base.py",
+        r"and not option\.supports\(value\)",
+        "and False",
+        "convert -k module_lacks",
+    ),
+    Mutant(
         "a convolution's kernel is not transposed for torch",
         "model/layers/torch.py",
         r"shape, \(rank \+ 1, rank, \*range\(rank\)\)",

@@ -15,6 +15,8 @@ from safetensors.numpy import load_file, save_file
 from paramctl.conversion.convert import convert
 from paramctl.core.dtypes import CastLoss, cast, checked_cast, numpy_dtype
 from paramctl.core.parameter import DTYPE_BYTES
+from paramctl.declare.option_types import SchemeType
+from paramctl.model.layers import LAYERS
 from paramctl.source.open import Opened, source_of
 from tests.conftest import ROOT, Run, model
 
@@ -434,7 +436,17 @@ UNKNOWN_ORDERS = {
     "a layer applied to a vector and to a flattened image": "inputs: {x: [2, 2, 3], v: [12]}\nlayers:\n  - dense: {name: d, units: 3, from: v}\n"
     "  - flatten: {name: f, from: x}\n  - reuse: {layer: d, from: f, name: e}\n  - add: {from: [d, e]}\n",
     "an image after a dense layer": "input: [4, 5, 3]\nlayers:\n  - dense: 2\n  - flatten\n  - dense: 3\n",
-    "an input with channels first": "input: [3, 4, 5]\nlayers:\n  - batch_normalization: {axis: 1}\n  - flatten\n  - dense: 3\n",
+    "an image that only flatten reads": "input: [4, 5, 3]\nlayers:\n  - flatten\n  - dense: 3\n",
+    "a sequence that only flatten reads": "input: [4, 5]\nlayers:\n  - flatten\n  - dense: 3\n",
+    "a volume that only flatten reads": "input: [2, 2, 2, 2]\nlayers:\n  - flatten\n  - dense: 3\n",
+    "an image with channels first and last": "input: [3, 3, 3]\nlayers:\n  - flatten: {name: f}\n"
+    "  - conv2d: {name: c, filters: 2, kernel_size: 1, data_format: channels_first, from: input}\n"
+    "  - conv2d: {name: d, filters: 2, kernel_size: 1, from: input}\n  - dense: {units: 3, from: f}\n",
+    "a feature map moved back to channels last": "input: [3, 4, 5]\nlayers:\n"
+    "  - conv2d: {filters: 2, kernel_size: 1, data_format: channels_first}\n  - permute: [2, 3, 1]\n  - flatten\n  - dense: 3\n",
+    "a sequence normalized between dense layers": "input: [4, 5]\nlayers:\n  - dense: 3\n  - batch_normalization\n  - flatten\n  - dense: 3\n",
+    "normalized steps of images": "input: [4, 2, 2, 3]\nlayers:\n  - time_distributed: {layer: {conv2d: [2, 1]}}\n"
+    "  - flatten: {from: input}\n  - dense: 3\n",
 }
 
 
@@ -444,6 +456,187 @@ def test_an_unknown_order_of_features_is_refused(case: str, paramctl: Run, tmp_p
     (tmp_path / "m.yaml").write_text(UNKNOWN_ORDERS[case])
     error = refused(paramctl, tmp_path, "m.yaml", "--layout", "torch", "-o", "x.safetensors")
     assert "the order of the layer's input features in torch is unknown" in error
+
+
+DETERMINED: dict[str, tuple[str, str, Callable[[np.ndarray], np.ndarray]]] = {
+    "a normalization before channels first": (
+        "inputs: {x: [3, 4, 5]}\nlayers:\n  - layer_normalization: {name: n, axis: [1, 2, 3], from: x}\n"
+        "  - conv2d: {filters: 4, kernel_size: 2, data_format: channels_first}\n",
+        "n.weight n/gamma",
+        lambda gamma: gamma,
+    ),
+    "a flatten beside channels first": (
+        "inputs: {x: [2, 3, 4]}\nlayers:\n  - flatten: {from: x}\n  - dense: {name: a, units: 2}\n"
+        "  - conv2d: {filters: 2, kernel_size: 1, data_format: channels_first, from: x}\n",
+        "a.weight a/kernel",
+        lambda kernel: kernel.T,
+    ),
+    "a flatten beside a sequence's convolution": (
+        "inputs: {x: [4, 3]}\nlayers:\n  - flatten: {from: x}\n  - dense: {name: a, units: 2}\n"
+        "  - conv1d: {filters: 2, kernel_size: 1, from: x}\n",
+        "a.weight a/kernel",
+        lambda kernel: kernel.reshape(4, 3, 2).transpose(2, 1, 0).reshape(2, 12),
+    ),
+    "a volume after a normalization": (
+        "input: [2, 3, 4, 5]\nlayers:\n  - batch_normalization\n  - flatten\n  - dense: {name: a, units: 2}\n",
+        "a.weight a/kernel",
+        lambda kernel: kernel.reshape(2, 3, 4, 5, 2).transpose(4, 3, 0, 1, 2).reshape(2, 120),
+    ),
+    "a normalization of volumes": (
+        "input: [2, 3, 4, 5]\nlayers:\n  - layer_normalization: {name: n, axis: [1, 2, 3, 4]}\n  - conv3d: [2, 1]\n",
+        "n.weight n/gamma",
+        lambda gamma: gamma.transpose(3, 0, 1, 2),
+    ),
+    "two inputs added, of which a convolution reads one": (
+        "inputs: {x: [2, 3, 4], y: [2, 3, 4]}\nlayers:\n  - conv2d: {filters: 2, kernel_size: 1, from: y}\n"
+        "  - add: {from: [x, y]}\n  - flatten\n  - dense: {name: a, units: 2}\n",
+        "a.weight a/kernel",
+        lambda kernel: kernel.reshape(2, 3, 4, 2).transpose(3, 2, 0, 1).reshape(2, 24),
+    ),
+    "axes of a layer that are not ascending": (
+        "input: [4, 5]\nlayers:\n  - dense: 6\n  - layer_normalization: {name: n, axis: [1, -1]}\n",
+        "n.weight n/gamma",
+        lambda gamma: gamma.reshape(4, 6),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DETERMINED)
+def test_the_order_of_an_input_follows_from_the_layers_that_read_it(case: str) -> None:
+    """Of every rank, and whichever of several layers reads it first."""
+    text, names, arranged = DETERMINED[case]
+    name, path = names.split()
+    drawn = source_of(Opened(model(text.replace("axis:", "gamma_initializer: {random_uniform: [0, 1]}, axis:")), None))
+    tensors = convert(drawn, "torch").source
+    values, tensor = (
+        source.read(array.path, 0, array.size).reshape(array.shape)
+        for source, array in ((drawn, drawn.model.parameters[path]), (tensors, tensors.model.parameters[name]))
+    )
+    assert np.unique(values).size > 1
+    assert np.array_equal(tensor, arranged(values))
+
+
+IMPOSSIBLE = {
+    "lstm: {units: 2, go_backwards: true}": "torch.nn.LSTM does not support go_backwards true",
+    "lstm: {units: 2, recurrent_activation: hard_sigmoid}": "torch.nn.LSTM does not support recurrent_activation hard_sigmoid",
+    "gru: {units: 2, activation: {leaky_relu: 0.3}}": "torch.nn.GRU does not support activation leaky_relu(negative_slope=0.3)",
+    "gru: {units: 2, reset_after: false, use_bias: false}": "torch.nn.GRU does not support reset_after false",
+    "simple_rnn: {units: 2, activation: {relu: {max_value: 1}}}": "does not support activation relu(max_value=1)",
+    "bidirectional: {layer: {gru: {units: 2, reset_after: false}}}": "torch.nn.GRU does not support reset_after false",
+    "layer_normalization: {axis: 1}": "torch.nn.LayerNorm does not support axis [1]",
+    "rms_normalization: {axis: 1}": "torch.nn.RMSNorm does not support axis [1]",
+    "p_re_lu": "torch.nn.PReLU has one slope per channel",
+}
+
+
+@pytest.mark.parametrize("entry", IMPOSSIBLE)
+def test_behavior_that_a_torch_module_lacks_is_refused(entry: str, paramctl: Run, tmp_path: Path) -> None:
+    """One line names the layer, the option and its value; also after a layer that determines the order."""
+    for first in ("", "  - layer_normalization: {name: first}\n"):
+        (tmp_path / "m.yaml").write_text(f"input: [4, 3]\nlayers:\n{first}  - {entry}\n")
+        error = refused(paramctl, tmp_path, "m.yaml", "--layout", "torch", "-o", "x.safetensors")
+        layer = entry.partition(":")[0]
+        assert f"{layer}: " in error
+        assert IMPOSSIBLE[entry] in error
+        assert f"--partial '{layer}/**'" in error
+
+
+def test_a_normalization_over_other_axes_than_the_channels_is_refused(paramctl: Run, tmp_path: Path) -> None:
+    for name in ("batch_normalization", "group_normalization"):
+        groups = ", groups: 1" if name.startswith("group") else ""
+        for first, axis in (("channels_first", 3), ("channels_last", 1), ("channels_last", 2)):
+            (tmp_path / "m.yaml").write_text(
+                f"input: [4, 4, 4]\nlayers:\n  - conv2d: {{filters: 4, kernel_size: 1, data_format: {first}}}\n"
+                f"  - {name}: {{axis: {axis}{groups}}}\n"
+            )
+            error = refused(paramctl, tmp_path, "m.yaml", "--layout", "torch", "-o", "x.safetensors")
+            assert f"does not support axis {axis}, which is not the channel axis in torch" in error
+
+
+NOTED = {
+    "batch_normalization": "set eps=0.001, momentum=0.01 in torch.nn.BatchNorm2d",
+    "batch_normalization: {epsilon: 1.0e-5, momentum: 0.9}": "",
+    "layer_normalization": "set eps=0.001 in torch.nn.LayerNorm",
+    "group_normalization: {groups: -1}": "set num_groups=6, eps=0.001 in torch.nn.GroupNorm",
+    "conv2d: {filters: 2, kernel_size: 3, strides: 2, dilation_rate: 1}": "set stride=2 in torch.nn.Conv2d",
+    "conv2d: {filters: 2, kernel_size: 3, padding: same}": "set padding='same' in torch.nn.Conv2d",
+    "conv2d: {filters: 2, kernel_size: 3, padding: same, strides: 2}": "pad the input by torch.nn.functional.pad(x, (1, 1, 0, 1))",
+    "conv2d: {filters: 2, kernel_size: 1, activation: softmax}": "apply torch.nn.Softmax(dim=1) to its output",
+    "dense: {units: 2, activation: relu}": "apply torch.nn.ReLU() to its output",
+    "dense: {units: 2, activation: squareplus}": "apply squareplus (not in torch.nn) to its output",
+    "conv2d_transpose: {filters: 2, kernel_size: 4, strides: 2, padding: same}": "set stride=2, padding=1 in torch.nn.ConvTranspose2d",
+    "max_pooling2d: {pool_size: 3, padding: same}": "torch.nn.functional.pad(x, (0, 0, 0, 1), value=-torch.inf)",
+    "up_sampling2d: {interpolation: lanczos3}": "interpolation lanczos3: torch.nn.Upsample has none",
+    "leaky_re_lu": "set negative_slope=0.3 in torch.nn.LeakyReLU",
+    "dropout: 0.1": "set p=0.1 in torch.nn.Dropout",
+}
+
+
+@pytest.mark.parametrize("entry", NOTED)
+def test_settings_of_the_torch_module_are_noted(entry: str, paramctl: Run, tmp_path: Path) -> None:
+    """On standard error, unless -q; nothing for a layer that has torch's defaults."""
+    (tmp_path / "m.yaml").write_text(f"input: [8, 9, 6]\nlayers:\n  - {entry}\n  - dense: {{name: end, units: 2}}\n")
+    result = paramctl("save", "m.yaml", "--layout", "torch", "-o", "x.safetensors")
+    layer, note = entry.partition(":")[0], NOTED[entry]
+    assert result.returncode == 0, result.stderr
+    notes = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+    assert notes == [] if not note else any(line.startswith(f"note: {layer}: ") and note in line for line in notes)
+    quiet = paramctl("save", "m.yaml", "--layout", "torch", "-o", "y.safetensors", "-q")
+    assert "note" not in quiet.stderr
+
+
+def test_notes_on_sequences(paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(
+        "input: {shape: [5], dtype: int32}\nlayers:\n  - embedding: {input_dim: 9, output_dim: 4, mask_zero: true}\n"
+        "  - multi_head_attention: {num_heads: 2, key_dim: 2, dropout: 0.1, use_causal_mask: true}\n"
+        "  - lstm: {units: 4, dropout: 0.2, recurrent_dropout: 0.3, return_sequences: true}\n"
+        "  - simple_rnn: {units: 4, activation: relu, return_sequences: true}\n"
+        "  - bidirectional: {layer: {gru: 3}, merge_mode: sum}\n"
+    )
+    result = paramctl("save", "m.yaml", "--layout", "torch", "-o", "x.safetensors")
+    for words in (
+        "embedding: mask_zero: torch has no masks",
+        "set num_heads=2, dropout=0.1, batch_first=True in torch.nn.MultiheadAttention",
+        "use_causal_mask: pass attn_mask and is_causal=True in the call",
+        "lstm: dropout 0.2",
+        "lstm: recurrent_dropout 0.3",
+        "set nonlinearity='relu', batch_first=True in torch.nn.RNN",
+        "set batch_first=True, bidirectional=True in torch.nn.GRU",
+        "bidirectional: torch returns every step: take the last state of each direction",
+        "bidirectional: merge_mode sum: torch concatenates both directions",
+    ):
+        assert words in result.stderr
+
+
+def test_layers_with_one_setting_share_a_note(paramctl: Run, tmp_path: Path) -> None:
+    layers = "".join(f"  - dense: {{name: d{number}, units: 3, activation: relu}}\n" for number in range(6))
+    (tmp_path / "m.yaml").write_text(f"input: [3]\nlayers:\n{layers}")
+    result = paramctl("save", "m.yaml", "--layout", "torch", "-o", "x.safetensors")
+    assert "note: d0, d1, d2 and 3 more: apply torch.nn.ReLU() to its output\n" in result.stderr
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS))
+def test_every_option_has_a_fate_in_torch(name: str) -> None:
+    """A new layer or option must decide: carried by the arrays, an argument, a remark, or impossible."""
+    assert len(LAYERS) > 80
+    cls = LAYERS[name]
+    decided = {option for option, declared in cls.signature.items() if isinstance(declared.type, SchemeType)}
+    assert cls.signature.keys() - decided <= cls.torch_options.keys()
+
+
+def test_attention_that_the_torch_module_lacks_is_separate_projections(paramctl: Run, tmp_path: Path) -> None:
+    """torch.nn.MultiheadAttention neither rotates nor attends along other axes than the second of three."""
+    for shape, option in (
+        ("[5, 4]", "rope_theta: 10000"),
+        ("[5, 3, 4]", "attention_axes: 1"),
+        ("[2, 2, 4]", "use_bias: true"),
+    ):
+        (tmp_path / "m.yaml").write_text(
+            f"input: {shape}\nlayers:\n  - multi_head_attention: {{name: m, num_heads: 2, key_dim: 2, {option}}}\n"
+        )
+        result = paramctl("save", "m.yaml", "--layout", "torch", "-o", "x.safetensors", "--force")
+        assert "m: the projections are torch.nn.Linear, and torch code computes the attention" in result.stderr
+        assert "m.query.weight" in load_file(tmp_path / "x.safetensors")
 
 
 def test_other_lossy_casts(paramctl: Run, tmp_path: Path) -> None:
@@ -541,7 +734,7 @@ IN_TORCH: dict[str, tuple[str, str, str, Callable[[np.ndarray], np.ndarray]]] = 
     "gru": ("[7, 6]", "{gru: 5}", "weight_hh_l0 gru_cell/recurrent_kernel", lambda kernel: gates(kernel, "rzh")),
     "after flatten": (
         "[2, 3, 4]",
-        "flatten, {dense: 5}",
+        "{max_pooling2d: 1}, flatten, {dense: 5}",
         "weight kernel",
         lambda kernel: kernel.reshape(2, 3, 4, 5).transpose(3, 2, 0, 1).reshape(5, 24),
     ),

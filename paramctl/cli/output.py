@@ -72,7 +72,7 @@ def note_ties(model: Model, changed: Collection[str]) -> None:
 
 
 def report_written(weights: Weights, path: str, more: str = "", in_place: bool = False) -> None:
-    """Write to standard error what was written, and a line for each part of the source that was not.
+    """Write to standard error what was written, the notes, and a line for each part of the source that was not.
 
     more: appended, such as ``, seed 0``.
     """
@@ -87,6 +87,8 @@ def report_written(weights: Weights, path: str, more: str = "", in_place: bool =
     owners = list(weights.model.owners())
     count = "1 array" if len(owners) == 1 else f"{len(owners):,} arrays"
     click.echo(printable(f"wrote {path}: {count}, {totals(owners).parameters:,} values{more}"), err=True)
+    for note in weights.notes:
+        click.echo(printable(f"note: {note}"), err=True)
     source = weights.source
     if isinstance(source, Edited) and copies_file(source, path, in_place):
         return  # a patched copy has everything

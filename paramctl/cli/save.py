@@ -86,7 +86,8 @@ def save(
 
     --layout torch writes the names and shapes of torch.nn modules; --layout keras reverses this. It covers dense,
     convolutional, recurrent, attention, embedding and normalization layers, and dense layers on flattened feature
-    maps. The layers must be known, from the source or from --like.
+    maps. The layers must be known, from the source or from --like. What a module of torch.nn cannot compute is an
+    error, and notes give the arguments that it needs to compute the same.
 
     --like checks the source against a model: a missing or unexpected array, or another shape, is an error unless
     --partial names it. --rename applies to the written names with --layout torch, otherwise to the names read.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from paramctl.address.rename import renamer
 from paramctl.conversion.match import (
+    Converted,
     Reference,
     align_lenient,
     is_torch_layout,
@@ -35,8 +36,8 @@ def convert(
     like: Source | None = None,
     rules: Sequence[str] = (),
     allowed: Allowed | None = None,
-) -> tuple[Source, list[TensorRow]]:
-    """Return the converted source and a row for each array.
+) -> Converted:
+    """Return the converted source, a row for each array, and notes.
 
     layout: "keras" or "torch"; None keeps the layout.
     like: a source of the model that the result must match.
@@ -50,14 +51,15 @@ def convert(
     if rules and layout != "torch":
         renamed = rename(source, rules)
         source, old_names = renamed, renamed.old_names
-    converted, rows = _in_layout(source, layout, like_reference(like) if like is not None else None, allowed)
+    converted = _in_layout(source, layout, like_reference(like) if like is not None else None, allowed)
+    rows = converted.rows
     if rules and layout == "torch":  # torch's names exist only in the result
-        renamed = rename(converted, rules)
-        converted, rows = renamed, with_target_names(rows, renamed.old_names)
+        renamed = rename(converted.source, rules)
+        converted, rows = converted._replace(source=renamed), with_target_names(rows, renamed.old_names)
     allowed.finish()
     rows = with_source_names(rows, old_names)
     named = {name for row in rows for name in row.source}
-    return converted, rows + [row for row in skipped if row.source[0] not in named]
+    return converted._replace(rows=rows + [row for row in skipped if row.source[0] not in named])
 
 
 def _complete(source: Source, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
@@ -71,9 +73,7 @@ def _complete(source: Source, allowed: Allowed) -> tuple[Source, list[TensorRow]
     return Partial(source, allowed.patterns), mismatches.rows
 
 
-def _in_layout(
-    source: Source, layout: str | None, like: Reference | None, allowed: Allowed
-) -> tuple[Source, list[TensorRow]]:
+def _in_layout(source: Source, layout: str | None, like: Reference | None, allowed: Allowed) -> Converted:
     known = like or reference(source)
     if layout is not None and known is None:
         received = f"{allowed.source or source.model.name}, which has only arrays"
@@ -85,12 +85,12 @@ def _in_layout(
         matched = match_to(source, like, allowed)[0] if like is not None else source
         return to_torch(matched, allowed)
     if layout == "torch" and like is not None:  # in torch's layout already: only check it
-        return match_to(source, torch_reference(like), allowed)
+        return Converted(*match_to(source, torch_reference(like), allowed))
     if layout == "keras" and known is not None:
-        return (to_keras if is_torch else match_to)(source, known, allowed)
+        return Converted(*(to_keras if is_torch else match_to)(source, known, allowed))
     if like is not None:
-        return match_to(source, like, allowed)
-    return source, unchanged_rows(source.model)
+        return Converted(*match_to(source, like, allowed))
+    return Converted(source, unchanged_rows(source.model))
 
 
 def align(

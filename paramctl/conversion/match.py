@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from paramctl.conversion.report import TIED, Allowed, Mismatches, TensorRow, prefix_hint, row_of, skipped_row
+from paramctl.conversion.report import (
+    TIED,
+    Allowed,
+    Mismatches,
+    TensorRow,
+    grouped_notes,
+    prefix_hint,
+    row_of,
+    skip_hint,
+    skipped_row,
+)
 from paramctl.conversion.torch import TorchLayout, check_same_dtype, torch_layout, torch_parameters, torch_ties
 from paramctl.core.dtypes import Array
 from paramctl.core.indexing import select_all
@@ -23,6 +33,14 @@ from paramctl.store.contents import KerasLayout, gather
 
 NOT_IN_KERAS = "not in the Keras layer"
 """The note of a synthetic tensor."""
+
+
+class Converted(NamedTuple):
+    """A converted source, a row for each array, and notes on the settings of torch code."""
+
+    source: Source
+    rows: list[TensorRow]
+    notes: Sequence[str] = ()
 
 
 class Reference(NamedTuple):
@@ -63,13 +81,13 @@ def is_torch_layout(model: Model, like: Reference | None) -> bool:
     return len(names & torch_layout(like.model).tensors.keys()) > len(names & like.model.parameters.keys())
 
 
-def to_torch(source: Source, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
+def to_torch(source: Source, allowed: Allowed) -> Converted:
     """Return a source with layers in torch's layout. Raises AddressError for layers without a counterpart in torch."""
     model, layout = source.model, torch_layout(source.model)
     mismatches = Mismatches(allowed, f"{allowed.source or model.name} must match torch.nn")
     for path, reason in layout.unsupported.items():
-        mismatches.add(path, f"{path}: {reason}", skipped_row(path, model.parameters[path].shape, reason))
-    mismatches.finish()
+        mismatches.add(path, reason, skipped_row(path, model.parameters[path].shape, reason))
+    mismatches.finish(lambda: skip_hint(layout.unsupported.values()))
     converted = torch_model(model, layout)
     kept, tied = {tie.tied: tie.kept for tie in converted.ties}, {tie.tied for tie in model.ties}
     rows = []
@@ -81,7 +99,7 @@ def to_torch(source: Source, allowed: Allowed) -> tuple[Source, list[TensorRow]]
     arrangements = {name: tensor.arrangement for name, tensor in layout.tensors.items()}
     document = model.document or source.origin.document
     arranged = Arranged(source, converted, arrangements, "to_torch", document=document, partial=allowed.patterns)
-    return arranged, rows + mismatches.rows
+    return Converted(arranged, rows + mismatches.rows, grouped_notes(layout.notes))
 
 
 def torch_model(model: Model, layout: TorchLayout | None = None) -> Model:
@@ -107,7 +125,7 @@ def to_keras(source: Source, like: Reference, allowed: Allowed) -> tuple[Source,
             message = f"{name} must be all {fill:g}, because {tensor.layer} has no such parameter"
             mismatches.add(name, message)
     for path, reason in layout.unsupported.items():
-        mismatches.add(path, f"{path}: {reason}")
+        mismatches.add(path, reason)
     arrangements = _complete(layout, like.model, matching)
     for path, arrangement in arrangements.items():
         try:

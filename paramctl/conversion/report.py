@@ -151,11 +151,35 @@ class Mismatches:
 
     def finish(self, hint: Callable[[], str] = str) -> None:
         """Raise AddressError if a mismatch is not allowed. hint: computed only for the error."""
-        if self.messages:
-            count = len(self.messages) - 4
+        messages = list(dict.fromkeys(self.messages))  # all arrays of a layer may have one reason
+        if messages:
+            count = len(messages) - 4
             more = f"; and {count:,} more" if count > 0 else ""
-            received = f"{'; '.join(self.messages[:4])}{more}"
+            received = f"{'; '.join(messages[:4])}{more}"
             raise AddressError(self.rule, received, hint() or "Allow them by name with --partial.")
+
+
+def skip_hint(reasons: Iterable[str]) -> str:
+    """Return the --partial option that skips the arrays of a layer. reasons: begin with the layer's path."""
+    layer = next(iter(reasons)).partition(":")[0]
+    return f"To skip its arrays, use --partial {shell_quoted(f'{layer}/**')}."
+
+
+MAX_NAMES = 3
+
+
+def grouped_notes(notes: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a line for each different note, with the layers that it is about. notes: by the layer's path."""
+    layers: dict[str, list[str]] = {}
+    for layer, texts in notes.items():
+        for text in texts:
+            layers.setdefault(text, []).append(layer)
+    return [f"{_names(paths)}: {text}" for text, paths in layers.items()]
+
+
+def _names(paths: Sequence[str]) -> str:
+    count = len(paths) - MAX_NAMES
+    return ", ".join(paths) if count <= 1 else f"{', '.join(paths[:MAX_NAMES])} and {count} more"
 
 
 def prefix_hint(actual: Iterable[str], expected: Iterable[str], separator: str) -> str:

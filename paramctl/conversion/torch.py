@@ -6,11 +6,11 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from paramctl.conversion.channel_order import input_orders
+from paramctl.conversion.channel_order import layer_inputs
 from paramctl.core.parameter import Axis, Parameter, ParameterKind
 from paramctl.core.views import Arrangement, inverse, of_owner, view
 from paramctl.model import Block, Model, Tie
-from paramctl.model.layers.order import UNKNOWN
+from paramctl.model.layers.order import UNKNOWN, TorchInput
 from paramctl.model.layers.torch import NoCounterpart
 
 
@@ -33,11 +33,14 @@ class TorchLayout:
     """A model in torch's layout.
 
     tensors: by name, in the model's order.
-    unsupported: the parameters of layers without a counterpart in torch.nn, by path, with the reason.
+    unsupported: the parameters of layers without a counterpart in torch.nn, by path: the
+        layer and the reason.
+    notes: the settings with which torch code computes the same, by the layer's path.
     """
 
     tensors: dict[str, PlacedTensor] = field(default_factory=dict)
     unsupported: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
     def to_keras(self, model: Model, available: Container[str]) -> dict[str, Arrangement]:
         """Return each parameter of the model as an arrangement of the tensors. available: the names that exist."""
@@ -55,22 +58,27 @@ class TorchLayout:
 def torch_layout(model: Model) -> TorchLayout:
     """Return the torch layout of a model whose layers are known."""
     layout = TorchLayout()
-    orders = input_orders(model)
+    inputs = layer_inputs(model)
     for block in model.walk():
-        if not block.parameters or block.reuse_of is not None:  # a reuse has the parameters of its first use
+        if block.reuse_of is not None:  # a reuse has the parameters of its first use
+            continue
+        if block.layer is not None and not block.inner_ids:
+            layout.notes[block.path] = list(block.layer.torch_notes(inputs.get(block.path, TorchInput(UNKNOWN))))
+        if not block.parameters:
             continue
         start = len(block.path) + 1
         shapes = {parameter.path[start:]: parameter.shape for parameter in block.parameters}
         try:
             if block.layer is None:
                 raise NoCounterpart(_unknown_layer(block))
-            order = orders.get(block.path, UNKNOWN)
-            tensors = [tensor.under(block.path) for tensor in block.layer.torch_tensors(shapes, order)]
+            x = inputs.get(block.path, TorchInput(UNKNOWN))
+            tensors = [tensor.under(block.path) for tensor in block.layer.torch_tensors(shapes, x)]
             for tensor in tensors:
                 check_same_dtype({path: model.owner(path).dtype for path in tensor.arrangement.paths})
             layout.tensors |= {tensor.name: PlacedTensor(block.path, *tensor) for tensor in tensors}
         except NoCounterpart as error:
-            layout.unsupported |= {parameter.path: str(error) for parameter in block.parameters}
+            reason = f"{block.path}: {error}"
+            layout.unsupported |= dict.fromkeys((parameter.path for parameter in block.parameters), reason)
     return layout
 
 

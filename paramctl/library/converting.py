@@ -37,7 +37,8 @@ def convert(
     seed: of a model's values.
     dtype: DTYPE, or PATTERN=DTYPE rules.
     allow: losses that a cast may have: ``overflow``, ``integers``, ``parts``, each optionally with ``=PATTERN``.
-    The report has the status of each array. Raises AddressError for arrays that do not match.
+    The report has the status of each array, and the notes the settings of torch code. Raises AddressError for
+    arrays that do not match.
     """
     choice("layout", layout, ("keras", "torch"))
     arrays = openable(weights)
@@ -46,18 +47,19 @@ def convert(
     generated = isinstance(arrays, Model) and not losses and len(dtypes) == 1 and dtypes[0] in FLOAT_DTYPES
     source = as_source(arrays, seed, dtypes[0] if generated else None)
     rows: list[TensorRow] = []
+    notes: Sequence[str] = ()
     if layout is not None or like is not None or rename or skipped or source.origin.missing:
         from paramctl.conversion.convert import convert as convert_source  # most saves convert nothing
         from paramctl.conversion.report import Allowed
 
         reference = as_source(like) if like is not None else None
         allowed = Allowed(skipped, _name(source), _name(reference) if reference is not None else "")
-        source, rows = convert_source(source, layout, reference, rename_rules(rename), allowed)
+        source, rows, notes = convert_source(source, layout, reference, rename_rules(rename), allowed)
     if (dtypes or losses) and not generated:
         from paramctl.edit.cast_rules import cast_source
 
         source = cast_source(source, dtypes, losses)
-    return Weights(source, lambda measured: rows)
+    return Weights(source, lambda measured: rows, notes=notes)
 
 
 def _name(source: Source) -> str:

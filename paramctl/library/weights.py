@@ -39,7 +39,12 @@ class Weights(Mapping[str, LazyArray]):
     """
 
     def __init__(
-        self, source: Source, make_report: Report = no_report, skipped: Sequence[str] = (), seed: int | None = None
+        self,
+        source: Source,
+        make_report: Report = no_report,
+        skipped: Sequence[str] = (),
+        seed: int | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         if not hasattr(source, "origin"):
             raise TypeError(f"source must be a source, as of other weights (got {type(source).__name__})")
@@ -48,6 +53,8 @@ class Weights(Mapping[str, LazyArray]):
         """The non-numeric items of the file, in words."""
         self.seed = seed
         """The seed of the values that ``initialize`` generated."""
+        self.notes = notes
+        """Settings that torch code needs to compute the same; empty unless converted to torch's layout."""
 
     @property
     def model(self) -> Model:

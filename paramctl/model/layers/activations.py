@@ -4,6 +4,8 @@ To add a function, write one class. Its name in a document is the class name in 
 annotations, and its docstring is the formula.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from paramctl.declare.located import Located, parse_call
@@ -12,6 +14,7 @@ from paramctl.declare.options import Configurable
 from paramctl.errors import suggest
 from paramctl.model.layers.base import snake_case
 from paramctl.model.layers.shapes import ShapeError, Sizes, axis_of
+from paramctl.model.layers.torch_options import option_text, remark
 
 
 class Function(Configurable):
@@ -19,17 +22,37 @@ class Function(Configurable):
 
     name: ClassVar[str] = ""
     keeps_shape: ClassVar[bool] = True
+    torch_module: ClassVar[str] = ""
+    """The class of torch.nn that computes the same; "" if it has none."""
+    torch_arguments: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """The arguments of torch's class, by the option that they have the value of."""
 
     def __init_subclass__(cls, aliases: tuple[str, ...] = ()) -> None:
         super().__init_subclass__()
         cls.name = snake_case(cls.__name__)
         FUNCTIONS.update(dict.fromkeys((cls.name, *aliases), cls))
 
+    def __str__(self) -> str:
+        changed = {name: value for name, value in vars(self).items() if value != self.signature[name].default}
+        values = ", ".join(f"{name}={option_text(value)}" for name, value in changed.items())
+        return f"{self.name}({values})" if changed else self.name
+
     def output(self, shape: Sizes) -> Sizes:
         """Return the shape of the output. Raises ShapeError if its axis is out of range."""
         if "axis" in self.signature:  # softmax and others keep the shape, but their axis must exist
             axis_of(vars(self)["axis"], shape)
         return shape
+
+    def torch_text(self, axis: int | None = None) -> str:
+        """Return the function as torch code writes it, or its name here if torch.nn lacks it.
+
+        axis: in torch, of the function's axis; None if it is the same.
+        """
+        options = vars(self) if axis is None else vars(self) | {"axis": axis}
+        if self.torch_module:
+            values = ", ".join(f"{argument}={options[name]!r}" for name, argument in self.torch_arguments.items())
+            return f"torch.nn.{self.torch_module}({values})"
+        return f"{self} (not in torch.nn)"
 
 
 FUNCTIONS: dict[str, type[Function]] = {}
@@ -67,12 +90,24 @@ def activated_shape(function: Function | None, shape: Sizes) -> Sizes:
     return shape if function is None else function.output(shape)
 
 
+def _applied(function: Function, layer: Any) -> str:
+    """Return the note that torch code must apply a layer's activation, because modules with weights apply none."""
+    axis = vars(function).get("axis")
+    text = function.torch_text(None if axis is None else layer.torch_output_axis(axis))
+    return f"apply {text} to its output" if not isinstance(function, Linear) else ""
+
+
+APPLIED = remark(_applied)
+"""The activation of a layer whose torch module applies none."""
+
 Activation = Annotated[Function, ActivationType()]
 AnyActivation = Annotated[Function, ActivationType(any_shape=True)]
 
 
 class Linear(Function):
     """x"""
+
+    torch_module = "Identity"
 
 
 class Relu(Function):
@@ -82,31 +117,44 @@ class Relu(Function):
     max_value: NonNegative | None = None
     threshold: NonNegative = 0.0
 
+    def torch_text(self, axis: int | None = None) -> str:
+        return "torch.nn.ReLU()" if vars(self) == vars(Relu()) else super().torch_text()
+
 
 class Relu6(Function):
     """min(max(x, 0), 6)"""
+
+    torch_module = "ReLU6"
 
 
 class LeakyRelu(Function):
     """x for x >= 0, negative_slope * x below 0"""
 
+    torch_module = "LeakyReLU"
+    torch_arguments = MappingProxyType({"negative_slope": "negative_slope"})
     negative_slope: Number = 0.2
 
 
 class Elu(Function):
     """x for x >= 0, alpha * (exp(x) - 1) below 0"""
 
+    torch_module = "ELU"
+    torch_arguments = MappingProxyType({"alpha": "alpha"})
     alpha: Number = 1.0
 
 
 class Celu(Function):
     """x for x >= 0, alpha * (exp(x / alpha) - 1) below 0"""
 
+    torch_module = "CELU"
+    torch_arguments = MappingProxyType({"alpha": "alpha"})
     alpha: Positive = 1.0
 
 
 class Selu(Function):
     """1.0507 * elu(x, 1.6733)"""
+
+    torch_module = "SELU"
 
 
 class Gelu(Function):
@@ -114,18 +162,27 @@ class Gelu(Function):
 
     approximate: Flag = False
 
+    def torch_text(self, axis: int | None = None) -> str:
+        return "torch.nn.GELU(approximate='tanh')" if self.approximate else "torch.nn.GELU()"
+
 
 class Silu(Function, aliases=("swish",)):
     """x * sigmoid(x)"""
+
+    torch_module = "SiLU"
 
 
 class Mish(Function):
     """x * tanh(softplus(x))"""
 
+    torch_module = "Mish"
+
 
 class Glu(Function):
     """a * sigmoid(b), where a and b are the halves of x along an axis"""
 
+    torch_module = "GLU"
+    torch_arguments = MappingProxyType({"axis": "dim"})
     keeps_shape = False
     axis: Integer = -1
 
@@ -140,41 +197,59 @@ class Glu(Function):
 class Sigmoid(Function):
     """1 / (1 + exp(-x))"""
 
+    torch_module = "Sigmoid"
+
 
 class HardSigmoid(Function):
     """min(max(x / 6 + 1 / 2, 0), 1)"""
+
+    torch_module = "Hardsigmoid"
 
 
 class HardSilu(Function, aliases=("hard_swish",)):
     """x * hard_sigmoid(x)"""
 
+    torch_module = "Hardswish"
+
 
 class Tanh(Function):
     """tanh(x)"""
+
+    torch_module = "Tanh"
 
 
 class HardTanh(Function):
     """min(max(x, -1), 1)"""
 
+    torch_module = "Hardtanh"
+
 
 class TanhShrink(Function):
     """x - tanh(x)"""
+
+    torch_module = "Tanhshrink"
 
 
 class Softmax(Function):
     """exp(x) / sum(exp(x)) along an axis"""
 
+    torch_module = "Softmax"
+    torch_arguments = MappingProxyType({"axis": "dim"})
     axis: Integer = -1
 
 
 class LogSoftmax(Function):
     """log(softmax(x)) along an axis"""
 
+    torch_module = "LogSoftmax"
+    torch_arguments = MappingProxyType({"axis": "dim"})
     axis: Integer = -1
 
 
 class LogSigmoid(Function):
     """log(sigmoid(x))"""
+
+    torch_module = "LogSigmoid"
 
 
 class Sparsemax(Function):
@@ -194,9 +269,13 @@ class SparseSigmoid(Function):
 class Softplus(Function):
     """log(1 + exp(x))"""
 
+    torch_module = "Softplus"
+
 
 class Softsign(Function):
     """x / (1 + |x|)"""
+
+    torch_module = "Softsign"
 
 
 class Squareplus(Function):
@@ -212,17 +291,23 @@ class Exponential(Function):
 class HardShrink(Function):
     """x where |x| > threshold, 0 elsewhere"""
 
+    torch_module = "Hardshrink"
+    torch_arguments = MappingProxyType({"threshold": "lambd"})
     threshold: NonNegative = 0.5
 
 
 class SoftShrink(Function):
     """sign(x) * max(|x| - threshold, 0)"""
 
+    torch_module = "Softshrink"
+    torch_arguments = MappingProxyType({"threshold": "lambd"})
     threshold: NonNegative = 0.5
 
 
 class Threshold(Function):
     """x where x > threshold, default_value elsewhere"""
 
+    torch_module = "Threshold"
+    torch_arguments = MappingProxyType({"threshold": "threshold", "default_value": "value"})
     threshold: Number
     default_value: Number

@@ -1,17 +1,18 @@
 """Attention layers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from paramctl.core.parameter import Axis, Parameter, bias, in_axis, out_axis, weight
 from paramctl.core.views import Arrangement, view
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import Axes, Count, Counts, Flag, Positive, Scheme, UnitInterval
 from paramctl.model.layers.base import Layer, Reference, default_scheme
-from paramctl.model.layers.order import PLAIN, Order, combined
+from paramctl.model.layers.order import PLAIN, Order, TorchInput, combined, for_features_last
 from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, known_size
 from paramctl.model.layers.torch import Shapes, TorchTensor, same, transposed
+from paramctl.model.layers.torch_options import CARRIED, IN_CODE, argument, options, remark
 
 
 class Heads(NamedTuple):
@@ -77,12 +78,18 @@ class AttentionLayer(Layer, abstract=True):
         raise AssertionError(f"{self.type} declares no heads")
 
     def input_order(self, orders: Sequence[Order]) -> Order:
-        return combined(orders)
+        return combined(orders, has_axes=True)
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         return PLAIN
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def required_order(self, shape: Sizes) -> Order | None:
+        return for_features_last(shape)
+
+    def torch_notes(self, x: TorchInput) -> Iterable[str]:
+        return ["the projections are torch.nn.Linear, and torch code computes the attention"]
+
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         """Yield an nn.Linear for each projection."""
         for path in shapes:
             name, _, part = path.partition("/")
@@ -108,6 +115,23 @@ def _linear(shapes: Shapes, name: str, prefix: str) -> Iterator[TorchTensor]:
 
 class MultiHeadAttention(AttentionLayer):
     """Multi-head attention: softmax(q @ k^T / sqrt(key_dim)) @ v for each head. Vaswani et al. (2017)."""
+
+    torch_module = "MultiheadAttention"
+    torch_options = options(
+        num_heads=argument("num_heads"),
+        key_dim=CARRIED,
+        value_dim=CARRIED,
+        dropout=argument("dropout", 0.0),
+        use_bias=CARRIED,
+        output_shape=CARRIED,
+        attention_axes=CARRIED,
+        sliding_window=remark("sliding_window {}: pass attn_mask in the call"),
+        use_gate=CARRIED,
+        use_causal_mask=remark("use_causal_mask: pass attn_mask and is_causal=True in the call", False),
+        rope_theta=CARRIED,
+        value=IN_CODE,
+        key=IN_CODE,
+    )
 
     input_axes = "batch, ..., positions, features"
     num_heads: Count
@@ -139,16 +163,16 @@ class MultiHeadAttention(AttentionLayer):
     def heads(self) -> Heads:
         return Heads(self.num_heads, self.num_heads, self.key_dim, self.value_dim or self.key_dim)
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         """Yield nn.MultiheadAttention, with q, k and v in one weight; as nn.Linear layers where it does not apply.
 
-        nn.MultiheadAttention requires heads * size = input features = output features, and has no gate.
+        nn.MultiheadAttention requires heads * size = input features = output features, and three axes. It has no gate
+        and rotates nothing.
         """
         kernels = {name: shapes[f"{name}/kernel"] for name in ("query", "key", "value")}
-        head_sizes = {heads * size for _, heads, size in kernels.values()}
-        features, output = kernels["query"][0], shapes["attention_output/kernel"][2:]
-        if head_sizes != {features} or output != (features,) or "gate/kernel" in shapes:
-            yield from super().torch(shapes, order)
+        features = kernels["query"][0]
+        if not self._is_module(features, x):
+            yield from super().torch(shapes, x)
             return
         parts = {name: view(f"{name}/kernel", (shape[0], features), (1, 0)) for name, shape in kernels.items()}
         if {inputs for inputs, _, _ in kernels.values()} == {features}:
@@ -161,9 +185,39 @@ class MultiHeadAttention(AttentionLayer):
             yield TorchTensor("in_proj_bias", Arrangement((3 * features,), biases))
         yield from _linear(shapes, "attention_output", "out_proj.")
 
+    def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
+        return super().torch_arguments(x) | {"batch_first": True}
+
+    def torch_notes(self, x: TorchInput) -> Iterable[str]:
+        is_module = x.shape is None or self._is_module(known_size(x.shape, -1), x)
+        return Layer.torch_notes(self, x) if is_module else super().torch_notes(x)
+
+    def _is_module(self, features: int, x: TorchInput) -> bool:
+        """Return whether torch.nn.MultiheadAttention computes the same. features: of the input."""
+        heads = self.heads()
+        sizes = {heads.queries * heads.key_dim, heads.keys * heads.value_dim, *(self.output_shape or ())}
+        axes = {1} if self.attention_axes is None else {axis % 3 for axis in self.attention_axes}
+        has_three_axes = x.shape is None or len(x.shape) == 3
+        is_plain = not self.use_gate and self.rope_theta is None and len(self.output_shape or (1,)) == 1
+        return sizes == {features} and axes == {1} and has_three_axes and is_plain
+
 
 class GroupedQueryAttention(AttentionLayer):
     """Attention in which groups of query heads share one key and value head. Ainslie et al. (2023)."""
+
+    torch_options = options(
+        head_dim=CARRIED,
+        num_query_heads=CARRIED,
+        num_key_value_heads=CARRIED,
+        dropout=IN_CODE,
+        use_bias=CARRIED,
+        sliding_window=IN_CODE,
+        use_gate=CARRIED,
+        use_causal_mask=IN_CODE,
+        rope_theta=IN_CODE,
+        value=IN_CODE,
+        key=IN_CODE,
+    )
 
     keras_class = "GroupQueryAttention"
     input_axes = "batch, positions, features"

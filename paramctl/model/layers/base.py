@@ -18,9 +18,10 @@ from paramctl.core.parameter import Parameter
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import POSITIVE, ListType, OptionType
 from paramctl.declare.options import Configurable, Option
-from paramctl.model.layers.order import CHANNELS_FIRST, CHANNELS_LAST, PLAIN, UNKNOWN, Order
+from paramctl.model.layers.order import CHANNELS_FIRST, CHANNELS_LAST, PLAIN, UNKNOWN, Order, TorchInput
 from paramctl.model.layers.shapes import ShapeError, Sizes
 from paramctl.model.layers.torch import NoCounterpart, Shapes, TorchTensor
+from paramctl.model.layers.torch_options import TorchOption, option_text, options
 
 LAYERS: dict[str, type[Layer]] = {}
 """Every layer by its type in a document."""
@@ -75,6 +76,10 @@ class Layer(Configurable):
     """The options that Keras takes in a call of the layer, not in its constructor."""
     torch_takes_flat: ClassVar[bool] = False
     """True if `torch` permutes parameters for an input that is a flattened feature map."""
+    torch_module: ClassVar[str] = ""
+    """The class of torch.nn that computes the same, with {} for the number of spatial axes."""
+    torch_options: ClassVar[Mapping[str, TorchOption]] = options()
+    """The fate of each option in torch, initializers aside; see torch_options.py."""
     rank: ClassVar[int] = 0
     """The number of spatial axes, in families with 1D, 2D and 3D layers; 0 in all others."""
 
@@ -131,22 +136,75 @@ class Layer(Configurable):
         orders, shapes: of the inputs. output: the shape of the output. A shape is None if it is unknown.
         """
         if self.rank:
-            return CHANNELS_FIRST if vars(self).get("data_format") == "channels_first" else CHANNELS_LAST
+            return self._spatial_order()
         return orders[0] if orders[0] == PLAIN or output == shapes[0] else UNKNOWN
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterable[TorchTensor]:
+    def required_order(self, shape: Sizes) -> Order | None:
+        """Return the order that the layer's torch module requires of its input; None if it takes any.
+
+        An input of the model has the order that the layers that read it require. shape: of the first input.
+        """
+        return self._spatial_order() if self.rank else None
+
+    def _spatial_order(self) -> Order:
+        return CHANNELS_FIRST if vars(self).get("data_format") == "channels_first" else CHANNELS_LAST
+
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterable[TorchTensor]:
         """Return the tensors of the torch.nn module that computes the same. Raises NoCounterpart if torch has none.
 
-        shapes: of the parameters, by path relative to the layer. order: of the input's features.
+        shapes: of the parameters, by path relative to the layer. x: the first input.
         """
         raise NoCounterpart(f"torch.nn has no layer {self.type}")
 
-    def torch_tensors(self, shapes: Shapes, order: Order = PLAIN) -> list[TorchTensor]:
+    def torch_tensors(self, shapes: Shapes, x: TorchInput) -> list[TorchTensor]:
         """Return the tensors of `torch`. Raises NoCounterpart also if the order of the input does not allow it."""
-        supported = order.flat is None or self.torch_takes_flat
-        if not self.rank and (order == UNKNOWN or not supported):
+        supported = x.order.flat is None or self.torch_takes_flat
+        if not self.rank and (x.order == UNKNOWN or not supported):
             raise NoCounterpart("the order of the layer's input features in torch is unknown")
-        return list(self.torch(shapes, order))
+        self.check_torch_options(x)
+        return list(self.torch(shapes, x))
+
+    def check_torch_options(self, x: TorchInput) -> None:
+        """Raise NoCounterpart for an option with which torch's module computes something else. x: the first input."""
+        for name, value, option in self._torch_values():
+            if option.supports is not None and not option.supports(value):
+                raise NoCounterpart(f"torch.nn.{self.torch_name(x)} does not support {name} {option_text(value)}")
+
+    def torch_name(self, x: TorchInput) -> str:
+        """Return the class of torch.nn that computes the same. x: the first input."""
+        return self.torch_module.format(self.rank)
+
+    def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
+        """Return the arguments of torch's module that the arrays do not carry, if they differ from its defaults."""
+        values = {option.argument: option.argument_value(value) for _, value, option in self._torch_values()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def torch_remarks(self, x: TorchInput) -> Iterable[str]:
+        """Yield the steps of torch code around the module with which it computes the same."""
+        for _, value, option in self._torch_values():
+            if option.remark and value != option.usual:
+                text = option.remark
+                note = text.format(option_text(value)) if isinstance(text, str) else text(value, self)
+                yield from [note] if note else []
+
+    def _torch_values(self) -> list[tuple[str, Any, TorchOption]]:
+        """Return each option's name and value, and its fate in torch. Not all layers of a family have all options."""
+        items = self.torch_options.items()
+        return [(name, vars(self)[name], option) for name, option in items if name in self.signature]
+
+    def torch_output_axis(self, axis: int) -> int:
+        """Return the axis in torch of an axis of the output of a layer over spatial axes; of others, the same axis."""
+        if not self.rank:
+            return axis
+        place = TorchInput(self._spatial_order(), (None,) * (self.rank + 2)).axis(axis)
+        return axis if place is None else place
+
+    def torch_notes(self, x: TorchInput) -> Iterable[str]:
+        """Yield the settings with which torch code computes the same. x: the first input."""
+        if arguments := self.torch_arguments(x):
+            values = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+            yield f"set {values} in torch.nn.{self.torch_name(x)}"
+        yield from self.torch_remarks(x)
 
     def keras_attributes(self, folders: Sequence[str]) -> list[str]:
         """Return the attributes of Keras' objects that lead to a part of this layer.

@@ -10,6 +10,7 @@ from paramctl.model.layers.base import Layer, Reference
 from paramctl.model.layers.merging import Add, Average, Concatenate, Maximum, Multiply, common_shape
 from paramctl.model.layers.order import Order
 from paramctl.model.layers.shapes import Sizes
+from paramctl.model.layers.torch_options import IN_CODE, options
 
 
 class Branch(NamedTuple):
@@ -104,6 +105,7 @@ class Branching(Layer, abstract=True):
 class Residual(Branching):
     """Sum of the output of its layers and its input, or the output of a shortcut. Not in Keras."""
 
+    torch_options = options(layers=IN_CODE, shortcut=IN_CODE)
     in_keras = False
     layers: Entries
     shortcut: Entries | None = None
@@ -118,6 +120,7 @@ class Residual(Branching):
 class Parallel(Branching):
     """Branches that take the same input, and a merge of their outputs. Not in Keras."""
 
+    torch_options = options(merge=IN_CODE, branches=IN_CODE)
     in_keras = False
     merge: Annotated[Layer, MergeType()]
     branches: Annotated[list[Branch], BranchesType()]
@@ -135,5 +138,6 @@ class Parallel(Branching):
 class Reuse(Layer):
     """Another application of an earlier layer or block, with the same parameters, which are counted once."""
 
+    torch_options = options(layer=IN_CODE)
     in_keras = False
     layer: Reference

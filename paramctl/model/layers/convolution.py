@@ -1,16 +1,27 @@
 """Convolutions over one, two and three spatial axes."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from paramctl.core.parameter import Parameter, batch_axis, bias, field_axis, in_axis, out_axis, weight
 from paramctl.declare.option_types import NATURAL, ChoiceType, Count, Flag, Scheme
-from paramctl.model.layers.activations import Activation, activated_shape
+from paramctl.model.layers.activations import APPLIED, Activation, activated_shape
 from paramctl.model.layers.base import Layer, PerAxis, PerAxisType, default_scheme
-from paramctl.model.layers.order import Order
+from paramctl.model.layers.order import TorchInput
 from paramctl.model.layers.shapes import ShapeError, Sizes
-from paramctl.model.layers.spatial import DataFormat, Padding, channels_of, join, split, windows
+from paramctl.model.layers.spatial import (
+    DataFormat,
+    Padding,
+    channels_of,
+    join,
+    split,
+    torch_margins,
+    torch_padding,
+    torch_padding_remarks,
+    windows,
+)
 from paramctl.model.layers.torch import Shapes, TorchTensor, convolution_weight, depthwise_weight, optional_bias
+from paramctl.model.layers.torch_options import CARRIED, IN_CODE, argument, options, per_axis
 
 Margin = Annotated[tuple[int, ...], PerAxisType(item=NATURAL)]
 
@@ -21,9 +32,47 @@ def check_strides(strides: tuple[int, ...], dilation_rate: tuple[int, ...]) -> N
         raise ShapeError("strides and dilation_rate must not both be above 1")
 
 
-class Convolution(Layer, abstract=True):
+class Padded(Layer, abstract=True):
+    """A convolution whose padding torch's module may have as an argument, or torch code must add."""
+
+    if TYPE_CHECKING:
+        kernel_size: tuple[int, ...]
+        strides: tuple[int, ...]
+        padding: str
+        data_format: str
+        dilation_rate: tuple[int, ...]
+
+    torch_module = "Conv{}d"
+
+    def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
+        is_same = self.padding == "same" and max(self.strides) == 1  # torch has it for any input, with stride 1 only
+        padding = "same" if is_same and max(self.kernel_size) > 1 else torch_padding(self._margins(x))
+        return super().torch_arguments(x) | ({"padding": padding} if padding is not None else {})
+
+    def torch_remarks(self, x: TorchInput) -> Iterator[str]:
+        if self.padding == "causal" or max(self.strides) > 1:
+            yield from torch_padding_remarks(self.padding, self._margins(x))
+        yield from super().torch_remarks(x)
+
+    def _margins(self, x: TorchInput) -> list[tuple[int, int]] | None:
+        reaches = ((size - 1) * rate + 1 for size, rate in zip(self.kernel_size, self.dilation_rate, strict=True))
+        return torch_margins(x, self.data_format, self.padding, list(zip(reaches, self.strides, strict=True)))
+
+
+class Convolution(Padded, abstract=True):
     """A convolution. With groups, each group of filters sees only its own group of channels."""
 
+    torch_options = options(
+        filters=CARRIED,
+        kernel_size=CARRIED,
+        strides=argument("stride", 1, per_axis),
+        padding=IN_CODE,
+        data_format=CARRIED,
+        dilation_rate=argument("dilation", 1, per_axis),
+        groups=CARRIED,
+        activation=APPLIED,
+        use_bias=CARRIED,
+    )
     filters: Count
     kernel_size: PerAxis
     strides: PerAxis = (1,)
@@ -57,7 +106,7 @@ class Convolution(Layer, abstract=True):
         sizes = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
         return activated_shape(self.activation, join(x, sizes, self.filters, self.data_format))
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         yield convolution_weight("weight", "kernel", shapes)
         yield from optional_bias(shapes)
 
@@ -76,9 +125,13 @@ class Conv3D(Convolution, rank=3):
     """3D convolution: activation(conv(x, kernel) + bias)."""
 
 
-class DepthwiseConvolution(Layer, abstract=True):
+class DepthwiseConvolution(Padded, abstract=True):
     """A convolution of each channel by itself, with depth_multiplier kernels."""
 
+    torch_options = options(
+        depth_multiplier=CARRIED,
+        **{name: option for name, option in Convolution.torch_options.items() if name not in ("filters", "groups")},
+    )
     kernel_size: PerAxis
     strides: PerAxis = (1,)
     padding: Padding = "valid"
@@ -108,7 +161,7 @@ class DepthwiseConvolution(Layer, abstract=True):
         sizes = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
         return activated_shape(self.activation, join(x, sizes, channels, self.data_format))
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         yield depthwise_weight("weight", "kernel", shapes)
         yield from optional_bias(shapes)
 
@@ -121,9 +174,13 @@ class DepthwiseConv2D(DepthwiseConvolution, rank=2):
     """2D depthwise convolution: each channel has depth_multiplier kernels of its own."""
 
 
-class SeparableConvolution(Layer, abstract=True):
+class SeparableConvolution(Padded, abstract=True):
     """A depthwise convolution, then a convolution of size 1 across channels."""
 
+    torch_options = options(
+        depth_multiplier=CARRIED,
+        **{name: option for name, option in Convolution.torch_options.items() if name != "groups"},
+    )
     filters: Count
     kernel_size: PerAxis
     strides: PerAxis = (1,)
@@ -161,7 +218,7 @@ class SeparableConvolution(Layer, abstract=True):
         sizes = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
         return activated_shape(self.activation, join(x, sizes, self.filters, self.data_format))
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         """Yield two convolutions, depthwise and pointwise; the second has the bias."""
         yield depthwise_weight("depthwise.weight", "depthwise_kernel", shapes)
         yield convolution_weight("pointwise.weight", "pointwise_kernel", shapes)
@@ -179,6 +236,11 @@ class SeparableConv2D(SeparableConvolution, rank=2):
 class TransposedConvolution(Layer, abstract=True):
     """The transpose of a convolution: strides make the output larger than the input."""
 
+    torch_module = "ConvTranspose{}d"
+    torch_options = options(
+        output_padding=IN_CODE,
+        **{name: option for name, option in Convolution.torch_options.items() if name != "groups"},
+    )
     filters: Count
     kernel_size: PerAxis
     strides: PerAxis = (1,)
@@ -211,10 +273,37 @@ class TransposedConvolution(Layer, abstract=True):
         sizes = map(self._size, space, self.kernel_size, self.strides, self.dilation_rate, paddings)
         return activated_shape(self.activation, join(x, tuple(sizes), self.filters, self.data_format))
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         """Yield nn.ConvTranspose's weight (in, out, window...), from a kernel (window..., out, in), and bias."""
         yield convolution_weight("weight", "kernel", shapes)
         yield from optional_bias(shapes)
+
+    def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
+        excesses = self._excesses()
+        names = {"output_padding": [max(-excess, 0) for excess in excesses]}
+        if all(excess % 2 == 0 or excess < 0 for excess in excesses):
+            names = {"padding": [max(excess // 2, 0) for excess in excesses]} | names
+        values = {name: per_axis(tuple(sizes)) for name, sizes in names.items() if any(sizes)}
+        return super().torch_arguments(x) | values
+
+    def torch_remarks(self, x: TorchInput) -> Iterator[str]:
+        excesses = [max(excess, 0) for excess in self._excesses()]
+        if any(excess % 2 for excess in excesses):
+            first, last = (tuple(sizes) for sizes in ([e // 2 for e in excesses], [e - e // 2 for e in excesses]))
+            yield f"padding {self.padding}: drop the first {first} and the last {last} positions of each axis"
+        yield from super().torch_remarks(x)
+
+    def _excesses(self) -> list[int]:
+        """Return, for each axis, how many positions torch's output without padding has more than Keras'.
+
+        torch's has (n - 1) * stride + reach positions. Its argument padding drops as many at both ends.
+        """
+        paddings = self.output_padding or (None,) * self.rank
+        axes = zip(self.kernel_size, self.strides, self.dilation_rate, paddings, strict=True)
+        return [
+            (kernel - 1) * rate + 1 - (self._size(1, kernel, stride, rate, extra) or 0)
+            for kernel, stride, rate, extra in axes
+        ]
 
     def _size(self, n: int | None, kernel: int, stride: int, dilation: int, extra: int | None) -> int | None:
         """Return the output size along one axis, as Keras computes it. extra: the output_padding, if given.

@@ -5,17 +5,28 @@ from collections.abc import Iterator, Sequence
 from paramctl.core.parameter import Parameter, batch_axis, bias, in_axis, out_axis, weight
 from paramctl.core.views import Arrangement, view
 from paramctl.declare.option_types import Count, Flag, Number, Positive, Scheme
+from paramctl.model.layers.activations import APPLIED, AnyActivation, Function, activated_shape
 from paramctl.model.layers.activations import Activation as ActivationOption
-from paramctl.model.layers.activations import AnyActivation, activated_shape
 from paramctl.model.layers.base import Layer, default_scheme
-from paramctl.model.layers.order import CHANNELS_LAST, EITHER, PLAIN, Order
+from paramctl.model.layers.order import (
+    CHANNELS_FIRST,
+    CHANNELS_LAST,
+    EITHER,
+    PLAIN,
+    Order,
+    TorchInput,
+    for_features_last,
+)
 from paramctl.model.layers.shapes import ShapeError, Sizes, known_size
 from paramctl.model.layers.torch import Shapes, TorchTensor, channels_first, optional_bias, same, transposed
+from paramctl.model.layers.torch_options import CARRIED, IN_CODE, options, remark
 
 
 class Dense(Layer):
     """Fully connected layer over the last axis: activation(x @ kernel + bias)."""
 
+    torch_module = "Linear"
+    torch_options = options(units=CARRIED, activation=APPLIED, use_bias=CARRIED)
     torch_takes_flat = True
     input_axes = "batch, ..., features"
     units: Count
@@ -39,10 +50,13 @@ class Dense(Layer):
         # On a feature map, torch code may move the channels last for nn.Linear and leave them there.
         return EITHER if order == CHANNELS_LAST else order
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def required_order(self, shape: Sizes) -> Order | None:
+        return for_features_last(shape)
+
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         """Yield nn.Linear's weight (out, in) and bias; after a flattened feature map, its inputs are permuted too."""
         inputs, units = shapes["kernel"]
-        flat = order.flat
+        flat = x.order.flat
         if flat is not None:
             part = view("kernel", (*flat, units), (len(flat), *channels_first(flat)))
             yield TorchTensor("weight", Arrangement((units, inputs), (part,)))
@@ -54,6 +68,12 @@ class Dense(Layer):
 class Embedding(Layer):
     """Table lookup: a row of embeddings for each integer of the input; with mask_zero, 0 is padding."""
 
+    torch_module = "Embedding"
+    torch_options = options(
+        input_dim=CARRIED,
+        output_dim=CARRIED,
+        mask_zero=remark("mask_zero: torch has no masks, so later layers do not skip the index 0", False),
+    )
     input_dim: Count
     output_dim: Count
     embeddings_initializer: Scheme = default_scheme("random_uniform")
@@ -68,13 +88,15 @@ class Embedding(Layer):
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         return PLAIN
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         yield same("weight", "embeddings", shapes["embeddings"])
 
 
 class PositionEmbedding(Layer):
     """Learned vectors added to the positions of a sequence. Not in Keras."""
 
+    torch_module = "Embedding"
+    torch_options = options(sequence_length=CARRIED)
     in_keras = False
     input_axes = "batch, ..., positions, features"
     sequence_length: Count
@@ -90,7 +112,10 @@ class PositionEmbedding(Layer):
             raise ShapeError(f"the input must have at most {self.sequence_length} positions")
         return x
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def required_order(self, shape: Sizes) -> Order | None:
+        return for_features_last(shape)
+
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         yield same("weight", "embeddings", shapes["embeddings"])
 
 
@@ -110,22 +135,38 @@ class ClassToken(Layer):
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         return orders[0]
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def required_order(self, shape: Sizes) -> Order | None:
+        return for_features_last(shape)
+
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         yield same("embeddings", "embeddings", shapes["embeddings"])
+
+
+def _function(function: Function, layer: Layer) -> str:
+    """Return the note about a function that torch.nn lacks, or whose options have other defaults there."""
+    text = function.torch_text()
+    return f"this is {text}" if vars(function) or not function.torch_module else ""
 
 
 class Activation(Layer):
     """Activation function; ``- relu`` is short for ``- activation: relu``."""
 
+    torch_options = options(activation=remark(_function))
     activation: AnyActivation
 
     def output(self, x: Sizes) -> Sizes:
         return self.activation.output(x)
 
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        # glu halves an axis of a feature map, which stays one
+        keeps_axes = orders[0] in (CHANNELS_FIRST, CHANNELS_LAST, EITHER)
+        return orders[0] if keeps_axes else super().channel_order(orders, shapes, output)
+
 
 class Rescaling(Layer):
     """x * scale + offset."""
 
+    torch_options = options(scale=IN_CODE, offset=IN_CODE)
     scale: Number
     offset: Number = 0.0
 
@@ -137,13 +178,18 @@ class Identity(Layer):
 class Masking(Layer):
     """Mask of the steps whose values all equal mask_value; later layers skip them."""
 
+    torch_options = options(mask_value=remark("torch has no masks, so later layers do not skip the steps of {}"))
     input_axes = "batch, steps, ..."
     mask_value: Number = 0.0
+
+    def required_order(self, shape: Sizes) -> Order | None:
+        return for_features_last(shape)
 
 
 class HalveWhile(Layer):
     """x, halved while the sum of its absolute values exceeds a limit (D2L's FancyMLP). Not in Keras."""
 
+    torch_options = options(limit=IN_CODE)
     in_keras = False
     limit: Positive = 1.0
 

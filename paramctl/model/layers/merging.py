@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar
 
 from paramctl.declare.option_types import Flag, Integer, IntegerType, ListType
 from paramctl.model.layers.base import Layer
-from paramctl.model.layers.order import Order, combined, elementwise
+from paramctl.model.layers.order import PLAIN, UNKNOWN, Order, combined, elementwise
 from paramctl.model.layers.shapes import ShapeError, Sizes, axis_of
+from paramctl.model.layers.torch_options import IN_CODE, options
 
 
 def common_shape(shapes: Sequence[Sizes]) -> Sizes:
@@ -82,6 +83,7 @@ class Multiply(Elementwise):
 class Concatenate(Layer):
     """Concatenation of its inputs along an axis; their sizes along all other axes must be equal."""
 
+    torch_options = options(axis=IN_CODE)
     arity = None
     axis: Integer = -1
 
@@ -99,12 +101,13 @@ class Concatenate(Layer):
         return (*rest[:axis], total, *rest[axis:])
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
-        return combined(orders)
+        return combined(orders, output is not None and len(output) > 2)
 
 
 class Dot(Layer):
     """Dot products of two inputs along one axis of each, for each example; normalize gives cosine similarities."""
 
+    torch_options = options(axes=IN_CODE, normalize=IN_CODE)
     arity = 2
     axes: Annotated[tuple[int, ...], ListType(IntegerType("an axis"), "an axis, or a list of one for each input", 2)]
     normalize: Flag = False
@@ -118,3 +121,6 @@ class Dot(Layer):
             raise ShapeError(rule)
         rest = (*a[: axes[0]], *a[axes[0] + 1 :], *b[1 : axes[1]], *b[axes[1] + 1 :])
         return rest if len(rest) > 1 else (*rest, 1)  # two vectors give (batch, 1), as in Keras
+
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        return PLAIN if set(orders) == {PLAIN} else UNKNOWN

@@ -1,15 +1,28 @@
 """Normalization layers."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from paramctl.core.parameter import Axis, Parameter, batch_axis, norm, state
 from paramctl.core.views import Arrangement
 from paramctl.declare.option_types import Axes, Flag, Integer, IntegerType, Positive, Scheme, UnitInterval
 from paramctl.model.layers.base import Layer, default_scheme
-from paramctl.model.layers.order import CHANNELS_LAST, UNKNOWN, Order
+from paramctl.model.layers.order import Order, TorchInput, after_normalized, around_axis, required_around_axis
 from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, axis_of, known_size
-from paramctl.model.layers.torch import Shapes, TorchTensor, affine, features
+from paramctl.model.layers.torch import (
+    NoCounterpart,
+    Shapes,
+    TorchTensor,
+    affine,
+    check_channel_axis,
+    features,
+    normalized_axes,
+    required_by_normalized,
+)
+from paramctl.model.layers.torch_options import CARRIED, IN_CODE, argument, options
+
+EPS = argument("eps", 1e-5)
+"""The option epsilon of normalizations whose default in torch is 1e-5."""
 
 
 def scale_and_center(
@@ -28,6 +41,14 @@ class BatchNormalization(Layer):
     Keeps moving averages of mean and variance, which are not trained. Ioffe and Szegedy (2015).
     """
 
+    torch_module = "BatchNorm{}d"
+    torch_options = options(
+        axis=CARRIED,
+        epsilon=EPS,
+        momentum=argument("momentum", 0.1, lambda momentum: round(1 - momentum, 12)),  # the weight of the new value
+        center=CARRIED,
+        scale=CARRIED,
+    )
     torch_takes_flat = True
     axis: Integer = -1
     momentum: UnitInterval = 0.99
@@ -46,15 +67,23 @@ class BatchNormalization(Layer):
         yield state("moving_variance", self.moving_variance_initializer, channels)
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
-        order, shape = orders[0], shapes[0]
-        if order == CHANNELS_LAST and shape is not None:  # an input normalized over axis 1 has its channels there
-            return order if self.axis in (-1, len(shape) - 1) else UNKNOWN
-        return super().channel_order(orders, shapes, output)
+        return around_axis(orders[0], self.axis, shapes[0])
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
-        yield from affine(shapes, shapes["moving_mean"], order)
-        yield features("running_mean", "moving_mean", shapes["moving_mean"], order)
-        yield features("running_var", "moving_variance", shapes["moving_variance"], order)
+    def required_order(self, shape: Sizes) -> Order | None:
+        return required_around_axis(self.axis, shape)
+
+    def torch_name(self, x: TorchInput) -> str:
+        rank = max(len(x.shape) - 2, 1) if x.shape is not None else 1
+        return self.torch_module.format(rank)
+
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
+        check_channel_axis("BatchNorm", self.axis, x)
+        if x.shape is not None and len(x.shape) > 5:
+            raise NoCounterpart("torch.nn has no BatchNorm for more than three spatial axes")
+        sizes = shapes["moving_mean"]
+        yield from affine(shapes, [self.axis], x, sizes)
+        yield features("running_mean", "moving_mean", [self.axis], x, sizes)
+        yield features("running_var", "moving_variance", [self.axis], x, sizes)
         # torch counts the batches; Keras has no such parameter
         yield TorchTensor("num_batches_tracked", Arrangement(()), "int64", synthetic=True)
 
@@ -65,6 +94,8 @@ class LayerNormalization(Layer):
     Ba et al. (2016).
     """
 
+    torch_module = "LayerNorm"
+    torch_options = options(axis=CARRIED, epsilon=EPS, center=CARRIED, scale=CARRIED)
     torch_takes_flat = True
     axis: Axes = (-1,)
     epsilon: Positive = 0.001
@@ -78,9 +109,16 @@ class LayerNormalization(Layer):
         sizes = [batch_axis(known_size(x, axis)) for axis in axes_of(sorted(self.axis), x)]
         yield from scale_and_center(self, *sizes)
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        return after_normalized(orders[0], self.axis, shapes[0])
+
+    def required_order(self, shape: Sizes) -> Order | None:
+        return required_by_normalized(self.axis, shape)
+
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
+        axes = normalized_axes("LayerNorm", self.axis, x)
         if shapes:
-            yield from affine(shapes, next(iter(shapes.values())), order)
+            yield from affine(shapes, axes, x, _sizes(axes, x) or next(iter(shapes.values())))
 
 
 class GroupNormalization(Layer):
@@ -89,6 +127,14 @@ class GroupNormalization(Layer):
     Wu and He (2018).
     """
 
+    torch_module = "GroupNorm"
+    torch_options = options(
+        groups=argument("num_groups"),
+        axis=CARRIED,
+        epsilon=EPS,
+        center=CARRIED,
+        scale=CARRIED,
+    )
     groups: Annotated[int, IntegerType("a positive whole number, or -1", -1)] = 32
     axis: Integer = -1
     epsilon: Positive = 0.001
@@ -104,9 +150,22 @@ class GroupNormalization(Layer):
             raise ShapeError(f"groups ({groups}) must divide the {channels} input channels")
         yield from scale_and_center(self, batch_axis(channels))
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        return around_axis(orders[0], self.axis, shapes[0])
+
+    def required_order(self, shape: Sizes) -> Order | None:
+        return required_around_axis(self.axis, shape)
+
+    def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
+        arguments = super().torch_arguments(x)
+        if self.groups == -1:
+            arguments["num_groups"] = x.shape[self.axis] if x.shape is not None else "num_channels"
+        return arguments
+
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
+        check_channel_axis("GroupNorm", self.axis, x)
         if shapes:
-            yield from affine(shapes, next(iter(shapes.values())), order)
+            yield from affine(shapes, [self.axis], x, next(iter(shapes.values())))
 
 
 class RMSNormalization(Layer):
@@ -115,6 +174,8 @@ class RMSNormalization(Layer):
     Zhang and Sennrich (2019).
     """
 
+    torch_module = "RMSNorm"
+    torch_options = options(axis=CARRIED, epsilon=argument("eps"))
     torch_takes_flat = True
     axis: Axes = (-1,)
     epsilon: Positive = 1e-6
@@ -123,13 +184,26 @@ class RMSNormalization(Layer):
         sizes = [batch_axis(known_size(x, axis)) for axis in axes_of(sorted(self.axis), x)]
         yield norm("scale", default_scheme("ones"), *sizes)
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
-        yield features("weight", "scale", shapes["scale"], order)
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        return after_normalized(orders[0], self.axis, shapes[0])
+
+    def required_order(self, shape: Sizes) -> Order | None:
+        return required_by_normalized(self.axis, shape)
+
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
+        axes = normalized_axes("RMSNorm", self.axis, x)
+        yield features("weight", "scale", axes, x, _sizes(axes, x) or shapes["scale"])
+
+
+def _sizes(axes: Sequence[int], x: TorchInput) -> tuple[int, ...]:
+    """Return the sizes of ascending axes, to which Keras reshapes gamma; () if the input's shape is unknown."""
+    return tuple(known_size(x.shape, axis) for axis in axes) if x.shape is not None else ()
 
 
 class UnitNormalization(Layer):
     """Division by the L2 norm over one or more axes."""
 
+    torch_options = options(axis=IN_CODE)
     axis: Axes = (-1,)
 
     def output(self, x: Sizes) -> Sizes:

@@ -1,8 +1,9 @@
 """The order of a layer's input and output features in torch, compared with Keras.
 
-Keras has the channels of a feature map last, torch has them first. Flattening therefore gives the same features in
-another order, and the weights of the next layer must be permuted. Each layer returns the order of its output from
-`Layer.channel_order`; the helpers here are shared by several layers.
+Keras has the channels of a feature map last by default, torch has them first. Flattening therefore gives the same
+features in another order, and the weights of the next layer must be permuted. Each layer returns the order of its
+output from `Layer.channel_order`, and the order that its torch module requires of its input from
+`Layer.required_order`; the helpers here are shared by several layers.
 """
 
 from __future__ import annotations
@@ -34,8 +35,39 @@ CHANNELS_FIRST = Order("channels_first")
 """A feature map with channels first in both."""
 EITHER = Order("either")
 """A feature map whose torch code may have channels first or last, as after nn.Linear."""
+OPEN = Order("open")
+"""Axes in Keras' order, as of an input, for which the layers that read them decide where torch has the channels."""
 UNKNOWN = Order("unknown")
 """No order can be derived, so weights that depend on it cannot be converted."""
+
+
+SAME_AXES = (PLAIN, CHANNELS_FIRST)
+"""The orders of an output that has the same axes in Keras and in torch."""
+
+
+class TorchInput(NamedTuple):
+    """A layer's input as torch has it. shape: in Keras, batch axis first; None if unknown, or if several differ."""
+
+    order: Order = PLAIN
+    shape: Sizes | None = None
+
+    @property
+    def has_axes(self) -> bool:
+        """True unless the input is known to be a vector for each example."""
+        return self.shape is None or len(self.shape) > 2
+
+    def axis(self, axis: int) -> int | None:
+        """Return the axis in torch of an axis in Keras, batch axis 0; None if unknown."""
+        if self.shape is None:
+            # -1 needs no rank where torch has the channels in axis 1
+            return 1 if axis == -1 and self.order == CHANNELS_LAST else None
+        rank = len(self.shape)
+        axis %= rank
+        if axis == 0 or rank == 2 or self.order in SAME_AXES:
+            return axis
+        if self.order != CHANNELS_LAST:
+            return None
+        return 1 if axis == rank - 1 else axis + 1
 
 
 def flattened(sizes: Sequence[int]) -> Order:
@@ -43,22 +75,62 @@ def flattened(sizes: Sequence[int]) -> Order:
     return Order("flat", tuple(sizes))
 
 
-def combined(orders: Sequence[Order]) -> Order:
-    """Return the order of concatenated outputs: the one that all share, or UNKNOWN.
+def combined(orders: Sequence[Order], has_axes: bool = False) -> Order:
+    """Return the order of concatenated outputs: the one that all share, or UNKNOWN, or EITHER for feature maps.
 
-    Two flattened feature maps in sequence are not one flattened feature map.
+    Two flattened feature maps in sequence are not one flattened feature map. has_axes: True for feature maps.
     """
-    first, *others = dict.fromkeys(orders)
-    return UNKNOWN if others or (first.flat is not None and len(orders) > 1) else first
+    kinds = dict.fromkeys(orders)
+    first = next(iter(kinds))
+    if len(kinds) == 1 and (first.flat is None or len(orders) == 1):
+        return first
+    if kinds.keys() <= {*SAME_AXES}:
+        return CHANNELS_FIRST
+    return EITHER if has_axes and kinds.keys() <= {*SAME_AXES, CHANNELS_LAST, EITHER} else UNKNOWN
 
 
 def elementwise(orders: Sequence[Order], shapes: Sequence[Sizes | None]) -> Order:
     """Return the order of outputs combined elementwise. A single value broadcasts, so its order does not matter."""
     kinds = {order for order, shape in zip(orders, shapes, strict=True) if shape is None or value_count(shape) != 1}
-    if len(kinds) < 2:
-        return kinds.pop() if kinds else PLAIN
-    have_axes = all(shape is not None and len(shape) > 2 for shape in shapes)
-    return EITHER if have_axes and kinds <= {PLAIN, CHANNELS_LAST, EITHER} else UNKNOWN
+    if not kinds:
+        return PLAIN
+    # two equal flattened feature maps are in one order, because elements are paired
+    return combined([*kinds], all(shape is not None and len(shape) > 2 for shape in shapes))
+
+
+def around_axis(order: Order, axis: int, shape: Sizes | None) -> Order:
+    """Return the order after a torch module that has the channels in axis 1, such as nn.BatchNorm2d.
+
+    axis: of the channels in Keras. shape: of the input.
+    """
+    if shape is None or len(shape) == 2:
+        return order if order in (CHANNELS_LAST, EITHER) or shape is not None else UNKNOWN
+    axis %= len(shape)
+    if order == EITHER or TorchInput(order, shape).axis(axis) == 1:
+        return order
+    # torch code moves the features of (steps, features) to axis 1, and may leave them there
+    return EITHER if order == PLAIN and axis == len(shape) - 1 else UNKNOWN
+
+
+def required_around_axis(axis: int, shape: Sizes) -> Order | None:
+    """Return the order of the input that puts an axis of Keras at torch's axis 1; None if any does, or none."""
+    if len(shape) == 2:
+        return None
+    return {len(shape) - 1: CHANNELS_LAST, 1: CHANNELS_FIRST}.get(axis % len(shape))
+
+
+def after_normalized(order: Order, axes: Sequence[int], shape: Sizes | None) -> Order:
+    """Return the order after a torch module that normalizes the last axes. axes: those of Keras."""
+    is_moved = order == CHANNELS_LAST and (shape is None or len(axes) == 1)
+    return EITHER if is_moved else order  # torch code moves the channels last, and may leave them there
+
+
+def for_features_last(shape: Sizes) -> Order | None:
+    """Return the order that a torch module with features in the last axis requires of (batch, steps, features).
+
+    For more axes, torch code that has the channels first moves them before such a module.
+    """
+    return PLAIN if len(shape) == 3 else None
 
 
 def after_flatten(order: Order, shape: Sizes | None, channels_first: bool = False) -> Order:
@@ -69,13 +141,13 @@ def after_flatten(order: Order, shape: Sizes | None, channels_first: bool = Fals
     if order.flat is not None or order == UNKNOWN or (shape is not None and len(shape) == 2):
         return order
     if shape is None or value_count(shape) is None:
-        return order if order == PLAIN and not channels_first else UNKNOWN
+        return PLAIN if order in SAME_AXES and not channels_first else UNKNOWN
     first, *others = [size or 0 for size in shape[1:]]
     last = [first, *others][-1]
     if channels_first:
-        return flattened((*others, first)) if order == CHANNELS_FIRST else UNKNOWN
+        return flattened((*others, first)) if order in SAME_AXES else UNKNOWN
     # With one channel, or one position, both orders are the same: (28, 28, 1) and (1, 1, 512).
-    if order in (PLAIN, CHANNELS_FIRST) or last in (1, value_count(shape)):
+    if order in SAME_AXES or last in (1, value_count(shape)):
         return PLAIN
     return flattened((first, *others)) if order == CHANNELS_LAST else UNKNOWN
 

@@ -7,6 +7,7 @@ from paramctl.declare.option_types import NATURAL, ChoiceType, Count, ListType, 
 from paramctl.model.layers.base import Layer, PerAxis, PerAxisType
 from paramctl.model.layers.shapes import ShapeError, Sizes
 from paramctl.model.layers.spatial import DataFormat, join, split
+from paramctl.model.layers.torch_options import CARRIED, IN_CODE, options, remark
 
 
 class MarginsType(PerAxisType):
@@ -40,6 +41,7 @@ Margins = Annotated[tuple[tuple[int, ...], ...], MarginsType()]
 class ZeroPadding(Layer, abstract=True):
     """Zero padding of each spatial axis."""
 
+    torch_options = options(padding=IN_CODE, data_format=CARRIED)
     padding: Margins = ((1, 1),)
     data_format: DataFormat = "channels_last"
 
@@ -65,6 +67,7 @@ class ZeroPadding3D(ZeroPadding, rank=3):
 class Cropping(Layer, abstract=True):
     """Cropping of each spatial axis at both ends."""
 
+    torch_options = options(cropping=IN_CODE, data_format=CARRIED)
     cropping: Margins = ((1, 1),)
 
     def output(self, x: Sizes) -> Sizes:
@@ -96,8 +99,22 @@ class Cropping3D(Cropping, rank=3):
     data_format: DataFormat = "channels_last"
 
 
+def _interpolation(name: str, layer: Any) -> str:
+    """Return the note about an interpolation. torch's bicubic has the coefficient -0.75, and Keras' -0.5."""
+    if name == "bilinear":
+        return "set mode='bilinear' in torch.nn.Upsample"
+    differs = "computes other values" if name == "bicubic" else "has none"
+    return f"interpolation {name}: torch.nn.Upsample {differs}"
+
+
+INTERPOLATION = remark(_interpolation, "nearest")
+
+
 class UpSampling(Layer, abstract=True):
     """Upsampling of each spatial axis."""
+
+    torch_module = "Upsample"
+    torch_options = options(size=IN_CODE, data_format=CARRIED, interpolation=INTERPOLATION)
 
     def output(self, x: Sizes) -> Sizes:
         data_format = vars(self).get("data_format", "channels_last")

@@ -1,18 +1,26 @@
 """Activations that Keras has as layers, with options or parameters."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import prod
 
 from paramctl.core.parameter import Parameter, batch_axis, weight
 from paramctl.declare.option_types import Axes, NonNegative, Number, Scheme
 from paramctl.model.layers.base import Layer, default_scheme
-from paramctl.model.layers.order import Order
+from paramctl.model.layers.order import Order, TorchInput, around_axis, required_around_axis
 from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, known_size
-from paramctl.model.layers.torch import NoCounterpart, Shapes, TorchTensor, features, same
+from paramctl.model.layers.torch import NoCounterpart, Shapes, TorchTensor, check_channel_axis, features
+from paramctl.model.layers.torch_options import CARRIED, IN_CODE, argument, options, remark
 
 
 class ReLU(Layer):
     """min(x, max_value) for x >= threshold, negative_slope * (x - threshold) below it."""
 
+    torch_module = "ReLU"
+    torch_options = options(
+        max_value=remark("torch.nn.ReLU has no max_value {}"),
+        negative_slope=remark("torch.nn.ReLU has no negative_slope {}", 0.0),
+        threshold=remark("torch.nn.ReLU has no threshold {}", 0.0),
+    )
     max_value: NonNegative | None = None
     negative_slope: NonNegative = 0.0
     threshold: NonNegative = 0.0
@@ -21,6 +29,8 @@ class ReLU(Layer):
 class LeakyReLU(Layer):
     """x for x >= 0, negative_slope * x below 0."""
 
+    torch_module = "LeakyReLU"
+    torch_options = options(negative_slope=argument("negative_slope", 0.01))
     negative_slope: NonNegative = 0.3
 
 
@@ -30,6 +40,8 @@ class PReLU(Layer):
     Positions along shared_axes share one alpha.
     """
 
+    torch_module = "PReLU"
+    torch_options = options(shared_axes=CARRIED)
     torch_takes_flat = True
     alpha_initializer: Scheme = default_scheme("zeros")
     shared_axes: Axes | None = None
@@ -41,25 +53,41 @@ class PReLU(Layer):
         sizes = [1 if axis in shared else known_size(x, axis) for axis in range(1, len(x))]
         yield weight("alpha", self.alpha_initializer, *map(batch_axis, sizes))
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        axes = self._own_axes(shapes[0]) if shapes[0] is not None else []
+        return around_axis(orders[0], axes[0], shapes[0]) if len(axes) == 1 else orders[0]
+
+    def required_order(self, shape: Sizes) -> Order | None:
+        axes = self._own_axes(shape)
+        return required_around_axis(axes[0], shape) if len(axes) == 1 else None
+
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         shape = shapes["alpha"]  # (1, 1, channels) with shared_axes [1, 2]
-        if any(size != 1 for size in shape[:-1]):
+        axes = [axis for axis, size in enumerate(shape, 1) if size != 1]
+        if len(axes) > 1:
             raise NoCounterpart("torch.nn.PReLU has one slope per channel, so shared_axes must name all other axes")
-        if len(shape) == 1:
-            yield features("weight", "alpha", shape, order)
-        else:
-            yield same("weight", "alpha", shape[-1:])
+        if axes:
+            check_channel_axis("PReLU", axes[0], TorchInput(x.order, (None, *shape)))
+        yield features("weight", "alpha", axes or [1], x, (prod(shape),))
+
+    def _own_axes(self, shape: Sizes) -> list[int]:
+        """Return the axes along which slopes differ."""
+        return [axis for axis in range(1, len(shape)) if axis not in (self.shared_axes or ())]
 
 
 class ELU(Layer):
     """x for x >= 0, alpha * (exp(x) - 1) below 0. Clevert et al. (2016)."""
 
+    torch_module = "ELU"
+    torch_options = options(alpha=argument("alpha", 1.0))
     alpha: Number = 1.0
 
 
 class Softmax(Layer):
     """exp(x) / sum(exp(x)) over one or more axes."""
 
+    torch_module = "Softmax"
+    torch_options = options(axis=IN_CODE)
     axis: Axes = (-1,)
 
     def output(self, x: Sizes) -> Sizes:

@@ -1,17 +1,26 @@
 """Recurrent layers: a cell applied at each step of a sequence."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from paramctl.core.parameter import Axis, Parameter, batch_axis, bias, in_axis, out_axis, weight
 from paramctl.core.views import Arrangement, view
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import Count, Flag, Scheme, UnitInterval
-from paramctl.model.layers.activations import Activation, Function, Sigmoid, Tanh, activated_shape
+from paramctl.model.layers.activations import Activation, Function, Relu, Sigmoid, Tanh, activated_shape
 from paramctl.model.layers.base import Layer, default_scheme
-from paramctl.model.layers.order import PLAIN, Order
+from paramctl.model.layers.order import PLAIN, Order, TorchInput, for_features_last
 from paramctl.model.layers.shapes import Sizes, known_size
-from paramctl.model.layers.torch import NoCounterpart, Shapes, TorchTensor, same
+from paramctl.model.layers.torch import Shapes, TorchTensor, same
+from paramctl.model.layers.torch_options import CARRIED, TorchOption, only, options, remark
+
+LAST_STEP = "torch returns every step: take the last one"
+"""The note on return_sequences false."""
+
+
+def is_default(*classes: type[Function]) -> Callable[[Function | None], bool]:
+    """Return a function that returns whether an activation is one of these functions, with its default options."""
+    return lambda function: isinstance(function, classes) and vars(function) == vars(type(function)())
 
 
 class Recurrent(Layer, abstract=True):
@@ -30,6 +39,15 @@ class Recurrent(Layer, abstract=True):
         bias_initializer: Located
         return_sequences: bool
 
+    torch_options = options(
+        units=CARRIED,
+        activation=only(is_default(Tanh)),
+        use_bias=CARRIED,
+        dropout=remark("dropout {}: torch has no dropout of a cell's inputs; apply torch.nn.Dropout to the input", 0.0),
+        recurrent_dropout=remark("recurrent_dropout {}: torch has none, which matters only in training", 0.0),
+        return_sequences=remark(LAST_STEP, True),
+        go_backwards=only(lambda backwards: not backwards),
+    )
     gates: ClassVar[int] = 1
     torch_gates: ClassVar[tuple[int, ...]] = (0,)
     """The gates in torch's order, as indices in Keras' order."""
@@ -57,8 +75,14 @@ class Recurrent(Layer, abstract=True):
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         return PLAIN
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def required_order(self, shape: Sizes) -> Order | None:
+        return for_features_last(shape)
+
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         yield from self.torch_cell(shapes, f"{self.type}_cell/", "_l0")
+
+    def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
+        return super().torch_arguments(x) | {"batch_first": True}
 
     def torch_cell(self, shapes: Shapes, prefix: str, suffix: str) -> Iterator[TorchTensor]:
         """Yield the tensors of one direction. prefix: of the cell's parameters. suffix: of torch's names."""
@@ -90,6 +114,11 @@ class Recurrent(Layer, abstract=True):
 class SimpleRNN(Recurrent):
     """Simple recurrence: state = activation(x @ kernel + state @ recurrent_kernel + bias). Elman (1990)."""
 
+    torch_module = "RNN"
+    torch_options = options(
+        **{name: option for name, option in Recurrent.torch_options.items() if name != "activation"},
+        activation=TorchOption("nonlinearity", "tanh", lambda function: function.name, supports=is_default(Tanh, Relu)),
+    )
     units: Count
     activation: Activation = Tanh()
     use_bias: Flag = True
@@ -108,6 +137,10 @@ class LSTM(Recurrent):
     With unit_forget_bias, the forget gate's bias starts at 1: Jozefowicz et al. (2015).
     """
 
+    torch_module = "LSTM"
+    torch_options = options(
+        **Recurrent.torch_options, recurrent_activation=only(is_default(Sigmoid)), unit_forget_bias=CARRIED
+    )
     gates = 4
     torch_gates = (0, 1, 2, 3)  # torch's i, f, g, o are Keras' i, f, c, o
     units: Count
@@ -138,6 +171,10 @@ class LSTM(Recurrent):
 class GRU(Recurrent):
     """Gated recurrent unit with gates z, r, h; with reset_after, the bias has two rows. Cho et al. (2014)."""
 
+    torch_module = "GRU"
+    torch_options = options(
+        **Recurrent.torch_options, recurrent_activation=only(is_default(Sigmoid)), reset_after=only(bool)
+    )
     gates = 3
     torch_gates = (1, 0, 2)  # torch's r, z, n are Keras' r, z, h
     units: Count
@@ -163,8 +200,6 @@ class GRU(Recurrent):
 
     def torch_biases(self, path: str, shape: tuple[int, ...], suffix: str) -> Iterator[TorchTensor]:
         size = self.gates * self.units
-        if shape != (2, size):
-            raise NoCounterpart("torch.nn.GRU has two biases, so reset_after must be true")
         # As six rows of units, the bias is z, r, h of the input and z, r, h of the state.
         for row, name in enumerate(("bias_ih", "bias_hh")):
             gates = [range(3 * row + gate, 3 * row + gate + 1) for gate in self.torch_gates]

@@ -1,6 +1,6 @@
 """Layers that reshape, permute, repeat or select values, without changing them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Annotated
 
@@ -10,13 +10,16 @@ from paramctl.model.layers.order import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
     EITHER,
+    OPEN,
     PLAIN,
     UNKNOWN,
     Order,
+    TorchInput,
     after_flatten,
 )
 from paramctl.model.layers.shapes import ShapeError, Sizes, axis_of
 from paramctl.model.layers.spatial import DataFormat
+from paramctl.model.layers.torch_options import CARRIED, IN_CODE, options
 
 Target = Annotated[
     tuple[int, ...],
@@ -27,6 +30,7 @@ Target = Annotated[
 class Flatten(Layer):
     """Flattening of all axes except the batch; with channels_first, axis 1 is first moved to the end."""
 
+    torch_options = options(data_format=CARRIED)
     data_format: DataFormat = "channels_last"
 
     def output(self, x: Sizes) -> Sizes:
@@ -36,10 +40,14 @@ class Flatten(Layer):
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         return after_flatten(orders[0], shapes[0], self.data_format == "channels_first")
 
+    def required_order(self, shape: Sizes) -> Order | None:
+        return CHANNELS_FIRST if self.data_format == "channels_first" and len(shape) > 2 else None
+
 
 class Reshape(Layer):
     """Reshaping of all axes except the batch; one size may be -1, which is inferred."""
 
+    torch_options = options(target_shape=IN_CODE)
     target_shape: Target
 
     def output(self, x: Sizes) -> Sizes:
@@ -63,17 +71,23 @@ class Reshape(Layer):
             return order
         if len(output) == 2 and order.flat is None:
             return after_flatten(order, shape)
-        if order == PLAIN:  # a vector reshaped to four axes is a feature map in Keras' order
-            return CHANNELS_LAST if len(output) == 4 else PLAIN
+        if order == PLAIN:
+            return PLAIN if len(output) == 2 else OPEN
         if order.flat is not None:  # the inverse of flattening
             return CHANNELS_LAST if tuple(output[1:]) == order.sizes else UNKNOWN
-        keeps_channels = order in (CHANNELS_LAST, EITHER) and output[-1] == shape[-1]
-        return EITHER if keeps_channels and len(output) < 5 else UNKNOWN
+        if order == CHANNELS_FIRST:  # torch code has the same axes before, so it reshapes them as Keras does
+            return CHANNELS_FIRST if output[1] == shape[1] else UNKNOWN
+        return EITHER if order in (CHANNELS_LAST, EITHER) and output[-1] == shape[-1] else UNKNOWN
+
+    def torch_remarks(self, x: TorchInput) -> Iterator[str]:
+        if not x.has_axes and len(self.target_shape) > 1:
+            yield "reshape to the sizes in Keras, and only then move the channels to axis 1"
 
 
 class Permute(Layer):
     """Permutation of the axes, counted from 1 after the batch: [2, 1] transposes a matrix."""
 
+    torch_options = options(dims=IN_CODE)
     dims: Axes
 
     def output(self, x: Sizes) -> Sizes:
@@ -82,17 +96,24 @@ class Permute(Layer):
         return (x[0], *(x[axis] for axis in self.dims))
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
-        order, rank = orders[0], len(self.dims)
-        if order == CHANNELS_LAST and self.dims == (rank, *range(1, rank)):
-            return CHANNELS_FIRST
-        if order == CHANNELS_FIRST and self.dims == (*range(2, rank + 1), 1):
-            return CHANNELS_LAST
-        return order if order == PLAIN or self.dims == tuple(range(1, rank + 1)) else UNKNOWN
+        order, rank, dims = orders[0], len(self.dims), self.dims
+        if order == PLAIN or dims == tuple(range(1, rank + 1)):
+            return order
+        if order == CHANNELS_LAST:  # channels moved to the front, or a transposed image
+            return CHANNELS_FIRST if dims == (rank, *range(1, rank)) else order if dims[-1] == rank else UNKNOWN
+        if order == CHANNELS_FIRST and dims == (*range(2, rank + 1), 1):
+            return EITHER  # torch code may leave the channels first
+        return order if order == CHANNELS_FIRST and dims[0] == 1 else UNKNOWN
+
+    def torch_remarks(self, x: TorchInput) -> Iterator[str]:
+        if self.channel_order([x.order], [x.shape], None) == CHANNELS_FIRST != x.order:
+            yield "torch has these axes already, so leave it out"
 
 
 class RepeatVector(Layer):
     """Vector repeated n times, as the steps of a sequence."""
 
+    torch_options = options(n=IN_CODE)
     input_axes = "batch, features"
     n: Count
 
@@ -104,6 +125,7 @@ class Take(Layer):
     """One position along an axis, without the axis: index 0 of axis 1 is the first step.
     Not in Keras."""
 
+    torch_options = options(index=IN_CODE, axis=IN_CODE)
     in_keras = False
     index: Integer
     axis: Integer = 1
@@ -120,4 +142,4 @@ class Take(Layer):
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         order = orders[0]
         is_vector = output is not None and len(output) == 2
-        return PLAIN if order.flat is None and order != UNKNOWN and is_vector else UNKNOWN
+        return PLAIN if order == PLAIN or (order.flat is None and order != UNKNOWN and is_vector) else UNKNOWN

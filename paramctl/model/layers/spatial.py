@@ -1,9 +1,12 @@
 """Spatial axes, channels and windows: helpers of convolution, pooling and padding."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 from paramctl.declare.option_types import ChoiceType
+from paramctl.model.layers.order import TorchInput
 from paramctl.model.layers.shapes import ShapeError, Sizes
+from paramctl.model.layers.torch_options import per_axis
 
 DataFormat = Annotated[str, ChoiceType("channels_last", "channels_first")]
 Padding = Annotated[str, ChoiceType("valid", "same")]
@@ -25,6 +28,48 @@ def channels_of(x: Sizes, data_format: str) -> int:
     if channels is None:
         raise ShapeError("the number of input channels must be known")
     return channels
+
+
+def same_margins(n: int, reach: int, stride: int) -> tuple[int, int]:
+    """Return the values that padding same adds before and after an axis of n values."""
+    total = max((-(-n // stride) - 1) * stride + reach - n, 0)
+    return total // 2, total - total // 2
+
+
+def torch_margins(
+    x: TorchInput, data_format: str, padding: str, windows: list[tuple[int, int]]
+) -> list[tuple[int, int]] | None:
+    """Return the values that padding adds before and after each axis; None if the size of the input is unknown.
+
+    windows: (reach, stride) along each axis.
+    """
+    if padding == "causal":
+        return [(reach - 1, 0) for reach, _ in windows]
+    if padding == "valid":
+        return [(0, 0)] * len(windows)
+    space = split(x.shape, data_format)[0] if x.shape is not None else (None,) * len(windows)
+    known = [size for size in space if size is not None]
+    if len(known) < len(windows):
+        # with stride 1, the size of the input does not matter
+        known = [1] * len(windows) if all(stride == 1 for _, stride in windows) else []
+    return [same_margins(n, *window) for n, window in zip(known, windows, strict=True)] if known else None
+
+
+def torch_padding(margins: list[tuple[int, int]] | None) -> Any:
+    """Return the argument padding of a torch.nn module; None if it is 0 or cannot express these margins."""
+    if margins is None or any(before != after for before, after in margins):
+        return None
+    sizes = tuple(before for before, _ in margins)
+    return per_axis(sizes) if any(sizes) else None
+
+
+def torch_padding_remarks(padding: str, margins: list[tuple[int, int]] | None, value: str = "") -> Iterator[str]:
+    """Yield how torch code must pad the input where the argument padding cannot express it. value: other than 0."""
+    if margins is None:
+        yield f"padding {padding} with strides: pad the input as Keras does, by one more at the end of an axis if odd"
+    elif any(before != after for before, after in margins):
+        sizes = tuple(size for pair in reversed(margins) for size in pair)  # torch starts with the last axis
+        yield f"padding {padding}: pad the input by torch.nn.functional.pad(x, {sizes}{value})"
 
 
 def windows(

@@ -12,7 +12,16 @@ from math import prod
 from typing import NamedTuple, TypeAlias
 
 from paramctl.core.views import Arrangement, view
-from paramctl.model.layers.order import CHANNELS_LAST, EITHER, Order
+from paramctl.model.layers.order import (
+    CHANNELS_FIRST,
+    EITHER,
+    PLAIN,
+    Order,
+    TorchInput,
+    for_features_last,
+)
+from paramctl.model.layers.shapes import Sizes, axes_of
+from paramctl.model.layers.torch_options import option_text
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 """The shapes of a layer's parameters, by path relative to the layer."""
@@ -64,20 +73,18 @@ def transposed(
     return TorchTensor(name, Arrangement(part.result_shape if result is None else result, (part,)))
 
 
-def features(name: str, path: str, shape: tuple[int, ...], order: Order) -> TorchTensor:
-    """Return a tensor with one value for each input feature. Raises NoCounterpart if their order in torch is unknown.
+def features(name: str, path: str, axes: Sequence[int], x: TorchInput, sizes: tuple[int, ...]) -> TorchTensor:
+    """Return a tensor with a value for each feature along some axes of the input, in torch's order of these axes.
 
-    shape: of the parameter. order: of the layer's input.
+    axes: as Keras counts them, ascending. sizes: of the axes.
     """
-    flat = order.flat
-    if flat is not None and shape == (prod(flat),):  # (h * w * c,) to (c * h * w,)
-        return transposed(name, path, flat, channels_first(flat), result=shape)
-    if len(shape) > 1 and order in (CHANNELS_LAST, EITHER):
-        # (h, w, c) becomes (c, h, w). A shape with other axes does not say which of them are channels.
-        if order == EITHER or len(shape) != 3:
-            raise NoCounterpart("the position of its input's channel axis in torch is unknown")
-        return transposed(name, path, shape, channels_first(shape))
-    return same(name, path, shape)
+    flat = x.order.flat
+    if flat is not None and sizes == (prod(flat),):  # (h * w * c,) to (c * h * w,)
+        return transposed(name, path, flat, channels_first(flat), result=sizes)
+    if len(axes) == 1:
+        return same(name, path, sizes)
+    places = [x.axis(axis) or 0 for axis in axes]
+    return transposed(name, path, sizes, sorted(range(len(axes)), key=places.__getitem__))
 
 
 def channels_first(shape: Sequence[int]) -> tuple[int, ...]:
@@ -85,17 +92,63 @@ def channels_first(shape: Sequence[int]) -> tuple[int, ...]:
     return (len(shape) - 1, *range(len(shape) - 1))
 
 
-def affine(shapes: Shapes, shape: tuple[int, ...], order: Order) -> Iterator[TorchTensor]:
+def affine(shapes: Shapes, axes: Sequence[int], x: TorchInput, sizes: tuple[int, ...]) -> Iterator[TorchTensor]:
     """Yield a normalization's weight and bias, from gamma and beta.
 
     torch has both or neither, so a missing gamma becomes ones, and a missing beta zeros.
     """
     for name, path, fill in (("weight", "gamma", 1.0), ("bias", "beta", 0.0)):
-        tensor = features(name, path, shape, order)
+        tensor = features(name, path, axes, x, sizes)
         if path in shapes:
             yield tensor
         elif {"gamma", "beta"} & shapes.keys():
             yield TorchTensor(name, Arrangement(tensor.arrangement.shape, fill=fill), synthetic=True)
+
+
+def check_channel_axis(module: str, axis: int, x: TorchInput) -> None:
+    """Raise NoCounterpart unless an axis of the input is the one that a torch module has as its channels, axis 1.
+
+    The features of (steps, features) may be, because torch code can move them there.
+    """
+    if x.shape is None and axis == -1:
+        return
+    if x.shape is None:
+        raise NoCounterpart(f"torch.nn.{module} does not support axis {axis} of an input of unknown shape")
+    rank = len(x.shape)
+    is_movable = (x.order == PLAIN and axis % rank == rank - 1) or (x.order == EITHER and axis % rank in (1, rank - 1))
+    if x.has_axes and not is_movable and x.axis(axis) != 1:
+        raise NoCounterpart(f"torch.nn.{module} does not support axis {axis}, which is not the channel axis in torch")
+
+
+def normalized_axes(module: str, axes: Sequence[int], x: TorchInput) -> list[int]:
+    """Return the axes that a layer normalizes, ascending, as Keras counts them.
+
+    Raises NoCounterpart unless they are the last axes in torch. The last axis in Keras may be, because torch code can
+    move it there.
+    """
+    if x.shape is None:
+        if tuple(axes) != (-1,):
+            raise NoCounterpart(f"torch.nn.{module} does not support axis {option_text(list(axes))} of unknown axes")
+        return [-1]
+    rank, ascending = len(x.shape), sorted(axes_of(axes, x.shape))
+    places = [x.axis(axis) for axis in ascending]
+    if ascending == [rank - 1]:
+        return ascending
+    if {*places} != {*range(rank - len(places), rank)}:
+        rule = (
+            "which are not known to be the last axes in torch" if None in places else "which are not the last in torch"
+        )
+        raise NoCounterpart(f"torch.nn.{module} does not support axis {option_text(list(axes))}, {rule}")
+    return ascending
+
+
+def required_by_normalized(axes: Sequence[int], shape: Sizes) -> Order | None:
+    """Return the order of the input in which torch's last axes are these axes of Keras; None if any does, or none."""
+    ascending, rank = axes_of(sorted(axes), shape), len(shape)
+    if len(ascending) == 1:
+        return for_features_last(shape) if ascending == [rank - 1] else None
+    are_last = ascending == list(range(rank - len(ascending), rank))
+    return CHANNELS_FIRST if are_last and len(ascending) < rank - 1 else None
 
 
 def convolution_weight(name: str, path: str, shapes: Shapes) -> TorchTensor:

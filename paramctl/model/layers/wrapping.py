@@ -1,6 +1,6 @@
 """Layers that wrap another layer: in both directions along a sequence, or at each step of it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, NamedTuple
 
@@ -11,11 +11,21 @@ from paramctl.declare.options import arguments_by_name
 from paramctl.errors import suggest
 from paramctl.model.layers.base import LAYERS, Layer
 from paramctl.model.layers.branching import Branching, Reuse
-from paramctl.model.layers.order import PLAIN, UNKNOWN, Order
-from paramctl.model.layers.recurrent import Recurrent
+from paramctl.model.layers.order import (
+    CHANNELS_LAST,
+    EITHER,
+    PLAIN,
+    SAME_AXES,
+    UNKNOWN,
+    Order,
+    TorchInput,
+    for_features_last,
+)
+from paramctl.model.layers.recurrent import LAST_STEP, Recurrent
 from paramctl.model.layers.reshaping import Flatten, Reshape
 from paramctl.model.layers.shapes import ShapeError, Sizes
 from paramctl.model.layers.torch import Shapes, TorchTensor
+from paramctl.model.layers.torch_options import IN_CODE, options, remark
 from paramctl.model.names import check_name
 
 
@@ -60,6 +70,10 @@ def _has_one_input(cls: type[Layer]) -> bool:
 class Bidirectional(Layer):
     """Recurrent layer applied forward, and a second one backward, along a sequence. Schuster and Paliwal (1997)."""
 
+    torch_options = options(
+        layer=IN_CODE, merge_mode=remark("merge_mode {}: torch concatenates both directions, so merge them", "concat")
+    )
+
     input_axes = "batch, steps, features"
     layer: Annotated[Wrapped, InnerLayerType("a recurrent layer", lambda cls: issubclass(cls, Recurrent))]
     merge_mode: Annotated[str, ChoiceType("concat", "sum", "mul", "ave")] = "concat"
@@ -79,7 +93,24 @@ class Bidirectional(Layer):
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         return PLAIN
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def required_order(self, shape: Sizes) -> Order | None:
+        return for_features_last(shape)
+
+    def check_torch_options(self, x: TorchInput) -> None:
+        self.layer.layer.check_torch_options(x)
+
+    def torch_name(self, x: TorchInput) -> str:
+        return self.layer.layer.torch_name(x)
+
+    def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
+        return self.layer.layer.torch_arguments(x) | {"bidirectional": True}
+
+    def torch_remarks(self, x: TorchInput) -> Iterator[str]:
+        for text in self.layer.layer.torch_remarks(x):
+            yield "torch returns every step: take the last state of each direction" if text == LAST_STEP else text
+        yield from super().torch_remarks(x)
+
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         inner = self.layer.layer
         assert isinstance(inner, Recurrent)
         for direction, suffix in (("forward", "_l0"), ("backward", "_l0_reverse")):
@@ -96,6 +127,8 @@ class Bidirectional(Layer):
 
 class TimeDistributed(Layer):
     """Layer applied at each step of a sequence."""
+
+    torch_options = options(layer=IN_CODE)
 
     input_axes = "batch, steps, ..., features"
     layer: Annotated[Wrapped, InnerLayerType("a layer with one input", _has_one_input)]
@@ -120,11 +153,25 @@ class TimeDistributed(Layer):
         moves_axes = inner.rank or isinstance(inner, (Flatten, Reshape))
         return PLAIN if orders[0] == PLAIN and not moves_axes else UNKNOWN
 
-    def torch(self, shapes: Shapes, order: Order) -> Iterator[TorchTensor]:
+    def required_order(self, shape: Sizes) -> Order | None:
+        if len(shape) == 3:
+            return PLAIN
+        inner = self.layer.layer.required_order((shape[0], *shape[2:]))
+        # channels that are first in each step are in neither place of the whole input
+        return EITHER if inner == CHANNELS_LAST else PLAIN if inner is not None else None
+
+    def torch_notes(self, x: TorchInput) -> Iterable[str]:
+        return self.layer.layer.torch_notes(self._step(x))
+
+    def _step(self, x: TorchInput) -> TorchInput:
+        shape = None if x.shape is None else (x.shape[0], *x.shape[2:])
+        return TorchInput(PLAIN if x.order in SAME_AXES else EITHER, shape)
+
+    def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         """Yield the tensors of the wrapped layer, under its name."""
         name = self.layer.name
         inner_shapes = {path.removeprefix(f"{name}/"): shape for path, shape in shapes.items()}
-        for tensor in self.layer.layer.torch_tensors(inner_shapes):
+        for tensor in self.layer.layer.torch_tensors(inner_shapes, self._step(x)):
             yield tensor.under(name)
 
     def keras_attributes(self, folders: Sequence[str]) -> list[str]:
