@@ -36,6 +36,7 @@ LAWS: dict[str, Distribution] = {
     "random_uniform": Uniform(-0.05, 0.05),
     "random_uniform: [0, 1]": Uniform(0, 1),
     "uniform: {maxval: 1}": Uniform(-0.05, 1),
+    "uniform_sum": Uniform(-0.05, 0.05, 2),
     "random_normal": Normal(0, 0.05),
     "normal: {stddev: 0.01}": Normal(0, 0.01),
     "truncated_normal": TruncatedNormal(0, 0.05),

@@ -108,6 +108,7 @@ FITS = {
     "{constant: 42}": ALL,
     "random_uniform": ALL,
     "{random_uniform: [5, 10]}": ALL,
+    "{uniform_sum: [-1, 2]}": ALL,
     "random_normal": ALL,
     "{random_normal: [-3, 0.5]}": ALL,
     "truncated_normal": ALL,
@@ -226,8 +227,11 @@ def below(of: Distribution, x: np.ndarray, too: bool) -> np.ndarray:
     match of:
         case Constant(value):
             return (x >= value if too else x > value).astype(float)
-        case Uniform(low, high):
+        case Uniform(low, high, 1):
             return np.clip((x - low) / (high - low), 0, 1)
+        case Uniform(low, high, 2):
+            u = np.clip((x - 2 * low) / (high - low), 0, 2)  # the sum of two values on [0, 1)
+            return np.where(u < 1, u**2 / 2, 1 - (2 - u) ** 2 / 2)
         case Normal(mean, stddev):
             return normal((x - mean) / stddev).astype(float)
         case TruncatedNormal(mean, stddev, low, high):
@@ -732,6 +736,7 @@ GOLDEN: dict[str, tuple[str, str, str]] = {
     "{constant: 42}": ("ca2f389db6b0b67a", "b35aed91859d6bf7", "ffd8af8fdc0928ec"),
     "random_uniform": ("1940f6c4a1672e30", "d5591f6d2103bbcc", "5cb3016be6cb6c47"),
     "{random_uniform: [5, 10]}": ("9a6e43ff6858edd6", "02774b2243922e37", "5cc80151a2bbae10"),
+    "{uniform_sum: [-1, 2]}": ("831775bcc469018a", "051a0ca0d161c300", "806277f92aa29229"),
     "random_normal": ("e531061eec195d0b", "83bb3172ef80b729", "5956d9480b958241"),
     "{random_normal: [-3, 0.5]}": ("c86a38f395be0461", "583976550ff93aac", "5c213f3255d841a3"),
     "truncated_normal": ("25d2b8b46dcf0af2", "fc40d6380098ae88", "1c7170e0f7315e9d"),

@@ -21,10 +21,11 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """The uniform distribution on [low, high)."""
+    """The uniform distribution on [low, high), or the sum of several independent values of it."""
 
     low: float
     high: float
+    summands: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +159,8 @@ def _moments(distribution: Distribution) -> tuple[float, float] | None:
     match distribution:
         case Constant(value):
             return value, 0.0
-        case Uniform(low, high):
-            return (low + high) / 2, (high - low) / sqrt(12)
+        case Uniform(low, high, summands):
+            return summands * (low + high) / 2, (high - low) / sqrt(12 / summands)
         case Normal(mean, stddev):
             return mean, stddev
         case TruncatedNormal(mean, stddev, low, high):
@@ -186,8 +187,8 @@ def support(distribution: Distribution) -> tuple[float, float] | None:
     match distribution:
         case Constant(value):
             return value, value
-        case Uniform(low, high):
-            return low, high
+        case Uniform(low, high, summands):
+            return summands * low, summands * high
         case TruncatedNormal(mean, stddev, low, high):
             return mean + low * stddev, mean + high * stddev
         case Delta(value, _, _):

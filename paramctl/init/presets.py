@@ -110,8 +110,10 @@ def _torch_scheme(block: Block, parameter: Parameter) -> Located | None:
     if "attention" in block.type:
         return _torch_attention(parameter, by_path)
     if recurrent := by_path.get(f"{folder}/recurrent_kernel"):
-        # Every parameter of a recurrent layer is drawn by its number of units, biases included.
-        return _symmetric(1 / sqrt(recurrent.shape[0]))
+        # Every parameter of a recurrent layer is drawn by its number of units, biases included. torch adds two biases,
+        # so a single one of Keras has the distribution of their sum; a GRU with two rows has both.
+        is_sum = parameter.kind == "bias" and len(parameter.shape) == 1
+        return _symmetric(1 / sqrt(recurrent.shape[0]), "uniform_sum" if is_sum else "random_uniform")
     if name == "embeddings":
         return _scheme("random_normal", stddev=1.0) if block.type != "class_token" else None
     if block.type == "p_re_lu":
@@ -155,9 +157,9 @@ def _name(parameter: Parameter) -> str:
     return parameter.path.rpartition("/")[2]
 
 
-def _symmetric(bound: float) -> Located:
-    """Return the scheme U(-bound, bound)."""
-    return _scheme("random_uniform", minval=-bound, maxval=bound)
+def _symmetric(bound: float, scheme: str = "random_uniform") -> Located:
+    """Return a scheme with the options minval and maxval, as U(-bound, bound)."""
+    return _scheme(scheme, minval=-bound, maxval=bound)
 
 
 def _scheme(name: str, **options: Scalar) -> Located:

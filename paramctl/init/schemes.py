@@ -101,6 +101,14 @@ def random_uniform(target: Target, minval: Number = -0.05, maxval: Number = 0.05
     return Uniform(minval, maxval)
 
 
+@scheme()
+def uniform_sum(target: Target, minval: Number = -0.05, maxval: Number = 0.05) -> Distribution:
+    """the sum of two values of U(minval, maxval); torch, whose recurrent layers add two biases"""
+    if maxval < minval:
+        raise SchemeMismatch(f"minval must not exceed maxval ({minval} > {maxval})")
+    return Uniform(minval, maxval, summands=2)
+
+
 @scheme("normal")
 def random_normal(target: Target, mean: Number = 0.0, stddev: NonNegative = 0.05) -> Distribution:
     """N(mean, stddev); Keras"""

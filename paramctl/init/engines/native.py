@@ -157,8 +157,8 @@ def _fill(distribution: Distribution, stream: Stream, block: int, start: int, ou
     match distribution:
         case Constant(value):
             out.fill(_number(value, out))
-        case Uniform(low, high):
-            _uniform(low, high, stream.generator(block), out)
+        case Uniform():
+            _uniform_sum(distribution, stream, block, out)
         case Normal(mean, stddev):
             _Normals(stream, block).fill(out)
             _scale_normal(out, stddev, mean)
@@ -214,6 +214,16 @@ def _uniform(low: float, high: float, generator: np.random.Generator, out: Array
     _scale(out, high - low, low)
     if high > low:  # rounding may reach ``high``, which is excluded
         np.minimum(out, np.nextafter(out.dtype.type(high), out.dtype.type(low)), out=out)
+
+
+def _uniform_sum(uniform: Uniform, stream: Stream, block: int, out: Array) -> None:
+    """Write uniform values into ``out``, or sums of several of them, each from a stream of its own."""
+    streams = [stream] if uniform.summands == 1 else [stream.part(number) for number in range(uniform.summands)]
+    _uniform(uniform.low, uniform.high, streams[0].generator(block), out)
+    for other in streams[1:]:
+        summand = np.empty_like(out)
+        _uniform(uniform.low, uniform.high, other.generator(block), summand)
+        out += summand
 
 
 class _Normals:
