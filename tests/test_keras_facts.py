@@ -5,12 +5,13 @@ import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from paramctl.core.ordering import in_numeric_order
 from tests.conftest import Run
 from tests.test_keras_files import FIXTURES, archived, dense, facts, floats, keras2, keras3, layer, names, sequential
 
@@ -181,106 +182,6 @@ def test_the_dtypes_of_a_layer_give_its_quantization(mode: str, paramctl: Run, t
     assert frozen == ({*expected} - {"bias"} if is_quantized else set())
 
 
-@pytest.mark.parametrize(
-    ("path", "layers"),
-    [
-        ("keras2_depthwise.h5", ["depthwise_conv2d/kernel", "depthwise_conv2d/bias"]),
-        (
-            "keras2_numbered_cell.h5",
-            [
-                *(f"lstm_1/lstm_cell/{name}" for name in ("kernel", "recurrent_kernel", "bias")),
-                *("dense_1/kernel", "dense_1/bias"),
-            ],
-        ),
-        (
-            "keras2_two_deep.h5",
-            [
-                *("m1/m0/c0/kernel", "m1/m0/c0/bias"),
-                *(f"m1/m0/b0/{name}" for name in ("gamma", "beta", "moving_mean", "moving_variance")),
-            ],
-        ),
-    ],
-)
-def test_names_of_keras_2_are_those_of_keras_3(path: str, layers: list[str], paramctl: Run, tmp_path: Path) -> None:
-    """With the configuration, without it, and in the new configuration of a .keras."""
-    found = facts(paramctl, FIXTURES / path)
-    assert [row["path"] for row in found["parameters"]] == layers
-    counts = {row["path"]: row["parameters"] for row in found["layers"]}
-    assert "deep" not in path or (counts["m1/m0/c0"], counts["m1/m0/b0"]) == (112, 16)
-    assert paramctl("save", str(FIXTURES / path), "-o", "k.keras").returncode == 0
-    assert names(paramctl, tmp_path / "k.keras") == layers
-    with h5py.File(FIXTURES / path) as file, h5py.File(tmp_path / "w.h5", "w") as alone:
-        group = file["model_weights"]
-        alone.attrs["layer_names"] = group.attrs["layer_names"]
-        for name in group:
-            file.copy(f"model_weights/{name}", alone)
-    if "deep" not in path:
-        assert names(paramctl, tmp_path / "w.h5") == layers
-
-
-@pytest.mark.parametrize(
-    ("shapes", "cell"),
-    [
-        ({"kernel": (5, 12), "recurrent_kernel": (3, 12), "bias": (12,)}, "lstm_cell/"),
-        ({"kernel": (5, 9), "recurrent_kernel": (3, 9)}, "gru_cell/"),
-        ({"kernel": (5, 9), "recurrent_kernel": (3, 9), "bias": (2, 9)}, "gru_cell/"),
-        ({"kernel": (5, 3), "recurrent_kernel": (3, 3), "bias": (3,)}, "simple_rnn_cell/"),
-        ({"kernel": (5, 12), "recurrent_kernel": (3, 12), "bias": (24,)}, ""),  # CuDNNLSTM
-        ({"kernel": (3, 3, 2, 8), "recurrent_kernel": (3, 3, 2, 8), "bias": (8,)}, ""),  # ConvLSTM2D
-    ],
-)
-def test_the_cell_of_a_recurrent_layer_follows_from_its_shapes(
-    shapes: dict[str, tuple[int, ...]], cell: str, paramctl: Run, tmp_path: Path
-) -> None:
-    """As Keras up to 2.3.1 wrote weights: the layer's name, and no cell."""
-    path = keras2(tmp_path / "w.h5", {"r": {f"r/{name}:0": np.ones(shape) for name, shape in shapes.items()}})
-    assert names(paramctl, path) == [f"r/{cell}{name}" for name in shapes]
-
-
-def bare(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    return {"class_name": "Sequential", "config": [*layers]}
-
-
-def test_a_sequential_that_is_a_bare_list(paramctl: Run, tmp_path: Path) -> None:
-    """As Keras up to 2.2.2 wrote it, within another too, which then has no name but that of its weights."""
-    inner = bare(layer("b", units=2, batch_input_shape=[None, 2]), layer("c", units=2))
-    config = bare(layer("a", units=2, batch_input_shape=[None, 2]), inner)
-    weights = {
-        "a": {"a/kernel:0": dense()[0], "a/bias:0": dense()[1]},
-        "sequential_7": {f"{name}/{part}:0": dense()[part == "bias"] for name in "bc" for part in ("kernel", "bias")},
-    }
-    path = keras2(tmp_path / "k.h5", weights, config)
-    expected = [f"{owner}/{part}" for owner in ("a", "sequential_7/b", "sequential_7/c") for part in ("kernel", "bias")]
-    assert names(paramctl, path) == expected
-    assert facts(paramctl, path)["inputs"][0]["shape"] == [None, 2]
-    assert paramctl("save", str(path), "-o", "k.keras").returncode == 0
-    assert names(paramctl, tmp_path / "k.keras") == expected
-
-
-def test_the_order_of_variables_decides_over_their_names(paramctl: Run, tmp_path: Path) -> None:
-    """In a layer of a known class: Keras assigns them in the order of weight_names."""
-    weights = {"d": {"whatever:0": dense()[0], "else/x:0": dense()[1]}}
-    path = keras2(tmp_path / "k.h5", weights, sequential(layer("d", units=2, batch_input_shape=[None, 2])))
-    assert names(paramctl, path) == ["d/kernel", "d/bias"]
-
-
-def test_options_of_keras_2_under_their_names(paramctl: Run, tmp_path: Path) -> None:
-    """The slope of LeakyReLU was alpha, and GRU had no reset_after."""
-    config = sequential(
-        layer("g", "GRU", units=2, batch_input_shape=[None, 4, 2], return_sequences=False),
-        layer("slope", "LeakyReLU", alpha=0.125),
-    )
-    arrays = {"kernel": (2, 6), "recurrent_kernel": (2, 6), "bias": (6,)}
-    path = keras2(tmp_path / "k.h5", {"g": {f"g/{k}:0": np.ones(s) for k, s in arrays.items()}, "slope": {}}, config)
-    assert paramctl("save", str(path), "-o", "k.keras", "--dtype", "float32").returncode == 0
-    with zipfile.ZipFile(tmp_path / "k.keras") as archive:
-        written = {
-            each["class_name"]: each["config"] for each in json.loads(archive.read("config.json"))["config"]["layers"]
-        }
-    assert written["LeakyReLU"]["negative_slope"] == 0.125
-    assert written["GRU"]["reset_after"] is False
-
-
 def test_a_deflated_archive_is_read_and_edited(paramctl: Run, tmp_path: Path) -> None:
     """Keras writes stored members, and loads any; what is written is stored, with the same values."""
     shutil.copy(FIXTURES / "keras3_deflated.keras", tmp_path / "k.keras")
@@ -321,3 +222,42 @@ def test_an_archive_without_weights_is_called_what_it_is(paramctl: Run, tmp_path
     with zipfile.ZipFile(tmp_path / "model.yaml", "a") as archive:
         archive.writestr("model.weights.npz", b"")
     assert "whose weights are model.weights.npz, which is not supported" in paramctl("summary", "model.yaml").stderr
+
+
+def test_numbered_names_are_in_numeric_order(paramctl: Run, tmp_path: Path) -> None:
+    """As Keras before 1.0 numbered layers in HDF5; layers of Keras 3 and of torch; arrays of NumPy."""
+    count = 12
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        file.attrs["nb_layers"] = count
+        for number in range(count):
+            group = file.create_group(f"layer_{number}")
+            group.attrs["nb_params"] = 2
+            for place in range(2):
+                group[f"param_{place}"] = np.full(2, number, "float32")
+    objects = {f"layers/dense_{number}": (f"d{number}", dense()) for number in range(count)}
+    keras3(tmp_path / "new.weights.h5", objects)
+    with h5py.File(tmp_path / "many.weights.h5", "w") as file:
+        file.create_group("vars")
+        for number in range(count):
+            file[f"layers/own/vars/{number}"] = np.full(2, number, "float32")
+    np.savez(tmp_path / "a.npz", *[np.full(2, number) for number in range(count)])
+    save_file({f"layers.{k}.weight": np.full(2, k, "float32") for k in range(count)}, tmp_path / "t.safetensors")
+    expected = {
+        "old.h5": [f"layer_{number}/param_{place}" for number in range(count) for place in range(2)],
+        "new.weights.h5": [f"d{number}/{name}" for number in range(count) for name in ("kernel", "bias")],
+        "many.weights.h5": [f"own/{number}" for number in range(count)],
+        "a.npz": [f"arr_{number}" for number in range(count)],
+        "t.safetensors": [f"layers.{number}.weight" for number in range(count)],
+    }
+    for name, paths in expected.items():
+        assert names(paramctl, tmp_path / name) == paths, name
+    assert paramctl("dump", "old.h5", "weights[4]").stdout == paramctl("dump", "old.h5", "layer_2/param_0").stdout
+    assert paramctl("dump", "t.safetensors", "weights[2]").stdout == "[2. 2.]\n"
+    assert paramctl("save", "old.h5", "-o", "copy.npz", "-q").returncode == 0
+    assert names(paramctl, tmp_path / "copy.npz") == expected["old.h5"]
+
+
+def test_another_order_than_that_of_text_is_kept() -> None:
+    assert in_numeric_order(["a", "b_2", "b_1", "c_1", "c_10", "c_2"]) == ["a", "b_2", "b_1", "c_1", "c_2", "c_10"]
+    assert in_numeric_order(["h10x1", "h1x10", "h1x2", "h2x1"]) == ["h1x2", "h1x10", "h2x1", "h10x1"]
+    assert in_numeric_order(["x" + "9" * 5_000, "x1"]) == ["x" + "9" * 5_000, "x1"]

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from paramctl.core.ordering import in_numeric_order
 from paramctl.core.parameter import Axis, Parameter, ParameterKind
 from paramctl.declare.located import MAX_DEPTH
 from paramctl.errors import ParamctlError
@@ -112,10 +113,12 @@ def _groups(parameters: Mapping[str, Parameter], separator: str) -> Iterator[Blo
 
 
 def _blocks(tree: Mapping[str, Any], prefix: str, separator: str) -> Iterator[Block]:
-    for name, inner in tree.items():
+    for name in in_numeric_order(tree):
+        inner = tree[name]
         if isinstance(inner, dict):
             path = f"{prefix}{name.removesuffix(separator)}"
-            parameters = tuple(member for member in inner.values() if isinstance(member, Parameter))
+            members = (inner[member] for member in in_numeric_order(inner))
+            parameters = tuple(member for member in members if isinstance(member, Parameter))
             blocks = tuple(_blocks(inner, f"{path}{separator}", separator))
             yield Block(path, "group", None, (), parameters, blocks)
         elif not prefix:  # an array at the root is a row of its own

@@ -25,6 +25,9 @@ from paramctl.store.keras.layer_config import (
 
 SCHEME_OPTIONS = ("value", "mean", "stddev", "minval", "maxval", "scale", "mode", "distribution", "gain")
 
+KERAS1_OPTIONS = frozenset({"border_mode", "dim_ordering", "init", "inner_init", "gamma_init", "nb_filter", "p"})
+"""Options that Keras 1 had in place of others. A layer with them may compute something else."""
+
 Blocks: TypeAlias = dict[str, Any]
 """The custom blocks of a document by name: the models within a model."""
 CallKey: TypeAlias = tuple[str, int]
@@ -197,6 +200,8 @@ def layer_entry(
     config = _merged_directions(config) if type_name == "bidirectional" else config
     if _is_quantized(config.get("dtype")):
         raise UnsupportedConfig(f"the quantized layer {config['name']}")
+    if not KERAS1_OPTIONS.isdisjoint(config):
+        raise UnsupportedConfig(f"the options of Keras 1 in {config['name']}")
     if type_name == "gru":  # Keras up to 2.1.2 had no such option, and no such layer
         config = {"reset_after": False, **config}
     if "alpha" in config and type_name == "leaky_re_lu":  # its name in Keras 2

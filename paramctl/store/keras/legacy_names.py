@@ -20,6 +20,17 @@ TOP_LEVEL = "top_level_model_weights"
 """The group of the variables that a model owns itself (save_weights_to_hdf5_group)."""
 GATES = {4: "lstm_cell", 3: "gru_cell", 1: "simple_rnn_cell"}
 """The cell whose kernels have so many parts for each unit."""
+KERAS1_NAMES = {
+    "W": "kernel",
+    "U": "recurrent_kernel",
+    "b": "bias",
+    "gamma": "gamma",
+    "beta": "beta",
+    "running_mean": "moving_mean",
+    "running_std": "moving_variance",
+}
+_GATE = re.compile(r"[WUb]_[a-z]")
+"""A kernel of one gate in Keras 1, such as ``W_i`` of an LSTM."""
 _CELL = re.compile(rf"({'|'.join(GATES.values())})(_\d+)?")
 RECURRENT, DEPTHWISE = {"kernel", "recurrent_kernel"}, {"depthwise_kernel"}
 
@@ -58,9 +69,21 @@ def keras2_variables(
     for path, full in paths.items():
         folder, _, name = full.rpartition("/")
         axes = DENSE_AXES["bias"] if name == "bias" else ()
+        name = _name_since_keras2(name, weights[path].layer)
         implied = variable_attributes(name, stored[path]["dtype"], axes, quantized=folder in quantized)
         variables[path] = KerasVariable(full, implied, weights[path].layer, weights[path].place)
     return variables
+
+
+def _name_since_keras2(name: str, layer: str) -> str:
+    """Return the name of the variables that have the same role since Keras 2: bias for ``dense_1_b`` of Keras 1.
+
+    The path keeps the old name, because the values may have another layout: Theano's kernels are flipped.
+    """
+    part = name.removeprefix(f"{layer}_") if name.startswith(f"{layer}_") else ""
+    if part in KERAS1_NAMES or _GATE.fullmatch(part):
+        return KERAS1_NAMES[part[:1] if part not in KERAS1_NAMES else part]
+    return name
 
 
 def weights_root(groups: GroupAttributes) -> str:

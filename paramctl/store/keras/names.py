@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from paramctl.core.ordering import numeric_key
 from paramctl.store.keras.variables import (
     DENSE_AXES,
     OUTPUT_AXES,
@@ -80,7 +81,8 @@ def keras3_variables(arrays: Sequence[Mapping[str, Any]], groups: GroupAttribute
     """
     objects: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     variables: dict[str, KerasVariable] = {}
-    for array in arrays:
+    # HDF5 lists the layers dense, dense_1, dense_10, dense_2
+    for array in sorted(arrays, key=lambda entry: [numeric_key(name) for name in entry["path"].split("/")]):
         match = VARIABLE.fullmatch(array["path"])
         path = (match[1] or "") if match else array["path"]
         if is_optimizer(path) or _SEED_GENERATOR.fullmatch(path.rpartition("/")[2]):
@@ -92,7 +94,6 @@ def keras3_variables(arrays: Sequence[Mapping[str, Any]], groups: GroupAttribute
     object_paths = _object_paths(objects, groups)
     for path, members in objects.items():
         numbered = [(int(key), array) for key, array in members if key.isdecimal()]
-        numbered.sort(key=lambda entry: entry[0])  # HDF5 lists "10" before "2"
         saves_names = len(numbered) < len(members)
         class_name = None if saves_names else _class_of(path, groups)
         names = variable_names(class_name, numbered) if numbered else []

@@ -144,4 +144,6 @@ def _kind(name: str, quantized: bool) -> str:
         return "state"
     if name in NORM_NAMES:
         return "norm"
-    return "bias" if name == "bias" else "weight"
+    if name in _TRAINED or name in LORA or name.endswith("_kernel"):
+        return "bias" if name == "bias" else "weight"
+    return "unknown"  # of a custom class, or of one that is not in the table
