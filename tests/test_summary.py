@@ -307,6 +307,154 @@ def test_facts_of_some_parameters_are_counted_apart(paramctl: Run, tmp_path: Pat
     assert "Total parameters:  0\n" in paramctl("summary", "mixed.h5", "block/b", "--trainable").stdout
 
 
+def bitsandbytes(shape: tuple[int, ...] = (32, 49), nested: bool = False, kind: str = "nf4") -> dict[str, np.ndarray]:
+    """The arrays of a Linear4bit layer, as bitsandbytes writes them."""
+    count = int(np.prod(shape))
+    state = {"quant_type": kind, "blocksize": 64, "dtype": "bfloat16", "shape": list(shape)}
+    blocks = -(-count // 64)
+    tables: dict[str, np.ndarray] = {"absmax": np.ones(blocks, "float32"), "quant_map": np.ones(16, "float32")}
+    if nested:
+        state |= {"nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": 0.04}
+        tables |= {"absmax": np.ones(blocks, "uint8"), "nested_absmax": np.ones(1, "float32")}
+        tables["nested_quant_map"] = np.ones(256, "float32")
+    data = np.frombuffer(json.dumps(state).encode(), "uint8").copy()
+    return {
+        "m.fc.weight": np.zeros((-(-count // 2), 1), "uint8"),
+        **{f"m.fc.weight.{name}": table for name, table in tables.items()},
+        f"m.fc.weight.quant_state.bitsandbytes__{kind}": data,
+    }
+
+
+def gptq(
+    bits: int = 4, inputs: int = 96, outputs: int = 64, size: int = 40, g_idx: bool = True
+) -> dict[str, np.ndarray]:
+    """The arrays of a quantized linear layer, as AutoGPTQ and GPTQModel write them."""
+    groups = -(-inputs // size)
+    arrays = {
+        "m.fc.qweight": np.zeros((inputs * bits // 32, outputs), "int32"),
+        "m.fc.qzeros": np.zeros((groups, outputs * bits // 32), "int32"),
+        "m.fc.scales": np.ones((groups, outputs), "float16"),
+    }
+    return arrays | ({"m.fc.g_idx": np.zeros(inputs, "int32")} if g_idx else {})
+
+
+def awq(bits: int = 4, inputs: int = 96, outputs: int = 64, size: int = 32) -> dict[str, np.ndarray]:
+    """The arrays of a WQLinear_GEMM, as AutoAWQ writes them."""
+    return {
+        "m.fc.qweight": np.zeros((inputs, outputs * bits // 32), "int32"),
+        "m.fc.qzeros": np.zeros((inputs // size, outputs * bits // 32), "int32"),
+        "m.fc.scales": np.ones((inputs // size, outputs), "float16"),
+    }
+
+
+def compressed(bits: int = 4, inputs: int = 96, outputs: int = 64, size: int = 32) -> dict[str, np.ndarray]:
+    """The arrays of a quantized linear layer, as compressed-tensors writes them."""
+    return {
+        "m.fc.weight_packed": np.zeros((outputs, -(-inputs // (32 // bits))), "int32"),
+        "m.fc.weight_scale": np.ones((outputs, -(-inputs // size)), "float16"),
+        "m.fc.weight_shape": np.array([outputs, inputs]),
+    }
+
+
+PACKED = {
+    "nf4": (bitsandbytes(), 4, (32, 49)),
+    "fp4, an odd number": (bitsandbytes((5, 13), kind="fp4"), 4, (5, 13)),
+    "nf4 with nested scales": (bitsandbytes((64, 64), nested=True), 4, (64, 64)),
+    **{f"GPTQ in {bits} bits": (gptq(bits), bits, (96, 64)) for bits in (2, 3, 4, 8)},
+    "GPTQ in one group, square": (gptq(inputs=64, size=64), 4, (64, 64)),
+    "GPTQ without g_idx": (gptq(g_idx=False), 4, (96, 64)),
+    "AWQ": (awq(), 4, (96, 64)),
+    "AWQ, square": (awq(inputs=64), 4, (64, 64)),
+    "AWQ in 8 bits": (awq(8), 8, (96, 64)),
+    "compressed-tensors": (compressed(), 4, (64, 96)),
+    "compressed-tensors in 8 bits, padded": (compressed(8, 97), 8, (64, 97)),
+}
+
+
+@pytest.mark.parametrize(("arrays", "bits", "shape"), PACKED.values(), ids=PACKED)
+@pytest.mark.parametrize("suffix", ["safetensors", "npz"])
+def test_packed_weights_count_as_the_parameters_they_hold(
+    arrays: dict[str, np.ndarray], bits: int, shape: tuple[int, ...], suffix: str, paramctl: Run, tmp_path: Path
+) -> None:
+    """Their scales are counted apart, and both numbers are shown."""
+    arrays = arrays | {"m.fc.bias": np.zeros(shape[-1], "float16")}
+    save_file(arrays, tmp_path / "q.safetensors")
+    np.savez(tmp_path / "q.npz", **arrays)
+    logical, stored = int(np.prod(shape)), sum(array.size for array in arrays.values())
+    path = next(name for name in arrays if name.endswith(("weight", "weight_packed")))
+    scales = stored - arrays[path].size - shape[-1]
+    shown = paramctl("summary", f"q.{suffix}").stdout
+    assert f"Total parameters:  {logical + shape[-1]:,}\n" in shown
+    held = f"stored in {arrays[path].size:,} values of {arrays[path].dtype}"
+    assert f"Packed: {logical:,} logical parameters in {bits} bits, {held}\n" in shown
+    assert f"Scales: {scales:,} values for packed parameters, counted apart\n" in shown
+    facts = json.loads(paramctl("summary", f"q.{suffix}", "--format", "json").stdout)
+    assert (
+        facts["totals"]["parameters"] == logical + shape[-1] == sum(row["parameters"] or 0 for row in facts["layers"])
+    )
+    assert (facts["totals"]["stored"], facts["totals"]["scales"]) == (stored, scales)
+    assert facts["totals"]["bytes"] == sum(array.nbytes for array in arrays.values())
+    (packed,) = facts["packed"]
+    assert (packed["path"], packed["bits"], packed["shape"]) == (path, bits, list(shape))
+    assert (packed["parameters"], packed["stored"]) == (logical, arrays[path].size)
+    assert {path, "m.fc.bias", *packed["scales"]} == set(arrays)
+    lines = paramctl("summary", f"q.{suffix}", "--parameters").stdout
+    assert f"{arrays[path].size:,} (holds {logical:,} parameters)" in lines
+    assert lines.count("(counted apart)") == len(arrays) - 2
+    alone = paramctl("summary", f"q.{suffix}", "m.fc.bias").stdout
+    assert "Packed" not in alone
+    assert "Scales" not in alone
+
+
+def without(arrays: dict[str, np.ndarray], ending: str) -> dict[str, np.ndarray]:
+    return {name: array for name, array in arrays.items() if not name.endswith(ending)}
+
+
+def changed(arrays: dict[str, np.ndarray], ending: str, array: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: array if name.endswith(ending) else old for name, old in arrays.items()}
+
+
+UNCERTAIN = {
+    **{f"nf4 without {name}": without(bitsandbytes(), name) for name in ("absmax", "quant_map", "__nf4")},
+    "nf4 of another size": changed(bitsandbytes(), "weight", np.zeros((700, 1), "uint8")),
+    "nf4 with other blocks": changed(bitsandbytes(), "absmax", np.ones(7, "float32")),
+    "a state that is not JSON": changed(bitsandbytes(), "__nf4", np.full(40, 91, "uint8")),
+    "a state that is not text": changed(bitsandbytes(), "__nf4", np.full(40, 255, "uint8")),
+    "a state without a shape": changed(bitsandbytes(), "__nf4", np.frombuffer(b'{"blocksize": 64}', "uint8")),
+    "a state with another shape": changed(
+        bitsandbytes(), "__nf4", np.frombuffer(b'{"blocksize": 64, "shape": [32, true, -49]}', "uint8")
+    ),
+    "a state with a huge shape": changed(
+        bitsandbytes(), "__nf4", np.frombuffer(b'{"blocksize": 64, "shape": [1' + b"0" * 999 + b"]}", "uint8")
+    ),
+    "a state beyond all bounds": changed(bitsandbytes(), "__nf4", np.full(1 << 17, 91, "uint8")),
+    **{f"GPTQ without {name}": without(gptq(), name) for name in ("qzeros", "scales")},
+    "GPTQ with another g_idx": changed(gptq(), "g_idx", np.zeros(95, "int32")),
+    "GPTQ in 5 bits": changed(gptq(), "qzeros", np.zeros((3, 10), "int32")),
+    "GPTQ with other groups": changed(gptq(), "qzeros", np.zeros((4, 8), "int32")),
+    "AWQ with too many groups": changed(
+        changed(awq(), "qzeros", np.zeros((97, 8), "int32")), "scales", np.zeros((97, 64), "float16")
+    ),
+    "AWQ for matrix-vector products": changed(awq(), "qweight", np.zeros((64, 12), "int32")),
+    "qweight of floats": changed(awq(), "qweight", np.zeros((96, 8), "float32")),
+    "compressed-tensors with another shape": changed(compressed(), "shape", np.array([64, 97])),
+    "compressed-tensors with a shape of nothing": changed(compressed(), "shape", np.array([64, -1])),
+    "compressed-tensors of unknown bits": compressed(inputs=8),
+    "integers alone": {"m.fc.weight": np.zeros((8, 8), "uint8"), "m.fc.scale": np.ones(8, "float32")},
+}
+
+
+@pytest.mark.parametrize("arrays", UNCERTAIN.values(), ids=UNCERTAIN)
+def test_arrays_that_may_not_be_packed_count_as_stored(
+    arrays: dict[str, np.ndarray], paramctl: Run, tmp_path: Path
+) -> None:
+    save_file(arrays, tmp_path / "q.safetensors")
+    facts = json.loads(paramctl("summary", "q.safetensors", "--format", "json").stdout)
+    assert facts["totals"]["parameters"] == sum(array.size for array in arrays.values())
+    assert "packed" not in facts
+    assert "Packed" not in paramctl("summary", "q.safetensors").stdout
+
+
 def terminal(*arguments: str, env: dict[str, str]) -> str:
     """Return the output of paramctl on a terminal of 40 columns."""
     ours, theirs = pty.openpty()

@@ -39,7 +39,9 @@ def _bytes_text(row: ParameterRow) -> str:
 
 
 def _size_note(row: ParameterRow) -> str:
-    return f"({row.shared})" if row.shared else ""
+    if row.shared or row.parameters == row.size:
+        return f"({row.shared})" if row.shared else ""
+    return f"(holds {row.parameters:,} parameters)" if row.parameters else "(counted apart)"
 
 
 def _shape_text(shape: tuple[int | None, ...] | None) -> str:
@@ -74,6 +76,7 @@ PARAMETER_COLUMNS = [
     Column("tied_to", "Tied to", lambda row: row.tied_to),
     Column("kind", "Kind", lambda row: row.kind),
     Column("bytes", "Bytes", lambda row: row.bytes, _bytes_text, right=True),
+    Column("parameters", "Parameters", lambda row: row.parameters, right=True),
 ]
 PARAMETER_TABLE = ("path", "shape", "dtype", "size", "axes", "fan_in", "fan_out", "trainable", "scheme")
 PARAMETER_JSON = tuple(column.key for column in PARAMETER_COLUMNS[:10])
@@ -114,6 +117,9 @@ def summary(
     A shared array is counted once, at its first occurrence, and a block that is expanded has no count of its own, so
     the rows add up to the total. Parameters that a Keras file has in its configuration, but not among its arrays, are
     listed as missing. With patterns, shows only the matches and everything below them, and their total.
+
+    Weights that bitsandbytes, GPTQ, AWQ or compressed-tensors packed in 2, 3, 4 or 8 bits count as the parameters that
+    they hold, if the names, dtypes and shapes of the arrays leave no doubt. Scales and zeros are counted apart.
 
     With --parameters, prints a row for each parameter: shape, dtype, the role of each axis, fans, and its
     initialization scheme. The roles: 'in' is summed over for each output, 'out' indexes the outputs, 'field' is a
@@ -168,6 +174,7 @@ def _object(facts: Summary) -> dict[str, Any]:
     layer_columns = choose(LAYER_COLUMNS, None, LAYER_JSON)
     parameter_columns = choose(PARAMETER_COLUMNS, None, PARAMETER_JSON)
     known, counts = not facts.unbuilt, facts.totals
+    packed = [each._asdict() | {"parameters": each.parameters} for each in facts.packed]
     return {
         "model": facts.model,
         "inputs": [{"name": input_.name, "shape": input_.shape, "dtype": input_.dtype} for input_ in facts.inputs],
@@ -187,7 +194,9 @@ def _object(facts: Summary) -> dict[str, Any]:
             **({"unknown": counts.unknown} if known and counts.unknown else {}),
             "bytes": sum(counts.bytes.values()) if known else None,
             "bytes_by_dtype": counts.bytes if known else None,
+            **({"stored": facts.stored, "scales": facts.scales} if facts.packed or facts.scales else {}),
         },
+        **({"packed": packed} if packed else {}),
     }
 
 
@@ -253,12 +262,23 @@ def _totals(facts: Summary) -> Iterator[str]:
             yield f"    unknown:       {counts.unknown:>{width},}"
     if facts.missing:
         yield f"Missing from the file: {', '.join(f'{path} {shape}' for path, shape in facts.missing.items())}"
+    yield from _packed(facts)
     for dtype, size in counts.bytes.items():
         yield f"Bytes in {dtype}: {size:,}{_binary(size)}"
     from paramctl.model import shared_text
 
     for tie in facts.ties:
         yield printable(f"Tied: {tie.tied} {shared_text(tie.kept, tie.transpose)}")
+
+
+def _packed(facts: Summary) -> Iterator[str]:
+    """Yield a line for each precision of packed parameters, and one for their scales."""
+    for bits, dtype in dict.fromkeys((each.bits, each.dtype) for each in facts.packed):
+        alike = [each for each in facts.packed if (each.bits, each.dtype) == (bits, dtype)]
+        parameters, stored = sum(each.parameters for each in alike), sum(each.stored for each in alike)
+        yield f"Packed: {parameters:,} logical parameters in {bits} bits, stored in {stored:,} values of {dtype}"
+    if facts.scales:
+        yield f"Scales: {facts.scales:,} values for packed parameters, counted apart"
 
 
 def _binary(size: int) -> str:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from paramctl.address.resolve import NO_FILTERS, Filters, subtree_matcher
 from paramctl.core.parameter import Parameter
 from paramctl.init.rules import assign_schemes
+from paramctl.inspect.packed import Packed, parameter_counts
 from paramctl.model import Block, Input, Model, Tie, Totals, shared_text, totals
 from paramctl.model.layers import Sizes
 
@@ -74,6 +75,7 @@ class ParameterRow:
     """A parameter.
 
     dtype, trainable, scheme: of its array, which may be another parameter's.
+    size: the number of stored values. parameters: that of the parameters they hold, which differs for packed weights.
     tied_to: the path of the parameter that keeps its array. counted_at: the path at which its array is counted.
     shared: the same as text, ``= PATH`` or ``counted at PATH``; empty if it is counted here.
     """
@@ -92,6 +94,7 @@ class ParameterRow:
     tied_to: str | None
     counted_at: str
     shared: str
+    parameters: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,8 @@ class Summary:
 
     unbuilt: the number of layers that lack the shape of an input. separator: between the names of a path.
     missing: the shapes of the parameters that the file's configuration has and the file lacks, by path.
+    packed: the arrays of low-precision parameters. The totals count these parameters, and not their scales.
+    stored, scales: the number of all stored values, and that of the values of scales.
     """
 
     model: str
@@ -112,6 +117,9 @@ class Summary:
     unbuilt: int
     separator: str
     missing: Mapping[str, tuple[int, ...]]
+    packed: tuple[Packed, ...]
+    stored: int
+    scales: int
 
 
 def summarize(
@@ -121,6 +129,7 @@ def summarize(
     schemes: Mapping[str, str | None] | None = None,
     keep: Filters = NO_FILTERS,
     missing: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+    packed: Sequence[Packed] = (),
 ) -> Summary:
     """Return the summary of a model.
 
@@ -129,6 +138,7 @@ def summarize(
     schemes: the schemes by which a file's arrays were drawn, by path; None for a model that will be drawn.
     keep: the parameters that count.
     missing: the parameters that a file lacks; see Origin.
+    packed: the arrays that hold packed parameters.
 
     Raises AddressError for a pattern that matches nothing, and for a filter by what the file does not record.
     """
@@ -139,17 +149,21 @@ def summarize(
         keep.check_recorded(model.name, candidates)
     counted = [model.owner(path) for path in model.parameters if path in selected and model.counted_at(path) == path]
     lacking = {path: shape for path, shape in missing.items() if any(map(matches, _layers_around(path)))}
+    counts, scales = parameter_counts(packed), {path for each in packed for path in each.scales}
     return Summary(
         model=model.name,
         inputs=model.inputs,
         outputs=model.outputs,
-        layers=list(_LayerRows(model, matches, selected, depth, lacking).rows(model.blocks, 1)),
-        parameters=list(_parameter_rows(model, selected, schemes)),
+        layers=list(_LayerRows(model, matches, selected, depth, counts, lacking).rows(model.blocks, 1)),
+        parameters=list(_parameter_rows(model, selected, schemes, counts)),
         ties=tuple(tie for tie in model.ties if tie.kept in selected or tie.tied in selected),
-        totals=totals(counted),
+        totals=totals(counted, counts),
         unbuilt=model.unbuilt,
         separator=model.separator,
         missing=lacking,
+        packed=tuple(each for each in packed if each.path in selected),
+        stored=sum(parameter.size for parameter in counted),
+        scales=sum(parameter.size for parameter in counted if parameter.path in scales),
     )
 
 
@@ -175,10 +189,11 @@ class _LayerRows:
         matches: Callable[[str], bool],
         selected: set[str],
         depth: int | None,
+        parameter_counts: Mapping[str, int],
         missing: Collection[str],
     ) -> None:
         self.model, self.matches, self.selected, self.depth = model, matches, selected, depth
-        self.missing = missing
+        self.parameter_counts, self.missing = parameter_counts, missing
 
     def rows(self, blocks: Sequence[Block], level: int) -> Iterator[LayerRow]:
         for block in blocks:
@@ -198,11 +213,12 @@ class _LayerRows:
 
     def row(self, block: Block, level: int, expanded: bool) -> LayerRow:
         # The rows inside an expanded block count for themselves, and a reused layer was counted before.
-        counted = [block] if expanded else [] if block.reuse_of else block.walk()
+        blocks = [block] if expanded else [] if block.reuse_of else block.walk()
         parameters = [
-            parameter for inner in counted for parameter in inner.parameters if parameter.path in self.selected
+            parameter for inner in blocks for parameter in inner.parameters if parameter.path in self.selected
         ]
-        counts = totals(self.model.owner(parameter.path) for parameter in parameters if self.counts(parameter))
+        counted = [self.model.owner(parameter.path) for parameter in parameters if self.counts(parameter)]
+        counts = totals(counted, self.parameter_counts)
         # an expanded block has no count, unless it holds parameters itself
         known = bool(parameters) if expanded else not any(inner.unbuilt for inner in block.walk())
         return LayerRow(
@@ -238,7 +254,7 @@ class _LayerRows:
 
 
 def _parameter_rows(
-    model: Model, selected: set[str], schemes: Mapping[str, str | None] | None
+    model: Model, selected: set[str], schemes: Mapping[str, str | None] | None, counts: Mapping[str, int]
 ) -> Iterator[ParameterRow]:
     if schemes is None:
         schemes = {path: assigned.scheme for path, assigned in assign_schemes(model).items()}
@@ -262,6 +278,7 @@ def _parameter_rows(
             tied_to=tie.kept if tie else None,
             counted_at=counted_at,
             shared="" if counted_at == path else elsewhere(model, path, "").text,
+            parameters=counts.get(owner.path, owner.size),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from paramctl.inspect.packed import find_packed
 from paramctl.inspect.summary import Summary, summarize
 from paramctl.library.arguments import filters, whole
 from paramctl.library.opening import Openable, as_model, openable
@@ -19,6 +20,9 @@ def summary(
 ) -> Summary:
     """Summarize a model or a checkpoint: rows of layers and of parameters, and totals that count each array once.
 
+    Weights that bitsandbytes, GPTQ, AWQ or compressed-tensors packed in a few bits count as the parameters that they
+    hold.
+
     patterns: only what they match, and everything below it. depth: levels of blocks to expand; all by default.
     trainable, dtype, kind, min_size: only parameters like this.
     Raises AddressError for a pattern that matches nothing.
@@ -28,9 +32,14 @@ def summary(
     arrays = openable(model)
     if isinstance(arrays, Model):
         return summarize(arrays, patterns, depth, None, selected)
-    origin = arrays.source.origin
+    source, origin = arrays.source, arrays.source.origin
     schemes = {path: recorded.scheme for path, recorded in origin.provenance.items()}
-    return summarize(arrays.model, patterns, depth, schemes, selected, origin.missing)
+
+    def read(path: str) -> bytes:
+        return source.read(path, 0, arrays.parameters[path].size).tobytes()
+
+    packed = find_packed(arrays.model, read)
+    return summarize(arrays.model, patterns, depth, schemes, selected, origin.missing, packed)
 
 
 def ties(model: Openable) -> tuple[Tie, ...]:

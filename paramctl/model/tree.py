@@ -260,16 +260,17 @@ def _map_block(block: Block, change: Callable[[Parameter], Parameter]) -> Block:
     )
 
 
-def totals(parameters: Iterable[Parameter]) -> Totals:
-    """Return the totals of distinct parameters."""
+def totals(parameters: Iterable[Parameter], counts: Mapping[str, int] | None = None) -> Totals:
+    """Return the totals of distinct parameters. counts: the number of values by path, where it is not the size."""
     trainable = other = unknown = 0
     by_dtype: Counter[str] = Counter()
     for parameter in parameters:
         by_dtype[parameter.dtype] += parameter.bytes
+        size = (counts or {}).get(parameter.path, parameter.size)
         if parameter.trainable:
-            trainable += parameter.size
+            trainable += size
         elif parameter.trainable is None:  # the file does not record it
-            unknown += parameter.size
+            unknown += size
         else:
-            other += parameter.size
+            other += size
     return Totals(trainable, other, dict(by_dtype), unknown)
