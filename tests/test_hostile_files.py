@@ -96,7 +96,7 @@ def _npy(
 
 
 NPZ = {
-    "no npy": ({"a.pkl": b"x"}, "the member 'a.pkl' is not an .npy file"),
+    "no npy": ({"a.pkl": b"x"}, "a zip archive without arrays (its first member is 'a.pkl')"),
     "twins": ({"w.npy": _npy(), "w": _npy()}, "the member 'w' is not an .npy file"),
     "a shape that is too large": (
         {"a.npy": _npy(shape="(1000000000000,)")},

@@ -707,7 +707,7 @@ HOSTILE = {
         "'w.npy' and 'v.npy' overlap",
     ),
     "twins": ([ONE, ONE], "duplicate array 'w'"),
-    "no npy": ([{"name": b"w.pkl", "data": b"x"}], "the member 'w.pkl' is not an .npy file"),
+    "no npy": ([{"name": b"w.pkl", "data": b"x"}], "a zip archive without arrays (its first member is 'w.pkl')"),
     "no magic": ([{"name": b"w.npy", "data": b"x" * 80}], "'w' is not an npy file"),
     "a negative shape": ([{"name": b"w.npy", "data": npy("(-2, -1)")}], "of non-negative integer sizes (got (-2, -1))"),
     "one negative size": ([{"name": b"w.npy", "data": npy("(-1, 2)")}], "of non-negative integer sizes (got (-1, 2))"),

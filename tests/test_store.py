@@ -268,7 +268,7 @@ STRICT: dict[str, tuple[object, bytes, str]] = {
     "an overflow": ({"w": entry(shape=[2**32, 2**32, 2])}, bytes(8), "in float32 needs"),
     "a negative size": ({"w": entry(shape=[-2])}, bytes(8), "shape must be a list of integers, not negative"),
     "a size that is no number": ({"w": entry(shape=[True])}, bytes(8), "shape must be a list of integers"),
-    "an unknown dtype": ({"w": entry(dtype="F4")}, bytes(8), "unsupported dtype 'F4'"),
+    "an unknown dtype": ({"w": entry(dtype="F5")}, bytes(8), "unsupported dtype 'F5'"),
     "something more": ({"w": entry(more=1)}, bytes(8), "must have dtype, shape and data_offsets, and nothing else"),
     "no JSON": (b"{", b"", "the header is not JSON"),
     "a list": (b"{]", b"", "the header is not JSON"),

@@ -10,12 +10,16 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from paramctl.core.parameter import PACKED_BITS
+
 Array: TypeAlias = NDArray[Any]
 
 
 @cache
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """Return NumPy's dtype for a name in ``parameter.DTYPE_BYTES``."""
+    """Return NumPy's dtype for a name in ``parameter.DTYPE_BYTES``, and single bytes for one in PACKED_BITS."""
+    if name in PACKED_BITS:  # bytes without a type, with which NumPy refuses to calculate
+        return np.dtype("V1")
     if name == "bfloat16" or name.startswith("float8"):
         dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
         return dtype

@@ -28,6 +28,16 @@ DTYPE_BYTES = {
 }
 """The size of one value of each dtype, in bytes."""
 
+PACKED_BITS = {"float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}
+"""The size of one value of each packed dtype, in bits. Their values can be copied, but not read: no format says in
+which order the values of a byte are."""
+
+
+def bytes_of(dtype: str, count: int) -> int:
+    """Return the bytes of so many values."""
+    bits = PACKED_BITS.get(dtype)
+    return count * DTYPE_BYTES[dtype] if bits is None else count * bits // 8
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -75,7 +85,7 @@ class Parameter:
         unknown if the file does not record it.
     trainable: whether training changes it; None if the file does not record it.
     initializer: the scheme that its layer declares for it.
-    dtype: a key of DTYPE_BYTES.
+    dtype: a key of DTYPE_BYTES or PACKED_BITS.
     """
 
     path: str
@@ -96,7 +106,7 @@ class Parameter:
 
     @property
     def bytes(self) -> int:
-        return self.size * DTYPE_BYTES[self.dtype]
+        return bytes_of(self.dtype, self.size)
 
     @property
     def fans(self) -> tuple[int | float, int] | None:

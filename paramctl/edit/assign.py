@@ -21,6 +21,7 @@ from paramctl.model.document import parse_value
 from paramctl.source.base import Source
 from paramctl.source.edited import OPERATIONS, Change, Edited
 from paramctl.source.from_checkpoint import parse_scheme
+from paramctl.store.contents import check_decodable
 
 OPERATORS = (*OPERATIONS, "=")
 
@@ -124,6 +125,7 @@ def resolve_changes(source: Source, assignments: Sequence[Assignment], filters: 
                 continue  # a pattern that matches two names of one array changes it once
             done.add(owner.path)
             parameter = model.parameters[path]
+            check_decodable(model, path)
             selection = select(match.indices, parameter.shape, path)
             value = _check_value(assignment, parameter, owner, selection)
             transpose = tie is not None and tie.transpose

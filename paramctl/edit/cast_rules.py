@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from paramctl.address.resolve import resolve_whole
 from paramctl.core.dtypes import CastLoss
-from paramctl.core.parameter import DTYPE_BYTES, FLOAT_DTYPES
+from paramctl.core.parameter import DTYPE_BYTES, FLOAT_DTYPES, PACKED_BITS
 from paramctl.errors import AddressError, suggest
 from paramctl.model import Model
 from paramctl.source.base import Source
 from paramctl.source.derived import Cast
+from paramctl.store.contents import check_decodable
 
 SHORT_NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64", "half": "float16"}
 """Names that other tools use. They are not accepted; the error suggests the right one."""
@@ -34,10 +35,11 @@ def cast_source(source: Source, rules: Sequence[str], allow: Sequence[str] = ())
         if equals:
             paths = [model.owner(path).path for path in resolve_whole(model, pattern, "cast")]
         else:
-            paths = [owner.path for owner in model.owners() if is_float(owner.dtype)]
+            paths = [owner.path for owner in model.owners() if is_float(owner.dtype) or owner.dtype in PACKED_BITS]
             if not is_float(dtype):
                 raise AddressError("a dtype that is not floating-point needs a pattern: PATTERN=DTYPE", repr(text))
         for path in paths:
+            check_decodable(model, path)
             dtypes.setdefault(path, dtype)
     typed = model.map_parameters(
         lambda parameter: replace(parameter, dtype=dtypes.get(model.owner(parameter.path).path, parameter.dtype))

@@ -11,14 +11,14 @@ from typing import Literal
 import numpy as np
 
 from paramctl.address.quoting import address_of
-from paramctl.core.parameter import DTYPE_BYTES
+from paramctl.core.parameter import bytes_of
 from paramctl.inspect.difference import Difference, compare_values, measure_values
 from paramctl.inspect.fold import PieceToMeasure, fold
 from paramctl.inspect.pairing import Pairing, pair
 from paramctl.inspect.tolerance import EXACT, Tolerance
 from paramctl.parallel import Progress, advancing
 from paramctl.source.base import Source
-from paramctl.store.contents import BLOCK_SIZE
+from paramctl.store.contents import BLOCK_SIZE, check_decodable
 
 SPARE = 1 << 24
 """Bytes allocated and freed, untouched, at the start. glibc then keeps the memory of freed pieces for the next ones.
@@ -91,6 +91,9 @@ def compare(
     """
     pairing = pair(a, b, name_in_b)
     compared = [] if structure else [name for name in pairing.common if pairing.is_compared(name)]
+    for name in compared:
+        for side in (pairing.a, pairing.b):
+            check_decodable(side.source.model, side.paths[name])
     size = sum(a.model.parameters[name].bytes for name in compared)
     np.empty(SPARE, np.uint8)
     spans = ((name, (0, a.model.parameters[name].size)) for name in compared)
@@ -112,10 +115,11 @@ SpanMeasure = Callable[[Pairing, str, int, int, Tolerance], Difference]
 def _pieces(pairing: Pairing, spans: Iterator[tuple[str, Span]], measure: SpanMeasure, tolerance: Tolerance) -> Pieces:
     """Yield the spans in pieces of a block. Spans begin at multiples of a block, so pieces are the same each time."""
     for name, (start, stop) in spans:
-        width = DTYPE_BYTES[pairing.a.dtype(name)]
+        dtype = pairing.a.dtype(name)
         for begin in range(start, stop, BLOCK_SIZE):
             end = min(begin + BLOCK_SIZE, stop)
-            yield PieceToMeasure(name, (end - begin) * width, partial(measure, pairing, name, begin, end, tolerance))
+            size = bytes_of(dtype, end - begin)
+            yield PieceToMeasure(name, size, partial(measure, pairing, name, begin, end, tolerance))
 
 
 def _compare_span(pairing: Pairing, name: str, start: int, stop: int, tolerance: Tolerance) -> Difference:

@@ -10,7 +10,7 @@ from math import hypot, isfinite
 import numpy as np
 
 from paramctl.core.dtypes import Array
-from paramctl.core.parameter import DTYPE_BYTES
+from paramctl.core.parameter import bytes_of
 from paramctl.inspect.fold import PieceToMeasure, fold
 from paramctl.inspect.tally import EMPTY, Tally, tally
 from paramctl.parallel import Progress, advancing
@@ -53,7 +53,7 @@ def statistics(
     progress: called with the bytes done and the bytes in total, after each piece.
     threads: the number of workers, which does not affect the result.
     """
-    total = sum(selected.selection.size * DTYPE_BYTES[selected.dtype] for selected in selection)
+    total = sum(bytes_of(selected.dtype, selected.selection.size) for selected in selection)
     tallies = fold(_pieces(selection), advancing(progress, total), threads)
     return [_row(selected, tallies.get(number, EMPTY)) for number, selected in enumerate(selection)]
 
@@ -61,9 +61,8 @@ def statistics(
 def _pieces(selection: Sequence[SelectedValues]) -> Iterator[PieceToMeasure[int, Tally]]:
     # Keyed by number: two selections may have one name, as in ``stat FILE w w``.
     for number, selected in enumerate(selection):
-        width = DTYPE_BYTES[selected.dtype]
         for size, read in _reads(selected):
-            yield PieceToMeasure(number, size * width, partial(_read_and_tally, read))
+            yield PieceToMeasure(number, bytes_of(selected.dtype, size), partial(_read_and_tally, read))
 
 
 def _read_and_tally(read: Callable[[], Array]) -> Tally:

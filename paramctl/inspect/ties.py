@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from paramctl.address.resolve import resolve
-from paramctl.core.parameter import DTYPE_BYTES, Parameter
+from paramctl.core.parameter import Parameter, bytes_of
 from paramctl.declare.located import scalar_text
 from paramctl.errors import AddressError
 from paramctl.inspect.fold import PieceToMeasure, fold
@@ -55,7 +55,7 @@ def _pieces(source: Source, parameters: Sequence[Parameter]) -> Iterator[PieceTo
     # Cut at multiples of a block, whatever the source prefers: a checksum depends on where the array is cut.
     for parameter in parameters:
         for path, start, stop in blocks(parameter):
-            size = (stop - start) * DTYPE_BYTES[parameter.dtype]
+            size = bytes_of(parameter.dtype, stop - start)
             yield PieceToMeasure(path, size, partial(_checksum, source, path, start, stop))
 
 

@@ -15,7 +15,7 @@ from paramctl.core.dtypes import Array
 from paramctl.core.indexing import Selection, select, slice_text
 from paramctl.core.parameter import Parameter
 from paramctl.model import Model
-from paramctl.store.contents import Contents, Origin, Piece, gather
+from paramctl.store.contents import Contents, Origin, Piece, check_decodable, gather
 
 Description = Mapping[str, Any]
 """A source in the types of JSON, from which edit.reopen.reopen makes it again in another process."""
@@ -69,10 +69,13 @@ class SelectedValues(NamedTuple):
 def select_values(source: Source, addresses: Sequence[str], filters: Filters = NO_FILTERS) -> list[SelectedValues]:
     """Return the values that addresses select, in the model's order. Without addresses, every array once.
 
-    Raises AddressError for an address that matches nothing, or a slice that does not fit.
+    Raises AddressError for an address that matches nothing, or a slice that does not fit, and InputError for a dtype
+    whose values cannot be read.
     """
     model = source.model
     matches = resolve_all(model, addresses, filters)
+    for path, _ in matches:
+        check_decodable(model, path)  # before the values of another parameter are printed
     counts = Counter(path for path, _ in matches)  # w[0] and w[1] are shown with their slices, w[0] alone as w
     return [
         SelectedValues(

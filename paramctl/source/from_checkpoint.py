@@ -11,6 +11,7 @@ from paramctl.init.registry import SchemeMismatch, Target
 from paramctl.init.rules import Scheme
 from paramctl.source.base import Description, Source
 from paramctl.source.open import open_checkpoint
+from paramctl.store.contents import check_decodable
 
 PREFIX = "from:"
 
@@ -35,6 +36,7 @@ class FromCheckpoint:
                 f"requires a path that is not tied as a transpose; {path} is the transpose of {tie.kept}"
             )
         owner = model.owner(path).path
+        check_decodable(model, owner)
 
         def read(start: int, stop: int) -> Array:
             return to_native(self.source.read(owner, start, stop))

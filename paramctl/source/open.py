@@ -11,7 +11,7 @@ from paramctl.model import Model, from_bytes
 from paramctl.model.document import MAX_BYTES
 from paramctl.store import registry
 from paramctl.store.folder import resolve_folder
-from paramctl.store.foreign import check_not_foreign
+from paramctl.store.foreign import check_not_binary, check_not_foreign, may_be_document
 from paramctl.store.location import open_location
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ def open_path(
     format_ = registry.detect(location)
     if format_ is None:
         check_not_foreign(location)
+        # damaged so much that no format matches: the format of its suffix says where
+        format_ = None if may_be_document(location) else registry.by_suffix(location.name)
+    if format_ is None:
+        check_not_binary(location)
         return Opened(from_bytes(location.read(0, MAX_BYTES + 1), path, variables, input_shapes), None)
     if variables or input_shapes:
         raise InputError(f"{location.name}: variables and input shapes are for model documents, not for checkpoints")

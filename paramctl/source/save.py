@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO, Any
 
+from paramctl.core.parameter import PACKED_BITS
 from paramctl.errors import InputError, OutputError, message
 from paramctl.parallel import Progress, advancing
 from paramctl.store.contents import Contents, Origin
@@ -49,6 +50,10 @@ def write(source: Contents, path: str, options: WriteOptions = DEFAULTS) -> Iter
         raise OutputError(f"{path}: shards must be written to NAME.safetensors, NAME.weights.json or FOLDER/")
     format_.check_names(source.model, path)
     check_complete(source)
+    packed = next((owner for owner in source.model.owners() if owner.dtype in PACKED_BITS), None)
+    if packed is not None and not format_.packed:
+        rule = f"{format_.name} cannot hold {packed.path}, which has the dtype {packed.dtype}"
+        raise OutputError(f"{path}: {rule}. Save it as .safetensors")
     verify(source)  # before the first byte is written
     return format_.write(path, source, options)
 

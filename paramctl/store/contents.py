@@ -14,7 +14,8 @@ import numpy as np
 
 from paramctl.core.dtypes import Array
 from paramctl.core.indexing import Selection
-from paramctl.core.parameter import Parameter
+from paramctl.core.parameter import PACKED_BITS, Parameter
+from paramctl.errors import InputError
 from paramctl.model import Document, Model
 from paramctl.parallel import in_parallel
 from paramctl.store.io.extents import Extent
@@ -171,9 +172,17 @@ def read_alias(contents: Contents, name: str, start: int, stop: int) -> Array:
     return np.concatenate(pieces)[start - first * row : stop - first * row]
 
 
+def check_decodable(model: Model, path: str) -> None:
+    """Raise InputError for a parameter of a packed dtype, whose values can only be copied."""
+    dtype = model.owner(path).dtype
+    if dtype in PACKED_BITS:
+        raise InputError(f"{model.name}: {path} has the dtype {dtype}, whose values can be copied but not read")
+
+
 def gather(contents: Contents, path: str, selection: Selection) -> Iterator[Array]:
     """Yield the selected values of a parameter, under any of its names, in C order, in flat pieces of bounded size."""
     model = contents.model
+    check_decodable(model, path)
     if selection.everything and not is_transposed(model, path):
         yield from in_parallel(lambda piece: contents.read(*piece), contents.pieces(model.owner(path)))
     else:
@@ -182,6 +191,7 @@ def gather(contents: Contents, path: str, selection: Selection) -> Iterator[Arra
 
 def gather_reshaped(contents: Contents, path: str, shape: Sequence[int], selection: Selection) -> Iterator[Array]:
     """Yield selected values of a parameter seen under another shape. A transposed tie keeps its own shape."""
+    check_decodable(contents.model, path)
     owner = contents.model.owner(path)
     if is_transposed(contents.model, path):
         yield from _gather_transposed(contents, owner, selection)

@@ -6,6 +6,7 @@ import os
 import re
 
 from paramctl.errors import InputError
+from paramctl.store.foreign import folder_kind
 
 SHARD = r"(-[0-9]+)?-[0-9]{5}-of-(?!00001)[0-9]{5}\.safetensors$"
 SUFFIXES = (".safetensors.index.json", ".safetensors", ".weights.json")
@@ -20,6 +21,8 @@ def resolve_folder(path: str) -> str:
     if not os.path.isdir(path):
         return path
     present = sorted(os.listdir(path))
+    if not any(name.endswith(SUFFIXES) for name in present) and (kind := folder_kind(present)):
+        raise InputError(f"{path}: {kind}")
     single = {name: re.sub(SHARD, ".safetensors", name) for name in present}
     # shards beside the single file of the same stem are left over from a set that it has replaced
     names = [name for name in present if single[name] == name or single[name] not in single]

@@ -1,26 +1,168 @@
-"""Files that are neither checkpoints nor documents, recognized by their first bytes, so that an error can name them."""
+"""Files that are neither checkpoints nor documents, named in errors: by their first bytes, else by their suffix."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+from pathlib import PurePath
+from typing import NamedTuple
+
 from paramctl.errors import InputError
+from paramctl.store.keras import CONFIG, WEIGHTS
 from paramctl.store.location import Location
 
-FOREIGN = {
-    (b"\x80\2", b"\x80\4", b"\x80\5"): (
-        "a pickle, which can run code, so it is never read. Save its arrays as safetensors"
+START = 512
+"""Bytes in which a file shows what it is; a tar archive needs them."""
+MAX_TEXT = 1 << 20
+"""Bytes in which a model document has its key ``layers``."""
+DOCUMENTS = (".yaml", ".yml")
+"""The suffixes of model documents, whose errors are the parser's."""
+PICKLE = "which can run code, so it is never read. Save its arrays as safetensors"
+UNSUPPORTED = "which is not supported"
+KERAS_HINT = "In Keras, save the weights as NAME.weights.h5"
+
+
+class Kind(NamedTuple):
+    """A kind of file. start: a pattern for its first bytes. suffixes: of files that may be of this kind."""
+
+    words: str
+    start: bytes
+    suffixes: tuple[str, ...] = ()
+
+    @property
+    def pattern(self) -> re.Pattern[bytes]:
+        return re.compile(self.start, re.DOTALL | re.IGNORECASE)
+
+
+NEVER = b"(?!)"
+"""The pattern of a kind whose first bytes can be any."""
+
+KINDS = (
+    Kind(f"a pickle of torch.save, {PICKLE}", rb"\x80\x02\x8a\x0a", (".pt", ".pth", ".bin", ".ckpt")),
+    Kind(f"a pickle, {PICKLE}", rb"\x80[\x02-\x05]", (".pkl", ".pickle", ".joblib")),
+    Kind("an array without a name (npy). Save it under a name with numpy.savez", rb"\x93NUMPY", (".npy",)),
+    Kind(
+        "a Git LFS pointer, not the file itself. Fetch it with git lfs pull",
+        rb"version https://git-lfs",
     ),
-    (b"\x93numpy",): "an array without a name (npy). Save it under a name with numpy.savez",
-    (b"version https://git-lfs",): "a Git LFS pointer, not the file itself. Fetch it with git lfs pull",
-    (b"<!doctype html", b"<html"): "an HTML page, often an error message saved in place of the file",
-    (b"gguf",): "GGUF, which is not supported",
-    (b"\x1f\x8b",): "compressed with gzip. Decompress it with gunzip",
+    Kind("an HTML page, often an error message saved in place of the file", rb"\s*<(!doctype )?html", (".html",)),
+    Kind(f"GGUF, {UNSUPPORTED}", rb"GGUF|GGML|ggjt|tjgg", (".gguf", ".ggml")),
+    Kind(f"TensorFlow Lite, {UNSUPPORTED}", rb".{4}TFL3", (".tflite",)),
+    Kind(f"ONNX or a TensorFlow model, {UNSUPPORTED}. {KERAS_HINT}", rb"\x08[\x01-\x20][\x12\x1a\x3a\x42]"),
+    Kind(f"ONNX, {UNSUPPORTED}", NEVER, (".onnx",)),
+    Kind(f"a TensorFlow model, {UNSUPPORTED}. {KERAS_HINT}", NEVER, (".pb", ".pbtxt")),
+    Kind(
+        f"a TensorFlow checkpoint, {UNSUPPORTED}. {KERAS_HINT}",
+        rb"(all_)?model_checkpoint_path",
+        (".index", ".data-00000-of-00001", ".meta"),
+    ),
+    Kind(
+        f"MessagePack, as Flax writes it, {UNSUPPORTED}. Save its arrays as safetensors",
+        rb"([\x81-\x8f]|\xde[^\x80-\xbf].|\xdf.{4})[\xa0-\xbf\xd9\xda]",
+        (".msgpack",),
+    ),
+    Kind(f"a MATLAB file before version 7.3, {UNSUPPORTED}. Save it with -v7.3", rb"MATLAB 5\.0", (".mat",)),
+    Kind("Keras' configuration of a model, without its weights", rb'\s*\{\s*"(module|class_name)"\s*:.*"config"'),
+    Kind("compressed with gzip. Decompress it with gunzip", rb"\x1f\x8b", (".gz", ".tgz")),
+    Kind("compressed with bzip2. Decompress it with bunzip2", rb"BZh", (".bz2",)),
+    Kind("compressed with xz. Decompress it with unxz", rb"\xfd7zXZ", (".xz",)),
+    Kind("compressed with zstd. Decompress it with unzstd", rb"\x28\xb5\x2f\xfd", (".zst",)),
+    Kind("compressed with lz4. Decompress it with unlz4", rb"\x04\x22\x4d\x18", (".lz4",)),
+    Kind("a 7z archive", rb"7z\xbc\xaf", (".7z",)),
+    Kind("a RAR archive", rb"Rar!", (".rar",)),
+    Kind("a tar archive. Unpack it with tar -xf", rb".{257}ustar", (".tar", ".nemo")),
+    Kind("a PNG image", rb"\x89PNG", (".png",)),
+    Kind("a JPEG image", rb"\xff\xd8\xff", (".jpg", ".jpeg")),
+    Kind("a GIF image", rb"GIF8", (".gif",)),
+    Kind("a PDF document", rb"%PDF", (".pdf",)),
+    Kind(f"Parquet, {UNSUPPORTED}", rb"PAR1", (".parquet",)),
+    Kind(f"Arrow, {UNSUPPORTED}", rb"ARROW1|FEA1", (".arrow", ".feather")),
+    Kind(f"an SQLite database, {UNSUPPORTED}", rb"SQLite format 3", (".db", ".sqlite")),
+    Kind(f"HDF4, {UNSUPPORTED}. Convert it to HDF5", rb"\x0e\x03\x13\x01", (".hdf", ".hdf4")),
+    Kind(f"netCDF 3, {UNSUPPORTED}. Convert it to netCDF 4", rb"CDF[\x01\x02\x05]", (".nc",)),
+    Kind("a program", rb"\x7fELF|MZ.{60}|\xca\xfe\xba\xbe|[\xce\xcf]\xfa\xed\xfe", (".so", ".exe", ".dll")),
+    Kind("a zip archive", NEVER, (".zip",)),
+)
+"""Kinds of files, the special ones first."""
+
+FOLDERS = {
+    "saved_model.pb": f"a TensorFlow SavedModel, {UNSUPPORTED}. {KERAS_HINT}",
+    "keras_metadata.pb": f"a TensorFlow SavedModel, {UNSUPPORTED}. {KERAS_HINT}",
+    "checkpoint": f"a TensorFlow checkpoint, {UNSUPPORTED}. {KERAS_HINT}",
+    "_CHECKPOINT_METADATA": f"an Orbax checkpoint, {UNSUPPORTED}. Save its arrays as safetensors",
+    "manifest.ocdbt": f"an Orbax checkpoint, {UNSUPPORTED}. Save its arrays as safetensors",
+    "pytorch_model.bin": f"a model in a pickle, pytorch_model.bin, {PICKLE}",
+    "pytorch_model.bin.index.json": f"a model in pickles, pytorch_model-*.bin, {PICKLE}",
 }
-"""The descriptions of such files, by their first bytes in lower case."""
+"""Folders of other formats, by the name of a file in each."""
 
 
 def check_not_foreign(location: Location) -> None:
-    """Raise InputError for a file of a known format that is not supported."""
-    start = location.read(0, 32).lstrip().lower()  # HTML may begin with white space, and in upper case
-    for prefixes, description in FOREIGN.items():
-        if start.startswith(prefixes):
-            raise InputError(f"{location.name}: {description}")
+    """Raise InputError for a file that no format matches, and that is no model document either.
+
+    Such a file is named by its content, if that is known, else by its suffix. A damaged file whose suffix is of a
+    supported format is left to that format, which finds the damage.
+    """
+    start, name = location.read(0, START), location.name.lower()
+    if not start and not name.endswith(DOCUMENTS):
+        raise InputError(f"{location.name}: is empty (0 bytes)")
+    for kind in KINDS:
+        if kind.pattern.match(start):
+            raise InputError(f"{location.name}: {kind.words}")
+    if may_be_document(location):
+        return
+    for kind in KINDS:
+        if name.endswith(kind.suffixes):
+            rule = f"damaged, or a file of another kind (its suffix is that of {kind.words})"
+            raise InputError(f"{location.name}: {rule}")
+
+
+def may_be_document(location: Location) -> bool:
+    """Return whether a file may be a model document, whatever its suffix: text with the word ``layers``."""
+    name = location.name.lower()
+    return name.endswith(DOCUMENTS) or (not _is_binary(location) and b"layers" in location.read(0, MAX_TEXT))
+
+
+def check_not_binary(location: Location) -> None:
+    """Raise InputError for a file of unknown kind that is not text."""
+    if not location.name.lower().endswith(DOCUMENTS) and _is_binary(location):
+        raise InputError(f"{location.name}: neither a checkpoint nor a model document, but binary data")
+
+
+def _is_binary(location: Location) -> bool:
+    """Return whether a file begins with bytes that no text has in any encoding that a document may be in."""
+    start = location.read(0, START)
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, about which the document's parser has more to say
+        return False
+    try:
+        text = start.decode()
+    except UnicodeDecodeError as error:
+        if error.end < len(start) or len(start) < START:  # otherwise the last character is cut
+            return True
+        text = start[: error.start].decode()
+    return any(character < " " and character not in "\t\n\r\f\x1b\x85" for character in text)
+
+
+def zip_kind(names: Collection[str], location: Location) -> str | None:
+    """Return the kind of a zip that is not an npz, by the names of its members; None for an npz."""
+    last = {name.rpartition("/")[2] for name in names}
+    if "data.pkl" in last:
+        scripted = "constants.pkl" in last or any("/code/" in name for name in names)
+        kind = "TorchScript" if scripted else "torch.save"
+        return f"a {kind} file, whose pickle can run code. Save its tensors as safetensors"
+    suffix = PurePath(location.name.lower()).suffix
+    if {CONFIG, WEIGHTS, "metadata.json"} & set(names) or (not names and suffix == ".keras"):
+        missing = [name for name in (CONFIG, WEIGHTS) if name not in names]
+        return f"a .keras file without {' and '.join(missing)}"
+    if "saved_model.pb" in last:
+        return f"a zipped TensorFlow model, {UNSUPPORTED}. {KERAS_HINT}"
+    if not names and suffix not in ("", ".npz"):  # numpy.savez writes one where it gets no arrays
+        return "an empty zip archive"
+    if names and not any(name.endswith(".npy") for name in names):
+        return f"a zip archive without arrays (its first member is {next(iter(names))!r})"
+    return None
+
+
+def folder_kind(names: Collection[str]) -> str | None:
+    """Return the kind of a folder of another format, by the names in it."""
+    return next((words for name, words in FOLDERS.items() if name in names), None)

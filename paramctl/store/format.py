@@ -21,15 +21,19 @@ class Format(Protocol):
     """A file format. Its object imports nothing heavy: ``read`` and ``write`` import the code that does the work.
 
     suffixes: the suffixes of file names that select this format for writing.
+    read_suffixes: further suffixes of files that have this format.
     writable: True if ``write`` works.
     shardable: True if ``write`` can write a set of files.
+    packed: True if a file can hold dtypes in PACKED_BITS.
     carries: the parts of an Origin that a file of this format carries over: "optimizer", "other_content".
     """
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
+    read_suffixes: ClassVar[tuple[str, ...]] = ()
     writable: ClassVar[bool] = True
     shardable: ClassVar[bool] = False
+    packed: ClassVar[bool] = False
     carries: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod

@@ -42,6 +42,13 @@ def read(location: Location, format_: Format) -> Checkpoint:
         raise InputError(f"{location.name}: {error}") from error
 
 
+def by_suffix(path: str) -> Format | None:
+    """Return the format that a file has by its name, or None."""
+    suffixes = {suffix: format_ for format_ in FORMATS for suffix in (*format_.suffixes, *format_.read_suffixes)}
+    matching = [suffix for suffix in suffixes if path.lower().endswith(suffix)]
+    return suffixes[max(matching, key=len)] if matching else None
+
+
 def for_writing(path: str) -> Format:
     """Return the format in which a file of this name is written: the one with the longest matching suffix.
 

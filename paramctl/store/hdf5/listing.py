@@ -82,6 +82,8 @@ def list_file(
 
     Raises InputError if the file is damaged, or has content that paramctl never reads, such as external links.
     """
+    if size is None and user_block(file) is None:
+        raise InputError(f"{file.name}: not an HDF5 file, or damaged at its beginning, for the signature is missing")
     client = Client()
     try:
         path, by_name = shared_path(file)

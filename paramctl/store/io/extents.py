@@ -17,10 +17,18 @@ from paramctl.store.location import Location
 
 
 class Extent(NamedTuple):
-    """The offset of an array's first byte, and the dtype of its values, which follow in C order."""
+    """The offset of an array's first byte, and the dtype of its values, which follow in C order.
+
+    bits: of a value, if the dtype is packed; the dtype is then that of a byte.
+    """
 
     offset: int
     dtype: np.dtype[Any]
+    bits: int | None = None
+
+    def bytes_before(self, index: int) -> int:
+        """Return the bytes of the values before an index. Pieces of packed values begin with a byte."""
+        return index * self.dtype.itemsize if self.bits is None else index * self.bits // 8
 
 
 class ExtentReader:
@@ -30,12 +38,13 @@ class ExtentReader:
         self.location, self.extents = location, extents
 
     def read(self, path: str, start: int, stop: int) -> Array:
-        """Return the values from index start to stop in C order, in the machine's byte order."""
+        """Return the values from index start to stop in C order, in the machine's byte order; packed ones as bytes."""
         extent = self.extents[path]
-        values = np.empty(stop - start, extent.dtype)
+        begin = extent.bytes_before(start)
+        values = np.empty((extent.bytes_before(stop) - begin) // extent.dtype.itemsize, extent.dtype)
         buffer = values.view(np.uint8).data
         # a short read would leave uninitialized memory in the rest of the array
-        if self.location.read_into(extent.offset + start * extent.dtype.itemsize, buffer) < len(buffer):
+        if self.location.read_into(extent.offset + begin, buffer) < len(buffer):
             raise InputError(f"{self.location.name}: truncated within {path}")
         return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
 

@@ -61,7 +61,7 @@ def write_values(
     def write(piece: Piece) -> Written:
         (path, start, _), values = piece, contents.read(*piece)
         extent = extents[path]
-        temporary.write(as_bytes(values), extent.offset + start * extent.dtype.itemsize)
+        temporary.write(as_bytes(values), extent.offset + extent.bytes_before(start))
         return written(path, values, options.measure)
 
     owners = (parameter for parameter in present if parameter.path not in tied)

@@ -21,6 +21,7 @@ LOCAL_HEADER = 30
 """Bytes of a local header before the member's name."""
 END_RECORD = 22
 """Bytes of the record at the end of an archive before its comment, whose length is the last field."""
+SIGNATURE = b"PK"
 END_SIGNATURE = b"PK\5\6"
 DIRECTORY_ENTRY = b"PK\1\2"
 
@@ -55,6 +56,8 @@ class _GuardedFile(io.BufferedReader):
 
 def open_zip(file: Location) -> zipfile.ZipFile:
     """Open an archive. Raises one of ZIP_ERRORS if its central directory is damaged or too large."""
+    if file.read(0, 2) != SIGNATURE:  # zipfile searches for the end record alone
+        raise DamagedZip("the signature at its beginning is missing")
     guarded = _GuardedFile(io.FileIO(file.descriptor(), closefd=False))
     archive = zipfile.ZipFile(guarded)
     guarded.guarded = False  # the limit is for the directory only: a member may have any size

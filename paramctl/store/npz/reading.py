@@ -17,6 +17,7 @@ from paramctl.errors import InputError
 from paramctl.model import Tie
 from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter, tied_parameter
 from paramctl.store.contents import Origin, Provenance
+from paramctl.store.foreign import zip_kind
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.io.zips import LOCAL_HEADER, ZIP_ERRORS, DamagedZip, data_offset, open_zip
 from paramctl.store.location import Location
@@ -82,7 +83,7 @@ def _arrays(
     """
     arrays: dict[str, _StoredMember] = {}
     skipped: dict[str, str] = {}
-    for member in _check_members(archive):
+    for member in _check_members(archive, file):
         name = member.filename.removesuffix(".npy")
         if name in arrays or name in skipped:
             raise DamagedZip(f"duplicate array {name!r}")
@@ -101,13 +102,13 @@ def _arrays(
     return arrays, skipped
 
 
-def _check_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+def _check_members(archive: zipfile.ZipFile, file: Location) -> list[zipfile.ZipInfo]:
     """Return the members. Raises DamagedZip unless each is an npy file that NumPy could have written."""
     members = archive.infolist()
+    if kind := zip_kind([member.filename for member in members], file):
+        raise DamagedZip(kind)
     for member in members:
         name = repr(member.filename)
-        if member.filename.endswith("/data.pkl"):
-            raise DamagedZip("a torch.save file, whose pickle can run code. Save its tensors as safetensors")
         if not member.filename.endswith(".npy"):
             raise DamagedZip(f"the member {name} is not an .npy file")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

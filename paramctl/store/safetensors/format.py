@@ -31,6 +31,7 @@ class Safetensors(Format):
     name = NAME
     suffixes = (".safetensors",)
     shardable = True
+    packed = True
 
     def matches(self, location: Location) -> bool:
         start = location.read(0, 9)
@@ -70,7 +71,9 @@ class SafetensorsShards(Format):
 
     name = SHARDS_NAME
     suffixes = ("/",)
+    read_suffixes = (".safetensors.index.json",)
     shardable = True
+    packed = True
 
     def matches(self, location: Location) -> bool:
         return location.read(0, 1) == b"{" and HUGGING_FACE_INDEX.search(location.read(0, INDEX_START)) is not None

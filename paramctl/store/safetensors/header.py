@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 from paramctl.address.quoting import address_of, shell_quoted
 from paramctl.core.dtypes import numpy_dtype
-from paramctl.core.parameter import DTYPE_BYTES, Parameter
+from paramctl.core.parameter import DTYPE_BYTES, PACKED_BITS, Parameter, bytes_of
 from paramctl.errors import OutputError
 from paramctl.store.checkpoint import stored_parameter
 from paramctl.store.io.extents import Extent
+from paramctl.store.io.json_limits import parse_integer
 from paramctl.store.location import LocalFile, Location
 from paramctl.store.safetensors import MAX_HEADER
 
@@ -32,6 +33,9 @@ METADATA = "__metadata__"
 
 DTYPES = {
     "BOOL": "bool",
+    "F4": "float4_e2m1fn",
+    "F6_E2M3": "float6_e2m3fn",
+    "F6_E3M2": "float6_e3m2fn",
     "U8": "uint8",
     "I8": "int8",
     "F8_E5M2": "float8_e5m2",
@@ -166,7 +170,10 @@ class _Scanner:
         if match is None:
             return None
         self.position = match.end()
-        return _DECODER.raw_decode(match[1].decode("utf-8"))[0]
+        try:
+            return _DECODER.raw_decode(match[1].decode("utf-8"))[0]
+        except RecursionError:  # brackets in brackets
+            return None
 
 
 # possessive quantifiers (*+, ++) never give back what they have taken: a hostile header is scanned in linear time
@@ -186,7 +193,14 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return mapping
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates)
+def _parse_integer(digits: str) -> int:
+    try:
+        return parse_integer(digits)
+    except ValueError as error:
+        raise ValueError(f"the header is damaged: {error}") from error
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_int=_parse_integer)
 
 
 def _entry(name: str, value: Any) -> Entry:
@@ -219,18 +233,25 @@ def arrays_of(header: Header, location: Location) -> tuple[dict[str, Parameter],
         dtype, size = DTYPES[entry.dtype], entry.end - entry.begin
         if entry.begin != end:
             raise ValueError(f"{name!r} must begin at byte {end:,} of the values, where the array before it ends")
-        needed = prod(entry.shape) * DTYPE_BYTES[dtype]
+        count = prod(entry.shape)
+        if count * PACKED_BITS.get(dtype, 8) % 8:
+            raise ValueError(f"{name!r} must end with a byte, but {entry.shape} in {dtype} does not")
+        needed = bytes_of(dtype, count)
         if size != needed:
             raise ValueError(f"{name!r} has {size:,} bytes, but {entry.shape} in {dtype} needs {needed:,}")
         # an empty array may still have a shape that NumPy cannot represent: (0, 2^62, 8)
-        if not needed and prod(n for n in entry.shape if n) * DTYPE_BYTES[dtype] >= MAX_SIZE:
+        if not needed and prod(n for n in entry.shape if n) * DTYPE_BYTES.get(dtype, 1) >= MAX_SIZE:
             raise ValueError(f"{name!r} is empty, and its shape {entry.shape} exceeds NumPy's limit")
         parameters[name] = stored_parameter(name, entry.shape, dtype)
-        extents[name] = Extent(header.start + entry.begin, numpy_dtype(dtype).newbyteorder("<"))
+        extents[name] = _extent(header.start + entry.begin, dtype)
         end = entry.end
     if isinstance(location, LocalFile) and location.size() != header.start + end:
         raise ValueError(f"the file has {location.size():,} bytes, but its header describes {header.start + end:,}")
     return parameters, extents
+
+
+def _extent(offset: int, dtype: str) -> Extent:
+    return Extent(offset, numpy_dtype(dtype).newbyteorder("<"), PACKED_BITS.get(dtype))
 
 
 def build_header(parameters: Sequence[Parameter], metadata: Mapping[str, str]) -> tuple[bytes, dict[str, Extent]]:
@@ -252,7 +273,7 @@ def build_header(parameters: Sequence[Parameter], metadata: Mapping[str, str]) -
         raise OutputError(f"the header must have at most {MAX_HEADER:,} bytes (got {len(data):,}). Save it as .h5")
     start = 8 + len(data)
     extents = {
-        parameter.path: Extent(start + offsets[parameter.path], numpy_dtype(parameter.dtype).newbyteorder("<"))
+        parameter.path: _extent(start + offsets[parameter.path], parameter.dtype)
         for parameter in parameters
         if parameter.size
     }
