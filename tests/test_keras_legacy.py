@@ -136,3 +136,16 @@ def test_files_of_keras_1(paramctl: Run, tmp_path: Path) -> None:
     assert {row["path"]: row["trainable"] for row in found if not row["trainable"]} == untrained
     done = paramctl("save", str(path), "-o", "k.keras")
     assert (done.returncode, (tmp_path / "k.keras").exists()) == (2, False)
+
+
+def test_a_policy_or_a_function_is_no_layer_within(paramctl: Run, tmp_path: Path) -> None:
+    """Keras 3 writes a dtype as a named object into this format too, and an activation may be a layer."""
+    named = [
+        ("dtype", {"class_name": "DTypePolicy", "config": {"name": "float32"}}),
+        ("activation", {"class_name": "ReLU", "config": {"name": "re_lu"}}),
+    ]
+    for option, value in named:
+        config = sequential(layer("d", units=2, **{option: value}), layer("own", "Own", "own"))
+        path = keras2(tmp_path / "k.h5", {"d": {"d/kernel": dense()[0], "d/bias": dense()[1]}, "own": {}}, config)
+        assert names(paramctl, path) == ["d/kernel", "d/bias"]
+        assert facts(paramctl, path)["totals"]["trainable"] == 6

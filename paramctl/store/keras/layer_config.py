@@ -15,6 +15,9 @@ GRAPHS = ("Functional", "Model")
 MODELS = ("Sequential", *GRAPHS)
 """The classes of models. Early files of Keras 2 have Model for Functional."""
 
+INNER_LAYERS = ("layers", "layer", "backward_layer", "cell", "cells")
+"""The options that hold layers with variables of their own."""
+
 EXPORTED_TYPES = {snake_case(cls.keras_class): name for name, cls in LAYERS.items() if cls.keras_class}
 """The types of the layers that Keras exports under another name, by that name in snake case."""
 
@@ -92,7 +95,8 @@ def flat_tensors(tensors: Any) -> list[Any]:
 
 def inner_layers(layer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the layers in the config of a layer: those of a model, and the layers or cells that it wraps."""
-    for value in layer["config"].values():
+    for option in INNER_LAYERS:
+        value = layer["config"].get(option)
         for item in value if isinstance(value, list) else [value]:
             is_object = isinstance(item, dict) and "class_name" in item and isinstance(item.get("config"), dict)
             if is_object and (item["config"].get("name") or item.get("name")):
