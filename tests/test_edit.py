@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import operator as operator_
 import os
 import resource
 import shutil
@@ -28,8 +29,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from paramctl.cli.main import run
-from paramctl.edit.assign import Assignment, assign, parse_assignment, split_assignment
+from paramctl.core.dtypes import numpy_dtype
+from paramctl.edit.assign import Assignment, _describe_value, assign, parse_assignment, split_assignment
+from paramctl.edit.reopen import _value
 from paramctl.errors import AddressError, OutputError
+from paramctl.library.edits import _assignment
 from paramctl.model import Model, Tie
 from paramctl.source.base import Source, select_values
 from paramctl.source.edited import Edited, Tally
@@ -92,7 +96,10 @@ def whole(of: Source, path: str) -> Array:
 
 
 def edited(of: Source, *assignments: tuple[str, str, Any]) -> Edited:
-    made = [Assignment(f"{to} {how} ...", to, how, np.asarray(value)) for to, how, value in assignments]
+    made = [
+        Assignment(f"{to} {how} ...", to, how, value if type(value) in (bool, int, float) else np.asarray(value))
+        for to, how, value in assignments
+    ]
     return assign(of, made)
 
 
@@ -172,17 +179,73 @@ def test_any_assignments_are_numpys(
 
 @given(st.data(), SHAPES, st.sampled_from(["float16", "bfloat16", "float32"]))
 def test_values_of_more_digits_are_rounded_once(data: st.DataObject, shape: tuple[int, ...], name: str) -> None:
-    """An array in float64 acts on one of fewer digits as in NumPy: computed in float64, and then rounded.
-
-    A number alone is one of the array's own dtype first, as NumPy has it.
-    """
+    """An array in float64, also one without axes, acts as in NumPy: computed in float64, and then rounded."""
     size = int(np.prod(shape, dtype=int))
     before = np.array(data.draw(st.lists(EIGHTHS, min_size=size, max_size=size))).astype(dtype(name)).reshape(shape)
     operator = data.draw(st.sampled_from(list(OPERATE)))
     operand = data.draw(operand_of(shape, st.floats(0.01, 100)))
-    exact = operand if operand.ndim else operand.astype(dtype(name)).astype(np.float64)
-    expected = np.broadcast_to(OPERATE[operator](before.astype(np.float64), exact), shape).astype(dtype(name))
+    expected = np.broadcast_to(OPERATE[operator](before.astype(np.float64), operand), shape).astype(dtype(name))
     assert whole(edited(source({"w": before}), ("w", operator, operand)), "w").tobytes() == expected.tobytes()
+
+
+IN_PLACE = {"+=": operator_.iadd, "-=": operator_.isub, "*=": operator_.imul, "/=": operator_.itruediv}
+FLOATS = ["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float32", "float64", "complex64", "complex128"]
+OPERANDS = [*FLOATS, "bool", "int8", "uint8", "int16", "int32", "int64", "uint64"]
+
+
+@pytest.mark.parametrize("operator", ["=", *IN_PLACE])
+@pytest.mark.parametrize("target", FLOATS)
+def test_operands_of_every_dtype_act_as_in_numpy(target: str, operator: str) -> None:
+    """``w *= v`` is NumPy's to the bit for arrays with and without axes, and for Python's own numbers.
+
+    Only the latter take the dtype of w. Complex values in a real array, and infinite results of finite numbers, are
+    refused.
+    """
+    random = np.random.default_rng(0)
+    before = random.uniform(0.2, 4, 60).astype(numpy_dtype(target))
+    arrays = [random.uniform(0.1, 3, shape).astype(numpy_dtype(name)) for name in OPERANDS for shape in [(), (60,)]]
+    for operand in [*arrays, *(float(number) for number in random.uniform(0.1, 3, 20)), 3, True]:
+        expected = before.copy()
+        found = edited(source({"w": before}), ("w", operator, operand))
+        refused = np.asarray(operand).dtype.kind == "c" and before.dtype.kind != "c"
+        with np.errstate(all="ignore"):
+            if operator == "=" and not refused:
+                expected[...] = operand
+            elif not refused:
+                expected = IN_PLACE[operator](expected, operand)
+        if refused or not np.isfinite(expected).all():
+            with pytest.raises(OutputError):
+                whole(found, "w")
+        else:
+            assert whole(found, "w").tobytes() == expected.tobytes(), (operator, np.asarray(operand).dtype)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.36855, "weak"), (np.float64(0.36855), "strong"), (np.array(0.36855), "strong"), (np.float16(0.36855), "weak")],
+)
+def test_only_numbers_of_python_take_the_dtype_of_an_array(value: Any, expected: str) -> None:
+    """In the library, from a file, and in a source that is described and opened again."""
+    before = np.array([0.302978515625], np.float16)
+    number = np.float16(0.36855) if expected == "weak" else np.float64(0.36855)
+    for made in (
+        assign(source({"w": before}), [_assignment("w", value)._replace(operator="*=")]),
+        assign(
+            source({"w": before}), [Assignment("", "w", "*=", _value(_describe_value(_assignment("w", value).value)))]
+        ),
+    ):
+        assert whole(made, "w") == (before * number).astype(np.float16)
+
+
+def test_an_array_of_a_file_is_no_number(call: Call) -> None:
+    np.save("v.npy", np.float64(0.36855))
+    np.savez("z.npz", x=np.array([0.302978515625], np.float16))
+    assert call("set", "z.npz", "x *= @v.npy", "-o", "array.npz", "-q")[0] == 0
+    assert call("set", "z.npz", "x *= 0.36855", "-o", "number.npz", "-q")[0] == 0
+    x = np.load("z.npz")["x"]
+    assert np.load("array.npz")["x"] == (x * np.load("v.npy")).astype(np.float16)
+    assert np.load("number.npz")["x"] == x * 0.36855
+    assert np.load("array.npz")["x"] != np.load("number.npz")["x"]
 
 
 @pytest.mark.parametrize("number", [0.1, 16_777_217], ids=["a fraction", "more digits than float32 has"])

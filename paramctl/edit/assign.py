@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from paramctl.address.quoting import partition_address
 from paramctl.address.resolve import NO_FILTERS, Filters, resolve
 from paramctl.core.dtypes import Array, cast, numpy_dtype
 from paramctl.core.indexing import Selection, select
@@ -19,7 +20,7 @@ from paramctl.init.registry import SchemeMismatch, Target
 from paramctl.init.rules import AssignedScheme, Scheme
 from paramctl.model.document import parse_value
 from paramctl.source.base import Source
-from paramctl.source.edited import OPERATIONS, Change, Edited
+from paramctl.source.edited import OPERATIONS, Change, Edited, Number
 from paramctl.source.from_checkpoint import parse_scheme
 from paramctl.store.contents import check_decodable
 
@@ -35,7 +36,7 @@ class Assignment(NamedTuple):
     text: str
     address: str
     operator: str
-    value: Array | Scheme
+    value: Array | Number | Scheme
 
 
 def split_assignment(text: str) -> tuple[str, str, str]:
@@ -43,22 +44,13 @@ def split_assignment(text: str) -> tuple[str, str, str]:
 
     An ``=`` within quotes or brackets belongs to the address. Raises AddressError for a text without an operator.
     """
-    quote, depth = "", 0
-    for position, character in enumerate(text):
-        if quote:
-            quote = "" if character == quote else quote
-        # a quote opens only at the beginning of a name: the path don't/kernel has none
-        elif character in "'\"" and (position == 0 or text[position - 1] in "/. "):
-            quote = character
-        elif character in "[]":
-            depth += 1 if character == "[" else -1
-        elif character == "=" and depth <= 0:
-            pair = text[position - 1 : position + 1] if position else ""
-            operator = pair if pair in OPERATORS else "="
-            address, value = text[: position + 1 - len(operator)].strip(), text[position + 1 :].strip()
-            if address and value:
-                return address, operator, value
-            break
+    address, equals, value = partition_address(text)
+    operator = "="
+    if equals and f"{address[-1:]}=" in OPERATIONS:
+        address, operator = address[:-1], f"{address[-1]}="
+    address, value = address.strip(), value.strip()
+    if address and value:
+        return address, operator, value
     raise AddressError("an assignment must be written ADDRESS=VALUE, or with +=, -=, *= or /=", repr(text))
 
 
@@ -71,11 +63,11 @@ def parse_assignment(text: str) -> Assignment:
     return Assignment(text, address, operator, _parse_value(value, operator, text))
 
 
-def _parse_value(text: str, operator: str, assignment: str) -> Array | Scheme:
+def _parse_value(text: str, operator: str, assignment: str) -> Array | Number | Scheme:
     if text.startswith("@"):
         return read_npy(text[1:])
     if text.lower() in NOT_FINITE:
-        return np.array(float(NOT_FINITE[text.lower()]))
+        return float(NOT_FINITE[text.lower()])
     value = parse_value(text, assignment)
     if isinstance(value.value, (str, dict)):  # a name, or a mapping from a name to its options
         if operator != "=":
@@ -87,7 +79,7 @@ def _parse_value(text: str, operator: str, assignment: str) -> Array | Scheme:
         array = np.array(None)
     if array.dtype.kind not in "biuf":
         raise value.error("a value must be a number, or evenly nested lists of numbers")
-    return array
+    return array if array.ndim else array.item()
 
 
 def read_npy(path: str) -> Array:
@@ -135,24 +127,25 @@ def resolve_changes(source: Source, assignments: Sequence[Assignment], filters: 
 
 def _check_value(
     assignment: Assignment, parameter: Parameter, owner: Parameter, selection: Selection
-) -> Array | AssignedScheme:
+) -> Array | Number | AssignedScheme:
     """Return the value to assign, checked against the selection. Raises AddressError."""
     value = assignment.value
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, (np.ndarray, Number)):
         try:
             return AssignedScheme(value.text, value.distribution(Target.of(parameter)), assignment.text)
         except SchemeMismatch as mismatch:
             raise AddressError(f"{value.text} for {parameter.path}: {mismatch}", str(parameter.shape)) from None
+    shape = np.shape(value)
     try:
-        fits = np.broadcast_shapes(value.shape, selection.shape) == selection.shape
+        fits = np.broadcast_shapes(shape, selection.shape) == selection.shape
     except ValueError:
         fits = False
     if not fits:
         rule = f"{assignment.text}: the value must broadcast to the shape {selection.shape} of its target"
-        raise AddressError(rule, f"the shape {value.shape}")
-    if not value.ndim and value.dtype.kind in "iuf" and numpy_dtype(owner.dtype).kind in "fV":
-        try:  # a plain number takes the dtype of the array, as in NumPy
-            value = cast(value.reshape(1), owner.dtype).astype(np.float64).reshape(())
+        raise AddressError(rule, f"the shape {shape}")
+    if isinstance(value, (int, float)) and numpy_dtype(owner.dtype).kind in "fVc":
+        try:  # it takes the dtype of the array
+            cast(np.array([value]), owner.dtype)
         except OverflowError as error:
             raise AddressError(f"{assignment.text}: {error}", str(value)) from None
     if assignment.operator == "/=" and numpy_dtype(owner.dtype).kind in "biu":
@@ -178,9 +171,10 @@ def assign(source: Source, assignments: Sequence[Assignment], filters: Filters =
     return Edited(source, changes, seed, assignments=described, filters=list(filters))
 
 
-def _describe_value(value: Array | Scheme) -> dict[str, Any]:
+def _describe_value(value: Array | Number | Scheme) -> dict[str, Any]:
     """Describe a value in the types of JSON."""
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, (np.ndarray, Number)):
         return {"scheme": value.text}
-    data = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
-    return {"dtype": value.dtype.str, "shape": list(value.shape), "data": data}
+    array = np.asarray(value)
+    data = base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode()
+    return {"dtype": array.dtype.name, "shape": list(array.shape), "data": data, "number": isinstance(value, Number)}

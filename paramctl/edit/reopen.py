@@ -12,7 +12,7 @@ import numpy as np
 from paramctl.address.resolve import Filters
 from paramctl.conversion.match import align_lenient, like_reference, match_to, to_keras, to_torch, torch_reference
 from paramctl.conversion.report import Allowed
-from paramctl.core.dtypes import Array
+from paramctl.core.dtypes import Array, numpy_dtype
 from paramctl.edit.assign import Assignment, assign
 from paramctl.edit.cast_rules import cast_source
 from paramctl.errors import InputError
@@ -89,8 +89,9 @@ def _assigned(base: Description, seed: int, assignments: list[Mapping[str, Any]]
 def _value(value: Mapping[str, Any]) -> Any:
     if "scheme" in value:
         return parse_scheme(value["scheme"], "assign")
-    array: Array = np.frombuffer(base64.b64decode(value["data"]), value["dtype"]).reshape(value["shape"])
-    return array
+    dtype = numpy_dtype(value["dtype"]).newbyteorder("<")
+    array: Array = np.frombuffer(base64.b64decode(value["data"]), dtype).reshape(value["shape"])
+    return array.item() if value["number"] else array
 
 
 def _to_torch(base: Description, partial: list[str]) -> Source:

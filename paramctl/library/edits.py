@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, overload
+from typing import Any, get_args, overload
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from paramctl.library.weights import Weights
 from paramctl.model import Model
 from paramctl.source.derived import Retied
 from paramctl.source.derived import rename as rename_source
+from paramctl.source.edited import Number
 
 
 def assign(
@@ -66,8 +67,8 @@ def _assignment(address: str, value: Any) -> edit_assign.Assignment:
     return edit_assign.Assignment(address, address, "=", _numbers(value, address))
 
 
-def _numbers(value: Any, address: str) -> Array:
-    """Return a copy of a value as an array, because its owner may change it before it is read."""
+def _numbers(value: Any, address: str) -> Array | Number:
+    """Return a number, or a copy of an array, because its owner may change it before it is read."""
     try:
         array = np.array(value)
     except ValueError:  # lists of different lengths
@@ -79,7 +80,8 @@ def _numbers(value: Any, address: str) -> Array:
     if np.ma.isMaskedArray(value) or not (array.dtype.kind in "biufc" or is_extension):
         rule = f"{address}: a value must be a number, an array of numbers, or a scheme"
         raise AddressError(rule, type(value).__name__ if array.dtype.kind == "O" else str(array.dtype))
-    return array
+    # NumPy's float64 is a subclass of float, but not a number of Python's own
+    return array.item() if type(value) in get_args(Number) else array
 
 
 @overload

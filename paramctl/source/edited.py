@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from paramctl.init.rules import AssignedScheme
 from paramctl.source.base import Derived, Source
 from paramctl.source.drawn import Drawn
 from paramctl.store.contents import Piece
+
+Number: TypeAlias = bool | int | float | complex
+"""A number of Python's own, which takes the dtype of the array that it meets (NEP 50). An array never does."""
 
 
 class Change(NamedTuple):
@@ -33,7 +36,7 @@ class Change(NamedTuple):
     selection: Selection
     transpose: bool
     operator: str
-    value: Array | AssignedScheme
+    value: Array | Number | AssignedScheme
     text: str
 
 
@@ -135,8 +138,10 @@ class Edited(Derived):
             raise OutputError(f"{change.text}: {error}") from error
         return result
 
-    def _operand(self, change: Change, positions: list[Array]) -> Array:
+    def _operand(self, change: Change, positions: list[Array]) -> Array | Number:
         """Return the assigned value at positions along the axes of the selection."""
+        if isinstance(change.value, Number):
+            return change.value
         if isinstance(change.value, AssignedScheme):
             return self._drawn_values(change, positions)
         kept = [position for position, dropped in zip(positions, change.selection.dropped, strict=True) if not dropped]
@@ -197,18 +202,20 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def _compute(operator: str, values: Array, operand: Array, dtype: str) -> Array:
-    """Apply an operator, computing in float64 or exactly, and round once to the dtype. Raises OverflowError."""
+def _compute(operator: str, values: Array, operand: Array | Number, dtype: str) -> Array:
+    """Apply an operator as NumPy does, or exactly to integers, and cast to the dtype. Raises OverflowError."""
+    operands = np.asarray(operand)
     if operator == "=":
-        return _to_dtype(operand, dtype)
-    is_integer = values.dtype.kind in "biu"
-    if is_integer and (operand.dtype.kind == "c" or not np.isfinite(operand.astype(np.float64)).all()):
-        raise OverflowError(f"{dtype} cannot hold the value")
-    # integers are computed as Python's, which cannot overflow: the check against the dtype comes last
-    wide: Any = object if is_integer else np.complex128 if values.dtype.kind == "c" else np.float64
+        return _to_dtype(operands, dtype)
+    if values.dtype.kind in "biu":
+        if operands.dtype.kind == "c" or not np.isfinite(operands.astype(np.float64)).all():
+            raise OverflowError(f"{dtype} cannot hold the value")
+        # integers are computed as Python's, which cannot overflow: the check against the dtype comes last
+        return _to_dtype(OPERATIONS[operator](values.astype(object), _exact(operands)), dtype)
     with np.errstate(all="ignore"):
-        result = OPERATIONS[operator](values.astype(wide), _exact(operand) if is_integer else operand)
-    if not is_integer and not np.isfinite(result[np.isfinite(values.astype(wide)) & np.isfinite(operand)]).all():
+        # in NumPy's dtype: a float16 array times a float32 array is float32, times a number of Python's it is float16
+        result = OPERATIONS[operator](values, operand)
+    if not np.isfinite(result[np.isfinite(values) & np.isfinite(operands)]).all():
         raise OverflowError("the result of finite numbers must be finite")
     return _to_dtype(result, dtype)
 
