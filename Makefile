@@ -43,6 +43,7 @@ man: .venv/ready
 
 bench: .venv/ready .venv-interop/ready
 	KERAS_BACKEND=torch .venv/bin/python benchmarks/summary.py .venv-interop/bin/python
+	.venv/bin/python benchmarks/addresses.py
 	KERAS_BACKEND=torch .venv/bin/python benchmarks/values.py .venv-interop/bin/python
 	KERAS_BACKEND=torch .venv/bin/python benchmarks/checkpoints.py .venv-interop/bin/python
 

@@ -72,8 +72,10 @@ A file without a model has its arrays in the order of the file, which in
 differs from the order in Keras.
 .It Li re:.*bias
 A regular expression that matches the whole path.
+One that takes longer than ten seconds is an error.
 .It Li 'a[0]'/b
 A name in quotes is used literally.
+The quotes may hold several names with their separators.
 The shell removes a pair of quotes, so type
 .Li \(dq'a[0]'/b\(dq .
 .It Li dense/kernel[0, :5]

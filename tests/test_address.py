@@ -1,11 +1,19 @@
 """Patterns match whole names: ``*`` and ``?`` within one, ``**`` any number of them."""
 
+import re
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paramctl.address import expressions
 from paramctl.address.patterns import compile_pattern, nearest_hint
+from paramctl.address.rename import _compile, renamer
+from paramctl.address.resolve import resolve
 from paramctl.errors import AddressError
+from paramctl.store.checkpoint import build_model, stored_parameter
 
 PATHS = ["dense/kernel", "block-0/dense/kernel", "block-10/mlp/dense/kernel", "dense", "den/se/kernel", "a.b/c+d"]
 
@@ -57,3 +65,65 @@ def test_the_nearest_name_is_suggested() -> None:
         == "Known names: dense/kernel, block-0/dense/kernel, block-10/mlp/dense/kernel, and others."
     )
     assert nearest_hint("zzz", []) == ""
+
+
+WILDCARDS = {"**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
+
+
+def test_wildcards_of_a_renaming_match_as_much_as_they_can() -> None:
+    """From the first on, as a regular expression's do."""
+    random, matched = Random(0), 0  # noqa: S311
+    for _ in range(3_000):
+        pattern = "".join(random.choices(["a", "b", "/", "ab", "*", "**", "?"], k=random.randint(1, 8)))
+        if "***" in pattern:
+            continue
+        split = re.split(r"(\*\*|\*|\?)", pattern)
+        expected = re.compile("".join(WILDCARDS.get(part) or re.escape(part) for part in split))
+        backward = _compile(pattern, "/")
+        for path in ("".join(random.choices("aab/", k=random.randint(0, 9))) for _ in range(10)):
+            match, found = expected.fullmatch(path), backward.fullmatch(path[::-1])
+            groups = tuple(text[::-1] for text in reversed(found.groups())) if found else None
+            assert groups == (match.groups() if match else None), (pattern, path)
+            matched += match is not None
+    assert matched > 1_000
+
+
+@pytest.mark.parametrize("star", ["*", "**"])
+def test_a_renaming_of_many_wildcards_is_quick(star: str) -> None:
+    """A regular expression with as many groups would take longer than anyone waits."""
+    path = "a" * 3_000 + "b"
+    tree, _ = build_model("m", {name: stored_parameter(name, (1,), "float32") for name in (path, "aaaac")}, ())
+    pattern = star.join("a" * 40)
+    with pytest.raises(AddressError, match="no parameter with this name"):
+        renamer([f"{pattern}c={pattern}d"], tree)
+
+
+def test_a_renaming_needs_text_between_its_wildcards() -> None:
+    with pytest.raises(AddressError, match="two wildcards without a text between them"):
+        renamer(["a***=b***"], build_model("m", {"a": stored_parameter("a", (1,), "float32")}, ())[0])
+
+
+def test_the_first_renaming_that_matches_applies() -> None:
+    tree, _ = build_model("m", {name: stored_parameter(name, (1,), "float32") for name in ("a", "b", "c", "ab")}, ())
+    rename = renamer(["b=plain", "?=one.?", "a=never", "c=never", "*=any.*"], tree)
+    assert [rename(path) for path in tree.parameters] == ["one.a", "plain", "one.c", "any.ab"]
+
+
+EXPLOSIVE = ["re:(a+)+c", "re:(a|a)*c", "re:" + "(a?)" * 40 + "a" * 40 + "c", "re:" + "(a|aa)" * 40 + "c"]
+
+
+@pytest.mark.parametrize("text", EXPLOSIVE)
+@pytest.mark.parametrize("threaded", [False, True])
+def test_an_explosive_expression_is_stopped(text: str, threaded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every thread, because a program may use the library in one."""
+    monkeypatch.setattr(expressions, "MATCH_SECONDS", 0.3)
+    tree, _ = build_model("m", {"a" * 60 + "b": stored_parameter("a" * 60 + "b", (1,), "float32")}, ())
+    with ThreadPoolExecutor(1) as pool, pytest.raises(AddressError, match=r"takes longer than 0.3 seconds \(got 're:"):
+        pool.submit(resolve, tree, text).result() if threaded else resolve(tree, text)
+
+
+@pytest.mark.parametrize("text", ["re:.*(k|q)/w", r"re:[a-z/]+\d?", "re:.*", "re:a/k/w", "re:(?i).*/W"])
+def test_an_expression_matches_the_same_in_another_process(text: str) -> None:
+    names = ["a/k/w", "a/q/w", "a/v/w", "b\n", "c\udc80", "é"]
+    tree, _ = build_model("m", {name: stored_parameter(name, (1,), "float32") for name in names}, ())
+    assert resolve(tree, text).paths == [name for name in names if re.fullmatch(text[3:], name)]

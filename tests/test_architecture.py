@@ -72,8 +72,8 @@ ONLY_IN = {
     "ml_dtypes": {"core/dtypes.py"},
     "random": set(),
     "secrets": {"cli/options.py", "store/io/atomic.py"},
-    "subprocess": {"store/hdf5/client.py"},
-    "time": {"cli/progress.py"},
+    "subprocess": {"store/hdf5/client.py", "address/expressions.py"},
+    "time": {"cli/progress.py", "store/io/locks.py"},
     "datetime": set(),
 }
 

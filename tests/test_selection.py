@@ -4,11 +4,13 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -16,12 +18,19 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from paramctl.address.quoting import address_of
+from paramctl.address.rename import renamer
 from paramctl.address.resolve import Filters, resolve, resolve_all, subtree_matcher
 from paramctl.cli import all_commands
 from paramctl.cli.main import run
 from paramctl.core.indexing import Selection, Slice, parse_slice, select, slice_text
+from paramctl.declare.located import Located
+from paramctl.edit.document_edit import with_model_ties
+from paramctl.edit.tie import add_ties, remove_ties
 from paramctl.errors import AddressError
-from paramctl.model import Model, load
+from paramctl.init.rules import InitRequest, LocatedScheme, Rule, assign_schemes
+from paramctl.inspect.summary import summarize
+from paramctl.model import Model, from_bytes, load
 from paramctl.store.checkpoint import build_model, stored_parameter
 from tests import forks
 from tests.conftest import ROOT, Run, model
@@ -720,3 +729,87 @@ def test_any_text_is_an_address_or_an_error_and_quickly(text: str) -> None:
         except AddressError as error:
             assert str(error)
     assert time.process_time() - begun < 5 * forks.start_cpu()
+
+
+def document_of(count: int) -> Model:
+    """A document of a layer for each name, each tied to the first in a line of its own."""
+    layers = "".join(f"  - dense: {{units: 1, use_bias: false, name: d{number}}}\n" for number in range(count))
+    ties = "".join(f"  - {{keep: d0/kernel, tie: d{number}/kernel}}\n" for number in range(1, count))
+    return from_bytes(f"input: [1]\nlayers:\n{layers}ties:\n{ties}".encode(), "m.yaml")
+
+
+def tied_file(count: int) -> Model:
+    file = flat(*names_of(count))
+    return add_ties(file, "l.0.w", names_of(count)[1:])
+
+
+def names_of(count: int) -> list[str]:
+    return [f"l.{number}.w" for number in range(count)]
+
+
+def untie_in_a_document(of: Model) -> Callable[[], object]:
+    paths = [*of.parameters][1:]
+    return lambda: with_model_ties(of, remove_ties(of, paths))
+
+
+NAMING: dict[str, Callable[[int], Callable[[], object]]] = {
+    "resolve": lambda count: lambda: resolve_all(flat(*names_of(count)), names_of(count)),
+    "resolve blocks": lambda count: lambda: resolve_all(flat(*names_of(count)), [f"l.{n}" for n in range(count)]),
+    "resolve indices": lambda count: lambda: resolve_all(flat(*names_of(count)), [f"0/{n}/0" for n in range(count)]),
+    "resolve weights": lambda count: (
+        lambda: resolve_all(flat(*names_of(count)), [f"weights[{n}]" for n in range(count)])
+    ),
+    "tie": lambda count: lambda: tied_file(count),
+    "untie": lambda count: (lambda file: lambda: remove_ties(file, names_of(count)[1:]))(tied_file(count)),
+    "untie in a document": lambda count: untie_in_a_document(document_of(count)),
+    "summary": lambda count: lambda: summarize(flat(*names_of(count)), names_of(count), schemes={}),
+    "--rename": lambda count: lambda: renamer([f"{name}={name}2" for name in names_of(count)], flat(*names_of(count))),
+    "--rule": lambda count: (
+        lambda: assign_schemes(
+            flat(*names_of(count)),
+            InitRequest(tuple(Rule(name, LocatedScheme(Located("zeros"))) for name in names_of(count))),
+            stored=True,
+        )
+    ),
+}
+
+
+def operations(call: Callable[[], object]) -> int:
+    """Return the number of bytecode instructions of a call."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Callable[..., object]:
+        nonlocal count
+        count += event == "opcode"
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(None)
+    return count
+
+
+@pytest.mark.parametrize("name", NAMING)
+def test_names_one_by_one_take_time_in_proportion(name: str) -> None:
+    """Four times as many names in a file of four times as many arrays take four times the steps, not sixteen."""
+    small, large = (operations(NAMING[name](count)) for count in (100, 400))
+    assert large < 4.6 * small
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize("separator", ["/", "."])
+def test_quotes_may_hold_a_whole_path(separator: str, quote: str) -> None:
+    """With any of its names, or all, in quotes; and with names that are empty."""
+    path = separator.join(["base", "x[0]", "a*", "w"])
+    empty = separator.join(["", "a", "", "w"])
+    other = separator.join(["base", "x[0]", "ab", "w"])
+    file = flat(path, empty, other)
+    assert file.separator == separator
+    assert paths(file, f"{quote}{path}{quote}") == [path]
+    assert paths(file, f"{quote}{empty}{quote}[0]") == [empty]
+    assert paths(file, f"base{separator}{quote}x[0]{separator}a*{quote}{separator}w") == [path]
+    assert paths(file, f"{quote}base{separator}x[0]{quote}{separator}a?{separator}w") == [path, other]
+    assert address_of(empty, separator) == f"'{empty}'"

@@ -4,7 +4,7 @@ block2/block-1/dense/bias         names, joined by ``/``, or by ``.`` in a file 
 block-*/**/kernel                 ``*`` and ``?`` within a name, ``**`` for any number of names
 0/1/1/bias   -1/kernel            a layer, or a parameter of one, by its index; a name takes precedence
 layers[0].layers[1].weights[1]    the same as in Python
-'a[0]'/b                          a name in quotes, without wildcards
+'a[0]'/b                          a name in quotes, or several with their separators, without wildcards
 re:.*bias                         a regular expression for the whole path
 dense/kernel[0, :5]               a slice of the values, as in NumPy, after any form but the last
 """
@@ -12,10 +12,10 @@ dense/kernel[0, :5]               a slice of the values, as in NumPy, after any 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Container
 from typing import NamedTuple
 
+from paramctl.address.expressions import compile_expression
 from paramctl.address.patterns import MAX_ADDRESS, NamePattern
 from paramctl.core.indexing import Index, parse_slice
 from paramctl.errors import AddressError
@@ -87,7 +87,7 @@ def parse_address(text: str, separator: str = "/", names: Container[str] = ()) -
         raise AddressError(f"an address may have at most {MAX_ADDRESS:,} characters", f"{len(text):,}")
     text = text.strip()
     if text.startswith("re:"):  # all that follows is the expression, which may contain / and [
-        return Address(text, (), _compile_expression(text), None)
+        return Address(text, (), compile_expression(text), None)
     python = re.match(_PYTHON, text)
     if python and text.partition("[")[0] not in names:
         rest = text[python.end() :]
@@ -96,18 +96,6 @@ def parse_address(text: str, separator: str = "/", names: Container[str] = ()) -
             return Address(text, parts, None, parse_slice(rest, python.end(), text) if rest else None)
     segments, end = _parse_segments(text, "./" if separator == "." else "/")
     return Address(text, segments, None, parse_slice(text[end:], end, text) if end < len(text) else None)
-
-
-def _compile_expression(text: str) -> re.Pattern[str]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as the FutureWarning for ``[[a-z]``
-            return re.compile(text.removeprefix("re:"))
-    except (OverflowError, RecursionError) as error:
-        raise AddressError(f"invalid regular expression: {error}", repr(text)) from None
-    except re.error as error:
-        position = f" (character {error.pos + 4})" if error.pos is not None else ""
-        raise AddressError(f"invalid regular expression: {error.msg}{position}", repr(text)) from None
 
 
 def _python_segment(collection: str | None, index: str | None, name: str | None) -> Segment:
@@ -125,7 +113,8 @@ def _parse_segments(text: str, separators: str) -> tuple[tuple[Segment, ...], in
             end = text.find(text[position], position + 1)
             if end < 0:
                 raise AddressError(f"a quote must be closed (character {position + 1})", repr(text))
-            segments.append(NamePattern(text[position + 1 : end], quoted=True))
+            quoted = text[position + 1 : end]  # quotes may hold one name, or several with their separators
+            segments += [NamePattern(name, quoted=True) for name in re.split(f"[{separators}]", quoted)]
             position = end + 1
             if position < len(text) and text[position] not in f"{separators}[":
                 rule = f"'/' or '[' must follow a quoted name (character {position + 1})"

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from paramctl.address.grammar import LayerIndex, Segment, WeightIndex, index_of
+from paramctl.address.path_index import PathIndex
 from paramctl.address.patterns import ANY_NAMES, compile_names
 from paramctl.address.tree import NamedBlock, NamedTree
 
@@ -53,10 +54,27 @@ class Place:
 
 
 class Places:
-    """The places of a model. The tree is built when an address first needs it."""
+    """The places of a model, and indexes of their paths. Each is built when an address first needs it."""
 
     def __init__(self, model: NamedTree) -> None:
         self.model = model
+        self._weights: dict[str, list[Place]] = {}
+
+    @cached_property
+    def parameters(self) -> PathIndex:
+        return PathIndex(self.model.parameters, self.model.separator)
+
+    @cached_property
+    def blocks(self) -> PathIndex:
+        return PathIndex((block.path for block in self.model.walk()), self.model.separator)
+
+    @cached_property
+    def stored_names(self) -> dict[str, list[str]]:
+        """The paths of the parameters that a file stores under a name."""
+        paths: dict[str, list[str]] = {}
+        for path, alias in self.model.aliases.items():
+            paths.setdefault(alias, []).append(path)
+        return paths
 
     @cached_property
     def root(self) -> Place:
@@ -129,8 +147,10 @@ class Places:
 
     def weights(self, place: Place) -> list[Place]:
         """Return every parameter in a place once, in the model's order."""
-        inside = {descendant.path: descendant for descendant in place.descendants() if descendant.is_parameter}
-        return [inside[path] for path in self.model.parameters if path in inside]
+        if place.path not in self._weights:
+            inside = {descendant.path: descendant for descendant in place.descendants() if descendant.is_parameter}
+            self._weights[place.path] = [inside[path] for path in self.parameters.ordered(inside)]
+        return self._weights[place.path]
 
     def range_hint(self, segments: Sequence[Segment]) -> str:
         """Return a hint about the first index that is out of range, or an empty string: ``dense has 2 parameters.``"""

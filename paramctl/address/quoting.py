@@ -9,8 +9,8 @@ from itertools import islice
 
 from paramctl.errors import MAX_COMPARED, suggest
 
-_SPECIAL = re.compile(r"[\[*?]|^['\"\s-]|\s$")
-"""Characters with a meaning in the address syntax; - at the beginning would be an option."""
+_SPECIAL = re.compile(r"[\[*?=]|^['\"\s-]|\s$")
+"""Characters with a meaning in the address syntax; - at the beginning would be an option, = ends an address in set."""
 
 _SHELL_SPECIAL = re.compile(r'["$`\\!]')
 """Characters that a shell interprets inside double quotes."""
@@ -21,17 +21,38 @@ LISTED = 3
 def address_of(path: str, separator: str = "/") -> str:
     """Return the address that matches exactly this path: ``'x[0]'/w`` for the path ``x[0]/w``."""
     names = path.split(separator)
-    quotes = [_quote_for(name) for name in names]
-    if all(quotes) and path.isprintable() and "" not in names and not path.startswith("re:"):
-        return separator.join(
-            f"{quote}{name}{quote}" if _SPECIAL.search(name) else name
-            for name, quote in zip(names, quotes, strict=True)
-        )
+    if path.isprintable() and not path.startswith("re:"):
+        if "" in names and (quote := _quote_for(path)):  # an empty name needs quotes around more than itself
+            return f"{quote}{path}{quote}"
+        quotes = [_quote_for(name) for name in names]
+        if all(quotes) and "" not in names:
+            return separator.join(
+                f"{quote}{name}{quote}" if _SPECIAL.search(name) else name
+                for name, quote in zip(names, quotes, strict=True)
+            )
     # No quotes can hold such a name. As a regular expression, every character can be escaped.
     return "re:" + "".join(
         re.escape(character) if character.isprintable() else character.encode("unicode_escape").decode()
         for character in path
     )
+
+
+def partition_address(text: str) -> tuple[str, str, str]:
+    """Split a text at the first ``=`` that is not within the quotes or brackets of an address, as str.partition does.
+
+    A quote opens only at the beginning of a name: the path don't/kernel has none.
+    """
+    quote, depth = "", 0
+    for position, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"" and (position == 0 or text[position - 1] in "/. "):
+            quote = character
+        elif character in "[]":
+            depth += 1 if character == "[" else -1
+        elif character == "=" and depth <= 0:
+            return text[:position], "=", text[position + 1 :]
+    return text, "", ""
 
 
 def _quote_for(name: str) -> str:

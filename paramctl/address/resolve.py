@@ -5,11 +5,13 @@ Either name of a tied parameter can be used. An address that matches a block sel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
+from paramctl.address.expressions import full_matches
 from paramctl.address.grammar import Address, index_of, parse_address
-from paramctl.address.patterns import ANY_NAMES, compile_names
+from paramctl.address.path_index import PathIndex
+from paramctl.address.patterns import ANY_NAMES, NamePattern, compile_names
 from paramctl.address.places import Places
 from paramctl.address.quoting import nearest_address_hint
 from paramctl.address.tree import NamedTree
@@ -71,13 +73,10 @@ class Match(NamedTuple):
 def resolve(model: NamedTree, text: str) -> Match:
     """Return the parameters that an address matches. Raises AddressError if it is malformed or matches nothing."""
     address = parse_address(text, model.separator, model.parameters)
-    places = Places(model)
+    places = model.places
     exact, inside = _find_parameters(places, address)
-    if not exact and not inside and (paths := _find_aliases(model, address)):
-        return Match(paths, address.indices, address.is_pattern)
     # ``dense`` is a parameter of that name, or, if no parameter has it, all parameters of the block.
-    matched = exact if any(path in exact for path in model.parameters) else inside
-    paths = [path for path in model.parameters if path in matched]
+    paths = places.parameters.ordered(exact) or places.parameters.ordered(inside) or _find_aliases(places, address)
     if not paths:
         _check_not_skipped(model, address)
         hint = places.range_hint(address.segments) or nearest_address_hint(
@@ -115,58 +114,68 @@ def resolve_all(
     if parameters:
         keep.check_any(*_none_pass(model.name, parameters), parameters)
     kept = [(path, indices) for path, indices in selected if keep(model.parameters[path])]
-    order = {path: position for position, path in enumerate(model.parameters)}
+    order = model.places.parameters.order
     return sorted(kept, key=lambda selection: order[selection[0]])
 
 
-def subtree_matcher(model: NamedTree, text: str) -> Callable[[str], bool]:
+def subtree_matcher(model: NamedTree, *texts: str) -> Callable[[str], bool]:
     """Return a function that tests whether the path of a block or parameter is in what an address matches.
 
-    Raises AddressError if the address is malformed, has a slice, or matches nothing.
+    Raises AddressError if an address is malformed, has a slice, or matches nothing.
     """
+    return set().union(*(_subtree(model, text) for text in texts)).__contains__
+
+
+def _subtree(model: NamedTree, text: str) -> set[str]:
+    """Return the paths of the blocks and parameters in what an address matches."""
     address = parse_address(text, model.separator, model.parameters)
     if address.indices is not None:
         raise AddressError("a slice selects values, but whole parameters are required here", repr(text))
-    places = Places(model)
+    places = model.places
     exact, inside = _find_parameters(places, address)
     blocks = _find_blocks(places, address)
     if not exact and not inside and not blocks:
         known = [*dict.fromkeys(block.path for block in model.walk()), *model.parameters]
         hint = places.range_hint(address.segments) or nearest_address_hint(address.text, known, model.separator)
         raise AddressError(f"{model.name} has no layer or parameter with this name", repr(text), hint)
-    return (exact | inside | blocks).__contains__
+    return {*exact, *inside, *blocks}
 
 
-def _find_parameters(places: Places, address: Address) -> tuple[set[str], set[str]]:
+def _find_parameters(places: Places, address: Address) -> tuple[Collection[str], Collection[str]]:
     """Return the paths of the parameters that an address matches, and of those inside blocks that it matches."""
-    model = places.model
+    paths = places.model.parameters
     if address.expression is not None:
-        return {path for path in model.parameters if address.expression.fullmatch(path)}, set()
-    if names := address.names:
+        return full_matches(address.expression, paths), ()
+    if address.names:
         # Fast: names alone are matched against whole paths, without building the tree.
-        matches = compile_names(names, model.separator)
-        matches_inside = compile_names([*names, ANY_NAMES], model.separator)
-        exact = {path for path in model.parameters if matches(path)}
-        inside = {path for path in model.parameters if matches_inside(path)}
+        exact, inside = _match_names(places.parameters, address.names)
         # only an index, such as 0 in 0/kernel, can lead elsewhere than names do
-        if exact or inside or not any(index_of(name) is not None for name in names):
+        if exact or inside or not any(index_of(name) is not None for name in address.names):
             return exact, inside
     reached = places.follow(address.segments)
-    exact = {place.path for place in reached if place.is_parameter}
-    inside = {inner.path for place in reached for inner in place.descendants() if inner.is_parameter}
-    return exact, inside
+    below = (inner.path for place in reached for inner in place.descendants() if inner.is_parameter)
+    return [place.path for place in reached if place.is_parameter], [*below]
 
 
-def _find_blocks(places: Places, address: Address) -> set[str]:
+def _match_names(index: PathIndex, names: Sequence[NamePattern]) -> tuple[list[str], list[str]]:
+    """Return the paths that names match, and the paths below those."""
+    if not any(name.has_wildcards for name in names):
+        text = "/".join(name.text for name in names)
+        return index.exact(text), index.below(text)
+    matches = compile_names(names, index.separator)
+    matches_below = compile_names([*names, ANY_NAMES], index.separator)
+    return [path for path in index.order if matches(path)], [path for path in index.order if matches_below(path)]
+
+
+def _find_blocks(places: Places, address: Address) -> Collection[str]:
     """Return the paths of the blocks that an address matches, and of all blocks inside them."""
-    paths = {block.path for block in places.model.walk()}
     if address.expression is not None:
-        return {path for path in paths if address.expression.fullmatch(path)}
-    if names := address.names:
-        matches = compile_names([*names, ANY_NAMES], places.model.separator)
-        if matched := {path for path in paths if matches(path)}:
-            return matched
-    return {inner.path for place in places.follow(address.segments) for inner in place.descendants()}
+        return full_matches(address.expression, places.blocks.order)
+    if address.names:
+        exact, below = _match_names(places.blocks, address.names)
+        if exact or below:
+            return [*exact, *below]
+    return [inner.path for place in places.follow(address.segments) for inner in place.descendants()]
 
 
 def _check_not_skipped(model: NamedTree, address: Address) -> None:
@@ -177,10 +186,12 @@ def _check_not_skipped(model: NamedTree, address: Address) -> None:
             raise AddressError(f"{model.name}: {name} is not an array of numbers, but {kind}", repr(address.text))
 
 
-def _find_aliases(model: NamedTree, address: Address) -> list[str]:
+def _find_aliases(places: Places, address: Address) -> list[str]:
     """Return the parameters that the file stores under a name which the address matches."""
     names = address.names
-    if not model.aliases or names is None:
+    if not places.model.aliases or names is None:
         return []
+    if not address.is_pattern:
+        return places.stored_names.get("/".join(name.text for name in names), [])
     matches = compile_names(names, "/")
-    return [path for path, alias in model.aliases.items() if matches(alias)]
+    return [path for path, alias in places.model.aliases.items() if matches(alias)]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from paramctl.core.parameter import Parameter
+
+if TYPE_CHECKING:
+    from paramctl.address.places import Places
 
 
 class NamedBlock(Protocol):
@@ -30,6 +33,7 @@ class NamedTree(Protocol):
 
     aliases: the name in the file of each path, if it differs.
     skipped: the kind of everything in the file that is not an array of numbers, by name.
+    places: made once for each model, because every address looks its names up there.
     """
 
     @property
@@ -49,6 +53,9 @@ class NamedTree(Protocol):
 
     @property
     def skipped(self) -> Mapping[str, str]: ...
+
+    @property
+    def places(self) -> Places: ...
 
     def walk(self) -> Iterator[NamedBlock]: ...
 

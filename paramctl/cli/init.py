@@ -10,7 +10,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
-from paramctl.cli.output import default_output, note_ties, report_written, warm_up, write_file, write_pipe
+from paramctl.cli.output import default_output, hold_source, note_ties, report_written, warm_up, write_file, write_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def init(
     """
     if output is not None and output != "-" and not dry_run:
         warm_up(output)
+        hold_source(model, output)
     weights = paramctl.initialize(
         inputs.open_argument(model, define, input_shape),
         scheme=_scheme(scheme, "--scheme"),
@@ -132,7 +133,9 @@ def init(
 
 def _rule(text: str) -> tuple[str, Scheme | None]:
     """Return the rule in ``PATTERN=SCHEME``; the scheme ``keep`` becomes None."""
-    pattern, equals, scheme = (part.strip() for part in text.partition("="))
+    from paramctl.address.quoting import partition_address
+
+    pattern, equals, scheme = (part.strip() for part in partition_address(text))
     if not equals or not pattern or not scheme:
         raise click.UsageError(f"--rule must be PATTERN=SCHEME (got {text!r})")
     return pattern, _scheme(None if scheme == "keep" else scheme, f"--rule {pattern}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from paramctl.declare.located import Located
@@ -17,6 +17,7 @@ from paramctl.model import from_document
 from paramctl.model.document import parse
 from paramctl.model.tree import Document, Model, Tie
 
+_SPACES = re.compile(r"\s*")
 _PLAIN_NAME = re.compile(r"[^\W\d][\w/.-]*")
 
 
@@ -58,9 +59,13 @@ def without_ties(document: Document, ties: Sequence[Tie], source: str) -> str:
     root = parse(document.text, source)
     assert isinstance(root.value, dict)
     text = document.text
-    items = [_find_item(root.value.get("ties"), tie, source) for tie in ties]
-    for item in sorted(items, key=lambda item: item.start, reverse=True):  # from the end: earlier positions stay valid
-        text = _remove(text, item)
+    node = root.value.get("ties")
+    removed = {id(item) for item in _find_items(node, ties, source)}
+    kept, end = [], len(text)
+    for start, stop in _spans(text, node, removed):
+        kept.append(text[stop:end])
+        end = start
+    text = "".join([text[:end], *reversed(kept)])
     _check(document, text, source, added=(), removed=ties, entries=[])
     return text
 
@@ -120,34 +125,68 @@ def _fill_section(text: str, key: Located, node: Located, entries: Sequence[str]
     return f"{text[: key.start]}{head}{_newline(text)}{_block_lines(text, entries)}{text[line_end:]}"
 
 
-def _find_item(node: Located | None, tie: Tie, source: str) -> Located:
-    """Return the item of the list ``ties`` that declares only this tie."""
+def _find_items(node: Located | None, ties: Sequence[Tie], source: str) -> list[Located]:
+    """Return the items of the list ``ties`` that declare only one of these ties each."""
+    item_of: dict[str, Located] = {}
+    several: dict[str, Located] = {}
     for item in node.value if node is not None and isinstance(node.value, list) else []:
         assert isinstance(item.value, dict)
         tied = item.value["tie"]
-        names = [name.value for name in tied.value] if isinstance(tied.value, list) else [tied.value]
-        if names == [tie.tied]:
-            return item
-        if tie.tied in names:
-            raise tied.error(f"{tie.tied} is one of several names here: remove it from the list", tie.tied)
-    place = node.place if node is not None else Place(source, 1, 1)
-    raise DocumentError(f"{tie.tied} is tied by a pattern: list names instead of the pattern", place, tie.tied)
+        names = tied.value if isinstance(tied.value, list) else [tied]
+        for name in names:
+            if len(names) == 1:
+                item_of.setdefault(str(name.value), item)
+            else:
+                several.setdefault(str(name.value), tied)
+    items = []
+    for tie in ties:
+        if tie.tied in several:
+            raise several[tie.tied].error(f"{tie.tied} is one of several names here: remove it from the list", tie.tied)
+        if tie.tied not in item_of:
+            place = node.place if node is not None else Place(source, 1, 1)
+            raise DocumentError(f"{tie.tied} is tied by a pattern: list names instead of the pattern", place, tie.tied)
+        items.append(item_of[tie.tied])
+    return items
 
 
-def _remove(text: str, item: Located) -> str:
-    """Remove an item of a list: its lines, or, between brackets, the item and one comma."""
-    line_start = _line_start(text, item.start)
-    if text[line_start : item.start].strip() == "-":
-        line_end = _line_end(text, item.end)
-        _, *later_lines = text[line_start:line_end].splitlines()
-        # A comment within the item would be lost, so such items are left to their author.
-        if any(not line.strip() or line.lstrip().startswith("#") for line in later_lines):
-            raise _unsupported_layout(item.source or "", [])
-        return text[:line_start] + text[line_end:]
-    before, after = text[: item.start], text[item.end :]
-    if after.lstrip().startswith(","):  # [ITEM, other]; the other case is [other, ITEM]
-        return before + after.lstrip().removeprefix(",").lstrip()
-    return (before.rstrip().removesuffix(",") if before.rstrip().endswith(",") else before) + after
+def _spans(text: str, node: Located | None, removed: Collection[int]) -> Iterator[tuple[int, int]]:
+    """Yield the spans of text to remove with items of a list, from the last: lines, or an item and one comma.
+
+    removed: the identities of the items.
+    """
+    assert node is not None
+    assert isinstance(node.value, list)
+    comma_follows = True
+    for number, item in reversed([*enumerate(node.value)]):
+        line_start = _line_start(text, item.start)
+        is_last = number == len(node.value) - 1
+        after = _skip_spaces(text, item.end)
+        comma_follows = comma_follows and (not is_last or text[after : after + 1] == ",")
+        if id(item) not in removed:
+            comma_follows = True
+        elif text[line_start : item.start].strip() == "-":
+            yield line_start, _item_end(text, line_start, item)
+        elif comma_follows:  # [ITEM, other]
+            yield item.start, _skip_spaces(text, after + 1)
+        else:  # [other, ITEM]
+            before = len(text[line_start : item.start].rstrip()) + line_start
+            yield (before - 1 if text[before - 1] == "," else item.start), item.end
+
+
+def _item_end(text: str, line_start: int, item: Located) -> int:
+    """Return the end of the lines of an item of a block list."""
+    line_end = _line_end(text, item.end)
+    _, *later_lines = text[line_start:line_end].splitlines()
+    # A comment within the item would be lost, so such items are left to their author.
+    if any(not line.strip() or line.lstrip().startswith("#") for line in later_lines):
+        raise _unsupported_layout(item.source or "", [])
+    return line_end
+
+
+def _skip_spaces(text: str, position: int) -> int:
+    """Return the position of the next character that is not white space."""
+    match = _SPACES.match(text, position)
+    return match.end() if match else position
 
 
 def _check(

@@ -174,10 +174,7 @@ def _layers_around(path: str) -> Iterator[str]:
 
 
 def _selector(model: Model, patterns: Sequence[str]) -> Callable[[str], bool]:
-    if not patterns:
-        return lambda path: True
-    tests = [subtree_matcher(model, text) for text in patterns]
-    return lambda path: any(test(path) for test in tests)
+    return subtree_matcher(model, *patterns) if patterns else lambda path: True
 
 
 class _LayerRows:

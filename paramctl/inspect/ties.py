@@ -73,12 +73,14 @@ def refuse_reuse(model: Model, addresses: Sequence[str]) -> None:
     The error shows the line that makes the second use a layer with its own parameters.
     """
     reused_by = {block.reuse_of: block for block in model.walk() if block.reuse_of is not None}
-    for text in addresses:
+    for text in addresses if reused_by else ():
         for path in resolve(model, text).paths:
-            for reused, block in reused_by.items():
-                if path.startswith(f"{reused}/") and path not in model.tied:
-                    rule = f"{reused} is one layer, which 'reuse' applies again: replace the 'reuse' by a layer"
-                    raise AddressError(rule, repr(text), f"Write: - {_line(block)}")
+            names = path.split("/")
+            above = ("/".join(names[:count]) for count in range(1, len(names)))
+            reused = next((block for block in above if block in reused_by), None)
+            if reused is not None and path not in model.tied:
+                rule = f"{reused} is one layer, which 'reuse' applies again: replace the 'reuse' by a layer"
+                raise AddressError(rule, repr(text), f"Write: - {_line(reused_by[reused])}")
 
 
 def _line(block: Block) -> str:

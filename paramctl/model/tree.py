@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from paramctl.address.places import Places
 from paramctl.core.parameter import FLOAT_DTYPES, Parameter
 from paramctl.declare.located import Located, Plain
 from paramctl.model.display import Row, as_html, as_text
@@ -181,6 +182,11 @@ class Model:
     def parameters(self) -> dict[str, Parameter]:
         """All parameters by path, including tied ones, in the order of the document."""
         return {parameter.path: parameter for block in self.walk() for parameter in block.parameters}
+
+    @cached_property
+    def places(self) -> Places:
+        """The places that addresses lead to."""
+        return Places(self)
 
     @cached_property
     def tied(self) -> dict[str, Tie]:
