@@ -20,7 +20,10 @@ from paramctl.init.distributions import (
     Uniform,
 )
 from paramctl.init.registry import SCHEMES, Target, distribution, format_scheme
+from paramctl.init.rules import assign_schemes
+from paramctl.init.scheme_text import parse_scheme
 from paramctl.init.schemes import TRUNCATED_STDDEV
+from paramctl.model import from_bytes
 from paramctl.model.document import parse_value
 
 KERNEL = Parameter("conv/kernel", (field_axis(3), field_axis(3), in_axis(64), out_axis(16)))  # fans 576 and 144
@@ -141,3 +144,46 @@ def test_a_scheme_in_one_line_names_its_options() -> None:
         ),
     }
     assert {scheme: format_scheme(parse_value(scheme, "scheme")) for scheme in shown} == shown
+
+
+ALONE = {
+    "random_normal": ("random_normal:stddev=0.1 or random_normal:mean=0.1", Normal(0, 0.1)),
+    "normal": ("random_normal:stddev=0.1 or random_normal:mean=0.1", Normal(0, 0.1)),
+    "truncated_normal": ("truncated_normal:stddev=0.1 or truncated_normal:mean=0.1", TruncatedNormal(0, 0.1)),
+    "trunc_normal": ("trunc_normal:std=0.1 or trunc_normal:mean=0.1", TruncatedNormal(0, 0.1, -20, 20)),
+    "uniform": ("random_uniform:minval=-0.1,maxval=0.1", Uniform(-0.1, 0.1)),
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_number_alone_is_refused_where_it_could_be_another_option(name: str) -> None:
+    """On a command line and in a document, with the ways to write it, which work as they are shown."""
+    shown, expected = ALONE[name]
+    for text in (f"{name}:0.1", f"{name}:[0.1]", f"{{{name}: 0.1}}"):
+        with pytest.raises(DocumentError) as refused:
+            parse_scheme(text, "--scheme").distribution(Target.of(KERNEL))
+        received = "[0.1]" if "[" in text else "0.1"
+        assert str(refused.value).endswith(f"takes its options by name (got {received}). Write {shown}.")
+    first = shown.split(" or ")[0]
+    assert parse_scheme(first, "--scheme").distribution(Target.of(KERNEL)) == expected
+    document = "input: [4]\nlayers: [{{dense: {{units: 4, kernel_initializer: {}}}}}]\n".format
+    with pytest.raises(DocumentError, match=r"m.yaml:2:\d+: .* takes its options by name") as refused:
+        assign_schemes(from_bytes(document(f"{{{name}: 0.1}}").encode(), "m.yaml"))
+    written = str(refused.value).partition("Write ")[2].split(" or ")[0].rstrip(".")
+    assigned = assign_schemes(from_bytes(document(written).encode(), "m.yaml"))["dense/kernel"]
+    assert assigned.distribution == expected
+
+
+def test_every_scheme_of_several_numbers_has_been_decided() -> None:
+    """A value alone means the first option: one that readers expect, or it is refused."""
+    several = {
+        registered.name: next(iter(registered.options))
+        for registered in SCHEMES.values()
+        if len(registered.options) > 1 and not next(iter(registered.options.values())).instead
+    }
+    assert several == {
+        "variance_scaling": "scale",
+        "kaiming_uniform": "a",
+        "kaiming_normal": "a",
+        "sparse": "sparsity",
+    }

@@ -314,7 +314,7 @@ def test_sparse_takes_exactly_so_many_of_each_inputs_weights() -> None:
 
 
 def test_the_second_of_four_gates_is_one() -> None:
-    built = model("input: [5, 7]\nlayers: [{lstm: {units: 6, bias_initializer: {normal: 1}}}]")
+    built = model("input: [5, 7]\nlayers: [{lstm: {units: 6, bias_initializer: {normal: {mean: 1}}}}]")
     bias = assign_schemes(built)["lstm/lstm_cell/bias"]
     values = Drawn(built, {"lstm/lstm_cell/bias": bias}).read("lstm/lstm_cell/bias", 0, 24).reshape(4, 6)
     assert np.array_equal(values[1], np.ones(6))

@@ -15,19 +15,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, dataclass_transform, get_args, get_origin
 
-from paramctl.declare.located import Located
+from paramctl.declare.located import Located, preview
 from paramctl.declare.option_types import OptionType
 from paramctl.errors import DocumentError, suggest
 
 
 class Option(NamedTuple):
-    """A declared option. ``nullable`` options accept null."""
+    """A declared option.
+
+    nullable: it accepts null.
+    instead: the ways to write a value alone, ``{}``, if that does not mean the first option, because readers would take
+        it for another, as in ``normal: 0.1``.
+    """
 
     name: str
     type: OptionType
     required: bool
     default: Any
     nullable: bool
+    instead: tuple[str, ...] = ()
 
     def read(self, node: Located) -> Any:
         return None if node.value is None and self.nullable else self.type.read(node, self.name)
@@ -64,6 +70,7 @@ def arguments_by_name(subject: str, arguments: Located | None, options: Mapping[
     ``dense: {units: 3}``                a mapping gives options by name
     ``dense: 3``                         any other value is the main option
     ``random_uniform: [0, 1]``           a list gives options in order if the main one takes no list
+    ``random_uniform: 1``                an error, because it could be either end
     ``activation: {gelu: {}}``           a mapping that names no option is the value of a required
                                          main option that takes mappings
     ===================================  ===========================================================
@@ -78,11 +85,27 @@ def arguments_by_name(subject: str, arguments: Located | None, options: Mapping[
         return arguments.value
     if main is None:
         raise arguments.error(f"{subject} takes no options")
-    if isinstance(arguments.value, list) and not main.type.takes_list:
-        if len(arguments.value) > len(options):
+    values = arguments.value if isinstance(arguments.value, list) and not main.type.takes_list else None
+    if main.instead and (values is None or len(values) == 1):
+        hint = _instead_hint(subject, values[0] if values else arguments, options)
+        raise arguments.error(f"{subject} takes its options by name", hint=hint)
+    if values is not None:
+        if len(values) > len(options):
             raise arguments.error(f"{subject} takes at most {len(options)} options: {', '.join(options)}")
-        return dict(zip(options, arguments.value, strict=False))
+        return dict(zip(options, values, strict=False))
     return {main.name: arguments}
+
+
+def _instead_hint(subject: str, value: Located, options: Mapping[str, Option]) -> str:
+    """Return a hint with the ways to write a positive number alone, in the form of its place, or with the options."""
+    main = next(iter(options.values()))
+    if not isinstance(value.value, (int, float)) or value.value <= 0:
+        return f"Its options are {', '.join(options)}."
+    texts = [text.replace("{}", preview(value)) for text in main.instead]
+    if value.line:  # in a document, not on a command line
+        texts = [f"{{{subject}: {{{text.replace('=', ': ').replace(',', ', ')}}}}}" for text in texts]
+        return f"Write {' or '.join(texts)}."
+    return f"Write {' or '.join(f'{subject}:{text}' for text in texts)}."
 
 
 def bind_options(

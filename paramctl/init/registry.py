@@ -61,14 +61,20 @@ SCHEMES: dict[str, RegisteredScheme] = {}
 """Every scheme, by its name and by each alias."""
 
 
-def scheme(*aliases: str) -> Callable[[Callable[..., Distribution]], Callable[..., Distribution]]:
-    """Return a decorator that registers a function as a scheme, under its name and these aliases."""
+def scheme(
+    *aliases: str, instead: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Distribution]], Callable[..., Distribution]]:
+    """Return a decorator that registers a function as a scheme, under its name and these aliases.
+
+    instead: how to write a value alone, which is then refused; see Option.
+    """
 
     def register(function: Callable[..., Distribution]) -> Callable[..., Distribution]:
         arguments = inspect.signature(function).parameters.values()
         defaults = {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
-        name = function.__name__
-        registered = RegisteredScheme(name, function, declared_options(function.__annotations__, defaults), aliases)
+        name, declared = function.__name__, declared_options(function.__annotations__, defaults)
+        options = {key: option._replace(instead=instead) for key, option in declared.items()}
+        registered = RegisteredScheme(name, function, options, aliases)
         SCHEMES.update(dict.fromkeys((name, *aliases), registered))
         return function
 

@@ -1,8 +1,9 @@
 """Schemes: functions from a parameter to a distribution. This module draws no random numbers.
 
 To add a scheme, write one function, decorated with ``scheme``. Its name is the scheme's name, its annotated arguments
-are the options (the first is the main one), and the first line of its docstring is "formula; source". The decorator's
-arguments are aliases. Names, options and defaults are Keras'; those of a scheme that only torch has are torch's.
+are the options, and the first line of its docstring is "formula; source". The first option is the main one, which a
+value alone means, unless the decorator says how to write it instead. Its other arguments are aliases. Names, options
+and defaults are Keras'; those of a scheme that only torch has are torch's.
 """
 
 from math import ceil, fsum, prod, sqrt
@@ -93,7 +94,7 @@ def constant(target: Target, value: Number = 0.0) -> Distribution:
     return Constant(value)
 
 
-@scheme("uniform")
+@scheme("uniform", instead=("minval=-{},maxval={}",))
 def random_uniform(target: Target, minval: Number = -0.05, maxval: Number = 0.05) -> Distribution:
     """U(minval, maxval), without maxval unless rounding to half precision reaches it; Keras"""
     if maxval < minval:
@@ -101,7 +102,7 @@ def random_uniform(target: Target, minval: Number = -0.05, maxval: Number = 0.05
     return Uniform(minval, maxval)
 
 
-@scheme()
+@scheme(instead=("minval=-{},maxval={}",))
 def uniform_sum(target: Target, minval: Number = -0.05, maxval: Number = 0.05) -> Distribution:
     """the sum of two values of U(minval, maxval); torch, whose recurrent layers add two biases"""
     if maxval < minval:
@@ -109,19 +110,19 @@ def uniform_sum(target: Target, minval: Number = -0.05, maxval: Number = 0.05) -
     return Uniform(minval, maxval, summands=2)
 
 
-@scheme("normal")
+@scheme("normal", instead=("stddev={}", "mean={}"))
 def random_normal(target: Target, mean: Number = 0.0, stddev: NonNegative = 0.05) -> Distribution:
     """N(mean, stddev); Keras"""
     return Normal(mean, stddev)
 
 
-@scheme()
+@scheme(instead=("stddev={}", "mean={}"))
 def truncated_normal(target: Target, mean: Number = 0.0, stddev: NonNegative = 0.05) -> Distribution:
     """N(mean, stddev), redrawn beyond 2 stddev from the mean; Keras"""
     return TruncatedNormal(mean, stddev)
 
 
-@scheme()
+@scheme(instead=("std={}", "mean={}"))
 def trunc_normal(
     target: Target, mean: Number = 0.0, std: Positive = 1.0, a: Number = -2.0, b: Number = 2.0
 ) -> Distribution:

@@ -80,8 +80,9 @@ def _entry(signature: dict[str, Option], description: str, common: Schema | None
     """Return the schema of the arguments of a call: options by name, in order, the main one alone, or nothing."""
     forms: list[Schema] = [_object(signature) if common is None else _object(signature, common)]
     required = [option for option in signature.values() if option.required]
-    if signature and len(required) < 2:
-        forms.append(_value(next(iter(signature.values()))))
+    main = next(iter(signature.values()), None)
+    if main is not None and not main.instead and len(required) < 2:
+        forms.append(_value(main))
     if required and required[0].type.takes_mapping and common is not None:
         known = FUNCTIONS if isinstance(required[0].type, ActivationType) else LAYERS
         # With a key such as ``name``, the mapping is a layer with common keys; without, it is the main option alone.
@@ -89,9 +90,10 @@ def _entry(signature: dict[str, Option], description: str, common: Schema | None
         names = common | {name: {} for name in known}
         forms.append({"type": "object", "properties": names, "additionalProperties": False, "anyOf": either})
     # a list gives the options in order, unless it is itself the value of the main option
-    if signature and not next(iter(signature.values())).type.takes_list:
+    if main is not None and not main.type.takes_list:
         items = [_value(option) for option in signature.values()]
-        forms.append({"type": "array", "items": items, "additionalItems": False, "minItems": len(required)})
+        least = 2 if main.instead else len(required)
+        forms.append({"type": "array", "items": items, "additionalItems": False, "minItems": least})
     if not required:
         forms.append({"type": "null"})
     return {"description": description, "anyOf": forms}
