@@ -3,6 +3,7 @@
 from math import sqrt
 
 import pytest
+from paramctl.init.scheme_text import parse_scheme
 
 from paramctl.core.parameter import Parameter, field_axis, in_axis, out_axis
 from paramctl.errors import DocumentError
@@ -21,7 +22,6 @@ from paramctl.init.distributions import (
 )
 from paramctl.init.registry import SCHEMES, Target, distribution, format_scheme
 from paramctl.init.rules import assign_schemes
-from paramctl.init.scheme_text import parse_scheme
 from paramctl.init.schemes import TRUNCATED_STDDEV
 from paramctl.model import from_bytes
 from paramctl.model.document import parse_value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ import click
 import paramctl
 from paramctl.cli import progress
 from paramctl.cli.inputs import abbreviate
+from paramctl.cli.options import DEFAULT_MODEL
 from paramctl.core.text import printable
 
 if TYPE_CHECKING:
@@ -19,13 +21,36 @@ if TYPE_CHECKING:
 
 
 def check_destination(source: str | None, output: str | None, in_place: bool, dry_run: bool = False) -> None:
-    """Raise UsageError, before any work, unless exactly one of -o and --in-place is given and possible."""
+    """Raise UsageError, before any work, unless exactly one of -o and --in-place is given and possible.
+
+    If the destination is the source, no other process replaces it until the command ends.
+    """
     if in_place and output is not None:
         raise click.UsageError("-o and --in-place exclude each other")
     if in_place and source in (None, "-"):
         raise click.UsageError("--in-place requires the name of a file")
     if output is None and not in_place and not dry_run:
         raise click.UsageError("No destination: use -o FILE or --in-place")
+    if not dry_run:
+        hold_source(source, source if in_place else output)
+
+
+def hold_source(source: str | None, target: str | None) -> None:
+    """Keep other processes from replacing the source until the command ends, if the target replaces the source.
+
+    So that changes by several commands at once all count: each reads what the one before it has written.
+    """
+    from os.path import isfile
+
+    from paramctl.store.folder import replaces, resolve_folder
+    from paramctl.store.io.locks import exclusive
+
+    if "-" in (source, target) or target is None:
+        return
+    opened = resolve_folder(source or DEFAULT_MODEL)
+    if isfile(opened) and replaces(target, opened):
+        waiting = partial(click.echo, printable(f"{opened}: waiting for another process that uses it"), err=True)
+        click.get_current_context().with_resource(exclusive(opened, waiting))
 
 
 def default_output(model: Model) -> str:

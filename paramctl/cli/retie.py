@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from paramctl.cli import inputs
+from paramctl.cli.options import DEFAULT_MODEL
 from paramctl.cli.output import check_destination, report_written, write_file, write_pipe
 from paramctl.cli.render import emit
 
@@ -35,7 +36,7 @@ def retie(
     retied = change(arrays)
     path = str(source) if in_place else str(output)
     if isinstance(retied, Model):
-        _write_document(retied, source, path, force or in_place)
+        _write_document(arrays, retied, source, path, force or in_place)
     elif path == "-":
         write_pipe(retied)
     else:
@@ -46,18 +47,31 @@ def retie(
     return [tie for tie in (*after, *before) if tie not in unchanged]
 
 
-def _write_document(model: Model, source: str | None, path: str, force: bool) -> None:
-    assert model.document is not None
-    text = model.document.text
+def _write_document(before: Model | Weights, model: Model, source: str | None, path: str, force: bool) -> None:
+    """Write the document of a model. before: the model as it was read."""
+    from paramctl.library.opening import as_model
+
+    document, document_before = model.document, as_model(before).document
+    assert document is not None
+    assert document_before is not None
+    text, original = document.text, document_before.text
     if path == "-":
         emit([text.removesuffix("\n")])
         return
-    from paramctl.model.document import read
-    from paramctl.store.io.atomic import write_text
+    from paramctl.model.document import decode, read
+    from paramctl.store.folder import replaces
+    from paramctl.store.io.atomic import changed, write_text
     from paramctl.store.registry import FORMATS
 
     if path.lower().endswith(tuple(suffix for format_ in FORMATS for suffix in format_.suffixes)):
         raise click.UsageError(f"The source is a model document, and {path} is the name of a checkpoint")
+    opened = source or DEFAULT_MODEL
+
+    def check_unchanged() -> None:
+        if decode(read(opened), opened) != original:
+            raise changed(opened)
+
     # An editor wrote the byte order mark, and the rest of the file must stay the same to the byte.
-    mark = "\ufeff" if source not in (None, "-") and read(str(source)).startswith(b"\xef\xbb\xbf") else ""
-    write_text(path, mark + text, force)
+    mark = "\ufeff" if opened != "-" and read(opened).startswith(b"\xef\xbb\xbf") else ""
+    is_same_file = opened != "-" and replaces(path, opened)
+    write_text(path, mark + text, force, check_unchanged if is_same_file else lambda: None)

@@ -7,7 +7,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
-from paramctl.cli.output import report_written, warm_up, write_file, write_pipe
+from paramctl.cli.output import hold_source, report_written, warm_up, write_file, write_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
 
 COLUMNS = [
@@ -108,6 +108,7 @@ def save(
     """
     if output != "-":
         warm_up(output)
+    hold_source(source, output)
     arrays = inputs.open_argument(source, define, input_shape)
     incomplete = not isinstance(arrays, paramctl.Model) and bool(arrays.source.origin.missing)
     if partial and like is None and layout is None and not incomplete:

@@ -77,7 +77,7 @@ def copies_file(edited: Edited, path: str, in_place: bool) -> bool:
 def _copy_and_patch(counting: _Counting, path: str, options: WriteOptions) -> Iterator[Written]:
     edited, origin = counting.edited, counting.origin
     assert origin.location is not None
-    with replacing(path, options.force) as temporary:
+    with replacing(path, options.force, options.confirm) as temporary:
         temporary.copy(origin.location.descriptor())
         base = edited.base.origin.provenance
         recorded = [name for name in edited.by_path if base.get(name, Provenance()) != Provenance()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike, fspath
 from os.path import realpath
 from typing import IO, Any
@@ -22,8 +23,10 @@ from paramctl.source.drawn import Drawn
 from paramctl.source.edited import Edited
 from paramctl.source.save import check_complete, write_stream
 from paramctl.source.save import save as save_source
-from paramctl.store.folder import resolve_folder
+from paramctl.store.folder import replaces, resolve_folder
+from paramctl.store.io.atomic import changed
 from paramctl.store.io.write_values import WriteOptions
+from paramctl.store.location import LocalFile
 
 
 def save(
@@ -87,10 +90,20 @@ def _check_in_place(source: Source, path: str, max_shard_size: int | None) -> No
         raise OutputError(f"{path}: in place, the size of shards stays, so max_shard_size must be None")
 
 
+def _check_unchanged(location: LocalFile) -> None:
+    """Raise OutputError if a file has changed since its values were read."""
+    if not location.is_unchanged():
+        raise changed(location.name)
+
+
 def _write_file(
     source: Source, path: str, options: WriteOptions, in_place: bool, measure: bool, progress: Progress | None
 ) -> Mapping[str, Any]:
     """Write a file, and return what was measured of each array."""
+    location = source.origin.location
+    if isinstance(location, LocalFile) and replaces(path, location.name):
+        _check_unchanged(location)  # before the work, and again after it
+        options = replace(options, confirm=partial(_check_unchanged, location))
     if isinstance(source, Edited):
         if not in_place:  # which adds no file that its readers refuse
             check_complete(source)

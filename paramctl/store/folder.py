@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 
 from paramctl.errors import InputError
 from paramctl.store.foreign import folder_kind
@@ -34,3 +35,14 @@ def resolve_folder(path: str) -> str:
     if shards and not any(name.endswith(SUFFIXES[0]) for name in names):
         raise InputError(f"{path}: the index of {shards[0]} is missing (*.safetensors.index.json)")
     raise InputError(f"{path}: a folder must have one index (*.safetensors.index.json) or one safetensors file")
+
+
+def replaces(target: str, source: str) -> bool:
+    """Return whether a checkpoint that is written to a target replaces the one in a file: it, or the set of its name.
+
+    source: the file that was opened, of a set its index.
+    """
+    written = [target, target + SUFFIXES[0].removeprefix(".safetensors")]
+    with suppress(InputError):  # a folder without a checkpoint
+        written.append(resolve_folder(target))
+    return os.path.realpath(source) in map(os.path.realpath, written)

@@ -63,6 +63,7 @@ class LocalFile:
         self.file = os.fdopen(descriptor, "rb", buffering=0)
         self.name = name
         self.siblings: list[LocalFile] = []
+        self.when_opened = self.fingerprint()
 
     def read(self, offset: int, size: int) -> bytes:
         buffer = memoryview(bytearray(min(size, max(0, self.size() - offset))))
@@ -95,8 +96,15 @@ class LocalFile:
 
     def fingerprint(self) -> list[Any]:
         """Return device, inode, size, and modification time in ns, one of which changes whenever the file does."""
-        status = os.fstat(self.descriptor())
-        return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
+        return _fingerprint(os.fstat(self.descriptor()))
+
+    def is_unchanged(self) -> bool:
+        """Return whether its path still leads to the content that was opened, and so for its siblings."""
+        try:
+            is_same = _fingerprint(os.stat(self.name)) == self.when_opened
+        except OSError:
+            return False
+        return is_same and all(sibling.is_unchanged() for sibling in self.siblings)
 
     def sibling(self, name: str) -> Location:
         path = os.path.join(os.path.dirname(self.name), name)
@@ -113,6 +121,10 @@ class LocalFile:
         _check_not_in_use(descriptor, path)
         self.siblings.append(LocalFile(descriptor, path))
         return self.siblings[-1]
+
+
+def _fingerprint(status: os.stat_result) -> list[Any]:
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
 
 
 class SpooledPipe:

@@ -99,7 +99,7 @@ def _parse_metadata(metadata: dict[str, Any] | None) -> dict[str, Any]:
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
     """Write a native file; see Format.write."""
-    with replacing(path, options.force) as temporary:
+    with replacing(path, options.force, options.confirm) as temporary:
         extents = _lay_out_native(temporary, contents)
         yield from write_values(contents, contents.model.parameters.values(), temporary, extents, options)
 

@@ -13,12 +13,13 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
 from paramctl.errors import OutputError, ParamctlError
+from paramctl.store.io.locks import PREFIX, SUFFIX, exclusive, is_at, lock, remove_leftover, unlock
 from paramctl.store.location import IN_USE, is_in_use
 
 FICLONE = 0x40049409
@@ -26,7 +27,8 @@ FICLONE = 0x40049409
 COPY_AT_ONCE = 1 << 30
 READ_AT_ONCE = 1 << 20
 
-PREFIX, SUFFIX = ".paramctl-", ".tmp"
+NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+"""The errors of a file system that has no hard links, or allows no more of them."""
 
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -151,12 +153,20 @@ def already_exists(path: str) -> OutputError:
     return OutputError(f"{path}: already exists (use --force to overwrite)", errno.EEXIST)
 
 
+def changed(path: str) -> OutputError:
+    """Return the error for a file that has changed since it was read: replacing it would undo the change."""
+    return OutputError(f"{path}: changed since it was read, so it was not replaced. Read it again.")
+
+
 @contextmanager
-def replacing(path: str, force: bool) -> Iterator[Temporary]:
+def replacing(path: str, force: bool, confirm: Callable[[], None] = lambda: None) -> Iterator[Temporary]:
     """Open a temporary file that replaces ``path`` when the block ends, and is removed if it fails.
 
     A symbolic link is kept, and the file that it points to is replaced. The new file has the mode of the replaced file,
-    or the umask's default. Raises OutputError.
+    or the umask's default.
+
+    confirm: called when the new file is complete; if it raises an error, the old file stays.
+    Raises OutputError.
     """
     check_target(path, force)
     target = os.path.realpath(path)  # rename would replace the symbolic link itself
@@ -167,7 +177,9 @@ def replacing(path: str, force: bool) -> Iterator[Temporary]:
         temporary = _create(folder, path, created)
         try:
             yield temporary
-            _finish(temporary, target, force)
+            with exclusive(path) if force else nullcontext():
+                confirm()
+                _finish(temporary, target, force)
         except OSError as error:
             raise (error if isinstance(error, ParamctlError) else temporary.error(error)) from error
         finally:
@@ -193,9 +205,9 @@ def scratch(path: str) -> Iterator[Temporary]:
         remove(created)
 
 
-def write_text(path: str, text: str, force: bool) -> None:
-    """Replace a file by a text, atomically. Raises OutputError."""
-    with replacing(path, force) as temporary:
+def write_text(path: str, text: str, force: bool, confirm: Callable[[], None] = lambda: None) -> None:
+    """Replace a file by a text, atomically; see replacing. Raises OutputError."""
+    with replacing(path, force, confirm) as temporary:
         temporary.write(text.encode("utf-8"), 0)
 
 
@@ -240,27 +252,32 @@ def _finish(temporary: Temporary, target: str, force: bool) -> None:
                 f"{temporary.target}: its temporary file {temporary.path} was replaced by another process"
             )
         if force:
-            check_not_in_use(target)  # again: it may have been opened meanwhile
             os.replace(temporary.path, target)
-        else:
-            _link_or_rename(temporary.path, target)
-        with suppress(OSError):  # a reader takes a locked file for one in use
-            fcntl.flock(temporary.descriptor, fcntl.LOCK_UN)
+        elif give_name(temporary.path, target):
+            os.unlink(temporary.path)
+        unlock(temporary.descriptor)  # no sweeper can remove it now, and a reader takes a locked file for one in use
         sync_folder(os.path.dirname(target))
     except FileExistsError as error:
         raise already_exists(temporary.target) from error
 
 
-def _link_or_rename(path: str, target: str) -> None:
-    """Rename to a name that must be free. A plain rename would replace a file that has appeared meanwhile."""
+def give_name(path: str, target: str, folder: int | None = None) -> bool:
+    """Give a file a name that must be free, and return True if it also keeps the old one, as a hard link.
+
+    A rename, which is for file systems without links, could replace a file that has appeared meanwhile.
+    folder: the descriptor of the folder of a relative ``path``.
+    Raises FileExistsError.
+    """
     try:
-        os.link(path, target)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        os.replace(path, target)
-    else:
-        os.unlink(path)
+        os.link(path, target, src_dir_fd=folder)
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from error
+        os.rename(path, target, src_dir_fd=folder)
+        return False
+    return True
 
 
 def mode_for(target: str) -> int:
@@ -271,18 +288,6 @@ def mode_for(target: str) -> int:
         mask = os.umask(0)  # the umask can only be read by setting it
         os.umask(mask)
         return 0o666 & ~mask
-
-
-@contextmanager
-def locked(folder: str) -> Iterator[None]:
-    """Hold a folder's lock, so that only one writer at a time renames several of its files."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def sync_folder(folder: str) -> None:
@@ -301,30 +306,4 @@ def _sweep(folder: str) -> None:
     """Remove the temporary files of writers that have ended."""
     with suppress(OSError):
         for path in Path(folder).glob(f"{PREFIX}*{SUFFIX}"):
-            with suppress(OSError):
-                # O_NONBLOCK: a named pipe must not block the sweep
-                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-                try:
-                    if stat.S_ISREG(os.fstat(descriptor).st_mode) and lock(descriptor) and is_at(descriptor, str(path)):
-                        os.unlink(path)
-                finally:
-                    os.close(descriptor)
-
-
-def lock(descriptor: int) -> bool | None:
-    """Take a lock without waiting. False: another process has it. None: the file system has no locks."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
-
-
-def is_at(descriptor: int, path: str) -> bool:
-    """Return whether a path still leads to this open file."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
-    except OSError:
-        return False
+            remove_leftover(str(path))

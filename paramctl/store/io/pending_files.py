@@ -15,8 +15,9 @@ from itertools import count
 from pathlib import Path
 
 from paramctl.errors import OutputError, ParamctlError
-from paramctl.store.io.atomic import NEW, PREFIX, SUFFIX, Temporary, is_at, lock, new_name, remove, sync_folder
+from paramctl.store.io.atomic import NEW, Temporary, give_name, new_name, remove, sync_folder
 from paramctl.store.io.index_files import files_in_indexes
+from paramctl.store.io.locks import PREFIX, SUFFIX, is_at, lock
 from paramctl.store.io.shards import ShardNames
 
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -57,16 +58,19 @@ class PendingFiles:
     def _link(self, names: Sequence[str]) -> bool:
         """Give the files these names, or none of them if another writer has taken one meanwhile."""
         linked: list[str] = []
-        for number, name in enumerate(names):
-            path = os.path.join(self.folder, name)
-            try:
-                os.link(str(number), path, src_dir_fd=self.descriptor)
-            except FileExistsError:
-                remove(linked)
-                return False
-            except OSError:  # a file system without hard links
-                os.rename(str(number), path, src_dir_fd=self.descriptor)
-            linked.append(path)
+        renamed: list[tuple[str, str]] = []
+        try:
+            for number, name in enumerate(names):
+                path = os.path.join(self.folder, name)
+                if give_name(str(number), path, self.descriptor):
+                    linked.append(path)
+                else:
+                    renamed.append((path, str(number)))
+        except FileExistsError:
+            remove(linked)
+            for path, old in renamed:  # its only name
+                os.rename(path, old, dst_dir_fd=self.descriptor)
+            return False
         return True
 
     def remove_later(self, names: Iterable[str]) -> None:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from paramctl.core.parameter import Parameter
 from paramctl.store.contents import Contents
-from paramctl.store.io.atomic import Temporary, check_not_in_use, check_target, locked, mode_for, write_text
+from paramctl.store.io.atomic import Temporary, check_not_in_use, check_target, mode_for, write_text
 from paramctl.store.io.extents import Extent
 from paramctl.store.io.index_files import files_in_index, files_in_indexes
+from paramctl.store.io.locks import exclusive, locked
 from paramctl.store.io.pending_files import pending_files, sweep
 from paramctl.store.io.shards import ShardNames
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
@@ -46,6 +48,13 @@ class SetTarget:
         check_target(self.index, force)
         for name in self.previous_files() if force else ():
             check_not_in_use(os.path.join(self.folder, name))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from replacing the set or its single file, or renaming other files of the folder."""
+        # the folder last: a process that changes the set in place already has the lock of its index
+        with exclusive(self.index), exclusive(self.single), locked(self.folder):
+            yield
 
     def previous_files(self) -> list[str]:
         """Return the files of the existing set: those that its index names, no other does, and this set would name."""
@@ -86,7 +95,8 @@ def write_set(
             with files.another(mode_for(target.index)) as temporary:
                 extents = shard.lay_out(temporary)
                 yield from write_values(contents, shard.parameters, temporary, extents, options)
-        with locked(target.folder):
+        with target.held():
+            options.confirm()
             target.check(options.force)  # again: another writer may have finished meanwhile
             previous = target.previous_files()  # read before the index is replaced
             names = files.publish(target.names, target.stem)

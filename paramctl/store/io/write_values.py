@@ -34,12 +34,14 @@ class WriteOptions:
     max_shard_size: bytes of values in each file of a set; None for the format's default.
     measure: computed for each piece of each array, in the thread that writes it.
     threads: the number of threads; None for one per processor.
+    confirm: called when the new file is complete, and before it replaces the old one, which an error keeps.
     """
 
     force: bool = False
     max_shard_size: int | None = None
     measure: Measure | None = None
     threads: int | None = None
+    confirm: Callable[[], None] = lambda: None
 
 
 def write_values(

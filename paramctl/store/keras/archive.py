@@ -96,7 +96,7 @@ def _inflated(file: Location, archive: zipfile.ZipFile, weights: zipfile.ZipInfo
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
     """Write an archive; see Format.write. The weights are written to a temporary file first, and then copied."""
-    with replacing(path, options.force) as temporary:
+    with replacing(path, options.force, options.confirm) as temporary:
         layout, config = configuration(contents, path)
         with scratch(path) as weights:
             extents = lay_out(weights, contents.model, layout, contents.origin.carried_optimizer)

@@ -25,7 +25,7 @@ from paramctl.store.keras.paths import keras_layout
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
     """Write a file; see Format.write. The optimizer state is kept if the parameters keep their layout."""
-    with replacing(path, options.force) as temporary:
+    with replacing(path, options.force, options.confirm) as temporary:
         layout = layout_of(contents, path)
         extents = lay_out(temporary, contents.model, layout, contents.origin.carried_optimizer)
         yield from write_values(contents, contents.model.parameters.values(), temporary, extents, options)

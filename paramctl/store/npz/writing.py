@@ -71,7 +71,7 @@ def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Writ
             pieces.append(written(name, array, measure))
             yield array
 
-    with replacing(path, options.force) as temporary:
+    with replacing(path, options.force, options.confirm) as temporary:
         try:
             with temporary.open() as file:
                 _write_model(file, contents, values)

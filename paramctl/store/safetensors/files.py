@@ -104,7 +104,7 @@ def metadata_of(contents: Contents) -> dict[str, str]:
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
     """Write a file; see Format.write."""
-    with replacing(path, options.force) as temporary:
+    with replacing(path, options.force, options.confirm) as temporary:
         extents = lay_out(temporary, contents)
         yield from write_values(contents, contents.model.parameters.values(), temporary, extents, options)
 

@@ -19,7 +19,7 @@ from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError, OutputError
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.contents import Contents, JoinedReader, Origin, Reader
-from paramctl.store.io.atomic import Temporary, locked, remove, replacing, sync_folder
+from paramctl.store.io.atomic import Temporary, remove, replacing, sync_folder
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, prepare, write_set
 from paramctl.store.io.shard_index import ShardIndex, read_index
@@ -116,10 +116,10 @@ def _index_text(contents: Contents, shards: Sequence[Sequence[Parameter]], names
 def _write_single(target: SetTarget, contents: Contents, options: WriteOptions) -> Iterator[Written]:
     """Write a single file in place of a set, or of another single file."""
     with ExitStack() as held:  # the folder stays locked until the old index is gone
-        with replacing(target.single, options.force) as temporary:
+        with replacing(target.single, options.force, options.confirm) as temporary:
             extents = lay_out(temporary, contents)
             yield from write_values(contents, contents.model.parameters.values(), temporary, extents, options)
-            held.enter_context(locked(target.folder))
+            held.enter_context(target.held())
             target.check(options.force)
             previous = target.previous_files()
         # The new file is complete. The index goes first, so that a crash never leaves it without its files.
