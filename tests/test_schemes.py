@@ -3,7 +3,6 @@
 from math import sqrt
 
 import pytest
-from paramctl.init.scheme_text import parse_scheme
 
 from paramctl.core.parameter import Parameter, field_axis, in_axis, out_axis
 from paramctl.errors import DocumentError
@@ -20,6 +19,7 @@ from paramctl.init.distributions import (
     TruncatedNormal,
     Uniform,
 )
+from paramctl.init.parse import parse_scheme
 from paramctl.init.registry import SCHEMES, Target, distribution, format_scheme
 from paramctl.init.rules import assign_schemes
 from paramctl.init.schemes import TRUNCATED_STDDEV
