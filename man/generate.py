@@ -82,6 +82,17 @@ The shell removes a pair of quotes, so type
 A slice, as in NumPy, after any of these except a regular expression.
 .El"""
 
+CSV = """.Sh CSV
+CSV follows RFC 4180, with lines that end in a newline.
+Names are exact, and quoted if they have a comma, a quote or an end of a line.
+A spreadsheet may run a field that begins with
+.Li = ,
+.Li + ,
+.Li \\-
+or
+.Li @
+as a formula, so import the columns of files that you do not trust as text."""
+
 ENVIRONMENT = """.Sh ENVIRONMENT
 .Bl -tag -width indent
 .It Ev NO_COLOR
@@ -118,6 +129,7 @@ def main_page() -> str:
         ".Sh SYNOPSIS\n.Nm\n.Ar command\n.Op Ar options\n.Op Ar arguments",
         f".Sh DESCRIPTION\n{rest}\n.Bl -tag -width indent\n{commands}\n.El",
         ADDRESSES,
+        CSV,
         ENVIRONMENT,
         EXIT_STATUS,
         examples,

@@ -12,11 +12,14 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from tests import forks
 from tests.conftest import ROOT, Run
 from tests.formats import ANY, SUFFIXES
 
+FIXTURES = ROOT / "tests/fixtures"
 MLP = str(ROOT / "sample_models/mlp.yaml")
 TIED = (
     "input: [6]\nlayers:\n  - dense: {name: a, units: 5}\n  - dense: {name: b, units: 6}\n"
@@ -260,3 +263,50 @@ def test_a_document_with_an_unknown_input_has_no_values(paramctl: Run, tmp_path:
         True,
     )
     assert paramctl("dump", "m.yaml", "--input-shape", "2", "dense/bias").stdout == "[0. 0. 0.]\n"
+
+
+CSV_NAMES = ["a,b", 'say "x"', "new\nline", "return\rhere", "both\r\n", " spaces ", "=1+1", "plain", '"', "é"]
+
+
+@pytest.mark.parametrize(
+    "command", ["dump", "summary", "summary --parameters", "stat", "set", "diff", "ties --find", "save"]
+)
+def test_csv_is_that_of_rfc_4180(command: str, paramctl: Run, tmp_path: Path) -> None:
+    """A name with a comma, a quote or an end of a line is in quotes, in every command that prints CSV."""
+    save_file({name: np.ones(2, "f4") for name in CSV_NAMES}, tmp_path / "m.safetensors")
+    save_file({name: np.zeros(2, "f4") for name in CSV_NAMES}, tmp_path / "n.safetensors")
+    name, *options = command.split()
+    options += {
+        "set": ["* = 2", "--dry-run"],
+        "diff": ["n.safetensors"],
+        "save": ["--rename", "*=*", "-o", "o.npz"],
+    }.get(name, [])
+    done = paramctl(name, "m.safetensors", *options, "--format", "csv", text=False)
+    text = done.stdout.decode()
+    assert text, done.stderr
+    rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    assert {len(row) for row in rows} == {len(rows[0])}
+    cells = {cell for row in rows for cell in row}
+    assert cells >= {*CSV_NAMES} or name == "ties"
+    if name == "ties":  # one cell has the names of a group
+        assert any(all(name in cell for name in CSV_NAMES[1:]) for cell in cells) or cells >= {*CSV_NAMES[1:]}
+
+
+def test_both_names_of_a_tied_array_are_printed(paramctl: Run, tmp_path: Path) -> None:
+    """As two addresses and as one pattern; without an address, the array is printed once."""
+    (tmp_path / "m.yaml").write_text(TIED)
+    headings = [line for line in paramctl("dump", "m.yaml", "a/kernel", "b/kernel").stdout.splitlines() if "/" in line]
+    assert headings == ["a/kernel (6, 5) float32", "b/kernel (5, 6) float32"]
+    assert [line for line in paramctl("dump", "m.yaml", "*/kernel").stdout.splitlines() if "/" in line] == headings
+    assert "b/kernel" not in paramctl("dump", "m.yaml").stdout
+
+
+@pytest.mark.parametrize("name", ["adapter.safetensors", "odd.safetensors"])
+def test_a_whole_name_in_quotes_is_that_array(name: str, paramctl: Run) -> None:
+    """In a file of torch's names, which dots separate, and in one of names with every special character."""
+    path = FIXTURES / name
+    with safe_open(path, "np") as file:
+        for array in file.keys():  # noqa: SIM118  not a mapping
+            quote = "'" if "'" not in array else '"'
+            printed = paramctl("dump", str(path), f"{quote}{array}{quote}", "--format", "json").stdout
+            assert json.loads(printed) == {array: file.get_tensor(array).tolist()}

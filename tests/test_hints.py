@@ -5,13 +5,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from paramctl.address.quoting import address_of, shell_quoted
+from paramctl.address.quoting import address_of, nearest_address_hint, shell_quoted
 from paramctl.address.resolve import resolve
+from paramctl.edit.assign import split_assignment
 from paramctl.store.checkpoint import build_model, stored_parameter
 from tests.conftest import ROOT
 
@@ -110,3 +112,31 @@ def test_the_address_of_a_path_means_that_path_alone(name: str, separator: str) 
     assert resolve(tree, address).paths == [path]
     shown = shell_quoted(address)
     assert subprocess.run(["bash", "-c", f"printf %s {shown}"], capture_output=True, text=True).stdout == address
+
+
+NASTY = "'\"*?[]=./ \\$`!#~-:,\n\t\r{}()&|<>%@+é\x1b0a"
+
+
+def nasty_names(separator: str, count: int) -> list[str]:
+    random = Random(separator)  # noqa: S311
+    letters = NASTY if separator == "/" else NASTY.replace("/", "")
+    names = ["".join(random.choices(letters, k=random.randint(1, 7))) for _ in range(count)]
+    return [*dict.fromkeys(f"{name}{separator}w" for name in names)]
+
+
+@pytest.mark.parametrize("separator", ["/", "."])
+def test_the_hint_of_any_name_works_when_it_is_typed(separator: str) -> None:
+    """The shell gives the command the address that selects exactly this array of many, also in an assignment."""
+    names = nasty_names(separator, 400)
+    tree, _ = build_model("m", {name: stored_parameter(name, (2,), "float32") for name in names}, ())
+    assert tree.separator == separator
+    hints = [nearest_address_hint(name, [name], separator) for name in names]
+    shown = [hint.removeprefix("Did you mean ").removesuffix("?") for hint in hints]
+    script = "\n".join(f"printf '%s\\0' {text}" for text in shown)
+    typed = subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout.split("\0")[:-1]
+    assert len(typed) == len(names) > 300
+    for name, address in zip(names, typed, strict=True):
+        assert resolve(tree, address).paths == [name], address
+        if not address.startswith("re:"):
+            assert split_assignment(f"{address} = 1") == (address, "=", "1")
+            assert resolve(tree, f"{address}[0]").paths == [name]

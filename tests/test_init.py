@@ -153,11 +153,11 @@ def test_two_commands_agree_and_so_do_their_files(paramctl: Run, tmp_path: Path)
 
 
 def test_a_random_seed_is_recorded_and_gives_the_same_again(paramctl: Run, tmp_path: Path) -> None:
-    told = paramctl("init", MLP, "-o", "a.h5", "--seed", "random", "-q").stderr
+    told = paramctl("init", MLP, "-o", "a.h5", "--seed", "random").stderr
     seed = told.split("seed ")[1].strip()
     with h5py.File(tmp_path / "a.h5") as file:
         assert str(file["dense/kernel"].attrs["seed"]) == seed
-    other = paramctl("init", MLP, "-o", "b.h5", "--seed", "random", "-q").stderr
+    other = paramctl("init", MLP, "-o", "b.h5", "--seed", "random").stderr
     assert other.split("seed ")[1].strip() != seed
     paramctl("init", MLP, "-o", "c.h5", "--seed", seed, "-q")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "c.h5").read_bytes()

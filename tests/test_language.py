@@ -2,6 +2,7 @@
 
 import pytest
 
+from paramctl.errors import DocumentError
 from paramctl.init.rules import assign_schemes
 from paramctl.model import Model, load, totals
 from paramctl.model.document import parse_value
@@ -419,3 +420,30 @@ def test_bidirectional_and_time_distributed_hold_a_layer() -> None:
     made = model("input: [5, 8, 8, 2]\nlayers: [{time_distributed: {conv2d: {filters: 3, kernel_size: 3}}}]")
     assert outputs(made)["time_distributed"] == (None, 5, 6, 6, 3)
     assert shapes(made)["time_distributed/conv2d/kernel"] == (3, 3, 2, 3)
+
+
+@pytest.mark.parametrize("null", ["null", "~", "Null"])
+def test_the_default_of_an_option_may_be_null(null: str) -> None:
+    """A block passes it on to a layer, whose option then has no value; an option without any default is required."""
+    text = (
+        f"blocks:\n  b:\n    options: {{padding: valid, bias: {null}, strides: {null}}}\n    layers:\n"
+        '      - max_pooling1d: {pool_size: 3, strides: "${strides}"}\ninput: [9, 2]\nlayers:\n  - b: {name: first}\n'
+        "  - b: {name: second, strides: 1}\n"
+    )
+    assert [block.output for block in model(text).blocks] == [(None, 3, 2), (None, 1, 2)]
+    for empty in ("options: {n: }", "options:\n      n:"):
+        required = f"blocks:\n  b:\n    {empty}\n    layers: [{{dense: '${{n}}'}}]\ninput: [4]\nlayers: [b]\n"
+        with pytest.raises(DocumentError, match="b requires the option 'n'"):
+            model(required)
+
+
+def test_a_variable_may_be_null() -> None:
+    text = 'vars: {strides: null}\ninput: [9, 2]\nlayers: [{max_pooling1d: {pool_size: 3, strides: "${strides}"}}]\n'
+    assert model(text).blocks[0].output == (None, 3, 2)
+    with pytest.raises(DocumentError, match="this variable requires a value: use -D strides=VALUE"):
+        model(text.replace("null", ""))
+
+
+def test_a_transformer_whose_blocks_have_optional_inputs() -> None:
+    built = load(str(ROOT / "tests/fixtures/transformer_null_option.yaml"))
+    assert totals(built.owners()).parameters == 63_213_568

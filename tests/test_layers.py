@@ -4,6 +4,8 @@ import ast
 
 import pytest
 
+from paramctl.errors import AddressError, DocumentError
+from paramctl.inspect.layers import option_rows
 from paramctl.model.layers import LAYERS, Layer
 from tests.conftest import ROOT, model
 
@@ -301,3 +303,68 @@ def test_only_the_model_tests_the_class_of_a_layer() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
                 tested = {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}
                 assert tested.isdisjoint(names), f"{path}:{node.lineno}"
+
+
+ELSEWHERE = {
+    "Linear": "dense",
+    "linear": "dense",
+    "nn.Linear": "dense",
+    "Conv1d": "conv1d",
+    "Conv2d": "conv2d",
+    "Conv": "conv2d",
+    "ConvTranspose3d": "conv3d_transpose",
+    "BatchNorm1d": "batch_normalization",
+    "BatchNorm2d": "batch_normalization",
+    "batch_norm": "batch_normalization",
+    "LayerNorm": "layer_normalization",
+    "GroupNorm": "group_normalization",
+    "RMSNorm": "rms_normalization",
+    "Embed": "embedding",
+    "MultiheadAttention": "multi_head_attention",
+    "LSTM": "lstm",
+    "LSTMCell": "lstm",
+    "GRUCell": "gru",
+    "RNN": "simple_rnn",
+    "MaxPool2d": "max_pooling2d",
+    "AvgPool1d": "average_pooling1d",
+    "AdaptiveAvgPool2d": "adaptive_average_pooling2d",
+    "Dropout": "dropout",
+    "Dropout2d": "spatial_dropout2d",
+    "ZeroPad2d": "zero_padding2d",
+    "Upsample": "up_sampling2d",
+    "PReLU": "p_re_lu",
+    "LeakyReLU": "leaky_re_lu",
+    "ReLU": "re_lu",
+    "SiLU": "silu",
+    "Hardswish": "hard_swish",
+    "LogSoftmax": "log_softmax",
+    "keras.layers.Dense": "dense",
+    "tf.keras.layers.Conv2D": "conv2d",
+}
+KERAS = {cls.keras_class or cls.__name__: name for name, cls in LAYERS.items()}
+
+
+@pytest.mark.parametrize(("name", "meant"), [*ELSEWHERE.items(), *KERAS.items()])
+def test_the_name_of_a_layer_elsewhere_is_an_error_with_ours(name: str, meant: str) -> None:
+    """Names of torch, Keras, and Flax, in ``layers`` and in a document."""
+    if name == meant:
+        return
+    with pytest.raises(AddressError, match=f"Did you mean '{meant}'\\?$"):
+        option_rows([name])
+    with pytest.raises(DocumentError, match=f"no layer or block has this type .* Did you mean '{meant}'\\?$"):
+        model(f"input: [4]\nlayers:\n  - {name}: {{x: 4}}\n")
+
+
+def test_linear_alone_is_the_activation_function() -> None:
+    """It changes nothing, as an option and as an entry without options."""
+    built = model("input: [4]\nlayers:\n  - dense: {units: 3, activation: linear}\n  - linear\n  - linear: {name: x}\n")
+    assert [block.type for block in built.blocks] == ["dense", "activation", "activation"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    {"ReLU": "relu", "LeakyReLU": "leaky_relu", "HardSigmoid": "hard_sigmoid", "GeLU": "gelu"}.items(),
+)
+def test_the_name_of_a_function_elsewhere_is_an_error_with_ours(name: str, meant: str) -> None:
+    with pytest.raises(DocumentError, match=f"unknown activation function .* Did you mean '{meant}'\\?$"):
+        model(f"input: [4]\nlayers:\n  - dense: {{units: 3, activation: {name}}}\n")

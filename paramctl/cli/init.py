@@ -60,7 +60,7 @@ def _preset_names() -> Iterable[str]:
 @options.output("File to write; '-' is a safetensors stream", default="MODEL.h5, by the model's name")
 @options.force
 @click.option("--dry-run", is_flag=True, help="Print the report without writing")
-@options.quiet("Print the notes, but no report")
+@options.quiet("Print no report and no notes")
 @options.define
 @options.input_shape
 @options.format_(*ROW_FORMATS)
@@ -128,7 +128,7 @@ def init(
         if not quiet:
             emit(rows(format, report, COLUMNS))
             note_ties(weights.model, {row.path for row in report if row.reason.startswith("--rule")})
-        report_written(weights, path, f", seed {weights.seed}")
+            report_written(weights, path, f", seed {weights.seed}")
 
 
 def _rule(text: str) -> tuple[str, Scheme | None]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from paramctl.core.text import printable
+from paramctl.core.text import csv_field, printable
 
 ROW_FORMATS = ("table", "json", "jsonl", "csv", "markdown")
 
@@ -155,13 +155,10 @@ def _jsonl(items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
 
 
 def _csv(items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
-    import csv
-    import io
-
-    for line in ([column.key for column in columns], *([_exact(c.value(i)) for c in columns] for i in items)):
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="").writerow(line)
-        yield buffer.getvalue()
+    yield ",".join(column.key for column in columns)
+    for item in items:
+        fields = [csv_field(_exact(column.value(item))) for column in columns]
+        yield ",".join(fields) if fields != [""] else '""'  # an empty line is no row
 
 
 def _markdown(items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:

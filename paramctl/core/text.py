@@ -8,3 +8,10 @@ def printable(text: str) -> str:
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
+
+
+def csv_field(text: str) -> str:
+    """Return a text as a field of CSV, in quotes if it has a comma, a quote, or an end of a line (RFC 4180)."""
+    if any(character in text for character in ',"\r\n'):
+        return '"{}"'.format(text.replace('"', '""'))
+    return text

@@ -70,6 +70,11 @@ class Located:
         self.size, self.height, self.dynamic = size, height, dynamic
 
     @property
+    def is_empty(self) -> bool:
+        """True if nothing is written: ``key:``, but not ``key: null``."""
+        return self.value is None and self.start == self.end
+
+    @property
     def place(self) -> Place | None:
         return Place(self.source, self.line, self.column) if self.source is not None else None
 

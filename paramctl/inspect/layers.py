@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from paramctl.declare.located import Located, Scalar
-from paramctl.errors import AddressError, suggest
+from paramctl.errors import AddressError
 from paramctl.model.layers import FUNCTIONS, LAYERS
 from paramctl.model.layers.activations import Function
 from paramctl.model.layers.base import Layer
+from paramctl.model.layers.other_names import layer_elsewhere, type_hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,12 @@ def option_rows(names: Sequence[str]) -> list[OptionRow]:
     declared: dict[str, type[Layer] | type[Function]] = {**FUNCTIONS, **LAYERS}
     rows = []
     for name in names:
+        if name not in LAYERS and (meant := layer_elsewhere(name, LAYERS)):
+            rule = f"{name} is an activation function, and no layer" if name in FUNCTIONS else "no layer has this type"
+            raise AddressError(rule, repr(name), f"Did you mean {meant!r}?")
         if name not in declared:
-            raise AddressError("no layer or activation function has this type", repr(name), suggest(name, declared))
+            hint = type_hint(name, LAYERS, FUNCTIONS)
+            raise AddressError("no layer or activation function has this type", repr(name), hint)
         for option in declared[name].signature.values():
             default = None if option.required else default_text(option.default)
             rows.append(OptionRow(name, option.name, option.required, default, option.type.rule))

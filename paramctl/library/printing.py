@@ -6,7 +6,6 @@ format, which needs all values at once to compute the width of its columns.
 
 from __future__ import annotations
 
-import csv
 import io
 import itertools
 import json
@@ -18,7 +17,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from paramctl.core.dtypes import Array, numpy_dtype, to_native
-from paramctl.core.text import printable
+from paramctl.core.text import csv_field, printable
 from paramctl.errors import AddressError
 from paramctl.library.arguments import choice, expect, filters, whole
 from paramctl.library.opening import Openable, as_source
@@ -195,14 +194,12 @@ def _write_csv(selections: Sequence[SelectedValues], file: IO[str]) -> None:
     """Write a line for each value: the path, the index in the whole array, the value."""
     file.write("path,index,value\n")
     for selected in selections:
-        indices = (",".join(map(str, index)) for index in itertools.product(*selected.selection.ranges))
+        path = csv_field(selected.path)
+        indices = (csv_field(",".join(map(str, index))) for index in itertools.product(*selected.selection.ranges))
         for piece in selected.pieces():
-            texts = _texts(piece, False)
-            lines = io.StringIO()
-            csv.writer(lines, lineterminator="\n").writerows(
-                zip(itertools.repeat(selected.path, len(texts)), indices, texts, strict=False)
+            file.writelines(
+                f"{path},{index},{text}\n" for text, index in zip(_texts(piece, False), indices, strict=False)
             )
-            file.write(lines.getvalue())
 
 
 def _write_npy(selections: Sequence[SelectedValues], file: IO[bytes]) -> None:

@@ -83,7 +83,7 @@ def _bind_variables(document: Located, values: Mapping[str, Located]) -> Variabl
         check_identifier(node.key(name))
         if name in values:
             value = values[name]
-        elif value.value is None:  # ``width:`` without a value declares a required variable
+        elif value.is_empty:  # ``width:`` without a value declares a required variable
             raise node.key(name).error(f"this variable requires a value: use -D {name}=VALUE")
         names[name] = variables.resolve(value)
     return variables

@@ -21,7 +21,7 @@ class BlockDeclaration(Configurable):
 
 
 class Template(NamedTuple):
-    """A custom block: its options with their defaults, and its layers. An option with the default null is required."""
+    """A custom block: its options with their defaults, and its layers. An option without a default is required."""
 
     options: Mapping[str, Located]
     layers: Located
@@ -39,7 +39,7 @@ class Template(NamedTuple):
         for name, default in self.options.items():
             if name in arguments:
                 names[name] = caller.resolve(arguments[name])
-            elif default.value is None:
+            elif default.is_empty:
                 raise missing_option(block_name, entry.at, name, arguments)
             else:
                 names[name] = bound.resolve(default)

@@ -10,7 +10,7 @@ from paramctl.core.parameter import Parameter
 from paramctl.declare.located import MAX_INTEGER
 from paramctl.declare.option_types import MAX_AXES
 from paramctl.declare.options import arguments_by_name
-from paramctl.errors import DocumentError, suggest
+from paramctl.errors import DocumentError
 from paramctl.model.budget import LAYER_COST
 from paramctl.model.context import Context, Expanded
 from paramctl.model.entry import Entry
@@ -19,6 +19,7 @@ from paramctl.model.expand.state import Application, State
 from paramctl.model.layers import FUNCTIONS, KERAS_ONLY_LAYERS, LAYERS, Layer, ShapeError, Sizes
 from paramctl.model.layers.base import snake_case
 from paramctl.model.layers.core import Activation
+from paramctl.model.layers.other_names import layer_elsewhere, type_hint
 from paramctl.model.scope import Output
 from paramctl.model.tree import Block, shape_text
 
@@ -33,7 +34,9 @@ def read_layer(state: State, entry: Entry, context: Context) -> Layer:
         return cached
     type_name = str(entry.type.value)
     cls: Any = LAYERS.get(type_name) or FUNCTIONS.get(type_name)
-    if cls is None:
+    has_options = entry.arguments is not None and entry.arguments.value not in ({}, None)
+    # linear alone is a function that changes nothing; with options it is torch's layer
+    if cls is None or (has_options and type_name not in LAYERS and layer_elsewhere(type_name, LAYERS)):
         raise _unknown_type(state, entry, type_name)
     if type_name in LAYERS and cls.arity != 1 and entry.arguments and isinstance(entry.arguments.value, list):
         rule = f"{type_name} takes its inputs from 'from'"
@@ -54,8 +57,8 @@ def _unknown_type(state: State, entry: Entry, type_name: str) -> DocumentError:
     if type_name.lower() in KERAS_ONLY_LAYERS:
         rule = "this Keras layer is not supported in a model document"
         return entry.type.error(rule, hint="Run 'paramctl layers' for the supported layers.")
-    known_types = [*state.templates, *LAYERS, *FUNCTIONS]
-    return entry.type.error("no layer or block has this type", hint=suggest(snake_case(type_name), known_types))
+    hint = type_hint(snake_case(type_name), [*state.templates, *LAYERS], FUNCTIONS)
+    return entry.type.error("no layer or block has this type", hint=hint)
 
 
 def apply_layer(state: State, layer: Layer, application: Application) -> Expanded:

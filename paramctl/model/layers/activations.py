@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar
 from paramctl.declare.located import Located, parse_call
 from paramctl.declare.option_types import Flag, Integer, NonNegative, Number, OptionType, Positive
 from paramctl.declare.options import Configurable
-from paramctl.errors import suggest
 from paramctl.model.layers.base import snake_case
+from paramctl.model.layers.other_names import type_hint
 from paramctl.model.layers.shapes import ShapeError, Sizes, axis_of
 from paramctl.model.layers.torch_options import option_text, remark
 
@@ -75,7 +75,7 @@ class ActivationType(OptionType):
         function, arguments = call
         cls = FUNCTIONS.get(str(function.value))
         if cls is None:
-            raise function.error("unknown activation function", hint=suggest(str(function.value), FUNCTIONS))
+            raise function.error("unknown activation function", hint=type_hint(str(function.value), FUNCTIONS))
         # glu halves an axis, so a layer with units 8 would give 4 features.
         if not cls.keeps_shape and not self.any_shape:
             raise function.error(f"{cls.name} changes the shape, so it must be a separate layer")
