@@ -9,7 +9,7 @@ from itertools import islice
 
 from paramctl.errors import MAX_COMPARED, suggest
 
-_SPECIAL = re.compile(r"[\[*?=]|^['\"\s-]|\s$")
+_SPECIAL = re.compile(r"[\[*?='\"]|^[\s-]|\s$")
 """Characters with a meaning in the address syntax; - at the beginning would be an option, = ends an address in set."""
 
 _SHELL_SPECIAL = re.compile(r'["$`\\!]')
@@ -46,7 +46,7 @@ def partition_address(text: str) -> tuple[str, str, str]:
     for position, character in enumerate(text):
         if quote:
             quote = "" if character == quote else quote
-        elif character in "'\"" and (position == 0 or text[position - 1] in "/. "):
+        elif character in "'\"" and (text[position - 1] in "/." or not text[:position].strip()):
             quote = character
         elif character in "[]":
             depth += 1 if character == "[" else -1

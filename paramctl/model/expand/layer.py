@@ -54,7 +54,7 @@ def read_layer(state: State, entry: Entry, context: Context) -> Layer:
 
 
 def _unknown_type(state: State, entry: Entry, type_name: str) -> DocumentError:
-    if type_name.lower() in KERAS_ONLY_LAYERS:
+    if type_name.lower() in KERAS_ONLY_LAYERS and not layer_elsewhere(type_name, LAYERS):
         rule = "this Keras layer is not supported in a model document"
         return entry.type.error(rule, hint="Run 'paramctl layers' for the supported layers.")
     hint = type_hint(snake_case(type_name), [*state.templates, *LAYERS], FUNCTIONS)

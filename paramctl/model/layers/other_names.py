@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Iterable
 
 from paramctl.errors import suggest
 
@@ -70,10 +70,10 @@ def type_hint(name: str, layers: Iterable[str], functions: Iterable[str] = ()) -
     return suggest(name, [*layers, *functions])
 
 
-def layer_elsewhere(name: str, layers: Container[str]) -> str:
-    """Return the layer that has a name in another framework, or an empty string."""
+def layer_elsewhere(name: str, layers: Collection[str]) -> str:
+    """Return the layer that has a name in another framework, or an empty string, also for a name of one of ours."""
     meant = _elsewhere(name)
-    return meant if meant in layers else ""
+    return meant if meant in layers and _plain(name) not in map(_plain, layers) else ""
 
 
 def _elsewhere(name: str) -> str:
