@@ -1058,3 +1058,22 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (2, "m.safetensors: File too large\n")
     assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_change_to_a_value_that_is_not_finite_has_no_largest_difference(
+    value: str, call: Call, tmp_path: Path
+) -> None:
+    """It is null or empty, and not hidden by an ordinary change beside it, in whatever order."""
+    np.savez(tmp_path / "f.npz", w=np.ones(3), v=np.array([np.nan, 1]))
+    for assignments in ([f"w[0] = {value}", "w[1] = 5"], ["w[1] = 5", f"w[0] = {value}"], ["v[0] = 1", "v[1] = 2"]):
+        code, out, err = call("set", "f.npz", *assignments, "--dry-run", "--format", "json")
+        assert (code, err) == (0, "")
+        assert [(row["changed"], row["max_abs"]) for row in json.loads(out)] == [(2, None)] * 2
+        assert call("set", "f.npz", *assignments, "-o", "out.npz", "--force")[0] == 0
+
+
+def test_a_change_of_large_integers_is_exact(call: Call, tmp_path: Path) -> None:
+    np.savez(tmp_path / "f.npz", w=np.array([2**53, 0]), u=np.array([2**64 - 1], "uint64"))
+    out = call("set", "f.npz", f"w[0] = {2**53 + 1}", "u = 0", "--dry-run", "--format", "json")[1]
+    assert [row["max_abs"] for row in json.loads(out)] == [1.0, 2.0**64]

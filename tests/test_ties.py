@@ -21,6 +21,7 @@ from paramctl.cli.main import run
 from paramctl.edit import tie as edit
 from paramctl.errors import AddressError, DocumentError
 from paramctl.model import Model
+from paramctl.store.registry import FORMATS
 from tests import forks
 from tests.conftest import ROOT, SAMPLES, Run, model
 
@@ -734,3 +735,21 @@ def test_a_tie_has_one_direction(file: str, call: Call, tmp_path: Path) -> None:
     )
     for tied, text in texts.items():
         assert f"{tied} ({text})" in err
+
+
+def suffixes() -> list[str]:
+    names = [suffix for format_ in FORMATS if format_.writable for suffix in format_.suffixes]
+    assert len(names) > 5
+    return names
+
+
+@pytest.mark.parametrize("suffix", suffixes())
+def test_a_tie_that_becomes_a_copy_is_named(suffix: str, call: Call, tmp_path: Path) -> None:
+    """A format that cannot record a transposed tie stores a copy, and save says so; the others keep the tie."""
+    (tmp_path / "late.yaml").write_text(LATE + LATE_TIES)
+    code, _, err = call("save", "late.yaml", "-o", f"late{suffix}")
+    assert code == 0, err
+    kept = {frozenset((tied, owner)) for owner, tied, _ in listed(call, f"late{suffix}")}
+    assert frozenset(("enc/kernel", "dec/kernel")) in kept
+    is_named = "has copies of arrays that were shared: mid/kernel (= dec/kernel, transposed)\n" in err
+    assert is_named is (not any("mid/kernel" in names for names in kept))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 from paramctl.source.edited import Edited, Tally
 
@@ -15,7 +16,7 @@ class EditRow:
     path: of the parameter, with the slice that is assigned. parameter: the path alone.
     shape, values: the shape and the number of the selected values.
     changed, max_abs: the number of values of the array that change, and the largest ``|after - before|``, by all
-        assignments together.
+        assignments together. max_abs is None if one of these values is NaN or infinite, before or after.
     """
 
     path: str
@@ -24,7 +25,7 @@ class EditRow:
     shape: tuple[int, ...]
     values: int
     changed: int
-    max_abs: float
+    max_abs: float | None
 
 
 def edits(edited: Edited, counted: Mapping[str, Tally] | None = None) -> list[EditRow]:
@@ -39,5 +40,6 @@ def edits(edited: Edited, counted: Mapping[str, Tally] | None = None) -> list[Ed
         tally = counted.get(change.path, Tally())
         selection = change.selection
         path = (change.name, change.path, change.text)
-        rows.append(EditRow(*path, selection.shape, selection.size, tally.count, tally.max_abs))
+        max_abs = tally.max_abs if isfinite(tally.max_abs) else None
+        rows.append(EditRow(*path, selection.shape, selection.size, tally.count, max_abs))
     return rows

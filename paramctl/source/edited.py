@@ -42,13 +42,17 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The number of values of an array that have changed, and the largest absolute difference."""
+    """The number of values of an array that have changed, and the largest absolute difference.
+
+    max_abs: NaN or infinite if a value that has changed is, before or after.
+    """
 
     count: int = 0
     max_abs: float = 0.0
 
     def add(self, changed: Changed) -> Tally:
-        return Tally(self.count + changed.count, max(self.max_abs, changed.max_abs))
+        # Python's max would let a NaN disappear
+        return Tally(self.count + changed.count, float(np.maximum(self.max_abs, changed.max_abs)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,9 @@ class Edited(Derived):
         if not different.size:
             return Changed(0, 0.0, after)
         with np.errstate(all="ignore"):
-            wide = np.complex128 if after.dtype.kind == "c" else np.float64
+            wide: Any = np.complex128 if after.dtype.kind == "c" else np.float64
+            if after.dtype.kind in "iu" and after.dtype.itemsize == 8:
+                wide = object  # Python's integers: float64 would round those beyond 2^53
             max_abs = float(np.max(np.abs(after[different].astype(wide) - before[different].astype(wide))))
         return Changed(different.size, max_abs, after)
 

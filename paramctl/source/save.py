@@ -8,6 +8,7 @@ from typing import IO, Any
 
 from paramctl.core.parameter import PACKED_BITS
 from paramctl.errors import InputError, OutputError, message
+from paramctl.model import shared_text
 from paramctl.parallel import Progress, advancing
 from paramctl.store.contents import Contents, Origin
 from paramctl.store.io.write_values import WriteOptions, Written
@@ -101,6 +102,15 @@ def not_carried(source: Contents, path: str) -> list[str]:
     if origin.optimizer and not (origin.carried_optimizer and "optimizer" in carries):
         missing.append(str(origin.optimizer))
     return [*missing, *other_content_lost(origin, path)]
+
+
+def copied_ties(source: Contents, path: str) -> list[str]:
+    """Return the parameters that a file at this path stores as copies of arrays that they share in the source."""
+    with suppress(OutputError):  # as in not_carried
+        if not for_writing(path).transposed_ties:
+            ties = [tie for tie in source.model.ties if tie.transpose]
+            return [f"{tie.tied} ({shared_text(tie.kept, transpose=True)})" for tie in ties]
+    return []
 
 
 def other_content_lost(origin: Origin, path: str) -> list[str]:

@@ -25,6 +25,7 @@ class Format(Protocol):
     writable: True if ``write`` works.
     shardable: True if ``write`` can write a set of files.
     packed: True if a file can hold dtypes in PACKED_BITS.
+    transposed_ties: True if a file can record that an array is the transpose of another. Otherwise it has a copy.
     carries: the parts of an Origin that a file of this format carries over: "optimizer", "other_content".
     """
 
@@ -35,6 +36,7 @@ class Format(Protocol):
     shardable: ClassVar[bool] = False
     packed: ClassVar[bool] = False
     carries: ClassVar[frozenset[str]] = frozenset()
+    transposed_ties: ClassVar[bool] = True
 
     @abstractmethod
     def matches(self, location: Location) -> bool:

@@ -26,6 +26,7 @@ class KerasArchive(Format):
     name = ARCHIVE_NAME
     suffixes = (".keras",)
     carries = frozenset({"optimizer", "other_content"})
+    transposed_ties = False
 
     def matches(self, location: Location) -> bool:
         if location.read(0, 4) not in ZIP_SIGNATURES:
@@ -55,6 +56,7 @@ class KerasWeights(Format):
     name = WEIGHTS_NAME
     suffixes = (".weights.h5",)
     carries = frozenset({"optimizer"})
+    transposed_ties = False
 
     def matches(self, location: Location) -> bool:
         return False
@@ -77,6 +79,7 @@ class KerasShards(Format):
     name = SHARDS_NAME
     suffixes = (".weights.json",)
     shardable = True
+    transposed_ties = False
 
     def matches(self, location: Location) -> bool:
         return location.read(0, 1) == b"{" and KERAS_INDEX.search(location.read(0, INDEX_START)) is not None
