@@ -728,6 +728,8 @@ def test_chunked_files_are_written_again(call: Call, tmp_path: Path) -> None:
 def test_in_place_never_changes_the_format(call: Call, tmp_path: Path) -> None:
     """A file that is not called what it is stays what it is, or as it was."""
     foreign(tmp_path / "m.bin")
+    with h5py.File(tmp_path / "m.bin", "r+") as file:
+        del file["text"], file["link"]  # which a file that is written again would lose
     before = state(tmp_path)
     code, _, err = call("set", "m.bin", "cut = 1", "--in-place")
     assert code == 2
@@ -824,7 +826,7 @@ def test_over_the_source_by_its_name(call: Call, tmp_path: Path) -> None:
         pytest.param(["cut *= @complex.npy", "-o", "x.h5"], "cut *= @complex.npy: "),
         (["cut /= 2", "-o", "x.h5"], "/= requires a floating-point dtype (got int32"),
         (["nosuch = 1", "--in-place"], "m has no parameter with this name (got 'nosuch'"),
-        (["text = 1", "--in-place"], "m has no parameter with this name (got 'text'"),
+        (["text = 1", "--in-place"], "m: text is not an array of numbers, but text (got 'text'"),
         (["w[3] = 1", "--in-place"], "axis 0 of w has the size 3 (got the index 3"),
         (["w[0, 0, 0] = 1", "--in-place"], "w has only 2 axes (got 3 indices"),
         (["w = 1", "inner/haf = 1", "--in-place"], "Did you mean 'inner/half'?"),
