@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
-from tabulate import tabulate
 
 import paramctl
 
@@ -81,10 +80,17 @@ def seconds(name: str, count: int) -> float:
 
 if __name__ == "__main__":
     gc.disable()  # as the command line does
-    rows = []
+    print(f"\nNames given one by one: CPU seconds, and the cost of each name to that of {SIZES[0]:,}\n")
+    print(
+        "".join(
+            f"{head:>20}"
+            for head in ("", *(f"{count:,}" for count in SIZES), *(f"ratio {count:,}" for count in SIZES[1:]))
+        )
+    )
     for name in CALLS:
         costs = [seconds(name, count) for count in SIZES]
-        each = [1e6 * cost / count for cost, count in zip(costs, SIZES, strict=True)]
-        rows.append((name, *costs, each[1] / each[0], each[2] / each[0]))
-    heads = ["command", *(f"{count:,} names" for count in SIZES), *(f"cost each, to {SIZES[0]:,}" for _ in SIZES[1:])]
-    print(f"\nNames given one by one, CPU seconds\n\n{tabulate(rows, heads, floatfmt='.3g')}", flush=True)
+        each = [cost / count for cost, count in zip(costs, SIZES, strict=True)]
+        print(
+            f"{name:>20}" + "".join(f"{cost:20.3g}" for cost in (*costs, *(cost / each[0] for cost in each[1:]))),
+            flush=True,
+        )
