@@ -12,7 +12,7 @@ from paramctl.store.format import Format
 from paramctl.store.io.write_values import WriteOptions
 from paramctl.store.location import open_location
 from paramctl.store.registry import FORMATS, by_name, detect, for_writing
-from tests.conftest import SAMPLES
+from tests.conftest import ROOT, SAMPLES, Run
 from tests.formats import SUFFIXES
 
 READ_AS = {"Keras weights": "HDF5"}
@@ -123,3 +123,22 @@ def test_a_format_of_one_file_writes_one(format_: Format, tmp_path: Path) -> Non
     path = written(format_, tmp_path)
     names = {file.name for file in path.parent.iterdir()} - {"model.yaml"}
     assert (names == {path.name}) is (format_.suffixes[0] in SUFFIXES)
+
+
+def test_a_folder_of_several_checkpoints_says_which_is_read(paramctl: Run, tmp_path: Path) -> None:
+    """The files of the set that is read are no others."""
+    folder = tmp_path / "f"
+    folder.mkdir()
+    for name in ("one.h5", "two.npz", "one.safetensors"):
+        assert paramctl("save", str(ROOT / "sample_models/mlp.yaml"), "-o", str(folder / name)).returncode == 0
+    shown = paramctl("summary", "f")
+    assert (shown.returncode, shown.stderr) == (0, "f: reading one.safetensors, not one.h5, two.npz\n")
+    sharded = [str(ROOT / "sample_models/mlp.yaml"), "--max-shard-size", "80", "-o", str(folder / "set.safetensors")]
+    assert paramctl("save", *sharded).returncode == 0
+    assert len(list(folder.glob("set-*.safetensors"))) > 1
+    shown = paramctl("stat", "f")
+    expected = "f: reading set.safetensors.index.json, not one.h5, one.safetensors, two.npz\n"
+    assert (shown.returncode, shown.stderr) == (0, expected)
+    for name in ("one.h5", "two.npz", "one.safetensors"):
+        (folder / name).unlink()
+    assert paramctl("summary", "f").stderr == ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from os.path import exists
+from os.path import exists, isdir
 from typing import TYPE_CHECKING
 
 import click
@@ -35,11 +35,23 @@ def open_argument(
         if not exists(DEFAULT_MODEL):
             raise click.UsageError(f"No model given, and no {DEFAULT_MODEL} in this folder. Use '-' for standard input")
         path = DEFAULT_MODEL
+    if isdir(path):
+        _name_others(path)
     opened = open_path(path, dict(map(_variable, variables)), dict(map(_input_shape, input_shapes)))
     if opened.checkpoint and (skipped := opened.checkpoint.skipped):
         items = "1 non-numeric item" if len(skipped) == 1 else f"{len(skipped):,} non-numeric items"
         click.echo(printable(f"{path}: skipped {items}: {abbreviate(skipped)}"), err=True)
     return from_opened(opened)
+
+
+def _name_others(folder: str) -> None:
+    """Write to standard error which of several checkpoints in a folder is read."""
+    from paramctl.store.folder import beside
+    from paramctl.store.registry import FORMATS
+
+    opened, others = beside(folder, tuple(suffix for format_ in FORMATS for suffix in format_.suffixes))
+    if others:
+        click.echo(printable(f"{folder}: reading {opened}, not {abbreviate(others)}"), err=True)
 
 
 def abbreviate(names: Sequence[str]) -> str:

@@ -37,6 +37,22 @@ def resolve_folder(path: str) -> str:
     raise InputError(f"{path}: a folder must have one index (*.safetensors.index.json) or one safetensors file")
 
 
+def beside(path: str, suffixes: tuple[str, ...]) -> tuple[str, list[str]]:
+    """Return the name of the file that opens a folder, and those of the other checkpoints, which are not read.
+
+    suffixes: of the names of checkpoints. The files that an index names are part of the same checkpoint.
+    """
+    opened = os.path.basename(resolve_folder(path))
+    index = ""
+    if opened.endswith(".json"):
+        with open(os.path.join(path, opened), encoding="utf-8", errors="replace") as file:
+            index = file.read()
+    names = sorted(name for name in os.listdir(path) if name.lower().endswith(suffixes) and name != opened)
+    stem = opened.removesuffix(".safetensors")
+    # shards of an older set with the name of the single file, as in resolve_folder
+    return opened, [name for name in names if f'"{name}"' not in index and re.sub(SHARD, "", name) != stem]
+
+
 def replaces(target: str, source: str) -> bool:
     """Return whether a checkpoint that is written to a target replaces the one in a file: it, or the set of its name.
 
