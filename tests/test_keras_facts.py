@@ -82,6 +82,44 @@ def test_missing_arrays_beside_a_custom_layer(paramctl: Run, tmp_path: Path) -> 
     assert [row["path"] for row in found["missing"]] == ["d/kernel", "d/bias"]
 
 
+def test_a_gap_in_the_state_of_an_optimizer(paramctl: Run, tmp_path: Path) -> None:
+    """Its variables are numbered without one; more than that is not known of them."""
+    path = keras3(
+        tmp_path / "k.weights.h5", {"layers/dense": ("d", dense()), "optimizer": ("adam", floats(*[(2,)] * 5))}
+    )
+    assert "missing" not in facts(paramctl, path)
+    with h5py.File(path, "a") as file:
+        del file["optimizer/vars/2"]
+    assert facts(paramctl, path)["missing"] == [{"path": "optimizer/vars/2", "shape": None}]
+    assert "Missing from the file: optimizer/vars/2\n" in paramctl("summary", str(path)).stdout
+    assert "missing optimizer/vars/2)" in paramctl("save", str(path), "-o", "x.weights.h5").stderr
+    assert paramctl("save", str(path), "-o", "x.weights.h5", "--partial", "optimizer/**").returncode == 0
+
+
+@pytest.mark.parametrize("lists", ["layers", "_layer_checkpoint_dependencies"])
+def test_layers_without_names_are_those_of_the_configuration(lists: str, paramctl: Run, tmp_path: Path) -> None:
+    """Keras 2.12 to 3.2 recorded no names: the place in a file follows from the classes, and the layers' order."""
+    config = sequential(
+        {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [None, 4, 2]}},
+        layer("first", units=2),
+        layer("cell", "LSTM", units=1, return_sequences=True),
+        layer("last", units=2),
+    )
+    objects = {
+        f"{lists}/dense": ("", dense()),
+        f"{lists}/dense_1": ("", floats((1, 2), (2,))),
+        f"{lists}/lstm/cell": ("", floats((2, 4), (1, 4), (4,))),
+    }
+    path = archived(tmp_path / "k.keras", config, objects)
+    expected = ["first/kernel", "first/bias"]
+    expected += [f"cell/lstm_cell/{name}" for name in ("kernel", "recurrent_kernel", "bias")]
+    assert names(paramctl, path) == [*expected, "last/kernel", "last/bias"]
+    assert facts(paramctl, path)["totals"]["trainable"] == 26
+    del objects[f"{lists}/dense_1"]
+    found = facts(paramctl, archived(tmp_path / "lost.keras", config, objects))
+    assert [row["path"] for row in found["missing"]] == ["last/kernel", "last/bias"]
+
+
 @pytest.mark.parametrize(
     ("path", "counts"),
     [
@@ -104,6 +142,12 @@ def test_a_setting_around_a_layer_counts_in_keras_2(version: str, trained: int, 
     with h5py.File(path, "a") as file:
         file.attrs["keras_version"] = version
     assert facts(paramctl, path)["totals"]["trainable"] == trained
+
+
+def test_parameters_are_in_the_order_of_the_layers(paramctl: Run) -> None:
+    """As in Keras' weights, not in that of the file, which is sorted by class."""
+    first, *_ = names(paramctl, FIXTURES / "odd/keras3_model_at_steps.keras")
+    assert first == "time_distributed_2/sequential/dense_2/kernel"
 
 
 def test_variables_under_names_of_their_own_are_parameters(paramctl: Run, tmp_path: Path) -> None:

@@ -261,7 +261,8 @@ def _totals(facts: Summary) -> Iterator[str]:
         if counts.unknown:
             yield f"    unknown:       {counts.unknown:>{width},}"
     if facts.missing:
-        yield f"Missing from the file: {', '.join(f'{path} {shape}' for path, shape in facts.missing.items())}"
+        names = (f"{path} {shape}" if shape is not None else path for path, shape in facts.missing.items())
+        yield printable(f"Missing from the file: {', '.join(names)}")
     yield from _packed(facts)
     for dtype, size in counts.bytes.items():
         yield f"Bytes in {dtype}: {size:,}{_binary(size)}"

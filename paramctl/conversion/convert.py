@@ -21,6 +21,7 @@ from paramctl.conversion.report import (
     Allowed,
     Mismatches,
     TensorRow,
+    skipped_row,
     unchanged_rows,
     with_source_names,
     with_target_names,
@@ -68,7 +69,9 @@ def _complete(source: Source, allowed: Allowed) -> tuple[Source, list[TensorRow]
     if not missing:
         return source, []
     mismatches = Mismatches(allowed, f"{allowed.source or source.model.name} must have all parameters of its model")
-    mismatches.compare({}, missing)
+    for name, shape in missing.items():
+        text = f"missing {name} {shape}" if shape is not None else f"missing {name}"
+        mismatches.add(name, text, skipped_row(name, None, "missing"))
     mismatches.finish()
     return Partial(source, allowed.patterns), mismatches.rows
 

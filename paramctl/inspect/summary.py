@@ -116,7 +116,7 @@ class Summary:
     totals: Totals
     unbuilt: int
     separator: str
-    missing: Mapping[str, tuple[int, ...]]
+    missing: Mapping[str, tuple[int, ...] | None]
     packed: tuple[Packed, ...]
     stored: int
     scales: int
@@ -128,7 +128,7 @@ def summarize(
     depth: int | None = None,
     schemes: Mapping[str, str | None] | None = None,
     keep: Filters = NO_FILTERS,
-    missing: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+    missing: Mapping[str, tuple[int, ...] | None] = MappingProxyType({}),
     packed: Sequence[Packed] = (),
 ) -> Summary:
     """Return the summary of a model.
@@ -148,7 +148,9 @@ def summarize(
     if not selected:
         keep.check_recorded(model.name, candidates)
     counted = [model.owner(path) for path in model.parameters if path in selected and model.counted_at(path) == path]
-    lacking = {path: shape for path, shape in missing.items() if any(map(matches, _layers_around(path)))}
+    lacking = {
+        path: shape for path, shape in missing.items() if not patterns or any(map(matches, _layers_around(path)))
+    }
     counts, scales = parameter_counts(packed), {path for each in packed for path in each.scales}
     return Summary(
         model=model.name,

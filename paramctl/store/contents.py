@@ -104,7 +104,8 @@ class Origin:
     skipped: the kind of everything in the file that is not an array of numbers, by name: "text", "a soft link".
     other_content: the names of content that only the same format can hold, such as the assets of a ``.keras``.
     extents: the values that can be changed in a copy of the file.
-    missing: the shapes of the parameters that the file's own configuration has and the file lacks, by path.
+    missing: the shapes of the parameters that the file's own configuration has and the file lacks, by path. None for a
+        variable of an optimizer.
     rewrite: (path, shard size) for writing a set of files again; None for a single file.
     """
 
@@ -118,7 +119,7 @@ class Origin:
     skipped: Mapping[str, str] = field(default_factory=dict)
     other_content: tuple[str, ...] = ()
     extents: Mapping[str, Extent] = field(default_factory=dict)
-    missing: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    missing: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
     rewrite: tuple[str, int] | None = None
 
     @property

@@ -376,3 +376,27 @@ def test_weights_of_keras_2_alone_have_the_same_names(tmp_path: Path) -> None:
         assert list(checkpoint(tmp_path / "w.h5").model.parameters) == list(
             checkpoint(tmp_path / "m.keras").model.parameters
         )
+
+
+@pytest.mark.parametrize("name", ["a model within a model within", "both directions", "each step", "a layer"])
+def test_a_file_without_names_of_layers_has_those_of_its_configuration(name: str, tmp_path: Path) -> None:
+    """As Keras before 3.3 wrote it; Keras loads it by the places of the variables."""
+    model = TRAINED[name]()
+    model.save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        (tmp_path / "w.h5").write_bytes(archive.read("model.weights.h5"))
+        config = archive.read("config.json")
+    with h5py.File(tmp_path / "w.h5", "a") as file:
+        groups: list[h5py.Group] = []
+        file.visititems(lambda _, item: groups.append(item) if isinstance(item, h5py.Group) else None)
+        for group in groups:
+            group.attrs.pop("name", None)
+    with zipfile.ZipFile(tmp_path / "nameless.keras", "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", config)
+        archive.write(tmp_path / "w.h5", "model.weights.h5")
+    assert equal(arrays_of(keras.models.load_model(tmp_path / "nameless.keras")), arrays_of(model))
+    named, nameless = (checkpoint(tmp_path / f"{each}.keras").model for each in ("m", "nameless"))
+    assert [(p.path, p.trainable) for p in named.parameters.values()] == [
+        (p.path, p.trainable) for p in nameless.parameters.values()
+    ]

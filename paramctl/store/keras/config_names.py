@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from paramctl.core.parameter import Parameter
 from paramctl.errors import ParamctlError
-from paramctl.model import Document, from_document
+from paramctl.model import Document, Model, from_document
 from paramctl.store.keras import from_config
 from paramctl.store.keras.layer_cache import LayerCache
 from paramctl.store.keras.layer_config import MALFORMED, is_builtin, layer_name, leaf_layers
-from paramctl.store.keras.names import KerasVariable, prefixes
+from paramctl.store.keras.names import LAYER_LISTS, KerasVariable, prefixes
+from paramctl.store.keras.network import keras_network
+from paramctl.store.keras.objects import NotInKeras
+from paramctl.store.keras.paths import keras_layout
 
 Shapes = Mapping[str, tuple[int, ...]]
 """The shapes of a file's parameters by their paths."""
@@ -43,7 +46,7 @@ NO_NAMES = ConfigNames({}, None, {})
 
 def names_in_config(
     config: Any,
-    variables: Collection[KerasVariable],
+    variables: Mapping[str, KerasVariable],
     shapes: Shapes,
     source: str,
     cache: LayerCache,
@@ -91,20 +94,41 @@ def _document(config: Any) -> Document | None:
 def _by_document(
     document: Document,
     config: Any,
-    variables: Collection[KerasVariable],
+    variables: Mapping[str, KerasVariable],
     shapes: Shapes,
     source: str,
     order: Order | None,
 ) -> ConfigNames | None:
-    """Return the names in a document; None unless it has all of these parameters.
-
-    The variables of an object are the document's parameters there, in order, if their shapes allow it.
-    """
+    """Return the names in a document; None unless it has all of these parameters."""
     try:
-        parameters = from_document(document, source).parameters
-        expected = (order or _numbered)(parameters)
+        model = from_document(document, source)
+        expected = (order or _numbered)(model.parameters)
     except (ParamctlError, *MALFORMED):
         return None
+    declared = {path: parameter.shape for path, parameter in model.parameters.items()}
+    paths = _paths_in_order(variables.values(), shapes, expected, declared, complete=order is not None)
+    if not _are_declared(paths, shapes, declared) and order is None:
+        paths = _paths_in_layout(variables, model)
+    if not _are_declared(paths, shapes, declared):
+        return None
+    present = {paths.get(path, path) for path in shapes}
+    missing = {path: shape for path, shape in declared.items() if path not in present}
+    if not missing:
+        return ConfigNames(paths, document, {})
+    return ConfigNames(paths, None, without_shared(config, missing))
+
+
+def _paths_in_order(
+    variables: Iterable[KerasVariable],
+    shapes: Shapes,
+    expected: Mapping[str, Sequence[str]],
+    declared: Shapes,
+    complete: bool,
+) -> dict[str, str]:
+    """Return the path of each variable whose object has parameters of these shapes in this order.
+
+    expected: paths by object. declared: their shapes. complete: an object must have all of them.
+    """
     objects: dict[str, dict[int, str]] = {}
     for variable in variables:
         if variable.place >= 0:
@@ -112,17 +136,31 @@ def _by_document(
     paths: dict[str, str] = {}
     for owner, members in objects.items():
         siblings = expected.get(owner, ())
-        in_order = max(members) < len(siblings) and (order is None or len(members) == len(siblings))
-        if in_order and all(shapes[path] == parameters[siblings[place]].shape for place, path in members.items()):
+        in_order = max(members) < len(siblings) and (not complete or len(members) == len(siblings))
+        if in_order and all(shapes[path] == declared[siblings[place]] for place, path in members.items()):
             paths |= {path: siblings[place] for place, path in members.items()}
+    return paths
+
+
+def _paths_in_layout(variables: Mapping[str, KerasVariable], model: Model) -> dict[str, str]:
+    """Return the path of each variable by the place that Keras gives a parameter of the model in a file.
+
+    Keras before 3.3 recorded no names of layers.
+    """
+    try:
+        layout = keras_layout(keras_network(model)).variables
+    except NotInKeras:
+        return {}
+    paths = {stored: path for path, stored in layout.items()}
+    current, old = LAYER_LISTS
+    places = {stored: "/".join(current if part == old else part for part in stored.split("/")) for stored in variables}
+    return {variable.path: paths[places[stored]] for stored, variable in variables.items() if places[stored] in paths}
+
+
+def _are_declared(paths: Mapping[str, str], shapes: Shapes, declared: Shapes) -> bool:
+    """Return whether a document has all parameters of a file, renamed by these paths, in the same shapes."""
     renamed = {paths.get(path, path): shape for path, shape in shapes.items()}
-    declared = {path: parameter.shape for path, parameter in parameters.items()}
-    if not renamed or not renamed.items() <= declared.items() or len(renamed) < len(shapes):
-        return None
-    missing = {path: shape for path, shape in declared.items() if path not in renamed}
-    if not missing:
-        return ConfigNames(paths, document, {})
-    return ConfigNames(paths, None, without_shared(config, missing))
+    return bool(renamed) and len(renamed) == len(shapes) and renamed.items() <= declared.items()
 
 
 def _numbered(parameters: Mapping[str, Parameter]) -> dict[str, list[str]]:

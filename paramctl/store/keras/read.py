@@ -23,7 +23,15 @@ from paramctl.store.keras.config_names import ConfigNames, Order, Shapes, names_
 from paramctl.store.keras.layer_cache import LayerCache
 from paramctl.store.keras.legacy_config import completed, legacy_order
 from paramctl.store.keras.legacy_names import keras2_variables, weights_root
-from paramctl.store.keras.names import GroupAttributes, KerasVariable, keras3_variables, own_names, variable_group
+from paramctl.store.keras.names import (
+    NUMBERED_VARIABLE,
+    GroupAttributes,
+    KerasVariable,
+    is_optimizer,
+    keras3_variables,
+    own_names,
+    variable_group,
+)
 from paramctl.store.keras.skeleton import skeleton_model
 from paramctl.store.keras.training import Training
 from paramctl.store.keras.variables import variable_attributes
@@ -134,28 +142,29 @@ def _checkpoint(
     # 1. Names: Keras' from the file, then the configuration's.
     shapes = _shapes(listings, variables)
     cache = LayerCache()
-    names = names_in_config(config, variables.values(), shapes, model_name(file), cache, order)
+    names = names_in_config(config, variables, shapes, model_name(file), cache, order)
     paths = {stored: names.paths.get(variable.path, variable.path) for stored, variable in variables.items()}
     _check_unique(paths.values(), f"{file.name}: two arrays would both be called")
 
     # 2. Arrays: each file's by those names, then all in Keras' order.
     parts = [_stored_arrays(listing, variables, paths) for listing in listings]
     unordered = {path: parameter for part in parts for path, parameter in part.parameters.items()}
-    parameters = {path: training.described(unordered[path]) for path in paths.values()}
+    parameters = training.in_order({path: training.described(unordered[path]) for path in paths.values()})
     ties = tuple(tie for listing in listings for tie in link_ties(listing.links, paths))
 
     # 3. The tree, and everything else that the files hold.
+    optimizer = _optimizer_state(listings, variables, groups)
     model, document, missing = _model(config, names, parameters, ties, model_name(file), cache)
     origin = Origin(
         location=file,
         format=HDF5_NAME,
         provenance={path: value for part in parts for path, value in part.notes.items()},
         document=document,
-        optimizer=_optimizer_state(listings, variables, groups),
+        optimizer=optimizer,
         extents=parts[0].extents if listings[0].file is file else {},  # a set is not changed in place
         skipped={path: kind for listing in listings for path, kind in listing.skipped.items()},
         other_content=tuple(words for listing in listings for words in listing.user_block),
-        missing=missing,
+        missing={**missing, **_gaps(optimizer)},
     )
     aliases = {path: stored for part in parts for path, stored in part.stored.items()}
     return Checkpoint(replace(model, aliases=aliases, skipped=origin.skipped), _reader(parts), origin), paths
@@ -227,6 +236,21 @@ def _optimizer_state(
         arrays |= part.parameters
         readers |= dict.fromkeys(part.parameters, part.reader)
     return OptimizerState(arrays, JoinedReader(readers), own_names(groups, optimizer=True)) if arrays else None
+
+
+def _gaps(optimizer: OptimizerState | None) -> dict[str, None]:
+    """Return the stored paths that are missing among an optimizer's numbered variables, which have no gaps in Keras."""
+    numbers: dict[str, set[int]] = {}
+    for path in optimizer.arrays if optimizer is not None else ():
+        group, _, number = path.rpartition("/")
+        if NUMBERED_VARIABLE.fullmatch(path) and is_optimizer(group):
+            numbers.setdefault(group, set()).add(int(number))
+    return {
+        f"{group}/{number}": None
+        for group, present in numbers.items()
+        for number in range(min(max(present), 2 * len(present)))  # a hostile number may be huge
+        if number not in present
+    }
 
 
 def _check_unique(names: Iterable[str], problem: str) -> None:

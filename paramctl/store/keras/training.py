@@ -41,6 +41,13 @@ class Training:
         except MALFORMED:  # the arrays are read without their training
             self.owners = {}
 
+    def in_order(self, parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+        """Return parameters in the order of the layers that own them. Those of one layer keep their order."""
+        ranks = {path: rank for rank, path in enumerate(self.owners)}
+        last = len(ranks)
+        rank_of = {path: next((ranks[each] for each in prefixes(path) if each in ranks), last) for path in parameters}
+        return {path: parameters[path] for path in sorted(parameters, key=rank_of.__getitem__)}
+
     def described(self, parameter: Parameter) -> Parameter:
         """Return a parameter with trainable as its owner sets it, None where that is unknown."""
         owner = next((self.owners[path] for path in prefixes(parameter.path) if path in self.owners), None)
@@ -55,7 +62,7 @@ class Training:
 
 
 def _owners(config: Mapping[str, Any], inherited: bool) -> Iterator[tuple[str, _Owner]]:
-    """Yield each layer of a model, and each that it contains, with its path."""
+    """Yield each layer of a model, and then each that it contains, with its path."""
     stack = [("", config, False)]
     while stack:
         path, layer, frozen = stack.pop()
@@ -63,4 +70,5 @@ def _owners(config: Mapping[str, Any], inherited: bool) -> Iterator[tuple[str, _
         if path:
             type_name = layer_type(str(layer["class_name"]))
             yield path, _Owner(frozen, is_builtin(layer) and (type_name in LAYERS or type_name in VARIABLES))
-        stack += [(f"{path}/{layer_name(inner)}".lstrip("/"), inner, frozen) for inner in inner_layers(layer)]
+        inside = [(f"{path}/{layer_name(inner)}".lstrip("/"), inner, frozen) for inner in inner_layers(layer)]
+        stack += reversed(inside)
