@@ -90,7 +90,8 @@ def save(
     error, and notes give the arguments that it needs to compute the same.
 
     --like checks the source against a model: a missing or unexpected array, or another shape, is an error unless
-    --partial names it. --rename applies to the written names with --layout torch, otherwise to the names read.
+    --partial names it. So is a parameter that a Keras file has in its configuration, but not among its arrays. --rename
+    applies to the written names with --layout torch, otherwise to the names read.
 
     With any of these, a report has each array's status: mapped, transposed, packed with others, added to another,
     made (without a source), or skipped.
