@@ -595,7 +595,7 @@ def test_notes_on_sequences(paramctl: Run, tmp_path: Path) -> None:
     )
     result = paramctl("save", "m.yaml", "--layout", "torch", "-o", "x.safetensors")
     for words in (
-        "embedding: mask_zero: torch has no masks",
+        "embedding: mask_zero: torch has padding_idx but no masks",
         "set num_heads=2, dropout=0.1, batch_first=True in torch.nn.MultiheadAttention",
         "use_causal_mask: pass attn_mask and is_causal=True in the call",
         "lstm: dropout 0.2",

@@ -62,6 +62,8 @@ class _Walk:
         self.decided, self.others = decided, others
         self.orders: dict[int, Order] = {}
         self.shapes: dict[int, Sizes | None] = {}
+        self.last_shapes: dict[int, Sizes | None] = {}
+        """The shape of each output, or if it is unknown, the last known one before it."""
         self.open: set[int] = set()
         self.inputs: dict[str, TorchInput] = {}
         self.readings: list[_Reading] = []
@@ -84,13 +86,16 @@ class _Walk:
             if block.layer is not None and not block.inner_ids:
                 self._add_input(block_home, TorchInput(block.layer.input_order(orders), shapes[0]))
             self.readings.append(_Reading(block, numbers, orders, shapes, block.output_id))
-            self._add_output(block.output_id, _output_order(block, orders, shapes), block.output)
+            last_shape = self.last_shapes.get(numbers[0]) if numbers else None
+            order = _output_order(block, orders, shapes, last_shape)
+            self._add_output(block.output_id, order, block.output, last_shape)
 
-    def _add_output(self, number: int, order: Order, shape: Sizes | None) -> None:
+    def _add_output(self, number: int, order: Order, shape: Sizes | None, last_shape: Sizes | None = None) -> None:
         if order == OPEN:
             self.open.add(number)
             order = self.decided.get(number, self.others)
         self.orders[number], self.shapes[number] = order, shape
+        self.last_shapes[number] = last_shape if shape is None else shape
 
     def _add_input(self, path: str, x: TorchInput) -> None:
         """Record a layer's input, or one of its inputs if it is applied several times."""
@@ -105,22 +110,35 @@ class _Walk:
         self.inputs[path] = TorchInput(order, first.shape if len(ranks) == 1 else None)
 
 
-def _output_order(block: Block, orders: Sequence[Order], shapes: Sequence[Sizes | None]) -> Order:
+def _output_order(
+    block: Block, orders: Sequence[Order], shapes: Sequence[Sizes | None], last_shape: Sizes | None
+) -> Order:
     if block.layer is not None:
         return block.layer.channel_order(orders, shapes, block.output)
     if block.inner_ids:  # a custom block, or a branch
         return combined(orders, has_axes=block.output is not None and len(block.output) > 2)
-    return after_unknown(combined(orders), shapes[0], block.output)
+    return after_unknown(combined(orders), last_shape, block.output)
 
 
 def _decided(model: Model) -> dict[int, Order]:
-    """Return the order of each open output that the layers which read it determine, by number.
+    """Return the order of each open output that the layers which read it determine, by number."""
+    decided: dict[int, Order] = {}
+    while True:  # an output that is decided may be merged with one that is not
+        moved, plain = _Walk(model, decided, CHANNELS_LAST), _Walk(model, decided, PLAIN)
+        more = _required_orders(moved, plain).items()
+        found = {number: order for number, order in more if order is not None and number not in decided}
+        decided |= found
+        if not found or moved.open <= decided.keys():
+            return decided
+
+
+def _required_orders(moved: _Walk, plain: _Walk) -> dict[int, Order | None]:
+    """Return the order that the layers which read an open output require of it, by number; None if they do not agree.
 
     They may read it through layers that keep its axes, such as an activation. So the model is followed twice, with all
-    open outputs in either order. An output that changes with them, from CHANNELS_LAST to PLAIN, has the axes of an
-    open output, and whatever reads it reads the open one.
+    undecided outputs in either order. An output that changes with them, from CHANNELS_LAST to PLAIN, has the axes of
+    one of them, and whatever reads it reads that one.
     """
-    moved, plain = _Walk(model, {}, CHANNELS_LAST), _Walk(model, {}, PLAIN)
     groups = _Groups()
     required: dict[int, set[Order]] = {}
     follows = {number for number, order in moved.orders.items() if (order, plain.orders[number]) == FOLLOWS}
@@ -137,8 +155,7 @@ def _decided(model: Model) -> dict[int, Order]:
     by_group: dict[int, set[Order]] = {}
     for number, orders in required.items():
         by_group.setdefault(groups.first(number), set()).update(orders)
-    decided = {number: _agreed(by_group.get(groups.first(number), set())) for number in moved.open}
-    return {number: order for number, order in decided.items() if order is not None}
+    return {number: _agreed(by_group.get(groups.first(number), set())) for number in moved.open}
 
 
 FOLLOWS = (CHANNELS_LAST, PLAIN)

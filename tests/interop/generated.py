@@ -163,6 +163,17 @@ class Network:
             "concatenate", f"axis: {axis}", (a, b), self.join(self.split(x)[0], 5), lambda a, b: torch.cat([a, b], 1)
         )
 
+    def excited(self, x: Value) -> Value:
+        """Multiply each channel by a dense layer's output, as in Hu et al. (2018)."""
+        channels = self.split(x)[1]
+        factors = self.dense(self.global_pool(x), channels)
+        ones = (1,) * self.rank
+        shape = self.join(ones, channels)
+        y = self.put(
+            "reshape", f"target_shape: {list(shape)}", (factors,), shape, lambda v: v.reshape(-1, channels, *ones)
+        )
+        return self.put("multiply", "", (x, y), x.shape, torch.mul)
+
     # vectors
 
     def flatten(self, x: Value) -> Value:
@@ -224,7 +235,10 @@ class First(nn.Module):
         return self.module(x)[0]  # type: ignore[no-any-return]
 
 
-CHANNELS = ("conv", "transposed", "depthwise", "pool", "batch_norm", "group_norm", "slopes", "residual", "concatenated")
+CHANNELS = (
+    *("conv", "transposed", "depthwise", "pool", "batch_norm", "group_norm", "slopes"),
+    *("residual", "concatenated", "excited"),
+)
 """Methods with a torch module that has the channels in axis 1, so they say where torch has those of their input."""
 SILENT = ("layer_norm", "relu")
 """Methods whose torch modules take any axes."""

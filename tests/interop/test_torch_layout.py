@@ -28,6 +28,25 @@ def random(layers: str) -> tuple[str, ...]:
     return RANDOM if "batch_normalization" in layers else RANDOM[1:]
 
 
+class Swap(nn.Module):
+    """Channels moved from axis 1 to the end, for a recurrent layer after a convolution."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.transpose(1, 2)
+
+
+class Steps(nn.Module):
+    """A convolution of the image at each step, and the mean of each of its channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv2d = nn.Conv2d(2, 3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        images = self.conv2d(x.movedim(-1, 2).flatten(0, 1))
+        return images.mean((2, 3)).unflatten(0, x.shape[:2])
+
+
 class Case(NamedTuple):
     """A document and the torch modules that compute the same.
 
@@ -217,6 +236,28 @@ CASES = {
         "- conv2d: {filters: 2, kernel_size: 3, data_format: channels_first}\n- flatten\n- dense: 3",
         "[3, 4, 5]",
         lambda: {"conv2d": nn.Conv2d(3, 2, 3), "flatten": nn.Flatten(), "dense": nn.Linear(12, 3)},
+    ),
+    "a recurrent layer after a convolution": Case(
+        "- conv1d: [5, 2]\n- lstm: {units: 3, return_sequences: true}",
+        "[6, 4]",
+        lambda: {"conv1d": nn.Conv1d(4, 5, 2), "swap": Swap(), "lstm": nn.LSTM(5, 3, batch_first=True)},
+        -1,
+    ),
+    "steps of images": Case(
+        "- time_distributed: {layer: {conv2d: [3, 2]}}\n"
+        "- time_distributed: {name: pool, layer: global_average_pooling2d}\n- gru: {units: 3, return_sequences: true}",
+        "[4, 5, 5, 2]",
+        lambda: {"time_distributed": Steps(), "gru": nn.GRU(3, 3, batch_first=True)},
+    ),
+    "a normalized sequence": Case(
+        "- batch_normalization\n- flatten\n- dense: 3",
+        "[5, 4]",
+        lambda: {
+            "batch_normalization": nn.BatchNorm1d(4, eps=1e-3),
+            "flatten": nn.Flatten(),
+            "dense": nn.Linear(20, 3),
+        },
+        -1,
     ),
     "a flattened sequence": Case(
         "- dense: 6\n- flatten\n- dense: {name: out, units: 5}",

@@ -11,7 +11,7 @@ import paramctl
 from paramctl.errors import AddressError
 from tests.interop.generated import First, Network, image_network, sequence_network
 
-SEEDS = range(240)
+SEEDS = range(208)
 RULES = {"**/moving_variance": "random_uniform:minval=0.5,maxval=1.5", "**": "random_uniform:minval=-0.7,maxval=0.7"}
 
 
@@ -51,5 +51,5 @@ def test_random_networks(part: int, tmp_path: Path) -> None:
         expected = keras.ops.convert_to_numpy(in_keras(x, training=False))
         assert np.allclose(net.outputs(x, moved), expected, rtol=1e-4, atol=1e-4), net.text
         compared += 1
-    assert compared >= 50
+    assert compared >= 42
     assert refused <= 10

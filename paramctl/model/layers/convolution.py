@@ -213,6 +213,9 @@ class SeparableConvolution(Padded, abstract=True):
         if self.use_bias:
             yield bias("bias", self.bias_initializer, out_axis(self.filters))
 
+    def torch_name(self, x: TorchInput) -> str:
+        return f"{super().torch_name(x)} for depthwise"
+
     def output(self, x: Sizes) -> Sizes:
         space, _ = split(x, self.data_format)
         sizes = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)

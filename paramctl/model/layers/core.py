@@ -72,7 +72,9 @@ class Embedding(Layer):
     torch_options = options(
         input_dim=CARRIED,
         output_dim=CARRIED,
-        mask_zero=remark("mask_zero: torch has no masks, so later layers do not skip the index 0", False),
+        mask_zero=remark(
+            "mask_zero: torch has padding_idx but no masks, so later layers do not skip the index 0", False
+        ),
     )
     input_dim: Count
     output_dim: Count

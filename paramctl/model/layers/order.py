@@ -153,13 +153,20 @@ def after_flatten(order: Order, shape: Sizes | None, channels_first: bool = Fals
 
 
 def after_unknown(order: Order, shape: Sizes | None, output: Sizes | None) -> Order:
-    """Return the order after a layer of an unknown class, guessed from the shapes of its input and output."""
-    if output is not None and output == shape:  # an activation, or noise
+    """Return the order after a layer of an unknown class, as far as the shapes of its input and output tell."""
+    if order == PLAIN or output == shape:  # an activation, or noise
         return order
-    if order in (CHANNELS_LAST, EITHER) and (output is None or len(output) == 4):  # resizing, or augmentation
+    if order == UNKNOWN or order.flat is not None or shape is None:
+        return UNKNOWN
+    if output is None:
         return order
-    may_flatten = shape is None or output is None or value_count(shape) == value_count(output)
-    return PLAIN if order == PLAIN or (order != UNKNOWN and order.flat is None and not may_flatten) else UNKNOWN
+    if len(output) == 2:  # one value for each channel, as of global pooling; other vectors may be flattened maps
+        channels = {CHANNELS_FIRST: shape[1], CHANNELS_LAST: shape[-1]}.get(order)
+        is_pooled = output[1] is not None and output[1] == channels and value_count(shape) != channels
+        return PLAIN if is_pooled else UNKNOWN
+    # resizing, or augmentation
+    axis = {CHANNELS_FIRST: 1, CHANNELS_LAST: -1}.get(order)
+    return order if axis is not None and len(output) == len(shape) and output[axis] == shape[axis] else EITHER
 
 
 def value_count(shape: Sizes) -> int | None:

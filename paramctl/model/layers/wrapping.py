@@ -22,7 +22,6 @@ from paramctl.model.layers.order import (
     for_features_last,
 )
 from paramctl.model.layers.recurrent import LAST_STEP, Recurrent
-from paramctl.model.layers.reshaping import Flatten, Reshape
 from paramctl.model.layers.shapes import ShapeError, Sizes
 from paramctl.model.layers.torch import Shapes, TorchTensor
 from paramctl.model.layers.torch_options import IN_CODE, options, remark
@@ -148,10 +147,15 @@ class TimeDistributed(Layer):
         return (*shape[:1], x[1], *shape[1:])
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
-        inner = self.layer.layer
-        # The features of each step are followed only through layers that keep them in place.
-        moves_axes = inner.rank or isinstance(inner, (Flatten, Reshape))
-        return PLAIN if orders[0] == PLAIN and not moves_axes else UNKNOWN
+        x, steps = TorchInput(orders[0], shapes[0]), self._step(TorchInput(orders[0], shapes[0]))
+        if UNKNOWN in orders or steps.shape is None or output is None:
+            return PLAIN if orders[0] == PLAIN and not self.layer.layer.rank else UNKNOWN
+        inner = self.layer.layer.channel_order([steps.order], [steps.shape], (output[0], *output[2:]))
+        if inner == UNKNOWN or inner.flat is not None:
+            return UNKNOWN
+        # (steps, features) with the features moved first may stay so, as after nn.Linear
+        is_moved = x.order not in SAME_AXES and not steps.has_axes
+        return PLAIN if inner in SAME_AXES and not is_moved else EITHER
 
     def required_order(self, shape: Sizes) -> Order | None:
         if len(shape) == 3:
@@ -164,8 +168,10 @@ class TimeDistributed(Layer):
         return self.layer.layer.torch_notes(self._step(x))
 
     def _step(self, x: TorchInput) -> TorchInput:
+        """Return one step of an input: a vector, or a map whose channels torch has in an unknown place if moved."""
         shape = None if x.shape is None else (x.shape[0], *x.shape[2:])
-        return TorchInput(PLAIN if x.order in SAME_AXES else EITHER, shape)
+        is_vector = shape is not None and len(shape) == 2
+        return TorchInput(PLAIN if is_vector or x.order in SAME_AXES else EITHER, shape)
 
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         """Yield the tensors of the wrapped layer, under its name."""
