@@ -72,7 +72,7 @@ A file without a model has its arrays in the order of the file, which in
 differs from the order in Keras.
 .It Li re:.*bias
 A regular expression that matches the whole path.
-One that takes longer than ten seconds is an error.
+One that takes longer than five seconds is an error.
 .It Li 'a[0]'/b
 A name in quotes is used literally.
 The quotes may hold several names with their separators.

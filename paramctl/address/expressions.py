@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from paramctl.errors import AddressError
 
-MATCH_SECONDS = 10.0
+MATCH_SECONDS = 5.0
 
 _CHOICE = re.compile(r"[*+?{|]")
 """The characters that let an expression match a text in several ways."""
