@@ -43,7 +43,7 @@ def test_the_first_that_applies(paramctl: Run, tmp_path: Path) -> None:
         "initializers: {document/*: {constant: 3}}\n"
     )
     everything = plan(paramctl, "m.yaml", "--rule", "ruled/*=zeros", "--scheme", "glorot", "--preset", "torch")
-    assert {path: row["why"] for path, row in everything.items()} == {
+    assert {path: row["reason"] for path, row in everything.items()} == {
         "ruled/kernel": "--rule ruled/*",
         "ruled/bias": "--rule ruled/*",
         "own/kernel": "--scheme",
@@ -54,9 +54,9 @@ def test_the_first_that_applies(paramctl: Run, tmp_path: Path) -> None:
         "frozen/bias": "the type's default",
     }
     less = plan(paramctl, "m.yaml", "--preset", "torch")
-    assert less["own/kernel"]["why"] == "the layer's initializer"
-    assert less["document/kernel"]["why"] == "initializers: document/*"
-    assert less["ruled/bias"]["why"] == "--preset torch"
+    assert less["own/kernel"]["reason"] == "the layer's initializer"
+    assert less["document/kernel"]["reason"] == "initializers: document/*"
+    assert less["ruled/bias"]["reason"] == "--preset torch"
     assert less["ruled/bias"]["scheme"] == f"random_uniform(minval={-1 / sqrt(8)}, maxval={1 / sqrt(8)})"
 
 
@@ -198,7 +198,7 @@ def test_parameters_of_a_checkpoint_without_a_rule_keep_their_values(paramctl: R
     done = paramctl(
         "init", "old.h5", "--rule", "block2/block-1/**=he", "--seed", "5", "-o", "new.h5", "--format", "json"
     )
-    changed = [row["path"] for row in json.loads(done.stdout) if row["why"] != "kept"]
+    changed = [row["path"] for row in json.loads(done.stdout) if row["reason"] != "kept"]
     assert changed == ["block2/block-1/dense/kernel"]
     with h5py.File(tmp_path / "old.h5") as old, h5py.File(tmp_path / "new.h5") as new:
         assert np.array_equal(old["dense/kernel"], new["dense/kernel"])

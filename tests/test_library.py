@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import importlib
 import inspect
 import io
 import json
@@ -18,7 +20,10 @@ import pytest
 
 import paramctl as pc
 from paramctl.cli import paramctl as command_line
+from paramctl.cli.render import Column
+from paramctl.conversion.report import TensorRow
 from paramctl.library.printing import FORMATS
+from paramctl.model import Tie
 from tests.conftest import ROOT
 
 SAMPLES = ROOT / "sample_models"
@@ -411,3 +416,29 @@ def test_a_set_of_keras_weights_stays_a_set_in_place(tmp_path: Path) -> None:
     assert files > 1
     pc.save(pc.assign(path, {"**": 0.5}), path, in_place=True)
     assert len(set(json.loads(path.read_text())["weight_map"].values())) == files
+
+
+DOCUMENT_WORDS = {"ties": {"keep", "tie"}, "summary": {"from"}}
+"""Keys that are the words of a document instead: its ties have keep, tie and transpose, and its layers from."""
+
+
+def test_columns_are_called_as_the_fields_of_rows() -> None:
+    """JSON, CSV and --columns have the names that the library has."""
+    fields = {
+        field.name
+        for module in ("stat", "diff", "edits", "summary", "plan", "schemes", "layers")
+        for row in vars(importlib.import_module(f"paramctl.inspect.{module}")).values()
+        if dataclasses.is_dataclass(row)
+        for field in dataclasses.fields(row)
+    }
+    fields |= {field.name for row in (TensorRow, Tie) for field in dataclasses.fields(row)}
+    seen = 0
+    for name in commands():
+        for columns in vars(importlib.import_module(f"paramctl.cli.{name}")).values():
+            keys = (
+                {column.key for column in columns if isinstance(column, Column)} if isinstance(columns, list) else set()
+            )
+            seen += len(keys)
+            if name != "summary" or "count" not in keys:  # the lines of a tree are only printed
+                assert keys - fields <= DOCUMENT_WORDS.get(name, set()), name
+    assert seen > 50

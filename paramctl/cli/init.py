@@ -21,7 +21,7 @@ COLUMNS = [
     Column("shape", "Shape", lambda row: list(row.shape)),
     Column("dtype", "Dtype", lambda row: row.dtype),
     Column("scheme", "Scheme", lambda row: row.scheme),
-    Column("why", "Chosen by", lambda row: row.reason),
+    Column("reason", "Chosen by", lambda row: row.reason),
     numeric("fan_in", "Fan in"),
     numeric("fan_out", "Fan out"),
     numeric("mean", "Mean"),

@@ -24,7 +24,7 @@ EFFECT_COLUMNS = [
     numeric("fan_in", "Fan in"),
     numeric("fan_out", "Fan out"),
     Column("account", "Derivation of fans", lambda row: row.account),
-    Column("law", "Distribution", lambda row: row.distribution),
+    Column("distribution", "Distribution", lambda row: row.distribution),
     numeric("mean", "Mean"),
     numeric("stddev", "Std"),
     numeric("low", "Min"),
