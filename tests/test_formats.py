@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -189,8 +190,8 @@ def paths(path: Path) -> Iterator[tuple[str, str, tuple[int, ...] | None]]:
 
 
 DOCUMENTS = {
-    "keras3_tied_sequential.weights.h5": (
-        "name: sequential_5\ninput: [4]\nlayers:\n  - flatten: {name: flatten_1}\n  - dense: {name: dense_3, units: 4}\n"
+    "keras3_tied_functional.weights.h5": (
+        "name: tied\ninput: [4]\nlayers:\n  - flatten: {name: flatten_1}\n  - dense: {name: dense_3, units: 4}\n"
         "  - reuse: dense_3\n  - dense: {name: dense_4, units: 1}\n"
     ),
 }
@@ -198,14 +199,37 @@ DOCUMENTS = {
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_the_file_of_a_document_is_laid_out_as_keras_lays_it_out(name: str, tmp_path: Path) -> None:
-    """Against a file that Keras wrote: the same groups and shapes, the gap that a layer used twice leaves included."""
+    """Against a file that Keras wrote: the same groups and shapes; a layer used twice is listed once."""
     (tmp_path / "m.yaml").write_text(DOCUMENTS[name])
     saved(opened(tmp_path / "m.yaml"), tmp_path / "k", "m.weights.h5")
     ours = {(path, shape) for path, _, shape in paths(tmp_path / "k/m.weights.h5")}
     theirs = {(path, shape) for path, _, shape in paths(FIXTURES / name)}
     assert ours == theirs
-    assert ("layers/dense_2/vars/0", (4, 1)) in ours
-    assert not any(path.startswith("layers/dense_1") for path, _ in ours)
+    assert ("layers/dense_1/vars/0", (4, 1)) in ours
+
+
+def test_all_files_of_keras_have_the_same_names(tmp_path: Path) -> None:
+    """Those of .keras in the weights alone and in shards, of a layer that is used twice, and of a nested Functional."""
+    nested = "blocks: {inner: {layers: [{identity: {name: in}}, {dense: {name: d, units: 4}}]}}\n"
+    for text in (TWICE, f"{TWICE}  - inner: {{name: nested}}\n{nested}"):
+        folder = tmp_path / str(len(text))
+        folder.mkdir()
+        (folder / "m.yaml").write_text(text)
+        source = opened(folder / "m.yaml")
+        for name in ("m.keras", "m.weights.h5", "m.weights.json"):
+            save(source, str(folder / name))
+        with zipfile.ZipFile(folder / "m.keras") as archive:
+            archive.extract("model.weights.h5", folder)
+        expected = {*paths(folder / "model.weights.h5")}
+        assert {*paths(folder / "m.weights.h5")} == {*paths(folder / "m_00000.weights.h5")} == expected
+        assert ("layers/dense_2/vars/0", "", (4, 2)) in expected
+        assert (text == TWICE) is not any(path.startswith("layers/functional/layers/dense/") for path, *_ in expected)
+
+
+TWICE = (
+    "input: [4]\nlayers:\n  - dense: {name: first, units: 4}\n  - dense: {name: shared, units: 4}\n  - reuse: shared\n"
+    "  - dense: {name: out, units: 2}\n  - dense: {name: last, units: 4}\n"
+)
 
 
 NOT_KERAS = {

@@ -398,3 +398,71 @@ def test_the_work_grows_with_the_configuration(kind: str, tmp_path: Path) -> Non
     begun = time.process_time()
     open_path(str(path))
     assert time.process_time() - begun < 15 * forks.start_cpu()
+
+
+def members(path: Path) -> dict[str, Any]:
+    """The metadata and the configuration of an archive."""
+    with zipfile.ZipFile(path) as archive:
+        return {name: json.loads(archive.read(name)) for name in ("metadata.json", "config.json")}
+
+
+def test_an_archive_of_keras_2_becomes_one_of_keras_3(paramctl: Run, tmp_path: Path) -> None:
+    """Its configuration is translated, as that of an .h5, also by way of another format; in place it stays as it is."""
+    old = FIXTURES / "keras2_functional.keras"
+    assert members(old)["metadata.json"]["keras_version"].startswith("2.")
+    done = paramctl("save", str(old), "-o", "new.keras")
+    assert (done.returncode, done.stderr) == (0, "wrote new.keras: 2 arrays, 10 values\n")
+    paramctl("save", str(old), "-o", "middle.safetensors")
+    paramctl("save", "middle.safetensors", "-o", "again.keras")
+    paramctl("save", str(old), "-o", "new.weights.h5")
+    new = members(tmp_path / "new.keras")
+    assert new == members(tmp_path / "again.keras")
+    assert new["metadata.json"]["keras_version"].startswith("3.")
+    assert new["config.json"]["module"] == "keras"
+    assert new["config.json"]["config"]["layers"][0]["config"]["batch_shape"] == [None, 4]
+    for name in ("new.keras", "again.keras", "new.weights.h5"):
+        assert paramctl("diff", str(old), name).returncode == 0
+    (tmp_path / "own.keras").write_bytes(old.read_bytes())
+    assert paramctl("set", "own.keras", "dense/bias = 1", "--in-place").returncode == 0
+    assert members(tmp_path / "own.keras") == members(old)
+
+
+def test_an_untranslatable_archive_of_keras_2_is_refused(paramctl: Run, tmp_path: Path) -> None:
+    """One with a custom class; its weights alone can be saved."""
+    config = sequential(layer("mine", module=None), layer("keras", units=2))
+    archived(tmp_path / "k.keras", config, {"layers/dense": ("mine", dense()), "layers/dense_1": ("keras", dense())})
+    rewritten(tmp_path / "k.keras", {"keras_version": "2.13.1"})
+    done = paramctl("save", "k.keras", "-o", "new.keras")
+    assert (done.returncode, done.stdout) == (2, "")
+    rule = "the configuration of Keras 2 in k has layers that cannot be translated for Keras 3."
+    assert done.stderr == f"new.keras: {rule} Save the values alone as 'new.weights.h5'\n"
+    assert not (tmp_path / "new.keras").exists()
+    assert paramctl("save", "k.keras", "-o", "new.weights.h5").returncode == 0
+
+
+def rewritten(path: Path, metadata: Mapping[str, Any]) -> None:
+    """Replace the metadata of an archive."""
+    with zipfile.ZipFile(path) as archive:
+        others = {name: archive.read(name) for name in archive.namelist() if name != "metadata.json"}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps(metadata))
+        for name, content in others.items():
+            archive.writestr(name, content)
+
+
+def test_settings_that_a_translation_drops_are_named(paramctl: Run, tmp_path: Path) -> None:
+    """A regularizer and a constraint of a layer, and the policy of another; those of a .keras are kept in a .keras."""
+    policy = {"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}
+    norm = {"class_name": "UnitNorm", "config": {}}
+    layers = [layer("a", units=2, kernel_regularizer="l2", bias_constraint=norm), layer("b", units=2, dtype=policy)]
+    weights = {name: {f"{name}/kernel": dense()[0], f"{name}/bias": dense()[1]} for name in "ab"}
+    keras2(tmp_path / "k.h5", weights, sequential(*layers) | {"build_config": {"input_shape": [None, 2]}})
+    done = paramctl("save", "k.h5", "-o", "new.keras")
+    assert done.returncode == 0, done.stderr
+    assert "kernel_regularizer of a" in done.stderr
+    objects = {f"layers/dense{number}": (name, dense()) for name, number in {"a": "", "b": "_1"}.items()}
+    archived(tmp_path / "k.keras", sequential(*layers) | {"build_config": {"input_shape": [None, 2]}}, objects)
+    rewritten(tmp_path / "k.keras", {"keras_version": "3.0.0"})
+    assert "regularizer" not in paramctl("save", "k.keras", "-o", "new.keras", "--force").stderr
+    rewritten(tmp_path / "k.keras", {"keras_version": "2.15.0"})
+    assert "kernel_regularizer of a" in paramctl("save", "k.keras", "-o", "new.keras", "--force").stderr

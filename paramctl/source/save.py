@@ -10,7 +10,7 @@ from paramctl.core.parameter import PACKED_BITS
 from paramctl.errors import InputError, OutputError, message
 from paramctl.model import shared_text
 from paramctl.parallel import Progress, advancing
-from paramctl.store.contents import Contents, Origin
+from paramctl.store.contents import Contents, Origin, kept_origin
 from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.registry import by_name, for_writing
 from paramctl.store.safetensors import NAME as SAFETENSORS
@@ -94,7 +94,7 @@ def verify(source: Contents) -> None:
 
 def not_carried(source: Contents, path: str) -> list[str]:
     """Describe the content of the source's file that a file at this path does not include."""
-    origin = source.origin
+    origin = kept_origin(source, path)
     carries: frozenset[str] = frozenset()
     with suppress(OutputError):  # a set that is written in place may have any name
         carries = for_writing(path).carries

@@ -6,8 +6,9 @@ Sources (paramctl.source) satisfy the protocol.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
+from os.path import realpath
 from typing import Protocol
 
 import numpy as np
@@ -63,11 +64,13 @@ class KerasLayout:
     variables: the path in the file of each parameter, by the parameter's path.
     names: the name that each Keras object records, by the object's path in the file.
     config: the text of Keras' configuration, if the file has one.
+    legacy: True for a ``.keras`` of Keras 2, whose configuration Keras 3 does not load.
     """
 
     variables: Mapping[str, str]
     names: Mapping[str, str]
     config: str | None = None
+    legacy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,10 @@ class Origin:
         """The optimizer's arrays, if the parameters still have the layout of their Keras file."""
         return self.optimizer if self.optimizer and self.keras and self.optimizer.layout is self.keras else None
 
+    def is_at(self, path: str) -> bool:
+        """Return whether a path is that of the file."""
+        return self.location is not None and realpath(self.location.name) == realpath(path)
+
 
 class Contents(Protocol):
     """A model whose arrays have values, as a format writes it."""
@@ -145,6 +152,24 @@ class Contents(Protocol):
 
     def pieces(self, parameter: Parameter) -> Iterator[Piece]:
         """Cut an array into the pieces that are best read one at a time."""
+
+
+def kept_origin(contents: Contents, path: str) -> Origin:
+    """Return the origin of contents as a file at a path keeps it.
+
+    The layout of Keras 2 is kept in its own file. Other files have that of Keras 3, which follows from the document.
+    """
+    origin = contents.origin
+    is_kept = origin.keras is None or not origin.keras.legacy or contents.model.document is None or origin.is_at(path)
+    return origin if is_kept else replace(origin, keras=None)
+
+
+class WithOrigin:
+    """Contents with another origin."""
+
+    def __init__(self, contents: Contents, origin: Origin) -> None:
+        self.model, self.origin = contents.model, origin
+        self.read, self.pieces = contents.read, contents.pieces
 
 
 def blocks(parameter: Parameter, size: int = BLOCK_SIZE) -> Iterator[Piece]:

@@ -33,7 +33,8 @@ def file_metadata(contents: Contents) -> dict[str, Any]:
         },
     }
     if origin.keras is not None:
-        metadata["keras"] = [dict(origin.keras.variables), dict(origin.keras.names), origin.keras.config]
+        keras = origin.keras
+        metadata["keras"] = [dict(keras.variables), dict(keras.names), keras.config, *([True] if keras.legacy else [])]
     document = model.document or origin.document
     if document is not None:
         metadata["document"] = document.text
@@ -88,8 +89,8 @@ def document_of(metadata: Mapping[str, Any]) -> Document | None:
 def keras_of(metadata: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> KerasLayout | None:
     """Return the recorded layout of a Keras file, or None if it is missing, malformed, or of other parameters."""
     try:
-        variables, names, config = metadata["keras"]
-        layout = KerasLayout(dict(variables), dict(names), config)
+        variables, names, config, *legacy = metadata["keras"]
+        layout = KerasLayout(dict(variables), dict(names), config, legacy == [True])
         texts = [*layout.variables.values(), *layout.names.values(), *layout.names, config or ""]
     except (ValueError, TypeError, KeyError):
         return None

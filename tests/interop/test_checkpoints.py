@@ -100,9 +100,6 @@ def test_keras_loads_each_saved_sample(name: str, tmp_path: Path) -> None:
     drawn = dict(values(source))
     assert equal(sorted_arrays(drawn.values()), sorted_arrays(arrays_of(model)))
     told = arrays_of(model)
-    if name == "tied_mlp":  # of which Keras' own configuration is no Sequential
-        shared = layers.Dense(4, activation="relu")
-        model = keras.Sequential([keras.Input((4,)), layers.Flatten(), shared, shared, layers.Dense(1)])
     for suffix in ("weights.h5", "weights.json"):
         scramble(model)
         load_without_a_word(

@@ -160,6 +160,10 @@ class MultiHeadAttention(AttentionLayer):
     def features(self, x: Sizes) -> tuple[int, ...]:
         return self.output_shape or super().features(x)
 
+    def keras_attributes(self, folders: Sequence[str]) -> list[str]:
+        # Keras saves the first of two names of a part, and only the gate has no public one
+        return [name.replace("gate_dense", "_gate_dense") for name in super().keras_attributes(folders)]
+
     def heads(self) -> Heads:
         return Heads(self.num_heads, self.num_heads, self.key_dim, self.value_dim or self.key_dim)
 

@@ -72,6 +72,8 @@ class Layer(Configurable):
     """True if Keras has a layer of this type."""
     keras_class: ClassVar[str] = ""
     """The name under which Keras exports the class, if it differs from the class's own."""
+    keras_trainable: ClassVar[bool] = True
+    """True if the constructor of Keras' class takes ``trainable``, as most do."""
     call_options: ClassVar[tuple[str, ...]] = ()
     """The options that Keras takes in a call of the layer, not in its constructor."""
     torch_takes_flat: ClassVar[bool] = False
@@ -205,6 +207,10 @@ class Layer(Configurable):
             values = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
             yield f"set {values} in torch.nn.{self.torch_name(x)}"
         yield from self.torch_remarks(x)
+
+    def keras_arguments(self) -> dict[str, Any]:
+        """Return the values of the options that Keras' constructor takes, by name."""
+        return {name: getattr(self, name) for name in self.signature if name not in self.call_options}
 
     def keras_attributes(self, folders: Sequence[str]) -> list[str]:
         """Return the attributes of Keras' objects that lead to a part of this layer.

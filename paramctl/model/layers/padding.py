@@ -1,6 +1,6 @@
 """Padding, cropping and upsampling of spatial axes."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import NATURAL, ChoiceType, Count, ListType, OptionType
@@ -38,9 +38,22 @@ class MarginsType(PerAxisType):
 Margins = Annotated[tuple[tuple[int, ...], ...], MarginsType()]
 
 
-class ZeroPadding(Layer, abstract=True):
+class WithMargins(Layer, abstract=True):
+    """A layer with margins. For one spatial axis Keras takes them as a pair, and for several as a list of pairs."""
+
+    margins: ClassVar[str]
+    """The option with the margins."""
+
+    def keras_arguments(self) -> dict[str, Any]:
+        arguments = super().keras_arguments()
+        (pair, *others) = arguments[self.margins]
+        return arguments if others else arguments | {self.margins: pair}
+
+
+class ZeroPadding(WithMargins, abstract=True):
     """Zero padding of each spatial axis."""
 
+    margins = "padding"
     torch_options = options(padding=IN_CODE, data_format=CARRIED)
     padding: Margins = ((1, 1),)
     data_format: DataFormat = "channels_last"
@@ -64,9 +77,10 @@ class ZeroPadding3D(ZeroPadding, rank=3):
     """Zero padding of a volume: one number, one for each axis, or a pair for each."""
 
 
-class Cropping(Layer, abstract=True):
+class Cropping(WithMargins, abstract=True):
     """Cropping of each spatial axis at both ends."""
 
+    margins = "cropping"
     torch_options = options(cropping=IN_CODE, data_format=CARRIED)
     cropping: Margins = ((1, 1),)
 

@@ -30,6 +30,7 @@ class Dropout(Layer):
 class SpatialDropout(Layer, abstract=True):
     """Dropout of whole channels."""
 
+    keras_trainable = False
     torch_module = "Dropout{}d"
     torch_options = options(rate=RATE, data_format=CARRIED)
     rate: UnitInterval

@@ -11,6 +11,7 @@ Reading
     layer_config.py  a layer in a configuration
     from_config.py   a configuration as a model document
     layer_cache.py   layers of a configuration, built through documents
+    untranslated.py  the settings that a document does not have
     skeleton.py      the tree of a configuration that no document expresses
 Writing
     objects.py       the parts of a Keras model

@@ -11,6 +11,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from shutil import copyfileobj
 from typing import IO
@@ -19,7 +20,7 @@ from paramctl import __version__
 from paramctl.address.quoting import shell_quoted
 from paramctl.errors import InputError, OutputError, ParamctlError, message
 from paramctl.store.checkpoint import Checkpoint
-from paramctl.store.contents import Contents, KerasLayout
+from paramctl.store.contents import Contents, KerasLayout, WithOrigin, kept_origin
 from paramctl.store.hdf5 import files as hdf5
 from paramctl.store.io.atomic import replacing, scratch
 from paramctl.store.io.json_limits import parse_json
@@ -30,6 +31,7 @@ from paramctl.store.keras.dialect import KerasDialect
 from paramctl.store.keras.objects import NotInKeras
 from paramctl.store.keras.paths import keras_layout
 from paramctl.store.keras.to_config import model_config
+from paramctl.store.keras.untranslated import untranslated_settings
 from paramctl.store.keras.weights_file import keras_model, lay_out
 from paramctl.store.location import LocalFile, Location
 
@@ -40,6 +42,7 @@ MAX_INFLATED, MAX_WEIGHTS_RATIO = 1 << 28, 100
 """Compressed weights may inflate to so many bytes, or to so many times their own; Keras has the same limits."""
 KERAS_VERSION = "3.15.1"
 """The version of Keras whose format is written."""
+MAX_METADATA = 100_000
 MODEL_MEMBERS = (CONFIG, WEIGHTS)
 BLOCK = 1 << 20
 
@@ -54,6 +57,7 @@ def read(file: Location) -> Checkpoint:
             raise DamagedZip(message(f"{CONFIG} must have at most {limit:,} bytes", f"{config_member.file_size:,}"))
         config = archive.read(config_member).decode()
         parse_json(config)
+        legacy = _is_keras2(archive)
         if WEIGHTS not in archive.namelist():
             raise _without_weights(file, archive)
         weights = archive.getinfo(WEIGHTS)
@@ -68,7 +72,13 @@ def read(file: Location) -> Checkpoint:
     more = tuple(name for name in others if name not in (METADATA, *MODEL_MEMBERS))
     # The zip has a checksum of each member, so values cannot be changed in place: no extents.
     origin = replace(checkpoint.origin, format=ARCHIVE_NAME, companion=file, other_content=more, extents={})
-    return replace(checkpoint, origin=replace(origin, location=file))
+    origin = replace(origin, location=file)
+    if legacy and origin.keras is not None:
+        keras, optimizer = replace(origin.keras, legacy=True), origin.optimizer
+        more = (*origin.other_content, *untranslated_settings(parse_json(config)))
+        optimizer = optimizer and replace(optimizer, layout=keras)
+        origin = replace(origin, keras=keras, optimizer=optimizer, other_content=more)
+    return replace(checkpoint, origin=origin)
 
 
 def _without_weights(file: Location, archive: zipfile.ZipFile) -> InputError:
@@ -94,8 +104,18 @@ def _inflated(file: Location, archive: zipfile.ZipFile, weights: zipfile.ZipInfo
         return LocalFile(os.dup(spool.fileno()), file.name)
 
 
+def _is_keras2(archive: zipfile.ZipFile) -> bool:
+    """Return whether Keras 2 wrote an archive, by its metadata.json."""
+    with suppress(KeyError, ValueError):
+        member = archive.getinfo(METADATA)
+        metadata = parse_json(archive.read(member).decode()) if member.file_size <= MAX_METADATA else None
+        return isinstance(metadata, dict) and str(metadata.get("keras_version", "")).startswith("2.")
+    return False
+
+
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
     """Write an archive; see Format.write. The weights are written to a temporary file first, and then copied."""
+    contents = WithOrigin(contents, kept_origin(contents, path))
     with replacing(path, options.force, options.confirm) as temporary:
         layout, config = configuration(contents, path)
         with scratch(path) as weights:
@@ -118,14 +138,17 @@ def configuration(contents: Contents, target: str) -> tuple[KerasLayout, str]:
     Raises OutputError if Keras cannot build the model.
     """
     keras, model = contents.origin.keras, contents.model
+    # weights alone need no configuration
+    hint = f"Save the values alone as {shell_quoted(target.removesuffix('.keras') + '.weights.h5')}"
+    if keras is not None and keras.legacy and not contents.origin.is_at(target):
+        rule = f"the configuration of Keras 2 in {model.name} has layers that cannot be translated for Keras 3"
+        raise OutputError(message(f"{target}: {rule}", hint=hint))
     if keras is not None and keras.config is not None:
         return keras, keras.config
-    top = keras_model(contents, target, reuse_as_graph=True)
+    top = keras_model(contents, target)
     try:
         return keras_layout(top), json.dumps(model_config(model, top))
     except NotInKeras as error:
-        # weights alone need no configuration
-        hint = f"Save the values alone as {shell_quoted(target.removesuffix('.keras') + '.weights.h5')}"
         raise OutputError(message(f"{target}: Keras cannot build {model.name}: {error}", hint=hint)) from error
 
 

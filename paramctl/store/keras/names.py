@@ -42,9 +42,10 @@ _ATTENTION_AXES = {
     "query_dense": QUERY_AXES,
     "key_dense": QUERY_AXES,
     "value_dense": QUERY_AXES,
+    "gate_dense": QUERY_AXES,
     "output_dense": OUTPUT_AXES,
 }
-"""The parts of MultiHeadAttention. Those of GroupedQueryAttention begin with an underscore."""
+"""The parts of MultiHeadAttention. Its gate and those of GroupedQueryAttention begin with an underscore."""
 _ATTENTION_PARTS = {*_ATTENTION_AXES, *(f"_{part}" for part in _ATTENTION_AXES)}
 _RECURRENT = ("lstm", "gru", "simple_rnn")
 _WRAPPERS = ("time_distributed", "spectral_normalization")
@@ -99,7 +100,7 @@ def keras3_variables(arrays: Sequence[Mapping[str, Any]], groups: GroupAttribute
         names = variable_names(class_name, numbered) if numbered else []
         quantized = is_quantized({name: array["dtype"] for name, (_, array) in zip(names, numbered, strict=True)})
         dense_axes = DENSE_AXES if class_name in ("dense", "lstm_cell", "gru_cell") and not quantized else {}
-        axes = _ATTENTION_AXES.get(path.rpartition("/")[2], dense_axes)
+        axes = _ATTENTION_AXES.get(path.rpartition("/")[2].removeprefix("_"), dense_axes)
         for (number, array), name in zip(numbered, names, strict=True):
             implied = variable_attributes(name, array["dtype"], axes.get(name, ()), len(array["shape"]), quantized)
             variables[array["path"]] = KerasVariable(

@@ -1,8 +1,11 @@
 """The Keras model of a model document: a Functional, with a nested model for each block.
 
-A block whose layers form a chain is a Sequential, any other a Functional. A layer with branches is a Functional that
-ends in the merging layer. In a document a block may take any output by name, and its inner outputs may be used outside;
-in Keras these become further inputs and outputs of the nested model.
+This module alone decides which Keras model a document is: ``.keras`` has its configuration, and every file of weights
+has its names. A block whose layers form a chain is a Sequential, any other a Functional. A chain that calls a layer
+twice is a Functional too, because Keras lists such a layer twice in the configuration of a Sequential, and builds two
+layers of it. A layer with branches is a Functional that ends in the merging layer. In a document a block may take any
+output by name, and its inner outputs may be used outside; in Keras these become further inputs and outputs of the
+nested model.
 """
 
 from __future__ import annotations
@@ -10,19 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 from paramctl.model import Block, Model
 from paramctl.store.keras.layer_order import functional_layers
 from paramctl.store.keras.objects import FUNCTIONAL, INPUT, SEQUENTIAL, Call, KerasObject, Network, NotInKeras
 
 
-def keras_network(model: Model, reuse_as_graph: bool = False) -> KerasObject:
-    """Return the Keras model of a model document. Raises NotInKeras.
-
-    reuse_as_graph: whether a chain that calls a layer twice becomes a Functional. Keras writes no configuration of
-    such a Sequential that it can read again: the layer is listed twice and becomes two.
-    """
-    return _NetworkBuilder(model).whole(reuse_as_graph)
+def keras_network(model: Model) -> KerasObject:
+    """Return the Keras model of a model document. Raises NotInKeras."""
+    return _NetworkBuilder(model).whole()
 
 
 @dataclass(slots=True)
@@ -70,12 +70,12 @@ class _NetworkBuilder:
             for block_id in home[shared:]:
                 self.crossings[block_id].leaving[output] = None
 
-    def whole(self, reuse_as_graph: bool) -> KerasObject:
+    def whole(self) -> KerasObject:
         """Return the model itself."""
         names = (declared.name for declared in self.model.inputs)
         inputs = [Call(KerasObject(INPUT, name), (), (-1 - place,)) for place, name in enumerate(names)]
         calls = [*inputs, *map(self.call, self.model.blocks)]
-        network = self.connect(calls, len(inputs), self.model.output_ids, reuse_as_graph)
+        network = self.connect(calls, len(inputs), self.model.output_ids)
         return KerasObject(FUNCTIONAL, self.model.name, network=network)
 
     def call(self, block: Block) -> Call:
@@ -115,6 +115,11 @@ class _NetworkBuilder:
 
         inputs: the outputs that it takes from outside. leaving: those within it that are used outside.
         """
+        graph = _functional_block(block, inputs)
+        if graph is not None:
+            calls = [Call(KerasObject(INPUT, _name(graph.input)), (), (graph.input.output_id,))]
+            calls += map(self.call, graph.blocks)
+            return self.connect(calls, 1, (graph.output, *leaving), sequential=False)
         names = _NewNames(inner.path for inner in block.blocks)
         calls = [Call(KerasObject(INPUT, names.new("input_layer")), (), (output,)) for output in inputs]
         calls += map(self.call, block.blocks)
@@ -129,15 +134,16 @@ class _NetworkBuilder:
         elif outputs[0] in inputs:  # an empty block returns its input, but a Keras model needs a layer between them
             calls.append(Call(KerasObject("Identity", names.new("identity")), outputs, (block.output_id,)))
             outputs = (block.output_id,)
-        return self.connect(calls, len(inputs), (*outputs, *leaving), False)
+        return self.connect(calls, len(inputs), (*outputs, *leaving))
 
-    def connect(self, calls: list[Call], inputs: int, outputs: tuple[int, ...], reuse_as_graph: bool) -> Network:
-        """Return the network of these calls, the first of which are its inputs, with its layers in Keras' order."""
+    def connect(self, calls: list[Call], inputs: int, outputs: tuple[int, ...], sequential: bool = True) -> Network:
+        """Return the network of these calls, the first of which are its inputs, with its layers in Keras' order.
+
+        sequential: whether a chain is a Sequential.
+        """
         input_ids = tuple(output for call in calls[:inputs] for output in call.output_ids)
-        network = Network(_is_chain(calls, inputs, outputs), calls, input_ids, outputs)
+        network = Network(sequential and _is_chain(calls, inputs, outputs), calls, input_ids, outputs)
         objects = [call.object for call in calls[inputs:]]
-        if reuse_as_graph and len({*objects}) < len(objects):
-            network.sequential = False
         network.layers = objects if network.sequential else functional_layers(network)
         listed = {*network.layers}
         for layer in objects:
@@ -145,6 +151,35 @@ class _NetworkBuilder:
             if layer not in listed and _has_parameters(layer):
                 raise NotInKeras(f"no output depends on {layer.block.path if layer.block else layer.name}")
         return network
+
+
+class _FunctionalBlock(NamedTuple):
+    """A block as from_config writes a nested Functional: its InputLayer as an identity layer, which comes first.
+
+    input: the identity layer.
+    blocks: the layers of the Functional. output: the id of its output.
+    """
+
+    input: Block
+    blocks: Sequence[Block]
+    output: int
+
+
+def _functional_block(block: Block, inputs: Sequence[int]) -> _FunctionalBlock | None:
+    """Return a block with an identity layer for its InputLayer; None if it has none, or the block has more inputs.
+
+    from_config ends such a block with a further identity layer if its last layer does not give its output.
+    """
+    first, *others = block.blocks or (block,)
+    takes_input = [inner for inner in block.blocks if {*inner.input_ids} & {*inputs}]
+    if block.layer is not None or first.type != "identity" or len(inputs) != 1 or takes_input != [first]:
+        return None
+    output = block.inner_ids[0]
+    last = others[-1] if others else first
+    source = {inner.output_id: _name(inner) for inner in block.blocks}.get(*last.input_ids[:1])
+    if last.type == "identity" and _name(last) == f"{source}-output":
+        others, output = others[:-1], last.input_ids[0]
+    return _FunctionalBlock(first, others, output) if others and output != first.output_id else None
 
 
 class _NewNames:
@@ -176,6 +211,8 @@ def _is_chain(calls: Sequence[Call], inputs: int, outputs: tuple[int, ...]) -> b
     inputs: the number of calls that are InputLayers.
     """
     if inputs != 1 or len(calls) < 2 or outputs != calls[-1].output_ids:
+        return False
+    if len({call.object for call in calls}) < len(calls):
         return False
     # A Sequential calls each layer with one argument. Attention in Keras needs two, query and value.
     if any(call.object.layer is not None and call.object.layer.call_options for call in calls):

@@ -50,8 +50,7 @@ class Network:
 
     calls: the InputLayers first, then each call after those whose outputs it takes.
     input_ids, output_ids: the inputs and outputs of the whole model.
-    layers: as Keras lists them. A Sequential lists a layer once for each call and leaves out its InputLayer;
-    a Functional lists each layer once.
+    layers: as Keras lists them, each once. A Sequential leaves out its InputLayer.
     """
 
     sequential: bool

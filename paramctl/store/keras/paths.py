@@ -48,8 +48,7 @@ def _join(*parts: str) -> str:
 def _children(layers: Sequence[KerasObject]) -> Iterator[tuple[str, KerasObject]]:
     """Yield each layer of a list with its path below the model.
 
-    The name is the class in snake case, and a number from the second of a class on (_get_unique_name). A shared layer
-    that is listed again uses up a number: [dense, shared, shared, dense] has dense, dense_1 and dense_3.
+    The name is the class in snake case, and a number from the second of a class on (_get_unique_name).
     """
     counts: Counter[str] = Counter()
     for layer in layers:

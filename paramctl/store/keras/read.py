@@ -34,6 +34,7 @@ from paramctl.store.keras.names import (
 )
 from paramctl.store.keras.skeleton import skeleton_model
 from paramctl.store.keras.training import Training
+from paramctl.store.keras.untranslated import untranslated_settings
 from paramctl.store.keras.variables import variable_attributes
 from paramctl.store.location import Location
 
@@ -61,7 +62,9 @@ def read_keras2(file: Location, listing: Listing, config: Any = None) -> Checkpo
     training = Training(config, inherited=not version.startswith("3"))
     variables = keras2_variables(listing.arrays, groups, config)
     order = partial(legacy_order, config, training=training)
-    return _checkpoint(file, [listing], variables, groups, config, training, order)[0]
+    checkpoint, _ = _checkpoint(file, [listing], variables, groups, config, training, order)
+    lost = (*checkpoint.origin.other_content, *untranslated_settings(config))
+    return replace(checkpoint, origin=replace(checkpoint.origin, other_content=lost))
 
 
 def _has_version(groups: GroupAttributes, path: str) -> bool:

@@ -17,7 +17,7 @@ from functools import partial
 from paramctl.errors import OutputError
 from paramctl.model import Model
 from paramctl.store.checkpoint import Checkpoint
-from paramctl.store.contents import Contents, JoinedReader, KerasLayout, Reader
+from paramctl.store.contents import Contents, JoinedReader, KerasLayout, Reader, WithOrigin, kept_origin
 from paramctl.store.io.atomic import Temporary, replacing
 from paramctl.store.io.extents import Extent
 from paramctl.store.io.index_files import files_in_indexes
@@ -50,6 +50,7 @@ def read(location: Location) -> Checkpoint:
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
     """Write the shards and their index; see Format.write."""
+    contents = WithOrigin(contents, kept_origin(contents, path))
     model, target = contents.model, _target(path)
     layout = layout_of(contents, path)
     outside = next((name for name, stored in layout.variables.items() if not VARIABLE.fullmatch(stored)), None)

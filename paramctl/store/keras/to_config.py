@@ -15,13 +15,14 @@ from paramctl.declare.located import Located, parse_call
 from paramctl.model import Block, Model
 from paramctl.model.layers import Layer, Sizes
 from paramctl.model.layers.activations import Function
+from paramctl.model.layers.base import default_scheme
 from paramctl.model.layers.wrapping import Wrapped
 from paramctl.store.keras.objects import FUNCTIONAL, INPUT, SEQUENTIAL, Call, KerasObject, Network, NotInKeras
 
 INITIALIZERS = {
     "zeros": (),
     "ones": (),
-    "constant": ("value",),
+    "constant": ("value",),  # Keras requires it in a configuration
     "random_uniform": ("minval", "maxval"),
     "random_normal": ("mean", "stddev"),
     "truncated_normal": ("mean", "stddev"),
@@ -31,6 +32,8 @@ INITIALIZERS = {
     "identity": ("gain",),
 }
 """Keras' initializers and their options, in the order of Keras' arguments."""
+HALF_DTYPES = ("float16", "bfloat16")
+"""The dtypes in which Keras cannot draw an orthogonal matrix, and so cannot build a layer that asks for one."""
 
 
 def model_config(model: Model, top: KerasObject) -> dict[str, Any]:
@@ -53,6 +56,8 @@ class _ConfigBuilder:
             block = stack.pop()
             self.shapes[block.output_id] = block.output
             stack += block.blocks
+            if block.type == "identity" and {*block.input_ids} <= self.dtypes.keys():  # an InputLayer of a nested model
+                self.dtypes[block.output_id] = self.dtypes[block.input_ids[0]]
         self.dtype = _widest(model.parameters.values(), "float32")
         self.written: set[KerasObject] = set()
 
@@ -118,7 +123,8 @@ class _ConfigBuilder:
             return self.model(layer)
         dtype = _widest(layer.block.parameters if layer.block is not None else (), self.dtype)
         trainable = _is_trainable(layer.block)
-        common = {"name": layer.name, "trainable": trainable, "dtype": dtype}
+        takes_trainable = layer.layer is None or layer.layer.keras_trainable
+        common = {"name": layer.name, **({"trainable": trainable} if takes_trainable else {}), "dtype": dtype}
         if layer.layer is None:
             return _serialized("keras.layers", layer.class_name, common)
         class_name = layer.layer.keras_class or layer.class_name
@@ -184,15 +190,15 @@ def _options(layer: Layer, dtype: str, trainable: bool) -> dict[str, Any]:
     if not layer.in_keras:
         raise NotInKeras(f"Keras has no layer {layer.type}")
     options: dict[str, Any] = {}
-    for name in layer.signature:
-        value = getattr(layer, name)
-        if name in layer.call_options:
-            continue
+    for name, value in layer.keras_arguments().items():
         if name == "rope_theta":
             if value is not None:
                 raise NotInKeras(f"Keras' {layer.type} has no rope_theta")
         elif isinstance(value, Located):
             initializer = _initializer(value)
+            drawn = value if initializer is not None else layer.signature[name].default
+            if dtype in HALF_DTYPES and _scheme_name(drawn) == "orthogonal":
+                initializer = _initializer(default_scheme("glorot_uniform"))
             if initializer is not None:
                 options[name] = initializer
         else:
@@ -203,20 +209,27 @@ def _options(layer: Layer, dtype: str, trainable: bool) -> dict[str, Any]:
 def _plain(value: Any, option: str, dtype: str, trainable: bool) -> Any:
     """Return the value of an option as Keras serializes it. option: its name in errors."""
     if isinstance(value, Function):
+        if not value.keeps_shape:  # Keras' Activation declares the shape of its input, and builds the next layer for it
+            raise NotInKeras(f"{option} changes the shape, which Keras' layers after it do not see")
         if any(getattr(value, name) != declared.default for name, declared in value.signature.items()):
             raise NotInKeras(f"{option} is a function with options, which a Keras configuration cannot express")
         return value.name
     if isinstance(value, Wrapped):
-        common = {"name": value.name, "trainable": trainable, "dtype": dtype}
-        config = common | _options(value.layer, dtype, trainable)
-        return _serialized("keras.layers", type(value.layer).__name__, config)
+        taken = {"trainable": trainable} if value.layer.keras_trainable else {}
+        config = {"name": value.name, **taken, "dtype": dtype} | _options(value.layer, dtype, trainable)
+        return _serialized("keras.layers", value.layer.keras_class or type(value.layer).__name__, config)
     return [_plain(item, option, dtype, trainable) for item in value] if isinstance(value, tuple) else value
+
+
+def _scheme_name(node: Located | None) -> str:
+    """Return the name of a scheme."""
+    call = parse_call(node) if node is not None else None
+    return str(call[0].value) if call else ""
 
 
 def _initializer(node: Located) -> dict[str, Any] | None:
     """Return a scheme as an initializer of Keras; None if Keras lacks it, or one of its options."""
-    call = parse_call(node)
-    name = str(call[0].value) if call else ""
+    call, name = parse_call(node), _scheme_name(node)
     if call is None or name not in INITIALIZERS:
         return None
     options = INITIALIZERS[name]
@@ -224,7 +237,10 @@ def _initializer(node: Located) -> dict[str, Any] | None:
     if not isinstance(arguments, dict):  # by position: 0.1, or [0, 0.1]
         values = arguments if isinstance(arguments, list) else [arguments]
         arguments = dict(zip(options, values, strict=False))
-    if not arguments.keys() <= set(options):
+    if name == "constant":
+        arguments.setdefault("value", 0.0)
+    gain = arguments.get("gain", 1.0)  # the name of a function here, such as relu; Keras takes a number
+    if not arguments.keys() <= set(options) or isinstance(gain, str):
         return None
     class_name = "".join(part.capitalize() for part in name.split("_"))
     return _serialized("keras.initializers", class_name, arguments)

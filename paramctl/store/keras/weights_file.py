@@ -12,7 +12,7 @@ from typing import Any
 from paramctl.core.parameter import Parameter
 from paramctl.errors import OutputError, message
 from paramctl.model import Model
-from paramctl.store.contents import Contents, KerasLayout, OptimizerState
+from paramctl.store.contents import Contents, KerasLayout, OptimizerState, WithOrigin, kept_origin
 from paramctl.store.hdf5 import files as hdf5
 from paramctl.store.hdf5.names import check_paths
 from paramctl.store.io.atomic import Temporary, replacing
@@ -25,6 +25,7 @@ from paramctl.store.keras.paths import keras_layout
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
     """Write a file; see Format.write. The optimizer state is kept if the parameters keep their layout."""
+    contents = WithOrigin(contents, kept_origin(contents, path))
     with replacing(path, options.force, options.confirm) as temporary:
         layout = layout_of(contents, path)
         extents = lay_out(temporary, contents.model, layout, contents.origin.carried_optimizer)
@@ -42,7 +43,7 @@ def layout_of(contents: Contents, target: str) -> KerasLayout:
     return keras_layout(keras_model(contents, target))
 
 
-def keras_model(contents: Contents, target: str, reuse_as_graph: bool = False) -> KerasObject:
+def keras_model(contents: Contents, target: str) -> KerasObject:
     """Return the Keras model of a document (see keras_network). Raises OutputError with the target's name."""
     model = contents.model
     if model.document is None:
@@ -53,7 +54,7 @@ def keras_model(contents: Contents, target: str, reuse_as_graph: bool = False) -
         hint = "Name the model document with --like MODEL.yaml"
         raise OutputError(message(f"{target}: the Keras layers of these arrays are unknown", hint=hint))
     try:
-        return keras_network(model, reuse_as_graph)
+        return keras_network(model)
     except NotInKeras as error:
         raise OutputError(f"{target}: Keras cannot build {model.name}: {error}") from error
 
