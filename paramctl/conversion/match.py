@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from paramctl.conversion.keras_places import paths_by_place
 from paramctl.conversion.report import (
     TIED,
     Allowed,
@@ -169,9 +170,13 @@ def match_to(source: Source, like: Reference, allowed: Allowed) -> tuple[Source,
     actual = {path: parameter.shape for path, parameter in source.model.parameters.items()}
     expected = {path: parameter.shape for path, parameter in like.model.parameters.items()}
     mismatches = _mismatches(source, like, allowed)
-    matching = mismatches.compare(actual, expected, {tie.tied for tie in like.model.ties if tie.kept in actual})
-    mismatches.finish(lambda: _hint(source.model, like))
-    arrangements = {path: _unchanged(path, shape) for path, shape in expected.items() if path in matching}
+    names = {} if actual == expected else paths_by_place(like.model, like.keras, source.model, source.origin.keras)
+    if names:
+        arrangements = {path: _unchanged(names[path], shape) for path, shape in expected.items()}
+    else:
+        matching = mismatches.compare(actual, expected, {tie.tied for tie in like.model.ties if tie.kept in actual})
+        mismatches.finish(lambda: _hint(source.model, like))
+        arrangements = {path: _unchanged(path, shape) for path, shape in expected.items() if path in matching}
     options = {"like": like.source, "partial": allowed.patterns, "layout": "torch" if like.document else None}
     return _as_model(source, like, arrangements, mismatches.rows, "match", options)
 

@@ -188,19 +188,25 @@ def test_every_option_of_a_layer_in_a_configuration(name: str, tmp_path: Path) -
         expected = output_alone(layer, case, subject, arrays_below(source, subject), inputs[number])
         assert model.outputs[number].shape[1:] == expected.shape[1:], case
         both = (keras.ops.convert_to_numpy(tensor) for tensor in (output, expected))
-        assert np.array_equal(*both, equal_nan=True), case
+        # torch computes frozen layers by another kernel, which rounds otherwise
+        assert np.allclose(*both, rtol=1e-5, atol=1e-6, equal_nan=True), case
 
 
 @pytest.mark.parametrize("dtype", HALF)
 def test_every_layer_in_half_precision(dtype: str, tmp_path: Path) -> None:
     """Keras builds each, and loads its arrays, although it draws no orthogonal matrices in these dtypes."""
+    tried = 0
     for name in IN_KERAS:
         layer = LAYERS[name]
         every = (Case(given, required(layer.signature)) for given in all_inputs(layer) if known(given))
-        bases = [next(case for case in every if not isinstance(by_paramctl(layer, case), str))]
+        bases = [case for case in every if not isinstance(by_paramctl(layer, case), str)][:1]
+        if not bases:  # of these few options none fits the inputs
+            continue
+        tried += 1
         if layer.type == "bidirectional":
             bases += [bases[0]._replace(options={"layer": {inner: {"units": 3}}}) for inner in ("lstm", "gru")]
         saved_and_loaded(source_of(layer, bases, tmp_path, dtype), tmp_path / "m.keras")
+    assert tried > 60
 
 
 SCHEME_TEXTS = [
@@ -242,7 +248,9 @@ def test_a_layer_that_keras_lacks(name: str, tmp_path: Path) -> None:
         model = keras.models.load_model(write(source, tmp_path / "m.keras"))
         assert equal([array for _, array in values(source)], arrays_of(model))
         return
-    source = source_of(layer, [Case({"x": (2, 6)}, required(layer.signature))], tmp_path)
+    cases = [Case({"x": (length, 6)}, required(layer.signature)) for length in (2, 5)]
+    fitting = next(case for case in cases if not isinstance(by_paramctl(layer, case), str))
+    source = source_of(layer, [fitting], tmp_path)
     with pytest.raises(OutputError, match=f"m.keras: Keras cannot build m: Keras has no layer {name}") as caught:
         write(source, tmp_path / "m.keras")
     assert "\n" not in str(caught.value)

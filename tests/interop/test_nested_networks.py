@@ -14,6 +14,8 @@ import keras
 import numpy as np
 import pytest
 
+from paramctl.conversion.match import like_reference, match_to
+from paramctl.conversion.report import Allowed
 from tests.interop.test_checkpoints import arrays_of, equal, load_without_a_word, opened, values, write
 
 COUNT = 24
@@ -143,3 +145,50 @@ def test_a_network_in_every_file_of_keras(seed: int, tmp_path: Path) -> None:
         scramble(again)
         load_without_a_word(again, tmp_path / "k.weights.h5")
         assert np.array_equal(outputs(again), expected), name
+
+
+RESIDUAL = {
+    "name": "res",
+    "input": [4],
+    "layers": [
+        {"dense": {"name": "stem", "units": 4}},
+        {"residual": [{"dense": {"units": 4, "activation": "relu"}}, {"dense": {"units": 4}}]},
+        {
+            "residual": {
+                "layers": [{"dense": {"units": 3}}, "layer_normalization"],
+                "shortcut": [{"dense": {"name": "proj", "units": 3}}],
+            }
+        },
+        {"dense": {"name": "head", "units": 2}},
+    ],
+}
+
+
+def flat_residual() -> keras.Model:
+    """The network of RESIDUAL as Keras code writes it: one Functional with Add layers."""
+    given = keras.Input((4,))
+    x = keras.layers.Dense(4)(given)
+    x = keras.layers.Add()([keras.layers.Dense(4)(keras.layers.Dense(4, activation="relu")(x)), x])
+    y = keras.layers.LayerNormalization()(keras.layers.Dense(3)(x))
+    x = keras.layers.Add()([y, keras.layers.Dense(3)(x)])
+    return keras.Model(given, keras.layers.Dense(2)(x))
+
+
+def test_weights_of_a_flat_model_fit_a_document_with_residual_blocks(tmp_path: Path) -> None:
+    """By their places in Keras' file, in both directions: the outputs are equal, whatever the layers are called."""
+    (tmp_path / "m.yaml").write_text(json.dumps(RESIDUAL))
+    document, model = opened(tmp_path / "m.yaml"), flat_residual()
+    scramble(model)
+    model.save(tmp_path / "flat.keras")
+    model.save_weights(tmp_path / "flat.weights.h5")
+    x = np.random.default_rng(0).random((3, 4), "float32")
+    for name in ("flat.keras", "flat.weights.h5"):
+        fitted, _ = match_to(opened(tmp_path / name), like_reference(document), Allowed(()))
+        assert fitted.model.parameters.keys() == document.model.parameters.keys()
+        nested = keras.models.load_model(write(fitted, tmp_path / "nested.keras", force=True))
+        assert [type(layer).__name__ for layer in nested.layers].count("Functional") == 2
+        assert np.array_equal(*(keras.ops.convert_to_numpy(each(x)) for each in (nested, model)))
+    drawn = keras.models.load_model(write(document, tmp_path / "drawn.keras"))
+    fitted, _ = match_to(document, like_reference(opened(tmp_path / "flat.keras")), Allowed(()))
+    load_without_a_word(model, write(fitted, tmp_path / "back.weights.h5"))
+    assert np.array_equal(*(keras.ops.convert_to_numpy(each(x)) for each in (drawn, model)))

@@ -10,7 +10,7 @@ nested model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -20,9 +20,12 @@ from paramctl.store.keras.layer_order import functional_layers
 from paramctl.store.keras.objects import FUNCTIONAL, INPUT, SEQUENTIAL, Call, KerasObject, Network, NotInKeras
 
 
-def keras_network(model: Model) -> KerasObject:
-    """Return the Keras model of a model document. Raises NotInKeras."""
-    return _NetworkBuilder(model).whole()
+def keras_network(model: Model, flat: bool = False) -> KerasObject:
+    """Return the Keras model of a model document. Raises NotInKeras.
+
+    flat: whether the layers of branches are in the model around them, as Keras code writes residual connections.
+    """
+    return _NetworkBuilder(model, flat).whole()
 
 
 @dataclass(slots=True)
@@ -39,8 +42,9 @@ class _Crossing:
 class _NetworkBuilder:
     """A builder of the objects of one model."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, flat: bool) -> None:
+        self.model, self.flat = model, flat
+        self.sources: dict[int, int] = {}  # by the output of a branch that is flattened, the output that it returns
         self.objects: dict[str, KerasObject] = {}  # by the path of the block
         self.crossings: dict[int, _Crossing] = {}  # by the id of the block's output
         self._find_crossings()
@@ -74,9 +78,24 @@ class _NetworkBuilder:
         """Return the model itself."""
         names = (declared.name for declared in self.model.inputs)
         inputs = [Call(KerasObject(INPUT, name), (), (-1 - place,)) for place, name in enumerate(names)]
-        calls = [*inputs, *map(self.call, self.model.blocks)]
+        calls = [*inputs, *self.calls(self.model.blocks)]
         network = self.connect(calls, len(inputs), self.model.output_ids)
         return KerasObject(FUNCTIONAL, self.model.name, network=network)
+
+    def calls(self, blocks: Iterable[Block]) -> Iterator[Call]:
+        """Yield each block as a call; if flat, a block with branches as the calls of the layers in it."""
+        for block in blocks:
+            merge = block.layer.merge_layer() if block.layer is not None else None
+            if not self.flat or not (merge or block.type == "branch"):
+                yield self.call(block)
+                continue
+            if block.reuse_of is not None:
+                raise NotInKeras(f"{block.path} reuses a block with branches")
+            yield from self.calls(block.blocks)
+            if merge is None:
+                self.sources[block.output_id] = block.inner_ids[0]
+            else:
+                yield Call(KerasObject(type(merge).__name__, _name(block)), block.inner_ids, (block.output_id,))
 
     def call(self, block: Block) -> Call:
         """Return a block as a call of its object, which is new unless the block reuses another."""
@@ -118,11 +137,11 @@ class _NetworkBuilder:
         graph = _functional_block(block, inputs)
         if graph is not None:
             calls = [Call(KerasObject(INPUT, _name(graph.input)), (), (graph.input.output_id,))]
-            calls += map(self.call, graph.blocks)
+            calls += self.calls(graph.blocks)
             return self.connect(calls, 1, (graph.output, *leaving), sequential=False)
         names = _NewNames(inner.path for inner in block.blocks)
         calls = [Call(KerasObject(INPUT, names.new("input_layer")), (), (output,)) for output in inputs]
-        calls += map(self.call, block.blocks)
+        calls += self.calls(block.blocks)
         outputs = block.inner_ids
         if block.layer is not None:  # a layer with branches
             merge = block.layer.merge_layer()
@@ -136,11 +155,20 @@ class _NetworkBuilder:
             outputs = (block.output_id,)
         return self.connect(calls, len(inputs), (*outputs, *leaving))
 
+    def source(self, output: int) -> int:
+        """Return the output that is returned as this one."""
+        while output in self.sources:
+            output = self.sources[output]
+        return output
+
     def connect(self, calls: list[Call], inputs: int, outputs: tuple[int, ...], sequential: bool = True) -> Network:
         """Return the network of these calls, the first of which are its inputs, with its layers in Keras' order.
 
         sequential: whether a chain is a Sequential.
         """
+        if self.sources:
+            calls = [call._replace(input_ids=tuple(map(self.source, call.input_ids))) for call in calls]
+            outputs = tuple(map(self.source, outputs))
         input_ids = tuple(output for call in calls[:inputs] for output in call.output_ids)
         network = Network(sequential and _is_chain(calls, inputs, outputs), calls, input_ids, outputs)
         objects = [call.object for call in calls[inputs:]]
