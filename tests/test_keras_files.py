@@ -466,3 +466,30 @@ def test_settings_that_a_translation_drops_are_named(paramctl: Run, tmp_path: Pa
     assert "regularizer" not in paramctl("save", "k.keras", "-o", "new.keras", "--force").stderr
     rewritten(tmp_path / "k.keras", {"keras_version": "2.15.0"})
     assert "kernel_regularizer of a" in paramctl("save", "k.keras", "-o", "new.keras", "--force").stderr
+
+
+def test_attention_takes_the_inputs_that_its_call_names() -> None:
+    """By name, in any order, in both generations of the configuration; one with a mask is no document."""
+    from paramctl.store.keras.from_config import UnsupportedConfig, document
+
+    def call(options: Mapping[str, list[Any]], legacy: bool) -> dict[str, Any]:
+        def tensor(history: list[Any]) -> Any:
+            return history if legacy else {"class_name": "__keras_tensor__", "config": {"keras_history": history}}
+
+        kwargs = {name: tensor(history) for name, history in options.items()}
+        node = [["q", 0, 0, kwargs]] if legacy else {"args": [tensor(["q", 0, 0])], "kwargs": kwargs}
+        inputs = [
+            {"class_name": "InputLayer", "config": {"name": name, "batch_shape": [None, 5, 4]}, "inbound_nodes": []}
+            for name in ("q", "v", "k", "m")
+        ]
+        attention = layer("a", "MultiHeadAttention", num_heads=2, key_dim=2) | {"inbound_nodes": [node]}
+        ends = {"input_layers": [[name, 0, 0] for name in "qvkm"], "output_layers": [["a", 0, 0]]}
+        return {"class_name": "Functional", "config": {"name": "m", "layers": [*inputs, attention], **ends}}
+
+    named = {"key": ["k", 0, 0], "value": ["v", 0, 0]}
+    for legacy in (False, True):
+        (entry,) = document(call(named, legacy))["layers"]
+        attention = entry["multi_head_attention"]
+        assert (attention["from"], attention["value"], attention["key"]) == ("q", "v", "k")
+        with pytest.raises(UnsupportedConfig, match="a mask that is a tensor"):
+            document(call({"value": ["v", 0, 0], "attention_mask": ["m", 0, 0]}, legacy))

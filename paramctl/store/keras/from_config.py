@@ -18,6 +18,7 @@ from paramctl.store.keras.layer_config import (
     MODELS,
     InboundNode,
     flat_tensors,
+    has_other_tensors,
     inbound_nodes,
     is_builtin,
     layer_type,
@@ -193,6 +194,8 @@ def layer_entry(
         raise UnsupportedConfig(f"unsupported layer class {class_name}")
     cls = LAYERS[type_name]
     if cls.call_options and sources is not None:  # attention: Keras calls it as layer(query, value, key)
+        if has_other_tensors(call_options or {}):
+            raise UnsupportedConfig("a mask that is a tensor")
         common["from"] = sources[0]
         others = zip(("value", "key"), sources[1:], strict=False)
         common |= {option: source for option, source in others if source != sources[0]}

@@ -21,6 +21,9 @@ INNER_LAYERS = ("layers", "layer", "backward_layer", "cell", "cells")
 EXPORTED_TYPES = {snake_case(cls.keras_class): name for name, cls in LAYERS.items() if cls.keras_class}
 """The types of the layers that Keras exports under another name, by that name in snake case."""
 
+ATTENTION_INPUTS = ("query", "value", "key")
+"""The inputs of attention in the order in which it takes them. Any call may name them, in any order."""
+
 MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError)
 """The errors that reading a malformed configuration raises."""
 
@@ -60,12 +63,30 @@ def inbound_nodes(layer: Mapping[str, Any]) -> list[InboundNode]:
     nodes = []
     for node in layer.get("inbound_nodes", ()):
         if isinstance(node, dict):  # Keras 3: {"args": [...], "kwargs": {...}}
-            nodes.append(InboundNode(list(_histories([node["args"], node["kwargs"]])), node["kwargs"]))
+            nodes.append(InboundNode(list(_histories([node["args"], _in_order(node["kwargs"])])), node["kwargs"]))
         else:  # Keras 2: [["dense", 0, 0, {}], ...], or ["dense", 0, 0, {}] for a single input
             inputs = [node] if isinstance(node[0], str) else node
             options = inputs[0][3] if len(inputs[0]) > 3 else {}
-            nodes.append(InboundNode([tuple(tensor[:3]) for tensor in inputs], options))
+            named = [tensor for tensor in _in_order(options) if _is_legacy_tensor(tensor)]
+            nodes.append(InboundNode([tuple(tensor[:3]) for tensor in [*inputs, *named]], options))
     return nodes
+
+
+def has_other_tensors(options: Mapping[str, Any]) -> bool:
+    """Return whether the keyword arguments of a call of attention have tensors other than ATTENTION_INPUTS: masks."""
+    others = [value for name, value in options.items() if name not in ATTENTION_INPUTS]
+    return any(_histories(others)) or any(map(_is_legacy_tensor, others))
+
+
+def _in_order(options: Mapping[str, Any]) -> list[Any]:
+    """Return the keyword arguments of a call, those of attention in the order in which it takes them."""
+    first = [options[name] for name in ATTENTION_INPUTS if name in options]
+    return [*first, *(value for name, value in options.items() if name not in ATTENTION_INPUTS)]
+
+
+def _is_legacy_tensor(value: Any) -> bool:
+    """Return whether a keyword argument of Keras 2 is the output of a layer: ["dense", 0, 0]."""
+    return isinstance(value, list) and len(value) == 3 and isinstance(value[0], str)
 
 
 def _histories(value: Any) -> Iterator[tuple[str, int, int]]:
