@@ -49,6 +49,16 @@ def test_a_file_that_lacks_parameters_is_saved_only_by_name(output: str, paramct
     assert paramctl("save", LOST, "-o", output, "--partial", "d2/*", "-q", text=False).returncode == 0
 
 
+def test_a_model_that_lacks_parameters_requires_them_of_a_file(paramctl: Run, tmp_path: Path) -> None:
+    """The weights of that very file, without its configuration, are not complete because they equal what it has."""
+    with zipfile.ZipFile(LOST) as archive:
+        (tmp_path / "w.weights.h5").write_bytes(archive.read("model.weights.h5"))
+    done = paramctl("save", "w.weights.h5", "--like", LOST, "-o", "x.npz")
+    assert (done.returncode, (tmp_path / "x.npz").exists()) == (2, False)
+    assert "missing d2/kernel (3, 3); missing d2/bias (3,)" in done.stderr
+    assert paramctl("save", "w.weights.h5", "--like", LOST, "-o", "x.npz", "--partial", "d2/*").returncode == 0
+
+
 def test_the_report_names_what_a_partial_save_skips(paramctl: Run) -> None:
     done = paramctl("save", LOST, "-o", "x.npz", "--partial", "d2/*", "--format", "json")
     rows = json.loads(done.stdout)

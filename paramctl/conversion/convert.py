@@ -47,7 +47,7 @@ def convert(
     Raises AddressError for arrays that do not match, and if the layout requires layers that are unknown.
     """
     allowed = allowed or Allowed(())
-    source, skipped = _complete(source, allowed)
+    source, skipped = _complete(source, like, allowed)
     old_names: Mapping[str, str] = {}
     if rules and layout != "torch":
         renamed = rename(source, rules)
@@ -63,9 +63,15 @@ def convert(
     return converted._replace(rows=rows + [row for row in skipped if row.source[0] not in named])
 
 
-def _complete(source: Source, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
-    """Return a source and the rows of the parameters that its file lacks, if all of these are allowed to be missing."""
-    missing = source.origin.missing
+def _complete(source: Source, like: Source | None, allowed: Allowed) -> tuple[Source, list[TensorRow]]:
+    """Return a source and the rows of the parameters that its file lacks, if all of these are allowed to be missing.
+
+    like: the model that it must match, whose file may lack parameters too.
+    """
+    present = source.model.parameters
+    required = like.origin.missing if like is not None else {}
+    lacking = {name: shape for name, shape in required.items() if shape is not None and name not in present}
+    missing = {**source.origin.missing, **lacking}
     if not missing:
         return source, []
     mismatches = Mismatches(allowed, f"{allowed.source or source.model.name} must have all parameters of its model")
