@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _MODULES = {
-    "paramctl.library.opening": ("load_model", "open", "reopen"),
+    "paramctl.library.opening": ("load_model", "open", "rebuild_index", "reopen"),
     "paramctl.library.initialization": ("initialize",),
     "paramctl.library.edits": ("assign", "rename", "tie", "untie"),
     "paramctl.library.converting": ("convert",),
@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.measures import stat as stat
     from paramctl.library.opening import load_model as load_model
     from paramctl.library.opening import open as open  # noqa: A004
+    from paramctl.library.opening import rebuild_index as rebuild_index
     from paramctl.library.opening import reopen as reopen
     from paramctl.library.printing import dump as dump
     from paramctl.library.saving import save as save

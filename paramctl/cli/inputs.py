@@ -20,21 +20,27 @@ SHOWN_NAMES = 5
 
 
 def open_argument(
-    path: str | None, variables: tuple[str, ...] = (), input_shapes: tuple[str, ...] = ()
+    path: str | None,
+    variables: tuple[str, ...] = (),
+    input_shapes: tuple[str, ...] = (),
+    rebuild_index: bool = False,
 ) -> Model | Weights:
     """Open the model document or checkpoint that a command line names, and report what it skips.
 
     path: None for DEFAULT_MODEL in this folder, ``-`` for standard input.
     variables: the values of -D, each NAME=VALUE.
     input_shapes: the values of --input-shape.
+    rebuild_index: open the files of a set with a new index.
     """
     from paramctl.library.opening import from_opened
-    from paramctl.source.open import open_path
+    from paramctl.source.open import open_path, open_rebuilt
 
     if path is None:
         if not exists(DEFAULT_MODEL):
             raise click.UsageError(f"No model given, and no {DEFAULT_MODEL} in this folder. Use '-' for standard input")
         path = DEFAULT_MODEL
+    if rebuild_index:
+        return from_opened(open_rebuilt(path))
     if isdir(path):
         _name_others(path)
     opened = open_path(path, dict(map(_variable, variables)), dict(map(_input_shape, input_shapes)))

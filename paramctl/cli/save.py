@@ -9,6 +9,7 @@ from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.output import hold_source, report_written, warm_up, write_file, write_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
+from paramctl.core.text import printable
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -22,7 +23,7 @@ COLUMNS = [
 
 @click.command(cls=Command, short_help="Write a model or checkpoint in any format")
 @options.source
-@options.output("File to write; its suffix sets the format; '-' is a safetensors stream", required=True)
+@options.output("File to write; its suffix sets the format; '-' is a safetensors stream")
 @click.option(
     "--max-shard-size",
     type=options.Size(),
@@ -30,6 +31,7 @@ COLUMNS = [
     show_default="one file; 5GB in a folder",
     help="Largest size of a file of a set",
 )
+@click.option("--rebuild-index", is_flag=True, help="Index the files of a set again; without -o, write only that index")
 @options.layout("Framework whose names and shapes to write", "the source's")
 @click.option("--like", metavar="MODEL", help="Check the source against this model, and take its layers from it")
 @click.option(
@@ -60,8 +62,9 @@ COLUMNS = [
 @options.format_(*ROW_FORMATS)
 def save(
     source: str | None,
-    output: str,
+    output: str | None,
     max_shard_size: int | None,
+    rebuild_index: bool,
     layout: str | None,
     like: str | None,
     partial: tuple[str, ...],
@@ -96,21 +99,30 @@ def save(
     With any of these, a report has each array's status: mapped, transposed, packed with others, added to another,
     made (without a source), or skipped.
 
+    --rebuild-index writes the index of a folder of safetensors or Keras shards again, from the headers of its files.
+    With -o, the arrays of all files are written, and the index does not change.
+
     --allow overflow lets a cast write infinities, integers lets it round whole numbers or truncate fractions, and
     parts lets it drop imaginary parts.
 
     \b
     Examples:
       paramctl save mlp.yaml -o mlp.h5
+      paramctl save folder/ --rebuild-index
       paramctl save weights.safetensors -o weights.h5 --dtype bfloat16
       paramctl save mlp.yaml -o - | paramctl dump - dense/bias
       paramctl save model.keras -o model.safetensors --layout torch
       paramctl save net.safetensors --like lenet.yaml --layout keras --rename 'net.**=**' -o lenet.weights.h5
     """
+    if rebuild_index and output is None:
+        _write_index(source or ".", quiet)
+        return
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--output'.")
     if output != "-":
         warm_up(output)
     hold_source(source, output)
-    arrays = inputs.open_argument(source, define, input_shape)
+    arrays = inputs.open_argument(source, define, input_shape, rebuild_index)
     incomplete = not isinstance(arrays, paramctl.Model) and bool(arrays.source.origin.missing)
     if partial and like is None and layout is None and not incomplete:
         raise click.UsageError("--partial requires --like or --layout, or a file that lacks parameters of its model")
@@ -133,3 +145,17 @@ def save(
         if report := converted.report:
             emit(rows(format, report, COLUMNS))
         report_written(converted, output)
+
+
+def _write_index(path: str, quiet: bool) -> None:
+    """Write the index of a set again. Raises UsageError for an option that needs an output."""
+    context = click.get_current_context()
+    typed = click.core.ParameterSource.COMMANDLINE
+    if any(
+        context.get_parameter_source(name) is typed and name not in ("source", "rebuild_index", "quiet")
+        for name in context.params
+    ):
+        raise click.UsageError("Other options with --rebuild-index require -o")
+    index = paramctl.rebuild_index(path)
+    if not quiet:
+        click.echo(printable(f"wrote {index}"), err=True)

@@ -13,6 +13,7 @@ from paramctl.library.arguments import seed as checked_seed
 from paramctl.model import Model
 from paramctl.model.document import parse_value
 from paramctl.source.open import Opened, open_path, source_of
+from paramctl.store import registry
 
 if TYPE_CHECKING:
     from paramctl.library.weights import Weights
@@ -64,6 +65,17 @@ def open(path: str | PathLike[str]) -> Weights:  # noqa: A001  read as paramctl.
     if isinstance(arrays, Model):
         raise InputError(f"{fspath(path)}: must be a checkpoint, not a model document")
     return arrays
+
+
+def rebuild_index(path: str | PathLike[str]) -> str:
+    """Write the index of a set of files again, from their headers, and return its path.
+
+    path: the folder of the files, or their index. The index is replaced atomically, and no other file is changed.
+    Raises InputError if the files are damaged, or two have one array.
+    """
+    _, index = registry.rebuild_index(fspath(path))
+    index.write()
+    return index.path
 
 
 def reopen(description: Mapping[str, Any]) -> Weights:

@@ -12,7 +12,7 @@ from paramctl.model.document import MAX_BYTES
 from paramctl.store import registry
 from paramctl.store.folder import resolve_folder
 from paramctl.store.foreign import check_not_binary, check_not_foreign, may_be_document
-from paramctl.store.location import open_location
+from paramctl.store.location import in_memory, open_location
 
 if TYPE_CHECKING:
     from paramctl.source.base import Source
@@ -49,6 +49,16 @@ def open_path(
     if variables or input_shapes:
         raise InputError(f"{location.name}: variables and input shapes are for model documents, not for checkpoints")
     checkpoint = registry.read(location, format_)
+    return Opened(checkpoint.model, checkpoint)
+
+
+def open_rebuilt(path: str) -> Opened:
+    """Open the files in a folder with a new index, which is not written. Raises InputError.
+
+    path: the folder, or its index.
+    """
+    format_, index = registry.rebuild_index(path)
+    checkpoint = registry.read(in_memory(index.text.encode(), index.path), format_)
     return Opened(checkpoint.model, checkpoint)
 
 

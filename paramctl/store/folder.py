@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from contextlib import suppress
 
-from paramctl.errors import InputError
+from paramctl.errors import InputError, message
 from paramctl.store.foreign import folder_kind
 
 SHARD = r"(-[0-9]+)?-[0-9]{5}-of-(?!00001)[0-9]{5}\.safetensors$"
 SUFFIXES = (".safetensors.index.json", ".safetensors", ".weights.json")
 """The suffixes of the file that opens a folder, in order of preference."""
+SHARD_SUFFIXES = (".safetensors", ".weights.h5")
 
 
 def resolve_folder(path: str) -> str:
@@ -33,8 +35,16 @@ def resolve_folder(path: str) -> str:
             return os.path.join(path, candidates[0])
     shards = [name for name in names if single[name] != name]
     if shards and not any(name.endswith(SUFFIXES[0]) for name in names):
-        raise InputError(f"{path}: the index of {shards[0]} is missing (*.safetensors.index.json)")
-    raise InputError(f"{path}: a folder must have one index (*.safetensors.index.json) or one safetensors file")
+        hint = rebuild_hint(path)
+        raise InputError(f"{path}: the index of {shards[0]} is missing (*.safetensors.index.json). {hint}")
+    rule = "a folder must have one index (*.safetensors.index.json) or one safetensors file"
+    is_set = any(name.endswith(SHARD_SUFFIXES) for name in names) and not any(name.endswith(".json") for name in names)
+    raise InputError(message(f"{path}: {rule}", hint=rebuild_hint(path) if is_set else ""))
+
+
+def rebuild_hint(folder: str) -> str:
+    """Return the hint of an error about an index that is missing or does not fit its files."""
+    return f"Index the files again with: paramctl save {shlex.quote(folder or '.')} --rebuild-index"
 
 
 def beside(path: str, suffixes: tuple[str, ...]) -> tuple[str, list[str]]:

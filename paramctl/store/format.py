@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
     from paramctl.store.contents import Contents
     from paramctl.store.io.atomic import Temporary
+    from paramctl.store.io.new_index import NewIndex
     from paramctl.store.io.write_values import WriteOptions, Written
 
 
@@ -63,6 +64,13 @@ class Format(Protocol):
     def written_name(self, path: str) -> str:
         """Return the file to open after a write to a path: the path, or the index of a set."""
         return path
+
+    def rebuild_index(self, path: str) -> NewIndex | None:
+        """Return a new index of the files of this format in a folder; None if it has none. Most formats have no index.
+
+        path: the folder, or its index.
+        """
+        return None
 
     def warm_up(self) -> None:
         """Start a process that ``write`` will need, while the model is being read. Most formats need none."""

@@ -174,6 +174,15 @@ class SpooledPipe:
                     raise InputError(f"{self.name}: {error.strerror or error}") from error
 
 
+def in_memory(data: bytes, name: str) -> LocalFile:
+    """Return bytes as the file of this name, which need not exist."""
+    import tempfile  # as in SpooledPipe
+
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.write(data)
+        return LocalFile(os.dup(file.fileno()), name)
+
+
 def open_location(path: str) -> LocalFile | SpooledPipe:
     """Open a file by its path, or standard input for ``-``. Anything but a regular file is spooled.
 

@@ -14,6 +14,7 @@ from paramctl.store.safetensors.format import Safetensors, SafetensorsShards
 
 if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
+    from paramctl.store.io.new_index import NewIndex
 
 FORMATS: tuple[Format, ...] = (
     KerasArchive(),
@@ -47,6 +48,17 @@ def by_suffix(path: str) -> Format | None:
     suffixes = {suffix: format_ for format_ in FORMATS for suffix in (*format_.suffixes, *format_.read_suffixes)}
     matching = [suffix for suffix in suffixes if path.lower().endswith(suffix)]
     return suffixes[max(matching, key=len)] if matching else None
+
+
+def rebuild_index(path: str) -> tuple[Format, NewIndex]:
+    """Return a new index of the files in a folder, and the format of its set.
+
+    path: the folder, or its index. Raises InputError if the files are not those of one set.
+    """
+    for format_ in FORMATS:
+        if new := format_.rebuild_index(path):
+            return format_, new
+    raise InputError(f"{path}: must have the files of a set, *.safetensors or *_00000.weights.h5")
 
 
 def for_writing(path: str) -> Format:

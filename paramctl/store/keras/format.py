@@ -14,6 +14,7 @@ from paramctl.store.npz.format import ZIP_SIGNATURES
 if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
     from paramctl.store.contents import Contents
+    from paramctl.store.io.new_index import NewIndex
     from paramctl.store.io.write_values import WriteOptions, Written
 
 INDEX_START = 1 << 20
@@ -88,6 +89,11 @@ class KerasShards(Format):
         from paramctl.store.keras import shards
 
         return shards.read(location)
+
+    def rebuild_index(self, path: str) -> NewIndex | None:
+        from paramctl.store.keras import shards
+
+        return shards.rebuild(path)
 
     def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
         from paramctl.store.keras import shards

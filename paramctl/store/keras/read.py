@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from os.path import dirname
 from typing import Any
 
 from paramctl.core.parameter import Parameter
@@ -16,6 +17,7 @@ from paramctl.errors import InputError
 from paramctl.model import Document, Model, Tie
 from paramctl.store.checkpoint import Checkpoint, build_model
 from paramctl.store.contents import JoinedReader, KerasLayout, OptimizerState, Origin, Reader
+from paramctl.store.folder import rebuild_hint
 from paramctl.store.hdf5 import NAME as HDF5_NAME
 from paramctl.store.hdf5.listing import ArrayEntry, Listing, ParameterCollector, link_ties, model_name
 from paramctl.store.keras import SHARDS_NAME, WEIGHTS_NAME
@@ -90,7 +92,9 @@ def read_index(index: Location, listings: Mapping[str, Listing], weight_map: Map
         arrays = [array for array in listing.arrays if _group(array) in assigned[name]]
         missing = assigned[name].difference(map(_group, arrays))
         if missing:
-            raise InputError(f"{index.name}: {name} does not have '/{min(missing)}', which the index assigns to it")
+            raise _misfit(index, f"{name} does not have '/{min(missing)}', which the index assigns to it")
+        if unlisted := sorted({_group(array) for array in listing.arrays} - assigned[name]):
+            raise _misfit(index, f"{name} has '/{unlisted[0]}', which the index does not assign to it")
         shards.append(replace(listing, arrays=arrays, skipped={}))
         for group, attributes in listing.groups.items():
             # Keras may write an object's name into an empty group of one shard and its values into the next shard.
@@ -99,6 +103,10 @@ def read_index(index: Location, listings: Mapping[str, Listing], weight_map: Map
             groups[group] = {**others, **attributes} if group in assigned[name] else {**attributes, **others}
     checkpoint = _keras3(index, shards, groups)
     return replace(checkpoint, origin=replace(checkpoint.origin, format=SHARDS_NAME))
+
+
+def _misfit(index: Location, problem: str) -> InputError:
+    return InputError(f"{index.name}: {problem}. {rebuild_hint(dirname(index.name))}")
 
 
 def _group(array: ArrayEntry) -> str:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 from paramctl.errors import OutputError
 from paramctl.model import Model
-from paramctl.store.checkpoint import Checkpoint
+from paramctl.store.checkpoint import Checkpoint, stored_parameter
 from paramctl.store.contents import Contents, JoinedReader, KerasLayout, Reader, WithOrigin, kept_origin
+from paramctl.store.hdf5.listing import list_file
 from paramctl.store.io.atomic import Temporary, replacing
 from paramctl.store.io.extents import Extent
 from paramctl.store.io.index_files import files_in_indexes
+from paramctl.store.io.new_index import NewIndex, find_set, refuse_duplicate
 from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, prepare, write_set
 from paramctl.store.io.shard_index import read_index as read_shard_index
 from paramctl.store.io.shards import ShardNames, plan_shards
@@ -28,9 +31,10 @@ from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.keras.dialect import read_together
 from paramctl.store.keras.names import VARIABLE, variable_group
 from paramctl.store.keras.weights_file import lay_out, layout_of, written_parameters
-from paramctl.store.location import Location
+from paramctl.store.location import Location, open_location
 
 SUFFIX = ".weights.json"
+SHARD = re.compile(r"(?P<stem>.*?)(-[0-9]+)?_[0-9]{5,}\.weights\.h5")
 NAMES = ShardNames("{stem}_{number:05d}.weights.h5", r"_[0-9]{5,}\.weights\.h5", 0)
 
 
@@ -46,6 +50,39 @@ def read(location: Location) -> Checkpoint:
         sizes[checkpoint.reader.readers[owner.path]] += owner.bytes
     rewrite = (location.name, max(sizes.values(), default=1))  # in place, files of the same size are written
     return replace(checkpoint, origin=replace(checkpoint.origin, rewrite=rewrite))
+
+
+def rebuild(path: str) -> NewIndex | None:
+    """Return a new index of the shards in a folder, from their groups; None without shards.
+
+    Raises InputError for an array that two shards have.
+    """
+    listed_set = find_set(path, SUFFIX, SHARD)
+    if listed_set is None:
+        return None
+    stem = os.path.basename(listed_set.index_path)[: -len(SUFFIX)]
+    groups: dict[str, list[str]] = {}
+    home: dict[str, str] = {}
+    total = 0
+    for name in (name for name in listed_set.files if NAMES.matches(stem, name)):
+        location = open_location(os.path.join(listed_set.folder, name))
+        for array in list_file(location).arrays:
+            stored = array["path"]
+            if stored in home:
+                raise refuse_duplicate(listed_set.folder, stored, home[stored], name)
+            home[stored] = name
+            total += stored_parameter(stored, tuple(array["shape"]), array["dtype"]).bytes
+            files = groups.setdefault(f"/{stored.rpartition('/')[0]}", [])
+            if name not in files:
+                files.append(name)
+        location.close()
+    return NewIndex(listed_set.index_path, _as_json(total, groups), groups)
+
+
+def _as_json(total: int, groups: Mapping[str, Sequence[str]]) -> str:
+    """Return the text of an index. total: bytes of all arrays. groups: the files of each group."""
+    weight_map = {group: files[0] if len(files) == 1 else files for group, files in groups.items()}
+    return json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=4)
 
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
@@ -123,5 +160,4 @@ def index_text(model: Model, layouts: Sequence[KerasLayout], names: Sequence[str
         for group in dict.fromkeys(map(variable_group, layout.variables.values())):
             files.setdefault(f"/{group}", []).append(os.path.basename(name))
     total = sum(parameter.bytes for parameter in written_parameters(model))
-    weight_map = {group: holders[0] if len(holders) == 1 else holders for group, holders in files.items()}
-    return json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=4)
+    return _as_json(total, files)

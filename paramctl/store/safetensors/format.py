@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
     from paramctl.store.contents import Contents
     from paramctl.store.io.atomic import Temporary
+    from paramctl.store.io.new_index import NewIndex
     from paramctl.store.io.write_values import WriteOptions, Written
 
 INDEX_START = 1 << 20
@@ -87,6 +88,11 @@ class SafetensorsShards(Format):
         from paramctl.store.safetensors.names import check_names
 
         check_names(model.parameters, model.tied, target)
+
+    def rebuild_index(self, path: str) -> NewIndex | None:
+        from paramctl.store.safetensors import shards
+
+        return shards.rebuild(path)
 
     def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
         from paramctl.store.safetensors import shards

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,19 +20,22 @@ from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError, OutputError
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.contents import Contents, JoinedReader, Origin, Reader
+from paramctl.store.folder import rebuild_hint
 from paramctl.store.io.atomic import Temporary, remove, replacing, sync_folder
 from paramctl.store.io.extents import Extent, ExtentReader
+from paramctl.store.io.new_index import NewIndex, find_set, refuse_duplicate
 from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, prepare, write_set
 from paramctl.store.io.shard_index import ShardIndex, read_index
 from paramctl.store.io.shards import ShardNames, plan_shards
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
-from paramctl.store.location import Location
+from paramctl.store.location import Location, open_location
 from paramctl.store.safetensors import SHARDS_NAME
 from paramctl.store.safetensors.files import as_checkpoint, lay_out, metadata_of, read_arrays
 from paramctl.store.safetensors.header import build_header
 
 SUFFIX = ".safetensors"
 INDEX = ".index.json"
+SHARD = re.compile(r"(?P<stem>.*?)(-[0-9]+)?(-[^-]+-of-[0-9]+)?\.safetensors")
 NAMES = ShardNames("{stem}-{number:05d}-of-{count:05d}.safetensors", r"-[0-9]{5,}-of-[0-9]{5,}\.safetensors", 1)
 
 
@@ -43,7 +47,7 @@ def read(location: Location) -> Checkpoint:
     sizes: dict[str, int] = {}
     metadata: dict[str, str] = {}
     for name in index.files:
-        shard = location.sibling(name)
+        shard = _open_shard(location, name)
         arrays, extents, shard_metadata = read_arrays(shard)
         metadata |= shard_metadata
         sizes[name] = sum(array.bytes for array in arrays.values())
@@ -52,7 +56,7 @@ def read(location: Location) -> Checkpoint:
         readers |= dict.fromkeys(arrays, ExtentReader(shard, extents))
     for path, name in index.weight_map.items():
         if path not in parameters:
-            raise InputError(f"{location.name}: {name} must hold {path!r}, but does not")
+            raise _misfit(location, f"{name} must hold {path!r}, but does not")
     # the index's metadata replaces that of the files, and may have numbers, such as total_size
     metadata |= {key: value for key, value in index.metadata.items() if isinstance(value, str)}
     ordered = {path: parameters[path] for path in index.weight_map}
@@ -65,7 +69,62 @@ def _check_listed(arrays: Mapping[str, Any], name: str, index: ShardIndex, locat
     for path in arrays:
         if index.weight_map.get(path) != name:
             listed = index.weight_map.get(path)
-            raise InputError(f"{location.name}: {path!r} is in {name}, but the index says {listed!r}")
+            raise _misfit(location, f"{path!r} is in {name}, but the index says {listed!r}")
+
+
+def _open_shard(location: Location, name: str) -> Location:
+    try:
+        return location.sibling(name)
+    except InputError as error:
+        if os.path.lexists(os.path.join(os.path.dirname(location.name), name)):
+            raise
+        raise _misfit(location, f"the index names {name}, which does not exist") from error
+
+
+def _misfit(location: Location, problem: str) -> InputError:
+    return InputError(f"{location.name}: {problem}. {rebuild_hint(os.path.dirname(location.name))}")
+
+
+def rebuild(path: str) -> NewIndex | None:
+    """Return a new index of the safetensors files in a folder, from their headers; None without such files.
+
+    The order of the old index, and its metadata, are kept. Raises InputError for an array that two files have.
+    """
+    listed_set = find_set(path, f"{SUFFIX}{INDEX}", SHARD)
+    if listed_set is None:
+        return None
+    weight_map: dict[str, str] = {}
+    total = 0
+    for name in listed_set.files:
+        location = open_location(os.path.join(listed_set.folder, name))
+        arrays, _, _ = read_arrays(location)
+        location.close()
+        for array in arrays.values():
+            if array.path in weight_map:
+                raise refuse_duplicate(listed_set.folder, array.path, weight_map[array.path], name)
+            weight_map[array.path] = name
+            total += array.bytes
+    old = _old_index(listed_set.index_path)
+    kept = {key: value for key, value in old.metadata.items() if isinstance(value, str)}
+    order = {array: number for number, array in enumerate(old.weight_map)}
+    ordered = dict(sorted(weight_map.items(), key=lambda item: order.get(item[0], len(order))))
+    return NewIndex(listed_set.index_path, _as_json({"total_size": total} | kept, ordered), ordered)
+
+
+def _old_index(path: str) -> ShardIndex:
+    """Return an index, empty if it does not exist or is damaged."""
+    try:
+        location = open_location(path)
+        try:
+            return read_index(location)
+        finally:
+            location.close()
+    except InputError:
+        return ShardIndex({}, {}, ())
+
+
+def _as_json(metadata: Mapping[str, Any], weight_map: Mapping[str, str]) -> str:
+    return json.dumps({"metadata": metadata, "weight_map": weight_map}, indent=2, ensure_ascii=False) + "\n"
 
 
 def replaces_set(path: str) -> bool:
@@ -110,7 +169,7 @@ def _index_text(contents: Contents, shards: Sequence[Sequence[Parameter]], names
     metadata = {key: text for key, text in metadata_of(contents).items() if key != "format"}
     total = {"total_size": sum(owner.bytes for owner in contents.model.owners())}
     weight_map = {parameter.path: name for name, shard in zip(names, shards, strict=True) for parameter in shard}
-    return json.dumps({"metadata": total | metadata, "weight_map": weight_map}, indent=2, ensure_ascii=False) + "\n"
+    return _as_json(total | metadata, weight_map)
 
 
 def _write_single(target: SetTarget, contents: Contents, options: WriteOptions) -> Iterator[Written]:
