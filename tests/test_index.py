@@ -58,8 +58,8 @@ def test_the_hint_works_as_printed(what: str, paramctl: Run, tmp_path: Path) -> 
     files = {name: (folder / name).read_bytes() for name in FILES}
     for command in ("summary", "dump"):
         done = paramctl(command, "a set")
-        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-        assert problem in done.stderr
+        assert (done.returncode, done.stdout) == (2, "")
+        assert problem in done.stderr.splitlines()[-1]  # a note before it may name files that the index does not
     program, *arguments = shlex.split(done.stderr.rstrip().partition("Index the files again with: ")[2])
     assert program == "paramctl"
     done = paramctl(*arguments, "-o", "all.safetensors")

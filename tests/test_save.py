@@ -89,7 +89,7 @@ WRONG_INDEX = {
         "must be in the folder of the index (got '../x.safetensors'",
     ),
     "an absolute file": ({"w": "/etc/passwd"}, "must be in the folder of the index"),
-    "a missing file": ({"w": "gone.safetensors"}, "gone.safetensors: No such file or directory"),
+    "a missing file": ({"w": "gone.safetensors"}, "the index names gone.safetensors, which does not exist"),
     "an array that is not there": (
         {"big": "model-00001-of-00002.safetensors", "w": "model-00001-of-00002.safetensors"},
         "model-00001-of-00002.safetensors must hold 'w', but does not",

@@ -121,7 +121,8 @@ def save(
         raise click.UsageError("Missing option '-o' / '--output'.")
     if output != "-":
         warm_up(output)
-    hold_source(source, output)
+    if not rebuild_index:  # without an index, a folder has no file to hold
+        hold_source(source, output)
     arrays = inputs.open_argument(source, define, input_shape, rebuild_index)
     incomplete = not isinstance(arrays, paramctl.Model) and bool(arrays.source.origin.missing)
     if partial and like is None and layout is None and not incomplete:

@@ -106,13 +106,13 @@ def rewrite_target(path: str, source: Source, options: WriteOptions) -> tuple[st
     only_links = origin.keras is None or any(tie.transpose for tie in model.ties)  # a hard link cannot transpose
     if isinstance(source, Retied) and model.aliases and only_links:
         raise OutputError(message(f"{path}: Keras' layout cannot store these ties", hint="Use -o NAME.h5"))
-    if lost := save.other_content_lost(origin, path):
-        rule = f"changed in place, the file would lose {', '.join(lost)}"
-        raise OutputError(f"{path}: {rule} (use -o to write another file)")
     if origin.rewrite is not None:
         path, shard_size = origin.rewrite
         return path, replace(options, max_shard_size=shard_size)
     if not os.path.isdir(path) and for_writing(path).name == origin.format:
+        if lost := save.other_content_lost(origin, path):
+            rule = f"changed in place, the file would lose {', '.join(lost)}"
+            raise OutputError(f"{path}: {rule} (use -o to write another file)")
         return path, options
     rule = "a compressed or chunked file cannot be changed in place under this name"
     raise OutputError(f"{path}: {rule} (use -o to write another file)")
