@@ -60,7 +60,8 @@ class LocalFile:
     """A regular file, read by position: safe to share between threads."""
 
     def __init__(self, descriptor: int, name: str) -> None:
-        self.file = os.fdopen(descriptor, "rb", buffering=0)
+        self.opened: list[int] = [descriptor]
+        """The descriptor until the file is closed. Without a last reference it is closed, and nothing warns of it."""
         self.name = name
         self.siblings: list[LocalFile] = []
         self.when_opened = self.fingerprint()
@@ -82,17 +83,22 @@ class LocalFile:
         return count
 
     def descriptor(self) -> int:
-        if self.file.closed:
+        if not self.opened:
             raise InputError(f"{self.name}: is closed")
-        return self.file.fileno()
+        return self.opened[0]
 
     def size(self) -> int:
         return os.fstat(self.descriptor()).st_size
 
     def close(self) -> None:
-        self.file.close()
+        while self.opened:
+            os.close(self.opened.pop())
         for sibling in self.siblings:
             sibling.close()
+
+    def __del__(self) -> None:
+        while self.opened:  # the siblings close themselves: a reader may still have one
+            os.close(self.opened.pop())
 
     def fingerprint(self) -> list[Any]:
         """Return device, inode, size, and modification time in ns, one of which changes whenever the file does."""
