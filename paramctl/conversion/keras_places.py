@@ -22,6 +22,8 @@ def paths_by_place(
 
     layout, other_layout: those of their Keras files, if they come from such.
     """
+    if layout is None and other_layout is None:  # neither is a Keras file: names decide
+        return {}
     for places in _places(model, layout):
         for others in _places(other, other_layout):
             if _shapes(model, places) == _shapes(other, others):
