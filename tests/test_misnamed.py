@@ -54,7 +54,7 @@ SAMPLES: dict[str, tuple[bytes, str, str]] = {
         ".safetensors",
         "the header has 1,099,511,627,776 bytes",
     ),
-    "safetensors, 7 bytes": (bytes(7), ".safetensors", "the header must begin with '{'"),
+    "safetensors, 7 bytes": (bytes(7), ".safetensors", "truncated within the length of the header: 7 of 8 bytes"),
     "safetensors, cut": (save({"w": np.ones(3)})[:40], ".safetensors", "truncated within the header"),
     "safetensors, 5,000 digits": (header(BIG) + bytes(4), "", "the header is damaged: a number may have at most"),
     "safetensors, nested": (header(NESTED) + bytes(4), "", "'w' must have dtype, shape and data_offsets"),

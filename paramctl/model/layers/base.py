@@ -161,8 +161,11 @@ class Layer(Configurable):
     def torch_tensors(self, shapes: Shapes, x: TorchInput) -> list[TorchTensor]:
         """Return the tensors of `torch`. Raises NoCounterpart also if the order of the input does not allow it."""
         supported = x.order.flat is None or self.torch_takes_flat
-        if not self.rank and (x.order == UNKNOWN or not supported):
-            raise NoCounterpart("the order of the layer's input features in torch is unknown")
+        if not self.rank and x.order == UNKNOWN:
+            rule = "no layer says which axis of its input holds the channels"
+            raise NoCounterpart(f"the order of the layer's input features in torch is unknown: {rule}")
+        if not self.rank and not supported:
+            raise NoCounterpart("the layer does not support flattened feature maps in torch's order")
         self.check_torch_options(x)
         return list(self.torch(shapes, x))
 

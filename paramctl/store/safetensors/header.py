@@ -84,7 +84,10 @@ def parse_header(location: Location) -> Header:
 
     Raises ValueError.
     """
-    size = int.from_bytes(location.read(0, 8), "little")
+    start = location.read(0, 8)
+    if len(start) < 8:
+        raise ValueError(f"truncated within the length of the header: {len(start)} of 8 bytes")
+    size = int.from_bytes(start, "little")
     if size > MAX_HEADER:
         raise ValueError(f"the header has {size:,} bytes; at most {MAX_HEADER:,} are allowed")
     data = location.read(8, size)
