@@ -759,7 +759,7 @@ index("no JSON", "damaged index", b'{"weight_map": {')
 index("brackets", "damaged index", b'{"weight_map": ' + b"[" * 100_000)
 index("20 MB of empty lists", "more than 1,000,000 names, values", b'{"weight_map": [' + b"[]," * 6_666_666 + b"[]]}")
 index("65 MB", "more than 64,000,000 bytes", b'{"weight_map": {"w": "' + b"a" * 65_000_000 + b'"}}')
-index("half a character", "surrogates not allowed", b'{"weight_map": {"w": "\\ud800"}}')
+index("half a character", "the index names \\ud800", b'{"weight_map": {"w": "\\ud800"}}')
 
 
 @case("index: a pipe", "pipe: must be a regular file, as every file that an index names", "x.safetensors.index.json")

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Run
+from tests.formats import NAMES
 
 MLP = str(ROOT / "sample_models/mlp.yaml")
 
 
-@pytest.mark.parametrize("name", ["m.safetensors", "set/", "m.npz", MLP])
+@pytest.mark.parametrize("name", [*NAMES, MLP])
 def test_no_file_is_left_to_the_garbage_collector(name: str, paramctl: Run, tmp_path: Path) -> None:
     if name != MLP:
         assert paramctl("save", MLP, "-o", name, "--force").returncode == 0

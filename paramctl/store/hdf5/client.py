@@ -7,6 +7,7 @@ is carried over from an existing file is the exception, and is read under the sa
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -113,10 +114,9 @@ class Client:
         return answer
 
     def __del__(self) -> None:
-        """End the worker with its last reader: the closed pipe ends its request loop."""
-        if self.process is not None and self.process.stdin is not None:
-            with suppress(OSError):
-                self.process.stdin.close()
+        """End the worker with its last reader."""
+        if self.process is not None:
+            _end(self.process)
 
 
 def warm_up() -> None:
@@ -128,7 +128,7 @@ def warm_up() -> None:
 def _start() -> subprocess.Popen[bytes]:
     folder = str(PurePath(paramctl.__file__).parent.parent)
     code = f"import sys; sys.path.append({folder!r}); from paramctl.store.hdf5.worker import serve; serve()"
-    return subprocess.Popen(  # noqa: S603  our own interpreter, our own code
+    process = subprocess.Popen(  # noqa: S603  our own interpreter, our own code
         [sys.executable, "-P", "-c", code],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -136,8 +136,30 @@ def _start() -> subprocess.Popen[bytes]:
         env=os.environ | QUIET,
         start_new_session=True,  # the terminal's Ctrl-C must reach the parent alone, which then ends the worker
     )
+    _started[process] = os.getpid()
+    return process
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a worker and close its pipes. Its answers are complete, so nothing that it does is lost."""
+    if _started.pop(process, None) != os.getpid():  # a fork of this process must not end the workers of its parent
+        return
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
+    process.wait()
+
+
+@atexit.register
+def _end_all() -> None:
+    for process in [*_started]:
+        _end(process)
+
+
+_started: dict[subprocess.Popen[bytes], int] = {}
+"""Every worker that has not been ended, with the process that started it."""
 _spare: list[subprocess.Popen[bytes]] = []
 """Workers that have parsed no file."""
 _listers: list[subprocess.Popen[bytes]] = []
