@@ -190,8 +190,11 @@ class ForkedWorker:
         self.returncode: int | None = None
 
     def wait(self, timeout: float | None = None) -> int:
+        """Wait without reaping, so that the fork server counts this process and its cost."""
         if self.returncode is None:
-            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            assert ended is not None
+            self.returncode = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
         return self.returncode
 
     def kill(self) -> None:

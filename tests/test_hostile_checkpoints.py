@@ -23,8 +23,10 @@ import pytest
 import safetensors
 from h5py import h5d, h5p, h5s, h5t
 
+import paramctl
 from paramctl.core.indexing import boxes
 from paramctl.errors import ParamctlError
+from paramctl.store.hdf5 import client as hdf5_client
 from paramctl.store.hdf5.client import Client, WorkerExited
 from paramctl.store.location import open_location
 from paramctl.store.safetensors.files import read_arrays
@@ -957,8 +959,8 @@ def test_a_crash_of_the_library_is_reported(monkeypatch: pytest.MonkeyPatch, tmp
         assert str(died.value) == words
 
 
-def test_a_set_of_shards_takes_one_worker(tmp_path: Path) -> None:
-    """Were there a process for each, a set of thousands would take all memory."""
+def test_a_set_of_shards_takes_one_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With a process for each file, a set of thousands would take all memory."""
     entries = {}
     for number in range(30):
         with h5py.File(tmp_path / f"m_{number:05d}.weights.h5", "w") as file:
@@ -967,7 +969,19 @@ def test_a_set_of_shards_takes_one_worker(tmp_path: Path) -> None:
     (tmp_path / "m.weights.json").write_text(json.dumps({"metadata": {"total_size": 720}, "weight_map": entries}))
     for ran in both_within_limits(tmp_path / "m.weights.json"):
         assert (ran.code, ran.err) == (0, "")
-        assert ran.processes == 2
+    started: list[subprocess.Popen[bytes]] = []
+    start = hdf5_client._start
+
+    def counted() -> subprocess.Popen[bytes]:
+        started.append(start())
+        return started[-1]
+
+    monkeypatch.setattr(hdf5_client, "_start", counted)
+    monkeypatch.setattr(hdf5_client, "_spare", [])
+    monkeypatch.setattr(hdf5_client, "_listers", [])
+    with paramctl.open(tmp_path / "m.weights.json") as checkpoint:
+        assert len(checkpoint) == 30
+    assert len(started) == 1
 
 
 def test_types_that_numpy_lacks_are_read_by_the_library(paramctl: Run, tmp_path: Path) -> None:
