@@ -62,7 +62,7 @@ SAMPLES: dict[str, tuple[bytes, str, str]] = {
     "HDF5, damaged": (b"\x88HDF\r\n\x1a\n" + bytes(600), ".h5", "not an HDF5 file, or damaged at its beginning"),
     "an index, cut": (b'{"metadata": {"total', ".safetensors.index.json", "damaged index"),
     "Keras' index, cut": (b'{"metadata": {"total', ".weights.json", "damaged index"),
-    ".keras without weights": (zipped("metadata.json", "config.json"), "", "a .keras file without model.weights.h5"),
+    ".keras without weights": (zipped("metadata.json", "config.json"), "", "a .keras file without weights: it has"),
     ".keras without configuration": (zipped("model.weights.h5"), "", "a .keras file without config.json"),
     ".keras without anything": (zipped(), ".keras", "a .keras file without config.json and model.weights.h5"),
     "torch": (zipped("m/data.pkl", "m/data/0"), "", "a torch.save file, whose pickle can run code"),

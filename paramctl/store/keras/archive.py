@@ -51,6 +51,8 @@ def read(file: Location) -> Checkpoint:
     """Return the contents of a ``.keras`` file. Raises InputError if it is damaged."""
     try:
         archive = open_zip(file)
+        if WEIGHTS not in archive.namelist():
+            raise _without_weights(file, archive)
         config_member = archive.getinfo(CONFIG)
         limit = min(MAX_CONFIG, _decompressed_limit(file))
         if config_member.file_size > limit:
@@ -58,8 +60,6 @@ def read(file: Location) -> Checkpoint:
         config = archive.read(config_member).decode()
         parse_json(config)
         legacy = _is_keras2(archive)
-        if WEIGHTS not in archive.namelist():
-            raise _without_weights(file, archive)
         weights = archive.getinfo(WEIGHTS)
         stored = weights.compress_type == zipfile.ZIP_STORED
         place, begin = (file, data_offset(file, weights)) if stored else (_inflated(file, archive, weights), 0)

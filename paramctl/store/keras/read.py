@@ -88,13 +88,19 @@ def read_index(index: Location, listings: Mapping[str, Listing], weight_map: Map
             assigned.setdefault(name, set()).add(group[1:])
     groups: dict[str, dict[str, Any]] = {}
     shards = []
+    ignored: list[str] = []
     for name, listing in listings.items():
         arrays = [array for array in listing.arrays if _group(array) in assigned[name]]
         missing = assigned[name].difference(map(_group, arrays))
         if missing:
             raise _misfit(index, f"{name} does not have '/{min(missing)}', which the index assigns to it")
-        if unlisted := sorted({_group(array) for array in listing.arrays} - assigned[name]):
-            raise _misfit(index, f"{name} has '/{unlisted[0]}', which the index does not assign to it")
+        unassigned = {_group(array) for array in listing.arrays if _group(array)}.difference(*assigned.values())
+        if unassigned:
+            raise _misfit(index, f"{name} has '/{min(unassigned)}', which the index assigns to no file")
+        # Keras reads a group only from the files that the index names for it
+        ignored += sorted(
+            f"{array['path']} of {name}" for array in listing.arrays if _group(array) not in assigned[name]
+        )
         shards.append(replace(listing, arrays=arrays, skipped={}))
         for group, attributes in listing.groups.items():
             # Keras may write an object's name into an empty group of one shard and its values into the next shard.
@@ -102,7 +108,8 @@ def read_index(index: Location, listings: Mapping[str, Listing], weight_map: Map
             others = groups.get(group, {})
             groups[group] = {**others, **attributes} if group in assigned[name] else {**attributes, **others}
     checkpoint = _keras3(index, shards, groups)
-    return replace(checkpoint, origin=replace(checkpoint.origin, format=SHARDS_NAME))
+    other_content = (*checkpoint.origin.other_content, *ignored)
+    return replace(checkpoint, origin=replace(checkpoint.origin, format=SHARDS_NAME, other_content=other_content))
 
 
 def _misfit(index: Location, problem: str) -> InputError:
