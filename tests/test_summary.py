@@ -286,7 +286,7 @@ SHOWN = ("summary", "--parameters", "--format", "jsonl")
 
 
 def test_facts_of_some_parameters_are_counted_apart(paramctl: Run, tmp_path: Path) -> None:
-    """In totals, in rows, and for a filter that selects what is known."""
+    """The numbers of trainable values are unknown then, and a filter is for parameters that record it."""
     arrays = {"a": np.ones((2, 3), "float32"), "b": np.zeros(3, "float32"), "c": np.zeros(4, "float32")}
     with h5py.File(tmp_path / "mixed.h5", "w") as file:
         file.create_group("__paramctl__")
@@ -294,15 +294,19 @@ def test_facts_of_some_parameters_are_counted_apart(paramctl: Run, tmp_path: Pat
             file[f"block/{name}"] = array
         file["block/a"].attrs["trainable"], file["block/b"].attrs["trainable"] = True, False
     facts = json.loads(paramctl("summary", "mixed.h5", "--format", "json").stdout)["totals"]
-    assert [facts[key] for key in ("parameters", "trainable", "non_trainable", "unknown")] == [13, 6, 3, 4]
+    assert [facts[key] for key in ("parameters", "trainable", "non_trainable", "unknown")] == [13, None, None, 4]
     (row,) = paramctl(
         "summary", "mixed.h5", "--columns", "path,trainable,non_trainable,unknown", "--format", "csv"
     ).stdout.splitlines()[1:]
-    assert row == "block,6,3,4"
+    assert row == "block,,,4"
     shown = paramctl("summary", "mixed.h5").stdout
     assert "    trainable:      6\n    non-trainable:  3\n    unknown:        4\n" in shown
     assert "Total parameters: 13 (6 trainable, 4 unknown)" in repr(pc.open(tmp_path / "mixed.h5"))
-    assert "Total parameters:  6\n" in paramctl("summary", "mixed.h5", "--trainable").stdout
+    for command in ("summary", "stat", "dump"):
+        refused = paramctl(command, "mixed.h5", "--trainable")
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "a filter by trainable requires parameters for which the file records it (got block/c)" in refused.stderr
+    assert "Total parameters:  6\n" in paramctl("summary", "mixed.h5", "block/a", "--trainable").stdout
     assert paramctl("summary", "mixed.h5", "block/c", "--trainable").returncode == 2
     assert "Total parameters:  0\n" in paramctl("summary", "mixed.h5", "block/b", "--trainable").stdout
 

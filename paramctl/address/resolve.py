@@ -38,13 +38,29 @@ class Filters(NamedTuple):
 
     def check_any(self, rule: str, received: str, parameters: Sequence[Parameter]) -> None:
         """Raise AddressError if none of these parameters passes. The hint says if the file does not record a fact."""
+        hint = self._unrecorded(parameters)
+        if not hint:
+            self._check_all_recorded(parameters)
         if not any(self(parameter) for parameter in parameters):
-            raise AddressError(rule, received, self._unrecorded(parameters))
+            raise AddressError(rule, received, hint)
 
     def check_recorded(self, name: str, parameters: Sequence[Parameter]) -> None:
-        """Raise AddressError if the file records for none of these parameters what a filter tests."""
+        """Raise AddressError if the file does not record of these parameters what a filter tests."""
         if parameters and self._unrecorded(parameters):
             self.check_any(*_none_pass(name, parameters), parameters)
+        self._check_all_recorded(parameters)
+
+    def _check_all_recorded(self, parameters: Sequence[Parameter]) -> None:
+        """Raise AddressError if the file records of only some of these parameters whether they are trainable.
+
+        The others may belong to the selection or not, so its values and counts would be wrong without a word.
+        """
+        others = self._replace(trainable=None)
+        unknown = [parameter.path for parameter in parameters if parameter.trainable is None and others(parameter)]
+        if self.trainable is not None and unknown:
+            rule = "a filter by trainable requires parameters for which the file records it"
+            more = f" and {len(unknown) - 1:,} more, for which it does not" if len(unknown) > 1 else ""
+            raise AddressError(rule, f"{unknown[0]}{more}")
 
     def _unrecorded(self, parameters: Sequence[Parameter]) -> str:
         """Return a hint if the file does not record what a filter tests, or an empty string."""

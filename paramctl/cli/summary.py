@@ -169,7 +169,7 @@ def _object(facts: Summary) -> dict[str, Any]:
     """Return the summary as one JSON object.
 
     The totals are null if the shape of an input is unknown. The counts of trainable and non-trainable values are null
-    if the file does not record them, and the number of values for which it does not is given.
+    if the file does not record them for every value, and the number of values for which it does not is given.
     """
     layer_columns = choose(LAYER_COLUMNS, None, LAYER_JSON)
     parameter_columns = choose(PARAMETER_COLUMNS, None, PARAMETER_JSON)

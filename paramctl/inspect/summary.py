@@ -43,8 +43,8 @@ class LayerRow:
     """A row of the table of layers.
 
     parameters: the number of values counted here; None if the rows below count them, or an input's shape is unknown.
-    trainable, non_trainable: the numbers of values known to be trained, and known not to be; None if the file records
-        it for none of them. unknown: the number of values for which it does not.
+    trainable, non_trainable: the numbers of values that are trained, and that are not; None if the file does not record
+        it for all of them. unknown: the number of values for which it does not.
     reuse_of: the path of the layer that this one applies again.
     inputs: the outputs that are its inputs, if not the previous layer's.
     shared: the parameters that are counted elsewhere; a single item for a whole layer that is.
@@ -145,8 +145,7 @@ def summarize(
     matches = _selector(model, patterns)
     candidates = [parameter for path, parameter in model.parameters.items() if matches(path)]
     selected = {parameter.path for parameter in candidates if keep(parameter)}
-    if not selected:
-        keep.check_recorded(model.name, candidates)
+    keep.check_recorded(model.name, candidates)
     counted = [model.owner(path) for path in model.parameters if path in selected and model.counted_at(path) == path]
     lacking = {
         path: shape for path, shape in missing.items() if not patterns or any(map(matches, _layers_around(path)))

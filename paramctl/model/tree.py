@@ -109,13 +109,13 @@ class Totals:
 
     @property
     def trainable(self) -> int | None:
-        """The number of values known to be trained; None if it is not known for any value."""
-        return self.known_trainable if self.any_known else None
+        """The number of values that are trained; None if the file does not record it for every value."""
+        return None if self.unknown else self.known_trainable
 
     @property
     def non_trainable(self) -> int | None:
-        """The number of values known not to be trained; None if it is not known for any value."""
-        return self.known_non_trainable if self.any_known else None
+        """The number of values that are not trained; None if the file does not record it for every value."""
+        return None if self.unknown else self.known_non_trainable
 
     @property
     def any_known(self) -> bool:
