@@ -147,8 +147,8 @@ MUTANTS = [
     Mutant(
         "frozen parameters count as trainable",
         "model/tree.py",
-        r"other \+= parameter\.size",
-        "trainable += parameter.size",
+        r"other \+= size",
+        "trainable += size",
         "samples summary language -k trainable or published or table",
     ),
     # init
@@ -324,7 +324,7 @@ MUTANTS = [
     Mutant(
         "a Keras archive is an npz",
         "store/keras/format.py",
-        r"return \{CONFIG, WEIGHTS\} <= member_names\(location\)",
+        r"return CONFIG in names and not names\.isdisjoint\(\{WEIGHTS, NPZ_WEIGHTS, METADATA\}\)",
         "return False",
         "detection",
     ),
