@@ -9,6 +9,7 @@ are matched by ``\\w+``. The test that fails must pass on the package itself; th
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,8 @@ COPIED = (
 )
 STARTS = 400
 """A mutant whose tests take as long as so many starts of paramctl has hung, and so is noticed."""
+MEMORY, CPU_SECONDS = 8 << 30, 300
+"""The address space and the processor time of each process that a mutant's tests start."""
 TIMES = 3
 """The tests of a mutant that has hung must end so many times sooner on the package itself."""
 
@@ -427,6 +430,12 @@ def selection(tests: str) -> list[str]:
     return [f"tests/test_{name}.py" for name in names.split()] + (["-k", expression] if expression else [])
 
 
+def limit_resources() -> None:
+    """Limit each process of a test: a mutant may take away the limits that keep a damaged file from all memory."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+
+
 def pytest(folder: Path, tests: str, limit: float | None, *options: str) -> tuple[int | None, float, str]:
     """Run tests in a copy; return the exit code, or None after the limit, the seconds, and the output."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", *options, *selection(tests)]
@@ -440,6 +449,7 @@ def pytest(folder: Path, tests: str, limit: float | None, *options: str) -> tupl
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=limit_resources,
     )
     try:
         out, _ = process.communicate(timeout=limit)

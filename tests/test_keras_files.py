@@ -339,7 +339,12 @@ def test_trainable_is_set_for_known_classes_only(paramctl: Run, tmp_path: Path) 
     }
     path = keras2(tmp_path / "k.h5", weights, sequential(layer("own", "Own", "own"), layer("d", units=2)))
     totals = facts(paramctl, path)["totals"]
-    assert (totals["parameters"], totals["trainable"], totals["non_trainable"], totals["unknown"]) == (10, None, None, 4)
+    assert (totals["parameters"], totals["trainable"], totals["non_trainable"], totals["unknown"]) == (
+        10,
+        None,
+        None,
+        4,
+    )
 
 
 def test_a_wrapped_layers_class_follows_from_its_name(paramctl: Run, tmp_path: Path) -> None:
