@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from zlib import crc32
@@ -62,7 +62,9 @@ def remove_leftover(path: str) -> None:
         # O_NONBLOCK: a named pipe must not block
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode) and lock(descriptor) and is_at(descriptor, path):
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            # shared: a killed writer may have left it as a second name of the file that this process holds shared
+            if is_file and lock(descriptor, shared=True) and is_at(descriptor, path):
                 os.unlink(path)
         finally:
             os.close(descriptor)
@@ -100,9 +102,9 @@ def exclusive(path: str, waiting: Callable[[], None] = lambda: None) -> Iterator
     with ExitStack() as stack:
         # in reverse order, and each twice: a signal interrupts only the first
         for _ in range(2):
-            stack.callback(remove_leftover, beside)
-        for _ in range(2):
             stack.callback(_close_all, opened)
+        for _ in range(2):
+            stack.callback(_remove_held, beside, opened)
 
         try:
             begun, is_noticed = time.monotonic(), False
@@ -125,6 +127,13 @@ def exclusive(path: str, waiting: Callable[[], None] = lambda: None) -> Iterator
             yield
         finally:
             _held.set(_held.get() - {target})
+
+
+def _remove_held(path: str, opened: Sequence[int]) -> None:
+    """Remove a locked file while the lock is held, so that it goes even if closing it fails."""
+    if opened and is_at(opened[0], path):
+        with suppress(OSError):
+            os.unlink(path)
 
 
 def _close_all(descriptors: list[int]) -> None:
