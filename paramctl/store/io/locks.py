@@ -101,6 +101,8 @@ def exclusive(path: str, waiting: Callable[[], None] = lambda: None) -> Iterator
     opened: list[int] = []  # each at once, so that a signal at any moment leaves none locked
     with ExitStack() as stack:
         # in reverse order, and each twice: a signal interrupts only the first
+        for _ in range(2):  # a signal while it is opened leaves it without a descriptor
+            stack.callback(remove_leftover, beside)
         for _ in range(2):
             stack.callback(_close_all, opened)
         for _ in range(2):
