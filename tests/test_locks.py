@@ -20,8 +20,8 @@ import paramctl as library
 from paramctl.cli.main import run
 from paramctl.errors import OutputError
 from paramctl.store.io import locks
+from paramctl.store.io.locks import IN_USE
 from paramctl.store.io.pending_files import pending_files
-from paramctl.store.location import IN_USE
 from paramctl.store.safetensors.shards import NAMES
 from tests.conftest import ROOT, Run
 from tests.formats import SUFFIXES

@@ -46,8 +46,8 @@ class Filters(NamedTuple):
 
     def check_recorded(self, name: str, parameters: Sequence[Parameter]) -> None:
         """Raise AddressError if the file does not record of these parameters what a filter tests."""
-        if parameters and self._unrecorded(parameters):
-            self.check_any(*_none_pass(name, parameters), parameters)
+        if parameters and (hint := self._unrecorded(parameters)):
+            raise AddressError(*_none_pass(name, parameters), hint)
         self._check_all_recorded(parameters)
 
     def _check_all_recorded(self, parameters: Sequence[Parameter]) -> None:
@@ -196,9 +196,11 @@ def _find_blocks(places: Places, address: Address) -> Collection[str]:
 
 def _check_not_skipped(model: NamedTree, address: Address) -> None:
     """Raise AddressError for an address that matches content of the file which is not an array of numbers."""
-    matches = compile_names(address.names, model.separator) if address.names else None
-    for name, kind in model.skipped.items() if matches is not None else ():
-        if matches is not None and matches(name):
+    if not address.names:
+        return
+    matches = compile_names(address.names, model.separator)
+    for name, kind in model.skipped.items():
+        if matches(name):
             raise AddressError(f"{model.name}: {name} is not an array of numbers, but {kind}", repr(address.text))
 
 

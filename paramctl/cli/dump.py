@@ -10,7 +10,7 @@ import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.output import refuse_terminal
-from paramctl.core.text import printable
+from paramctl.cli.render import tell
 
 FORMATS = ("numpy", "json", "jsonl", "csv", "npy", "npz", "raw")
 BINARY = ("npy", "npz", "raw")
@@ -87,4 +87,4 @@ def dump(
         seed=seed,
     )
     if not arrays.parameters:
-        click.echo(printable(f"{source}: contains no arrays"), err=True)
+        tell(f"{source}: contains no arrays")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from paramctl.cli.options import DEFAULT_MODEL
-from paramctl.core.text import printable
+from paramctl.cli.render import tell
 
 if TYPE_CHECKING:
     from paramctl.declare.located import Located
@@ -46,7 +46,7 @@ def open_argument(
     opened = open_path(path, dict(map(_variable, variables)), dict(map(_input_shape, input_shapes)))
     if opened.checkpoint and (skipped := opened.checkpoint.skipped):
         items = "1 non-numeric item" if len(skipped) == 1 else f"{len(skipped):,} non-numeric items"
-        click.echo(printable(f"{path}: skipped {items}: {abbreviate(skipped)}"), err=True)
+        tell(f"{path}: skipped {items}: {abbreviate(skipped)}")
     return from_opened(opened)
 
 
@@ -57,7 +57,7 @@ def _name_others(folder: str) -> None:
 
     opened, others = beside(folder, tuple(suffix for format_ in FORMATS for suffix in format_.suffixes))
     if others:
-        click.echo(printable(f"{folder}: reading {opened}, not {abbreviate(others)}"), err=True)
+        tell(f"{folder}: reading {opened}, not {abbreviate(others)}")
 
 
 def abbreviate(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import paramctl
 from paramctl.cli import progress
 from paramctl.cli.inputs import abbreviate
 from paramctl.cli.options import DEFAULT_MODEL
-from paramctl.core.text import printable
+from paramctl.cli.render import tell
 
 if TYPE_CHECKING:
     from paramctl.library.weights import Weights
@@ -49,7 +49,7 @@ def hold_source(source: str | None, target: str | None) -> None:
         return
     opened = resolve_folder(source or DEFAULT_MODEL)
     if isfile(opened) and replaces(target, opened):
-        waiting = partial(click.echo, printable(f"{opened}: waiting for another process that uses it"), err=True)
+        waiting = partial(tell, f"{opened}: waiting for another process that uses it")
         click.get_current_context().with_resource(exclusive(opened, waiting))
 
 
@@ -93,7 +93,7 @@ def note_ties(model: Model, changed: Collection[str]) -> None:
 
     shared = [f"{tie.tied} ({shared_text(tie.kept, tie.transpose)})" for tie in model.ties if tie.kept in changed]
     if shared:
-        click.echo(printable(f"changed through a tie: {abbreviate(shared)}"), err=True)
+        tell(f"changed through a tie: {abbreviate(shared)}")
 
 
 def report_written(weights: Weights, path: str, more: str = "", in_place: bool = False) -> None:
@@ -111,13 +111,13 @@ def report_written(weights: Weights, path: str, more: str = "", in_place: bool =
     sys.stdout.flush()  # the report comes first, also where both streams go to one file
     owners = list(weights.model.owners())
     count = "1 array" if len(owners) == 1 else f"{len(owners):,} arrays"
-    click.echo(printable(f"wrote {path}: {count}, {totals(owners).parameters:,} values{more}"), err=True)
+    tell(f"wrote {path}: {count}, {totals(owners).parameters:,} values{more}")
     for note in weights.notes:
-        click.echo(printable(f"note: {note}"), err=True)
+        tell(f"note: {note}")
     source = weights.source
     if copied := copied_ties(source, path):
-        click.echo(printable(f"{path} has copies of arrays that were shared: {abbreviate(copied)}"), err=True)
+        tell(f"{path} has copies of arrays that were shared: {abbreviate(copied)}")
     if isinstance(source, Edited) and copies_file(source, path, in_place):
         return  # a patched copy has everything
     for part in not_carried(source, path):
-        click.echo(printable(f"{path} does not include {part} of the source"), err=True)
+        tell(f"{path} does not include {part} of the source")

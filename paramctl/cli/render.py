@@ -72,6 +72,11 @@ def emit(lines: Iterable[str]) -> None:
             raise PipeClosed from error
 
 
+def tell(text: str) -> None:
+    """Write a line to standard error, which is for words, with control characters escaped."""
+    click.echo(printable(text), err=True)
+
+
 def rows(format_: str, items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
     """Yield the lines of rows in one of ROW_FORMATS."""
     writers = {"table": table, "json": _json, "jsonl": _jsonl, "csv": _csv, "markdown": _markdown}

@@ -8,8 +8,7 @@ import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.output import hold_source, report_written, warm_up, write_file, write_pipe
-from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
-from paramctl.core.text import printable
+from paramctl.cli.render import ROW_FORMATS, Column, emit, rows, tell
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -159,4 +158,4 @@ def _write_index(path: str, quiet: bool) -> None:
         raise click.UsageError("Other options with --rebuild-index require -o")
     index = paramctl.rebuild_index(path)
     if not quiet:
-        click.echo(printable(f"wrote {index}"), err=True)
+        tell(f"wrote {index}")

@@ -43,7 +43,7 @@ def raise_on_signals() -> None:
 
 
 def ignore_signals() -> None:
-    """Ignore them from here on: the work is done, and a signal while Python ends must not change the exit code."""
+    """Ignore all of these signals from here on. The work is done, so its exit code must stay while Python ends."""
     signal.setitimer(signal.ITIMER_REAL, 0)
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

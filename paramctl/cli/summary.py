@@ -10,7 +10,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
-from paramctl.cli.render import Column, branches, choose, emit, json_text, plain, rows, style, table
+from paramctl.cli.render import Column, branches, choose, emit, json_text, plain, rows, style, table, tell
 from paramctl.core.text import printable
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def summary(
     facts = paramctl.summary(arrays, *patterns, depth=depth, **filters)
     if facts.missing and format not in ("table", "tree", "json"):  # these show the parameters
         names = inputs.abbreviate([*facts.missing])
-        click.echo(printable(f"{facts.model}: missing from the file: {names}"), err=True)
+        tell(f"{facts.model}: missing from the file: {names}")
     if not facts.inputs and not columns:
         shown = [column for column in shown if column.key not in OF_LAYERS]
     items: list[Any] = list(facts.parameters if parameters else facts.layers)

@@ -70,9 +70,7 @@ def _bitsandbytes(model: Model, read: Callable[[str], bytes]) -> Iterator[Packed
         if not found or kind not in ("nf4", "fp4") or name not in model.parameters or parameter.size > MAX_STATE:
             continue
         state = _parse_state(read(path))
-        scales = [
-            f"{name}{model.separator}{key}" for key in ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
-        ]
+        scales = [f"{name}{model.separator}{key}" for key in TABLES]
         present = [scale for scale in scales if scale in model.parameters]
         weight = model.parameters[name]
         if state is None or present[:2] != scales[:2] or model.parameters[scales[1]].size != 16:

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from paramctl.errors import InputError, message
 from paramctl.store.foreign import folder_kind
+from paramctl.store.location import Location
 
 SHARD = r"(-[0-9]+)?-[0-9]{5}-of-(?!00001)[0-9]{5}\.safetensors$"
 SUFFIXES = (".safetensors.index.json", ".safetensors", ".weights.json")
@@ -45,6 +46,11 @@ def resolve_folder(path: str) -> str:
 def rebuild_hint(folder: str) -> str:
     """Return the hint of an error about an index that is missing or does not fit its files."""
     return f"Index the files again with: paramctl save {shlex.quote(folder or '.')} --rebuild-index"
+
+
+def misfit(index: Location, problem: str) -> InputError:
+    """Return the error for an index that does not fit its files."""
+    return InputError(f"{index.name}: {problem}. {rebuild_hint(os.path.dirname(index.name))}")
 
 
 def beside(path: str, suffixes: tuple[str, ...]) -> tuple[str, list[str]]:

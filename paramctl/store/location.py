@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import sys
@@ -10,31 +9,9 @@ import threading
 from typing import Any, Protocol
 
 from paramctl.errors import InputError
+from paramctl.store.io.locks import IN_USE, is_in_use
 
 BLOCK_BYTES = 1 << 20
-
-LOCK_TRIES, LOCK_PAUSE = 5, 0.02
-"""Attempts to find a file unlocked, and the seconds between them: paramctl locks a new file for a moment longer."""
-IN_USE = "in use by another process, which has it open for writing. Close it there first"
-
-
-def is_in_use(descriptor: int) -> bool:
-    """Return whether another program has locked an open file, as HDF5 does from opening it for writing to closing it.
-
-    descriptor: of a file that only this process has open under it, because a lock belongs to the open file.
-    """
-    for attempt in range(LOCK_TRIES):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        except BlockingIOError:
-            if attempt < LOCK_TRIES - 1:
-                threading.Event().wait(LOCK_PAUSE)
-            continue
-        except OSError:  # a file system without locks
-            return False
-        return False
-    return True
 
 
 class Location(Protocol):

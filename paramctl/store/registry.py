@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from paramctl.errors import InputError, OutputError
@@ -46,8 +47,7 @@ def read(location: Location, format_: Format) -> Checkpoint:
 def by_suffix(path: str) -> Format | None:
     """Return the format that a file has by its name, or None."""
     suffixes = {suffix: format_ for format_ in FORMATS for suffix in (*format_.suffixes, *format_.read_suffixes)}
-    matching = [suffix for suffix in suffixes if path.lower().endswith(suffix)]
-    return suffixes[max(matching, key=len)] if matching else None
+    return _by_longest_suffix(path, suffixes)
 
 
 def rebuild_index(path: str) -> tuple[Format, NewIndex]:
@@ -67,11 +67,15 @@ def for_writing(path: str) -> Format:
     Raises OutputError if no format matches.
     """
     suffixes = {suffix: format_ for format_ in FORMATS if format_.writable for suffix in format_.suffixes}
-    for suffix in sorted(suffixes, key=len, reverse=True):
-        if path.lower().endswith(suffix):
-            return suffixes[suffix]
+    if format_ := _by_longest_suffix(path, suffixes):
+        return format_
     names = ", ".join(suffix for suffix in suffixes if suffix != "/")
     raise OutputError(f"{path}: the suffix must name a format: {names}, or / for a folder of safetensors")
+
+
+def _by_longest_suffix(path: str, suffixes: Mapping[str, Format]) -> Format | None:
+    matching = [suffix for suffix in suffixes if path.lower().endswith(suffix)]
+    return suffixes[max(matching, key=len)] if matching else None
 
 
 def written_name(path: str) -> str:

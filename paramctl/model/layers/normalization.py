@@ -1,7 +1,7 @@
 """Normalization layers."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from paramctl.core.parameter import Axis, Parameter, batch_axis, norm, state
 from paramctl.core.views import Arrangement
@@ -35,7 +35,33 @@ def scale_and_center(
         yield norm("beta", layer.beta_initializer, *axes)
 
 
-class BatchNormalization(Layer):
+class AroundChannels(Layer, abstract=True):
+    """A normalization with parameters for each channel, whose axis is known: an input has its order."""
+
+    if TYPE_CHECKING:
+        axis: int
+
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        return around_axis(orders[0], self.axis, shapes[0])
+
+    def required_order(self, shape: Sizes) -> Order | None:
+        return required_around_axis(self.axis, shape)
+
+
+class OverAxes(Layer, abstract=True):
+    """A normalization over one or more axes, with parameters for each place on them."""
+
+    if TYPE_CHECKING:
+        axis: tuple[int, ...]
+
+    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
+        return after_normalized(orders[0], self.axis, shapes[0])
+
+    def required_order(self, shape: Sizes) -> Order | None:
+        return required_by_normalized(self.axis, shape)
+
+
+class BatchNormalization(AroundChannels):
     """Normalization of each channel over the batch: gamma * (x - mean) / sqrt(variance + epsilon) + beta.
 
     Keeps moving averages of mean and variance, which are not trained. Ioffe and Szegedy (2015).
@@ -66,12 +92,6 @@ class BatchNormalization(Layer):
         yield state("moving_mean", self.moving_mean_initializer, channels)
         yield state("moving_variance", self.moving_variance_initializer, channels)
 
-    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
-        return around_axis(orders[0], self.axis, shapes[0])
-
-    def required_order(self, shape: Sizes) -> Order | None:
-        return required_around_axis(self.axis, shape)
-
     def torch_name(self, x: TorchInput) -> str:
         rank = max(len(x.shape) - 2, 1) if x.shape is not None else 1
         return self.torch_module.format(rank)
@@ -88,7 +108,7 @@ class BatchNormalization(Layer):
         yield TorchTensor("num_batches_tracked", Arrangement(()), "int64", synthetic=True)
 
 
-class LayerNormalization(Layer):
+class LayerNormalization(OverAxes):
     """Normalization of each example over one or more axes: gamma * (x - mean) / sqrt(variance + epsilon) + beta.
 
     Ba et al. (2016).
@@ -109,19 +129,13 @@ class LayerNormalization(Layer):
         sizes = [batch_axis(known_size(x, axis)) for axis in axes_of(sorted(self.axis), x)]
         yield from scale_and_center(self, *sizes)
 
-    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
-        return after_normalized(orders[0], self.axis, shapes[0])
-
-    def required_order(self, shape: Sizes) -> Order | None:
-        return required_by_normalized(self.axis, shape)
-
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         axes = normalized_axes("LayerNorm", self.axis, x)
         if shapes:
             yield from affine(shapes, axes, x, _sizes(axes, x) or next(iter(shapes.values())))
 
 
-class GroupNormalization(Layer):
+class GroupNormalization(AroundChannels):
     """Normalization of each example over groups of channels; with groups -1, each channel is a group.
 
     Wu and He (2018).
@@ -150,12 +164,6 @@ class GroupNormalization(Layer):
             raise ShapeError(f"groups ({groups}) must divide the {channels} input channels")
         yield from scale_and_center(self, batch_axis(channels))
 
-    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
-        return around_axis(orders[0], self.axis, shapes[0])
-
-    def required_order(self, shape: Sizes) -> Order | None:
-        return required_around_axis(self.axis, shape)
-
     def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
         arguments = super().torch_arguments(x)
         if self.groups == -1:
@@ -168,7 +176,7 @@ class GroupNormalization(Layer):
             yield from affine(shapes, [self.axis], x, next(iter(shapes.values())))
 
 
-class RMSNormalization(Layer):
+class RMSNormalization(OverAxes):
     """Division by the root mean square over one or more axes: scale * x / sqrt(mean(x^2) + epsilon).
 
     Zhang and Sennrich (2019).
@@ -183,12 +191,6 @@ class RMSNormalization(Layer):
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         sizes = [batch_axis(known_size(x, axis)) for axis in axes_of(sorted(self.axis), x)]
         yield norm("scale", default_scheme("ones"), *sizes)
-
-    def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
-        return after_normalized(orders[0], self.axis, shapes[0])
-
-    def required_order(self, shape: Sizes) -> Order | None:
-        return required_by_normalized(self.axis, shape)
 
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         axes = normalized_axes("RMSNorm", self.axis, x)

@@ -19,8 +19,17 @@ from pathlib import Path
 from typing import IO
 
 from paramctl.errors import OutputError, ParamctlError
-from paramctl.store.io.locks import PREFIX, SUFFIX, exclusive, is_at, lock, remove_leftover, unlock
-from paramctl.store.location import IN_USE, is_in_use
+from paramctl.store.io.locks import (
+    IN_USE,
+    PREFIX,
+    SUFFIX,
+    exclusive,
+    is_at,
+    is_in_use,
+    lock,
+    remove_leftover,
+    unlock,
+)
 
 FICLONE = 0x40049409
 """Linux' ioctl by which a file shares the blocks of another."""

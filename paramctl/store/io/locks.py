@@ -17,7 +17,6 @@ from contextvars import ContextVar
 from zlib import crc32
 
 from paramctl.errors import OutputError
-from paramctl.store.location import IN_USE, is_in_use
 
 PREFIX, SUFFIX = ".paramctl-", ".tmp"
 """The beginning and the end of the name of every temporary file."""
@@ -26,6 +25,9 @@ CHANGE_SECONDS = 60.0
 """The longest wait for another process that reads and replaces a file: it will end by itself."""
 NOTICE_SECONDS = 0.5
 POLL_SECONDS = 0.01
+LOCK_TRIES, LOCK_PAUSE = 5, 0.02
+"""Attempts to find a file unlocked, and the seconds between them: paramctl locks a new file for a moment longer."""
+IN_USE = "in use by another process, which has it open for writing. Close it there first"
 
 _held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
 """The files that the current thread holds by ``exclusive``: it may ask for them again."""
@@ -46,6 +48,20 @@ def unlock(descriptor: int) -> None:
     """Release a lock of an open file."""
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def is_in_use(descriptor: int) -> bool:
+    """Return whether another program has locked an open file, as HDF5 does from opening it for writing to closing it.
+
+    descriptor: of a file that only this process has open under it, because a lock belongs to the open file.
+    """
+    for attempt in range(LOCK_TRIES):
+        if attempt:
+            time.sleep(LOCK_PAUSE)
+        if lock(descriptor, shared=True) is not False:
+            unlock(descriptor)
+            return False
+    return True
 
 
 def is_at(descriptor: int, path: str) -> bool:

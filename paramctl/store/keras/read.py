@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from os.path import dirname
 from typing import Any
 
 from paramctl.core.parameter import Parameter
@@ -17,7 +16,7 @@ from paramctl.errors import InputError
 from paramctl.model import Document, Model, Tie
 from paramctl.store.checkpoint import Checkpoint, build_model
 from paramctl.store.contents import JoinedReader, KerasLayout, OptimizerState, Origin, Reader
-from paramctl.store.folder import rebuild_hint
+from paramctl.store.folder import misfit
 from paramctl.store.hdf5 import NAME as HDF5_NAME
 from paramctl.store.hdf5.listing import ArrayEntry, Listing, ParameterCollector, link_ties, model_name
 from paramctl.store.keras import SHARDS_NAME, WEIGHTS_NAME
@@ -93,10 +92,10 @@ def read_index(index: Location, listings: Mapping[str, Listing], weight_map: Map
         arrays = [array for array in listing.arrays if _group(array) in assigned[name]]
         missing = assigned[name].difference(map(_group, arrays))
         if missing:
-            raise _misfit(index, f"{name} does not have '/{min(missing)}', which the index assigns to it")
+            raise misfit(index, f"{name} does not have '/{min(missing)}', which the index assigns to it")
         unassigned = {_group(array) for array in listing.arrays if _group(array)}.difference(*assigned.values())
         if unassigned:
-            raise _misfit(index, f"{name} has '/{min(unassigned)}', which the index assigns to no file")
+            raise misfit(index, f"{name} has '/{min(unassigned)}', which the index assigns to no file")
         # Keras reads a group only from the files that the index names for it
         ignored += sorted(
             f"{array['path']} of {name}" for array in listing.arrays if _group(array) not in assigned[name]
@@ -110,10 +109,6 @@ def read_index(index: Location, listings: Mapping[str, Listing], weight_map: Map
     checkpoint = _keras3(index, shards, groups)
     other_content = (*checkpoint.origin.other_content, *ignored)
     return replace(checkpoint, origin=replace(checkpoint.origin, format=SHARDS_NAME, other_content=other_content))
-
-
-def _misfit(index: Location, problem: str) -> InputError:
-    return InputError(f"{index.name}: {problem}. {rebuild_hint(dirname(index.name))}")
 
 
 def _group(array: ArrayEntry) -> str:

@@ -26,13 +26,23 @@ HUGGING_FACE_INDEX = re.compile(rb'"weight_map"\s*:(?!\s*\{\s*"/)')
 """Keras' index has the same form, but the names of its groups begin with a slash."""
 
 
-class Safetensors(Format):
+class _HasHeader(Format):
+    """Files with safetensors' header. A header names each array, and a set's index names them all again."""
+
+    shardable = True
+    packed = True
+
+    def check_names(self, model: Model, target: str) -> None:
+        from paramctl.store.safetensors.names import check_names
+
+        check_names(model.parameters, model.tied, target)
+
+
+class Safetensors(_HasHeader):
     """A header of JSON, then the values."""
 
     name = NAME
     suffixes = (".safetensors",)
-    shardable = True
-    packed = True
 
     def matches(self, location: Location) -> bool:
         start = location.read(0, 9)
@@ -43,11 +53,6 @@ class Safetensors(Format):
         from paramctl.store.safetensors import files
 
         return files.read(location)
-
-    def check_names(self, model: Model, target: str) -> None:
-        from paramctl.store.safetensors.names import check_names
-
-        check_names(model.parameters, model.tied, target)
 
     def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
         from paramctl.store.safetensors import files, shards
@@ -67,14 +72,12 @@ class Safetensors(Format):
         files.clear_provenance(temporary, paths)
 
 
-class SafetensorsShards(Format):
+class SafetensorsShards(_HasHeader):
     """A set of safetensors files, and ``model.safetensors.index.json``, which names the file of each array."""
 
     name = SHARDS_NAME
     suffixes = ("/",)
     read_suffixes = (".safetensors.index.json",)
-    shardable = True
-    packed = True
 
     def matches(self, location: Location) -> bool:
         return location.read(0, 1) == b"{" and HUGGING_FACE_INDEX.search(location.read(0, INDEX_START)) is not None
@@ -83,11 +86,6 @@ class SafetensorsShards(Format):
         from paramctl.store.safetensors import shards
 
         return shards.read(location)
-
-    def check_names(self, model: Model, target: str) -> None:
-        from paramctl.store.safetensors.names import check_names
-
-        check_names(model.parameters, model.tied, target)
 
     def rebuild_index(self, path: str) -> NewIndex | None:
         from paramctl.store.safetensors import shards

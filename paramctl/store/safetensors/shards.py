@@ -20,7 +20,7 @@ from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError, OutputError
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.contents import Contents, JoinedReader, Origin, Reader
-from paramctl.store.folder import rebuild_hint
+from paramctl.store.folder import misfit
 from paramctl.store.io.atomic import Temporary, remove, replacing, sync_folder
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.io.new_index import NewIndex, find_set, refuse_duplicate
@@ -56,7 +56,7 @@ def read(location: Location) -> Checkpoint:
         readers |= dict.fromkeys(arrays, ExtentReader(shard, extents))
     for path, name in index.weight_map.items():
         if path not in parameters:
-            raise _misfit(location, f"{name} must hold {path!r}, but does not")
+            raise misfit(location, f"{name} must hold {path!r}, but does not")
     # the index's metadata replaces that of the files, and may have numbers, such as total_size
     metadata |= {key: value for key, value in index.metadata.items() if isinstance(value, str)}
     ordered = {path: parameters[path] for path in index.weight_map}
@@ -69,7 +69,7 @@ def _check_listed(arrays: Mapping[str, Any], name: str, index: ShardIndex, locat
     for path in arrays:
         if index.weight_map.get(path) != name:
             listed = index.weight_map.get(path)
-            raise _misfit(location, f"{path!r} is in {name}, but the index says {listed!r}")
+            raise misfit(location, f"{path!r} is in {name}, but the index says {listed!r}")
 
 
 def _open_shard(location: Location, name: str) -> Location:
@@ -78,11 +78,7 @@ def _open_shard(location: Location, name: str) -> Location:
     except InputError as error:
         if os.path.lexists(os.path.join(os.path.dirname(location.name), name)):
             raise
-        raise _misfit(location, f"the index names {name}, which does not exist") from error
-
-
-def _misfit(location: Location, problem: str) -> InputError:
-    return InputError(f"{location.name}: {problem}. {rebuild_hint(os.path.dirname(location.name))}")
+        raise misfit(location, f"the index names {name}, which does not exist") from error
 
 
 def rebuild(path: str) -> NewIndex | None:
