@@ -297,10 +297,10 @@ MUTANTS = [
         "formats -k laid_out or pair",
     ),
     Mutant(
-        "a shared layer of Keras takes no number",
-        "store/keras/paths.py",
-        r"for layer in layers:",
-        "for layer in dict.fromkeys(layers):",
+        "a shared layer of Keras is listed by the depth of its last call alone",
+        "store/keras/layer_order.py",
+        r"max\(call_depths\.get\(call, 0\), depths\.get\(call\.object, 0\)\)",
+        "call_depths.get(call, 0)",
         "formats -k laid_out",
     ),
     Mutant(

@@ -194,18 +194,23 @@ DOCUMENTS = {
         "name: tied\ninput: [4]\nlayers:\n  - flatten: {name: flatten_1}\n  - dense: {name: dense_3, units: 4}\n"
         "  - reuse: dense_3\n  - dense: {name: dense_4, units: 1}\n"
     ),
+    "keras3_shared_at_two_depths.weights.h5": (
+        "inputs: {x: [4], y: [4]}\nlayers:\n  - dense: {name: shared, units: 4, from: y}\n"
+        "  - reuse: {layer: shared, from: x, name: long}\n  - dense: {name: b1, units: 4, use_bias: false}\n"
+        "  - dense: {name: b2, units: 4, use_bias: false}\n  - add: {name: sum, from: [shared, b2]}\n"
+    ),
 }
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_the_file_of_a_document_is_laid_out_as_keras_lays_it_out(name: str, tmp_path: Path) -> None:
-    """Against a file that Keras wrote: the same groups and shapes; a layer used twice is listed once."""
+    """Against a file that Keras wrote: a layer used twice is listed once, by the greater of its depths in the graph."""
     (tmp_path / "m.yaml").write_text(DOCUMENTS[name])
     saved(opened(tmp_path / "m.yaml"), tmp_path / "k", "m.weights.h5")
     ours = {(path, shape) for path, _, shape in paths(tmp_path / "k/m.weights.h5")}
     theirs = {(path, shape) for path, _, shape in paths(FIXTURES / name)}
     assert ours == theirs
-    assert ("layers/dense_1/vars/0", (4, 1)) in ours
+    assert any(path.startswith("layers/dense_1/vars/") for path, _ in ours)
 
 
 def test_all_files_of_keras_have_the_same_names(tmp_path: Path) -> None:
