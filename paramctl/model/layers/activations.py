@@ -12,6 +12,7 @@ from paramctl.declare.located import Located, parse_call
 from paramctl.declare.option_types import Flag, Integer, NonNegative, Number, OptionType, Positive
 from paramctl.declare.options import Configurable
 from paramctl.model.layers.base import snake_case
+from paramctl.model.layers.call import Array, NotComputed
 from paramctl.model.layers.other_names import type_hint
 from paramctl.model.layers.shapes import ShapeError, Sizes, axis_of
 from paramctl.model.layers.torch_options import option_text, remark
@@ -42,6 +43,10 @@ class Function(Configurable):
         if "axis" in self.signature:  # softmax and others keep the shape, but their axis must exist
             axis_of(vars(self)["axis"], shape)
         return shape
+
+    def compute(self, xp: Any, x: Array) -> Array:
+        """Return the function of each value, or of each vector along its axis. xp: the namespace of the array."""
+        raise NotComputed(f"{self.name} does not compute")
 
     def torch_text(self, axis: int | None = None) -> str:
         """Return the function as torch code writes it, or its name here if torch.nn lacks it.
@@ -90,6 +95,11 @@ def activated_shape(function: Function | None, shape: Sizes) -> Sizes:
     return shape if function is None else function.output(shape)
 
 
+def activate(function: Function | None, xp: Any, x: Array) -> Array:
+    """Return a layer's output after its activation, if it has one."""
+    return x if function is None else function.compute(xp, x)
+
+
 def _applied(function: Function, layer: Any) -> str:
     """Return the note that torch code must apply a layer's activation, because modules with weights apply none."""
     axis = vars(function).get("axis")
@@ -109,6 +119,9 @@ class Linear(Function):
 
     torch_module = "Identity"
 
+    def compute(self, xp: Any, x: Array) -> Array:
+        return x
+
 
 class Relu(Function):
     """min(x, max_value) for x >= threshold, negative_slope * (x - threshold) below it"""
@@ -116,6 +129,14 @@ class Relu(Function):
     negative_slope: NonNegative = 0.0
     max_value: NonNegative | None = None
     threshold: NonNegative = 0.0
+
+    def compute(self, xp: Any, x: Array) -> Array:
+        y = xp.where(x >= self.threshold, x, 0) if self.threshold else xp.relu(x)
+        if self.max_value is not None:
+            y = xp.where(y > self.max_value, self.max_value, y)
+        if self.negative_slope:
+            y = xp.where(x < self.threshold, self.negative_slope * (x - self.threshold), y)
+        return y
 
     def torch_text(self, axis: int | None = None) -> str:
         return "torch.nn.ReLU()" if vars(self) == vars(Relu()) else super().torch_text()

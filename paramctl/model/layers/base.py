@@ -5,7 +5,7 @@ Its options are its annotations; the first is the main one. Documents, errors, l
 follow from the class.
 
 A layer does not know the model around it. Its methods take shapes (batch axis first, None for an unknown size) and give
-its output shape, its parameters, the order of its output's features, and its torch counterpart.
+its output shape, its parameters, the order of its output's features, and its torch counterpart. `compute` takes arrays.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from paramctl.core.parameter import Parameter
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import POSITIVE, ListType, OptionType
 from paramctl.declare.options import Configurable, Option
+from paramctl.model.layers.call import Array, Call, NotComputed
 from paramctl.model.layers.order import CHANNELS_FIRST, CHANNELS_LAST, PLAIN, UNKNOWN, Order, TorchInput
 from paramctl.model.layers.shapes import ShapeError, Sizes
 from paramctl.model.layers.torch import NoCounterpart, Shapes, TorchTensor
@@ -57,7 +58,7 @@ Reference = Annotated[Located, ReferenceType()]
 class Layer(Configurable):
     """A layer with its options. Subclasses declare the options as annotations.
 
-    Subclasses override `parameters`, `output`, `channel_order` and `torch` where the defaults do not apply.
+    Subclasses override `parameters`, `output`, `compute`, `channel_order` and `torch` where the defaults do not apply.
     """
 
     type: ClassVar[str] = ""
@@ -76,6 +77,10 @@ class Layer(Configurable):
     """True if the constructor of Keras' class takes ``trainable``, as most do."""
     call_options: ClassVar[tuple[str, ...]] = ()
     """The options that Keras takes in a call of the layer, not in its constructor."""
+    keeps_mask: ClassVar[bool] = False
+    """True if the output has the mask of the first input, as where Keras' class has supports_masking."""
+    mixes_examples: ClassVar[bool] = False
+    """True if an output depends on all examples of a batch even outside training."""
     torch_takes_flat: ClassVar[bool] = False
     """True if `torch` permutes parameters for an input that is a flattened feature map."""
     torch_module: ClassVar[str] = ""
@@ -121,6 +126,17 @@ class Layer(Configurable):
         """Return the shape of the output, given the shapes of the inputs. By default, the first input's shape."""
         shape: Sizes = args[0]
         return shape
+
+    def compute(self, call: Call, *inputs: Array, **references: Array) -> Array:
+        """Return the output for these inputs. references: further inputs by the names of their options.
+
+        Raises NotComputed for inputs with which the layer computes nothing.
+        """
+        raise NotComputed(f"{self.type} does not compute")
+
+    def output_mask(self, call: Call, *inputs: Array, **references: Array) -> Array | None:
+        """Return the mask of the output, or None if later layers skip no step."""
+        return call.mask if self.keeps_mask else None
 
     def merge_layer(self) -> Layer | None:
         """Return the layer that merges the outputs of its branches; None if it has no branches."""

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from paramctl.core.parameter import Parameter, batch_axis, bias, in_axis, out_axis, weight
 from paramctl.core.views import Arrangement, view
 from paramctl.declare.option_types import Count, Flag, Number, Positive, Scheme
-from paramctl.model.layers.activations import APPLIED, AnyActivation, Function, activated_shape
+from paramctl.model.layers.activations import APPLIED, AnyActivation, Function, activate, activated_shape
 from paramctl.model.layers.activations import Activation as ActivationOption
 from paramctl.model.layers.base import Layer, default_scheme
+from paramctl.model.layers.call import Array, Call
 from paramctl.model.layers.order import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
@@ -26,6 +27,7 @@ class Dense(Layer):
     """Fully connected layer over the last axis: activation(x @ kernel + bias)."""
 
     torch_module = "Linear"
+    keeps_mask = True
     torch_options = options(units=CARRIED, activation=APPLIED, use_bias=CARRIED)
     torch_takes_flat = True
     input_axes = "batch, ..., features"
@@ -42,6 +44,12 @@ class Dense(Layer):
 
     def output(self, x: Sizes) -> Sizes:
         return activated_shape(self.activation, (*x[:-1], self.units))
+
+    def compute(self, call: Call, x: Array) -> Array:
+        output = x @ call.parameters["kernel"]
+        if self.use_bias:
+            output = output + call.parameters["bias"]
+        return activate(self.activation, call.xp, output)
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         order = orders[0]

@@ -1,0 +1,79 @@
+"""The forward pass: each step of a graph computes its output from those of earlier steps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from paramctl.compute.graph import Graph, Step
+from paramctl.errors import InputError
+from paramctl.model.layers import ShapeError
+from paramctl.model.layers.call import Array, Call, NotComputed
+
+Observer = Callable[[Step, Array], None]
+"""Is shown the output of each step."""
+
+
+@dataclass
+class Pass:
+    """One pass over a graph.
+
+    xp: the namespace of the arrays. parameters: the arrays by the paths of the model.
+    training, random: as in Call. updates: the new values of parameters that are state, by their paths.
+    """
+
+    graph: Graph
+    xp: Any
+    parameters: Mapping[str, Array]
+    training: bool = False
+    random: Any = None
+    updates: dict[str, Array] = field(default_factory=dict)
+
+    def run(
+        self, inputs: Mapping[str, Array], wanted: Iterable[int] | None = None, observe: Observer | None = None
+    ) -> dict[int, Array]:
+        """Return outputs by number. An output is dropped as soon as no later step takes it.
+
+        inputs: by name. wanted: the numbers of the outputs to return; the model's by default.
+        Raises InputError for an input that a layer cannot take, with the layer.
+        """
+        graph = self.graph
+        targets = [*dict.fromkeys(graph.outputs if wanted is None else wanted)]
+        uses = Counter(graph.source(number) for step in graph.steps for number in step.inputs)
+        uses.update(map(graph.source, targets))
+        values = {number: inputs[name] for number, name in graph.inputs.items()}
+        masks: dict[int, Array | None] = {}
+        for step in graph.steps:
+            sources = [graph.source(number) for number in step.inputs]
+            output, mask = self._apply(step, [values[source] for source in sources], [*map(masks.get, sources)])
+            if observe is not None:
+                observe(step, output)
+            if uses[step.output]:
+                values[step.output], masks[step.output] = output, mask
+            uses.subtract(sources)
+            for source in sources:
+                if not uses[source]:
+                    values.pop(source, None)
+        return {number: values[graph.source(number)] for number in targets}
+
+    def _apply(self, step: Step, inputs: list[Array], masks: list[Array | None]) -> tuple[Array, Array | None]:
+        """Return the output of a step, and its mask."""
+        layer, names = step.layer, step.references
+        count = len(inputs) - len(names)
+        references = dict(zip(names, inputs[count:], strict=True))
+        arrays = {name: self.parameters[path] for name, path in step.parameters.items()}
+        call = Call(self.xp, arrays, self.training, masks, self.random)
+        try:
+            for value in inputs:
+                layer.check_axes(value.shape)
+            # the shapes are checked with the sizes that the document leaves open
+            layer.output(*(value.shape for value in inputs[:count]), **{name: references[name].shape for name in names})
+            output = layer.compute(call, *inputs[:count], **references)
+            mask = layer.output_mask(call, *inputs[:count], **references)
+        except (ShapeError, NotComputed) as error:
+            shapes = " and ".join(str(value.shape) for value in inputs)
+            raise InputError(f"{step.path}: {error} (got {shapes})") from error
+        self.updates |= {step.parameters[name]: value for name, value in call.updates.items()}
+        return output, mask

@@ -1,0 +1,27 @@
+"""The array namespace of NumPy, with the operations that layers need beyond its functions.
+
+A layer calls ``xp.exp(x)`` or ``xp.relu(x)`` without knowing whose arrays they are. A namespace for gradients has the
+same names: it replaces NumPy's functions by its library's, and registers the derivatives of the operations here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from paramctl.core.dtypes import Array
+
+
+class NumPySpace:
+    """NumPy's functions, and further operations on its arrays."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    def relu(self, x: Array) -> Array:
+        """Return max(x, 0). Its derivative at 0 is 0."""
+        return np.maximum(x, 0)
+
+
+NUMPY = NumPySpace()
