@@ -24,6 +24,7 @@ _MODULES = {
     "paramctl.library.structure": ("summary", "ties"),
     "paramctl.library.measures": ("diff", "find_ties", "stat"),
     "paramctl.library.printing": ("dump",),
+    "paramctl.library.running": ("run",),
     "paramctl.library.catalog": ("layers", "schema", "schemes"),
     "paramctl.library.arrays": ("LazyArray",),
     "paramctl.library.weights": ("Weights",),
@@ -58,6 +59,7 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.opening import rebuild_index as rebuild_index
     from paramctl.library.opening import reopen as reopen
     from paramctl.library.printing import dump as dump
+    from paramctl.library.running import run as run
     from paramctl.library.saving import save as save
     from paramctl.library.structure import summary as summary
     from paramctl.library.structure import ties as ties

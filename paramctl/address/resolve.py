@@ -157,6 +157,28 @@ def _subtree(model: NamedTree, text: str) -> set[str]:
     return {*exact, *inside, *blocks}
 
 
+def resolve_blocks(model: NamedTree, text: str) -> list[str]:
+    """Return the paths of the blocks that a pattern matches, without those inside them, in the model's order.
+
+    Raises AddressError if it is malformed, has a slice, or matches no block.
+    """
+    address = parse_address(text, model.separator, model.parameters)
+    if address.indices is not None:
+        raise AddressError("a slice selects values, but layers are required here", repr(text))
+    index = model.places.blocks
+    if address.expression is not None:
+        paths = [*full_matches(address.expression, index.order)]
+    elif address.names and any(name.has_wildcards for name in address.names):
+        paths = [*filter(compile_names(address.names, model.separator), index.order)]
+    else:
+        names = index.exact("/".join(name.text for name in address.names)) if address.names else []
+        paths = names or [place.path for place in model.places.follow(address.segments) if place.path in index.order]
+    if not paths:
+        hint = nearest_address_hint(address.text, [*index.order], model.separator)
+        raise AddressError(f"{model.name} has no layer with this name", repr(text), hint)
+    return index.ordered(paths)
+
+
 def _find_parameters(places: Places, address: Address) -> tuple[Collection[str], Collection[str]]:
     """Return the paths of the parameters that an address matches, and of those inside blocks that it matches."""
     paths = places.model.parameters

@@ -134,6 +134,10 @@ class Layer(Configurable):
         """
         raise NotComputed(f"{self.type} does not compute")
 
+    def categories(self) -> int | None:
+        """Return the number of valid integers of its input, from 0, if it looks them up."""
+        return None
+
     def output_mask(self, call: Call, *inputs: Array, **references: Array) -> Array | None:
         """Return the mask of the output, or None if later layers skip no step."""
         return call.mask if self.keeps_mask else None

@@ -1,0 +1,125 @@
+"""paramctl run: the outputs of a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+import paramctl
+from paramctl.cli import inputs, options, progress
+from paramctl.cli.command import Command
+from paramctl.cli.output import refuse_terminal, report_written, write_file
+from paramctl.cli.render import tell
+
+FORMATS = ("numpy", "json", "jsonl", "csv", "npy", "npz", "raw")
+BINARY = ("npy", "npz", "raw")
+RANDOM = "random"
+
+
+@click.command(cls=Command, short_help="Compute the outputs of a model")
+@options.model
+@click.option("--weights", metavar="FILE", show_default="the model's own", help="Checkpoint with the parameters")
+@click.option(
+    "--input",
+    "input_",
+    metavar="[NAME=]FILE",
+    multiple=True,
+    show_default="random",
+    help="Values of an input: an npy file, or a checkpoint with an array for each input; '-' for standard input",
+)
+@click.option("--rows", type=click.IntRange(1), metavar="N", show_default="1", help="Number of random examples")
+@click.option(
+    "--taps", metavar="PATTERN", multiple=True, help="Also the outputs of these layers, such as 'block-*'; repeatable"
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N", help="Rows computed at once"
+)
+@options.output(
+    "File to write the outputs to instead of printing them; its suffix sets the format, .npy for one output"
+)
+@options.force
+@click.option(
+    "--dtype",
+    type=click.Choice(("float32", "float64")),
+    default="float32",
+    show_default=True,
+    help="Dtype of the computation",
+)
+@options.seed
+@options.define
+@options.input_shape
+@options.format_(*FORMATS)
+def run(
+    model: str | None,
+    weights: str | None,
+    input_: tuple[str, ...],
+    rows: int | None,
+    taps: tuple[str, ...],
+    batch_size: int,
+    output: str | None,
+    force: bool,
+    dtype: str,
+    seed: int | None,
+    define: tuple[str, ...],
+    input_shape: tuple[str, ...],
+    format: str,
+) -> None:
+    """Compute the outputs of a model for a row of each example, and print or save them.
+
+    The model is a document or a .keras file; its parameters have the values of --weights, in Keras' or torch's layout,
+    or else its own. Outputs are as outside training: no dropout, and batches are normalized by the moving averages.
+
+    The values of the inputs have the batch axis first. With several inputs, they are arrays of one npz or other
+    checkpoint, by name, or NAME=FILE for each. Without --input they are random: standard normal values, or, for an
+    embedding, valid integers; both depend on --seed alone.
+
+    Values are computed in float32, or float64 with --dtype, whatever the dtype of the file. A note says where a value is
+    not finite first. The rows are computed in batches, and read and written as they come, so any number fits in memory.
+
+    \b
+    Examples:
+      paramctl run mlp.yaml --rows 2
+      paramctl run fancy_mlp.yaml --seed 1
+      paramctl run lenet.yaml --weights lenet.safetensors --input x.npy -o y.npy
+      paramctl run gpt2.yaml --taps 'block-*' --input-shape 8 --format npz > taps.npz
+      paramctl run model.keras --input x=x.npy --input y=y.npy --format json
+    """
+    if input_ and rows is not None:
+        raise click.UsageError("--rows is the number of random examples, and --input gives others")
+    if format in BINARY and output is None:
+        refuse_terminal(format)
+    opened = inputs.open_argument(model, define, input_shape)
+    values = inputs.open_argument(weights) if weights is not None else None
+    with progress.bar("computing") as report:
+        outputs = paramctl.run(
+            opened,
+            _inputs(input_),
+            weights=values,
+            taps=taps,
+            rows=rows or 1,
+            batch_size=batch_size,
+            seed=seed,
+            dtype=dtype,
+            progress=report,
+        )
+    if output is None:
+        paramctl.dump(outputs, format=format)
+        for note in outputs.notes:
+            tell(f"note: {note}")
+        return
+    write_file(outputs, output, force=force)
+    report_written(outputs, output)
+
+
+def _inputs(words: tuple[str, ...]) -> Any:
+    """Return what --input names: nothing for random values, a file, or files by the names of inputs."""
+    if not words or words == (RANDOM,):
+        return None
+    if len(words) == 1 and "=" not in words[0]:
+        return words[0]
+    pairs = [word.partition("=") for word in words]
+    for name, equals, path in pairs:
+        if not equals or not name or not path:
+            raise click.UsageError(f"several inputs must be written --input NAME=FILE (got {name + equals + path!r})")
+    return {name: path for name, _, path in pairs}

@@ -1,0 +1,134 @@
+"""Run a model: the outputs for given inputs, a batch at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from paramctl.address.resolve import resolve_blocks
+from paramctl.compute.forward import Pass
+from paramctl.compute.graph import Graph, Step, graph_of
+from paramctl.compute.inputs import Inputs
+from paramctl.compute.space import NUMPY
+from paramctl.compute.values import Values
+from paramctl.core.dtypes import Array
+from paramctl.errors import InputError
+from paramctl.model import Model
+from paramctl.parallel import Progress, advancing
+from paramctl.source.base import Source
+from paramctl.source.computed import new_array
+
+BATCH_SIZE = 32
+
+
+class Outputs(NamedTuple):
+    """The outputs of a model by name, and a note on the first values that are not finite, or an empty string."""
+
+    arrays: Mapping[str, Array]
+    note: str
+
+
+def check_computable(source: Source) -> Graph:
+    """Return the steps of a model. Raises InputError if its layers are unknown, or arrays of it are missing."""
+    model = source.model
+    if not model.output_ids:
+        raise InputError(
+            f"{model.name}: its layers are unknown, so nothing can be computed. Name the model document too"
+        )
+    if source.origin.missing:
+        names = ", ".join(source.origin.missing)
+        raise InputError(f"{model.name}: lacks parameters of its own configuration: {names}")
+    return graph_of(model)
+
+
+def run(
+    source: Source,
+    inputs: Inputs,
+    *,
+    taps: Sequence[str] = (),
+    batch_size: int = BATCH_SIZE,
+    progress: Progress | None = None,
+) -> Outputs:
+    """Return the outputs of a model, and those of the blocks that patterns match, for all rows of the inputs.
+
+    taps: patterns of blocks. batch_size: the rows that are computed at once; all, if a layer mixes examples.
+    Raises AddressError for a pattern that matches no block, and InputError for an input that a layer cannot take.
+    """
+    graph = check_computable(source)
+    names = output_names(source.model, graph, taps)
+    passed = Pass(graph, NUMPY, Values(source, inputs.dtype))
+    if any(step.layer.mixes_examples for step in graph.steps):
+        batch_size = max(inputs.rows, 1)
+    advance = advancing(progress, inputs.rows)
+    arrays: dict[str, Array] = {}
+    note = ""
+    with np.errstate(all="ignore"):  # infinities and NaN are values, which the note names
+        for start in range(0, max(inputs.rows, 1), batch_size):
+            stop = min(start + batch_size, inputs.rows)
+            batch = inputs.batch(start, stop)
+            for number, value in passed.run(batch, names).items():
+                name = names[number]
+                if name not in arrays:
+                    arrays[name] = (
+                        value
+                        if stop - start == inputs.rows
+                        else new_array((inputs.rows, *value.shape[1:]), value.dtype)
+                    )
+                if arrays[name] is not value:
+                    arrays[name][start:stop] = value
+                if not note and not _is_finite(value):
+                    note = _first_not_finite(passed, batch, start)
+            advance(stop - start)
+    return Outputs(arrays, note)
+
+
+def output_names(model: Model, graph: Graph, taps: Sequence[str]) -> dict[int, str]:
+    """Return the names of the model's outputs and of the blocks that patterns match, by the numbers of outputs.
+
+    A name is the path of a block. The second application of a block is ``PATH#2``.
+    """
+    tapped = {path for text in taps for path in resolve_blocks(model, text)}
+    wanted = {number for number, path in graph.paths.items() if path in tapped} | {*graph.outputs}
+    names: dict[int, str] = {number: name for number, name in graph.inputs.items() if number in wanted}
+    uses: Counter[str] = Counter()
+    for number, path in graph.paths.items():
+        uses[path] += 1
+        if number in wanted:
+            names[number] = path if uses[path] == 1 else f"{path}#{uses[path]}"
+    return names
+
+
+def _is_finite(values: Array) -> bool:
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
+
+
+class _Found(Exception):
+    """The first step whose output is not finite."""
+
+
+def _first_not_finite(passed: Pass, batch: Mapping[str, Array], start: int) -> str:
+    """Return where values are not finite first, in words. start: the row at which the batch begins."""
+    for name, values in batch.items():
+        if not _is_finite(values):
+            return f"the input {name} has {_where(values, start)}"
+
+    def observe(step: Step, output: Array) -> None:
+        if not _is_finite(output):
+            raise _Found(f"the output of {step.path} has {_where(output, start)}")
+
+    try:
+        passed.run(batch, (), observe)
+    except _Found as found:
+        return f"{found}, the first on the way"
+    return ""
+
+
+def _where(values: Array, start: int) -> str:
+    """Return the kind and the place of the first value that is not finite: ``NaN at [3, 0]``."""
+    at = np.unravel_index(int(np.argmin(np.isfinite(values))), values.shape)
+    kind = "NaN" if np.isnan(values[at]) else "an infinity"
+    place = [int(index) for index in at]
+    return f"{kind} at {[start + place[0], *place[1:]] if place else place}"

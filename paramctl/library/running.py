@@ -1,0 +1,89 @@
+"""run: the outputs of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+
+from paramctl.compute import inputs as model_inputs
+from paramctl.compute.graph import Graph
+from paramctl.compute.run import BATCH_SIZE, check_computable
+from paramctl.compute.run import run as run_source
+from paramctl.edit.assign import read_npy
+from paramctl.init.rules import resolve_seed
+from paramctl.library.arguments import choice, whole
+from paramctl.library.arguments import seed as checked_seed
+from paramctl.library.converting import convert
+from paramctl.library.opening import Openable, as_source, openable, texts
+from paramctl.library.weights import Weights
+from paramctl.model import Model
+from paramctl.parallel import Progress
+from paramctl.source.base import Source
+from paramctl.source.computed import Computed
+
+InputLike = Any
+"""An array, a mapping from the names of inputs to arrays, weights, or the path of an npy file or a checkpoint."""
+
+
+def run(
+    model: Openable,
+    inputs: InputLike = None,
+    *,
+    weights: Openable | None = None,
+    taps: str | Sequence[str] = (),
+    rows: int = 1,
+    batch_size: int = BATCH_SIZE,
+    seed: int | None = None,
+    dtype: str = "float32",
+    progress: Progress | None = None,
+) -> Weights:
+    """Compute the outputs of a model: a row for each example.
+
+    inputs: an array with a row for each example; by name, if the model has several inputs; the path of an npy file or
+        of a checkpoint with these arrays; None for ``rows`` random examples, standard normal or valid integers.
+    weights: the values of the parameters, as convert takes them; the model's own by default.
+    taps: patterns of layers whose outputs are returned as well.
+    batch_size: the number of rows that are computed at once.
+    seed: of random inputs, and of a model's values; the document's by default, else 0.
+    dtype: of the computation, ``float32`` or ``float64``.
+    The outputs have the names of their layers. The notes say where a value is not finite first.
+    Raises AddressError for inputs that do not fit, and InputError for what a layer cannot compute.
+    """
+    choice("dtype", dtype, ("float32", "float64"))
+    batch_size, rows = whole("batch_size", batch_size, 1) or BATCH_SIZE, whole("rows", rows, 1) or 1
+    source = _valued(model, weights, checked_seed(seed))
+    graph = check_computable(source)
+    given = _arrays(source, graph, inputs, rows, resolve_seed(source.model, seed))
+    checked = model_inputs.check_inputs(source.model, given, np.dtype(dtype))
+    outputs = run_source(source, checked, taps=texts(taps), batch_size=batch_size, progress=progress)
+    notes = [outputs.note] if outputs.note else []
+    return Weights(Computed(source.model.name, outputs.arrays), notes=notes)
+
+
+def _valued(model: Openable, weights: Openable | None, seed: int | None) -> Source:
+    """Return a model with the values to compute with."""
+    if weights is None:
+        return as_source(model, seed)
+    return convert(weights, layout="keras", like=model).source
+
+
+def _arrays(source: Source, graph: Graph, inputs: InputLike, rows: int, seed: int) -> Mapping[str, Any]:
+    """Return the arrays of the inputs, by name."""
+    if inputs is None:
+        return model_inputs.random_inputs(source.model, graph, rows, seed)
+    if isinstance(inputs, Weights):
+        return {path: model_inputs.StoredRows(inputs.source, path) for path in inputs}
+    if isinstance(inputs, Mapping):
+        return {name: np.asarray(array) for name, array in inputs.items()}
+    if isinstance(inputs, (str, PathLike)):
+        path = fspath(inputs)
+        if path.endswith(".npy"):
+            return {path: read_npy(path)}
+        opened = openable(path)
+        if isinstance(opened, Model):
+            raise TypeError("inputs must be arrays, not a model")
+        return _arrays(source, graph, opened, rows, seed)
+    return {"": np.asarray(inputs)}

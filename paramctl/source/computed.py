@@ -1,0 +1,54 @@
+"""A source whose arrays were computed from others, such as the outputs of a model."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from paramctl.core.dtypes import Array
+from paramctl.core.parameter import Axis, Parameter
+from paramctl.errors import InputError
+from paramctl.source.base import Description
+from paramctl.store.checkpoint import build_model
+from paramctl.store.contents import Origin, Piece, blocks
+
+MAX_IN_MEMORY = 256 << 20
+"""Bytes of a new array that are kept in memory. A larger one is in a temporary file."""
+
+
+class Computed:
+    """Arrays by name, as they were computed. They exist in this process only."""
+
+    def __init__(self, name: str, arrays: Mapping[str, Array]) -> None:
+        self.arrays = arrays
+        parameters = {path: _parameter(path, array) for path, array in arrays.items()}
+        self.model, _ = build_model(name, parameters, ())
+        self.origin = Origin()
+
+    def read(self, path: str, start: int, stop: int) -> Array:
+        return self.arrays[path].reshape(-1)[start:stop]
+
+    def pieces(self, parameter: Parameter) -> Iterator[Piece]:
+        return blocks(parameter)
+
+    def describe(self) -> Description:
+        raise InputError(f"{self.model.name}: computed arrays cannot be opened again in another process")
+
+
+def _parameter(path: str, array: Array) -> Parameter:
+    axes = tuple(Axis(size, "unknown") for size in array.shape)
+    return Parameter(path, axes, "unknown", None, None, array.dtype.name)
+
+
+def new_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return an array without values: in memory, or if it is large, in a temporary file that disappears with it."""
+    size = prod(shape) * dtype.itemsize
+    if size <= MAX_IN_MEMORY:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        file.truncate(size)
+        return np.memmap(file, dtype, "r+", shape=shape)
