@@ -2,8 +2,8 @@
 
 from paramctl.store.registry import FORMATS
 
-NAMES = [f"m{format_.suffixes[0]}" for format_ in FORMATS if format_.writable]
-"""The name of a file, or of a set of files, in each format that can be written."""
+NAMES = [f"m{format_.suffixes[0]}" for format_ in FORMATS if format_.writable and not format_.unnamed]
+"""The name of a file, or of a set of files, in each format that can be written and holds any number of arrays."""
 
 KERAS = [
     f"m{format_.suffixes[0]}"

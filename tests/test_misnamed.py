@@ -28,12 +28,6 @@ def zipped(*names: str) -> bytes:
     return buffer.getvalue()
 
 
-def npy() -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, np.ones(3))
-    return buffer.getvalue()
-
-
 def tar() -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -72,7 +66,6 @@ SAMPLES: dict[str, tuple[bytes, str, str]] = {
     "an old pickle": (pickle.dumps({"w": 1}, protocol=0), ".pkl", "its suffix is that of a pickle"),
     "SavedModel in a zip": (zipped("m/saved_model.pb"), "", "a zipped TensorFlow model"),
     "another zip": (zipped("word/document.xml"), "", "a zip archive without arrays"),
-    "npy": (npy(), "", "an array without a name (npy)"),
     "ONNX": (b"\x08\x07\x12\x07pytorch\x1a\x051.13" + bytes(40), "", "ONNX or a TensorFlow model"),
     "SavedModel": (b"\x08\x01\x12\xd5\x1b\n" + bytes(40), "", "ONNX or a TensorFlow model"),
     "a graph": (b"\n\x1f\n\x05input\x12\x0bPlaceholder" + bytes(20), ".pb", "a TensorFlow model"),

@@ -74,8 +74,8 @@ def run(
     checkpoint, by name, or NAME=FILE for each. Without --input they are random: standard normal values, or, for an
     embedding, valid integers; both depend on --seed alone.
 
-    Values are computed in float32, or float64 with --dtype, whatever the dtype of the file. A note says where a value is
-    not finite first. The rows are computed in batches, and read and written as they come, so any number fits in memory.
+    Values are computed in float32, or float64 with --dtype, whatever the dtype of the file. A note says where a value
+    is not finite first. Rows are read and computed in batches, so any number of them fits in memory.
 
     \b
     Examples:

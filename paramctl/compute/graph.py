@@ -62,7 +62,7 @@ class _Unfolding:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.first = {block.path: block for block in model.walk()}
+        self.first = {block.path: block for block in model.walk() if block.reuse_of is None}
         self.aliases: dict[int, int] = {}
         self.paths: dict[int, str] = {}
 

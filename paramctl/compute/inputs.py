@@ -46,12 +46,12 @@ class StoredRows:
 class Inputs:
     """The inputs of a model by name, all with the same number of rows.
 
-    dtype: in which floating-point inputs are computed with.
+    integers: the names of inputs of whole numbers. dtype: that of the others in the computation.
     """
 
-    declared: Mapping[str, Input]
     arrays: Mapping[str, Rows]
     rows: int
+    integers: frozenset[str]
     dtype: np.dtype[Any]
 
     def batch(self, start: int, stop: int) -> dict[str, Array]:
@@ -59,8 +59,7 @@ class Inputs:
         batch = {}
         for name, array in self.arrays.items():
             values = np.asarray(array[start:stop])
-            is_whole = np.dtype(self.declared[name].dtype).kind in "iu"
-            batch[name] = _whole(name, values) if is_whole else self._floating(name, values)
+            batch[name] = _whole(name, values) if name in self.integers else self._floating(name, values)
         return batch
 
     def _floating(self, name: str, values: Array) -> Array:
@@ -81,7 +80,7 @@ def _whole(name: str, values: Array) -> Array:
     raise AddressError(f"the input {name} must have whole numbers", f"{values.dtype.name} values")
 
 
-def check_inputs(model: Model, arrays: Mapping[str, Rows], dtype: np.dtype[Any]) -> Inputs:
+def check_inputs(model: Model, graph: Graph, arrays: Mapping[str, Rows], dtype: np.dtype[Any]) -> Inputs:
     """Return arrays as the inputs of a model; one array without a matching name is the only input.
 
     Raises AddressError for another name or shape, or different numbers of rows.
@@ -101,7 +100,7 @@ def check_inputs(model: Model, arrays: Mapping[str, Rows], dtype: np.dtype[Any])
     if len(set(rows.values())) > 1:
         counts = ", ".join(f"{name} {count:,}" for name, count in rows.items())
         raise AddressError("the inputs must have equal numbers of rows", counts)
-    return Inputs(declared, arrays, next(iter(rows.values())), dtype)
+    return Inputs(arrays, next(iter(rows.values())), _integers(model, _categories(graph)), dtype)
 
 
 def _check_shape(declared: Input, shape: tuple[int, ...]) -> None:
@@ -126,6 +125,7 @@ def random_inputs(model: Model, graph: Graph, rows: int, seed: int) -> dict[str,
     """
     generator = np.random.Generator(np.random.SFC64(seed))
     limits = _categories(graph)
+    whole = _integers(model, limits)
     inputs: dict[str, Array] = {}
     for each in model.inputs:
         sizes = None if each.shape is None else each.shape[1:]
@@ -133,12 +133,16 @@ def random_inputs(model: Model, graph: Graph, rows: int, seed: int) -> dict[str,
             rule = f"a random input requires known sizes, and {each.name} has the shape {shape_text(each.shape)}"
             raise AddressError(rule, "an unknown size", "Give its shape, or the values of the input.")
         shape = (rows, *(size for size in sizes if size is not None))
-        limit = limits.get(each.name)
-        if limit is not None or np.dtype(each.dtype).kind in "iu":
-            inputs[each.name] = generator.integers(0, 2 if limit is None else limit, shape)
+        if each.name in whole:
+            inputs[each.name] = generator.integers(0, limits.get(each.name, 2), shape)
         else:
             inputs[each.name] = generator.standard_normal(prod(shape), np.float32).reshape(shape)
     return inputs
+
+
+def _integers(model: Model, limits: Mapping[str, int]) -> frozenset[str]:
+    """Return the inputs of whole numbers: those declared so, and those that a layer looks up."""
+    return frozenset(each.name for each in model.inputs if each.name in limits or np.dtype(each.dtype).kind in "iu")
 
 
 def _categories(graph: Graph) -> dict[str, int]:

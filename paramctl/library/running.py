@@ -12,7 +12,7 @@ from paramctl.compute import inputs as model_inputs
 from paramctl.compute.graph import Graph
 from paramctl.compute.run import BATCH_SIZE, check_computable
 from paramctl.compute.run import run as run_source
-from paramctl.edit.assign import read_npy
+from paramctl.errors import AddressError, InputError
 from paramctl.init.rules import resolve_seed
 from paramctl.library.arguments import choice, whole
 from paramctl.library.arguments import seed as checked_seed
@@ -25,7 +25,7 @@ from paramctl.source.base import Source
 from paramctl.source.computed import Computed
 
 InputLike = Any
-"""An array, a mapping from the names of inputs to arrays, weights, or the path of an npy file or a checkpoint."""
+"""An array, weights, a path of either, or a mapping from the names of inputs to these."""
 
 
 def run(
@@ -42,8 +42,8 @@ def run(
 ) -> Weights:
     """Compute the outputs of a model: a row for each example.
 
-    inputs: an array with a row for each example; by name, if the model has several inputs; the path of an npy file or
-        of a checkpoint with these arrays; None for ``rows`` random examples, standard normal or valid integers.
+    inputs: an array with a row for each example; by name, if the model has several inputs; a path of an npy file or of
+        any checkpoint with these arrays; None for ``rows`` random examples, standard normal or valid integers.
     weights: the values of the parameters, as convert takes them; the model's own by default.
     taps: patterns of layers whose outputs are returned as well.
     batch_size: the number of rows that are computed at once.
@@ -57,7 +57,7 @@ def run(
     source = _valued(model, weights, checked_seed(seed))
     graph = check_computable(source)
     given = _arrays(source, graph, inputs, rows, resolve_seed(source.model, seed))
-    checked = model_inputs.check_inputs(source.model, given, np.dtype(dtype))
+    checked = model_inputs.check_inputs(source.model, graph, given, np.dtype(dtype))
     outputs = run_source(source, checked, taps=texts(taps), batch_size=batch_size, progress=progress)
     notes = [outputs.note] if outputs.note else []
     return Weights(Computed(source.model.name, outputs.arrays), notes=notes)
@@ -75,15 +75,31 @@ def _arrays(source: Source, graph: Graph, inputs: InputLike, rows: int, seed: in
     if inputs is None:
         return model_inputs.random_inputs(source.model, graph, rows, seed)
     if isinstance(inputs, Weights):
-        return {path: model_inputs.StoredRows(inputs.source, path) for path in inputs}
+        return _stored(inputs)
     if isinstance(inputs, Mapping):
-        return {name: np.asarray(array) for name, array in inputs.items()}
+        return {name: _single(name, array) for name, array in inputs.items()}
     if isinstance(inputs, (str, PathLike)):
-        path = fspath(inputs)
-        if path.endswith(".npy"):
-            return {path: read_npy(path)}
-        opened = openable(path)
-        if isinstance(opened, Model):
-            raise TypeError("inputs must be arrays, not a model")
-        return _arrays(source, graph, opened, rows, seed)
+        return _stored(_opened(inputs))
     return {"": np.asarray(inputs)}
+
+
+def _opened(path: str | PathLike[str]) -> Weights:
+    opened = openable(path)
+    if isinstance(opened, Model):
+        raise InputError(f"{fspath(path)}: must be a file of arrays, not a model document")
+    return opened
+
+
+def _stored(weights: Weights) -> dict[str, Any]:
+    return {path: model_inputs.StoredRows(weights.source, path) for path in weights}
+
+
+def _single(name: str, value: Any) -> Any:
+    """Return the values of one input: an array, or the only one of weights or of a file."""
+    if isinstance(value, (str, PathLike)):
+        value = _opened(value)
+    if not isinstance(value, Weights):
+        return np.asarray(value)
+    if len(value) != 1:
+        raise AddressError(f"the values of the input {name} must be one array", f"{len(value):,} arrays")
+    return next(iter(_stored(value).values()))

@@ -40,7 +40,6 @@ NEVER = b"(?!)"
 KINDS = (
     Kind(f"a pickle of torch.save, {PICKLE}", rb"\x80\x02\x8a\x0a", (".pt", ".pth", ".bin", ".ckpt")),
     Kind(f"a pickle, {PICKLE}", rb"\x80[\x02-\x05]", (".pkl", ".pickle", ".joblib")),
-    Kind("an array without a name (npy). Save it under a name with numpy.savez", rb"\x93NUMPY", (".npy",)),
     Kind(
         "a Git LFS pointer, not the file itself. Fetch it with git lfs pull",
         rb"version https://git-lfs",

@@ -24,6 +24,7 @@ class Format(Protocol):
     suffixes: the suffixes of file names that select this format for writing.
     read_suffixes: further suffixes of files that have this format.
     writable: True if ``write`` works.
+    unnamed: True if a file holds a single array, without its name.
     shardable: True if ``write`` can write a set of files.
     packed: True if a file can hold dtypes in PACKED_BITS.
     transposed_ties: True if a file can record that an array is the transpose of another. Otherwise it has a copy.
@@ -34,6 +35,7 @@ class Format(Protocol):
     suffixes: ClassVar[tuple[str, ...]]
     read_suffixes: ClassVar[tuple[str, ...]] = ()
     writable: ClassVar[bool] = True
+    unnamed: ClassVar[bool] = False
     shardable: ClassVar[bool] = False
     packed: ClassVar[bool] = False
     carries: ClassVar[frozenset[str]] = frozenset()

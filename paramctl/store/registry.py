@@ -11,6 +11,7 @@ from paramctl.store.hdf5.format import Hdf5
 from paramctl.store.keras.format import KerasArchive, KerasShards, KerasWeights
 from paramctl.store.location import Location
 from paramctl.store.npz.format import Npz
+from paramctl.store.npz.single import Npy
 from paramctl.store.safetensors.format import Safetensors, SafetensorsShards
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ FORMATS: tuple[Format, ...] = (
     Safetensors(),
     SafetensorsShards(),
     Npz(),
+    Npy(),
     Hdf5(dialects=["paramctl.store.keras.dialect"]),  # last: a user block may begin as a file of any other format
 )
 """Every format. The first that matches a file reads it, so a special format precedes the general one."""

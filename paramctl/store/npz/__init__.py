@@ -1,6 +1,7 @@
 """npz: zips of npy files, as numpy.savez writes them. Pickles are never loaded.
 
 format.py         the format's object in the registry
+single.py         an npy file by itself as a format
 reading.py        npz files, read
 writing.py        npz files, written
 npy.py            headers of npy files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,7 +25,7 @@ from paramctl.store.location import Location
 from paramctl.store.metadata import document_of, keras_of, provenance_of, sort_ties, ties_of
 from paramctl.store.npz import NAME, comments
 from paramctl.store.npz.inflate import InflatedStream
-from paramctl.store.npz.npy import Header, NotNumbers, read_header
+from paramctl.store.npz.npy import MAX_HEADER, PREAMBLE, Header, NotNumbers, read_header
 from paramctl.store.npz.slab_reader import SLAB, SlabArray, SlabReader
 
 
@@ -39,6 +40,27 @@ def read(file: Location) -> Checkpoint:
     except ZIP_ERRORS as error:
         reason = " ".join(str(error).split()) or "unexpected end"
         raise InputError(f"{file.name}: damaged zip file ({reason})") from error
+
+
+def read_single(file: Location, name: str) -> Checkpoint:
+    """Read an npy file, whose array gets a name. Raises InputError if it is damaged or holds no numbers."""
+    try:
+        header = read_header(io.BytesIO(file.read(0, MAX_HEADER + PREAMBLE)), file.name, None)
+    except DamagedZip as error:
+        raise InputError(f"{file.name}: damaged npy file ({error})") from error
+    except NotNumbers as kind:
+        raise InputError(f"{file.name}: holds no numbers but {kind}") from kind
+    if len(file.read(header.begin + header.size - 1, 2)) != 1:
+        expected = header.begin + header.size
+        raise InputError(f"{file.name}: must have {expected:,} bytes by its header, and has fewer or more")
+    model, _ = build_model(
+        PurePath(file.name).stem, {name: stored_parameter(name, header.shape, header.dtype.name)}, ()
+    )
+    if header.fortran:
+        source = SlabArray(header.shape, header.dtype, _FileBytes(file, header.begin, name))
+        return Checkpoint(model, SlabReader({name: source}), Origin(file, "npy"))
+    extent = Extent(header.begin, header.dtype)
+    return Checkpoint(model, ExtentReader(file, {name: extent}), Origin(file, "npy"))
 
 
 class _StoredMember(NamedTuple):

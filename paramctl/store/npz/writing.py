@@ -63,6 +63,27 @@ def _write_members(file: Any, members: Iterable[_NewMember], comment: bytes = b"
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
     """Write a file; see Format.write. The pieces are yielded when all of them are written."""
+    return _write(path, contents, options, _write_model)
+
+
+def write_single(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
+    """Write the only array as an npy file. bfloat16 and float8, which NumPy lacks, become float32."""
+
+    def write_array(file: Any, contents: Contents, values: Callable[[str], Iterable[Array]]) -> None:
+        (parameter,) = contents.model.parameters.values()
+        file.write(npy_header(parameter.dtype, parameter.shape))
+        for piece in values(parameter.path):
+            file.write(as_bytes(to_native(piece)))
+
+    return _write(path, contents, options, write_array)
+
+
+def _write(
+    path: str,
+    contents: Contents,
+    options: WriteOptions,
+    write_all: Callable[[Any, Contents, Callable[[str], Iterable[Array]]], None],
+) -> Iterator[Written]:
     pieces: list[Written] = []
 
     def values(name: str) -> Iterator[Array]:
@@ -74,7 +95,7 @@ def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Writ
     with replacing(path, options.force, options.confirm) as temporary:
         try:
             with temporary.open() as file:
-                _write_model(file, contents, values)
+                write_all(file, contents, values)
         except OSError as error:
             raise (error if isinstance(error, ParamctlError) else temporary.error(error)) from error
         yield from pieces
