@@ -20,13 +20,13 @@ Observer = Callable[[Step, Array], None]
 class Pass:
     """One pass over a graph.
 
-    xp: the namespace of the arrays. parameters: the arrays by the paths of the model.
+    xp: the namespace of the arrays. arrays: returns the arrays of a step, by path relative to its layer.
     training, random: as in Call. updates: the new values of parameters that are state, by their paths.
     """
 
     graph: Graph
     xp: Any
-    parameters: Mapping[str, Array]
+    arrays: Callable[[Step], Mapping[str, Array]]
     training: bool = False
     random: Any = None
     updates: dict[str, Array] = field(default_factory=dict)
@@ -63,8 +63,7 @@ class Pass:
         layer, names = step.layer, step.references
         count = len(inputs) - len(names)
         references = dict(zip(names, inputs[count:], strict=True))
-        arrays = {name: self.parameters[path] for name, path in step.parameters.items()}
-        call = Call(self.xp, arrays, self.training, masks, self.random)
+        call = Call(self.xp, self.arrays(step), self.training, masks, self.random)
         try:
             for value in inputs:
                 layer.check_axes(value.shape)

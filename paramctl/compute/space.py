@@ -6,6 +6,7 @@ same names: it replaces NumPy's functions by its library's, and registers the de
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,3 +26,11 @@ class NumPySpace:
 
 
 NUMPY = NumPySpace()
+
+Product = Callable[..., Callable[[Array], Array]]
+"""From the result of an operation and its arguments to the product of a vector with the derivative by one of them."""
+
+DERIVATIVES: dict[str, tuple[Product, ...]] = {
+    "relu": (lambda result, x: lambda vector: vector * (x > 0),),
+}
+"""The products for each argument that is differentiated, by the name of an operation of NumPySpace."""

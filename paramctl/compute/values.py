@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from paramctl.compute.graph import Step
 from paramctl.core.dtypes import Array
 from paramctl.core.indexing import select_all
 from paramctl.source.base import Source
@@ -30,6 +31,10 @@ class Values(Mapping[str, Array]):
             self._arrays[kept] = self._read(kept)
         array = self._arrays[kept]
         return array.T if tie is not None and tie.transpose else array
+
+    def of(self, step: Step) -> dict[str, Array]:
+        """Return the arrays of a step, by path relative to its layer."""
+        return {name: self[path] for name, path in step.parameters.items()}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.source.model.parameters)

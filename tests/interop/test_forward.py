@@ -27,7 +27,7 @@ TOLERANCE = {"rtol": 1e-5, "atol": 1e-5, "equal_nan": True}
 def outputs_of(source: Source, inputs: dict[str, np.ndarray], **options: Any) -> dict[str, np.ndarray]:
     """The outputs that paramctl computes, by path."""
     graph = graph_of(source.model)
-    passed = Pass(graph, NUMPY, Values(source, np.dtype("float32")), **options)
+    passed = Pass(graph, NUMPY, Values(source, np.dtype("float32")).of, **options)
     return {graph.paths[number]: np.asarray(value) for number, value in passed.run(inputs).items()}
 
 

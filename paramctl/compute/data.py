@@ -1,0 +1,72 @@
+"""Examples to train with: the inputs of a model and the targets of its output, read a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from paramctl.compute.graph import Graph
+from paramctl.compute.inputs import Inputs, Rows, check_inputs
+from paramctl.compute.losses import Loss
+from paramctl.core.dtypes import Array
+from paramctl.errors import AddressError
+from paramctl.model import Model
+
+TARGETS = "y"
+"""The name of the targets in a file of examples."""
+
+
+class Batch(NamedTuple):
+    """Some rows of the examples. targets: an empty array for a loss without targets."""
+
+    inputs: dict[str, Array]
+    targets: Array
+
+
+class Examples(NamedTuple):
+    """Rows of inputs and targets. targets: None for a loss without targets."""
+
+    inputs: Inputs
+    targets: Rows | None
+
+    @property
+    def rows(self) -> int:
+        return self.inputs.rows
+
+    def batch(self, start: int, stop: int) -> Batch:
+        """Return the rows from one to another."""
+        inputs = self.inputs.batch(start, stop)
+        if self.targets is None:
+            return Batch(inputs, np.empty(0, self.inputs.dtype))
+        targets = np.asarray(self.targets[start:stop])
+        if targets.dtype.kind not in "biuf":
+            raise AddressError("the targets must have real numbers", targets.dtype.name)
+        return Batch(inputs, targets if targets.dtype.kind in "iu" else targets.astype(self.inputs.dtype, copy=False))
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Yield all rows in order, in batches of a size."""
+        for start in range(0, self.rows, size):
+            yield self.batch(start, min(start + size, self.rows))
+
+
+def check_examples(
+    model: Model, graph: Graph, arrays: Mapping[str, Rows], loss: Loss, dtype: np.dtype[Any]
+) -> Examples:
+    """Return arrays as examples for a model and a loss: its inputs by name, and the targets as ``y``.
+
+    Raises AddressError for arrays that do not fit.
+    """
+    if len(model.output_ids) != 1:
+        raise AddressError(f"{model.name} must have one output for a loss", f"{len(model.output_ids)} outputs")
+    given = dict(arrays)
+    targets = given.pop(TARGETS, None) if TARGETS not in {each.name for each in model.inputs} else None
+    inputs = check_inputs(model, graph, given, dtype)
+    if not loss.has_targets:
+        return Examples(inputs, None)
+    if targets is None:
+        raise AddressError(f"the loss {loss.name} requires targets, an array {TARGETS}", ", ".join(arrays))
+    if not targets.shape or targets.shape[0] != inputs.rows:
+        raise AddressError(f"the targets must have {inputs.rows:,} rows, as the inputs have", f"{targets.shape}")
+    return Examples(inputs, targets)

@@ -1,0 +1,93 @@
+"""Gradients: the derivative of a loss with respect to each use of each trainable parameter.
+
+A layer that is applied twice uses its kernel twice, and so do two tied layers. Each use has a share; the gradient of
+the parameter is their sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from paramctl.compute.forward import Pass
+from paramctl.compute.gradient_space import GRADIENTS, gradient, value_of
+from paramctl.compute.graph import Graph, Step
+from paramctl.compute.losses import Loss
+from paramctl.core.dtypes import Array
+from paramctl.model import Model
+
+
+class Use(NamedTuple):
+    """One use of a parameter. step: the number of the step's output. name: relative to its layer. path: its own."""
+
+    step: int
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """The loss of a batch and its derivatives.
+
+    outputs: of the model. gradients: by the paths of the arrays that are trained, each tied array once.
+    shares: by use. updates: the new values of parameters that are state, by path.
+    """
+
+    loss: float
+    outputs: list[Array]
+    gradients: dict[str, Array]
+    shares: dict[Use, Array]
+    updates: dict[str, Array]
+
+
+@dataclass
+class Differentiation:
+    """A model whose loss is differentiated.
+
+    trained: the uses of trainable parameters. training, random: as in Call.
+    """
+
+    model: Model
+    graph: Graph
+    loss: Loss
+    training: bool = False
+    random: Any = None
+    trained: list[Use] = field(init=False)
+
+    def __post_init__(self) -> None:
+        uses = [Use(step.output, name, path) for step in self.graph.steps for name, path in step.parameters.items()]
+        self.trained = [use for use in uses if self.model.owner(use.path).trainable]
+
+    def slope(self, values: Mapping[str, Array], inputs: Mapping[str, Array], targets: Array) -> Slope:
+        """Return the loss of a batch and its derivatives at these values. values: of every parameter, by path."""
+        trained = {*self.trained}
+        outputs: list[Array] = []
+        passed: Pass | None = None
+
+        def loss_of(arrays: Mapping[Use, Array]) -> Array:
+            nonlocal outputs, passed
+
+            def of(step: Step) -> dict[str, Array]:
+                uses = {name: Use(step.output, name, path) for name, path in step.parameters.items()}
+                return {name: arrays[use] if use in trained else values[use.path] for name, use in uses.items()}
+
+            passed = Pass(self.graph, GRADIENTS, of, self.training, self.random)
+            outputs = [*passed.run(inputs).values()]
+            loss: Array = self.loss.compute(GRADIENTS, outputs[0], targets)
+            return loss
+
+        loss, shares = gradient(loss_of, {use: values[use.path] for use in self.trained})
+        assert passed is not None
+        updates = {path: value_of(value) for path, value in passed.updates.items()}
+        return Slope(float(loss), [*map(value_of, outputs)], self.summed(shares), shares, updates)
+
+    def summed(self, shares: Mapping[Use, Array]) -> dict[str, Array]:
+        """Return the sum of the shares of each array, by the path that keeps it."""
+        sums: dict[str, Array] = {}
+        for use, share in shares.items():
+            tie = self.model.tied.get(use.path)
+            kept = tie.kept if tie is not None else use.path
+            turned = share.T if tie is not None and tie.transpose else share
+            sums[kept] = turned if kept not in sums else sums[kept] + turned
+        return sums

@@ -1,0 +1,115 @@
+"""Losses: one number for the outputs of a batch and their targets, the mean over the examples.
+
+To add a loss, write one class. Its name on the command line is the class name in snake_case, its docstring the formula.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from paramctl.errors import AddressError
+from paramctl.model.layers import Layer
+from paramctl.model.layers.base import snake_case
+from paramctl.model.layers.call import Array
+
+LOSSES: dict[str, type[Loss]] = {}
+"""Every loss by its name."""
+
+SMALLEST = 1e-7
+"""The least probability whose logarithm is taken, as in Keras."""
+
+
+class Loss:
+    """A loss. Subclasses compute it from outputs (batch, ...) and targets in the namespace ``xp``."""
+
+    name: ClassVar[str] = ""
+    has_targets: ClassVar[bool] = True
+    integer_targets: ClassVar[bool] = False
+    """True if targets may be whole numbers without the last axis of the outputs: the indices of classes."""
+
+    def __init_subclass__(cls) -> None:
+        cls.name = snake_case(cls.__name__)
+        LOSSES[cls.name] = cls
+
+    def __init__(self, of_probabilities: bool = False) -> None:
+        self.of_probabilities = of_probabilities
+        """True if the outputs are probabilities, from a softmax or a sigmoid; otherwise they are logits."""
+
+    def compute(self, xp: Any, outputs: Array, targets: Array) -> Array:
+        """Return the mean loss of a batch."""
+        raise NotImplementedError
+
+    @classmethod
+    def for_model(cls, last: Layer | None) -> Loss:
+        """Return the loss of a model whose last layer is this one, which may give probabilities."""
+        function = vars(last).get("activation") if last is not None else None
+        if last is not None and last.type in ("softmax", "sigmoid"):
+            return cls(True)
+        return cls(getattr(function, "name", "") in ("softmax", "sigmoid"))
+
+    def check(self, outputs: tuple[int, ...], targets: tuple[int, ...], whole: bool) -> None:
+        """Raise AddressError unless the shapes fit, without the batch axis. whole: the targets are whole numbers."""
+        classes = self.integer_targets and whole and targets == outputs[:-1]
+        if targets != outputs and not classes:
+            more = f" or the indices of classes {outputs[:-1]}" if self.integer_targets else ""
+            raise AddressError(
+                f"the targets of {self.name} must have the shape {outputs} for each example{more}", f"{targets}"
+            )
+
+
+class Mse(Loss):
+    """mean of (output - target)^2"""
+
+    def compute(self, xp: Any, outputs: Array, targets: Array) -> Array:
+        return xp.mean((outputs - targets) ** 2)
+
+
+class Mae(Loss):
+    """mean of |output - target|"""
+
+    def compute(self, xp: Any, outputs: Array, targets: Array) -> Array:
+        return xp.mean(xp.abs(outputs - targets))
+
+
+class Huber(Loss):
+    """mean of d^2 / 2 for |d| <= 1, |d| - 1 / 2 beyond, with d = output - target. Huber (1964)."""
+
+    def compute(self, xp: Any, outputs: Array, targets: Array) -> Array:
+        distance = xp.abs(outputs - targets)
+        return xp.mean(xp.where(distance <= 1, distance**2 / 2, distance - 0.5))
+
+
+class CrossEntropy(Loss):
+    """mean of -sum(target * log(p)), with p the softmax of the outputs, or the outputs of a softmax layer themselves"""
+
+    integer_targets = True
+
+    def compute(self, xp: Any, outputs: Array, targets: Array) -> Array:
+        if self.of_probabilities:
+            logs = xp.log(xp.clip(outputs, SMALLEST, 1 - SMALLEST))
+        else:
+            shifted = outputs - xp.max(outputs, axis=-1, keepdims=True)
+            logs = shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+        if targets.ndim < outputs.ndim:
+            targets = xp.eye(outputs.shape[-1], dtype=outputs.dtype)[targets]
+        return -xp.mean(xp.sum(targets * logs, axis=-1))
+
+
+class BinaryCrossEntropy(Loss):
+    """mean of -(target * log(p) + (1 - target) * log(1 - p)), p the sigmoid of the output, or a sigmoid layer's"""
+
+    def compute(self, xp: Any, outputs: Array, targets: Array) -> Array:
+        if self.of_probabilities:
+            p = xp.clip(outputs, SMALLEST, 1 - SMALLEST)
+            return -xp.mean(targets * xp.log(p) + (1 - targets) * xp.log(1 - p))
+        # max(x, 0) - x * target + log(1 + exp(-|x|)) does not overflow
+        return xp.mean(xp.relu(outputs) - outputs * targets + xp.log1p(xp.exp(-xp.abs(outputs))))
+
+
+class Sum(Loss):
+    """sum of the outputs, without targets"""
+
+    has_targets = False
+
+    def compute(self, xp: Any, outputs: Array, targets: Array) -> Array:
+        return xp.sum(outputs)
