@@ -7,6 +7,7 @@ same names: it replaces NumPy's functions by its library's, and registers the de
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,34 @@ class NumPySpace:
         """Return max(x, 0). Its derivative at 0 is 0."""
         return np.maximum(x, 0)
 
+    def linear(self, x: Array, kernel: Array, bias: Array | None = None) -> Array:
+        """Return x @ kernel + bias over the last axis of x, as one product of matrices."""
+        *rows, features = x.shape
+        matrix = np.reshape(x, (prod(rows), features))
+        # an integer array would make float64 of float32
+        output = (matrix if matrix.dtype.kind == "f" else matrix.astype(kernel.dtype)) @ kernel
+        if bias is not None:
+            output += bias
+        return output.reshape((*rows, kernel.shape[1]))
+
 
 NUMPY = NumPySpace()
+
+
+def _linear_by_kernel(result: Array, x: Array, kernel: Array, bias: Array | None = None) -> Callable[[Array], Array]:
+    rows, (features, units) = prod(x.shape[:-1]), kernel.shape
+    return lambda vector: x.reshape((rows, features)).T @ vector.reshape((rows, units))
+
 
 Product = Callable[..., Callable[[Array], Array]]
 """From the result of an operation and its arguments to the product of a vector with the derivative by one of them."""
 
 DERIVATIVES: dict[str, tuple[Product, ...]] = {
+    "linear": (
+        lambda result, x, kernel, bias=None: lambda vector: vector @ kernel.T,
+        _linear_by_kernel,
+        lambda result, x, kernel, bias: lambda vector: vector.reshape((-1, vector.shape[-1])).sum(axis=0),
+    ),
     "relu": (lambda result, x: lambda vector: vector * (x > 0),),
 }
 """The products for each argument that is differentiated, by the name of an operation of NumPySpace."""

@@ -8,7 +8,10 @@ from paramctl.core.parameter import Axis, Parameter, bias, in_axis, out_axis, we
 from paramctl.core.views import Arrangement, view
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import Axes, Count, Counts, Flag, Positive, Scheme, UnitInterval
+from paramctl.model.layers.activations import Sigmoid
+from paramctl.model.layers.attending import attend, join_positions, project, rotate, split_positions
 from paramctl.model.layers.base import Layer, Reference, default_scheme
+from paramctl.model.layers.call import Array, Call, NotComputed
 from paramctl.model.layers.order import PLAIN, Order, TorchInput, combined, for_features_last
 from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, known_size
 from paramctl.model.layers.torch import Shapes, TorchTensor, same, transposed
@@ -32,11 +35,16 @@ class AttentionLayer(Layer, abstract=True):
     """
 
     if TYPE_CHECKING:
+        dropout: float
         use_bias: bool
+        sliding_window: int | None
         use_gate: bool
+        use_causal_mask: bool
+        rope_theta: float | None
         kernel_initializer: Located
         bias_initializer: Located
 
+    keeps_mask = True
     call_options: ClassVar[tuple[str, ...]] = ("use_causal_mask", "value", "key")
 
     def parameters(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Iterator[Parameter]:
@@ -62,6 +70,70 @@ class AttentionLayer(Layer, abstract=True):
         if len(key) != len(value) or any(a != b for a, b in zip(key[1:-1], value[1:-1], strict=True) if a and b):
             raise ShapeError("value and key must have the same shape except for the last axis")
         return (*x[:-1], *self.features(x))
+
+    def compute(self, call: Call, x: Array, **references: Array) -> Array:
+        xp, heads, axes = call.xp, self.heads(), self.attended(x.shape)
+        value: Array = references.get("value", x)
+        key: Array = references.get("key", value)
+        self._check_positions(x.shape, value.shape, axes)
+        query, key, value = (
+            split_positions(xp, project(call, name, array), axes)
+            for name, array in (("query", x), ("key", key), ("value", value))
+        )
+        if self.rope_theta is not None:
+            query, key = (rotate(xp, array, self.rope_theta) for array in (query, key))
+        mask = self._mask(call, query.shape, key.shape[-2], [*references])
+        if mask is not None and axes != [1]:
+            raise NotComputed("a mask over an input with several position axes requires attention_axes: 1")
+        mixed = attend(call, query, key, value, mask, self.dropout)
+        if mask is not None and not self._is_fused(x.shape):
+            # a query that attends to no key gets zeros; Keras' fused kernel gives it the mean of all values
+            mixed = mixed * xp.any(mask, axis=-1, keepdims=True).astype(mixed.dtype)
+        mixed = join_positions(xp, mixed, axes, (*x.shape[:-1], heads.queries))
+        if self.use_gate:
+            mixed = mixed * Sigmoid().compute(xp, project(call, "gate", x))
+        joined = xp.reshape(mixed, (*x.shape[:-1], heads.queries * heads.value_dim))
+        return project(call, "attention_output", joined, 2)
+
+    def attended(self, x: Sizes) -> list[int]:
+        """Return the axes of the positions that are attended to."""
+        return [1]
+
+    def _is_fused(self, x: Sizes) -> bool:
+        """Return whether Keras computes the attention with its fused kernel, which drops no weights."""
+        return not self.dropout and len(x) == 3
+
+    def _check_positions(self, x: Sizes, value: Sizes, axes: Sequence[int]) -> None:
+        """Raise NotComputed for shapes that do not fit together."""
+        others = [axis for axis in range(len(x) - 1) if axis not in axes]
+        if len(value) != len(x) or any(value[axis] != x[axis] for axis in others):
+            raise NotComputed("value must have the sizes of the input along the axes that are not attended to")
+        if self.rope_theta is not None and (len(axes) > 1 or self.heads().key_dim % 2):
+            raise NotComputed("rope_theta requires one attended axis, and an even number of features in each key")
+
+    def _mask(self, call: Call, query: Sizes, keys: int, references: Sequence[str]) -> Array | None:
+        """Return True where a query attends to a key, (batch, 1..., queries, keys); None if all attend to all.
+
+        As in Keras, a masked position attends to none, and masks of value and key apply both.
+        """
+        xp, queries = call.xp, query[-2]
+        masks = dict(zip(("query", *references), call.masks, strict=False))
+        of_keys = [masks.get("value", masks.get("query")), masks.get("key")]
+        placed = [(masks.get("query"), 2), *((mask, 1) for mask in of_keys)]
+        if any(mask is not None and len(mask.shape) != 2 for mask, _ in placed):
+            raise NotComputed("the masks of its inputs must have the axes (batch, positions)")
+        parts = [xp.expand_dims(mask, axis) for mask, axis in placed if mask is not None]
+        distance = xp.arange(queries)[:, None] - xp.arange(keys)
+        if self.use_causal_mask:
+            parts.append((distance >= 0)[None])
+        if self.sliding_window is not None:
+            parts.append((abs(distance) < self.sliding_window)[None])
+        if not parts:
+            return None
+        mask = parts[0]
+        for part in parts[1:]:
+            mask = mask & part
+        return xp.reshape(mask, (mask.shape[0], *(1,) * (len(query) - 3), *mask.shape[1:]))
 
     def projection(self, name: str, inputs: list[Axis], outputs: list[Axis]) -> Iterator[Parameter]:
         """Yield the kernel and the bias of a projection."""
@@ -156,6 +228,15 @@ class MultiHeadAttention(AttentionLayer):
         if is_masked and len(x) > 3 and attended != [1]:
             raise ShapeError("a mask over an input with several position axes requires attention_axes: 1")
         return super().output(x, value, key)
+
+    @property
+    def mixes_examples(self) -> bool:  # type: ignore[override]
+        """True if it may attend to axis 0, which is -3 or less from the end."""
+        return any(axis == 0 or axis < -2 for axis in self.attention_axes or ())
+
+    def attended(self, x: Sizes) -> list[int]:
+        # Keras' fused kernel takes axis 1, whatever the option says
+        return [1] if self._is_fused(x) else axes_of(self.attention_axes or range(1, len(x) - 1), x)
 
     def features(self, x: Sizes) -> tuple[int, ...]:
         return self.output_shape or super().features(x)

@@ -43,6 +43,11 @@ class Call:
         """The mask of the first input."""
         return self.masks[0] if self.masks else None
 
+    def dropout_factors(self, rate: float, shape: Sequence[int], dtype: Any) -> Array:
+        """Return the factors of dropout: 0 with a probability of rate, and otherwise 1 / (1 - rate)."""
+        is_kept = self.random.random(tuple(shape)) >= rate
+        return is_kept.astype(dtype) * (0.0 if rate == 1 else 1 / (1 - rate))
+
     def within(self, name: str, masks: Sequence[Array | None] = ()) -> Call:
         """Return the call of a layer within this one. name: the first part of its parameters' paths."""
         prefix = f"{name}/"

@@ -46,9 +46,7 @@ class Dense(Layer):
         return activated_shape(self.activation, (*x[:-1], self.units))
 
     def compute(self, call: Call, x: Array) -> Array:
-        output = x @ call.parameters["kernel"]
-        if self.use_bias:
-            output = output + call.parameters["bias"]
+        output = call.xp.linear(x, call.parameters["kernel"], call.parameters.get("bias"))
         return activate(self.activation, call.xp, output)
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:

@@ -1,7 +1,7 @@
 """Recurrent layers: a cell applied at each step of a sequence."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from paramctl.core.parameter import Axis, Parameter, batch_axis, bias, in_axis, out_axis, weight
 from paramctl.core.views import Arrangement, view
@@ -9,10 +9,14 @@ from paramctl.declare.located import Located
 from paramctl.declare.option_types import Count, Flag, Scheme, UnitInterval
 from paramctl.model.layers.activations import Activation, Function, Relu, Sigmoid, Tanh, activated_shape
 from paramctl.model.layers.base import Layer, default_scheme
+from paramctl.model.layers.call import Array, Call, NotComputed
 from paramctl.model.layers.order import PLAIN, Order, TorchInput, for_features_last
 from paramctl.model.layers.shapes import Sizes, known_size
 from paramctl.model.layers.torch import Shapes, TorchTensor, same
 from paramctl.model.layers.torch_options import CARRIED, TorchOption, only, options, remark
+
+State = tuple[Array, ...]
+"""What a cell keeps from step to step; its output comes first."""
 
 LAST_STEP = "torch returns every step: take the last one"
 """The note on return_sequences false."""
@@ -21,6 +25,30 @@ LAST_STEP = "torch returns every step: take the last one"
 def is_default(*classes: type[Function]) -> Callable[[Function | None], bool]:
     """Return a function that returns whether an activation is one of these functions, with its default options."""
     return lambda function: isinstance(function, classes) and vars(function) == vars(type(function)())
+
+
+class Projection(NamedTuple):
+    """A product with the kernel of a cell, which has the gates side by side.
+
+    masks: factors that drop values of the input, one for each gate, or one for all; empty without dropout.
+    """
+
+    xp: Any
+    kernel: Array
+    units: int
+    masks: Sequence[Array] = ()
+
+    def __call__(self, x: Array, first: int = 0, stop: int | None = None) -> Array:
+        """Return the product for the gates from one to another; all by default."""
+        stop = self.kernel.shape[1] // self.units if stop is None else stop
+        if len(self.masks) > 1:
+            gates = [self._product(x * self.masks[gate], gate, gate + 1) for gate in range(first, stop)]
+            return self.xp.concatenate(gates, axis=-1)
+        return self._product(x * self.masks[0] if self.masks else x, first, stop)
+
+    def _product(self, x: Array, first: int, stop: int) -> Array:
+        kernel = self.kernel[:, first * self.units : stop * self.units]
+        return x @ kernel if len(x.shape) == 2 else self.xp.linear(x, kernel)
 
 
 class Recurrent(Layer, abstract=True):
@@ -37,7 +65,10 @@ class Recurrent(Layer, abstract=True):
         kernel_initializer: Located
         recurrent_initializer: Located
         bias_initializer: Located
+        dropout: float
+        recurrent_dropout: float
         return_sequences: bool
+        go_backwards: bool
 
     torch_options = options(
         units=CARRIED,
@@ -51,6 +82,8 @@ class Recurrent(Layer, abstract=True):
     gates: ClassVar[int] = 1
     torch_gates: ClassVar[tuple[int, ...]] = (0,)
     """The gates in torch's order, as indices in Keras' order."""
+    states: ClassVar[int] = 1
+    """The number of arrays that the cell keeps."""
     input_axes = "batch, steps, features"
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
@@ -63,6 +96,70 @@ class Recurrent(Layer, abstract=True):
     def output(self, x: Sizes) -> Sizes:
         step = activated_shape(self.activation, (x[0], self.units))
         return (*x[:-1], self.units) if self.return_sequences else step
+
+    def compute(self, call: Call, x: Array) -> Array:
+        outputs = self.outputs(call, x, self.go_backwards)
+        return call.xp.stack(outputs, axis=1) if self.return_sequences else outputs[-1]
+
+    def output_mask(self, call: Call, x: Array) -> Array | None:
+        return call.mask if self.return_sequences else None
+
+    def outputs(self, call: Call, x: Array, backwards: bool) -> list[Array]:
+        """Return the output (batch, units) of each step, in the order in which the cell takes the steps.
+
+        At a masked step the cell keeps its state, and so its output.
+        """
+        xp, cell = call.xp, call.within(f"{self.type}_cell")
+        batch, steps, _ = x.shape
+        if not steps:
+            raise NotComputed("the input must have at least one step")
+        if call.mask is not None and len(call.mask.shape) != 2:
+            raise NotComputed("the mask of the input must have the axes (batch, steps)")
+        # all steps at once, and first, so that each is a block of memory
+        x = xp.transpose(x, (1, 0, 2))
+        inputs = self.project_inputs(cell, x)
+        state = (xp.zeros((batch, self.units), inputs.dtype),) * self.states
+        recurrent = self._projection(cell, "recurrent_kernel", self.recurrent_dropout, state[0])
+        outputs = []
+        for step in range(steps)[::-1] if backwards else range(steps):
+            new = self.step(cell, inputs[step], state, recurrent)
+            if call.mask is not None:
+                is_kept = call.mask[:, step, None]
+                new = tuple(xp.where(is_kept, after, before) for after, before in zip(new, state, strict=True))
+            state = new
+            outputs.append(state[0])
+        return outputs
+
+    def project_inputs(self, cell: Call, x: Array) -> Array:
+        """Return what the gates take from the inputs (steps, batch, features) of all steps."""
+        inputs = self._projection(cell, "kernel", self.dropout, x[0])(x)
+        return inputs + self.input_bias(cell) if self.use_bias else inputs
+
+    def input_bias(self, cell: Call) -> Array:
+        """Return the bias that is added to the projected inputs."""
+        return cell.parameters["bias"]
+
+    def step(self, cell: Call, inputs: Array, state: State, recurrent: Projection) -> State:
+        """Return the state after a step. inputs: of the gates, (batch, gates * units)."""
+        raise AssertionError(f"{self.type} declares no step")
+
+    def split(self, gates: Array) -> list[Array]:
+        """Return gates that are side by side, one by one."""
+        return [gates[:, start : start + self.units] for start in range(0, gates.shape[1], self.units)]
+
+    def _projection(self, cell: Call, kernel: str, rate: float, x: Array) -> Projection:
+        """Return the product with a kernel of the cell. x: of one step; the same values are dropped at every step."""
+        masks = (
+            [cell.dropout_factors(rate, x.shape, x.dtype) for _ in range(self._masks(rate))] if cell.training else []
+        )
+        return Projection(cell.xp, cell.parameters[kernel], self.units, masks)
+
+    def _masks(self, rate: float) -> int:
+        """Return the number of masks as in Keras: one for all gates, or one for each with recurrent dropout."""
+        # with gates, Keras' cells take a rate of 1 for none
+        if not rate or (rate == 1 and self.gates > 1):
+            return 0
+        return self.gates if self.recurrent_dropout else 1
 
     def bias_axes(self) -> tuple[Axis, ...]:
         """Return the axes of the bias."""
@@ -130,6 +227,9 @@ class SimpleRNN(Recurrent):
     return_sequences: Flag = False
     go_backwards: Flag = False
 
+    def step(self, cell: Call, inputs: Array, state: State, recurrent: Projection) -> State:
+        return (self.activation.compute(cell.xp, inputs + recurrent(state[0])),)
+
 
 class LSTM(Recurrent):
     """Long short-term memory with gates i, f, c, o. Hochreiter and Schmidhuber (1997).
@@ -142,6 +242,7 @@ class LSTM(Recurrent):
         **Recurrent.torch_options, recurrent_activation=only(is_default(Sigmoid)), unit_forget_bias=CARRIED
     )
     gates = 4
+    states = 2
     torch_gates = (0, 1, 2, 3)  # torch's i, f, g, o are Keras' i, f, c, o
     units: Count
     activation: Activation = Tanh()
@@ -159,6 +260,13 @@ class LSTM(Recurrent):
     def output(self, x: Sizes) -> Sizes:
         activated_shape(self.recurrent_activation, (x[0], self.units))
         return super().output(x)
+
+    def step(self, cell: Call, inputs: Array, state: State, recurrent: Projection) -> State:
+        xp, activate, gate = cell.xp, self.activation.compute, self.recurrent_activation.compute
+        output, carry = state
+        i, f, c, o = self.split(inputs + recurrent(output))
+        carry = gate(xp, f) * carry + gate(xp, i) * activate(xp, c)
+        return gate(xp, o) * activate(xp, carry), carry
 
     def cell_bias(self) -> Located:
         initializer = self.bias_initializer
@@ -193,6 +301,26 @@ class GRU(Recurrent):
     def output(self, x: Sizes) -> Sizes:
         activated_shape(self.recurrent_activation, (x[0], self.units))
         return super().output(x)
+
+    def input_bias(self, cell: Call) -> Array:
+        bias = cell.parameters["bias"]
+        return bias[0] if self.reset_after else bias
+
+    def step(self, cell: Call, inputs: Array, state: State, recurrent: Projection) -> State:
+        xp, (output,) = cell.xp, state
+        gate = self.recurrent_activation.compute
+        if self.reset_after:
+            products = recurrent(output)
+            if self.use_bias:
+                products = products + cell.parameters["bias"][1]
+            (x_z, x_r, x_h), (z, r, h) = self.split(inputs), self.split(products)
+            update = gate(xp, x_z + z)
+            candidate = self.activation.compute(xp, x_h + gate(xp, x_r + r) * h)
+        else:
+            (x_z, x_r, x_h), (z, r) = self.split(inputs), self.split(recurrent(output, 0, 2))
+            update = gate(xp, x_z + z)
+            candidate = self.activation.compute(xp, x_h + recurrent(gate(xp, x_r + r) * output, 2, 3))
+        return (candidate + update * (output - candidate),)
 
     def bias_axes(self) -> tuple[Axis, ...]:
         gates = out_axis(self.gates * self.units)

@@ -11,6 +11,7 @@ from paramctl.declare.options import arguments_by_name
 from paramctl.errors import suggest
 from paramctl.model.layers.base import LAYERS, Layer
 from paramctl.model.layers.branching import Branching, Reuse
+from paramctl.model.layers.call import Array, Call
 from paramctl.model.layers.order import (
     CHANNELS_LAST,
     EITHER,
@@ -89,6 +90,36 @@ class Bidirectional(Layer):
         shape = self.layer.layer.output(x)
         return (*shape[:-1], 2 * (shape[-1] or 0)) if self.merge_mode == "concat" else shape
 
+    def compute(self, call: Call, x: Array) -> Array:
+        xp, inner = call.xp, self._recurrent
+        forward, backward = (
+            inner.outputs(call.within(self._name(direction), call.masks), x, direction == "backward")
+            for direction in ("forward", "backward")
+        )
+        if not inner.return_sequences:
+            return self._merged(xp, forward[-1], backward[-1])
+        merged = self._merged(xp, xp.stack(forward, axis=1), xp.stack(backward[::-1], axis=1))
+        # in both directions Keras sets zero_output_for_mask, where one layer alone repeats its output
+        return merged if call.mask is None else xp.where(call.mask[..., None], merged, 0)
+
+    def output_mask(self, call: Call, x: Array) -> Array | None:
+        return self._recurrent.output_mask(call, x)
+
+    def _merged(self, xp: Any, forward: Array, backward: Array) -> Array:
+        """Return the outputs of both directions as one."""
+        if self.merge_mode == "concat":
+            return xp.concatenate([forward, backward], axis=-1)
+        if self.merge_mode == "mul":
+            return forward * backward
+        total = forward + backward
+        return total / 2 if self.merge_mode == "ave" else total
+
+    @property
+    def _recurrent(self) -> Recurrent:
+        inner = self.layer.layer
+        assert isinstance(inner, Recurrent)
+        return inner
+
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         return PLAIN
 
@@ -110,8 +141,7 @@ class Bidirectional(Layer):
         yield from super().torch_remarks(x)
 
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
-        inner = self.layer.layer
-        assert isinstance(inner, Recurrent)
+        inner = self._recurrent
         for direction, suffix in (("forward", "_l0"), ("backward", "_l0_reverse")):
             yield from inner.torch_cell(shapes, f"{self._name(direction)}/{inner.type}_cell/", suffix)
 
@@ -130,6 +160,7 @@ class TimeDistributed(Layer):
     torch_options = options(layer=IN_CODE)
 
     input_axes = "batch, steps, ..., features"
+    keeps_mask = True
     layer: Annotated[Wrapped, InnerLayerType("a layer with one input", _has_one_input)]
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
@@ -145,6 +176,39 @@ class TimeDistributed(Layer):
         if not shape:
             raise ShapeError("the wrapped layer must keep the batch axis")
         return (*shape[:1], x[1], *shape[1:])
+
+    def compute(self, call: Call, x: Array) -> Array:
+        xp, (batch, steps), mask = call.xp, x.shape[:2], call.mask
+        if self._takes_steps_apart(call, x):
+            return self._step_by_step(call, x)
+        folded = None if mask is None else xp.reshape(mask, (batch * steps, *mask.shape[2:]))
+        output = self.layer.layer.compute(
+            call.within(self.layer.name, [folded]), xp.reshape(x, (batch * steps, *x.shape[2:]))
+        )
+        return xp.reshape(output, (batch, steps, *output.shape[1:]))
+
+    @property
+    def mixes_examples(self) -> bool:  # type: ignore[override]
+        """True if the wrapped layer mixes them."""
+        return self.layer.layer.mixes_examples
+
+    def _takes_steps_apart(self, call: Call, x: Array) -> bool:
+        """Return whether an output depends on the other examples of its step."""
+        inner = self.layer.layer
+        if inner.mixes_examples or not call.training:
+            return inner.mixes_examples
+        has_state = any(not parameter.trainable for parameter in inner.parameters((x.shape[0], *x.shape[2:])))
+        return has_state or vars(inner).get("noise_shape") is not None
+
+    def _step_by_step(self, call: Call, x: Array) -> Array:
+        """Return the outputs of the wrapped layer for one step after another. The next one sees its new state."""
+        outputs = []
+        inner = call.within(self.layer.name)
+        for step in range(x.shape[1]):
+            masks = [None if call.mask is None else call.mask[:, step]]
+            parameters = {**inner.parameters, **inner.updates}
+            outputs.append(self.layer.layer.compute(replace(inner, parameters=parameters, masks=masks), x[:, step]))
+        return call.xp.stack(outputs, axis=1)
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         x, steps = TorchInput(orders[0], shapes[0]), self._step(TorchInput(orders[0], shapes[0]))
