@@ -145,6 +145,14 @@ def test_aliases_are_counted_as_often_as_they_repeat() -> None:
         parse(bomb, "m.yaml")
 
 
+@pytest.mark.parametrize("text", ["- 1", " -  4", "-\t1"])
+def test_a_minus_sign_and_a_space_are_not_a_list(text: str) -> None:
+    """YAML reads ``-D width="- 4"`` as a list with 4 in it, which is accepted where one number may be a list."""
+    with pytest.raises(DocumentError, match="-D x: a minus sign may not have a space after it"):
+        parse_value(text, "-D x")
+    assert parse_value("- 1\n- 2", "-D x").plain() == [1, 2]
+
+
 def test_a_value_from_the_command_line_is_read_as_in_a_document() -> None:
     assert [parse_value(text, "-D x").plain() for text in ("128", "1e-3", "relu", "[1, null]", "", "no")] == [
         128,

@@ -28,6 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+import paramctl
 from paramctl.cli.main import run
 from paramctl.core.dtypes import numpy_dtype
 from paramctl.edit.assign import Assignment, _describe_value, assign, parse_assignment, split_assignment
@@ -310,6 +311,28 @@ def test_large_whole_numbers_are_exact_or_refused(name: str, old: int, operator:
         return
     with suppress(OutputError):
         assert whole(found, "w").tolist() == [expected]
+
+
+WRITTEN = {
+    "the largest of uint64": ("uint64", "18446744073709551615", [2**64 - 1] * 2),
+    "the smallest of int64": ("int64", "-9223372036854775808", [-(2**63)] * 2),
+    "a list with the largest of uint64": ("uint64", "[18446744073709551615, 1]", [2**64 - 1, 1]),
+    "integers of which NumPy makes float64": ("uint64", "[9223372036854775809, 1]", [2**63 + 1, 1]),
+    "an integer beside a whole fraction": ("int64", "[9007199254740993, 1.0]", [2**53 + 1, 1]),
+    "both": ("uint64", "[9223372036854775809, 1.0]", [2**63 + 1, 1]),
+    "a fraction, which rounds the other as in NumPy": ("float64", "[9007199254740993, 0.5]", [2.0**53, 0.5]),
+    "either sign, which no integer dtype holds": ("float32", "[9223372036854775809, -1]", [2.0**63, -1]),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), WRITTEN.values(), ids=list(WRITTEN))
+def test_integers_are_assigned_as_they_are_written(name: str, text: str, expected: list[float], call: Call) -> None:
+    """By the command line and by the library. NumPy rounds a list that mixes integers beyond 2^53 with others."""
+    np.savez("m.npz", w=np.zeros(2, name))
+    assert call("set", "m.npz", f"w = {text}", "-o", "n.npz", "-q") == (0, "", "")
+    assert np.load("n.npz")["w"].tolist() == expected
+    assigned = paramctl.assign("m.npz", {"w": json.loads(text)})
+    assert assigned["w"][:].tolist() == expected
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -818,6 +841,12 @@ def test_over_the_source_by_its_name(call: Call, tmp_path: Path) -> None:
         (["w = [[1, 2], [3]]", "--in-place"], "a value must be a number, or evenly nested lists of numbers"),
         (["w = null", "--in-place"], "a value must be a number, or evenly nested lists of numbers"),
         (["w = []", "--in-place"], "the value must broadcast to the shape (3, 4)"),
+        (["w = - 1", "--in-place"], "a minus sign may not have a space after it"),
+        (["w -= -\t1", "--in-place"], "a minus sign may not have a space after it"),
+        (["w = constant:- 1", "--in-place"], "a minus sign may not have a space after it"),
+        (["w = 18446744073709551616", "--in-place"], "an integer must fit in 64 bits"),
+        (["cut = 18446744073709551615", "-o", "x.h5"], "int32 cannot hold the value"),
+        (["cut = @complex.npy", "-o", "x.h5"], "int32 cannot hold a complex value"),
         (["cut = 0.5", "-o", "x.h5"], "cut = 0.5: int32 cannot hold the value"),
         (["cut = 3000000000", "-o", "x.h5"], "cut = 3000000000: int32 cannot hold the value"),
         (["cut *= 0.5", "-o", "x.h5"], "cut *= 0.5: int32 cannot hold the value"),

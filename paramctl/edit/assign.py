@@ -6,6 +6,8 @@ import base64
 import io
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +27,9 @@ from paramctl.source.from_checkpoint import parse_scheme
 from paramctl.store.contents import check_decodable
 
 OPERATORS = (*OPERATIONS, "=")
+
+ANY_INTEGER = range(-(2**63), 2**64)
+"""The integers that int64 or uint64 can hold."""
 
 NOT_FINITE = {sign + dot + name: sign + name for sign in ("", "+", "-") for dot in ("", ".") for name in ("inf", "nan")}
 """Infinities and NaN as Python or YAML spells them. Documents refuse them, so ``parse_value`` does not read them."""
@@ -68,18 +73,34 @@ def _parse_value(text: str, operator: str, assignment: str) -> Array | Number | 
         return read_npy(text[1:])
     if text.lower() in NOT_FINITE:
         return float(NOT_FINITE[text.lower()])
-    value = parse_value(text, assignment)
+    value = parse_value(text, assignment, ANY_INTEGER)
     if isinstance(value.value, (str, dict)):  # a name, or a mapping from a name to its options
         if operator != "=":
             raise AddressError("a scheme can only be assigned with '='", repr(assignment))
         return parse_scheme(text, assignment)
     try:
-        array = np.array(value.plain())
+        array = to_array(value.plain())
     except ValueError:  # lists of different lengths
         array = np.array(None)
     if array.dtype.kind not in "biuf":
         raise value.error("a value must be a number, or evenly nested lists of numbers")
     return array if array.ndim else array.item()
+
+
+def to_array(value: Any) -> Array:
+    """Return a number or nested lists as an array. Raises ValueError for lists of different lengths.
+
+    Whole numbers are exact: NumPy makes float64 of [9007199254740993, 1.0] and of [9223372036854775809, 1], and rounds.
+    """
+    array = np.array(value)
+    if array.dtype.kind != "f" or not isinstance(value, (list, tuple)):
+        return array
+    numbers = np.array(value, object)
+    if (array == numbers).all() or not all(isfinite(number) and number == int(number) for number in numbers.flat):
+        return array
+    with suppress(OverflowError):  # no dtype holds both a negative number and one beyond int64
+        return numbers.astype(np.uint64 if (numbers >= 2**63).any() else np.int64)
+    return array
 
 
 def read_npy(path: str) -> Array:

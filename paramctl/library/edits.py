@@ -70,7 +70,7 @@ def _assignment(address: str, value: Any) -> edit_assign.Assignment:
 def _numbers(value: Any, address: str) -> Array | Number:
     """Return a number, or a copy of an array, because its owner may change it before it is read."""
     try:
-        array = np.array(value)
+        array = edit_assign.to_array(value)
     except ValueError:  # lists of different lengths
         array = np.array(None)
     if array.dtype.kind == "O":  # integers beyond 64 bits, or no numbers

@@ -21,6 +21,12 @@ from paramctl.errors import DocumentError, InputError, Place
 
 MAX_BYTES = 8_000_000
 
+INTEGERS = range(-MAX_INTEGER, MAX_INTEGER + 1)
+"""The integers that a document may have."""
+MAX_DIGITS = 30
+"""The longest text that is converted to an integer, which takes quadratic time."""
+NO_INTEGER = "an integer must fit in 64 bits"
+
 QUOTE_PATTERNS = "Put a pattern that begins with * in quotes."
 
 _Loader: Any = getattr(yaml, "CLoader", yaml.Loader)
@@ -74,13 +80,16 @@ def parse(text: str, source: str) -> Located:
     return node
 
 
-def parse_value(text: str, option: str) -> Located:
+def parse_value(text: str, option: str, integers: range = INTEGERS) -> Located:
     """Return the value that an option of the command line has, such as 128 for ``-D width=128``.
 
+    integers: the range that an integer must be in, of 64 bits.
     Errors name the option, ``-D width: ...``: a line and a column within one argument are no help.
     """
+    if re.match(r"\s*-\s", text) and "\n" not in text.strip():  # YAML reads "- 1" as a list that contains 1
+        raise DocumentError("a minus sign may not have a space after it, and a list has brackets", Place(option), text)
     try:
-        value = _compose(text, option)
+        value = _compose(text, option, integers)
     except DocumentError as error:
         raise DocumentError(error.rule, Place(option), error.received, error.hint) from None
     return _without_position(value) if value is not None else Located(None, option)
@@ -179,8 +188,8 @@ class _Open:
 class _Composer:
     """A builder of nodes from parser events. It enforces the limits at each event."""
 
-    def __init__(self, source: str) -> None:
-        self.source = source
+    def __init__(self, source: str, integers: range = INTEGERS) -> None:
+        self.source, self.integers = source, integers
         self.stack: list[_Open] = []
         self.anchors: dict[str, Located | None] = {}  # None while the anchored collection is being read
         self.nodes = 0
@@ -208,6 +217,8 @@ class _Composer:
         if plain and (text in _WORDS or text[0] in "+-.0123456789"):
             try:
                 value = _resolve(text)
+                if isinstance(value, int) and value not in self.integers:
+                    raise ValueError(NO_INTEGER)
             except ValueError as error:
                 self.fail(event, str(error), truncate(text))
         node = Located(value, self.source, mark.line + 1, mark.column + 1)
@@ -315,10 +326,10 @@ def _check_number(text: str, source: str) -> None:
                 _Composer(source).count(event, values)
 
 
-def _compose(text: str, source: str) -> Located | None:
+def _compose(text: str, source: str, integers: range = INTEGERS) -> Located | None:
     if len(text) > MAX_NODES:  # each value takes at least one character
         _check_number(text, source)
-    composer = _Composer(source)
+    composer = _Composer(source, integers)
     next_event = _loader(text, source).get_event
     documents = 0
     try:
@@ -375,8 +386,6 @@ def _resolve(text: str) -> Scalar:
 
 
 def _integer(text: str, base: int) -> int:
-    # Converting a long number takes quadratic time, so its length is checked first.
-    value = int(text, base) if len(text) <= 30 else MAX_INTEGER + 1
-    if abs(value) > MAX_INTEGER:
-        raise ValueError("an integer must fit in 64 bits")
-    return value
+    if len(text) > MAX_DIGITS:
+        raise ValueError(NO_INTEGER)
+    return int(text, base)

@@ -239,6 +239,8 @@ def _exact(values: Array) -> Array:
 def _to_dtype(values: Array, dtype: str) -> Array:
     """Return values in a dtype, floats rounded. Raises OverflowError for a value that the dtype cannot hold."""
     wanted = numpy_dtype(dtype)
+    if values.dtype.kind == "c" and wanted.kind != "c":
+        raise OverflowError(f"{dtype} cannot hold a complex value")
     if wanted.kind in "biu":
         try:
             with np.errstate(all="ignore"):
@@ -248,6 +250,4 @@ def _to_dtype(values: Array, dtype: str) -> Array:
         if converted is None or not np.array_equal(converted.astype(object), values.astype(object)):
             raise OverflowError(f"{dtype} cannot hold the value")
         return converted
-    if values.dtype.kind == "c" and wanted.kind != "c":
-        raise OverflowError(f"{dtype} cannot hold a complex value")
     return cast(values, dtype)
