@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from paramctl.address import expressions
 from paramctl.address.patterns import compile_pattern, nearest_hint
-from paramctl.address.rename import _compile, renamer
+from paramctl.address.rename import _compile, _parts, renamer
 from paramctl.address.resolve import resolve
 from paramctl.errors import AddressError
 from paramctl.store.checkpoint import build_model, stored_parameter
@@ -79,7 +79,7 @@ def test_wildcards_of_a_renaming_match_as_much_as_they_can() -> None:
             continue
         split = re.split(r"(\*\*|\*|\?)", pattern)
         expected = re.compile("".join(WILDCARDS.get(part) or re.escape(part) for part in split))
-        backward = _compile(pattern, "/")
+        backward = _compile(_parts(pattern), "/")
         for path in ("".join(random.choices("aab/", k=random.randint(0, 9))) for _ in range(10)):
             match, found = expected.fullmatch(path), backward.fullmatch(path[::-1])
             groups = tuple(text[::-1] for text in reversed(found.groups())) if found else None
@@ -101,6 +101,39 @@ def test_a_renaming_of_many_wildcards_is_quick(star: str) -> None:
 def test_a_renaming_needs_text_between_its_wildcards() -> None:
     with pytest.raises(AddressError, match="two wildcards without a text between them"):
         renamer(["a***=b***"], build_model("m", {"a": stored_parameter("a", (1,), "float32")}, ())[0])
+
+
+QUOTED = {
+    "an equals sign": ("'a=b'=c", "a=b", "c"),
+    "a wildcard": ("'x*'=y", "x*", "y"),
+    "one name of several": ("e/'w*'=e/w", "e/w*", "e/w"),
+    "beside a wildcard": ("*/'k=v'=*/k", "e/k=v", "e/k"),
+    "several names": ("'e/a?'=e/a", "e/a?", "e/a"),
+    "a space at an end": ("' s '=s", " s ", "s"),
+    "in the new name": ("plain='new*'", "plain", "new*"),
+    "a quote within": ('"it\'s"=its', "it's", "its"),
+    "a quote not at the beginning": ("don't=dont", "don't", "dont"),
+    "a bracket without the other": ("b[=b", "b[", "b"),
+}
+
+
+@pytest.mark.parametrize(("rule", "path", "name"), QUOTED.values(), ids=list(QUOTED))
+def test_names_in_quotes_are_renamed_literally(rule: str, path: str, name: str) -> None:
+    """As everywhere in addresses; all other arrays keep their names, those that a wildcard would match too."""
+    paths = ["xyz", "e/wx", "e/ab", *(path for _, path, _ in QUOTED.values())]
+    tree, _ = build_model("m", {path: stored_parameter(path, (1,), "float32") for path in paths}, ())
+    rename = renamer([rule], tree)
+    assert {old: rename(old) for old in paths if rename(old) != old} == {path: name}
+
+
+def test_a_renaming_of_a_block_or_of_a_misspelled_name_has_a_hint() -> None:
+    paths = ["h/0/w", "h/1/w", "it's", "plain"]
+    tree, _ = build_model("m", {path: stored_parameter(path, (1,), "float32") for path in paths}, ())
+    with pytest.raises(AddressError, match=re.escape("It is a block: 'h/**=body/**' renames all parameters in it.")):
+        renamer(["h=body"], tree)
+    assert [renamer(["h/**=body/**"], tree)(path) for path in paths] == ["body/0/w", "body/1/w", "it's", "plain"]
+    with pytest.raises(AddressError, match="Did you mean 'plain'"):
+        renamer(["plian=x"], tree)
 
 
 def test_the_first_renaming_that_matches_applies() -> None:

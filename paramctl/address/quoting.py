@@ -9,8 +9,8 @@ from itertools import islice
 
 from paramctl.errors import MAX_COMPARED, suggest
 
-_SPECIAL = re.compile(r"[\[*?='\"]|^[\s-]|\s$")
-"""Characters with a meaning in the address syntax; - at the beginning would be an option, = ends an address in set."""
+_SPECIAL = re.compile(r"[\[*?='\"]|^[\s-]|^re:|\s$")
+"""Text with a meaning in the address syntax; - at the beginning would be an option, = ends an address in set."""
 
 _SHELL_SPECIAL = re.compile(r'["$`\\!]')
 """Characters that a shell interprets inside double quotes."""
@@ -21,7 +21,7 @@ LISTED = 3
 def address_of(path: str, separator: str = "/") -> str:
     """Return the address that matches exactly this path: ``'x[0]'/w`` for the path ``x[0]/w``."""
     names = path.split(separator)
-    if path.isprintable() and not path.startswith("re:"):
+    if path.isprintable():
         if "" in names and (quote := _quote_for(path)):  # an empty name needs quotes around more than itself
             return f"{quote}{path}{quote}"
         quotes = [_quote_for(name) for name in names]
@@ -31,20 +31,29 @@ def address_of(path: str, separator: str = "/") -> str:
                 for name, quote in zip(names, quotes, strict=True)
             )
     # No quotes can hold such a name. As a regular expression, every character can be escaped.
-    return "re:" + "".join(
-        re.escape(character) if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in path
-    )
+    return "re:" + "".join(map(_escaped, path))
+
+
+def _escaped(character: str) -> str:
+    """Return a character as a regular expression in an assignment, where = and quotes have a meaning too."""
+    if not character.isprintable():
+        return character.encode("unicode_escape").decode()
+    return f"\\{character}" if character in "='\"" else re.escape(character)
 
 
 def partition_address(text: str) -> tuple[str, str, str]:
     """Split a text at the first ``=`` that is not within the quotes or brackets of an address, as str.partition does.
 
-    A quote opens only at the beginning of a name: the path don't/kernel has none.
+    A quote opens only at the beginning of a name: the path don't/kernel has none. In a regular expression, a backslash
+    takes the meaning from the next character.
     """
-    quote, depth = "", 0
+    quote, depth, is_expression, escaped = "", 0, text.lstrip().startswith("re:"), False
     for position, character in enumerate(text):
-        if quote:
+        if escaped:
+            escaped = False
+        elif character == "\\" and is_expression:
+            escaped = True
+        elif quote:
             quote = "" if character == quote else quote
         elif character in "'\"" and (text[position - 1] in "/." or not text[:position].strip()):
             quote = character
@@ -67,10 +76,15 @@ def shell_quoted(text: str) -> str:
     return shlex.quote(text) if _SHELL_SPECIAL.search(text) else f'"{text}"'
 
 
+def similar_address_hint(text: str, paths: Iterable[str], separator: str) -> str:
+    """Return a hint with the most similar path as typed in a shell, or ""."""
+    return suggest(text, paths, lambda path: shell_quoted(address_of(path, separator)))
+
+
 def nearest_address_hint(text: str, paths: Iterable[str], separator: str) -> str:
     """Return a hint with the most similar path as typed in a shell, or with the first paths, or ""."""
     known = list(islice(paths, MAX_COMPARED))
-    hint = suggest(text, known, lambda path: shell_quoted(address_of(path, separator)))
+    hint = similar_address_hint(text, known, separator)
     if hint or not known:
         return hint
     first = ", ".join(_typed(path, separator) for path in known[:LISTED])

@@ -1,7 +1,8 @@
 """Rename parameters by rules of the form ``PATTERN=NAME``.
 
 Each wildcard of the pattern appears again in the name, in the same order, and is replaced by the text it matched:
-``model.**=**`` removes a prefix, and ``*/w=*/kernel`` replaces the last name.
+``model.**=**`` removes a prefix, and ``*/w=*/kernel`` replaces the last name. Names in quotes are taken literally, as
+in addresses: ``'a=b'/w=c/w``.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from paramctl.address.quoting import partition_address, shell_quoted, similar_address_hint
 from paramctl.address.tree import NamedTree
 from paramctl.errors import AddressError
 
-_WILDCARD = re.compile(r"\*\*|\*|\?")
+_TOKEN = re.compile(r"""((?:^|(?<=[/.]))(?:'[^']*'|"[^"]*")(?=[/.]|$))|(\*\*|\*|\?)""")
+"""One or several names in quotes, or a wildcard."""
 
 
 class _Rule(NamedTuple):
@@ -21,15 +24,16 @@ class _Rule(NamedTuple):
 
     position: int
     backward: re.Pattern[str]
-    template: str
+    template: list[str]
 
     def new_name(self, path: str) -> str | None:
         """Return the new name of a path, or None if the pattern does not match it."""
         match = self.backward.fullmatch(path[::-1])
         if match is None:
             return None
-        matched = (text[::-1] for text in reversed(match.groups()))
-        return _WILDCARD.sub(lambda _: next(matched), self.template)
+        matched = [text[::-1] for text in reversed(match.groups())]
+        texts = self.template[::2]
+        return "".join(text + wild for text, wild in zip(texts, [*matched, ""], strict=True))
 
 
 def renamer(rules: Sequence[str], model: NamedTree) -> Callable[[str], str]:
@@ -40,16 +44,17 @@ def renamer(rules: Sequence[str], model: NamedTree) -> Callable[[str], str]:
     plain: dict[str, tuple[int, str]] = {}
     patterns: list[_Rule] = []
     for position, text in enumerate(rules):
-        old, new = _parse_rule(text)
-        if _WILDCARD.search(old):
+        pattern, old, new = _parse_rule(text)
+        if len(old) > 1:
             rule = _Rule(position, _compile(old, model.separator), new)
             patterns.append(rule)
             is_used = any(rule.new_name(path) is not None for path in model.parameters)
         else:
-            plain.setdefault(old, (position, new))
-            is_used = old in model.parameters
+            plain.setdefault(old[0], (position, new[0]))
+            is_used = old[0] in model.parameters
         if not is_used:
-            raise AddressError(f"--rename: {model.name} has no parameter with this name", repr(old))
+            hint = _hint(model, old[0], new[0]) if len(old) == 1 else ""
+            raise AddressError(f"--rename: {model.name} has no parameter with this name", repr(pattern), hint)
 
     def new_name(path: str) -> str:
         end, plain_name = plain.get(path, (len(rules), path))
@@ -70,34 +75,64 @@ def renamer(rules: Sequence[str], model: NamedTree) -> Callable[[str], str]:
     return lambda path: names[path] if path in names else new_name(path)
 
 
-def _parse_rule(text: str) -> tuple[str, str]:
-    """Return the pattern and the new name of a rule."""
-    old, equals, new = text.partition("=")
+def _hint(model: NamedTree, old: str, new: str) -> str:
+    """Return a hint for a name that no parameter has: it may be a block's, in quotes, or another's misspelled."""
+    separator = model.separator
+    if any(path.startswith(f"{old}{separator}") for path in model.parameters) and not re.search("[*?=]", old + new):
+        rule = shell_quoted(f"{old}{separator}**={new}{separator}**")
+        return f"It is a block: {rule} renames all parameters in it."
+    return similar_address_hint(old, model.parameters, separator)
+
+
+def _parse_rule(text: str) -> tuple[str, list[str], list[str]]:
+    """Return the pattern of a rule, and its parts and those of the new name: texts, with the wildcards between them."""
+    old, equals, new = partition_address(text)
+    if not equals:  # a bracket of a name may have no other
+        old, equals, new = text.partition("=")
     old, new = old.strip(), new.strip()
     if not equals or not old or not new:
         raise AddressError("a renaming must have the form PATTERN=NAME", repr(text))
-    if _WILDCARD.findall(old) != _WILDCARD.findall(new):
+    old_parts, new_parts = _parts(old), _parts(new)
+    if old_parts[1::2] != new_parts[1::2]:
         raise AddressError("the name must have the wildcards of the pattern, in the same order", repr(text))
-    if "***" in old:
+    pairs = zip(old_parts[1::2], old_parts[2::2], old_parts[3::2], strict=False)
+    if any(first == "**" and not text and second != "?" for first, text, second in pairs):
         raise AddressError("a renaming may not have two wildcards without a text between them", repr(text))
-    return old, new
+    return old, old_parts, new_parts
 
 
-def _compile(pattern: str, separator: str) -> re.Pattern[str]:
-    """Return a pattern as a regular expression for reversed paths, whose groups are the wildcards from the last on.
+def _parts(pattern: str) -> list[str]:
+    """Return the texts of a pattern, without quotes, and the wildcards between them."""
+    parts = [""]
+    end = 0
+    for match in _TOKEN.finditer(pattern):
+        parts[-1] += pattern[end : match.start()]
+        end = match.end()
+        if match[1]:
+            parts[-1] += match[1][1:-1]
+        else:
+            parts += [match[2], ""]
+    parts[-1] += pattern[end:]
+    return parts
+
+
+def _compile(parts: Sequence[str], separator: str) -> re.Pattern[str]:
+    """Return the parts of a pattern as a regular expression for reversed paths, whose groups are the wildcards from the
+    last on.
 
     The first wildcards match as much as possible, as in a regular expression with ``(.*)``. Every text between two of
     them is thus at its last possible place, which is the first one in the reversed path. From there it never moves,
     so it is in an atomic group ``(?>...)``, and no number of wildcards takes exponential time.
     """
     one = f"[^{re.escape(separator)}]"
-    pieces, stars = [""], []
-    for part in reversed(re.split(r"(\*\*|\*|\?)", pattern)):
-        if part in ("*", "**"):
-            stars.append(part)
-            pieces.append("")
+    pieces, stars = [re.escape(parts[-1][::-1])], []
+    for text, wildcard in zip(parts[-3::-2], parts[-2::-2], strict=True):
+        if wildcard == "?":
+            pieces[-1] += f"({one})"
         else:
-            pieces[-1] += f"({one})" if part == "?" else re.escape(part[::-1])
+            stars.append(wildcard)
+            pieces.append("")
+        pieces[-1] += re.escape(text[::-1])
     first, *later = pieces
     if not later:
         return re.compile(first, re.DOTALL)

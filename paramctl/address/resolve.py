@@ -13,7 +13,7 @@ from paramctl.address.grammar import Address, index_of, parse_address
 from paramctl.address.path_index import PathIndex
 from paramctl.address.patterns import ANY_NAMES, NamePattern, compile_names
 from paramctl.address.places import Places
-from paramctl.address.quoting import nearest_address_hint
+from paramctl.address.quoting import nearest_address_hint, similar_address_hint
 from paramctl.address.tree import NamedTree
 from paramctl.core.indexing import Index
 from paramctl.core.parameter import Parameter
@@ -88,18 +88,28 @@ class Match(NamedTuple):
 
 def resolve(model: NamedTree, text: str) -> Match:
     """Return the parameters that an address matches. Raises AddressError if it is malformed or matches nothing."""
-    address = parse_address(text, model.separator, model.parameters)
+    address = _parse(model, text)
     places = model.places
     exact, inside = _find_parameters(places, address)
     # ``dense`` is a parameter of that name, or, if no parameter has it, all parameters of the block.
     paths = places.parameters.ordered(exact) or places.parameters.ordered(inside) or _find_aliases(places, address)
     if not paths:
         _check_not_skipped(model, address)
-        hint = places.range_hint(address.segments) or nearest_address_hint(
-            address.text, model.parameters, model.separator
-        )
+        nearest = nearest_address_hint(address.text, model.parameters, model.separator)
+        hint = nearest if address.text in model.parameters else places.range_hint(address.segments) or nearest
         raise AddressError(f"{model.name} has no parameter with this name", repr(address.text), hint)
     return Match(paths, address.indices, address.is_pattern)
+
+
+def _parse(model: NamedTree, text: str) -> Address:
+    """Return the address in a text. The error for a name of the model that requires quotes shows them."""
+    try:
+        return parse_address(text, model.separator, model.parameters)
+    except AddressError as error:
+        if text not in model.parameters:
+            raise
+        hint = similar_address_hint(text, [text], model.separator)
+        raise AddressError(error.rule, error.received, hint) from None
 
 
 def resolve_whole(model: NamedTree, text: str, action: str) -> list[str]:
@@ -144,7 +154,7 @@ def subtree_matcher(model: NamedTree, *texts: str) -> Callable[[str], bool]:
 
 def _subtree(model: NamedTree, text: str) -> set[str]:
     """Return the paths of the blocks and parameters in what an address matches."""
-    address = parse_address(text, model.separator, model.parameters)
+    address = _parse(model, text)
     if address.indices is not None:
         raise AddressError("a slice selects values, but whole parameters are required here", repr(text))
     places = model.places

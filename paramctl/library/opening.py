@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from paramctl.address.quoting import partition_address
 from paramctl.declare.located import Located
 from paramctl.errors import AddressError, InputError
 from paramctl.library.arguments import as_json, expect
@@ -138,6 +139,6 @@ def rename_rules(rules: Mapping[str, str] | Sequence[str]) -> list[str]:
     if not isinstance(rules, Mapping):
         return texts(rules)
     for old in texts([*rules, *rules.values()])[: len(rules)]:
-        if "=" in old:  # the rule would be read as another
-            raise AddressError("a pattern of a renaming cannot have an equals sign", repr(old))
+        if partition_address(old)[1]:  # the rule would be read as another
+            raise AddressError("a pattern of a renaming can have an equals sign only in quotes", repr(old))
     return [f"{old}={new}" for old, new in rules.items()]
