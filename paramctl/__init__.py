@@ -24,6 +24,7 @@ _MODULES = {
     "paramctl.library.structure": ("summary", "ties"),
     "paramctl.library.measures": ("diff", "find_ties", "stat"),
     "paramctl.library.printing": ("dump",),
+    "paramctl.library.gradients": ("gradients",),
     "paramctl.library.running": ("run",),
     "paramctl.library.catalog": ("layers", "schema", "schemes"),
     "paramctl.library.arrays": ("LazyArray",),
@@ -50,6 +51,7 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.edits import rename as rename
     from paramctl.library.edits import tie as tie
     from paramctl.library.edits import untie as untie
+    from paramctl.library.gradients import gradients as gradients
     from paramctl.library.initialization import initialize as initialize
     from paramctl.library.measures import diff as diff
     from paramctl.library.measures import find_ties as find_ties

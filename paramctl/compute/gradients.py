@@ -6,16 +6,21 @@ the parameter is their sum.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from paramctl.compute.data import Examples
 from paramctl.compute.forward import Pass
 from paramctl.compute.gradient_space import GRADIENTS, gradient, value_of
 from paramctl.compute.graph import Graph, Step
 from paramctl.compute.losses import Loss
 from paramctl.core.dtypes import Array
 from paramctl.model import Model
+from paramctl.parallel import Progress, advancing
 
 
 class Use(NamedTuple):
@@ -74,13 +79,41 @@ class Differentiation:
 
             passed = Pass(self.graph, GRADIENTS, of, self.training, self.random)
             outputs = [*passed.run(inputs).values()]
-            loss: Array = self.loss.compute(GRADIENTS, outputs[0], targets)
+            wanted = self.loss.fit(outputs[0].shape, targets) if self.loss.has_targets else targets
+            loss: Array = self.loss.compute(GRADIENTS, outputs[0], wanted)
             return loss
 
         loss, shares = gradient(loss_of, {use: values[use.path] for use in self.trained})
         assert passed is not None
         updates = {path: value_of(value) for path, value in passed.updates.items()}
         return Slope(float(loss), [*map(value_of, outputs)], self.summed(shares), shares, updates)
+
+    def whole(
+        self, values: Mapping[str, Array], examples: Examples, batch_size: int, progress: Progress | None = None
+    ) -> Slope:
+        """Return the loss of all examples and its derivatives, a batch at a time. Outputs and updates are left out."""
+        advance = advancing(progress, examples.rows)
+        loss, shares = 0.0, {use: np.zeros_like(values[use.path]) for use in self.trained}
+        for batch in examples.batches(batch_size):
+            rows = len(next(iter(batch.inputs.values())))
+            weight = rows / examples.rows if self.loss.is_mean else 1.0
+            slope = self.slope(values, batch.inputs, batch.targets)
+            loss += weight * slope.loss
+            for use, share in slope.shares.items():
+                shares[use] += share * shares[use].dtype.type(weight)
+            advance(rows)
+        return Slope(loss, [], self.summed(shares), shares, {})
+
+    def uses(self) -> dict[Use, str]:
+        """Return the names of the uses of arrays that have several: ``shared/kernel#2`` is the second of that path."""
+        several = Counter(self.model.owner(use.path).path for use in self.trained)
+        counts: Counter[str] = Counter()
+        names = {}
+        for use in self.trained:
+            counts[use.path] += 1
+            if several[self.model.owner(use.path).path] > 1:
+                names[use] = f"{use.path}#{counts[use.path]}"
+        return names
 
     def summed(self, shares: Mapping[Use, Array]) -> dict[str, Array]:
         """Return the sum of the shares of each array, by the path that keeps it."""

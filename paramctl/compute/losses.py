@@ -24,6 +24,8 @@ class Loss:
 
     name: ClassVar[str] = ""
     has_targets: ClassVar[bool] = True
+    is_mean: ClassVar[bool] = True
+    """False if the loss of several batches is the sum of theirs."""
     integer_targets: ClassVar[bool] = False
     """True if targets may be whole numbers without the last axis of the outputs: the indices of classes."""
 
@@ -47,14 +49,25 @@ class Loss:
             return cls(True)
         return cls(getattr(function, "name", "") in ("softmax", "sigmoid"))
 
-    def check(self, outputs: tuple[int, ...], targets: tuple[int, ...], whole: bool) -> None:
-        """Raise AddressError unless the shapes fit, without the batch axis. whole: the targets are whole numbers."""
-        classes = self.integer_targets and whole and targets == outputs[:-1]
-        if targets != outputs and not classes:
-            more = f" or the indices of classes {outputs[:-1]}" if self.integer_targets else ""
-            raise AddressError(
-                f"the targets of {self.name} must have the shape {outputs} for each example{more}", f"{targets}"
-            )
+    def fit(self, outputs: tuple[int, ...], targets: Array) -> Array:
+        """Return the targets of a batch in the shape of its outputs, or as the indices of classes.
+
+        outputs: their shape. Raises AddressError for targets that do not fit.
+        """
+        whole = targets.dtype.kind in "iu"
+        if self.integer_targets and whole and targets.shape == outputs[:-1]:
+            wrong = targets[(targets < 0) | (targets >= outputs[-1])]
+            if wrong.size:
+                rule = f"the targets of {self.name} must be classes from 0 to {outputs[-1] - 1}"
+                raise AddressError(rule, f"{wrong[0]}")
+            return targets
+        if (*targets.shape, 1) == outputs:  # a number for each example
+            return targets.reshape(outputs)
+        if targets.shape != outputs:
+            more = f", or {outputs[1:-1]} for the indices of classes," if self.integer_targets else ""
+            rule = f"the targets of {self.name} must have the shape {outputs[1:]}{more} for each example"
+            raise AddressError(rule, f"{targets.shape[1:]}{'' if whole else ' of fractions'}")
+        return targets
 
 
 class Mse(Loss):
@@ -90,9 +103,10 @@ class CrossEntropy(Loss):
         else:
             shifted = outputs - xp.max(outputs, axis=-1, keepdims=True)
             logs = shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
-        if targets.ndim < outputs.ndim:
-            targets = xp.eye(outputs.shape[-1], dtype=outputs.dtype)[targets]
-        return -xp.mean(xp.sum(targets * logs, axis=-1))
+        if targets.ndim == outputs.ndim:
+            return -xp.mean(xp.sum(targets * logs, axis=-1))
+        each = xp.reshape(logs, (-1, outputs.shape[-1]))
+        return -xp.mean(each[xp.arange(targets.size), targets.reshape(-1)])
 
 
 class BinaryCrossEntropy(Loss):
@@ -110,6 +124,7 @@ class Sum(Loss):
     """sum of the outputs, without targets"""
 
     has_targets = False
+    is_mean = False
 
     def compute(self, xp: Any, outputs: Array, targets: Array) -> Array:
         return xp.sum(outputs)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from paramctl.compute import inputs as model_inputs
-from paramctl.compute.graph import Graph
 from paramctl.compute.run import BATCH_SIZE, check_computable
 from paramctl.compute.run import run as run_source
 from paramctl.errors import AddressError, InputError
@@ -54,26 +53,28 @@ def run(
     """
     choice("dtype", dtype, ("float32", "float64"))
     batch_size, rows = whole("batch_size", batch_size, 1) or BATCH_SIZE, whole("rows", rows, 1) or 1
-    source = _valued(model, weights, checked_seed(seed))
+    source = with_values(model, weights, checked_seed(seed))
     graph = check_computable(source)
-    given = _arrays(source, graph, inputs, rows, resolve_seed(source.model, seed))
+    given: Mapping[str, Any]
+    if inputs is None:
+        given = model_inputs.random_inputs(source.model, graph, rows, resolve_seed(source.model, seed))
+    else:
+        given = as_arrays(inputs)
     checked = model_inputs.check_inputs(source.model, graph, given, np.dtype(dtype))
     outputs = run_source(source, checked, taps=texts(taps), batch_size=batch_size, progress=progress)
     notes = [outputs.note] if outputs.note else []
     return Weights(Computed(source.model.name, outputs.arrays), notes=notes)
 
 
-def _valued(model: Openable, weights: Openable | None, seed: int | None) -> Source:
+def with_values(model: Openable, weights: Openable | None, seed: int | None) -> Source:
     """Return a model with the values to compute with."""
     if weights is None:
         return as_source(model, seed)
     return convert(weights, layout="keras", like=model).source
 
 
-def _arrays(source: Source, graph: Graph, inputs: InputLike, rows: int, seed: int) -> Mapping[str, Any]:
-    """Return the arrays of the inputs, by name."""
-    if inputs is None:
-        return model_inputs.random_inputs(source.model, graph, rows, seed)
+def as_arrays(inputs: InputLike) -> Mapping[str, Any]:
+    """Return arrays by name. A single array without a name has an empty one."""
     if isinstance(inputs, Weights):
         return _stored(inputs)
     if isinstance(inputs, Mapping):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 from paramctl.core.dtypes import Array
 from paramctl.core.parameter import Axis, Parameter
 from paramctl.errors import InputError
+from paramctl.model import Model
 from paramctl.source.base import Description
-from paramctl.store.checkpoint import build_model
+from paramctl.store.checkpoint import build_model, tied_parameter
 from paramctl.store.contents import Origin, Piece, blocks
 
 MAX_IN_MEMORY = 256 << 20
@@ -21,12 +23,20 @@ MAX_IN_MEMORY = 256 << 20
 
 
 class Computed:
-    """Arrays by name, as they were computed. They exist in this process only."""
+    """Arrays by name, as they were computed. They exist in this process only.
 
-    def __init__(self, name: str, arrays: Mapping[str, Array]) -> None:
+    like: a model, whose parameters and ties those of the arrays have that have the name of one of its own.
+    """
+
+    def __init__(self, name: str, arrays: Mapping[str, Array], like: Model | None = None) -> None:
         self.arrays = arrays
-        parameters = {path: _parameter(path, array) for path, array in arrays.items()}
-        self.model, _ = build_model(name, parameters, ())
+        known = {} if like is None else like.parameters
+        ties = () if like is None else tuple(tie for tie in like.ties if tie.kept in arrays)
+        parameters = {path: _parameter(path, array, known.get(path)) for path, array in arrays.items()}
+        parameters |= {tie.tied: tied_parameter(tie, parameters[tie.kept]) for tie in ties}
+        order = {path: number for number, path in enumerate([*known, *arrays])}
+        ordered = {path: parameters[path] for path in sorted(parameters, key=order.__getitem__)}
+        self.model, _ = build_model(name, ordered, ties)
         self.origin = Origin()
 
     def read(self, path: str, start: int, stop: int) -> Array:
@@ -39,7 +49,9 @@ class Computed:
         raise InputError(f"{self.model.name}: computed arrays cannot be opened again in another process")
 
 
-def _parameter(path: str, array: Array) -> Parameter:
+def _parameter(path: str, array: Array, known: Parameter | None) -> Parameter:
+    if known is not None:
+        return replace(known, dtype=array.dtype.name)
     axes = tuple(Axis(size, "unknown") for size in array.shape)
     return Parameter(path, axes, "unknown", None, None, array.dtype.name)
 

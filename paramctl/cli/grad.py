@@ -1,0 +1,120 @@
+"""paramctl grad: the gradient of a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+import paramctl
+from paramctl.cli import inputs, options, progress
+from paramctl.cli.command import Command
+from paramctl.cli.output import report_written, write_file
+from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows, tell
+
+COLUMNS = [
+    Column("path", "Parameter", lambda row: row.path),
+    Column("shape", "Shape", lambda row: list(row.shape), lambda row: str(row.shape)),
+    numeric("norm", "Gradient norm"),
+    numeric("weight_norm", "Weight norm"),
+    numeric("ratio", "Ratio"),
+    numeric("max_abs", "Max abs"),
+    Column("uses", "Uses", lambda row: row.uses, right=True),
+]
+
+
+def losses() -> Iterable[str]:
+    from paramctl.compute.losses import LOSSES
+
+    return LOSSES
+
+
+@click.command(cls=Command, short_help="Compute gradients of a loss")
+@options.model
+@click.option("--data", metavar="FILE", help="Inputs by name and targets y, in an npz or any other checkpoint")
+@click.option(
+    "--loss", type=options.LazyChoice(losses), default="mse", show_default=True, help="Loss of outputs and targets"
+)
+@click.option("--weights", metavar="FILE", show_default="the model's own", help="Checkpoint with the parameters")
+@click.option("--split-ties", is_flag=True, help="Also the share of each use of a parameter that is used several times")
+@click.option("--training", is_flag=True, help="With dropout, and batches normalized by their own statistics")
+@click.option(
+    "--rows", "rows_", type=click.IntRange(1), metavar="N", show_default="1", help="Number of random examples"
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N", help="Rows computed at once"
+)
+@options.output("File to write the gradients to; its suffix sets the format")
+@options.force
+@click.option(
+    "--dtype",
+    type=click.Choice(("float32", "float64")),
+    default="float32",
+    show_default=True,
+    help="Dtype of the computation",
+)
+@options.seed
+@options.define
+@options.input_shape
+@options.format_(*ROW_FORMATS)
+def grad(
+    model: str | None,
+    data: str | None,
+    loss: str,
+    weights: str | None,
+    split_ties: bool,
+    training: bool,
+    rows_: int | None,
+    batch_size: int,
+    output: str | None,
+    force: bool,
+    dtype: str,
+    seed: int | None,
+    define: tuple[str, ...],
+    input_shape: tuple[str, ...],
+    format: str,
+) -> None:
+    """Compute the gradient of a loss for each trainable parameter, over all examples.
+
+    Prints the norm of each gradient, the norm of the parameter, and their ratio; -o writes the gradients themselves,
+    under the names of the parameters, for dump, stat and diff. A parameter that is used several times, by a shared
+    layer or a tie, has the sum of its uses' gradients; --split-ties shows the share of each as PATH#1, PATH#2.
+
+    The data are arrays with a row for each example: the inputs by name, x or any name for the only one, and the
+    targets y. cross_entropy takes the indices of classes or a row of probabilities; the output of the model may be
+    logits, or end in a softmax. The loss sum, which adds up the outputs, takes no targets, and random inputs without
+    --data.
+
+    Gradients require autograd: pip install 'paramctl[grad]'.
+
+    \b
+    Examples:
+      paramctl grad tied_mlp.yaml --loss sum --rows 2 --split-ties
+      paramctl grad mlp.yaml --data xy.npz --loss cross_entropy
+      paramctl grad model.keras --data xy.npz -o gradients.h5
+    """
+    if data is not None and rows_ is not None:
+        raise click.UsageError("--rows is the number of random examples, and --data gives others")
+    opened = inputs.open_argument(model, define, input_shape)
+    values = inputs.open_argument(weights) if weights is not None else None
+    with progress.bar("computing") as report:
+        gradients = paramctl.gradients(
+            opened,
+            data,
+            loss=loss,
+            weights=values,
+            split_ties=split_ties,
+            training=training,
+            rows=rows_ or 1,
+            batch_size=batch_size,
+            seed=seed,
+            dtype=dtype,
+            progress=report,
+        )
+    emit(rows(format, gradients.report, COLUMNS))
+    if output is None:
+        for note in gradients.notes:
+            tell(note)
+        return
+    write_file(gradients, output, force=force)
+    report_written(gradients, output)
