@@ -145,14 +145,19 @@ def inputs_of(case: Case, dtype: str, rng: np.random.Generator) -> list[Any]:
     return [keras.ops.cast(rng.random((BATCH, *shape)), dtype) for shape in case.inputs.values()]
 
 
-def output_alone(layer: type[Layer], case: Case, name: str, weights: list[np.ndarray], inputs: list[Any]) -> Any:
-    """The output of the layer that Keras' class builds of the options, with these weights."""
+def output_alone(
+    layer: type[Layer], case: Case, name: str, weights: list[np.ndarray], inputs: list[Any], **more: Any
+) -> tuple[Any, keras.layers.Layer]:
+    """The output of the layer that Keras' class builds of the options, with these weights; and the layer.
+
+    more: options of the call.
+    """
     options, call_options = divided(layer, case)
     subject = class_of(layer)(name=name, **options)
     pending = iter(inputs)
     called(subject, case, call_options, lambda shape: keras.Input(shape))
     subject.set_weights(weights)
-    return called(subject, case, call_options, lambda shape: next(pending))
+    return called(subject, case, call_options | more, lambda shape: next(pending)), subject
 
 
 def arrays_below(source: Source, name: str) -> list[np.ndarray]:
@@ -185,7 +190,7 @@ def test_every_option_of_a_layer_in_a_configuration(name: str, tmp_path: Path) -
     outputs = model([array for arrays in inputs for array in arrays])
     for number, (case, output) in enumerate(zip(cases, outputs if len(cases) > 1 else [outputs], strict=True)):
         subject = f"subject-{number}"
-        expected = output_alone(layer, case, subject, arrays_below(source, subject), inputs[number])
+        expected, _ = output_alone(layer, case, subject, arrays_below(source, subject), inputs[number])
         assert model.outputs[number].shape[1:] == expected.shape[1:], case
         both = (keras.ops.convert_to_numpy(tensor) for tensor in (output, expected))
         # torch computes frozen layers by another kernel, which rounds otherwise

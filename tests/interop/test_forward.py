@@ -1,27 +1,77 @@
 """The output of every layer, with every option, equals that of Keras' layer with the same arrays.
 
-The cases are those of test_configurations, generated from the registry: a new layer is here by existing. Tolerance: 1e-5
-of the value plus 1e-5, in float32; both sides add up float32 numbers in an order of their own.
+The cases are those of test_configurations, generated from the registry: a new layer is here by existing. Each is computed
+as it is, with masks of its inputs, and in training. Tolerance: 1e-5 of the value plus 1e-5, in float32; both sides add
+up float32 numbers in an order of their own.
 """
 
 import json
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from keras.src.backend import get_keras_mask, set_keras_mask
 
 from paramctl.compute.forward import Pass
-from paramctl.compute.graph import graph_of
+from paramctl.compute.graph import Step, graph_of
 from paramctl.compute.space import NUMPY
 from paramctl.compute.values import Values
-from paramctl.model.layers import LAYERS
+from paramctl.model.layers import LAYERS, Layer
+from paramctl.model.layers.call import Call
 from paramctl.source.base import Source
+from tests.interop.cases import Case
+from tests.interop.sides import REFUSALS
 from tests.interop.test_configurations import BATCH, arrays_below, comparable, output_alone, source_of
 from tests.interop.test_layers import IN_KERAS
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5, "equal_nan": True}
+
+
+@dataclass
+class Subjects:
+    """The cases of a layer in one model, each with inputs of its own."""
+
+    layer: type[Layer]
+    cases: list[Case]
+    source: Source
+    inputs: list[list[np.ndarray]]
+
+    def __post_init__(self) -> None:
+        self.graph = graph_of(self.source.model)
+        self.steps = {step.path: step for step in self.graph.steps}
+        self.values = Values(self.source, np.dtype("float32"))
+
+    def in_keras(self, number: int, inputs: list[Any], **options: Any) -> tuple[Any, keras.layers.Layer]:
+        """The output of Keras' layer, and the layer."""
+        name = f"subject-{number}"
+        weights = arrays_below(self.source, name)
+        return output_alone(self.layer, self.cases[number], name, weights, inputs, **options)
+
+    def applied(self, number: int, masks: list[Any], training: bool = False) -> tuple[np.ndarray, Any, dict[str, Any]]:
+        """Our output, its mask, and every array of the layer after the call."""
+        step: Step = self.steps[f"subject-{number}"]
+        arrays = {name: self.values[path] for name, path in step.parameters.items()}
+        names = [self.graph.inputs[source].rpartition("-")[0] for source in step.inputs]
+        places = [*map([*self.cases[number].inputs].index, names)]
+        inputs = [self.inputs[number][place] for place in places]
+        call = Call(NUMPY, arrays, training, [masks[place] for place in places], np.random.default_rng(0))
+        count = len(inputs) - len(step.references)
+        references = dict(zip(step.references, inputs[count:], strict=True))
+        output = step.layer.compute(call, *inputs[:count], **references)
+        mask = step.layer.output_mask(call, *inputs[:count], **references)
+        return output, mask, arrays | dict(call.updates)
+
+
+@pytest.fixture(scope="module", params=IN_KERAS)
+def subjects(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subjects:
+    layer = LAYERS[request.param]
+    cases = comparable(layer).computed
+    assert cases
+    rng = np.random.default_rng(0)
+    inputs = [[rng.random((BATCH, *shape), "float32") for shape in case.inputs.values()] for case in cases]
+    return Subjects(layer, cases, source_of(layer, cases, tmp_path_factory.mktemp("m")), inputs)
 
 
 def outputs_of(source: Source, inputs: dict[str, np.ndarray], **options: Any) -> dict[str, np.ndarray]:
@@ -31,25 +81,69 @@ def outputs_of(source: Source, inputs: dict[str, np.ndarray], **options: Any) ->
     return {graph.paths[number]: np.asarray(value) for number, value in passed.run(inputs).items()}
 
 
-@pytest.mark.parametrize("name", IN_KERAS)
-def test_every_option_of_a_layer(name: str, tmp_path: Path) -> None:
-    layer = LAYERS[name]
-    cases = comparable(layer).computed
-    assert cases
-    source = source_of(layer, cases, tmp_path)
-    rng = np.random.default_rng(0)
-    inputs = [[rng.random((BATCH, *shape), "float32") for shape in case.inputs.values()] for case in cases]
+def compare(ours: np.ndarray, theirs: Any, case: Case) -> None:
+    expected = keras.ops.convert_to_numpy(theirs)
+    assert ours.shape == expected.shape, json.dumps(case)
+    assert ours.dtype.kind == expected.dtype.kind, json.dumps(case)
+    assert np.allclose(ours, expected, **TOLERANCE), json.dumps(case)
+
+
+def test_every_option_of_a_layer(subjects: Subjects) -> None:
     named = {
         f"{key}-{number}": array
-        for number, case in enumerate(cases)
-        for key, array in zip(case.inputs, inputs[number], strict=True)
+        for number, case in enumerate(subjects.cases)
+        for key, array in zip(case.inputs, subjects.inputs[number], strict=True)
     }
-    ours = outputs_of(source, named)
-    assert len(ours) == len(cases)
-    for number, case in enumerate(cases):
-        subject = f"subject-{number}"
-        tensor = output_alone(layer, case, subject, arrays_below(source, subject), inputs[number])
-        expected = keras.ops.convert_to_numpy(tensor)
-        assert ours[subject].shape == expected.shape, json.dumps(case)
-        assert ours[subject].dtype.kind == expected.dtype.kind, json.dumps(case)
-        assert np.allclose(ours[subject], expected, **TOLERANCE), json.dumps(case)
+    ours = outputs_of(subjects.source, named)
+    assert len(ours) == len(subjects.cases)
+    for number, case in enumerate(subjects.cases):
+        compare(ours[f"subject-{number}"], subjects.in_keras(number, subjects.inputs[number])[0], case)
+
+
+def masked(array: np.ndarray) -> Any:
+    """The input for Keras with a mask of its steps: a few of the first example, and every one of the last."""
+    tensor = keras.ops.convert_to_tensor(array)
+    mask = mask_of(array)
+    if mask is not None:
+        set_keras_mask(tensor, keras.ops.convert_to_tensor(mask))
+    return tensor
+
+
+def mask_of(array: np.ndarray) -> np.ndarray | None:
+    if array.ndim < 3:
+        return None
+    mask = np.zeros(array.shape[:2], bool)
+    mask[0, 1::3] = mask[0, 2::3] = True
+    return mask
+
+
+def test_every_option_of_a_layer_with_masks(subjects: Subjects) -> None:
+    """The output, and the mask that later layers see; where Keras takes a mask at all."""
+    compared = 0
+    for number, case in enumerate(subjects.cases):
+        try:
+            theirs, _ = subjects.in_keras(number, [masked(array) for array in subjects.inputs[number]])
+        except (*REFUSALS, AssertionError):
+            continue
+        ours, mask, _ = subjects.applied(number, [mask_of(array) for array in subjects.inputs[number]])
+        compare(ours, theirs, case)
+        expected = get_keras_mask(theirs)
+        assert (mask is None) == (expected is None), json.dumps(case)
+        assert mask is None or np.array_equal(mask, keras.ops.convert_to_numpy(expected)), json.dumps(case)
+        compared += mask is not None
+    assert compared or not subjects.layer.keeps_mask
+
+
+def test_every_option_of_a_layer_in_training(subjects: Subjects) -> None:
+    """The output and the state after it, where Keras draws nothing at random."""
+    keras.utils.set_random_seed(1)
+    for number, case in enumerate(subjects.cases):
+        theirs, subject = subjects.in_keras(number, subjects.inputs[number], training=True)
+        again, _ = subjects.in_keras(number, subjects.inputs[number], training=True)
+        if not np.array_equal(*map(keras.ops.convert_to_numpy, (theirs, again)), equal_nan=True):
+            continue
+        ours, _, arrays = subjects.applied(number, [None] * len(subjects.inputs[number]), training=True)
+        compare(ours, theirs, case)
+        assert len(arrays) == len(subject.weights), json.dumps(case)
+        for array, variable in zip(arrays.values(), subject.weights, strict=True):
+            compare(array, variable, case)

@@ -156,10 +156,9 @@ class Recurrent(Layer, abstract=True):
 
     def _masks(self, rate: float) -> int:
         """Return the number of masks as in Keras: one for all gates, or one for each with recurrent dropout."""
-        # with gates, Keras' cells take a rate of 1 for none
-        if not rate or (rate == 1 and self.gates > 1):
-            return 0
-        return self.gates if self.recurrent_dropout else 1
+        masks = self.gates if self.recurrent_dropout else 1
+        # with a mask for each gate, Keras takes a rate of 1 for none
+        return 0 if not rate or (rate == 1 and masks > 1) else masks
 
     def bias_axes(self) -> tuple[Axis, ...]:
         """Return the axes of the bias."""
