@@ -28,6 +28,7 @@ _MODULES = {
     "paramctl.library.running": ("run",),
     "paramctl.library.catalog": ("layers", "schema", "schemes"),
     "paramctl.library.arrays": ("LazyArray",),
+    "paramctl.library.training": ("train",),
     "paramctl.library.weights": ("Weights",),
     "paramctl.model": ("Model",),
     "paramctl.errors": ("AddressError", "DocumentError", "InputError", "OutputError", "ParamctlError"),
@@ -65,6 +66,7 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.saving import save as save
     from paramctl.library.structure import summary as summary
     from paramctl.library.structure import ties as ties
+    from paramctl.library.training import train as train
     from paramctl.library.weights import Weights as Weights
     from paramctl.model import Model as Model
 

@@ -32,6 +32,10 @@ class Values(Mapping[str, Array]):
         array = self._arrays[kept]
         return array.T if tie is not None and tie.transpose else array
 
+    def put(self, path: str, array: Array) -> None:
+        """Replace an array, by the path that keeps it."""
+        self._arrays[path] = array
+
     def of(self, step: Step) -> dict[str, Array]:
         """Return the arrays of a step, by path relative to its layer."""
         return {name: self[path] for name, path in step.parameters.items()}

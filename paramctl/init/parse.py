@@ -65,10 +65,14 @@ def parse_scheme(text: str, source: str) -> Scheme:
         for entry in entry_points(group=GROUP, name=name):
             function = _loaded(entry.load, text, source)
             return UserScheme(text, _draw_function(function, _options(options, source), text))
+    return _checked(parse_call_text(text, source))
+
+
+def parse_call_text(text: str, source: str) -> Located:
+    """Return ``normal:stddev=0.01`` as a call that a document writes ``{normal: {stddev: 0.01}}``."""
+    name, _, options = text.partition(":")
     key = parse_value(name, source)
-    if not options:
-        return _checked(key)
-    return _checked(Located({name: _options(options, source)}, source, keys={name: key}))
+    return Located({name: _options(options, source)}, source, keys={name: key}) if options else key
 
 
 def _checked(node: Located) -> Scheme:

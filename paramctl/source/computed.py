@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from paramctl.core.dtypes import Array
+from paramctl.core.dtypes import Array, cast
 from paramctl.core.parameter import Axis, Parameter
 from paramctl.errors import InputError
 from paramctl.model import Model
-from paramctl.source.base import Description
+from paramctl.source.base import Derived, Description, Source
 from paramctl.store.checkpoint import build_model, tied_parameter
 from paramctl.store.contents import Origin, Piece, blocks
 
@@ -44,6 +44,27 @@ class Computed:
 
     def pieces(self, parameter: Parameter) -> Iterator[Piece]:
         return blocks(parameter)
+
+    def describe(self) -> Description:
+        raise InputError(f"{self.model.name}: computed arrays cannot be opened again in another process")
+
+
+class Replaced(Derived):
+    """A source in which computed arrays replace some arrays of the base. They are cast to the base's dtypes."""
+
+    def __init__(self, base: Source, arrays: Mapping[str, Array]) -> None:
+        provenance = {path: known for path, known in base.origin.provenance.items() if path not in arrays}
+        origin = replace(base.origin, provenance=provenance, extents={}, rewrite=None, optimizer=None)
+        super().__init__(base, base.model, origin, "train")
+        self.arrays = arrays
+
+    def pieces(self, parameter: Parameter) -> Iterator[Piece]:
+        return blocks(parameter) if parameter.path in self.arrays else self.base.pieces(parameter)
+
+    def read(self, path: str, start: int, stop: int) -> Array:
+        if path not in self.arrays:
+            return self.base.read(path, start, stop)
+        return cast(self.arrays[path].reshape(-1)[start:stop], self.model.parameters[path].dtype)
 
     def describe(self) -> Description:
         raise InputError(f"{self.model.name}: computed arrays cannot be opened again in another process")

@@ -236,6 +236,9 @@ class HardSilu(Function, aliases=("hard_swish",)):
 class Tanh(Function):
     """tanh(x)"""
 
+    def compute(self, xp: Any, x: Array) -> Array:
+        return xp.tanh(x)
+
     torch_module = "Tanh"
 
 

@@ -1,0 +1,202 @@
+"""paramctl train: train a model on examples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import paramctl
+from paramctl.cli import inputs, options, progress
+from paramctl.cli.command import Command
+from paramctl.cli.output import report_written, warm_up
+from paramctl.cli.render import emit
+from paramctl.core.text import csv_field, printable
+
+if TYPE_CHECKING:
+    from paramctl.compute.train import StepReport
+
+FORMATS = ("table", "jsonl", "csv")
+HEADING = f"{'Step':>7}  {'Loss':>12}"
+CSV_HEADING = "step,loss,parameter,norm,gradient_norm,update_ratio"
+WATCHED = f"  {'Weight norm':>12}  {'Gradient norm':>13}  {'Update ratio':>12}  Parameter"
+
+
+def losses() -> Iterable[str]:
+    from paramctl.compute.losses import LOSSES
+
+    return (name for name, loss in LOSSES.items() if loss.has_targets)
+
+
+@click.command(cls=Command, short_help="Train a model on examples")
+@options.model
+@click.option(
+    "--data", metavar="FILE", required=True, help="Inputs by name and targets y, in an npz or any other checkpoint"
+)
+@click.option("--loss", type=options.LazyChoice(losses), default="mse", show_default=True, help="Loss to minimize")
+@click.option(
+    "--optimizer",
+    metavar="NAME[:OPTION=VALUE,...]",
+    default="sgd",
+    show_default=True,
+    help="sgd, momentum, nesterov, adagrad, rmsprop, adam or adamw",
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    metavar="RATE",
+    show_default="0.001 for rmsprop, adam and adamw, else 0.01",
+    help="Factor of each step",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N", help="Examples of a step"
+)
+@click.option(
+    "--epochs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Passes over the examples"
+)
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Number of steps instead of epochs")
+@click.option(
+    "--weights", metavar="FILE", show_default="the model's own", help="Checkpoint with the values to begin with"
+)
+@click.option("--watch", metavar="PATTERN", multiple=True, help="Report on these parameters in each step; repeatable")
+@click.option(
+    "--split-ties", is_flag=True, help="Also the gradient norm of each use of a watched parameter with several"
+)
+@options.output("File to write the trained values to; FILE.state.npz beside it is for --resume")
+@click.option(
+    "--save-every", type=click.IntRange(1), default=1000, show_default=True, metavar="N", help="Steps between writes"
+)
+@click.option("--resume", is_flag=True, help="Go on from the last write")
+@options.force
+@click.option(
+    "--dtype",
+    type=click.Choice(("float32", "float64")),
+    default="float32",
+    show_default=True,
+    help="Dtype of the computation",
+)
+@options.seed
+@options.define
+@options.input_shape
+@options.quiet("Print no steps")
+@options.format_(*FORMATS)
+def train(
+    model: str | None,
+    data: str,
+    loss: str,
+    optimizer: str,
+    learning_rate: float | None,
+    batch_size: int,
+    epochs: int,
+    steps: int | None,
+    weights: str | None,
+    watch: tuple[str, ...],
+    split_ties: bool,
+    output: str | None,
+    save_every: int,
+    resume: bool,
+    force: bool,
+    dtype: str,
+    seed: int | None,
+    define: tuple[str, ...],
+    input_shape: tuple[str, ...],
+    quiet: bool,
+    format: str,
+) -> None:
+    """Train a model on examples: small and exact, for teaching and for checks.
+
+    Prints each step's loss. --watch adds, for each parameter that it matches, the norm of the values, that of the
+    gradient, and the update ratio: the norm of the change over that of the values. Frozen parameters keep their values.
+    A parameter that is used several times takes one step along the sum of its uses' gradients, whose norms --split-ties
+    shows.
+
+    The data are those of 'paramctl grad'. They are shuffled in each epoch, in windows of 256 MB, so that any number of
+    examples fits in memory. Values, order and dropout depend on --seed alone.
+
+    -o is written every --save-every steps and at the end, each time atomically, so Ctrl-C leaves the last complete
+    file. With --resume, the same command goes on from there, and gives the same values as without the stop, bit for
+    bit.
+
+    Training requires autograd: pip install 'paramctl[grad]'.
+
+    \b
+    Examples:
+      paramctl train tied_mlp.yaml --data xy.npz --steps 5 --watch shared --split-ties
+      paramctl train lenet.yaml --data digits.npz --loss cross_entropy --optimizer adam -o lenet.h5
+      paramctl train lenet.yaml --data digits.npz --epochs 3 -o lenet.h5 --resume
+    """
+    if output is not None:
+        warm_up(output)
+    opened = inputs.open_argument(model, define, input_shape)
+    values = inputs.open_argument(weights) if weights is not None else None
+    lines: Callable[[StepReport], Iterable[str]] = {"table": _table, "jsonl": _jsonl, "csv": _csv}[format]
+    if not quiet and format != "jsonl":
+        emit([CSV_HEADING if format == "csv" else HEADING + WATCHED * bool(watch)])
+
+    def show(report: StepReport) -> None:
+        if not split_ties:
+            report = report._replace(watched=[each._replace(shares={}) for each in report.watched])
+        if not quiet:
+            emit(lines(report))
+
+    with progress.bar("training") as advance:
+        trained = paramctl.train(
+            opened,
+            data,
+            loss=loss,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            epochs=epochs,
+            steps=steps,
+            weights=values,
+            watch=watch,
+            output=output,
+            save_every=save_every,
+            resume=resume,
+            force=force,
+            seed=seed,
+            dtype=dtype,
+            on_step=show,
+            progress=advance,
+        )
+    if output is not None:
+        report_written(trained, output)
+
+
+def _table(report: StepReport) -> Iterable[str]:
+    start = f"{report.step:>7}  {report.loss:>12.6g}"
+    if not report.watched:
+        yield start
+    for each in report.watched:
+        ratio = "" if each.update_ratio is None else f"{each.update_ratio:.4g}"
+        yield f"{start}  {each.norm:>12.6g}  {each.gradient_norm:>13.6g}  {ratio:>12}  {printable(each.path)}"
+        start = " " * len(start)
+        for name, norm in each.shares.items():
+            yield f"{start}  {'':>12}  {norm:>13.6g}  {'':>12}  {printable(name)}"
+
+
+def _jsonl(report: StepReport) -> Iterable[str]:
+    watched = {
+        each.path: {
+            "norm": each.norm,
+            "gradient_norm": each.gradient_norm,
+            "update_ratio": each.update_ratio,
+        }
+        | ({"uses": dict(each.shares)} if each.shares else {})
+        for each in report.watched
+    }
+    facts: dict[str, Any] = {"step": report.step, "loss": report.loss}
+    yield json.dumps(facts | ({"parameters": watched} if watched else {}))
+
+
+def _csv(report: StepReport) -> Iterable[str]:
+    if not report.watched:
+        yield f"{report.step},{report.loss!r},,,,"
+    for each in report.watched:
+        ratio = "" if each.update_ratio is None else repr(each.update_ratio)
+        yield f"{report.step},{report.loss!r},{csv_field(each.path)},{each.norm!r},{each.gradient_norm!r},{ratio}"
+        for name, norm in each.shares.items():
+            yield f"{report.step},{report.loss!r},{csv_field(name)},,{norm!r},"
