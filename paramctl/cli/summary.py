@@ -118,8 +118,9 @@ def summary(
     the rows add up to the total. Parameters that a Keras file has in its configuration, but not among its arrays, are
     listed as missing. With patterns, shows only the matches and everything below them, and their total.
 
-    Weights that bitsandbytes, GPTQ, AWQ or compressed-tensors packed in 2, 3, 4 or 8 bits count as the parameters that
-    they hold, if the names, dtypes and shapes of the arrays leave no doubt. Scales and zeros are counted apart.
+    Weights that bitsandbytes, GPTQ, AWQ or compressed-tensors packed in 2, 3, 4 or 8 bits, and those of NVFP4 and of
+    MXFP4 in gpt-oss, count as the parameters that they hold, if the names, dtypes and shapes of the arrays leave no
+    doubt. Scales and zeros are counted apart.
 
     With --parameters, prints a row for each parameter: shape, dtype, the role of each axis, fans, and its
     initialization scheme. The roles: 'in' is summed over for each output, 'out' indexes the outputs, 'field' is a

@@ -3,17 +3,24 @@
 Only arrays whose names, dtypes and shapes leave no doubt are recognized. All others count as they are stored.
 
 bitsandbytes    W holds two parameters a byte; W.absmax, W.quant_map; W.quant_state.bitsandbytes__nf4 or __fp4, the
-                bytes of a JSON object with the shape of the parameters and the size of a block, which has one absmax
+                bytes of a JSON object with the shape of the parameters and the size of a block, which has one absmax.
+                In 8 bits: weight (outputs, inputs) int8; SCB (outputs,) float32; weight_format may be missing
 GPTQ            qweight (inputs * bits / 32, outputs); scales (groups, outputs); qzeros (groups, outputs * bits / 32);
                 g_idx (inputs,), the group of each input, may be missing
-AWQ             qweight (inputs, outputs * bits / 32); scales (groups, outputs); qzeros (groups, outputs * bits / 32)
-
+AWQ             qweight (inputs, outputs * bits / 32); scales (groups, outputs); qzeros (groups, outputs * bits / 32).
+                For products with vectors, in 4 bits: qweight (outputs, inputs / 8) int32, qzeros (outputs, width) and
+                scales (outputs, 8 * width); or qweight (outputs / 4, inputs) int16, with scales and qzeros
+                (8 * width, outputs). The width follows from the size of a group
 compressed-     weight_packed (outputs, inputs * bits / 32); weight_shape, two integers, the shape of the parameters;
-tensors         weight_scale (outputs, groups); weight_zero_point and weight_g_idx may be missing
+tensors         weight_scale (outputs, groups); weight_zero_point and weight_g_idx may be missing.
+                NVFP4: weight_packed (outputs, inputs / 2) uint8; weight_scale (outputs, inputs / 16) float8_e4m3fn;
+                weight_global_scale, one value
+MXFP4           NAME_blocks (..., groups, 16) and NAME_scales (..., groups), both uint8, as in gpt-oss
 
 32 is the size in bits of a value of qweight; some files have others. GPTQ packs along the inputs, and AWQ along the
-outputs. Sources: bitsandbytes.functional.QuantState; the QuantLinear of AutoGPTQ and of GPTQModel; AutoAWQ's
-WQLinear_GEMM; pack_to_int32 of compressed-tensors.
+outputs. Sources: QuantState and Linear8bitLt of bitsandbytes; the QuantLinear of AutoGPTQ and of GPTQModel; AutoAWQ's
+WQLinear_GEMM, WQLinear_GEMV and WQLinear_GEMVFast; pack_to_int32 and NVFP4PackedCompressor of compressed-tensors; the
+mxfp4 of transformers.
 """
 
 from __future__ import annotations
@@ -54,7 +61,8 @@ class Packed(NamedTuple):
 
 def find_packed(model: Model, read: Callable[[str], bytes]) -> list[Packed]:
     """Return the packed arrays of a file, in its order. read: returns the bytes of a small array."""
-    return [*_bitsandbytes(model, read), *_qweights(model), *_compressed(model, read)]
+    found = [*_bitsandbytes(model, read), *_eight_bits(model), *_qweights(model), *_compressed(model, read)]
+    return [*found, *_nvfp4(model), *_mxfp4(model)]
 
 
 def parameter_counts(packed: Sequence[Packed]) -> Mapping[str, int]:
@@ -95,6 +103,18 @@ def _parse_state(data: bytes) -> tuple[tuple[int, ...], int] | None:
     return tuple(state["shape"]), state["blocksize"]
 
 
+def _eight_bits(model: Model) -> Iterator[Packed]:
+    """Yield the weights of bitsandbytes in 8 bits, which hold one parameter a value."""
+    for path, scale in model.parameters.items():
+        start = path.removesuffix("SCB")
+        weight = model.parameters.get(f"{start}weight")
+        if start == path or weight is None or weight.dtype != "int8" or len(weight.shape) != 2:
+            continue
+        if scale.dtype == "float32" and scale.shape == weight.shape[:1]:
+            others = [name for name in (path, f"{start}weight_format") if name in model.parameters]
+            yield Packed(weight.path, 8, weight.shape, weight.size, weight.dtype, tuple(others))
+
+
 def _qweights(model: Model) -> Iterator[Packed]:
     for path, weight in model.parameters.items():
         start, name = path[: -len("qweight")], path[-len("qweight") :]
@@ -104,7 +124,7 @@ def _qweights(model: Model) -> Iterator[Packed]:
         scales, zeros, groups = beside["scales"], beside["qzeros"], beside["g_idx"]
         if scales is None or zeros is None or not len(weight.shape) == len(scales.shape) == len(zeros.shape) == 2:
             continue
-        unpacked = _unpacked(weight, scales, zeros)
+        unpacked = _unpacked(weight, scales, zeros) or _for_vectors(weight, scales, zeros)
         if unpacked is None or (groups is not None and groups.shape != (unpacked[1][0],)):
             continue
         others = tuple(parameter.path for parameter in beside.values() if parameter is not None)
@@ -130,6 +150,48 @@ def _unpacked(weight: Parameter, scales: Parameter, zeros: Parameter) -> tuple[i
     if rest or groups > inputs or _ceil(inputs, _ceil(inputs, groups)) != groups:
         return None
     return bits, (inputs, outputs)
+
+
+def _for_vectors(weight: Parameter, scales: Parameter, zeros: Parameter) -> tuple[int, tuple[int, int]] | None:
+    """Return the bits and the shape (inputs, outputs) of AutoAWQ's layouts for products with vectors, or None."""
+    if weight.dtype == zeros.dtype == "int32":
+        outputs, padded, inputs = weight.shape[0], scales.shape[1], 8 * weight.shape[1]
+        fits = zeros.shape == (outputs, padded // 8) and scales.shape[0] == outputs
+    else:
+        (padded, outputs), inputs = scales.shape, weight.shape[1]
+        fits = weight.dtype == "int16" and zeros.shape == scales.shape and zeros.dtype == scales.dtype
+        fits = fits and 4 * weight.shape[0] == outputs
+    if not fits or scales.dtype != "float16" or padded % 8:
+        return None
+    # the groups, 8 to a value, are padded to a number of values that grows as the size of a group shrinks
+    steps = {32: 4, 64: 2} | dict.fromkeys((128, 256, 512, 1024, max(128, inputs)), 1)
+    widths = {_ceil(_ceil(inputs // size, 8), step) * step for size, step in steps.items() if inputs % size == 0}
+    return (4, (inputs, outputs)) if inputs and padded // 8 in widths else None
+
+
+def _nvfp4(model: Model) -> Iterator[Packed]:
+    for path, weight in model.parameters.items():
+        start = path.removesuffix("_packed")
+        beside = [model.parameters.get(f"{start}{name}") for name in ("_scale", "_global_scale")]
+        scale, factor = beside
+        if start == path or scale is None or factor is None or weight.dtype != "uint8" or len(weight.shape) != 2:
+            continue
+        outputs, inputs = weight.shape[0], 2 * weight.shape[1]
+        is_scale = scale.dtype == "float8_e4m3fn" and inputs % 16 == 0 and scale.shape == (outputs, inputs // 16)
+        if is_scale and factor.size == 1 and factor.dtype == "float32":
+            yield Packed(path, 4, (outputs, inputs), weight.size, weight.dtype, (scale.path, factor.path))
+
+
+def _mxfp4(model: Model) -> Iterator[Packed]:
+    for path, blocks in model.parameters.items():
+        start = path.removesuffix("_blocks")
+        scales = model.parameters.get(f"{start}_scales")
+        if start == path or scales is None or blocks.dtype != "uint8" or scales.dtype != "uint8":
+            continue
+        *groups, size = blocks.shape or (0,)
+        if size == 16 and groups and scales.shape == tuple(groups):
+            shape = (*groups[:-1], 32 * groups[-1])
+            yield Packed(path, 4, shape, blocks.size, blocks.dtype, (scales.path,))
 
 
 def _compressed(model: Model, read: Callable[[str], bytes]) -> Iterator[Packed]:

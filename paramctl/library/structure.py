@@ -20,8 +20,8 @@ def summary(
 ) -> Summary:
     """Summarize a model or a checkpoint: rows of layers and of parameters, and totals that count each array once.
 
-    Weights that bitsandbytes, GPTQ, AWQ or compressed-tensors packed in a few bits count as the parameters that they
-    hold.
+    Weights that bitsandbytes, GPTQ, AWQ, compressed-tensors or gpt-oss packed in a few bits count as the parameters
+    that they hold.
 
     patterns: only what they match, and everything below it. depth: levels of blocks to expand; all by default.
     trainable, dtype, kind, min_size: only parameters like this.
