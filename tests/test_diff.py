@@ -728,3 +728,17 @@ def test_any_values_of_any_dtypes(
             assert (told is None) == (wanted is None), name
             assert told is None or told == pytest.approx(float(wanted), rel=1e-12, abs=5e-324), name
         assert (row.nan_a, row.nan_b, row.inf_a, row.inf_b) == expected["nonfinite"]
+
+
+def test_variables_are_those_of_each_document(paramctl: Run, tmp_path: Path) -> None:
+    """Of A, of B, of both, and of neither, which is an error, because a checkpoint has none."""
+    (tmp_path / "m.yaml").write_text("vars: {width: 3}\ninput: [4]\nlayers: [{dense: '${width}'}]\n")
+    assert paramctl("save", "m.yaml", "-D", "width=2", "-o", "two.npz").returncode == 0
+    for sides in (("m.yaml", "two.npz"), ("two.npz", "m.yaml")):
+        assert paramctl("diff", *sides, "-D", "width=2").returncode == 0
+        assert paramctl("diff", *sides).returncode == 1
+        assert paramctl("diff", *sides, "-D", "width=5").returncode == 1
+    assert paramctl("diff", "m.yaml", "m.yaml", "-D", "width=5").returncode == 0
+    refused = paramctl("diff", "two.npz", "two.npz", "-D", "width=2")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "-D requires a model document" in refused.stderr

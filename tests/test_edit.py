@@ -6,6 +6,7 @@ import json
 import operator as operator_
 import os
 import resource
+import shlex
 import shutil
 import signal
 import stat
@@ -1108,3 +1109,22 @@ def test_a_change_of_large_integers_is_exact(call: Call, tmp_path: Path) -> None
     np.savez(tmp_path / "f.npz", w=np.array([2**53, 0]), u=np.array([2**64 - 1], "uint64"))
     out = call("set", "f.npz", f"w[0] = {2**53 + 1}", "u = 0", "--dry-run", "--format", "json")[1]
     assert [row["max_abs"] for row in json.loads(out)] == [1.0, 2.0**64]
+
+
+SPLIT = {
+    "a = 1": "'a = 1'",
+    "a += 1": "'a += 1'",
+    "a =1": "'a =1'",
+    "a= 1": "'a= 1'",
+    "a *=2": "'a *=2'",
+    "'b=1' a = 1 'c=2'": "'a = 1'",
+}
+
+
+@pytest.mark.parametrize("text", SPLIT)
+def test_an_assignment_that_a_shell_has_split_has_a_hint(text: str, call: Call) -> None:
+    np.savez("m.npz", a=np.zeros(2, "f4"), b=np.zeros(2, "f4"), c=np.zeros(2, "f4"))
+    code, out, err = call("set", "m.npz", *shlex.split(text), "-o", "n.npz")
+    assert (code, out) == (2, "")
+    assert f"An assignment with spaces must be in quotes: {SPLIT[text]}." in err
+    assert call("set", "m.npz", *shlex.split(SPLIT[text]), "-o", "n.npz", "-q") == (0, "", "")

@@ -541,3 +541,13 @@ def test_a_terminal_and_a_pipe_get_the_same_text(paramctl: Run, format_: str) ->
     coloured = terminal(*arguments, env={"TERM": "xterm"})
     assert coloured.replace("\x1b[1m", "").replace("\x1b[0m", "") == piped
     assert ("\x1b[1m" in coloured) is (format_ in ("table", "tree"))
+
+
+def test_the_shape_of_one_number_is_written_alike_everywhere(paramctl: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", s=np.float32(1))
+    for command in (("summary", "--parameters"), ("stat",), ("set", "s=2", "--dry-run")):
+        arguments = (command[0], "m.npz", *command[1:])
+        assert " ()" in next(line for line in paramctl(*arguments).stdout.splitlines() if line.startswith("s "))
+        (row,) = csv.DictReader(io.StringIO(paramctl(*arguments, "--format", "csv").stdout))
+        assert row["shape"] == "()"
+        assert '"shape": []' in paramctl(*arguments, "--format", "json").stdout

@@ -70,6 +70,7 @@ def _measures() -> Iterable[str]:
 @click.option("--total", is_flag=True, help="Add a row for all values; reads equal arrays too")
 @options.quiet("Print nothing; the exit code is the result")
 @options.seed
+@options.define
 @options.format_(*ROW_FORMATS)
 def diff(
     a: str,
@@ -86,6 +87,7 @@ def diff(
     total: bool,
     quiet: bool,
     seed: int | None,
+    define: tuple[str, ...],
     format: str,
 ) -> int:
     """Compare two models or files, of any formats, and print a row for each parameter that differs.
@@ -103,20 +105,24 @@ def diff(
     --by and --top put rows without numbers first, such as a missing parameter, then those with NaN or infinities.
 
     If one side has the layout of torch.nn modules and the other that of a document, the arrays of one are rearranged
-    first. This needs the model's layers: from A, from B or from --like. --rename applies to B.
+    first. This needs the model's layers: from A, from B or from --like. --rename applies to B, and -D to each model
+    document.
 
     \b
     Examples:
       paramctl diff before.h5 after.h5
       paramctl diff mlp.yaml mlp.h5 -q && echo equal
+      paramctl diff gpt2.yaml small.h5 -D depth=2 --structure
       paramctl diff keras.weights.h5 exported.safetensors --rtol 1e-5
       paramctl diff float.safetensors bfloat16.safetensors --any-dtype --rtol 0.01
       paramctl diff a.safetensors b.safetensors --rename 'model.**=**' --by relative_norm --top 10
     """
     if a == "-" and b == "-":
         raise click.UsageError("Only one of A and B can be standard input")
-    first, second = inputs.open_argument(a), inputs.open_argument(b)
-    reference = inputs.open_argument(like) if like is not None else None
+    first, second = (inputs.open_argument(path, define, lenient=True) for path in (a, b))
+    reference = inputs.open_argument(like, define, lenient=True) if like is not None else None
+    if define and not any(isinstance(arrays, paramctl.Model) for arrays in (first, second, reference)):
+        raise click.UsageError("-D requires a model document")
     with progress.bar("comparing") as report:
         difference = paramctl.diff(
             first,

@@ -14,7 +14,7 @@ from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows, tell
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
-    Column("shape", "Shape", lambda row: list(row.shape), lambda row: str(row.shape)),
+    Column("shape", "Shape", lambda row: row.shape),
     numeric("norm", "Gradient norm"),
     numeric("weight_norm", "Weight norm"),
     numeric("ratio", "Ratio"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
-    Column("shape", "Shape", lambda row: list(row.shape)),
+    Column("shape", "Shape", lambda row: row.shape),
     Column("dtype", "Dtype", lambda row: row.dtype),
     Column("scheme", "Scheme", lambda row: row.scheme),
     Column("reason", "Chosen by", lambda row: row.reason),

@@ -24,6 +24,7 @@ def open_argument(
     variables: tuple[str, ...] = (),
     input_shapes: tuple[str, ...] = (),
     rebuild_index: bool = False,
+    lenient: bool = False,
 ) -> Model | Weights:
     """Open the model document or checkpoint that a command line names, and report what it skips.
 
@@ -31,6 +32,7 @@ def open_argument(
     variables: the values of -D, each NAME=VALUE.
     input_shapes: the values of --input-shape.
     rebuild_index: open the files of a set with a new index.
+    lenient: variables are ignored for a checkpoint, not an error.
     """
     from paramctl.library.opening import from_opened
     from paramctl.source.open import open_path, open_rebuilt
@@ -43,7 +45,7 @@ def open_argument(
         return from_opened(open_rebuilt(path))
     if isdir(path):
         _name_others(path)
-    opened = open_path(path, dict(map(_variable, variables)), dict(map(_input_shape, input_shapes)))
+    opened = open_path(path, dict(map(_variable, variables)), dict(map(_input_shape, input_shapes)), lenient)
     if opened.checkpoint and (skipped := opened.checkpoint.skipped):
         items = "1 non-numeric item" if len(skipped) == 1 else f"{len(skipped):,} non-numeric items"
         tell(f"{path}: skipped {items}: {abbreviate(skipped)}")

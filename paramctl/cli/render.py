@@ -193,7 +193,9 @@ def plain(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, (int, float)):
         return f"{value:,}"
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, tuple):  # the shape of an array: () for one number
+        return str(value)
+    if isinstance(value, list):
         if value and all(item is None or isinstance(item, int) for item in value):
             return str(tuple(value))
         return ", ".join(map(str, value))

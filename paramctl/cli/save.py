@@ -13,9 +13,9 @@ from paramctl.cli.render import ROW_FORMATS, Column, emit, rows, tell
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
     Column("status", "Status", lambda row: row.status),
-    Column("shape", "Shape", lambda row: None if row.shape is None else list(row.shape)),
+    Column("shape", "Shape", lambda row: row.shape),
     Column("source", "Source", lambda row: list(row.source)),
-    Column("was", "Source shape", lambda row: None if row.was is None else list(row.was)),
+    Column("was", "Source shape", lambda row: row.was),
     Column("note", "Note", lambda row: row.note),
 ]
 

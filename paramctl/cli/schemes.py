@@ -20,7 +20,7 @@ COLUMNS = [
 EFFECT_COLUMNS = [
     Column("scheme", "Scheme", lambda row: row.scheme),
     Column("path", "Parameter", lambda row: row.path),
-    Column("shape", "Shape", lambda row: list(row.shape)),
+    Column("shape", "Shape", lambda row: row.shape),
     numeric("fan_in", "Fan in"),
     numeric("fan_out", "Fan out"),
     Column("account", "Derivation of fans", lambda row: row.account),
@@ -42,7 +42,7 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
 @click.argument(
     "schemes", metavar="[SCHEME]...", nargs=-1, help="Schemes, optionally with options", shell_complete=_complete
 )
-@click.option("--parameter", metavar="MODEL:PATH", help="Show the effect on this parameter, or on matching ones")
+@click.option("--parameter", metavar="MODEL:PATH", help="Parameter, such as mlp.yaml:dense/kernel")
 @options.fan_convention("true")
 @options.define
 @options.input_shape
@@ -74,10 +74,10 @@ def schemes(
         emit(rows(format, paramctl.schemes(*schemes), COLUMNS))
         return
     if not schemes:
-        raise click.UsageError("--parameter requires at least one SCHEME")
+        raise click.UsageError("--parameter requires at least one SCHEME, such as he_normal")
     file, colon, address = parameter.rpartition(":")
     if not colon or not file or not address:
-        raise click.UsageError(f"--parameter must be MODEL:PATH (got {parameter!r})")
+        raise click.UsageError(f"--parameter must be MODEL:PATH, such as mlp.yaml:dense/kernel (got {parameter!r})")
     target = (inputs.open_argument(file, define, input_shape), address)
     effects = paramctl.schemes(*schemes, parameter=target, fan_convention=fan_convention or "true")
     emit(rows(format, effects, EFFECT_COLUMNS))

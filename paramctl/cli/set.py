@@ -15,7 +15,7 @@ from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
     Column("assignment", "Assignment", lambda row: row.assignment),
-    Column("shape", "Shape", lambda row: list(row.shape)),
+    Column("shape", "Shape", lambda row: row.shape),
     Column("values", "Values", lambda row: row.values, right=True),
     Column("changed", "Changed in array", lambda row: row.changed, right=True),
     numeric("max_abs", "Max abs diff"),
@@ -72,6 +72,7 @@ def set_(
       paramctl set gpt2.h5 'tokens/embeddings[0]=zeros' --dry-run
       paramctl init mlp.yaml -o - | paramctl set - 'dense/kernel[0,0]=42' -o - | paramctl dump - 'dense/kernel[0]'
     """
+    _check_quoted(assignments)
     check_destination(source, output, in_place, dry_run)
     if output is not None and output != "-" and not dry_run:
         warm_up(output)
@@ -92,3 +93,17 @@ def set_(
             note_ties(edited.model, {edited.model.owner(row.parameter).path for row in report if row.changed})
             count = sum({row.parameter: row.changed for row in report}.values())
             report_written(edited, path, f", {count:,} changed", in_place)
+
+
+def _check_quoted(assignments: tuple[str, ...]) -> None:
+    """Raise UsageError for an assignment that a shell has split at its spaces: ``a = 1`` gives three arguments."""
+    from paramctl.address.quoting import shell_quoted
+    from paramctl.edit.assign import OPERATORS
+
+    for place, text in enumerate(assignments):
+        is_operator = text in OPERATORS
+        if is_operator or text.startswith(OPERATORS) or (text.endswith("=") and place + 1 < len(assignments)):
+            first = place - (place > 0 and (is_operator or text.startswith(OPERATORS)))
+            last = place + (is_operator or text.endswith("="))
+            whole = " ".join(assignments[first : last + 1])
+            raise click.UsageError(f"An assignment with spaces must be in quotes: {shell_quoted(whole)}")

@@ -23,7 +23,7 @@ def _mean_text(row: Any) -> str:
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
-    Column("shape", "Shape", lambda row: list(row.shape), lambda row: str(row.shape)),
+    Column("shape", "Shape", lambda row: row.shape),
     Column("dtype", "Dtype", lambda row: row.dtype),
     numeric("size", "Size"),
     Column("mean", "Mean", _mean, _mean_text, right=True),

@@ -65,7 +65,7 @@ LAYER_JSON = ("path", "type", "output_shape", "parameters", "reuse_of", "from")
 
 PARAMETER_COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
-    Column("shape", "Shape", lambda row: list(row.shape)),
+    Column("shape", "Shape", lambda row: row.shape),
     Column("dtype", "Dtype", lambda row: row.dtype),
     Column("trainable", "Trainable", lambda row: row.trainable),
     Column("size", "Size", lambda row: row.size, _size_text, True, _size_note),

@@ -31,10 +31,12 @@ def open_path(
     path: str,
     variables: Mapping[str, Located] | None = None,
     input_shapes: Mapping[str | None, Located] | None = None,
+    lenient: bool = False,
 ) -> Opened:
     """Open a model document or a checkpoint: a file or folder, or standard input for ``-``.
 
-    variables and input_shapes are a document's; see model.load. Raises InputError and DocumentError.
+    variables and input_shapes are a document's; see model.load. lenient: a checkpoint ignores them.
+    Raises InputError and DocumentError.
     """
     # a pipe is spooled, so detection may read its beginning before a format or the document's parser does
     location = open_location(resolve_folder(path) if path != "-" else path)
@@ -46,7 +48,7 @@ def open_path(
     if format_ is None:
         check_not_binary(location)
         return Opened(from_bytes(location.read(0, MAX_BYTES + 1), path, variables, input_shapes), None)
-    if variables or input_shapes:
+    if (variables or input_shapes) and not lenient:
         raise InputError(f"{location.name}: variables and input shapes are for model documents, not for checkpoints")
     checkpoint = registry.read(location, format_)
     return Opened(checkpoint.model, checkpoint)
