@@ -445,6 +445,18 @@ UNKNOWN_ORDERS = {
     "a feature map moved back to channels last": "input: [3, 4, 5]\nlayers:\n"
     "  - conv2d: {filters: 2, kernel_size: 1, data_format: channels_first}\n  - permute: [2, 3, 1]\n  - flatten\n  - dense: 3\n",
     "a sequence normalized between dense layers": "input: [4, 5]\nlayers:\n  - dense: 3\n  - batch_normalization\n  - flatten\n  - dense: 3\n",
+    "a flattened image repeated along a convolution": "input: [4, 5, 3]\nlayers:\n  - conv2d: [2, 1]\n  - flatten\n"
+    "  - repeat_vector: 4\n  - conv1d: [3, 2]\n",
+    "a flattened image reshaped to an image of other sizes": "input: [4, 5, 3]\nlayers:\n  - conv2d: [2, 1]\n  - flatten\n"
+    "  - reshape: [5, 4, 2]\n  - max_pooling2d\n  - conv2d: [3, 1]\n",
+    "rows of an image with the channels of all their positions": "input: [4, 5, 3]\nlayers:\n  - conv2d: [2, 1]\n"
+    "  - reshape: [4, 10]\n  - conv1d: [3, 2]\n",
+    "an image after attention": "input: [4, 5, 3]\nlayers:\n  - conv2d: [4, 1]\n"
+    "  - multi_head_attention: {num_heads: 2, key_dim: 2}\n  - flatten\n  - dense: 3\n",
+    "embeddings of indices that a convolution reads too": "inputs: {x: [4, 5]}\nlayers:\n"
+    "  - embedding: {input_dim: 9, output_dim: 3, from: x}\n  - flatten\n  - dense: 3\n  - conv1d: {filters: 2, kernel_size: 1, from: x}\n",
+    "means of the steps of a volume": "input: [2, 3, 4, 5]\nlayers:\n  - conv3d: [2, 1]\n"
+    "  - time_distributed: {layer: global_average_pooling2d}\n  - flatten\n  - dense: 3\n",
     "normalized steps of images": "input: [4, 2, 2, 3]\nlayers:\n  - time_distributed: {layer: {conv2d: [2, 1]}}\n"
     "  - flatten: {from: input}\n  - dense: 3\n",
 }
@@ -492,6 +504,28 @@ DETERMINED: dict[str, tuple[str, str, Callable[[np.ndarray], np.ndarray]]] = {
         "  - add: {from: [x, y]}\n  - flatten\n  - dense: {name: a, units: 2}\n",
         "a.weight a/kernel",
         lambda kernel: kernel.reshape(2, 3, 4, 2).transpose(3, 2, 0, 1).reshape(2, 24),
+    ),
+    "an image scaled by a vector with a factor for each channel": (
+        "inputs: {x: [2, 3, 4], v: [4]}\nlayers:\n  - conv2d: {name: c, filters: 4, kernel_size: 1, from: x}\n"
+        "  - multiply: {from: [c, v]}\n  - flatten\n  - dense: {name: a, units: 2}\n",
+        "a.weight a/kernel",
+        lambda kernel: kernel.reshape(2, 3, 4, 2).transpose(3, 2, 0, 1).reshape(2, 24),
+    ),
+    "an image without channels that a reshape gives one": (
+        "input: [4, 5]\nlayers:\n  - reshape: [4, 5, 1]\n  - conv2d: {name: a, filters: 2, kernel_size: [3, 2]}\n",
+        "a.weight a/kernel",
+        lambda kernel: kernel.transpose(3, 2, 0, 1),
+    ),
+    "channels first, reshaped to a sequence": (
+        "input: [3, 4, 5]\nlayers:\n  - conv2d: {filters: 2, kernel_size: 1, data_format: channels_first}\n"
+        "  - reshape: [8, 5]\n  - lstm: {name: a, units: 2}\n",
+        "a.weight_ih_l0 a/lstm_cell/kernel",
+        lambda kernel: kernel.T,
+    ),
+    "a transposed image under a dense layer": (
+        "input: [3, 4, 5]\nlayers:\n  - conv2d: [2, 1]\n  - permute: [1, 3, 2]\n  - dense: {name: a, units: 2}\n",
+        "a.weight a/kernel",
+        lambda kernel: kernel.T,
     ),
     "axes of a layer that are not ascending": (
         "input: [4, 5]\nlayers:\n  - dense: 6\n  - layer_normalization: {name: n, axis: [1, -1]}\n",
@@ -568,6 +602,10 @@ NOTED = {
     "max_pooling2d: {pool_size: 3, padding: same}": "torch.nn.functional.pad(x, (0, 0, 0, 1), value=-torch.inf)",
     "up_sampling2d: {interpolation: lanczos3}": "interpolation lanczos3: torch.nn.Upsample has none",
     "leaky_re_lu": "set negative_slope=0.3 in torch.nn.LeakyReLU",
+    "activation: softmax": "this is torch.nn.Softmax(dim=1)",
+    "softmax": "axis -1 is 1 in torch",
+    "softmax: {axis: 1}": "axis 1 is 2 in torch",
+    "unit_normalization: {axis: [1, -1]}": "axis [1, -1] is [2, 1] in torch",
     "dropout: 0.1": "set p=0.1 in torch.nn.Dropout",
 }
 
@@ -575,7 +613,8 @@ NOTED = {
 @pytest.mark.parametrize("entry", NOTED)
 def test_settings_of_the_torch_module_are_noted(entry: str, paramctl: Run, tmp_path: Path) -> None:
     """On standard error, unless -q; nothing for a layer that has torch's defaults."""
-    (tmp_path / "m.yaml").write_text(f"input: [8, 9, 6]\nlayers:\n  - {entry}\n  - dense: {{name: end, units: 2}}\n")
+    end = "  - conv2d: {name: end, filters: 2, kernel_size: 1}\n"
+    (tmp_path / "m.yaml").write_text(f"input: [8, 9, 6]\nlayers:\n  - {entry}\n{end}")
     result = paramctl("save", "m.yaml", "--layout", "torch", "-o", "x.safetensors")
     layer, note = entry.partition(":")[0], NOTED[entry]
     assert result.returncode == 0, result.stderr
@@ -606,6 +645,22 @@ def test_notes_on_sequences(paramctl: Run, tmp_path: Path) -> None:
         "bidirectional: merge_mode sum: torch concatenates both directions",
     ):
         assert words in result.stderr
+
+
+def test_notes_on_a_flattened_map_that_is_reshaped(paramctl: Run, tmp_path: Path) -> None:
+    """Back to its own sizes, with the channels first; and of a vector, to the sizes in Keras."""
+    for first, note in (
+        ("input: [4, 5, 3]\nlayers:\n  - conv2d: [2, 1]\n  - flatten\n", "reshape to (2, 4, 5): torch flattens"),
+        ("input: [40]\nlayers:\n", "reshape to the sizes in Keras, and only then move the channels"),
+    ):
+        (tmp_path / "m.yaml").write_text(
+            f"{first}  - reshape: [4, -1, 2]\n  - conv2d: {{name: b, filters: 1, kernel_size: 1}}\n"
+        )
+        result = paramctl("save", "m.yaml", "--layout", "torch", "-o", "x.safetensors", "--force")
+        assert result.returncode == 0, result.stderr
+        notes = [line for line in result.stderr.splitlines() if line.startswith("note: reshape: ")]
+        assert len(notes) == 1
+        assert note in notes[0]
 
 
 def test_layers_with_one_setting_share_a_note(paramctl: Run, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from paramctl.model import Block, Model
 from paramctl.model.layers import Sizes
 from paramctl.model.layers.order import (
+    ANY_AXES,
     CHANNELS_FIRST,
     CHANNELS_LAST,
     EITHER,
@@ -169,7 +170,7 @@ def _agreed(orders: set[Order]) -> Order | None:
     return CHANNELS_LAST if orders == {CHANNELS_LAST} else None
 
 
-WITH_AXES = {*SAME_AXES, CHANNELS_LAST, EITHER}
+WITH_AXES = {*SAME_AXES, CHANNELS_LAST, EITHER, ANY_AXES}
 """The orders of outputs with axes."""
 
 

@@ -35,6 +35,20 @@ class Swap(nn.Module):
         return x.transpose(1, 2)
 
 
+class Columns(nn.Module):
+    """(height, channels, width) of an image with channels first, for a dense layer over its width."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.transpose(1, 2)
+
+
+class Mean(nn.Module):
+    """The mean over the first two axes of an image with channels last."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((1, 2))
+
+
 class Steps(nn.Module):
     """A convolution of the image at each step, and the mean of each of its channels."""
 
@@ -258,6 +272,38 @@ CASES = {
             "dense": nn.Linear(20, 3),
         },
         -1,
+    ),
+    "a flattened image reshaped to the image": Case(
+        "- conv2d: [2, 1]\n- flatten\n- reshape: [4, 5, 2]\n- conv2d: {name: out, filters: 3, kernel_size: 3}",
+        "[4, 5, 3]",
+        lambda: {
+            "conv2d": nn.Conv2d(3, 2, 1),
+            "flatten": nn.Flatten(),
+            "reshape": nn.Unflatten(1, (2, 4, 5)),
+            "out": nn.Conv2d(2, 3, 3),
+        },
+        2,
+    ),
+    "an image without channels": Case(
+        "- reshape: [4, 5, 1]\n- conv2d: [2, 3]\n- flatten\n- dense: 3",
+        "[4, 5]",
+        lambda: {
+            "reshape": nn.Unflatten(1, (1, 4)),
+            "conv2d": nn.Conv2d(1, 2, 3),
+            "flatten": nn.Flatten(),
+            "dense": nn.Linear(12, 3),
+        },
+    ),
+    "rows of the axes of a transposed image": Case(
+        "- conv2d: [2, 1]\n- permute: [1, 3, 2]\n- dense: 3\n- global_average_pooling2d",
+        "[4, 5, 3]",
+        lambda: {
+            "conv2d": nn.Conv2d(3, 2, 1),
+            "permute": Columns(),
+            "dense": nn.Linear(5, 3),
+            "global_average_pooling2d": Mean(),
+        },
+        -2,
     ),
     "a flattened sequence": Case(
         "- dense: 6\n- flatten\n- dense: {name: out, units: 5}",

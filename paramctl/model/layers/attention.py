@@ -12,7 +12,7 @@ from paramctl.model.layers.activations import Sigmoid
 from paramctl.model.layers.attending import attend, join_positions, project, rotate, split_positions
 from paramctl.model.layers.base import Layer, Reference, default_scheme
 from paramctl.model.layers.call import Array, Call, NotComputed
-from paramctl.model.layers.order import PLAIN, Order, TorchInput, combined, for_features_last
+from paramctl.model.layers.order import Order, TorchInput, after_features_last, combined, for_features_last
 from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, known_size
 from paramctl.model.layers.torch import Shapes, TorchTensor, same, transposed
 from paramctl.model.layers.torch_options import CARRIED, IN_CODE, argument, options, remark
@@ -153,7 +153,7 @@ class AttentionLayer(Layer, abstract=True):
         return combined(orders, has_axes=True)
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
-        return PLAIN
+        return after_features_last(orders[0], output)
 
     def required_order(self, shape: Sizes) -> Order | None:
         return for_features_last(shape)

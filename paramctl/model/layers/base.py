@@ -158,7 +158,7 @@ class Layer(Configurable):
         orders, shapes: of the inputs. output: the shape of the output. A shape is None if it is unknown.
         """
         if self.rank:
-            return self._spatial_order()
+            return UNKNOWN if orders[0] == UNKNOWN else self._spatial_order()
         return orders[0] if orders[0] == PLAIN or output == shapes[0] else UNKNOWN
 
     def required_order(self, shape: Sizes) -> Order | None:
@@ -181,7 +181,7 @@ class Layer(Configurable):
     def torch_tensors(self, shapes: Shapes, x: TorchInput) -> list[TorchTensor]:
         """Return the tensors of `torch`. Raises NoCounterpart also if the order of the input does not allow it."""
         supported = x.order.flat is None or self.torch_takes_flat
-        if not self.rank and x.order == UNKNOWN:
+        if x.order == UNKNOWN:
             rule = "no layer says which axis of its input holds the channels"
             raise NoCounterpart(f"the order of the layer's input features in torch is unknown: {rule}")
         if not self.rank and not supported:

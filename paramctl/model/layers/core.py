@@ -5,15 +5,18 @@ from collections.abc import Iterator, Sequence
 from paramctl.core.parameter import Parameter, batch_axis, bias, in_axis, out_axis, weight
 from paramctl.core.views import Arrangement, view
 from paramctl.declare.option_types import Count, Flag, Number, Positive, Scheme
-from paramctl.model.layers.activations import APPLIED, AnyActivation, Function, activate, activated_shape
+from paramctl.model.layers.activations import APPLIED, AnyActivation, activate, activated_shape
 from paramctl.model.layers.activations import Activation as ActivationOption
 from paramctl.model.layers.base import Layer, default_scheme
 from paramctl.model.layers.call import Array, Call
 from paramctl.model.layers.order import (
+    ANY_AXES,
     CHANNELS_FIRST,
     CHANNELS_LAST,
     EITHER,
     PLAIN,
+    SAME_AXES,
+    UNKNOWN,
     Order,
     TorchInput,
     for_features_last,
@@ -94,7 +97,12 @@ class Embedding(Layer):
         return (*x, self.output_dim)
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
-        return PLAIN
+        if orders[0] in SAME_AXES:
+            return PLAIN
+        return ANY_AXES if shapes[0] is not None and len(shapes[0]) > 2 and orders[0] != UNKNOWN else UNKNOWN
+
+    def required_order(self, shape: Sizes) -> Order | None:
+        return PLAIN  # indices have no channels
 
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         yield same("weight", "embeddings", shapes["embeddings"])
@@ -150,16 +158,10 @@ class ClassToken(Layer):
         yield same("embeddings", "embeddings", shapes["embeddings"])
 
 
-def _function(function: Function, layer: Layer) -> str:
-    """Return the note about a function that torch.nn lacks, or whose options have other defaults there."""
-    text = function.torch_text()
-    return f"this is {text}" if vars(function) or not function.torch_module else ""
-
-
 class Activation(Layer):
     """Activation function; ``- relu`` is short for ``- activation: relu``."""
 
-    torch_options = options(activation=remark(_function))
+    torch_options = options(activation=IN_CODE)
     activation: AnyActivation
 
     def output(self, x: Sizes) -> Sizes:
@@ -167,8 +169,15 @@ class Activation(Layer):
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         # glu halves an axis of a feature map, which stays one
-        keeps_axes = orders[0] in (CHANNELS_FIRST, CHANNELS_LAST, EITHER)
+        keeps_axes = orders[0] in (CHANNELS_FIRST, CHANNELS_LAST, EITHER, ANY_AXES)
         return orders[0] if keeps_axes else super().channel_order(orders, shapes, output)
+
+    def torch_remarks(self, x: TorchInput) -> Iterator[str]:
+        """Yield the function if torch.nn lacks it, or if its options have other defaults there."""
+        axis = vars(self.activation).get("axis")
+        place = x.axis(axis) if axis is not None and x.order == CHANNELS_LAST else None
+        if vars(self.activation) or not self.activation.torch_module:
+            yield f"this is {self.activation.torch_text(place)}"
 
 
 class Rescaling(Layer):

@@ -1,12 +1,13 @@
 """Layers that merge several inputs, named with ``from``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar
 
 from paramctl.declare.option_types import Flag, Integer, IntegerType, ListType
 from paramctl.model.layers.base import Layer
-from paramctl.model.layers.order import PLAIN, UNKNOWN, Order, combined, elementwise
+from paramctl.model.layers.order import ANY_AXES, PLAIN, UNKNOWN, Order, TorchInput, combined, elementwise
 from paramctl.model.layers.shapes import ShapeError, Sizes, axis_of
+from paramctl.model.layers.torch import moved_axes
 from paramctl.model.layers.torch_options import IN_CODE, options
 
 
@@ -103,6 +104,9 @@ class Concatenate(Layer):
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         return combined(orders, output is not None and len(output) > 2)
 
+    def torch_remarks(self, x: TorchInput) -> Iterator[str]:
+        yield from moved_axes([self.axis], x)
+
 
 class Dot(Layer):
     """Dot products of two inputs along one axis of each, for each example; normalize gives cosine similarities."""
@@ -123,4 +127,7 @@ class Dot(Layer):
         return rest if len(rest) > 1 else (*rest, 1)  # two vectors give (batch, 1), as in Keras
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
-        return PLAIN if set(orders) == {PLAIN} else UNKNOWN
+        if set(orders) == {PLAIN}:
+            return PLAIN
+        has_axes = all(shape is not None and len(shape) > 2 for shape in [*shapes, output])
+        return ANY_AXES if has_axes and UNKNOWN not in orders else UNKNOWN

@@ -16,6 +16,7 @@ from paramctl.model.layers.torch import (
     affine,
     check_channel_axis,
     features,
+    moved_axes,
     normalized_axes,
     required_by_normalized,
 )
@@ -211,3 +212,6 @@ class UnitNormalization(Layer):
     def output(self, x: Sizes) -> Sizes:
         axes_of(self.axis, x)
         return x
+
+    def torch_remarks(self, x: TorchInput) -> Iterator[str]:
+        yield from moved_axes(self.axis, x)

@@ -35,6 +35,8 @@ CHANNELS_FIRST = Order("channels_first")
 """A feature map with channels first in both."""
 EITHER = Order("either")
 """A feature map whose torch code may have channels first or last, as after nn.Linear."""
+ANY_AXES = Order("any_axes")
+"""A feature map whose axes torch code may have in any places, as after a permutation that it need not follow."""
 OPEN = Order("open")
 """Axes in Keras' order, as of an input, for which the layers that read them decide where torch has the channels."""
 UNKNOWN = Order("unknown")
@@ -86,16 +88,27 @@ def combined(orders: Sequence[Order], has_axes: bool = False) -> Order:
         return first
     if kinds.keys() <= {*SAME_AXES}:
         return CHANNELS_FIRST
-    return EITHER if has_axes and kinds.keys() <= {*SAME_AXES, CHANNELS_LAST, EITHER} else UNKNOWN
+    if not has_axes or not kinds.keys() <= {*SAME_AXES, CHANNELS_LAST, EITHER, ANY_AXES}:
+        return UNKNOWN
+    return ANY_AXES if ANY_AXES in kinds else EITHER
 
 
 def elementwise(orders: Sequence[Order], shapes: Sequence[Sizes | None]) -> Order:
-    """Return the order of outputs combined elementwise. A single value broadcasts, so its order does not matter."""
-    kinds = {order for order, shape in zip(orders, shapes, strict=True) if shape is None or value_count(shape) != 1}
+    """Return the order of outputs combined elementwise.
+
+    A single value broadcasts, so its order does not matter; nor does that of a vector with a value for each channel.
+    """
+    inputs = [*zip(orders, shapes, strict=True)]
+    has_axes = any(shape is not None and len(shape) > 2 for _, shape in inputs)
+    kinds = {
+        order
+        for order, shape in inputs
+        if shape is None or (value_count(shape) != 1 and not (has_axes and len(shape) == 2 and order == PLAIN))
+    }
     if not kinds:
         return PLAIN
     # two equal flattened feature maps are in one order, because elements are paired
-    return combined([*kinds], all(shape is not None and len(shape) > 2 for shape in shapes))
+    return combined([*kinds], has_axes and None not in shapes)
 
 
 def around_axis(order: Order, axis: int, shape: Sizes | None) -> Order:
@@ -104,12 +117,12 @@ def around_axis(order: Order, axis: int, shape: Sizes | None) -> Order:
     axis: of the channels in Keras. shape: of the input.
     """
     if shape is None or len(shape) == 2:
-        return order if order in (CHANNELS_LAST, EITHER) or shape is not None else UNKNOWN
+        return order if order in (CHANNELS_LAST, EITHER, ANY_AXES) or shape is not None else UNKNOWN
     axis %= len(shape)
-    if order == EITHER or TorchInput(order, shape).axis(axis) == 1:
+    if order in (EITHER, UNKNOWN) or TorchInput(order, shape).axis(axis) == 1:
         return order
     # torch code moves the features of (steps, features) to axis 1, and may leave them there
-    return EITHER if order == PLAIN and axis == len(shape) - 1 else UNKNOWN
+    return EITHER if order == PLAIN and axis == len(shape) - 1 else ANY_AXES
 
 
 def required_around_axis(axis: int, shape: Sizes) -> Order | None:
@@ -133,6 +146,17 @@ def for_features_last(shape: Sizes) -> Order | None:
     return PLAIN if len(shape) == 3 else None
 
 
+def after_features_last(order: Order, output: Sizes | None) -> Order:
+    """Return the order after a torch module that gives (batch, steps, features), or more axes with features last.
+
+    For more axes, torch code that has the channels first moves them before such a module, and may move them back.
+    """
+    is_sequence = output is not None and len(output) == 3
+    if order != UNKNOWN and (is_sequence or order in SAME_AXES):
+        return PLAIN
+    return EITHER if order == CHANNELS_LAST else order
+
+
 def after_flatten(order: Order, shape: Sizes | None, channels_first: bool = False) -> Order:
     """Return the order after an input of this order and shape is flattened.
 
@@ -142,12 +166,13 @@ def after_flatten(order: Order, shape: Sizes | None, channels_first: bool = Fals
         return order
     if shape is None or value_count(shape) is None:
         return PLAIN if order in SAME_AXES and not channels_first else UNKNOWN
-    first, *others = [size or 0 for size in shape[1:]]
-    last = [first, *others][-1]
+    first, *others = sizes = [size or 0 for size in shape[1:]]
+    if max(sizes) == value_count(shape):  # only one axis has positions, so their order is that of the values
+        return PLAIN
     if channels_first:
         return flattened((*others, first)) if order in SAME_AXES else UNKNOWN
-    # With one channel, or one position, both orders are the same: (28, 28, 1) and (1, 1, 512).
-    if order in SAME_AXES or last in (1, value_count(shape)):
+    # With one channel both orders are the same: (28, 28, 1).
+    if order in SAME_AXES or (sizes[-1] == 1 and order != ANY_AXES):
         return PLAIN
     return flattened((first, *others)) if order == CHANNELS_LAST else UNKNOWN
 
@@ -166,7 +191,8 @@ def after_unknown(order: Order, shape: Sizes | None, output: Sizes | None) -> Or
         return PLAIN if is_pooled else UNKNOWN
     # resizing, or augmentation
     axis = {CHANNELS_FIRST: 1, CHANNELS_LAST: -1}.get(order)
-    return order if axis is not None and len(output) == len(shape) and output[axis] == shape[axis] else EITHER
+    is_kept = axis is not None and len(output) == len(shape) and output[axis] == shape[axis]
+    return order if is_kept or order == ANY_AXES else EITHER
 
 
 def value_count(shape: Sizes) -> int | None:

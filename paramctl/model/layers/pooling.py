@@ -5,7 +5,7 @@ from typing import Any
 
 from paramctl.declare.option_types import Flag
 from paramctl.model.layers.base import Layer, PerAxis
-from paramctl.model.layers.order import PLAIN, Order, TorchInput
+from paramctl.model.layers.order import PLAIN, UNKNOWN, Order, TorchInput
 from paramctl.model.layers.shapes import Sizes
 from paramctl.model.layers.spatial import (
     DataFormat,
@@ -108,7 +108,8 @@ class GlobalPooling(Layer, abstract=True):
         return join(x, (1,) * len(space) if self.keepdims else (), channels, self.data_format)
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
-        if output is not None and len(output) == 2:  # (batch, channels): without positions, both orders are the same
+        # (batch, channels): without positions, both orders are the same
+        if output is not None and len(output) == 2 and orders[0] != UNKNOWN:
             return PLAIN
         return super().channel_order(orders, shapes, output)
 

@@ -8,7 +8,7 @@ from paramctl.declare.option_types import Axes, NonNegative, Number, Scheme
 from paramctl.model.layers.base import Layer, default_scheme
 from paramctl.model.layers.order import Order, TorchInput, around_axis, required_around_axis
 from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, known_size
-from paramctl.model.layers.torch import NoCounterpart, Shapes, TorchTensor, check_channel_axis, features
+from paramctl.model.layers.torch import NoCounterpart, Shapes, TorchTensor, check_channel_axis, features, moved_axes
 from paramctl.model.layers.torch_options import CARRIED, IN_CODE, argument, options, remark
 
 
@@ -93,3 +93,6 @@ class Softmax(Layer):
     def output(self, x: Sizes) -> Sizes:
         axes_of(self.axis, x)
         return x
+
+    def torch_remarks(self, x: TorchInput) -> Iterator[str]:
+        yield from moved_axes(self.axis, x)

@@ -7,6 +7,7 @@ from typing import Annotated
 from paramctl.declare.option_types import Axes, Count, Integer, IntegerType, ListType
 from paramctl.model.layers.base import Layer
 from paramctl.model.layers.order import (
+    ANY_AXES,
     CHANNELS_FIRST,
     CHANNELS_LAST,
     EITHER,
@@ -16,6 +17,7 @@ from paramctl.model.layers.order import (
     Order,
     TorchInput,
     after_flatten,
+    for_features_last,
 )
 from paramctl.model.layers.shapes import ShapeError, Sizes, axis_of
 from paramctl.model.layers.spatial import DataFormat
@@ -69,18 +71,27 @@ class Reshape(Layer):
             return PLAIN if order == PLAIN else UNKNOWN
         if output == shape:
             return order
-        if len(output) == 2 and order.flat is None:
-            return after_flatten(order, shape)
-        if order == PLAIN:
-            return PLAIN if len(output) == 2 else OPEN
-        if order.flat is not None:  # the inverse of flattening
-            return CHANNELS_LAST if tuple(output[1:]) == order.sizes else UNKNOWN
-        if order == CHANNELS_FIRST:  # torch code has the same axes before, so it reshapes them as Keras does
-            return CHANNELS_FIRST if output[1] == shape[1] else UNKNOWN
+        values = after_flatten(order, shape)
+        if len(output) == 2:
+            return values
+        if order == CHANNELS_FIRST and output[1] == shape[1]:
+            return CHANNELS_FIRST
+        if values == PLAIN:  # torch has the same values in the same order, so it reshapes them as Keras does
+            return OPEN
+        if values.flat == tuple(output[1:]):  # the inverse of flattening
+            return CHANNELS_LAST
         return EITHER if order in (CHANNELS_LAST, EITHER) and output[-1] == shape[-1] else UNKNOWN
 
+    def required_order(self, shape: Sizes) -> Order | None:
+        # an input of two axes has no channels that torch code would move before it adds an axis
+        return for_features_last(shape) if len(self.target_shape) >= len(shape) else None
+
     def torch_remarks(self, x: TorchInput) -> Iterator[str]:
-        if not x.has_axes and len(self.target_shape) > 1:
+        flat = x.order.flat
+        if flat is not None and len(self.target_shape) == len(flat):
+            if all(size in (-1, known) for size, known in zip(self.target_shape, flat, strict=True)):
+                yield f"reshape to {flat[-1:] + flat[:-1]}: torch flattens the channels first"
+        elif flat is None and not x.has_axes and len(self.target_shape) > 1:
             yield "reshape to the sizes in Keras, and only then move the channels to axis 1"
 
 
@@ -100,10 +111,10 @@ class Permute(Layer):
         if order == PLAIN or dims == tuple(range(1, rank + 1)):
             return order
         if order == CHANNELS_LAST:  # channels moved to the front, or a transposed image
-            return CHANNELS_FIRST if dims == (rank, *range(1, rank)) else order if dims[-1] == rank else UNKNOWN
+            return CHANNELS_FIRST if dims == (rank, *range(1, rank)) else order if dims[-1] == rank else ANY_AXES
         if order == CHANNELS_FIRST and dims == (*range(2, rank + 1), 1):
             return EITHER  # torch code may leave the channels first
-        return order if order == CHANNELS_FIRST and dims[0] == 1 else UNKNOWN
+        return order if order == UNKNOWN or (order == CHANNELS_FIRST and dims[0] == 1) else ANY_AXES
 
     def torch_remarks(self, x: TorchInput) -> Iterator[str]:
         if self.channel_order([x.order], [x.shape], None) == CHANNELS_FIRST != x.order:
@@ -140,6 +151,6 @@ class Take(Layer):
         return x[:axis] + x[axis + 1 :]
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
-        order = orders[0]
-        is_vector = output is not None and len(output) == 2
-        return PLAIN if order == PLAIN or (order.flat is None and order != UNKNOWN and is_vector) else UNKNOWN
+        if orders[0] in (PLAIN, UNKNOWN) or orders[0].flat is not None:
+            return orders[0] if orders[0] == PLAIN else UNKNOWN
+        return PLAIN if output is not None and len(output) == 2 else ANY_AXES

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from paramctl.core.views import Arrangement, view
 from paramctl.model.layers.order import (
+    ANY_AXES,
     CHANNELS_FIRST,
     EITHER,
     PLAIN,
@@ -105,6 +106,18 @@ def affine(shapes: Shapes, axes: Sequence[int], x: TorchInput, sizes: tuple[int,
             yield TorchTensor(name, Arrangement(tensor.arrangement.shape, fill=fill), synthetic=True)
 
 
+def moved_axes(axes: Sequence[int], x: TorchInput) -> Iterator[str]:
+    """Yield the axes in torch of axes in Keras, unless they are the same or unknown."""
+    places = [x.axis(axis) for axis in axes]
+    if x.shape is not None and None not in places and places != [axis % len(x.shape) for axis in axes]:
+        yield f"axis {option_text(_alone(axes))} is {option_text(_alone(places))} in torch"
+
+
+def _alone(axes: Sequence[int | None]) -> Any:
+    """Return the axis of a list of one, or the list."""
+    return axes[0] if len(axes) == 1 else [*axes]
+
+
 def check_channel_axis(module: str, axis: int, x: TorchInput) -> None:
     """Raise NoCounterpart unless an axis of the input is the one that a torch module has as its channels, axis 1.
 
@@ -115,7 +128,9 @@ def check_channel_axis(module: str, axis: int, x: TorchInput) -> None:
     if x.shape is None:
         raise NoCounterpart(f"torch.nn.{module} does not support axis {axis} of an input of unknown shape")
     rank = len(x.shape)
-    is_movable = (x.order == PLAIN and axis % rank == rank - 1) or (x.order == EITHER and axis % rank in (1, rank - 1))
+    is_movable = (x.order == PLAIN and axis % rank == rank - 1) or (
+        x.order in (EITHER, ANY_AXES) and axis % rank in (1, rank - 1)
+    )
     if x.has_axes and not is_movable and x.axis(axis) != 1:
         raise NoCounterpart(f"torch.nn.{module} does not support axis {axis}, which is not the channel axis in torch")
 

@@ -13,6 +13,7 @@ from paramctl.model.layers.base import LAYERS, Layer
 from paramctl.model.layers.branching import Branching, Reuse
 from paramctl.model.layers.call import Array, Call
 from paramctl.model.layers.order import (
+    ANY_AXES,
     CHANNELS_LAST,
     EITHER,
     PLAIN,
@@ -215,10 +216,10 @@ class TimeDistributed(Layer):
         if UNKNOWN in orders or steps.shape is None or output is None:
             return PLAIN if orders[0] == PLAIN and not self.layer.layer.rank else UNKNOWN
         inner = self.layer.layer.channel_order([steps.order], [steps.shape], (output[0], *output[2:]))
-        if inner == UNKNOWN or inner.flat is not None:
-            return UNKNOWN
+        if inner in (UNKNOWN, ANY_AXES) or inner.flat is not None:
+            return inner if inner == ANY_AXES else UNKNOWN
         # (steps, features) with the features moved first may stay so, as after nn.Linear
-        is_moved = x.order not in SAME_AXES and not steps.has_axes
+        is_moved = x.order not in SAME_AXES and (x.order == CHANNELS_LAST or not steps.has_axes)
         return PLAIN if inner in SAME_AXES and not is_moved else EITHER
 
     def required_order(self, shape: Sizes) -> Order | None:
