@@ -25,6 +25,7 @@ _MODULES = {
     "paramctl.library.measures": ("diff", "find_ties", "stat"),
     "paramctl.library.printing": ("dump",),
     "paramctl.library.gradients": ("gradients",),
+    "paramctl.library.probing": ("probe",),
     "paramctl.library.running": ("run",),
     "paramctl.library.catalog": ("layers", "schema", "schemes"),
     "paramctl.library.arrays": ("LazyArray",),
@@ -62,6 +63,7 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.opening import rebuild_index as rebuild_index
     from paramctl.library.opening import reopen as reopen
     from paramctl.library.printing import dump as dump
+    from paramctl.library.probing import probe as probe
     from paramctl.library.running import run as run
     from paramctl.library.saving import save as save
     from paramctl.library.structure import summary as summary

@@ -52,6 +52,21 @@ def open_argument(
     return from_opened(opened)
 
 
+def input_files(words: tuple[str, ...]) -> str | dict[str, str] | None:
+    """Return the files that --input names: None for random values, a file, or files by the names of inputs."""
+    if not words or words == ("random",):
+        return None
+    if len(words) == 1 and "=" not in words[0]:
+        return words[0]
+    files = {}
+    for word in words:
+        name, _, path = word.partition("=")
+        if not name or not path:
+            raise click.UsageError(f"several inputs must be written --input NAME=FILE (got {word!r})")
+        files[name] = path
+    return files
+
+
 def _name_others(folder: str) -> None:
     """Write to standard error which of several checkpoints in a folder is read."""
     from paramctl.store.folder import beside

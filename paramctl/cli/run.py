@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 import paramctl
@@ -14,7 +12,6 @@ from paramctl.cli.render import tell
 
 FORMATS = ("numpy", "json", "jsonl", "csv", "npy", "npz", "raw")
 BINARY = ("npy", "npz", "raw")
-RANDOM = "random"
 
 
 @click.command(cls=Command, short_help="Compute the outputs of a model")
@@ -94,7 +91,7 @@ def run(
     with progress.bar("computing") as report:
         outputs = paramctl.run(
             opened,
-            _inputs(input_),
+            inputs.input_files(input_),
             weights=values,
             taps=taps,
             rows=rows or 1,
@@ -110,16 +107,3 @@ def run(
         return
     write_file(outputs, output, force=force)
     report_written(outputs, output)
-
-
-def _inputs(words: tuple[str, ...]) -> Any:
-    """Return what --input names: nothing for random values, a file, or files by the names of inputs."""
-    if not words or words == (RANDOM,):
-        return None
-    if len(words) == 1 and "=" not in words[0]:
-        return words[0]
-    pairs = [word.partition("=") for word in words]
-    for name, equals, path in pairs:
-        if not equals or not name or not path:
-            raise click.UsageError(f"several inputs must be written --input NAME=FILE (got {name + equals + path!r})")
-    return {name: path for name, _, path in pairs}

@@ -12,8 +12,8 @@ from paramctl.errors import InputError
 from paramctl.model.layers import ShapeError
 from paramctl.model.layers.call import Array, Call, NotComputed
 
-Observer = Callable[[Step, Array], None]
-"""Is shown the output of each step."""
+Observer = Callable[[Step, Array], Array]
+"""Is given the output of each step, and returns the one that later steps take, usually the same."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Pass:
             sources = [graph.source(number) for number in step.inputs]
             output, mask = self._apply(step, [values[source] for source in sources], [*map(masks.get, sources)])
             if observe is not None:
-                observe(step, output)
+                output = observe(step, output)
             if uses[step.output]:
                 values[step.output], masks[step.output] = output, mask
             uses.subtract(sources)

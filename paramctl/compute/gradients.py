@@ -63,21 +63,19 @@ class Differentiation:
     def __post_init__(self) -> None:
         uses = [Use(step.output, name, path) for step in self.graph.steps for name, path in step.parameters.items()]
         self.trained = [use for use in uses if self.model.owner(use.path).trainable]
+        self._known = {*self.trained}
 
     def slope(self, values: Mapping[str, Array], inputs: Mapping[str, Array], targets: Array) -> Slope:
         """Return the loss of a batch and its derivatives at these values. values: of every parameter, by path."""
-        trained = {*self.trained}
         outputs: list[Array] = []
         passed: Pass | None = None
 
         def loss_of(arrays: Mapping[Use, Array]) -> Array:
             nonlocal outputs, passed
 
-            def of(step: Step) -> dict[str, Array]:
-                uses = {name: Use(step.output, name, path) for name, path in step.parameters.items()}
-                return {name: arrays[use] if use in trained else values[use.path] for name, use in uses.items()}
-
-            passed = Pass(self.graph, GRADIENTS, of, self.training, self.random)
+            passed = Pass(
+                self.graph, GRADIENTS, lambda step: self.arrays_of(step, arrays, values), self.training, self.random
+            )
             outputs = [*passed.run(inputs).values()]
             wanted = self.loss.fit(outputs[0].shape, targets) if self.loss.has_targets else targets
             loss: Array = self.loss.compute(GRADIENTS, outputs[0], wanted)
@@ -87,6 +85,11 @@ class Differentiation:
         assert passed is not None
         updates = {path: value_of(value) for path, value in passed.updates.items()}
         return Slope(float(loss), [*map(value_of, outputs)], self.summed(shares), shares, updates)
+
+    def arrays_of(self, step: Step, traced: Mapping[Use, Array], values: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the arrays of a step, by path relative to its layer: traced ones for the uses that are trained."""
+        uses = {name: Use(step.output, name, path) for name, path in step.parameters.items()}
+        return {name: traced[use] if use in self._known else values[use.path] for name, use in uses.items()}
 
     def whole(
         self, values: Mapping[str, Array], examples: Examples, batch_size: int, progress: Progress | None = None

@@ -115,9 +115,10 @@ def _first_not_finite(passed: Pass, batch: Mapping[str, Array], start: int) -> s
         if not _is_finite(values):
             return f"the input {name} has {_where(values, start)}"
 
-    def observe(step: Step, output: Array) -> None:
+    def observe(step: Step, output: Array) -> Array:
         if not _is_finite(output):
             raise _Found(f"the output of {step.path} has {_where(output, start)}")
+        return output
 
     try:
         passed.run(batch, (), observe)

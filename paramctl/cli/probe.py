@@ -1,0 +1,209 @@
+"""paramctl probe: activations and gradients through the layers of a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from math import isfinite, log10
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import paramctl
+from paramctl.cli import inputs, options
+from paramctl.cli.command import Command
+from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows, tell
+
+if TYPE_CHECKING:
+    from paramctl.compute.probe import Probe
+
+WIDTH = 12
+"""The width of a bar: two characters for a decade, with 1 in the middle."""
+
+
+def _bar(value: float | None) -> str:
+    """Return a bar from the middle, which is 1, to the power of ten of a value."""
+    if value is None or not value or not isfinite(value):
+        return ""
+    middle = WIDTH // 2
+    length = max(-middle, min(middle, round(2 * log10(value))))
+    return " " * middle + "|" + "=" * length if length >= 0 else (" " * (middle + length) + "=" * -length + "|")
+
+
+def _share(name: str) -> Any:
+    return lambda row: "" if getattr(row, name) is None else f"{getattr(row, name):.1%}"
+
+
+LAYERS = [
+    Column("path", "Layer", lambda row: row.path),
+    Column("type", "Type", lambda row: row.type),
+    numeric("mean", "Mean"),
+    numeric("stddev", "Std"),
+    numeric("rms", "RMS"),
+    Column("dead", "Dead", lambda row: row.dead, _share("dead"), right=True),
+    Column("saturated", "Saturated", lambda row: row.saturated, _share("saturated"), right=True),
+    numeric("gradient", "Gradient RMS"),
+]
+BARS = [
+    Column("forward_bar", "RMS, 1 at |", lambda row: row.rms, lambda row: _bar(row.rms)),
+    Column("gradient_bar", "Gradient RMS", lambda row: row.gradient, lambda row: _bar(row.gradient)),
+]
+PARAMETERS = [
+    Column("path", "Parameter", lambda row: row.path),
+    Column("shape", "Shape", lambda row: list(row.shape), lambda row: str(row.shape)),
+    numeric("norm", "Weight norm"),
+    numeric("gradient_norm", "Gradient norm"),
+    numeric("ratio", "Ratio"),
+]
+SCHEMES = [
+    Column("scheme", "Scheme", lambda row: row.scheme),
+    numeric("forward", "Forward"),
+    numeric("backward", "Backward"),
+    Column("dead", "Dead", lambda row: row.dead, _share("dead"), right=True),
+    Column("saturated", "Saturated", lambda row: row.saturated, _share("saturated"), right=True),
+    Column("findings", "Findings", lambda row: row.findings, lambda row: "; ".join(row.findings) or "signals pass"),
+]
+
+
+@click.command(cls=Command, short_help="Show how activations and gradients spread")
+@options.model
+@click.option("--scheme", metavar="SCHEME", show_default="the model's own", help="Scheme for the trainable weights")
+@click.option("--compare", metavar="SCHEME,...", help="Schemes to show side by side, such as glorot,he,orthogonal")
+@click.option("--weights", metavar="FILE", show_default="the model's own", help="Checkpoint with the parameters")
+@click.option(
+    "--input",
+    "input_",
+    metavar="[NAME=]FILE",
+    multiple=True,
+    show_default="random",
+    help="Values of an input, as in 'paramctl run'",
+)
+@click.option(
+    "--rows", "rows_", type=click.IntRange(1), default=128, show_default=True, metavar="N", help="Number of examples"
+)
+@click.option("--parameters", is_flag=True, help="List parameters and their gradients instead of layers")
+@click.option("--plot", metavar="FILE", help="Also write a picture, .svg, .png or .pdf; requires matplotlib")
+@click.option(
+    "--dtype",
+    type=click.Choice(("float32", "float64")),
+    default="float32",
+    show_default=True,
+    help="Dtype of the computation",
+)
+@options.seed
+@options.define
+@options.input_shape
+@options.format_(*ROW_FORMATS)
+def probe(
+    model: str | None,
+    scheme: str | None,
+    compare: str | None,
+    weights: str | None,
+    input_: tuple[str, ...],
+    rows_: int,
+    parameters: bool,
+    plot: str | None,
+    dtype: str,
+    seed: int | None,
+    define: tuple[str, ...],
+    input_shape: tuple[str, ...],
+    format: str,
+) -> None:
+    """Show how activations and gradients spread through the layers, and where they vanish or explode.
+
+    For each layer: the mean, standard deviation and root mean square (RMS) of its output, the share of units that are 0
+    for every example (dead), the share of values near an end of the function's range (saturated), and the RMS of the
+    gradient with respect to the output. The gradient at the model's output is standard normal. --parameters lists the
+    norms of each parameter and its gradient instead.
+
+    Lines on standard error say where signals become 100 times smaller or larger, and where over half of the units are
+    dead or the values saturated. For a model document, they also name the best of the schemes glorot_uniform,
+    he_normal, lecun_normal and orthogonal, if it does better. --compare shows schemes side by side: the factors by
+    which the RMS changes from input to output (forward) and back (backward).
+
+    Gradients require autograd: pip install 'paramctl[grad]'. Without it, their columns are empty.
+
+    \b
+    Examples:
+      paramctl probe mlp.yaml
+      paramctl probe mlp.yaml --scheme normal:stddev=0.01
+      paramctl probe lenet.yaml --compare glorot,he,lecun,orthogonal
+      paramctl probe lenet.yaml --weights lenet.h5 --input x.npy --parameters
+    """
+    if compare is not None and (scheme is not None or parameters or weights is not None):
+        raise click.UsageError("--compare excludes --scheme, --weights and --parameters")
+    names = [name.strip() for name in compare.split(",")] if compare is not None else [scheme] if scheme else []
+    opened = inputs.open_argument(model, define, input_shape)
+    values = inputs.open_argument(weights) if weights is not None else None
+    found = paramctl.probe(
+        opened,
+        inputs.input_files(input_),
+        schemes=names,
+        weights=values,
+        rows=rows_,
+        seed=seed,
+        dtype=dtype,
+        suggest=compare is None,
+    )
+    if plot is not None:
+        _plot(found, plot)
+    if compare is not None:
+        emit(rows(format, found, SCHEMES))
+    elif format == "json":
+        emit([json.dumps(_plain(asdict(found[0])), indent=2)])
+    else:
+        emit(_rows(format, found[0], parameters))
+    for line in _verdict(found, compare is not None):
+        tell(line)
+
+
+def _rows(format: str, found: Probe, parameters: bool) -> Iterator[str]:
+    if parameters:
+        return rows(format, found.parameters, PARAMETERS)
+    return rows(format, found.layers, LAYERS + BARS if format == "table" else LAYERS)
+
+
+def _verdict(found: Sequence[Probe], compared: bool) -> Iterator[str]:
+    """Yield what is wrong, and which scheme does better."""
+    if all(layer.gradient is None for layer in found[0].layers):
+        yield "gradients are not computed: they require autograd, pip install 'paramctl[grad]'"
+    if compared:
+        best = min(found, key=lambda each: each.cost)
+        yield f"signals change least with {best.scheme}"
+        return
+    yield from found[0].findings or ["signals pass: they change less than 100 times, forward and back"]
+    for better in found[1:]:
+        back = "" if better.backward is None else f", gradients {better.backward:.3g} times"
+        yield f"better with --scheme {better.scheme}: activations change {better.forward:.3g} times{back}"
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without infinities and NaN, which JSON lacks."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [*map(_plain, value)]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _plot(found: Sequence[Probe], path: str) -> None:
+    """Write a picture of the root mean squares over the layers."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise click.UsageError("--plot requires matplotlib: pip install 'paramctl[plot]'") from error
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    for each in found:
+        label = each.scheme or "own values"
+        above.plot([layer.rms for layer in each.layers], marker=".", label=label)
+        below.plot([layer.gradient or float("nan") for layer in each.layers], marker=".", label=label)
+    for axes, title in ((above, "RMS of activations"), (below, "RMS of gradients")):
+        axes.set(yscale="log", ylabel=title)
+        axes.legend()
+    below.set_xlabel("layer")
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"--plot {path}: {error}") from error

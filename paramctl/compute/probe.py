@@ -1,0 +1,96 @@
+"""Probe a model: whether its values let signals through, forward and back, and which scheme would do better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, isfinite, log10
+
+from paramctl.compute.signals import LayerSignal, ParameterSignal, Signals
+
+LARGEST_CHANGE = 100.0
+"""A signal that becomes so many times smaller or larger on its way vanishes or explodes."""
+MOST_USELESS = 0.5
+"""The share of a layer's units that may be dead, or of its values that may be saturated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The signals of a model under one scheme.
+
+    scheme: None for its own values. forward, backward: the factor by which the root mean square of the activations, or
+    of the gradients, changes over the depth; backward is None if gradients were not computed.
+    dead, saturated: the largest share in any layer; None if no layer has such units.
+    findings: what is wrong, in words; none if signals pass.
+    """
+
+    scheme: str | None
+    layers: list[LayerSignal]
+    parameters: list[ParameterSignal]
+    forward: float
+    backward: float | None
+    dead: float | None
+    saturated: float | None
+    findings: list[str]
+
+    @property
+    def cost(self) -> float:
+        """How far signals are from passing unchanged: decades of change, and shares of useless units."""
+        changes = [self.forward, *([] if self.backward is None else [self.backward])]
+        decades = sum(abs(log10(change)) if change and isfinite(change) else inf for change in changes)
+        return decades + 2 * ((self.dead or 0) + (self.saturated or 0))
+
+
+def judge(scheme: str | None, found: Signals) -> Probe:
+    """Return the signals of a model with what is wrong with them."""
+    layers = found.layers
+    forward = layers[-1].rms / found.input_rms if layers else 1.0
+    gradients = [layer.gradient for layer in layers if layer.gradient is not None]
+    backward = _ratio(gradients[0], gradients[-1]) if gradients else None
+    dead = [layer.dead for layer in layers if layer.dead is not None]
+    saturated = [layer.saturated for layer in layers if layer.saturated is not None]
+    findings = [*_forward(layers, found.input_rms), *_backward(layers), *_useless(layers)]
+    largest = max(dead, default=None), max(saturated, default=None)
+    return Probe(scheme, layers, found.parameters, forward, backward, *largest, findings)
+
+
+def _ratio(value: float, by: float) -> float:
+    return value / by if by else 0.0 if not value else inf
+
+
+def _forward(layers: Sequence[LayerSignal], start: float) -> list[str]:
+    """Return where activations vanish or explode first, in words."""
+    for layer in layers:
+        ratio = layer.rms / start
+        if not isfinite(ratio):
+            return [f"activations overflow in {layer.path}"]
+        if ratio > LARGEST_CHANGE or ratio * LARGEST_CHANGE < 1:
+            return [f"activations {_word(ratio)} in {layer.path}: {ratio:.3g} times those of the input"]
+    return []
+
+
+def _backward(layers: Sequence[LayerSignal]) -> list[str]:
+    """Return where gradients vanish or explode first on the way back, in words."""
+    known = [(layer, layer.gradient) for layer in layers if layer.gradient is not None]
+    end = known[-1][1] if known else 0.0
+    for layer, gradient in reversed(known):
+        ratio = _ratio(gradient, end)
+        if not isfinite(ratio):
+            return [f"gradients overflow in {layer.path}"]
+        if ratio > LARGEST_CHANGE or ratio * LARGEST_CHANGE < 1:
+            return [f"gradients {_word(ratio)} in {layer.path}: {ratio:.3g} times those of the output"]
+    return []
+
+
+def _useless(layers: Sequence[LayerSignal]) -> list[str]:
+    """Return the first layer with many dead units, and the first with many saturated values, in words."""
+    texts = []
+    for word, share in (("units are dead", "dead"), ("values are saturated", "saturated")):
+        first = next((layer for layer in layers if (getattr(layer, share) or 0) > MOST_USELESS), None)
+        if first is not None:
+            texts.append(f"{getattr(first, share):.0%} of {word} in {first.path}")
+    return texts
+
+
+def _word(ratio: float) -> str:
+    return "explode" if ratio > 1 else "vanish"

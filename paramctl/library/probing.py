@@ -1,0 +1,83 @@
+"""probe: the signals of a model, forward and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import numpy as np
+
+from paramctl.compute import inputs as model_inputs
+from paramctl.compute.probe import Probe, judge
+from paramctl.compute.run import check_computable
+from paramctl.compute.signals import signals
+from paramctl.compute.values import Values
+from paramctl.errors import AddressError
+from paramctl.init.rules import resolve_seed
+from paramctl.library.arguments import choice, whole
+from paramctl.library.arguments import seed as checked_seed
+from paramctl.library.initialization import SchemeLike, initialize
+from paramctl.library.opening import Openable, openable
+from paramctl.library.running import InputLike, as_arrays, with_values
+from paramctl.model import Model
+from paramctl.source.base import Source
+
+SUGGESTED = ("glorot_uniform", "he_normal", "lecun_normal", "orthogonal")
+"""The schemes that are tried when signals do not pass."""
+ROWS = 128
+
+
+def probe(
+    model: Openable,
+    inputs: InputLike = None,
+    *,
+    schemes: SchemeLike | Sequence[SchemeLike] = (),
+    weights: Openable | None = None,
+    rows: int = ROWS,
+    seed: int | None = None,
+    dtype: str = "float32",
+    suggest: bool = True,
+) -> list[Probe]:
+    """Measure how activations and gradients spread through a model: once for its own values, or for each scheme.
+
+    inputs: as of ``run``, at most ``rows`` of them; None for random ones.
+    schemes: for every trainable weight that has fans, as of ``initialize``.
+    weights: the values of the parameters, as convert takes them; the model's own by default.
+    seed: of values, random inputs, and the gradient at the output. dtype: of the computation.
+    suggest: if signals do not pass, also try common schemes, and return the best of them last, if it is better.
+    Gradients require autograd; without it they are None. Raises AddressError for inputs that do not fit.
+    """
+    choice("dtype", dtype, ("float32", "float64"))
+    count, seed = whole("rows", rows, 1) or ROWS, checked_seed(seed)
+    chosen = [schemes] if isinstance(schemes, str) or not isinstance(schemes, Sequence) else list(schemes)
+    if weights is not None and chosen:
+        raise AddressError("schemes and weights exclude each other", "both")
+    opened = openable(model)
+
+    def measure(scheme: SchemeLike | None) -> Probe:
+        if scheme is None:
+            source = with_values(opened, weights, seed)
+        else:
+            source = initialize(opened, scheme=scheme, seed=seed).source
+        name = scheme if scheme is None or isinstance(scheme, str) else str(scheme)
+        return _probe(source, name, inputs, count, seed, dtype)
+
+    found = [*map(measure, chosen)] or [measure(None)]
+    if suggest and len(found) == 1 and found[0].findings and isinstance(opened, Model) and weights is None:
+        best = min(map(measure, SUGGESTED), key=lambda each: each.cost)
+        if best.cost < found[0].cost - 0.1:
+            found.append(best)
+    return found
+
+
+def _probe(source: Source, scheme: str | None, inputs: InputLike, rows: int, seed: int | None, dtype: str) -> Probe:
+    graph, number = check_computable(source), resolve_seed(source.model, seed)
+    if inputs is None:
+        arrays = dict(model_inputs.random_inputs(source.model, graph, rows, number))
+    else:
+        arrays = dict(as_arrays(inputs))
+    checked = model_inputs.check_inputs(source.model, graph, arrays, np.dtype(dtype))
+    batch = checked.batch(0, min(rows, checked.rows))
+    backward = find_spec("autograd") is not None
+    values = Values(source, np.dtype(dtype))
+    return judge(scheme, signals(source.model, graph, values, batch, number, backward))
