@@ -149,3 +149,31 @@ def test_a_policy_or_a_function_is_no_layer_within(paramctl: Run, tmp_path: Path
         path = keras2(tmp_path / "k.h5", {"d": {"d/kernel": dense()[0], "d/bias": dense()[1]}, "own": {}}, config)
         assert names(paramctl, path) == ["d/kernel", "d/bias"]
         assert facts(paramctl, path)["totals"]["trainable"] == 6
+
+
+TWICE = "keras2_models_called_twice"
+
+
+def test_models_within_are_counted_by_their_own_calls(paramctl: Run, tmp_path: Path) -> None:
+    """Keras 2 gives the calls of a model within a model the numbers 1, 2, ...; the file is one that it wrote."""
+    trees = [facts(paramctl, FIXTURES / f"{TWICE}.{suffix}") for suffix in ("h5", "keras")]
+    counts = {row["path"]: row["parameters"] for row in trees[0]["layers"]}
+    assert (counts["encoder/a"], counts["encoder/bn"], counts["middle/core/a"], counts["middle/b"]) == (20, 16, 20, 20)
+    for tree in trees:
+        totals = tree["totals"]
+        assert (totals["parameters"], totals["trainable"], totals["non_trainable"]) == (156, 128, 28)
+    assert [row["path"] for row in trees[0]["parameters"]] == [row["path"] for row in trees[1]["parameters"]]
+    assert paramctl("diff", *(str(FIXTURES / f"{TWICE}.{suffix}") for suffix in ("h5", "keras"))).returncode == 0
+    for suffix in ("h5", "keras"):
+        done = paramctl("save", str(FIXTURES / f"{TWICE}.{suffix}"), "-o", f"{suffix}.keras")
+        assert done.returncode == 0, done.stderr
+        assert paramctl("diff", str(FIXTURES / f"{TWICE}.h5"), f"{suffix}.keras").returncode == 0
+
+
+def test_a_layer_with_the_name_of_a_group_of_keras_3(paramctl: Run, tmp_path: Path) -> None:
+    """A layer may be called ``vars`` or ``layers``: the list of layers shows that the file is one of Keras 2."""
+    called = ("vars", "layers", "optimizer", "metrics", "loss_tracker", "seed_generator")
+    layers = {name: {f"{name}/{part}:0": dense()[part == "bias"] for part in ("kernel", "bias")} for name in called}
+    alone = keras2(tmp_path / "w.h5", layers)
+    assert names(paramctl, alone) == [f"{name}/{part}" for name in called for part in ("kernel", "bias")]
+    assert facts(paramctl, alone)["totals"]["parameters"] == 6 * len(called)

@@ -16,7 +16,10 @@ from keras import Model, Sequential, layers
 
 from paramctl.model import totals
 from paramctl.store.checkpoint import Checkpoint
+from tests.conftest import ROOT
 from tests.interop.test_checkpoints import arrays_of, equal, opened, scramble, sorted_arrays, values, write
+
+FIXTURES = ROOT / "tests/fixtures"
 
 
 def checkpoint(path: Path) -> Checkpoint:
@@ -358,6 +361,20 @@ def test_files_of_keras_2_become_files_of_keras_3(name: str, style: str, tmp_pat
         counted = totals(source.model.owners())
         assert counted.unknown == 0
         assert counted.trainable == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+def test_models_that_keras_2_called_twice(suffix: str, tmp_path: Path) -> None:
+    """Keras 3 computes from the translation what Keras 2 computed when it wrote the file."""
+    path = FIXTURES / f"keras2_models_called_twice.{suffix}"
+    recorded = json.loads((FIXTURES / "keras2_models_called_twice.values.json").read_text())
+    inputs = [np.array(values, "float32") for values in recorded["inputs"]]
+    again = keras.models.load_model(write(opened(path), tmp_path / "new.keras"))
+    assert np.allclose(again.predict(inputs, verbose=0), recorded["output"], atol=1e-5)
+    for variable in again.weights:
+        variable.assign(np.zeros(variable.shape))
+    again.load_weights(write(opened(path), tmp_path / "new.weights.h5"))
+    assert np.allclose(again.predict(inputs, verbose=0), recorded["output"], atol=1e-5)
 
 
 def test_weights_of_keras_2_alone_have_the_same_names(tmp_path: Path) -> None:

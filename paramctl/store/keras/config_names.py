@@ -151,10 +151,18 @@ def _paths_in_layout(variables: Mapping[str, KerasVariable], model: Model) -> di
         layout = keras_layout(keras_network(model)).variables
     except NotInKeras:
         return {}
-    paths = {stored: path for path, stored in layout.items()}
-    current, old = LAYER_LISTS
-    places = {stored: "/".join(current if part == old else part for part in stored.split("/")) for stored in variables}
+    paths = {_attribute_names(stored): path for path, stored in layout.items()}
+    places = {stored: _attribute_names(stored) for stored in variables}
     return {variable.path: paths[places[stored]] for stored, variable in variables.items() if places[stored] in paths}
+
+
+def _attribute_names(stored: str) -> str:
+    """Return a stored path with one name for attributes that have another name in some versions of Keras.
+
+    The parts of MultiHeadAttention began with an underscore before Keras 3.15.
+    """
+    current, old = LAYER_LISTS
+    return "/".join(current if part == old else part.removeprefix("_") for part in stored.split("/"))
 
 
 def _are_declared(paths: Mapping[str, str], shapes: Shapes, declared: Shapes) -> bool:

@@ -35,11 +35,11 @@ class KerasDialect:
     def matches(self, listing: Listing) -> bool:
         """Return whether a file has one of the layouts. Raises InputError if it breaks their rules."""
         _check(listing)
-        return is_keras3(listing.arrays, listing.groups) or is_keras2(listing.groups)
+        return is_keras2(listing.groups) or is_keras3(listing.arrays, listing.groups)
 
     def read(self, listing: Listing) -> Checkpoint:
         """Return the checkpoint in a file that matches."""
-        if is_keras3(listing.arrays, listing.groups):
+        if not is_keras2(listing.groups):  # asked first: a layer of Keras 2 may be called "vars"
             config = (self.config, _parse(self.config)) if self.config is not None else None
             return read_keras3(listing.file, listing, config)
         stored = listing.groups.get("", {}).get("model_config")

@@ -17,11 +17,10 @@ from paramctl.store.keras.layer_config import (
     MALFORMED,
     MODELS,
     InboundNode,
-    flat_tensors,
     has_other_tensors,
-    inbound_nodes,
     is_builtin,
     layer_type,
+    network_calls,
 )
 
 SCHEME_OPTIONS = ("value", "mean", "stddev", "minval", "maxval", "scale", "mode", "distribution", "gain")
@@ -82,27 +81,19 @@ def _functional(config: Mapping[str, Any], blocks: Blocks) -> dict[str, Any]:
     layers = {layer["config"]["name"]: layer for layer in config["layers"]}
     inputs = {name: _input(layer) for name, layer in layers.items() if layer["class_name"] == "InputLayer"}
     names: dict[CallKey, str] = {(name, 0): name for name in inputs}
-    entries = _graph_entries(layers, names, blocks)
-    outputs = [names[key] for key in _output_calls(config, layers)]
-    return {"inputs": inputs, "layers": entries, "outputs": outputs}
+    calls = network_calls(config)
+    entries = _graph_entries(layers, calls.nodes, names, blocks)
+    return {"inputs": inputs, "layers": entries, "outputs": [names[key] for key in calls.outputs]}
 
 
-def _output_calls(config: Mapping[str, Any], layers: Mapping[str, Any]) -> list[CallKey]:
-    """Return the calls that give the outputs of a Functional.
-
-    ``output_layers`` counts the calls of a nested Functional from 1: its number 0 is the call by which it was built
-    (functional.py, get_config: kept_nodes = 1). ``inbound_nodes`` counts them from 0.
-    """
-    tensors = flat_tensors(config["output_layers"])
-    return [(name, call - (layers[name]["class_name"] in GRAPHS)) for name, call, *_ in tensors]
-
-
-def _graph_entries(layers: Mapping[str, Any], names: dict[CallKey, str], blocks: Blocks) -> list[Any]:
+def _graph_entries(
+    layers: Mapping[str, Any], nodes: Mapping[str, list[InboundNode]], names: dict[CallKey, str], blocks: Blocks
+) -> list[Any]:
     """Return the calls of a Functional as entries, each after those whose outputs it takes.
 
+    nodes: the calls of each layer.
     names: the output names of the inputs; the name of each call's output is added to it.
     """
-    nodes = {name: inbound_nodes(layer) for name, layer in layers.items()}
     entries: list[Any] = []
     for name, call in _call_order(nodes, names):
         node = nodes[name][call]
@@ -243,12 +234,12 @@ def _block_layers(layer: Mapping[str, Any], blocks: Blocks) -> list[Any]:
         return _sequential(config["layers"], blocks, layer)[1]
     layers = {inner["config"]["name"]: inner for inner in config["layers"]}
     inputs = [name for name, inner in layers.items() if inner["class_name"] == "InputLayer"]
-    outputs = _output_calls(config, layers)
-    if len(inputs) != 1 or len(outputs) != 1:  # a custom block has one input and one output
+    calls = network_calls(config)
+    if len(inputs) != 1 or len(calls.outputs) != 1:  # a custom block has one input and one output
         raise UnsupportedConfig("a nested model with several inputs or outputs")
     names: dict[CallKey, str] = {(inputs[0], 0): _checked_name(inputs[0])}
-    entries = [{"identity": {"name": inputs[0]}}, *_graph_entries(layers, names, blocks)]
-    output = names[outputs[0]]
+    entries = [{"identity": {"name": inputs[0]}}, *_graph_entries(layers, calls.nodes, names, blocks)]
+    output = names[calls.outputs[0]]
     last = next(iter(entries[-1].values()))
     if last["name"] == output:
         return entries

@@ -39,6 +39,17 @@ class InboundNode(NamedTuple):
     options: Mapping[str, Any]
 
 
+class NetworkCalls(NamedTuple):
+    """The calls of a Functional, those of each layer numbered from 0.
+
+    nodes: the calls of each layer, by its name.
+    outputs: the calls that give the outputs of the whole, each as (layer, number of that layer's call).
+    """
+
+    nodes: Mapping[str, list[InboundNode]]
+    outputs: list[tuple[str, int]]
+
+
 def layer_name(layer: Mapping[str, Any]) -> str:
     """Return a layer's name. A custom class may leave it out of its config; Keras repeats it beside the config."""
     return str(layer["config"].get("name") or layer["name"])
@@ -70,6 +81,37 @@ def inbound_nodes(layer: Mapping[str, Any]) -> list[InboundNode]:
             named = [tensor for tensor in _in_order(options) if _is_legacy_tensor(tensor)]
             nodes.append(InboundNode([tuple(tensor[:3]) for tensor in [*inputs, *named]], options))
     return nodes
+
+
+def network_calls(config: Mapping[str, Any]) -> NetworkCalls:
+    """Return the calls in the config of a Functional.
+
+    Number 0 of a model within it is the call by which that model was built, which no configuration lists. Keras 3
+    counts it in ``output_layers`` alone, and for a Functional alone (functional.py, get_config: kept_nodes = 1).
+    Keras 2 counts it in ``inbound_nodes`` too, and for a Sequential as well if its input was known.
+    """
+    layers = {layer_name(layer): layer for layer in config["layers"]}
+    nodes = {name: inbound_nodes(layer) for name, layer in layers.items()}
+    outputs = [(str(name), call) for name, call, *_ in flat_tensors(config.get("output_layers", ()))]
+    if any(isinstance(node, dict) for layer in layers.values() for node in layer.get("inbound_nodes", ())):
+        return NetworkCalls(nodes, [(name, call - (layers[name]["class_name"] in GRAPHS)) for name, call in outputs])
+    taken = [tensor[:2] for calls in nodes.values() for node in calls for tensor in node.inputs]
+    last: dict[str, int] = {}
+    for name, call in (*taken, *outputs):
+        last[name] = max(last.get(name, 0), call)
+    # every listed call is taken by another or an output, so the last number shows the first
+    first = {
+        name: int(layer["class_name"] in MODELS and last.get(name) == len(nodes[name]))
+        for name, layer in layers.items()
+    }
+    renumbered = {
+        name: [
+            node._replace(inputs=[(source, call - first[source], output) for source, call, output in node.inputs])
+            for node in calls
+        ]
+        for name, calls in nodes.items()
+    }
+    return NetworkCalls(renumbered, [(name, call - first[name]) for name, call in outputs])
 
 
 def has_other_tensors(options: Mapping[str, Any]) -> bool:

@@ -24,10 +24,10 @@ from paramctl.store.keras.layer_config import (
     MODELS,
     InboundNode,
     flat_tensors,
-    inbound_nodes,
     input_shape,
     is_builtin,
     layer_name,
+    network_calls,
 )
 from paramctl.store.keras.names import prefixes
 
@@ -164,7 +164,7 @@ def _described(parameter: Parameter, declared: Parameter | None) -> Parameter:
 def _calls(config: Mapping[str, Any], layers: Mapping[str, Any]) -> dict[str, list[InboundNode]]:
     """Return the calls of each layer. In a Sequential each layer takes the output of the one before it."""
     if config["class_name"] in GRAPHS:
-        return {name: inbound_nodes(layer) for name, layer in layers.items()}
+        return dict(network_calls(config["config"]).nodes)
     names = [*layers]
     return {name: [InboundNode([(names[place - 1], 0, 0)] if place else [], {})] for place, name in enumerate(names)}
 
