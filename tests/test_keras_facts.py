@@ -315,3 +315,45 @@ def test_another_order_than_that_of_text_is_kept() -> None:
     assert in_numeric_order(["a", "b_2", "b_1", "c_1", "c_10", "c_2"]) == ["a", "b_2", "b_1", "c_1", "c_2", "c_10"]
     assert in_numeric_order(["h10x1", "h1x10", "h1x2", "h2x1"]) == ["h1x2", "h1x10", "h2x1", "h10x1"]
     assert in_numeric_order(["x" + "9" * 5_000, "x1"]) == ["x" + "9" * 5_000, "x1"]
+
+
+def test_the_kernel_of_spectral_normalization_is_that_of_its_layer(paramctl: Run, tmp_path: Path) -> None:
+    """The file has it twice, and it counts once. Keras loads that of the layer last, so its values are those shown."""
+    objects = {
+        "layers/spectral_normalization": ("sn", floats((2, 2), (1, 2))),
+        "layers/spectral_normalization/layer": ("dense", [10 * each for each in dense()]),
+    }
+    wrapped = {"class_name": "Dense", "module": "keras.layers", "registered_name": None, "config": {"name": "dense"}}
+    config = sequential(layer("sn", "SpectralNormalization", layer=wrapped))
+    path = archived(tmp_path / "k.keras", config, objects)
+    assert totals(paramctl, path) == (8, 6, 2)
+    assert sorted(names(paramctl, path)) == ["sn/dense/bias", "sn/dense/kernel", "sn/kernel", "sn/vector_u"]
+    assert paramctl("dump", str(path), "sn/kernel").stdout == paramctl("dump", str(path), "sn/dense/kernel").stdout
+    assert paramctl("set", str(path), "sn/dense/kernel = 3", "-o", "new.weights.h5").returncode == 0
+    with h5py.File(tmp_path / "new.weights.h5") as file:
+        group = file["layers/spectral_normalization"]
+        assert group["vars/0"][()].tolist() == group["layer/vars/0"][()].tolist() == [[3, 3], [3, 3]]
+
+
+def test_the_kernel_of_a_layer_with_lora_is_not_trained(paramctl: Run, tmp_path: Path) -> None:
+    """It is by lora_rank that the configuration says so; the bias is trained."""
+    config = sequential(layer("a", units=2, lora_rank=1), layer("b", units=2))
+    objects = {"layers/dense": ("a", dense()), "layers/dense_1": ("b", dense())}
+    found = facts(paramctl, archived(tmp_path / "k.keras", config, objects))["parameters"]
+    assert {row["path"] for row in found if row["trainable"] is False} == {"a/kernel"}
+
+
+def test_layers_that_documents_lack_have_their_names(paramctl: Run, tmp_path: Path) -> None:
+    """The cell of ConvLSTM2D, and a tied embedding."""
+    kernels = floats((2, 2, 1, 8), (2, 2, 2, 8), (8,))
+    objects = {
+        "layers/conv_lstm2d": ("c", ()),
+        "layers/conv_lstm2d/cell": ("conv_lstm_cell", kernels),
+        "layers/reversible_embedding": ("e", floats((4, 2))),
+    }
+    config = sequential(layer("c", "ConvLSTM2D"), layer("e", "ReversibleEmbedding"))
+    path = archived(tmp_path / "k.keras", config, objects)
+    cell = [f"c/conv_lstm_cell/{name}" for name in ("kernel", "recurrent_kernel", "bias")]
+    assert names(paramctl, path) == [*cell, "e/embeddings"]
+    size = 32 + 64 + 8 + 8
+    assert totals(paramctl, path) == (size, size, 0)

@@ -177,3 +177,17 @@ def test_a_layer_with_the_name_of_a_group_of_keras_3(paramctl: Run, tmp_path: Pa
     alone = keras2(tmp_path / "w.h5", layers)
     assert names(paramctl, alone) == [f"{name}/{part}" for name in called for part in ("kernel", "bias")]
     assert facts(paramctl, alone)["totals"]["parameters"] == 6 * len(called)
+
+
+@pytest.mark.parametrize(("version", "named"), [("2.2.4", True), ("3.15.1", False)])
+def test_the_hard_sigmoid_of_keras_2_is_named(version: str, named: bool, paramctl: Run, tmp_path: Path) -> None:
+    """Keras 3 has another slope, so the network computes something else; the gates of old files have it by default."""
+    arrays = {"kernel": (2, 8), "recurrent_kernel": (2, 8), "bias": (8,)}
+    options = {"units": 2, "recurrent_activation": "hard_sigmoid", "batch_input_shape": [None, 4, 2]}
+    config = sequential(layer("r", "LSTM", **options))
+    path = keras2(tmp_path / "k.h5", {"r": {f"r/{name}:0": np.ones(shape) for name, shape in arrays.items()}}, config)
+    with h5py.File(path, "a") as file:
+        file.attrs["keras_version"] = version
+    done = paramctl("save", str(path), "-o", "k.keras", "--dtype", "float32")
+    assert done.returncode == 0, done.stderr
+    assert ("hard_sigmoid with the slope 0.2 (Keras 3 has 1/6) of r" in done.stderr) is named

@@ -75,7 +75,7 @@ def read(file: Location) -> Checkpoint:
     origin = replace(origin, location=file)
     if legacy and origin.keras is not None:
         keras, optimizer = replace(origin.keras, legacy=True), origin.optimizer
-        more = (*origin.other_content, *untranslated_settings(parse_json(config)))
+        more = (*origin.other_content, *untranslated_settings(parse_json(config), keras2=True))
         optimizer = optimizer and replace(optimizer, layout=keras)
         origin = replace(origin, keras=keras, optimizer=optimizer, other_content=more)
     return replace(checkpoint, origin=origin)

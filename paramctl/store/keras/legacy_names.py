@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from paramctl.store.keras.legacy_config import inner_paths
 from paramctl.store.keras.names import GroupAttributes, KerasVariable, repeated
-from paramctl.store.keras.variables import DENSE_AXES, is_quantized, variable_attributes
+from paramctl.store.keras.variables import DENSE_AXES, SPECTRAL, is_quantized, variable_attributes
 
 TOP_LEVEL = "top_level_model_weights"
 """The group of the variables that a model owns itself (save_weights_to_hdf5_group)."""
@@ -137,7 +137,7 @@ def _whole_path(owner: Sequence[str], segments: Sequence[str], inner: Mapping[st
     for place in range(len(segments) - 2, -1, -1):
         if segments[place] in inner:
             return "/".join([inner[segments[place]], *segments[place + 1 :]])
-    if len(inner) == 1:  # time_distributed_1/kernel, without the layer that it wraps
+    if len(inner) == 1 and segments[-1] != SPECTRAL:  # time_distributed_1/kernel, without the layer that it wraps
         return "/".join([*inner.values(), *segments])
     return "/".join([*owner, *segments])
 

@@ -16,9 +16,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from paramctl.core.ordering import numeric_key
 from paramctl.store.keras.variables import (
+    CELLS,
     DENSE_AXES,
     OUTPUT_AXES,
     QUERY_AXES,
+    SPECTRAL,
     is_quantized,
     variable_attributes,
     variable_names,
@@ -47,7 +49,6 @@ _ATTENTION_AXES = {
 }
 """The parts of MultiHeadAttention. Its gate and those of GroupedQueryAttention begin with an underscore."""
 _ATTENTION_PARTS = {*_ATTENTION_AXES, *(f"_{part}" for part in _ATTENTION_AXES)}
-_RECURRENT = ("lstm", "gru", "simple_rnn")
 _WRAPPERS = ("time_distributed", "spectral_normalization")
 
 
@@ -112,6 +113,20 @@ def keras3_variables(arrays: Sequence[Mapping[str, Any]], groups: GroupAttribute
     return variables
 
 
+def copied_kernels(variables: Mapping[str, KerasVariable]) -> dict[str, str]:
+    """Return the stored paths of the kernels in SpectralNormalization by those of the layers that they belong to.
+
+    The file has such a kernel twice. Keras loads that of the layer last.
+    """
+    copies = {}
+    for stored, variable in variables.items():
+        owner = stored.removesuffix("vars/1")
+        inner, outer = f"{owner}layer/vars/0", f"{owner}vars/0"
+        if variable.path.endswith(f"/{SPECTRAL}") and outer in variables and inner in variables:
+            copies[outer] = inner
+    return copies
+
+
 def _below(path: str, name: str) -> str:
     return f"{path}/{name}" if path else name
 
@@ -163,7 +178,7 @@ def _class_of(path: str, groups: GroupAttributes) -> str | None:
         return "dense"  # an EinsumDense, with the variables of a Dense
     if segment == "cell":
         outer = _class_of(parent, groups)
-        return f"{outer}_cell" if outer in _RECURRENT else _class_by_name(path, groups)
+        return CELLS.get(outer or "") or _class_by_name(path, groups)
     if segment == "layer" and _class_of(parent, groups) in _WRAPPERS:
         return _class_by_name(path, groups)
     return None

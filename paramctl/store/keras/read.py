@@ -28,6 +28,7 @@ from paramctl.store.keras.names import (
     NUMBERED_VARIABLE,
     GroupAttributes,
     KerasVariable,
+    copied_kernels,
     is_optimizer,
     keras3_variables,
     own_names,
@@ -60,11 +61,12 @@ def read_keras2(file: Location, listing: Listing, config: Any = None) -> Checkpo
     root = weights_root(groups)
     config = completed(config, groups[root.rstrip("/")]["layer_names"]) if config is not None else None
     version = next((groups[path]["keras_version"] for path in ("", "model_weights") if _has_version(groups, path)), "")
-    training = Training(config, inherited=not version.startswith("3"))
+    keras2 = not version.startswith("3")
+    training = Training(config, inherited=keras2)
     variables = keras2_variables(listing.arrays, groups, config)
     order = partial(legacy_order, config, training=training)
     checkpoint, _ = _checkpoint(file, [listing], variables, groups, config, training, order)
-    lost = (*checkpoint.origin.other_content, *untranslated_settings(config))
+    lost = (*checkpoint.origin.other_content, *untranslated_settings(config, keras2))
     return replace(checkpoint, origin=replace(checkpoint.origin, other_content=lost))
 
 
@@ -163,7 +165,10 @@ def _checkpoint(
     parts = [_stored_arrays(listing, variables, paths) for listing in listings]
     unordered = {path: parameter for part in parts for path, parameter in part.parameters.items()}
     parameters = training.in_order({path: training.described(unordered[path]) for path in paths.values()})
-    ties = tuple(tie for listing in listings for tie in link_ties(listing.links, paths))
+    links = [tie for listing in listings for tie in link_ties(listing.links, paths)]
+    tied = {tie.tied for tie in links}
+    copies = [Tie(paths[inner], paths[outer]) for outer, inner in copied_kernels(variables).items()]
+    ties = (*links, *(tie for tie in copies if tied.isdisjoint((tie.kept, tie.tied))))
 
     # 3. The tree, and everything else that the files hold.
     optimizer = _optimizer_state(listings, variables, groups)

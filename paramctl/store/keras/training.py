@@ -16,14 +16,18 @@ from paramctl.core.parameter import Parameter
 from paramctl.model.layers import LAYERS
 from paramctl.store.keras.layer_config import GRAPHS, MALFORMED, inner_layers, is_builtin, layer_name, layer_type
 from paramctl.store.keras.names import prefixes
-from paramctl.store.keras.variables import FLOAT8, VARIABLES
+from paramctl.store.keras.variables import CELLS, CONV_LSTM_CELL, FLOAT8, KERNELS, VARIABLES
 
 
 class _Owner(NamedTuple):
-    """A layer as the owner of variables: frozen by its settings, and of a class whose variables are known."""
+    """A layer as the owner of variables: frozen by its settings, and of a class whose variables are known.
+
+    corrected: it trains a correction of low rank (LoRA) instead of its kernel.
+    """
 
     frozen: bool
     known: bool
+    corrected: bool
 
 
 class Training:
@@ -53,10 +57,11 @@ class Training:
         owner = next((self.owners[path] for path in prefixes(parameter.path) if path in self.owners), None)
         if owner is None:
             return parameter
-        if owner.frozen or self.nothing:
+        name = parameter.path.rpartition("/")[2]
+        if owner.frozen or self.nothing or (owner.corrected and name in KERNELS):
             return replace(parameter, trainable=False)
         if owner.known and parameter.kind != "unknown" and parameter.trainable is None:
-            trained = parameter.kind != "state" or parameter.path.rpartition("/")[2] in FLOAT8
+            trained = parameter.kind != "state" or name in FLOAT8
             return replace(parameter, trainable=trained)
         return parameter
 
@@ -66,9 +71,12 @@ def _owners(config: Mapping[str, Any], inherited: bool) -> Iterator[tuple[str, _
     stack = [("", config, False)]
     while stack:
         path, layer, frozen = stack.pop()
-        frozen = layer["config"].get("trainable") is False or (inherited and frozen)
+        type_name = layer_type(str(layer["class_name"]))
+        # ConvLSTM2D in Keras 3 does not pass its setting on to its cell, which has the variables
+        has_effect = inherited or CELLS.get(type_name) != CONV_LSTM_CELL
+        frozen = (layer["config"].get("trainable") is False and has_effect) or (inherited and frozen)
         if path:
-            type_name = layer_type(str(layer["class_name"]))
-            yield path, _Owner(frozen, is_builtin(layer) and (type_name in LAYERS or type_name in VARIABLES))
+            known = is_builtin(layer) and (type_name in LAYERS or type_name in VARIABLES or type_name in CELLS)
+            yield path, _Owner(frozen, known, corrected=known and bool(layer["config"].get("lora_rank")))
         inside = [(f"{path}/{layer_name(inner)}".lstrip("/"), inner, frozen) for inner in inner_layers(layer)]
         stack += reversed(inside)

@@ -1,6 +1,7 @@
 """The settings of a configuration that model documents do not have. A file that is written by its document lacks them.
 
-They act in training, and on the precision in which a layer computes, but change no parameter.
+They act in training, on the precision in which a layer computes, and on a function that Keras 3 computes in another
+way. They change no parameter.
 """
 
 from __future__ import annotations
@@ -10,13 +11,20 @@ from typing import Any
 
 from paramctl.store.keras.layer_config import MALFORMED, leaf_layers
 
+HARD_SIGMOID = "hard_sigmoid with the slope 0.2 (Keras 3 has 1/6)"
+"""Up to Keras 2.3 it was the default of the gates in recurrent layers."""
 
-def untranslated_settings(config: Any) -> tuple[str, ...]:
-    """Return the regularizers, constraints and mixed dtype policies in a configuration, as ``SETTING of LAYER``."""
+
+def untranslated_settings(config: Any, keras2: bool) -> tuple[str, ...]:
+    """Return the regularizers, constraints and mixed dtype policies in a configuration, as ``SETTING of LAYER``.
+
+    keras2: True if Keras 2 or before wrote the configuration. Its hard_sigmoid is one of these settings.
+    """
     try:
-        return tuple(f"{setting} of {path}" for path, layer in leaf_layers(config) for setting in _settings(layer))
+        pairs = [(path, setting) for path, layer in leaf_layers(config) for setting in _settings(layer)]
     except MALFORMED:
         return ()
+    return tuple(dict.fromkeys(f"{name} of {path}" for path, name in pairs if keras2 or name != HARD_SIGMOID))
 
 
 def _settings(layer: Mapping[str, Any]) -> Iterator[str]:
@@ -26,5 +34,7 @@ def _settings(layer: Mapping[str, Any]) -> Iterator[str]:
             yield option
         elif option in ("layer", "backward_layer") and isinstance(value, dict):
             yield from _settings(value)
+        elif option.endswith("activation") and value == "hard_sigmoid":
+            yield HARD_SIGMOID
         elif option == "dtype" and isinstance(value, dict) and str(value["config"].get("name")).startswith("mixed_"):
             yield f"{value['config']['name']} policy"

@@ -10,6 +10,14 @@ MOVING = ("moving_mean", "moving_variance")
 ADAPTED = ("mean", "variance", "count")
 KERNEL = (("kernel",), ("kernel", "bias"))
 CELL = (("kernel", "recurrent_kernel"), ("kernel", "recurrent_kernel", "bias"))
+SPECTRAL = "vector_u"
+"""The estimate of the first singular vector in SpectralNormalization, whose own kernel is that of the layer in it."""
+CONV_LSTM_CELL = "conv_lstm_cell"
+CELLS = {
+    **{name: f"{name}_cell" for name in ("lstm", "gru", "simple_rnn")},
+    **{f"conv_lstm{rank}d": CONV_LSTM_CELL for rank in (1, 2, 3)},
+}
+"""The class of the cell that a recurrent layer has. The cell has the layer's variables."""
 
 DENSE_AXES = {"kernel": ("in", "out"), "recurrent_kernel": ("in", "out"), "bias": ("out",)}
 QUERY_AXES = {"kernel": ("in", "out", "out"), "bias": ("out", "out")}
@@ -34,9 +42,12 @@ VARIABLES: dict[str, Sequence[tuple[str, ...]]] = {
     "rms_normalization": (("scale",),),
     "normalization": (ADAPTED,),
     "p_re_lu": (("alpha",),),
-    "lstm_cell": CELL,
-    "gru_cell": CELL,
-    "simple_rnn_cell": CELL,
+    "attention": (("scale",), ("concat_score_weight",), ("scale", "concat_score_weight")),
+    "additive_attention": (("scale",),),
+    "reversible_embedding": (("embeddings",), ("embeddings", "reverse_embeddings")),
+    "spectral_normalization": (("kernel", SPECTRAL),),
+    **{f"locally_connected{rank}d": KERNEL for rank in (1, 2)},
+    **dict.fromkeys(CELLS.values(), CELL),
 }
 """The variables of each class, trainable ones first, one tuple for each combination of options.
 
@@ -78,7 +89,7 @@ KERNELS = ("kernel", "embeddings")
 LORA = tuple(f"lora_{kernel}_{half}" for kernel in KERNELS for half in "ab")
 """The factors of a trained correction to a kernel."""
 NORM_NAMES = (*AFFINE, "scale")
-STATE_NAMES = (*MOVING, *ADAPTED)
+STATE_NAMES = (*MOVING, *ADAPTED, SPECTRAL)
 _TRAINED = {name for variants in VARIABLES.values() for names in variants for name in names}.difference(STATE_NAMES)
 
 
