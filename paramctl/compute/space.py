@@ -7,11 +7,13 @@ same names: it replaces NumPy's functions by its library's, and registers the de
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from paramctl.compute import recurrence
 from paramctl.core.dtypes import Array
 
 
@@ -35,6 +37,10 @@ class NumPySpace:
             output += bias
         return output.reshape((*rows, kernel.shape[1]))
 
+    def lstm(self, inputs: Array, kernel: Array) -> Array:
+        """Return the outputs of a whole sequence; see recurrence.lstm."""
+        return recurrence.lstm(inputs, kernel)
+
 
 NUMPY = NumPySpace()
 
@@ -52,6 +58,10 @@ DERIVATIVES: dict[str, tuple[Product, ...]] = {
         lambda result, x, kernel, bias=None: lambda vector: vector @ kernel.T,
         _linear_by_kernel,
         lambda result, x, kernel, bias: lambda vector: vector.reshape((-1, vector.shape[-1])).sum(axis=0),
+    ),
+    "lstm": (
+        lambda result, inputs, kernel: partial(recurrence.lstm_by_inputs, result, inputs, kernel),
+        lambda result, inputs, kernel: partial(recurrence.lstm_by_kernel, result, inputs, kernel),
     ),
     "relu": (lambda result, x: lambda vector: vector * (x > 0),),
 }

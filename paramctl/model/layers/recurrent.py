@@ -99,36 +99,41 @@ class Recurrent(Layer, abstract=True):
 
     def compute(self, call: Call, x: Array) -> Array:
         outputs = self.outputs(call, x, self.go_backwards)
-        return call.xp.stack(outputs, axis=1) if self.return_sequences else outputs[-1]
+        return call.xp.swapaxes(outputs, 0, 1) if self.return_sequences else outputs[-1]
 
     def output_mask(self, call: Call, x: Array) -> Array | None:
         return call.mask if self.return_sequences else None
 
-    def outputs(self, call: Call, x: Array, backwards: bool) -> list[Array]:
-        """Return the output (batch, units) of each step, in the order in which the cell takes the steps.
-
-        At a masked step the cell keeps its state, and so its output.
-        """
+    def outputs(self, call: Call, x: Array, backwards: bool) -> Array:
+        """Return the outputs (steps, batch, units), in the order in which the cell takes the steps."""
         xp, cell = call.xp, call.within(f"{self.type}_cell")
-        batch, steps, _ = x.shape
-        if not steps:
+        if not x.shape[1]:
             raise NotComputed("the input must have at least one step")
         if call.mask is not None and len(call.mask.shape) != 2:
             raise NotComputed("the mask of the input must have the axes (batch, steps)")
-        # all steps at once, and first, so that each is a block of memory
-        x = xp.transpose(x, (1, 0, 2))
-        inputs = self.project_inputs(cell, x)
+        # steps first, so that each is a block of memory
+        x = xp.swapaxes(x, 0, 1)
+        mask = None if call.mask is None else xp.swapaxes(call.mask, 0, 1)[..., None]
+        if backwards:
+            x, mask = x[::-1], mask if mask is None else mask[::-1]
+        return self.run(cell, self.project_inputs(cell, x), mask)
+
+    def run(self, cell: Call, inputs: Array, mask: Array | None) -> Array:
+        """Return the outputs of the steps in order. inputs: of the gates, (steps, batch, gates * units).
+
+        At a masked step the cell keeps its state, and so its output.
+        """
+        xp, (steps, batch, _) = cell.xp, inputs.shape
         state = (xp.zeros((batch, self.units), inputs.dtype),) * self.states
         recurrent = self._projection(cell, "recurrent_kernel", self.recurrent_dropout, state[0])
         outputs = []
-        for step in range(steps)[::-1] if backwards else range(steps):
+        for step in range(steps):
             new = self.step(cell, inputs[step], state, recurrent)
-            if call.mask is not None:
-                is_kept = call.mask[:, step, None]
-                new = tuple(xp.where(is_kept, after, before) for after, before in zip(new, state, strict=True))
+            if mask is not None:
+                new = tuple(xp.where(mask[step], after, before) for after, before in zip(new, state, strict=True))
             state = new
             outputs.append(state[0])
-        return outputs
+        return xp.stack(outputs)
 
     def project_inputs(self, cell: Call, x: Array) -> Array:
         """Return what the gates take from the inputs (steps, batch, features) of all steps."""
@@ -259,6 +264,12 @@ class LSTM(Recurrent):
     def output(self, x: Sizes) -> Sizes:
         activated_shape(self.recurrent_activation, (x[0], self.units))
         return super().output(x)
+
+    def run(self, cell: Call, inputs: Array, mask: Array | None) -> Array:
+        is_usual = is_default(Tanh)(self.activation) and is_default(Sigmoid)(self.recurrent_activation)
+        if mask is None and is_usual and not (cell.training and self.recurrent_dropout):
+            return cell.xp.lstm(inputs, cell.parameters["recurrent_kernel"])
+        return super().run(cell, inputs, mask)
 
     def step(self, cell: Call, inputs: Array, state: State, recurrent: Projection) -> State:
         xp, activate, gate = cell.xp, self.activation.compute, self.recurrent_activation.compute

@@ -99,7 +99,7 @@ class Bidirectional(Layer):
         )
         if not inner.return_sequences:
             return self._merged(xp, forward[-1], backward[-1])
-        merged = self._merged(xp, xp.stack(forward, axis=1), xp.stack(backward[::-1], axis=1))
+        merged = xp.swapaxes(self._merged(xp, forward, backward[::-1]), 0, 1)
         # in both directions Keras sets zero_output_for_mask, where one layer alone repeats its output
         return merged if call.mask is None else xp.where(call.mask[..., None], merged, 0)
 

@@ -1,0 +1,84 @@
+"""Whole recurrences as one operation, because a step alone is too little work for a call of NumPy's functions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from paramctl.core.dtypes import Array
+
+
+def lstm(inputs: Array, kernel: Array) -> Array:
+    """Return the outputs (steps, batch, units) of an LSTM with tanh and sigmoid, whose state starts at 0.
+
+    inputs: of the gates i, f, c, o, (steps, batch, 4 * units). kernel: from an output to the gates.
+    """
+    steps, batch, size = inputs.shape
+    units, dtype = size // 4, inputs.dtype
+    # sigmoid(x) = (tanh(x / 2) + 1) / 2, so one tanh serves all gates; outputs are twice the true ones until the end
+    scale, offset = (np.repeat(np.array(each, dtype), units) for each in ([0.5, 0.5, 1, 0.5], [1, 1, 0, 1]))
+    kernel = kernel * (scale / 2)
+    half = np.array(0.5, dtype)
+    outputs = np.empty((steps, batch, units), dtype)
+    gates = np.empty((batch, size), dtype)
+    i, f, c, o = (gates[:, start : start + units] for start in range(0, size, units))
+    carry, before = np.zeros((batch, units), dtype), np.zeros((batch, units), dtype)
+    for own, output in zip(inputs * scale, outputs, strict=True):
+        np.dot(before, kernel, gates)
+        np.add(gates, own, gates)
+        np.tanh(gates, gates)
+        np.add(gates, offset, gates)
+        np.multiply(i, c, i)
+        np.multiply(f, carry, carry)
+        np.add(carry, i, carry)
+        np.multiply(carry, half, carry)
+        np.tanh(carry, output)
+        np.multiply(output, o, output)
+        before = output
+    outputs *= half
+    return outputs
+
+
+def lstm_by_inputs(result: Array, inputs: Array, kernel: Array, vector: Array) -> Array:
+    """Return the product of a vector with the derivative of lstm by its inputs. result: of lstm."""
+    steps, _, size = inputs.shape
+    units = size // 4
+    gates = inputs + (previous(result).reshape((-1, units)) @ kernel).reshape(inputs.shape)
+    i, f, c, o = (gates[..., start : start + units] for start in range(0, size, units))
+    i, f, c, o = _sigmoid(i), _sigmoid(f), np.tanh(c), _sigmoid(o)
+    carries = np.empty_like(result)
+    carry = np.zeros_like(result[0])
+    for step in range(steps):
+        carry = carries[step] = f[step] * carry + i[step] * c[step]
+    squashed = np.tanh(carries)
+    # of each gate's argument, by what reaches its value
+    own = [c * i * (1 - i), previous(carries) * f * (1 - f), i * (1 - c * c)]
+    of_output, to_carry = squashed * o * (1 - o), o * (1 - squashed * squashed)
+    slopes: Array = np.empty_like(gates)
+    by_carry, by_output = np.zeros_like(carry), np.zeros_like(carry)
+    for step in range(steps)[::-1]:
+        by_output = vector[step] + by_output
+        by_carry = by_carry + by_output * to_carry[step]
+        parts = [*(by_carry * each[step] for each in own), by_output * of_output[step]]
+        np.concatenate(parts, axis=-1, out=slopes[step])
+        by_carry = by_carry * f[step]
+        by_output = slopes[step] @ kernel.T
+    return slopes
+
+
+def lstm_by_kernel(result: Array, inputs: Array, kernel: Array, vector: Array) -> Array:
+    """Return the product of a vector with the derivative of lstm by its kernel. result: of lstm."""
+    slopes = lstm_by_inputs(result, inputs, kernel, vector)
+    product: Array = previous(result).reshape((-1, kernel.shape[0])).T @ slopes.reshape((-1, kernel.shape[1]))
+    return product
+
+
+def previous(steps: Array) -> Array:
+    """Return what precedes each step: the one before it, and zeros before the first."""
+    before = np.zeros_like(steps)
+    before[1:] = steps[:-1]
+    return before
+
+
+def _sigmoid(x: Array) -> Array:
+    y: Array = 0.5 * np.tanh(0.5 * x) + 0.5
+    return y
