@@ -22,9 +22,10 @@ def lstm(inputs: Array, kernel: Array) -> Array:
     gates = np.empty((batch, size), dtype)
     i, f, c, o = (gates[:, start : start + units] for start in range(0, size, units))
     carry, before = np.zeros((batch, units), dtype), np.zeros((batch, units), dtype)
-    for own, output in zip(inputs * scale, outputs, strict=True):
+    for scaled, output in zip(inputs * scale, outputs, strict=True):
+        # np.matmul takes half as long again into an array that exists
         np.dot(before, kernel, gates)
-        np.add(gates, own, gates)
+        np.add(gates, scaled, gates)
         np.tanh(gates, gates)
         np.add(gates, offset, gates)
         np.multiply(i, c, i)
@@ -45,20 +46,21 @@ def lstm_by_inputs(result: Array, inputs: Array, kernel: Array, vector: Array) -
     gates = inputs + (previous(result).reshape((-1, units)) @ kernel).reshape(inputs.shape)
     i, f, c, o = (gates[..., start : start + units] for start in range(0, size, units))
     i, f, c, o = _sigmoid(i), _sigmoid(f), np.tanh(c), _sigmoid(o)
+    # the carries are not kept, because a forward pass alone does not need them
     carries = np.empty_like(result)
     carry = np.zeros_like(result[0])
     for step in range(steps):
         carry = carries[step] = f[step] * carry + i[step] * c[step]
     squashed = np.tanh(carries)
-    # of each gate's argument, by what reaches its value
-    own = [c * i * (1 - i), previous(carries) * f * (1 - f), i * (1 - c * c)]
+    # derivatives of the carry by the arguments of i, f and c, and of the output by the argument of o and by the carry
+    inner = [c * i * (1 - i), previous(carries) * f * (1 - f), i * (1 - c * c)]
     of_output, to_carry = squashed * o * (1 - o), o * (1 - squashed * squashed)
     slopes: Array = np.empty_like(gates)
     by_carry, by_output = np.zeros_like(carry), np.zeros_like(carry)
     for step in range(steps)[::-1]:
         by_output = vector[step] + by_output
         by_carry = by_carry + by_output * to_carry[step]
-        parts = [*(by_carry * each[step] for each in own), by_output * of_output[step]]
+        parts = [*(by_carry * part[step] for part in inner), by_output * of_output[step]]
         np.concatenate(parts, axis=-1, out=slopes[step])
         by_carry = by_carry * f[step]
         by_output = slopes[step] @ kernel.T
@@ -73,7 +75,7 @@ def lstm_by_kernel(result: Array, inputs: Array, kernel: Array, vector: Array) -
 
 
 def previous(steps: Array) -> Array:
-    """Return what precedes each step: the one before it, and zeros before the first."""
+    """Return the step before each step, and zeros before the first."""
     before = np.zeros_like(steps)
     before[1:] = steps[:-1]
     return before

@@ -7,7 +7,7 @@ from typing import Any
 from paramctl.model.layers.call import Array, Call
 
 MASKED = -1e30
-"""What is added to the score of a key that a query does not attend to: so much that nothing of the score is left."""
+"""The addend of the score of a key that a query does not attend to: so large that no digit of the score is left."""
 
 
 def project(call: Call, name: str, x: Array, inputs: int = 1) -> Array:

@@ -16,7 +16,7 @@ from paramctl.model.layers.torch import Shapes, TorchTensor, same
 from paramctl.model.layers.torch_options import CARRIED, TorchOption, only, options, remark
 
 State = tuple[Array, ...]
-"""What a cell keeps from step to step; its output comes first."""
+"""The arrays that a cell keeps from step to step; its output comes first."""
 
 LAST_STEP = "torch returns every step: take the last one"
 """The note on return_sequences false."""
@@ -136,7 +136,7 @@ class Recurrent(Layer, abstract=True):
         return xp.stack(outputs)
 
     def project_inputs(self, cell: Call, x: Array) -> Array:
-        """Return what the gates take from the inputs (steps, batch, features) of all steps."""
+        """Return the gates' part of the inputs (steps, batch, features) of all steps."""
         inputs = self._projection(cell, "kernel", self.dropout, x[0])(x)
         return inputs + self.input_bias(cell) if self.use_bias else inputs
 
