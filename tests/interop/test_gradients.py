@@ -1,0 +1,185 @@
+"""Gradients and training: against finite differences for every layer and option, against torch, and against Keras.
+
+The cases are those of test_configurations, generated from the registry: a new layer is here by existing.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+import paramctl as pc
+from paramctl.compute.gradients import Differentiation
+from paramctl.compute.graph import graph_of
+from paramctl.compute.losses import LOSSES, Sum
+from paramctl.compute.optimizers import OPTIMIZERS, parse_optimizer
+from paramctl.compute.values import Values
+from paramctl.core.dtypes import Array
+from paramctl.model.layers import LAYERS
+from tests.conftest import ROOT
+from tests.interop.test_configurations import BATCH, comparable, source_of
+from tests.interop.test_layers import IN_KERAS
+
+STEP = 1e-6
+
+
+class Weighted(Sum):
+    """The sum of the outputs, each times a fixed random number: its gradient has all outputs in it."""
+
+    def compute(self, xp: Any, outputs: Array, targets: Array) -> Array:
+        weights = np.random.default_rng(1).random(outputs.shape) + 0.5
+        return xp.sum(outputs * weights)
+
+
+del LOSSES[Weighted.name]
+
+
+@pytest.mark.parametrize("name", IN_KERAS)
+def test_the_gradient_of_every_option_of_a_layer(name: str, tmp_path: Path) -> None:
+    """In float64, along one random direction in each array: (f(w + hv) - f(w - hv)) / 2h, to 1e-5 of it."""
+    layer = LAYERS[name]
+    cases = comparable(layer).computed
+    assert cases
+    rng = np.random.default_rng(0)
+    compared = 0
+    for number, case in enumerate(cases):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        source = source_of(layer, [case], folder)
+        model, graph = source.model, graph_of(source.model)
+        differentiation = Differentiation(model, graph, Weighted())
+        values = dict(Values(source, np.dtype("float64")))
+        inputs = {f"{key}-0": rng.random((BATCH, *shape)) + 0.05 for key, shape in case.inputs.items()}
+        if not differentiation.trained:
+            continue
+        slope = differentiation.slope(values, inputs, np.empty(0))
+        for path, gradient in slope.gradients.items():
+            direction = rng.standard_normal(gradient.shape)
+            losses = [
+                differentiation.slope(values | {path: values[path] + sign * STEP * direction}, inputs, np.empty(0)).loss
+                for sign in (1, -1)
+            ]
+            expected = (losses[0] - losses[1]) / (2 * STEP)
+            scale = np.abs(gradient * direction).sum() + 1e-3
+            assert abs((gradient * direction).sum() - expected) < 1e-5 * scale, (json.dumps(case), path)
+            compared += 1
+    assert compared or not any(parameter.trainable for parameter in source.model.parameters.values())
+
+
+TIED = (
+    "name: m\ninput: [4]\nlayers:\n  - dense: {name: first, units: 4, activation: tanh}\n"
+    "  - dense: {name: shared, units: 4, activation: tanh}\n  - reuse: shared\n"
+    "  - dense: {name: out, units: 4, use_bias: false}\nties: [{keep: shared/kernel, tie: out/kernel, transpose: true}]\n"
+)
+
+
+@pytest.fixture
+def tied(tmp_path: Path) -> tuple[pc.Weights, dict[str, Array]]:
+    """A network with a layer that is used twice, and once more transposed; and examples."""
+    (tmp_path / "m.yaml").write_text(TIED)
+    rng = np.random.default_rng(0)
+    data = {"input": rng.standard_normal((10, 4)), "y": rng.random((10, 4))}
+    return pc.initialize(tmp_path / "m.yaml", scheme="glorot_uniform", seed=3, dtype="float64"), data
+
+
+def in_torch(weights: pc.Weights) -> dict[str, torch.Tensor]:
+    """Its parameters as tensors of torch, the shared one once."""
+    kept = [path for path in weights if path != "out/kernel"]
+    return {path: torch.tensor(np.asarray(weights[path]), requires_grad=True) for path in kept}
+
+
+def torch_output(p: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    x = torch.tanh(x @ p["first/kernel"] + p["first/bias"])
+    for _ in range(2):
+        x = torch.tanh(x @ p["shared/kernel"] + p["shared/bias"])
+    return x @ p["shared/kernel"].T
+
+
+TORCH_LOSSES = {
+    "mse": torch.nn.functional.mse_loss,
+    "mae": torch.nn.functional.l1_loss,
+    "huber": torch.nn.functional.huber_loss,
+    "cross_entropy": torch.nn.functional.cross_entropy,
+    "binary_cross_entropy": torch.nn.functional.binary_cross_entropy_with_logits,
+    "sum": lambda outputs, targets: outputs.sum(),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_equals_torch(loss: str, tied: tuple[pc.Weights, dict[str, Array]]) -> None:
+    """Value and gradients in float64, to 1e-12."""
+    weights, data = tied
+    parameters = in_torch(weights)
+    value = TORCH_LOSSES[loss](torch_output(parameters, torch.tensor(data["input"])), torch.tensor(data["y"]))
+    value.backward()
+    given = data if LOSSES[loss].has_targets else {"input": data["input"]}
+    ours = pc.gradients(weights, given, loss=loss, dtype="float64")
+    assert f"is {value.item():.8g}" in ours.notes[0]
+    for path, tensor in parameters.items():
+        assert tensor.grad is not None
+        assert np.allclose(np.asarray(ours[path]), tensor.grad.numpy(), rtol=1e-10, atol=1e-13), path
+
+
+TORCH_OPTIMIZERS = {
+    "sgd": torch.optim.SGD,
+    "momentum": lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9),
+    "nesterov": lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9, nesterov=True),
+    "adagrad": torch.optim.Adagrad,
+    "rmsprop": lambda p, lr: torch.optim.RMSprop(p, lr, alpha=0.9),
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_equals_torch(name: str, tied: tuple[pc.Weights, dict[str, Array]]) -> None:
+    """Ten steps on all examples, in float64; the shared array takes one step along the sum of its gradients."""
+    weights, data = tied
+    parameters = in_torch(weights)
+    rate = parse_optimizer(name, "optimizer").default_rate
+    optimizer = TORCH_OPTIMIZERS[name](list(parameters.values()), lr=rate)
+    x, y = torch.tensor(data["input"]), torch.tensor(data["y"])
+    losses = []
+    for _ in range(10):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.mse_loss(torch_output(parameters, x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    ours: list[float] = []
+    trained = pc.train(
+        weights,
+        data,
+        optimizer=name,
+        steps=10,
+        batch_size=10,
+        dtype="float64",
+        on_step=lambda report: ours.append(report.loss),
+    )
+    assert np.allclose(ours, losses, rtol=1e-9)
+    for path, tensor in parameters.items():
+        assert np.allclose(np.asarray(trained[path]), tensor.detach().numpy(), rtol=1e-7, atol=1e-9), path
+    assert np.array_equal(np.asarray(trained["out/kernel"]), np.asarray(trained["shared/kernel"]).T)
+
+
+def test_the_shared_layer_of_the_chapter_equals_keras() -> None:
+    """The gradients of tied_mlp.yaml's layers, of which one is used twice, for the same weights and examples."""
+    path = str(ROOT / "sample_models/tied_mlp.yaml")
+    weights = pc.initialize(path, scheme="glorot_uniform", seed=1)
+    shared = keras.layers.Dense(4, activation="relu")
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Flatten()])
+    x = keras.Input((4,))
+    last = keras.layers.Dense(1)
+    model = keras.Model(x, last(shared(shared(keras.layers.Flatten()(x)))))
+    model.set_weights([np.asarray(weights[name]) for name in weights])
+    rng = np.random.default_rng(0)
+    data = {"input": rng.standard_normal((8, 4)).astype("float32"), "y": rng.random((8, 1)).astype("float32")}
+    loss = keras.losses.MeanSquaredError()(data["y"], model(data["input"]))
+    loss.backward()
+    ours = pc.gradients(weights, data)
+    for name, variable in zip(weights, model.trainable_variables, strict=True):
+        assert np.allclose(np.asarray(ours[name]), variable.value.grad.numpy(), rtol=1e-5, atol=1e-6), name
