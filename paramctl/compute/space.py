@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from paramctl.compute import recurrence
+from paramctl.compute.convolution import CONVOLUTION_DERIVATIVES, convolution, transposed_convolution
+from paramctl.compute.pooling import POOLING_DERIVATIVES, window_maxima, window_sums
 from paramctl.core.dtypes import Array
 
 
@@ -22,6 +24,11 @@ class NumPySpace:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
+
+    convolution = staticmethod(convolution)
+    transposed_convolution = staticmethod(transposed_convolution)
+    window_sums = staticmethod(window_sums)
+    window_maxima = staticmethod(window_maxima)
 
     def relu(self, x: Array) -> Array:
         """Return max(x, 0). Its derivative at 0 is 0."""
@@ -64,5 +71,7 @@ DERIVATIVES: dict[str, tuple[Product, ...]] = {
         lambda result, inputs, kernel: partial(recurrence.lstm_by_kernel, result, inputs, kernel),
     ),
     "relu": (lambda result, x: lambda vector: vector * (x > 0),),
+    **CONVOLUTION_DERIVATIVES,
+    **POOLING_DERIVATIVES,
 }
 """The products for each argument that is differentiated, by the name of an operation of NumPySpace."""

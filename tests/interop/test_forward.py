@@ -20,6 +20,7 @@ from paramctl.compute.space import NUMPY
 from paramctl.compute.values import Values
 from paramctl.model.layers import LAYERS, Layer
 from paramctl.model.layers.call import Call
+from paramctl.model.layers.spatial import same_margins
 from paramctl.source.base import Source
 from tests.interop.cases import Case
 from tests.interop.sides import REFUSALS
@@ -47,7 +48,8 @@ class Subjects:
         """The output of Keras' layer, and the layer."""
         name = f"subject-{number}"
         weights = arrays_below(self.source, name)
-        return output_alone(self.layer, self.cases[number], name, weights, inputs, **options)
+        compute = mean_within if self.layer.type.startswith("average_pooling") else output_alone
+        return compute(self.layer, self.cases[number], name, weights, inputs, **options)
 
     def applied(self, number: int, masks: list[Any], training: bool = False) -> tuple[np.ndarray, Any, dict[str, Any]]:
         """Our output, its mask, and every array of the layer after the call."""
@@ -62,6 +64,29 @@ class Subjects:
         output = step.layer.compute(call, *inputs[:count], **references)
         mask = step.layer.output_mask(call, *inputs[:count], **references)
         return output, mask, arrays | dict(call.updates)
+
+
+def mean_within(
+    layer: type[Layer], case: Case, name: str, weights: list[np.ndarray], inputs: list[Any], **options: Any
+) -> tuple[Any, keras.layers.Layer]:
+    """The output of average pooling, and the layer. With padding same, a mean is of the values within the input.
+
+    Keras' backends for TensorFlow and JAX do so. The one for torch counts copies of the last values where the padding
+    before and after an axis differ, so this pads by zeros and divides by the mean of ones.
+    """
+    if case.options.get("padding") != "same":
+        return output_alone(layer, case, name, weights, inputs, **options)
+    first = 2 if case.options.get("data_format") == "channels_first" else 1
+    axes = slice(first, first + layer.rank)
+    sizes = np.broadcast_to(case.options["pool_size"], layer.rank)
+    strides = np.broadcast_to(case.options.get("strides", sizes), layer.rank)
+    values = keras.ops.convert_to_numpy(inputs[0])
+    margins = [(0, 0)] * values.ndim
+    margins[axes] = map(same_margins, values.shape[axes], sizes, strides)
+    valid = case._replace(options=case.options | {"padding": "valid"})
+    padded = (np.pad(array, margins) for array in (values, np.ones_like(values)))
+    (sums, subject), (counts, _) = (output_alone(layer, valid, name, weights, [x], **options) for x in padded)
+    return sums / counts, subject
 
 
 @pytest.fixture(scope="module", params=IN_KERAS)

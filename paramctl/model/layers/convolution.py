@@ -5,13 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from paramctl.core.parameter import Parameter, batch_axis, bias, field_axis, in_axis, out_axis, weight
 from paramctl.declare.option_types import NATURAL, ChoiceType, Count, Flag, Scheme
-from paramctl.model.layers.activations import APPLIED, Activation, activated_shape
+from paramctl.model.layers.activations import APPLIED, Activation, Function, activate, activated_shape
 from paramctl.model.layers.base import Layer, PerAxis, PerAxisType, default_scheme
+from paramctl.model.layers.call import Array, Call
 from paramctl.model.layers.order import TorchInput
 from paramctl.model.layers.shapes import ShapeError, Sizes
 from paramctl.model.layers.spatial import (
     DataFormat,
     Padding,
+    Window,
+    as_declared,
+    channels_last,
     channels_of,
     join,
     split,
@@ -41,8 +45,21 @@ class Padded(Layer, abstract=True):
         padding: str
         data_format: str
         dilation_rate: tuple[int, ...]
+        activation: Function | None
+        use_bias: bool
 
     torch_module = "Conv{}d"
+
+    def compute(self, call: Call, x: Array) -> Array:
+        x = channels_last(call.xp, x, self.data_format)
+        window = Window.of(x.shape[1:-1], self.kernel_size, self.strides, self.padding, self.dilation_rate)
+        bias = call.parameters["bias"] if self.use_bias else None
+        y = as_declared(call.xp, self.convolve(call, x, bias, window), self.data_format)
+        return activate(self.activation, call.xp, y)
+
+    def convolve(self, call: Call, x: Array, bias: Array | None, window: Window) -> Array:
+        """Return the convolution of an input with the channels last, plus the bias, if it is given."""
+        raise NotImplementedError
 
     def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
         is_same = self.padding == "same" and max(self.strides) == 1  # torch has it for any input, with stride 1 only
@@ -106,6 +123,9 @@ class Convolution(Padded, abstract=True):
         sizes = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
         return activated_shape(self.activation, join(x, sizes, self.filters, self.data_format))
 
+    def convolve(self, call: Call, x: Array, bias: Array | None, window: Window) -> Array:
+        return call.xp.convolution(x, call.parameters["kernel"], bias, window, self.groups)
+
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         yield convolution_weight("weight", "kernel", shapes)
         yield from optional_bias(shapes)
@@ -123,6 +143,13 @@ class Conv2D(Convolution, rank=2):
 
 class Conv3D(Convolution, rank=3):
     """3D convolution: activation(conv(x, kernel) + bias)."""
+
+
+def depthwise(call: Call, x: Array, kernel: Array, bias: Array | None, window: Window) -> Array:
+    """Return the convolution of each channel by itself. kernel: (window..., channels, kernels for each channel)."""
+    *sizes, channels, multiplier = kernel.shape
+    kernel = call.xp.reshape(kernel, (*sizes, 1, channels * multiplier))
+    return call.xp.convolution(x, kernel, bias, window, channels)
 
 
 class DepthwiseConvolution(Padded, abstract=True):
@@ -160,6 +187,9 @@ class DepthwiseConvolution(Padded, abstract=True):
         channels = channels_of(x, self.data_format) * self.depth_multiplier
         sizes = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
         return activated_shape(self.activation, join(x, sizes, channels, self.data_format))
+
+    def convolve(self, call: Call, x: Array, bias: Array | None, window: Window) -> Array:
+        return depthwise(call, x, call.parameters["kernel"], bias, window)
 
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         yield depthwise_weight("weight", "kernel", shapes)
@@ -221,6 +251,11 @@ class SeparableConvolution(Padded, abstract=True):
         sizes = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
         return activated_shape(self.activation, join(x, sizes, self.filters, self.data_format))
 
+    def convolve(self, call: Call, x: Array, bias: Array | None, window: Window) -> Array:
+        x = depthwise(call, x, call.parameters["depthwise_kernel"], None, window)
+        single = Window.of(x.shape[1:-1], (1,) * self.rank, (1,) * self.rank, "valid")
+        return call.xp.convolution(x, call.parameters["pointwise_kernel"], bias, single)
+
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         """Yield two convolutions, depthwise and pointwise; the second has the bias."""
         yield depthwise_weight("depthwise.weight", "depthwise_kernel", shapes)
@@ -275,6 +310,19 @@ class TransposedConvolution(Layer, abstract=True):
         space, _ = split(x, self.data_format)
         sizes = map(self._size, space, self.kernel_size, self.strides, self.dilation_rate, paddings)
         return activated_shape(self.activation, join(x, tuple(sizes), self.filters, self.data_format))
+
+    def compute(self, call: Call, x: Array) -> Array:
+        space, _ = split(self.output(x.shape), self.data_format)
+        x = channels_last(call.xp, x, self.data_format)
+        y = call.xp.transposed_convolution(x, call.parameters["kernel"], self._window(), space)
+        if self.use_bias:
+            y = y + call.parameters["bias"]
+        return activate(self.activation, call.xp, as_declared(call.xp, y, self.data_format))
+
+    def _window(self) -> Window:
+        """Return the windows over the output whose convolution has the input's sizes."""
+        margins = ((max(excess, 0) // 2, excess - max(excess, 0) // 2) for excess in self._excesses())
+        return Window(self.kernel_size, self.strides, self.dilation_rate, tuple(margins))
 
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         """Yield nn.ConvTranspose's weight (in, out, window...), from a kernel (window..., out, in), and bias."""

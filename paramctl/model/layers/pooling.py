@@ -1,15 +1,20 @@
 """Pooling over one, two and three spatial axes."""
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any
 
 from paramctl.declare.option_types import Flag
 from paramctl.model.layers.base import Layer, PerAxis
+from paramctl.model.layers.call import Array, Call
 from paramctl.model.layers.order import PLAIN, UNKNOWN, Order, TorchInput
 from paramctl.model.layers.shapes import Sizes
 from paramctl.model.layers.spatial import (
     DataFormat,
     Padding,
+    Window,
+    as_declared,
+    channels_last,
     join,
     split,
     torch_margins,
@@ -37,6 +42,16 @@ class Pooling(Layer, abstract=True):
         sizes = windows(space, self.pool_size, strides, self.padding, (1,) * self.rank)
         return join(x, sizes, channels, self.data_format)
 
+    def compute(self, call: Call, x: Array) -> Array:
+        x = channels_last(call.xp, x, self.data_format)
+        strides = self.pool_size if self.strides is None else self.strides
+        window = Window.of(x.shape[1:-1], self.pool_size, strides, self.padding)
+        return as_declared(call.xp, self.pool(call, x, window), self.data_format)
+
+    def pool(self, call: Call, x: Array, window: Window) -> Array:
+        """Return one value for each window and channel of an input with the channels last."""
+        return call.xp.window_maxima(x, window)
+
     def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
         padding = torch_padding(self.margins(x))
         return super().torch_arguments(x) | ({"padding": padding} if padding is not None else {})
@@ -54,6 +69,12 @@ class AveragePooling(Pooling, abstract=True):
     """The mean of each window and channel. With padding same, the padding does not count."""
 
     torch_module = "AvgPool{}d"
+
+    def pool(self, call: Call, x: Array, window: Window) -> Array:
+        sums = call.xp.window_sums(x, window)
+        if self.padding == "valid":
+            return sums / prod(self.pool_size)
+        return sums / call.xp.window_sums(call.xp.ones((1, *x.shape[1:-1], 1), x.dtype), window)
 
     def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
         arguments = super().torch_arguments(x)
@@ -113,6 +134,22 @@ class GlobalPooling(Layer, abstract=True):
             return PLAIN
         return super().channel_order(orders, shapes, output)
 
+    def compute(self, call: Call, x: Array) -> Array:
+        return call.xp.max(x, axis=self.axes, keepdims=self.keepdims)
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The spatial axes of the input."""
+        first = 1 if self.data_format == "channels_last" else 2
+        return tuple(range(first, first + self.rank))
+
+
+class GlobalAveragePooling(GlobalPooling, abstract=True):
+    """The mean of each channel, over all positions."""
+
+    def compute(self, call: Call, x: Array) -> Array:
+        return call.xp.mean(x, axis=self.axes, keepdims=self.keepdims)
+
 
 class GlobalMaxPooling1D(GlobalPooling, rank=1):
     """1D global pooling: maximum of each channel over all positions."""
@@ -126,15 +163,22 @@ class GlobalMaxPooling3D(GlobalPooling, rank=3):
     """3D global pooling: maximum of each channel over all positions."""
 
 
-class GlobalAveragePooling1D(GlobalPooling, rank=1):
-    """1D global pooling: mean of each channel over all positions."""
+class GlobalAveragePooling1D(GlobalAveragePooling, rank=1):
+    """1D global pooling: mean of each channel over all positions, or over those that the mask keeps."""
+
+    def compute(self, call: Call, x: Array) -> Array:
+        if call.mask is None:
+            return super().compute(call, x)
+        mask = call.xp.expand_dims(call.mask, -1 if self.data_format == "channels_last" else 1)
+        total = call.xp.sum(call.xp.where(mask, x, 0), axis=self.axes, keepdims=self.keepdims)
+        return total / call.xp.sum(mask, axis=self.axes, keepdims=self.keepdims, dtype=x.dtype)
 
 
-class GlobalAveragePooling2D(GlobalPooling, rank=2):
+class GlobalAveragePooling2D(GlobalAveragePooling, rank=2):
     """2D global pooling: mean of each channel over all positions."""
 
 
-class GlobalAveragePooling3D(GlobalPooling, rank=3):
+class GlobalAveragePooling3D(GlobalAveragePooling, rank=3):
     """3D global pooling: mean of each channel over all positions."""
 
 
@@ -150,6 +194,44 @@ class AdaptivePooling(Layer, abstract=True):
         _, channels = split(x, self.data_format)
         return join(x, self.output_size, channels, self.data_format)
 
+    def compute(self, call: Call, x: Array) -> Array:
+        x = channels_last(call.xp, x, self.data_format)
+        for axis, count in enumerate(self.output_size, 1):  # a window is a box, so one axis after another
+            x = self.pool(call.xp, x, axis, adaptive_windows(x.shape[axis], count))
+        return as_declared(call.xp, x, self.data_format)
+
+    def pool(self, xp: Any, x: Array, axis: int, windows: Sequence[range]) -> Array:
+        """Return one value for each window along an axis. windows: the positions of each."""
+        y = None
+        for step in range(max(map(len, windows))):
+            # a shorter window repeats its last position
+            here = positions(x, axis, [window[min(step, len(window) - 1)] for window in windows])
+            y = here if y is None else xp.maximum(y, here)
+        return y
+
+
+def adaptive_windows(size: int, count: int) -> list[range]:
+    """Return this many windows that cover an axis, as torch divides it. They may overlap by a position."""
+    return [range(k * size // count, -(-(k + 1) * size // count)) for k in range(count)]
+
+
+def positions(x: Array, axis: int, chosen: list[int]) -> Array:
+    """Return x at these positions of an axis."""
+    return x[(slice(None),) * axis + (chosen,)]
+
+
+class AdaptiveAveragePooling(AdaptivePooling, abstract=True):
+    """The mean of each of output_size windows along each axis."""
+
+    def pool(self, xp: Any, x: Array, axis: int, windows: Sequence[range]) -> Array:
+        column = (-1, *(1,) * (x.ndim - axis - 1))
+        y = 0
+        for step in range(max(map(len, windows))):
+            here = positions(x, axis, [window[min(step, len(window) - 1)] for window in windows])
+            is_inside = xp.reshape(xp.array([step < len(window) for window in windows]), column)
+            y = y + xp.where(is_inside, here, 0)
+        return y / xp.reshape(xp.array([len(window) for window in windows], x.dtype), column)
+
 
 class AdaptiveMaxPooling1D(AdaptivePooling, rank=1):
     """1D pooling to output_size: maximum of each of that many windows."""
@@ -163,13 +245,13 @@ class AdaptiveMaxPooling3D(AdaptivePooling, rank=3):
     """3D pooling to output_size: maximum of each of that many windows."""
 
 
-class AdaptiveAveragePooling1D(AdaptivePooling, rank=1):
+class AdaptiveAveragePooling1D(AdaptiveAveragePooling, rank=1):
     """1D pooling to output_size: mean of each of that many windows."""
 
 
-class AdaptiveAveragePooling2D(AdaptivePooling, rank=2):
+class AdaptiveAveragePooling2D(AdaptiveAveragePooling, rank=2):
     """2D pooling to output_size: mean of each of that many windows."""
 
 
-class AdaptiveAveragePooling3D(AdaptivePooling, rank=3):
+class AdaptiveAveragePooling3D(AdaptiveAveragePooling, rank=3):
     """3D pooling to output_size: mean of each of that many windows."""

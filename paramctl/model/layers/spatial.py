@@ -1,9 +1,12 @@
 """Spatial axes, channels and windows: helpers of convolution, pooling and padding."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, NamedTuple
 
 from paramctl.declare.option_types import ChoiceType
+from paramctl.model.layers.call import Array
 from paramctl.model.layers.order import TorchInput
 from paramctl.model.layers.shapes import ShapeError, Sizes
 from paramctl.model.layers.torch_options import per_axis
@@ -70,6 +73,56 @@ def torch_padding_remarks(padding: str, margins: list[tuple[int, int]] | None, v
     elif any(before != after for before, after in margins):
         sizes = tuple(size for pair in reversed(margins) for size in pair)  # torch starts with the last axis
         yield f"padding {padding}: pad the input by torch.nn.functional.pad(x, {sizes}{value})"
+
+
+class Window(NamedTuple):
+    """The windows that move along the spatial axes of an array. A value for each axis.
+
+    sizes: positions in a window. strides: from one window to the next. rates: from one position to the next.
+    margins: padding before and after the axis.
+    """
+
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    rates: tuple[int, ...]
+    margins: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(
+        cls,
+        space: Sequence[int],
+        sizes: tuple[int, ...],
+        strides: tuple[int, ...],
+        padding: str,
+        rates: tuple[int, ...] | None = None,
+    ) -> Window:
+        """Return windows with the margins that an option padding adds. space: the sizes of the axes."""
+        window = cls(sizes, strides, rates or (1,) * len(sizes), ((0, 0),) * len(sizes))
+        if padding == "causal":
+            return window._replace(margins=tuple((reach - 1, 0) for reach in window.reaches))
+        if padding == "same":
+            return window._replace(margins=tuple(map(same_margins, space, window.reaches, strides)))
+        return window
+
+    @property
+    def reaches(self) -> tuple[int, ...]:
+        """The positions from the first to the last of a window."""
+        return tuple((size - 1) * rate + 1 for size, rate in zip(self.sizes, self.rates, strict=True))
+
+    def counts(self, space: Sequence[int]) -> tuple[int, ...]:
+        """Return the number of windows along axes of these sizes."""
+        axes = zip(space, self.reaches, self.strides, self.margins, strict=True)
+        return tuple((n + sum(margins) - reach) // stride + 1 for n, reach, stride, margins in axes)
+
+
+def channels_last(xp: Any, x: Array, data_format: str) -> Array:
+    """Return an input of a layer with the channels last."""
+    return x if data_format == "channels_last" else xp.moveaxis(x, 1, -1)
+
+
+def as_declared(xp: Any, x: Array, data_format: str) -> Array:
+    """Return an output with the channels last as the layer's data_format has them."""
+    return x if data_format == "channels_last" else xp.moveaxis(x, -1, 1)
 
 
 def windows(
