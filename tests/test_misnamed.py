@@ -6,6 +6,7 @@ import json
 import pickle
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,14 @@ SAMPLES: dict[str, tuple[bytes, str, str]] = {
         "Keras' configuration",
     ),
     "gzip": (gzip.compress(b"input: [4]"), "", "compressed with gzip"),
+    "joblib": (zlib.compress(pickle.dumps([1] * 99), 3), "", "compressed with zlib, as joblib writes a pickle"),
+    "joblib, compressed less": (zlib.compress(bytes(99), 1), "", "compressed with zlib"),
+    "joblib, compressed more": (zlib.compress(bytes(99), 9), "", "compressed with zlib"),
+    "XML": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "", "an HTML or XML page"),
+    "HTML": (b"\xef\xbb\xbf\n<!DOCTYPE html>", "", "an HTML or XML page"),
+    "GGML": (b"lmgg" + bytes(40), "", "GGUF, which is not supported"),
+    "sound": (b"RIFF\x24\0\0\0WAVEfmt " + bytes(40), "", "a WebP image, a sound or a film"),
+    "TIFF": (b"II*\0" + bytes(40), "", "a TIFF image"),
     "tar": (tar(), "", "a tar archive"),
     "MATLAB": (
         b"MATLAB 5.0 MAT-file, Platform: PCWIN64".ljust(124) + b"\0\1IM",
