@@ -635,6 +635,7 @@ st("a NUL after the header", "the header is not JSON: it ends at byte", raw(W) +
 st("a name twice", "the key 'w' twice", raw(W, W), EIGHT)
 st("a name twice, once in escapes", "the key 'w' twice", raw(W, W.replace("w", "\\u0077", 1)), EIGHT)
 st("a field twice", "the key 'dtype' twice", raw(W.replace("{", '{"dtype": "F32", ')), EIGHT)
+st("minus zero", "-0 is neither a size nor an offset", raw(W).replace(b"[0, 8]", b"[-0, 8]"), EIGHT)
 st("metadata twice", "the key '__metadata__' twice", raw('"__metadata__": {}', W, metadata="{}"), EIGHT)
 st("a key of metadata twice", "the key 'a' twice", raw(W, metadata='{"a": "1", "a": "2"}'), EIGHT)
 st("metadata that is a number", "must map strings to strings", raw(W, metadata="5"), EIGHT)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import paramctl as pc
@@ -46,7 +47,10 @@ MISFITS: dict[str, tuple[Callable[[dict[str, str]], object] | None, str]] = {
         lambda index: index.update(new="model-mtp-of-00002.safetensors"),
         "must hold 'new', but does not",
     ),
+    "no map": (lambda index: index.clear(), "damaged index (weight_map must map"),
 }
+NO_FILE = ("which does not exist", "must hold 'new', but does not")
+"""The problems of an index that names an array which no file has."""
 
 
 @pytest.mark.parametrize("what", MISFITS)
@@ -64,16 +68,18 @@ def test_the_hint_works_as_printed(what: str, paramctl: Run, tmp_path: Path) -> 
     assert program == "paramctl"
     done = paramctl(*arguments, "-o", "all.safetensors")
     assert done.returncode == 0, done.stderr
+    assert ("which no file holds" in done.stderr) is (problem in NO_FILE)
     assert (folder / INDEX).exists() is (change is not None)
     assert paramctl("summary", "a set").returncode == 2
     assert sorted(load_file(tmp_path / "all.safetensors")) == NAMES
     done = paramctl(*arguments)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"wrote a set/{INDEX}\n")
+    gone = f"a set/{INDEX}: the old index also names new, which no file holds\n" if problem in NO_FILE else ""
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"wrote a set/{INDEX}\n{gone}")
     assert {name: (folder / name).read_bytes() for name in FILES} == files
     assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, INDEX])
     assert paramctl("diff", "a set", "all.safetensors").returncode == 0
     index = json.loads((folder / INDEX).read_text())
-    assert index["metadata"] == {"total_size": 64} | ({"format": "pt"} if change else {})
+    assert index["metadata"] == {"total_size": 64} | ({"format": "pt"} if change and "damaged" not in problem else {})
     assert index["weight_map"] == {name: file for file, names in FILES.items() for name in names}
     assert paramctl(*arguments, "-q").stderr == ""
 
@@ -148,3 +154,58 @@ def test_the_options_of_an_index(paramctl: Run, tmp_path: Path) -> None:
     assert pc.rebuild_index(tmp_path / "m") == str(tmp_path / "m" / INDEX)
     with pc.open(tmp_path / "m") as weights:
         assert sorted(weights) == NAMES
+
+
+OTHER_FILES = {
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer"),
+    "HTML": (b"<!DOCTYPE html><html></html>", "an HTML or XML page"),
+    "pickle": (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "a pickle of torch.save"),
+    "nothing": (b"", "is empty (0 bytes)"),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_FILES)
+def test_a_file_of_a_set_is_named_for_what_it_is(what: str, paramctl: Run, tmp_path: Path) -> None:
+    """A set is often cloned without Git LFS: its index is there, and its files are pointers."""
+    data, words = OTHER_FILES[what]
+    write_set(tmp_path / "m", lambda _: None)
+    (tmp_path / "m/model-00002-of-00002.safetensors").write_bytes(data)
+    for arguments in (["summary", "m"], ["save", "m", "--rebuild-index"]):
+        done = paramctl(*arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("m/model-00002-of-00002.safetensors: ")
+        assert words in done.stderr
+    (tmp_path / "x.yaml").write_text("input: [4]\nlayers: [{dense: 3}, {dense: 2}]\n")
+    assert paramctl("save", "x.yaml", "-o", "k.weights.json", "--max-shard-size", "40").returncode == 0
+    (tmp_path / "k_00001.weights.h5").write_bytes(data)
+    done = paramctl("summary", "k.weights.json")
+    assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+
+
+def test_the_metadata_of_a_set_is_kept(paramctl: Run, tmp_path: Path) -> None:
+    """In place, in another set, in a single file, and in a new index: numbers too. Other formats name it."""
+    metadata = {"total_size": 1, "format": "pt", "note": "hi", "total_parameters": 16, "tool": {"a": [1, None]}}
+    write_set(tmp_path / "m", lambda _: None)
+    index = json.loads((tmp_path / "m" / INDEX).read_text())
+    (tmp_path / "m" / INDEX).write_text(json.dumps({**index, "metadata": metadata}))
+    kept = {key: value for key, value in metadata.items() if key not in ("total_size", "format")}
+    for arguments in (
+        ["save", "m", "--rebuild-index"],
+        ["set", "m", "a.weight = 9", "--in-place"],
+        ["save", "m", "-o", "n/", "--max-shard-size", "20"],
+        ["save", "m", "--rename", "a.weight=z", "-o", "o/", "--max-shard-size", "20"],
+    ):
+        done = paramctl(*arguments)
+        assert done.returncode == 0, done.stderr
+        folder = arguments[-3] if "-o" in arguments else "m"
+        written = json.loads((tmp_path / folder / INDEX).read_text())["metadata"]
+        assert written["total_size"] == 64
+        assert kept.items() <= written.items()
+    assert paramctl("save", "m", "-o", "s.safetensors", "-q").returncode == 0
+    with safe_open(tmp_path / "s.safetensors", "np") as file:
+        texts = {"note": "hi", "total_parameters": "16", "tool": '{"a": [1, null]}'}
+        assert texts.items() <= file.metadata().items()
+    for name in ("x.h5", "x.npz"):
+        done = paramctl("save", "m", "-o", name)
+        lines = [f"{name} does not include the metadata {key!r} of the source" for key in kept]
+        assert sorted(line for line in done.stderr.splitlines() if "include" in line) == sorted(lines)

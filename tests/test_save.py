@@ -6,9 +6,11 @@ import zipfile
 from itertools import product
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from tests.conftest import ROOT, Run
 from tests.formats import ANY
@@ -170,6 +172,40 @@ def test_content_that_is_not_carried_over_is_reported(paramctl: Run, tmp_path: P
     )
     assert paramctl("save", "a.keras", "-o", "b.keras").stderr == "wrote b.keras: 4 arrays, 25 values\n"
     assert zipfile.ZipFile(tmp_path / "b.keras").read("assets/layers/words/vocabulary.txt") == b"a\nb\n"
+
+
+def test_metadata_of_another_format_is_kept_or_named(paramctl: Run, tmp_path: Path) -> None:
+    """safetensors keeps its metadata under new names too; HDF5 keeps attributes. Other formats name what they drop."""
+    metadata = {"format": "np", "modelspec.title": "x", "v": "a"}
+    save_file({"a": np.ones(2, "f4"), "b": np.ones(2, "f4")}, tmp_path / "s.safetensors", metadata)
+    tie = {"v": "a"}  # so the hub's helpers read it
+    for name, more in {"t.safetensors": [], "r.safetensors": ["--rename", "b=c"], "m/": []}.items():
+        done = paramctl("save", "s.safetensors", *more, "-o", name)
+        assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
+        with safe_open(tmp_path / (name if name != "m/" else "m/model.safetensors"), "np") as file:
+            assert (metadata | tie).items() <= file.metadata().items()
+    (tmp_path / "p.safetensors").write_bytes(paramctl("save", "s.safetensors", "-o", "-", text=False).stdout)
+    with safe_open(tmp_path / "p.safetensors", "np") as file:
+        assert metadata.items() <= file.metadata().items()
+    for name in ("s.h5", "s.npz"):
+        lines = paramctl("save", "s.safetensors", "-o", name).stderr.splitlines()
+        assert lines[1:] == [f"{name} does not include the metadata 'modelspec.title' of the source"]
+    with h5py.File(tmp_path / "h.h5", "w") as file:
+        file["g/w"] = np.ones(2)
+        file["g/w"].attrs["unit"] = "m"
+        file.attrs["version"] = 2
+    assert paramctl("save", "h.h5", "-o", "i.h5").stderr.count("\n") == 1
+    for source in ("h.h5", "i.h5"):  # the second is a native file, whose own attributes are not named
+        for more in (["-o", "x.safetensors"], ["-o", "x.npz"], ["--rename", "g/w=g/v", "-o", "x.h5"]):
+            lines = paramctl("save", source, *more, "--force").stderr.splitlines()
+            assert lines[1:] == [f"{more[-1]} does not include the attributes version of /, unit of g/w of the source"]
+    with h5py.File(tmp_path / "h.h5", "a") as file:
+        file["g"].attrs.update({f"a{number}": number for number in range(10)})
+        del file.attrs["version"]
+        del file["g/w"].attrs["unit"]
+    lines = paramctl("save", "h.h5", "-o", "y.npz").stderr.splitlines()
+    named = ", ".join(f"a{number} of g" for number in range(5))
+    assert lines[1:] == [f"y.npz does not include the attributes {named} and 5 more of the source"]
 
 
 def test_a_report_names_the_file_to_open(paramctl: Run, tmp_path: Path) -> None:

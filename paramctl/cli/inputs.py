@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from paramctl.declare.located import Located
     from paramctl.library.weights import Weights
     from paramctl.model import Model
+    from paramctl.store.io.new_index import NewIndex
 
 SHOWN_NAMES = 5
 
@@ -42,7 +43,9 @@ def open_argument(
             raise click.UsageError(f"No model given, and no {DEFAULT_MODEL} in this folder. Use '-' for standard input")
         path = DEFAULT_MODEL
     if rebuild_index:
-        return from_opened(open_rebuilt(path))
+        opened, index = open_rebuilt(path)
+        name_gone(index)
+        return from_opened(opened)
     if isdir(path):
         _name_others(path)
     opened = open_path(path, dict(map(_variable, variables)), dict(map(_input_shape, input_shapes)), lenient)
@@ -65,6 +68,12 @@ def input_files(words: tuple[str, ...]) -> str | dict[str, str] | None:
             raise click.UsageError(f"several inputs must be written --input NAME=FILE (got {word!r})")
         files[name] = path
     return files
+
+
+def name_gone(index: NewIndex) -> None:
+    """Write to standard error what the old index of a set names, but no file of the set holds."""
+    if index.gone:
+        tell(f"{index.path}: the old index also names {abbreviate(index.gone)}, which no file holds")
 
 
 def _name_others(folder: str) -> None:

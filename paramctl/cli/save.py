@@ -149,6 +149,8 @@ def save(
 
 def _write_index(path: str, quiet: bool) -> None:
     """Write the index of a set again. Raises UsageError for an option that needs an output."""
+    from paramctl.store.registry import rebuild_index
+
     context = click.get_current_context()
     typed = click.core.ParameterSource.COMMANDLINE
     if any(
@@ -156,6 +158,8 @@ def _write_index(path: str, quiet: bool) -> None:
         for name in context.params
     ):
         raise click.UsageError("Other options with --rebuild-index require -o")
-    index = paramctl.rebuild_index(path)
+    _, index = rebuild_index(path)
+    index.write()
     if not quiet:
-        tell(f"wrote {index}")
+        tell(f"wrote {index.path}")
+        inputs.name_gone(index)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from paramctl.source.base import Source
     from paramctl.source.stored import Stored
     from paramctl.store.checkpoint import Checkpoint
+    from paramctl.store.io.new_index import NewIndex
 
 
 class Opened(NamedTuple):
@@ -54,14 +55,14 @@ def open_path(
     return Opened(checkpoint.model, checkpoint)
 
 
-def open_rebuilt(path: str) -> Opened:
-    """Open the files in a folder with a new index, which is not written. Raises InputError.
+def open_rebuilt(path: str) -> tuple[Opened, NewIndex]:
+    """Open the files in a folder with a new index, which is not written, and return it too. Raises InputError.
 
     path: the folder, or its index.
     """
     format_, index = registry.rebuild_index(path)
     checkpoint = registry.read(in_memory(index.text.encode(), index.path), format_)
-    return Opened(checkpoint.model, checkpoint)
+    return Opened(checkpoint.model, checkpoint), index
 
 
 def open_checkpoint(path: str) -> Stored:

@@ -15,10 +15,13 @@ from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.registry import by_name, for_writing
 from paramctl.store.safetensors import NAME as SAFETENSORS
 from paramctl.store.safetensors import files as safetensors
+from paramctl.store.safetensors.names import KEYS
 
 DEFAULTS = WriteOptions()
 MOST_LISTED = 20
 """Items of content to name."""
+MOST_ATTRIBUTES = 5
+"""Attributes to name: a file may have some for each array."""
 
 
 def save(
@@ -116,13 +119,25 @@ def copied_ties(source: Contents, path: str) -> list[str]:
 def other_content_lost(origin: Origin, path: str) -> list[str]:
     """Describe the content besides arrays of numbers that a file at this path does not include."""
     lost = list(origin.other_content)
-    skipped = [f"{name} ({kind})" for name, kind in origin.skipped.items()]
+    skipped = [*_attributes(origin), *(f"{name} ({kind})" for name, kind in origin.skipped.items())]
+    metadata = [f"the metadata {key!r}" for key in origin.metadata if key not in KEYS]
     with suppress(OutputError):  # as in not_carried
         format_ = for_writing(path)
         if origin.keras and "other_content" in format_.carries:
             lost = []
         if origin.companion is not None and "skipped" in format_.carries and format_.name == origin.format:
             skipped = []
-    items = list(dict.fromkeys([*lost, *skipped]))
+        if "metadata" in format_.carries:
+            metadata = []
+    items = list(dict.fromkeys([*lost, *skipped, *metadata]))
     more = len(items) - MOST_LISTED
     return items if more <= 0 else [*items[:MOST_LISTED], f"{more:,} more items"]
+
+
+def _attributes(origin: Origin) -> list[str]:
+    """Describe the attributes of an HDF5 file as one item, or none."""
+    names = origin.attributes
+    if len(names) < 2:
+        return [f"the attribute {name}" for name in names]
+    more = len(names) - MOST_ATTRIBUTES
+    return [f"the attributes {', '.join(names[:MOST_ATTRIBUTES])}" + (f" and {more:,} more" if more > 0 else "")]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from os.path import realpath
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -106,6 +106,8 @@ class Origin:
     optimizer: the arrays of an optimizer and of metrics.
     skipped: the kind of everything in the file that is not an array of numbers, by name: "text", "a soft link".
     other_content: the names of content that only the same format can hold, such as the assets of a ``.keras``.
+    metadata: the metadata of a safetensors file or set, by key, without ties and paramctl's own record.
+    attributes: the attributes of an HDF5 file that no framework and not paramctl gave it: "unit of w".
     extents: the values that can be changed in a copy of the file.
     missing: the shapes of the parameters that the file's own configuration has and the file lacks, by path. None for a
         variable of an optimizer.
@@ -121,6 +123,8 @@ class Origin:
     optimizer: OptimizerState | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
     other_content: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    attributes: tuple[str, ...] = ()
     extents: Mapping[str, Extent] = field(default_factory=dict)
     missing: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
     rewrite: tuple[str, int] | None = None

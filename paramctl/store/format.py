@@ -28,7 +28,8 @@ class Format(Protocol):
     shardable: True if ``write`` can write a set of files.
     packed: True if a file can hold dtypes in PACKED_BITS.
     transposed_ties: True if a file can record that an array is the transpose of another. Otherwise it has a copy.
-    carries: the parts of an Origin that a file of this format carries over: "optimizer", "other_content".
+    carries: the parts of an Origin that a file of this format carries over: "optimizer", "other_content",
+        "skipped" with "attributes", "metadata".
     """
 
     name: ClassVar[str]

@@ -106,13 +106,15 @@ def lost_attributes(item: Any) -> list[str]:
 
     References mean nothing in another file, and paramctl's own attributes have a meaning in a native file.
     """
-    attributes = (h5a.open(item, index=number) for number in range(h5a.get_num_attrs(item)))
-    names = ((attribute.name, attribute) for attribute in attributes)
-    return [
-        name.decode("utf-8", "replace")
-        for name, attribute in names
-        if name.decode("utf-8", "replace") in ATTRIBUTES or holds_references(attribute.get_type())
-    ]
+    return [name for name, is_lost in attributes_of(item) if is_lost]
+
+
+def attributes_of(item: Any) -> Iterator[tuple[str, bool]]:
+    """Yield the name of each attribute of an object, and whether it cannot be carried over."""
+    for number in range(h5a.get_num_attrs(item)):
+        attribute = h5a.open(item, index=number)
+        name = attribute.name.decode("utf-8", "replace")
+        yield name, name in ATTRIBUTES or holds_references(attribute.get_type())
 
 
 def _address(item: Any) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import Parameter
-from paramctl.errors import OutputError
+from paramctl.errors import OutputError, message
 from paramctl.model import Model
 from paramctl.store.checkpoint import Checkpoint, build_model, tied_parameter
 from paramctl.store.contents import Contents, Origin
@@ -36,6 +36,8 @@ HEADER = 2_048
 """An upper bound for the bytes of an object header with its attributes and link."""
 ALIGNMENT = 4_096
 """An upper bound for the bytes that align a dataset's values."""
+MAX_AXES = 32
+"""Axes of a dataset, the library's limit."""
 
 
 def read(file: Location, begin: int = 0, size: int | None = None, dialects: Sequence[Dialect] = ()) -> Checkpoint:
@@ -83,6 +85,7 @@ def _checkpoint(listing: Listing) -> Checkpoint:
         extents=arrays.extents,
         skipped=listing.skipped,
         other_content=(*listing.user_block, *listing.lost),
+        attributes=tuple(listing.attributes),
     )
     return Checkpoint(replace(model, aliases=arrays.stored, skipped=listing.skipped), arrays.reader, origin)
 
@@ -143,6 +146,10 @@ def lay_out(
 
     Raises OutputError if the layout cannot be written.
     """
+    for parameter, _, _ in arrays:
+        if len(parameter.shape) > MAX_AXES:
+            rule = f"{parameter.path}: an HDF5 array has at most {MAX_AXES} axes"
+            raise OutputError(message(f"{temporary.target}: {rule}", f"{len(parameter.shape)}"))
     attributes, texts = metadata or ({}, {})
     needed = sum(parameter.bytes + HEADER + ALIGNMENT for parameter, _, _ in arrays) + HEADER * (len(groups) + 8)
     # The library may crash on a full disk, so a trial reservation comes first. UTF-8 takes up to 4 bytes a character.

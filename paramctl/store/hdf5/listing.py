@@ -16,6 +16,7 @@ from paramctl.errors import InputError
 from paramctl.model import Tie
 from paramctl.store.checkpoint import stored_parameter
 from paramctl.store.contents import Provenance, Reader
+from paramctl.store.foreign import check_not_foreign
 from paramctl.store.hdf5 import user_block
 from paramctl.store.hdf5.client import Client, WorkerExited
 from paramctl.store.io.extents import Extent, ExtentReader
@@ -47,6 +48,7 @@ class Listing:
     links: hard links to one array, as (the first path, another path).
     skipped: the kind of everything that is not a numeric dataset, by path: "text", "a soft link".
     lost: the content that carry_over leaves out, in words.
+    attributes: the attributes that carry_over copies, in words, without those of the native layout.
     metadata: the contents of paramctl's metadata group, None without one.
     groups: by path, the attributes that the caller of list_file asked for. The root's path is "".
     """
@@ -58,6 +60,7 @@ class Listing:
     links: Sequence[Sequence[str]]
     skipped: Mapping[str, str]
     lost: Sequence[str]
+    attributes: Sequence[str]
     metadata: dict[str, Any] | None
     groups: Mapping[str, Mapping[str, Any]]
 
@@ -83,6 +86,7 @@ def list_file(
     Raises InputError if the file is damaged, or has content that paramctl never reads, such as external links.
     """
     if size is None and user_block(file) is None:
+        check_not_foreign(file)  # a shard may be of another kind, such as a pointer of Git LFS
         raise InputError(f"{file.name}: not an HDF5 file, or damaged at its beginning, for the signature is missing")
     client = Client()
     try:
@@ -92,7 +96,7 @@ def list_file(
         raise InputError(f"{file.name}: {exited}") from exited
     if "error" in answer:
         raise InputError(f"{file.name}: {answer['error']}")
-    parts = (answer[key] for key in ("arrays", "links", "skipped", "lost", "metadata", "groups"))
+    parts = (answer[key] for key in ("arrays", "links", "skipped", "lost", "attributes", "metadata", "groups"))
     return Listing(file, client, begin, *parts)
 
 

@@ -68,6 +68,7 @@ class Parser:
             "links": walk.links,
             "skipped": walk.skipped,
             "lost": walk.lost,
+            "attributes": walk.attributes,
             "metadata": metadata,
             "groups": walk.groups,
         }

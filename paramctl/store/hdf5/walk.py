@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5g, h5l, h5o
 
-from paramctl.store.hdf5.carry_over import lost_attributes
+from paramctl.store.hdf5.carry_over import attributes_of
 from paramctl.store.hdf5.claims import Claims, check_inside, has_unknown_values
 from paramctl.store.hdf5.element_types import (
     OPAQUE,
@@ -86,12 +86,14 @@ class Walk:
         self.skipped: dict[str, str] = {}
         self.lost: list[str] = []
         """The content that carry_over leaves out, in words."""
+        self.attributes: list[str] = []
+        """The attributes that carry_over copies, in words."""
         self.groups: dict[str, dict[str, Any]] = {}
         self.first: dict[int, tuple[str, int | None]] = {}
         """By the address of its object header, an array's first path and the offset of its values."""
 
     def visit_root(self, root: Any) -> None:
-        self._note_lost_attributes(root, "")
+        self._note_attributes(root, "")
         self.groups[""] = self._group_attributes(root)
         self._visit(root, "", {_address(root)})
 
@@ -119,7 +121,7 @@ class Walk:
             if address in above:  # each array has a path that does not pass here again
                 self._skip(path, "a hard link to a group that contains it")
                 return
-            self._note_lost_attributes(item, path)
+            self._note_attributes(item, path)
             self.groups[path] = self._group_attributes(item)
             self._visit(item, f"{path}/", above | {address})
 
@@ -148,7 +150,7 @@ class Walk:
         if has_unknown_values(dataset, properties, shape):
             self._skip(path, "an array that was never written and has no fill value")
             return
-        self._note_lost_attributes(dataset, path)
+        self._note_attributes(dataset, path)
         if element.name != OPAQUE and is_opaque(named := named_dtype(dataset)):
             raise Refused(f"{path} holds {dtype}, but its attribute dtype says {named}")
         address = _address(dataset)
@@ -172,9 +174,15 @@ class Walk:
         self.skipped[path] = kind
         self.lost.append(f"{path} ({kind})")
 
-    def _note_lost_attributes(self, item: Any, path: str) -> None:
-        if not self.native:  # a native file has attributes of paramctl's own
-            self.lost += (f"the attribute {name} of {path or '/'}" for name in lost_attributes(item))
+    def _note_attributes(self, item: Any, path: str) -> None:
+        """Note the attributes of an object, except for those that the native layout or a dtype explains."""
+        own = {*ATTRIBUTES, "type", "dtype"} if self.native else {"dtype"}
+        for name, is_lost in attributes_of(item):
+            subject = f"{name} of {path or '/'}"
+            if is_lost and not (self.native and name in own):
+                self.lost.append(f"the attribute {subject}")
+            elif name not in own:
+                self.attributes.append(subject)
 
     def _group_attributes(self, group: Any) -> dict[str, Any]:
         """Return the attributes of a group that the caller asked for.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from paramctl.errors import InputError
@@ -14,11 +14,15 @@ from paramctl.store.io.locks import exclusive, locked
 
 
 class NewIndex(NamedTuple):
-    """The text of an index that is not written yet. path: its file. weight_map: as in the text."""
+    """The text of an index that is not written yet. path: its file. weight_map: as in the text.
+
+    gone: the names that the old index has and the new one lacks, because no file holds them.
+    """
 
     path: str
     text: str
     weight_map: Mapping[str, Any]
+    gone: Sequence[str] = ()
 
     def write(self) -> None:
         """Write the index, atomically. Raises OutputError."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from paramctl.errors import InputError
+from paramctl.store.folder import misfit
 from paramctl.store.io.index_files import MAX_INDEX_BYTES
 from paramctl.store.io.json_limits import parse_json
 from paramctl.store.location import Location
@@ -44,7 +45,7 @@ def _parse(location: Location) -> dict[str, Any]:
         if not isinstance(weight_map, dict) or not weight_map:
             raise ValueError("weight_map must map the names of arrays to files")
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{location.name}: damaged index ({error})") from error
+        raise misfit(location, f"damaged index ({error})") from error
     return dict(index)
 
 

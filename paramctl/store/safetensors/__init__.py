@@ -1,6 +1,17 @@
 """The safetensors format: a JSON header followed by the bytes of the tensors."""
 
+from __future__ import annotations
+
+from paramctl.store.location import Location
+
 NAME = "safetensors"
 SHARDS_NAME = "sharded safetensors"
 MAX_HEADER = 100_000_000
 """Bytes of a header, the limit of the safetensors library."""
+
+
+def has_header(location: Location) -> bool:
+    """Return whether a file begins with the length of a header, and with its first character."""
+    start = location.read(0, 9)
+    is_length = len(start) > 8 and int.from_bytes(start[:8], "little") <= MAX_HEADER
+    return is_length and start[8:] in (b"{", b" ")

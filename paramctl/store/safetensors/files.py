@@ -38,7 +38,7 @@ SPARE_ARRAYS = 1_000
 def read(location: Location) -> Checkpoint:
     """Read the header of a file. Raises InputError unless the file follows the specification exactly."""
     parameters, extents, metadata = read_arrays(location)
-    origin = Origin(location, NAME, location, extents=extents)
+    origin = Origin(location, NAME, extents=extents)
     return as_checkpoint(parameters, metadata, PurePath(location.name).stem, ExtentReader(location, extents), origin)
 
 
@@ -52,10 +52,11 @@ def read_arrays(location: Location) -> tuple[dict[str, Parameter], dict[str, Ext
 
 
 def as_checkpoint(
-    parameters: dict[str, Parameter], metadata: Mapping[str, str], name: str, reader: Reader, origin: Origin
+    parameters: dict[str, Parameter], metadata: Mapping[str, Any], name: str, reader: Reader, origin: Origin
 ) -> Checkpoint:
     """Build the checkpoint of these arrays, with the ties and the other facts that the metadata records.
 
+    metadata: of a file, whose values are texts, or of a set, whose values can be any JSON.
     name: the name of the model, if no document names it.
     """
     record = _parse_record(metadata, len(parameters))
@@ -66,12 +67,13 @@ def as_checkpoint(
     for path, parameter in parameters.items():
         parameters[path] = stored_parameter(path, parameter.shape, parameter.dtype, attributes.get(path))
     # A tie is an entry {second name: first name}. Other texts, such as {"format": "pt"}, name no array of the file.
-    plain = (
+    plain = tuple(
         Tie(kept, tied)
         for tied, kept in metadata.items()
-        if kept in parameters and tied not in parameters and tied not in KEYS
+        if isinstance(kept, str) and kept in parameters and tied not in parameters and tied not in KEYS
     )
     ties = (*plain, *transposed)
+    others = {key: value for key, value in metadata.items() if key != RECORD and key not in {tie.tied for tie in ties}}
     for tie in ties:
         parameters[tie.tied] = tied_parameter(tie, parameters[tie.kept])
     ties = sort_ties(ties, record)
@@ -81,25 +83,39 @@ def as_checkpoint(
         provenance={path: provenance_of(value) for path, value in attributes.items()},
         document=other_document,
         keras=keras_of(record, parameters),
+        metadata=others,
     )
     return Checkpoint(model, reader, origin)
 
 
-def _parse_record(metadata: Mapping[str, str], arrays: int) -> dict[str, Any]:
+def _parse_record(metadata: Mapping[str, Any], arrays: int) -> dict[str, Any]:
     """Return paramctl's own metadata, empty if it is malformed."""
     limit = MAX_TOKENS_PER_ARRAY * (arrays + len(metadata) + SPARE_ARRAYS)
     try:
         record = parse_json(metadata.get(RECORD, "{}"), limit)
-    except ValueError:
+    except (ValueError, TypeError):  # in an index it may be anything
         return {}
     return record if isinstance(record, dict) else {}
 
 
-def metadata_of(contents: Contents) -> dict[str, str]:
-    """Return the metadata of a new file."""
-    ties = {tie.tied: tie.kept for tie in contents.model.ties if not tie.transpose}
+def metadata_of(contents: Contents) -> dict[str, Any]:
+    """Return the metadata of a new file or set. The metadata of another safetensors file or set is carried over."""
+    model = contents.model
+    ties = {tie.tied: tie.kept for tie in model.ties if not tie.transpose}
+    record = {RECORD: json.dumps(file_metadata(contents), ensure_ascii=False)}
+    # a key that is a tied name now would undo the tie, and a text that is a name would be read as one
+    carried = {
+        key: value
+        for key, value in contents.origin.metadata.items()
+        if key in KEYS or (key not in model.tied and not (isinstance(value, str) and value in model.parameters))
+    }
     # transformers refuses to load a file without the key "format"
-    return {FRAMEWORK: "pt"} | ties | {RECORD: json.dumps(file_metadata(contents), ensure_ascii=False)}
+    return {FRAMEWORK: "pt"} | ties | record | carried
+
+
+def _texts(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return metadata as a file has it, whose values are texts: an index may have numbers, such as total_size."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
 
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
@@ -111,19 +127,8 @@ def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Writ
 
 def lay_out(temporary: Temporary, contents: Contents) -> dict[str, Extent]:
     """Reserve the space of a file and write its header. Return the extents of its values."""
-    model, companion = contents.model, contents.origin.companion
-    metadata = metadata_of(contents)
-    if companion is not None and companion.read(8, 1) == b"{":  # carry over the metadata of another safetensors file
-        _, _, old = read_arrays(companion)
-        # without its ties; a key that is a tied name now would undo the tie
-        carried = {
-            key: text
-            for key, text in old.items()
-            if key in KEYS or (key not in model.tied and text not in model.parameters)
-        }
-        metadata = metadata | carried | {RECORD: metadata[RECORD]}
-    owners = list(model.owners())
-    data, extents = build_header(owners, metadata)
+    owners = list(contents.model.owners())
+    data, extents = build_header(owners, _texts(metadata_of(contents)))
     temporary.reserve(len(data) + sum(owner.bytes for owner in owners))
     temporary.write(data, 0)
     return extents
@@ -131,7 +136,7 @@ def lay_out(temporary: Temporary, contents: Contents) -> dict[str, Extent]:
 
 def stream(contents: Contents) -> Iterator[bytes | memoryview]:
     """Yield the bytes of a file in order, for a pipe."""
-    data, _ = build_header(list(contents.model.owners()), metadata_of(contents))
+    data, _ = build_header(list(contents.model.owners()), _texts(metadata_of(contents)))
     yield data
     pieces = (piece for owner in contents.model.owners() for piece in contents.pieces(owner))
     yield from in_parallel(lambda piece: as_bytes(contents.read(*piece)), pieces)

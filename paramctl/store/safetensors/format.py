@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from paramctl.store.format import Format
 from paramctl.store.location import Location
-from paramctl.store.safetensors import MAX_HEADER, NAME, SHARDS_NAME
+from paramctl.store.safetensors import NAME, SHARDS_NAME, has_header
 
 if TYPE_CHECKING:
     from paramctl.model import Model
@@ -31,6 +31,7 @@ class _HasHeader(Format):
 
     shardable = True
     packed = True
+    carries = frozenset({"metadata"})
 
     def check_names(self, model: Model, target: str) -> None:
         from paramctl.store.safetensors.names import check_names
@@ -45,9 +46,7 @@ class Safetensors(_HasHeader):
     suffixes = (".safetensors",)
 
     def matches(self, location: Location) -> bool:
-        start = location.read(0, 9)
-        is_length = len(start) > 8 and int.from_bytes(start[:8], "little") <= MAX_HEADER
-        return is_length and start[8:] in (b"{", b" ")
+        return has_header(location)
 
     def read(self, location: Location) -> Checkpoint:
         from paramctl.store.safetensors import files

@@ -197,6 +197,8 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _parse_integer(digits: str) -> int:
+    if digits == "-0":  # the safetensors library refuses it
+        raise ValueError("the header is damaged: -0 is neither a size nor an offset")
     try:
         return parse_integer(digits)
     except ValueError as error:

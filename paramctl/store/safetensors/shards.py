@@ -21,6 +21,7 @@ from paramctl.errors import InputError, OutputError
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.contents import Contents, JoinedReader, Origin, Reader
 from paramctl.store.folder import misfit
+from paramctl.store.foreign import check_not_foreign
 from paramctl.store.io.atomic import Temporary, remove, replacing, sync_folder
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.io.new_index import NewIndex, find_set, refuse_duplicate
@@ -29,9 +30,10 @@ from paramctl.store.io.shard_index import ShardIndex, read_index
 from paramctl.store.io.shards import ShardNames, plan_shards
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.location import Location, open_location
-from paramctl.store.safetensors import SHARDS_NAME
+from paramctl.store.safetensors import SHARDS_NAME, has_header
 from paramctl.store.safetensors.files import as_checkpoint, lay_out, metadata_of, read_arrays
 from paramctl.store.safetensors.header import build_header
+from paramctl.store.safetensors.names import FRAMEWORK, TOTAL
 
 SUFFIX = ".safetensors"
 INDEX = ".index.json"
@@ -45,7 +47,7 @@ def read(location: Location) -> Checkpoint:
     parameters: dict[str, Parameter] = {}
     readers: dict[str, Reader] = {}
     sizes: dict[str, int] = {}
-    metadata: dict[str, str] = {}
+    metadata: dict[str, Any] = {}
     for name in index.files:
         shard = _open_shard(location, name)
         arrays, extents, shard_metadata = read_arrays(shard)
@@ -57,8 +59,7 @@ def read(location: Location) -> Checkpoint:
     for path, name in index.weight_map.items():
         if path not in parameters:
             raise misfit(location, f"{name} must hold {path!r}, but does not")
-    # the index's metadata replaces that of the files, and may have numbers, such as total_size
-    metadata |= {key: value for key, value in index.metadata.items() if isinstance(value, str)}
+    metadata |= index.metadata  # it replaces that of the files
     ordered = {path: parameters[path] for path in index.weight_map}
     stem = PurePath(location.name).name.removesuffix(INDEX).removesuffix(SUFFIX)
     origin = Origin(location, SHARDS_NAME, rewrite=(location.name.removesuffix(INDEX), max(sizes.values())))
@@ -74,11 +75,19 @@ def _check_listed(arrays: Mapping[str, Any], name: str, index: ShardIndex, locat
 
 def _open_shard(location: Location, name: str) -> Location:
     try:
-        return location.sibling(name)
+        shard = location.sibling(name)
     except InputError as error:
         if os.path.lexists(os.path.join(os.path.dirname(location.name), name)):
             raise
         raise misfit(location, f"the index names {name}, which does not exist") from error
+    _check_kind(shard)
+    return shard
+
+
+def _check_kind(shard: Location) -> None:
+    """Raise InputError for a shard that is a file of another kind, such as a pointer of Git LFS."""
+    if not has_header(shard):
+        check_not_foreign(shard)
 
 
 def rebuild(path: str) -> NewIndex | None:
@@ -93,6 +102,7 @@ def rebuild(path: str) -> NewIndex | None:
     total = 0
     for name in listed_set.files:
         location = open_location(os.path.join(listed_set.folder, name))
+        _check_kind(location)
         arrays, _, _ = read_arrays(location)
         location.close()
         for array in arrays.values():
@@ -101,10 +111,10 @@ def rebuild(path: str) -> NewIndex | None:
             weight_map[array.path] = name
             total += array.bytes
     old = _old_index(listed_set.index_path)
-    kept = {key: value for key, value in old.metadata.items() if isinstance(value, str)}
     order = {array: number for number, array in enumerate(old.weight_map)}
     ordered = dict(sorted(weight_map.items(), key=lambda item: order.get(item[0], len(order))))
-    return NewIndex(listed_set.index_path, _as_json({"total_size": total} | kept, ordered), ordered)
+    gone = [array for array in old.weight_map if array not in weight_map]
+    return NewIndex(listed_set.index_path, _as_json(_with_total(old.metadata, total), ordered), ordered, gone)
 
 
 def _old_index(path: str) -> ShardIndex:
@@ -117,6 +127,11 @@ def _old_index(path: str) -> ShardIndex:
             location.close()
     except InputError:
         return ShardIndex({}, {}, ())
+
+
+def _with_total(metadata: Mapping[str, Any], total: int) -> dict[str, Any]:
+    """Return the metadata of an index with the bytes of all values, first."""
+    return {TOTAL: total} | {key: value for key, value in metadata.items() if key != TOTAL}
 
 
 def _as_json(metadata: Mapping[str, Any], weight_map: Mapping[str, str]) -> str:
@@ -150,22 +165,23 @@ def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Writ
     if len(shards) == 1:
         yield from _write_single(target, contents, options)
         return
-    files = [Shard(shard, partial(_lay_out_shard, shard)) for shard in shards]
+    framework = {FRAMEWORK: str(metadata_of(contents)[FRAMEWORK])}
+    files = [Shard(shard, partial(_lay_out_shard, shard, framework)) for shard in shards]
     yield from write_set(contents, target, files, partial(_index_text, contents, shards), options)
 
 
-def _lay_out_shard(shard: Sequence[Parameter], temporary: Temporary) -> dict[str, Extent]:
-    data, extents = build_header(shard, {"format": "pt"})
+def _lay_out_shard(shard: Sequence[Parameter], metadata: Mapping[str, str], temporary: Temporary) -> dict[str, Extent]:
+    data, extents = build_header(shard, metadata)
     temporary.reserve(len(data) + sum(parameter.bytes for parameter in shard))
     temporary.write(data, 0)
     return extents
 
 
 def _index_text(contents: Contents, shards: Sequence[Sequence[Parameter]], names: Sequence[str]) -> str:
-    metadata = {key: text for key, text in metadata_of(contents).items() if key != "format"}
-    total = {"total_size": sum(owner.bytes for owner in contents.model.owners())}
+    metadata = {key: value for key, value in metadata_of(contents).items() if key != FRAMEWORK}
+    total = sum(owner.bytes for owner in contents.model.owners())
     weight_map = {parameter.path: name for name, shard in zip(names, shards, strict=True) for parameter in shard}
-    return _as_json(total | metadata, weight_map)
+    return _as_json(_with_total(metadata, total), weight_map)
 
 
 def _write_single(target: SetTarget, contents: Contents, options: WriteOptions) -> Iterator[Written]:
