@@ -696,6 +696,57 @@ def test_a_zip_by_hand_is_one(tmp_path: Path) -> None:
     assert_same(read_all(tmp_path / "m.npz"), {"w": np.zeros((2, 1), "f4"), "v": np.zeros(2, "f4")})
 
 
+def test_other_members_are_skipped(paramctl: Run, tmp_path: Path) -> None:
+    """A zip that was packed again may have folders, which hold nothing, and files, which are named."""
+    with zipfile.ZipFile(tmp_path / "m.npz", "w") as archive:
+        archive.writestr("a/", b"")
+        archive.writestr("a/w.npy", npy(order="False"))
+        archive.writestr("README.txt", b"words")
+        archive.writestr("v", npy("(1,)", bytes(4)))
+    loaded = np.load(tmp_path / "m.npz")
+    assert (loaded["a/w"].tolist(), loaded["v"].tolist()) == ([0, 0], [0])
+    done = paramctl("dump", "m.npz")
+    assert (done.returncode, done.stdout) == (0, "a/w (2,) float32\n[0. 0.]\n\nv (1,) float32\n[0.]\n"), done.stderr
+    assert done.stderr == "m.npz: skipped 1 non-numeric item: README.txt (a file that is not npy)\n"
+    done = paramctl("save", "m.npz", "-o", "n.npz")
+    assert "n.npz does not include README.txt (a file that is not npy) of the source\n" in done.stderr
+    before = (tmp_path / "m.npz").read_bytes()
+    done = paramctl("set", "m.npz", "a/w=1", "--in-place")
+    assert (done.returncode, "the file would lose README.txt" in done.stderr) == (2, True)
+    assert (tmp_path / "m.npz").read_bytes() == before
+
+
+def test_every_version_of_npy(paramctl: Run, tmp_path: Path) -> None:
+    """Version 3 is for names outside Latin-1, but any array can have it."""
+    with zipfile.ZipFile(tmp_path / "m.npz", "w") as archive:
+        for version in (1, 2, 3):
+            with archive.open(f"v{version}.npy", "w") as member:
+                np.lib.format.write_array(member, np.arange(6.0).reshape(2, 3), (version, 0))
+        with archive.open("names.npy", "w") as member:
+            np.lib.format.write_array(member, np.zeros(2, [("\u65e5", "f4")]), (3, 0))
+    done = paramctl("dump", "m.npz", "--format", "jsonl")
+    assert [json.loads(line)["values"] for line in done.stdout.splitlines()] == [[[0, 1, 2], [3, 4, 5]]] * 3
+    assert done.stderr == "m.npz: skipped 1 non-numeric item: names (a structured type)\n"
+
+
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="NumPy 1 has at most 32 axes")
+def test_more_axes_than_32(paramctl: Run, tmp_path: Path) -> None:
+    """NumPy has arrays of 64 axes, but some of its functions take 32, as HDF5 does."""
+    np.savez(tmp_path / "m.npz", w=np.zeros((1,) * 40 + (2, 3), "f4"))
+    np.save(tmp_path / "v.npy", np.arange(3.0))
+    done = paramctl("set", "m.npz", "w=@v.npy", "w[..., 0, 1]=7", "w[..., 1, 2] *= 2", "--in-place")
+    assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "m.npz")["w"].ravel().tolist() == [0, 7, 2, 0, 1, 4]
+    assert paramctl("set", "m.npz", "w=uniform", "-o", "n.npz").returncode == 0
+    drawn = np.load(tmp_path / "n.npz")["w"]
+    assert drawn.shape == (1,) * 40 + (2, 3)
+    assert len(set(drawn.ravel())) == 6
+    done = paramctl("set", "m.npz", "w=[1,2]", "-o", "x.npz")
+    assert (done.returncode, "must broadcast to the shape" in done.stderr) == (2, True)
+    done = paramctl("save", "m.npz", "-o", "m.h5")
+    assert (done.returncode, done.stderr) == (2, "m.h5: w: an HDF5 array has at most 32 axes (got 42)\n")
+
+
 ONE = {"name": b"w.npy", "data": npy()}
 HOSTILE = {
     "bzip2": ([ONE | {"method": 12}], "'w.npy' has an unsupported compression method (NumPy uses deflate)"),

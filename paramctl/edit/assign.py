@@ -157,10 +157,9 @@ def _check_value(
         except SchemeMismatch as mismatch:
             raise AddressError(f"{value.text} for {parameter.path}: {mismatch}", str(parameter.shape)) from None
     shape = np.shape(value)
-    try:
-        fits = np.broadcast_shapes(shape, selection.shape) == selection.shape
-    except ValueError:
-        fits = False
+    # np.broadcast_shapes takes at most 32 axes
+    last = selection.shape[len(selection.shape) - len(shape) :]
+    fits = len(shape) <= len(selection.shape) and all(one in (1, size) for one, size in zip(shape, last, strict=True))
     if not fits:
         rule = f"{assignment.text}: the value must broadcast to the shape {selection.shape} of its target"
         raise AddressError(rule, f"the shape {shape}")

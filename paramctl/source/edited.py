@@ -164,9 +164,10 @@ class Edited(Derived):
             np.asarray(axis.start + position * axis.step)
             for position, axis in zip(positions, change.selection.ranges, strict=True)
         ]
-        flat = np.ravel_multi_index(coordinates, parameter.shape) if coordinates else np.zeros(1, np.intp)
+        flat = _flat_index(coordinates, parameter.shape)
         low, high = int(flat.min()), int(flat.max()) + 1
-        return self._drawn[id(change)].read(change.name, low, high)[flat - low]
+        values: Array = self._drawn[id(change)].read(change.name, low, high)[flat - low]
+        return values
 
 
 def _in_compute_dtype(parameter: Parameter) -> Parameter:
@@ -181,12 +182,28 @@ def _selected(shape: Sequence[int], ranges: Sequence[range], start: int, size: i
     flat = np.arange(start, start + size)
     is_selected: Any = np.ones(size, bool)
     positions = []
-    for coordinate, axis in zip(np.unravel_index(flat, shape) if shape else (), ranges, strict=True):
+    for coordinate, axis in zip(_coordinates(flat, shape), ranges, strict=True):
         position, rest = np.divmod(coordinate - axis.start, axis.step)
         is_selected &= (rest == 0) & (position >= 0) & (position < len(axis))
         positions.append(position)
     selected = np.flatnonzero(is_selected)
     return selected, [position[selected] for position in positions]
+
+
+def _coordinates(flat: Array, shape: Sequence[int]) -> Iterator[Array]:
+    """Yield the coordinates of flat indices along each axis. NumPy's own function takes at most 32 axes."""
+    long = tuple(size for size in shape if size != 1)
+    coordinates = iter(np.unravel_index(flat, long) if long else ())
+    for size in shape:
+        yield next(coordinates) if size != 1 else np.zeros_like(flat)
+
+
+def _flat_index(coordinates: Sequence[Array], shape: Sequence[int]) -> Array:
+    """Return the flat indices of coordinates; the inverse of _coordinates."""
+    long = [(coordinate, size) for coordinate, size in zip(coordinates, shape, strict=True) if size != 1]
+    if not long:
+        return np.zeros(max([coordinate.size for coordinate in coordinates], default=1), np.intp)
+    return np.ravel_multi_index(tuple(coordinate for coordinate, _ in long), tuple(size for _, size in long))
 
 
 def _flat_span(change: Change, owner: Parameter) -> range:

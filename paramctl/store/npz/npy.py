@@ -26,7 +26,11 @@ PREAMBLE = 128
 """Bytes to read for the magic string, the version and the length, which come before the header."""
 MAX_AXES = 64
 
-READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+READERS = {
+    (1, 0): npy.read_array_header_1_0,
+    (2, 0): npy.read_array_header_2_0,
+    (3, 0): npy.read_array_header_2_0,  # in UTF-8, not Latin-1, which is the same for ASCII
+}
 """NumPy's parsers of headers, by version."""
 
 HEADER_ERRORS = (
@@ -80,12 +84,12 @@ def read_header(stream: IO[bytes], name: str, recorded: object) -> Header:
     if data[:6] != npy.MAGIC_PREFIX or len(data) < 12:
         raise DamagedZip(f"{name!r} is not an npy file")
     version = data[6], data[7]
-    if version == (3, 0):  # for names that version 2 cannot encode, which only a structured dtype has
-        raise NotNumbers("a structured type")
     if version not in READERS:
         raise DamagedZip(f"{name!r}: unsupported npy version {data[6]}.{data[7]}")
-    begin = 10 + 2 * (data[6] - 1)  # version 1 has a length of two bytes, version 2 of four
+    begin = 10 if version == (1, 0) else 12  # a length of two bytes, or of four
     begin += int.from_bytes(data[8:begin], "little")
+    if version == (3, 0) and not data[:begin].removeprefix(npy.MAGIC_PREFIX).isascii():
+        raise NotNumbers("a structured type")  # only the names of its fields need more than ASCII
     try:
         shape, fortran, dtype = _parse_header(data[:begin])
     except HEADER_ERRORS as error:

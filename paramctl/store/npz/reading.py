@@ -28,6 +28,9 @@ from paramctl.store.npz.inflate import InflatedStream
 from paramctl.store.npz.npy import MAX_HEADER, PREAMBLE, Header, NotNumbers, read_header
 from paramctl.store.npz.slab_reader import SLAB, SlabArray, SlabReader
 
+ENCRYPTED = 1
+"""The flag of a member that needs a password."""
+
 
 def read(file: Location) -> Checkpoint:
     """Read an npz file. Arrays that hold no numbers are skipped. Raises InputError if the file is damaged."""
@@ -117,6 +120,11 @@ def _arrays(
         except NotNumbers as kind:
             skipped[name] = str(kind)
             continue
+        except DamagedZip:
+            if name != member.filename:
+                raise
+            skipped[name] = "a file that is not npy"
+            continue
         expected = header.begin + header.size
         if expected != member.file_size:
             raise DamagedZip(f"{name!r} must have {expected:,} bytes by its header (got {member.file_size:,})")
@@ -125,14 +133,17 @@ def _arrays(
 
 
 def _check_members(archive: zipfile.ZipFile, file: Location) -> list[zipfile.ZipInfo]:
-    """Return the members. Raises DamagedZip unless each is an npy file that NumPy could have written."""
-    members = archive.infolist()
-    if kind := zip_kind([member.filename for member in members], file):
+    """Return the members without folders. Raises DamagedZip for one that NumPy could not have written."""
+    members = [member for member in archive.infolist() if not member.filename.endswith("/") or member.file_size]
+    names = dict.fromkeys(member.filename for member in members)
+    if kind := zip_kind(names, file):
         raise DamagedZip(kind)
     for member in members:
         name = repr(member.filename)
-        if not member.filename.endswith(".npy"):
+        if f"{member.filename}.npy" in names:  # NumPy reads only one of the two under this name
             raise DamagedZip(f"the member {name} is not an .npy file")
+        if member.flag_bits & ENCRYPTED:
+            raise DamagedZip(f"the member {name} is encrypted")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DamagedZip(f"the member {name} has an unsupported compression method (NumPy uses deflate)")
         if member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
