@@ -277,3 +277,37 @@ def test_a_refused_option_leaves_no_file(tmp_path: Path) -> None:
         reasons |= {words for words in REFUSALS if words in str(caught.value)}
         assert not (tmp_path / "m.keras").exists()
     assert reasons == REFUSALS
+
+
+DENSE, CONVOLUTION = {"dense": {"units": 4}}, {"conv2d": {"filters": 3, "kernel_size": 1}}
+APPLIED_AGAIN: dict[str, tuple[Any, list[int | None], list[int | None]]] = {
+    "a normalization on another number of axes": ("batch_normalization", [3, 4], [2, 3, 4]),
+    "a normalization of groups on another number of axes": ({"group_normalization": {"groups": 2}}, [4], [3, 4]),
+    "a block on another number of axes": ([DENSE], [4], [3, 4]),
+    "a block on images of other sizes": ([CONVOLUTION, "re_lu"], [8, 8, 3], [4, 4, 3]),
+    "a block that flattens images of other sizes": (["flatten", DENSE], [2, 3], [3, 2]),
+    "a normalization of features on another number of axes": ("layer_normalization", [3, 4], [2, 3, 4]),
+    "a dense layer on another number of axes": (DENSE, [4], [3, 4]),
+    "a convolution on images of other sizes": (CONVOLUTION, [8, 8, 3], [4, 4, 3]),
+    "a block on images of any size, then of one": ([CONVOLUTION, "re_lu"], [None, None, 3], [4, 4, 3]),
+    "a block on images of one size, then of any": ([CONVOLUTION], [4, 4, 3], [None, None, 3]),
+}
+"""A layer, or the layers of a block, and the shapes of the two inputs that it is applied to; Keras takes the last 5."""
+
+
+@pytest.mark.parametrize("case", APPLIED_AGAIN)
+def test_a_layer_applied_to_inputs_of_other_shapes(case: str, tmp_path: Path) -> None:
+    """It is saved if Keras loads it, and refused in one line otherwise."""
+    entry, a, b = APPLIED_AGAIN[case]
+    blocks = {"blocks": {"block": {"layers": entry}}} if isinstance(entry, list) else {}
+    ((name, options),) = ({"block": {}} if blocks else entry if isinstance(entry, dict) else {entry: {}}).items()
+    layers = [{name: options | {"name": "s", "from": "a"}}, {"reuse": {"layer": "s", "from": "b", "name": "r"}}]
+    text = {"name": "m", "inputs": {"a": a, "b": b}, "layers": layers, "outputs": ["s", "r"], **blocks}
+    (tmp_path / "m.yaml").write_text(json.dumps(text))
+    if case in [*APPLIED_AGAIN][5:]:
+        assert len(keras.models.load_model(write(opened(tmp_path / "m.yaml"), tmp_path / "m.keras")).outputs) == 2
+        return
+    with pytest.raises(OutputError, match=r"Keras cannot build m: s is applied to .* but in Keras inputs") as caught:
+        write(opened(tmp_path / "m.yaml"), tmp_path / "m.keras")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "m.keras").exists()

@@ -75,6 +75,8 @@ class Layer(Configurable):
     """The name under which Keras exports the class, if it differs from the class's own."""
     keras_trainable: ClassVar[bool] = True
     """True if the constructor of Keras' class takes ``trainable``, as most do."""
+    keras_any_rank: ClassVar[bool] = True
+    """True if Keras' layer, once built, takes inputs with another number of axes."""
     call_options: ClassVar[tuple[str, ...]] = ()
     """The options that Keras takes in a call of the layer, not in its constructor."""
     keeps_mask: ClassVar[bool] = False

@@ -39,6 +39,8 @@ def scale_and_center(
 class AroundChannels(Layer, abstract=True):
     """A normalization with parameters for each channel, whose axis is known: an input has its order."""
 
+    keras_any_rank = False
+
     if TYPE_CHECKING:
         axis: int
 

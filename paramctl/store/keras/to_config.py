@@ -90,6 +90,7 @@ class _ConfigBuilder:
             siblings.append(call)
         layers = []
         for layer in network.layers:
+            self.check_inputs(layer, calls[layer])
             serialized = self.layer(layer, calls[layer][0].output_ids[0])
             # serialize_node leaves out calls without inputs, which are those of InputLayers.
             nodes = [self.node(call, histories) for call in calls[layer] if call.input_ids]
@@ -130,6 +131,20 @@ class _ConfigBuilder:
         class_name = layer.layer.keras_class or layer.class_name
         return _serialized("keras.layers", class_name, common | _options(layer.layer, dtype, trainable))
 
+    def check_inputs(self, layer: KerasObject, calls: Sequence[Call]) -> None:
+        """Raise NotInKeras if Keras, having built a layer for its first call, refuses the inputs of a later one."""
+        for call in calls[1:]:
+            for ids in zip(calls[0].input_ids, call.input_ids, strict=False):
+                first, later = (self.shapes[output_id] for output_id in ids)
+                if first is None or later is None or _takes(layer, first, later):
+                    continue
+                rule = "must have the same number of axes"
+                if layer.network is not None:
+                    rule = "of a block must have one shape: make the sizes that differ null in the document's inputs"
+                raise NotInKeras(
+                    f"{layer.name} is applied to {later[1:]} after {first[1:]}, but in Keras inputs {rule}"
+                )
+
     def node(self, call: Call, histories: Mapping[int, list[Any]]) -> dict[str, Any]:
         """Return one call of a layer: its inputs, and the options that Keras takes in a call."""
         tensors = [self.tensor(taken, histories) for taken in call.input_ids]
@@ -155,6 +170,14 @@ class _ConfigBuilder:
         if shape is None:
             raise NotInKeras("the shape of an input is unknown")
         return list(shape)
+
+
+def _takes(layer: KerasObject, first: Sizes, later: Sizes) -> bool:
+    """Return whether a layer that Keras builds for an input of one shape takes another."""
+    if layer.network is None:
+        return len(first) == len(later) or layer.layer is None or layer.layer.keras_any_rank
+    # Functional.input_spec, in which an unknown size is any size
+    return len(first) == len(later) and all(a == b or None in (a, b) for a, b in zip(first, later, strict=True))
 
 
 def _serialized(module: str, class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
