@@ -27,7 +27,7 @@ class Step:
     @property
     def references(self) -> list[str]:
         """The options that name the last of its inputs."""
-        return [name for name in self.layer.references if getattr(self.layer, name) is not None]
+        return self.layer.used_references()
 
 
 @dataclass(frozen=True, slots=True)

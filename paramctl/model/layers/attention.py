@@ -13,7 +13,7 @@ from paramctl.model.layers.attending import attend, join_positions, project, rot
 from paramctl.model.layers.base import Layer, Reference, default_scheme
 from paramctl.model.layers.call import Array, Call, NotComputed
 from paramctl.model.layers.order import Order, TorchInput, after_features_last, combined, for_features_last
-from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, known_size
+from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, known_size, product, total
 from paramctl.model.layers.torch import Shapes, TorchTensor, same, transposed
 from paramctl.model.layers.torch_options import CARRIED, IN_CODE, argument, options, remark
 
@@ -62,6 +62,24 @@ class AttentionLayer(Layer, abstract=True):
         yield from self.projection("value", [in_axis(known_size(value, -1))], values)
         joined = [in_axis(heads.queries), in_axis(heads.value_dim)]
         yield from self.projection("attention_output", joined, [out_axis(size) for size in self.features(x)])
+
+    def macs(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> int | None:
+        value = x if value is None else value
+        key = value if key is None else key
+        if len(key) != len(x):
+            return None  # Keras computes nothing of these either
+        heads = self.heads()
+        keys, values = heads.queries * heads.key_dim, heads.queries * heads.value_dim
+        # Keras may attend along axis len(x) - 1, too, which then are the heads
+        sizes = (*key[:-1], heads.queries)
+        attended = [sizes[axis] for axis in self.attended(x)]
+        return total(
+            product(*x[1:], keys + values * self.use_gate),
+            product(*key[1:], heads.keys * heads.key_dim),
+            product(*value[1:], heads.keys * heads.value_dim),
+            product(*x[1:-1], *attended, keys + values),  # scores, and sums of values weighted by them
+            product(*x[1:-1], values, *self.features(x)),
+        )
 
     def output(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Sizes:
         value = x if value is None else value

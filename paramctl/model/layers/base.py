@@ -58,7 +58,8 @@ Reference = Annotated[Located, ReferenceType()]
 class Layer(Configurable):
     """A layer with its options. Subclasses declare the options as annotations.
 
-    Subclasses override `parameters`, `output`, `compute`, `channel_order` and `torch` where the defaults do not apply.
+    Subclasses override `parameters`, `macs`, `output`, `compute`, `channel_order` and `torch` where the defaults do not
+    apply.
     """
 
     type: ClassVar[str] = ""
@@ -129,12 +130,25 @@ class Layer(Configurable):
         shape: Sizes = args[0]
         return shape
 
+    def macs(self, *args: Any, **kwargs: Any) -> int | None:
+        """Return the multiply-accumulates for one example, given the shapes of the inputs; None if a size is unknown.
+
+        They are the products of inputs with weights, and of inputs with each other as in attention, that the layer
+        sums. Biases, activations, pooling, normalizations and other elementwise operations do not count, so the default
+        is 0. tests/test_costs.py has the number of every layer.
+        """
+        return 0
+
     def compute(self, call: Call, *inputs: Array, **references: Array) -> Array:
         """Return the output for these inputs. references: further inputs by the names of their options.
 
         Raises NotComputed for inputs with which the layer computes nothing.
         """
         raise NotComputed(f"{self.type} does not compute")
+
+    def used_references(self) -> list[str]:
+        """Return the references that name a further input, in the order in which these follow the inputs."""
+        return [name for name in self.references if getattr(self, name) is not None]
 
     def categories(self) -> int | None:
         """Return the number of valid integers of its input, from 0, if it looks them up."""

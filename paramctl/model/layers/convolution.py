@@ -1,6 +1,7 @@
 """Convolutions over one, two and three spatial axes."""
 
 from collections.abc import Iterator
+from math import prod
 from typing import TYPE_CHECKING, Annotated, Any
 
 from paramctl.core.parameter import Parameter, batch_axis, bias, field_axis, in_axis, out_axis, weight
@@ -9,7 +10,7 @@ from paramctl.model.layers.activations import APPLIED, Activation, Function, act
 from paramctl.model.layers.base import Layer, PerAxis, PerAxisType, default_scheme
 from paramctl.model.layers.call import Array, Call
 from paramctl.model.layers.order import TorchInput
-from paramctl.model.layers.shapes import ShapeError, Sizes
+from paramctl.model.layers.shapes import ShapeError, Sizes, product
 from paramctl.model.layers.spatial import (
     DataFormat,
     Padding,
@@ -117,6 +118,11 @@ class Convolution(Padded, abstract=True):
         if self.use_bias:
             yield bias("bias", self.bias_initializer, out_axis(self.filters))
 
+    def macs(self, x: Sizes) -> int | None:
+        space, _ = split(self.output(x), self.data_format)
+        inputs = channels_of(x, self.data_format) // self.groups
+        return product(*space, *self.kernel_size, inputs, self.filters)
+
     def output(self, x: Sizes) -> Sizes:
         check_strides(self.strides, self.dilation_rate)
         space, _ = split(x, self.data_format)
@@ -182,6 +188,10 @@ class DepthwiseConvolution(Padded, abstract=True):
         if self.use_bias:
             yield bias("bias", self.bias_initializer, out_axis(channels * self.depth_multiplier))
 
+    def macs(self, x: Sizes) -> int | None:
+        space, channels = split(self.output(x), self.data_format)
+        return product(*space, *self.kernel_size, channels)
+
     def output(self, x: Sizes) -> Sizes:
         space, _ = split(x, self.data_format)
         channels = channels_of(x, self.data_format) * self.depth_multiplier
@@ -246,6 +256,11 @@ class SeparableConvolution(Padded, abstract=True):
     def torch_name(self, x: TorchInput) -> str:
         return f"{super().torch_name(x)} for depthwise"
 
+    def macs(self, x: Sizes) -> int | None:
+        space, _ = split(self.output(x), self.data_format)
+        channels = channels_of(x, self.data_format) * self.depth_multiplier
+        return product(*space, channels, prod(self.kernel_size) + self.filters)
+
     def output(self, x: Sizes) -> Sizes:
         space, _ = split(x, self.data_format)
         sizes = windows(space, self.kernel_size, self.strides, self.padding, self.dilation_rate)
@@ -301,6 +316,11 @@ class TransposedConvolution(Layer, abstract=True):
         )
         if self.use_bias:
             yield bias("bias", self.bias_initializer, out_axis(self.filters))
+
+    def macs(self, x: Sizes) -> int | None:
+        # each position of the input is multiplied with the whole kernel
+        space, channels = split(x, self.data_format)
+        return product(*space, *self.kernel_size, channels, self.filters)
 
     def output(self, x: Sizes) -> Sizes:
         check_strides(self.strides, self.dilation_rate)

@@ -21,7 +21,7 @@ from paramctl.model.layers.order import (
     TorchInput,
     for_features_last,
 )
-from paramctl.model.layers.shapes import ShapeError, Sizes, known_size
+from paramctl.model.layers.shapes import ShapeError, Sizes, known_size, product
 from paramctl.model.layers.torch import Shapes, TorchTensor, channels_first, optional_bias, same, transposed
 from paramctl.model.layers.torch_options import CARRIED, IN_CODE, options, remark
 
@@ -44,6 +44,9 @@ class Dense(Layer):
         yield weight("kernel", self.kernel_initializer, in_axis(known_size(x, -1)), out_axis(self.units))
         if self.use_bias:
             yield bias("bias", self.bias_initializer, out_axis(self.units))
+
+    def macs(self, x: Sizes) -> int | None:
+        return product(*x[1:], self.units)
 
     def output(self, x: Sizes) -> Sizes:
         return activated_shape(self.activation, (*x[:-1], self.units))

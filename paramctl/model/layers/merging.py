@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from paramctl.declare.option_types import Flag, Integer, IntegerType, ListType
 from paramctl.model.layers.base import Layer
 from paramctl.model.layers.order import ANY_AXES, PLAIN, UNKNOWN, Order, TorchInput, combined, elementwise
-from paramctl.model.layers.shapes import ShapeError, Sizes, axis_of
+from paramctl.model.layers.shapes import ShapeError, Sizes, axis_of, product
 from paramctl.model.layers.torch import moved_axes
 from paramctl.model.layers.torch_options import IN_CODE, options
 
@@ -115,6 +115,10 @@ class Dot(Layer):
     arity = 2
     axes: Annotated[tuple[int, ...], ListType(IntegerType("an axis"), "an axis, or a list of one for each input", 2)]
     normalize: Flag = False
+
+    def macs(self, a: Sizes, b: Sizes) -> int | None:
+        summed = [a[axis_of(self.axes[0], a)], b[axis_of(self.axes[-1], b)]]  # both are equal, if known
+        return product(*self.output(a, b)[1:], summed[1] if summed[0] is None else summed[0])
 
     def output(self, a: Sizes, b: Sizes) -> Sizes:
         axes = axis_of(self.axes[0], a), axis_of(self.axes[-1], b)

@@ -11,7 +11,7 @@ from paramctl.model.layers.activations import Activation, Function, Relu, Sigmoi
 from paramctl.model.layers.base import Layer, default_scheme
 from paramctl.model.layers.call import Array, Call, NotComputed
 from paramctl.model.layers.order import PLAIN, Order, TorchInput, for_features_last
-from paramctl.model.layers.shapes import Sizes, known_size
+from paramctl.model.layers.shapes import Sizes, known_size, product
 from paramctl.model.layers.torch import Shapes, TorchTensor, same
 from paramctl.model.layers.torch_options import CARRIED, TorchOption, only, options, remark
 
@@ -92,6 +92,10 @@ class Recurrent(Layer, abstract=True):
         yield weight(f"{self.type}_cell/recurrent_kernel", self.recurrent_initializer, in_axis(self.units), gates)
         if self.use_bias:
             yield bias(f"{self.type}_cell/bias", self.cell_bias(), *self.bias_axes())
+
+    def macs(self, x: Sizes) -> int | None:
+        # masked steps count too
+        return product(x[1], known_size(x, -1) + self.units, self.gates * self.units)
 
     def output(self, x: Sizes) -> Sizes:
         step = activated_shape(self.activation, (x[0], self.units))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
 from typing import TypeAlias
 
 Sizes: TypeAlias = tuple[int | None, ...]
@@ -20,6 +21,18 @@ def known_size(shape: Sizes, axis: int) -> int:
         name = "the last axis" if axis == -1 else f"axis {axis}"
         raise ShapeError(f"{name} of the input must have a known size")
     return size
+
+
+def product(*sizes: int | None) -> int | None:
+    """Return the product of sizes, or None if one of them is unknown."""
+    known = [size for size in sizes if size is not None]
+    return prod(known) if len(known) == len(sizes) else None
+
+
+def total(*counts: int | None) -> int | None:
+    """Return the sum of counts, or None if one of them is unknown."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def axis_of(axis: int, shape: Sizes) -> int:

@@ -24,7 +24,7 @@ from paramctl.model.layers.order import (
     for_features_last,
 )
 from paramctl.model.layers.recurrent import LAST_STEP, Recurrent
-from paramctl.model.layers.shapes import ShapeError, Sizes
+from paramctl.model.layers.shapes import ShapeError, Sizes, product
 from paramctl.model.layers.torch import Shapes, TorchTensor
 from paramctl.model.layers.torch_options import IN_CODE, options, remark
 from paramctl.model.names import check_name
@@ -83,6 +83,9 @@ class Bidirectional(Layer):
         for direction in ("forward", "backward"):
             for parameter in self.layer.layer.parameters(x):
                 yield replace(parameter, path=f"{self._name(direction)}/{parameter.path}")
+
+    def macs(self, x: Sizes) -> int | None:
+        return product(2, self.layer.layer.macs(x))
 
     def output(self, x: Sizes) -> Sizes:
         # Keras sets go_backwards for the second layer; with it set for both, they would run in one direction.
@@ -169,6 +172,9 @@ class TimeDistributed(Layer):
         self.layer.layer.check_axes(step)
         for parameter in self.layer.layer.parameters(step):
             yield replace(parameter, path=f"{self.layer.name}/{parameter.path}")
+
+    def macs(self, x: Sizes) -> int | None:
+        return product(x[1], self.layer.layer.macs((x[0], *x[2:])))
 
     def output(self, x: Sizes) -> Sizes:
         step = (x[0], *x[2:])
