@@ -22,6 +22,7 @@ _MODULES = {
     "paramctl.library.converting": ("convert",),
     "paramctl.library.saving": ("save",),
     "paramctl.library.structure": ("summary", "ties"),
+    "paramctl.library.memory": ("memory",),
     "paramctl.library.measures": ("diff", "find_ties", "stat"),
     "paramctl.library.printing": ("dump",),
     "paramctl.library.gradients": ("gradients",),
@@ -58,6 +59,7 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.measures import diff as diff
     from paramctl.library.measures import find_ties as find_ties
     from paramctl.library.measures import stat as stat
+    from paramctl.library.memory import memory as memory
     from paramctl.library.opening import load_model as load_model
     from paramctl.library.opening import open as open  # noqa: A004
     from paramctl.library.opening import rebuild_index as rebuild_index

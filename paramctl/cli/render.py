@@ -217,3 +217,11 @@ def style(text: str, **styles: Any) -> str:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty():
         return text
     return click.style(text, **styles)
+
+
+def binary(size: int) -> str:
+    """Return a size in the largest unit that it reaches, as `` (97.8 MiB)``, and nothing below 1 KiB."""
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if size >= 1024**power:
+            return f" ({size / 1024**power:.1f} {unit})"
+    return ""

@@ -10,8 +10,10 @@ import click
 import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
-from paramctl.cli.render import Column, branches, choose, emit, json_text, plain, rows, style, table, tell
+from paramctl.cli.memory import print_memory
+from paramctl.cli.render import Column, binary, branches, choose, emit, json_text, plain, rows, style, table, tell
 from paramctl.core.text import printable
+from paramctl.inspect.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
     from paramctl.inspect.summary import LayerRow, ParameterRow, Summary
@@ -44,6 +46,14 @@ def _size_note(row: ParameterRow) -> str:
     return f"(holds {row.parameters:,} parameters)" if row.parameters else "(counted apart)"
 
 
+def _macs_text(row: LayerRow) -> str:
+    return "?" if row.macs is None else f"{row.macs:,}"
+
+
+def _activations_text(row: LayerRow) -> str:
+    return "?" if row.activations is None else f"{row.activations:,}"
+
+
 def _shape_text(shape: tuple[int | None, ...] | None) -> str:
     return "?" if shape is None else str(shape)
 
@@ -57,9 +67,13 @@ LAYER_COLUMNS = [
     Column("non_trainable", "Non-trainable", lambda row: row.non_trainable, right=True),
     Column("unknown", "Unknown", lambda row: row.unknown, right=True),
     Column("bytes", "Bytes", lambda row: row.bytes, right=True),
+    Column("macs", "MACs", lambda row: row.macs, _macs_text, right=True),
+    Column("activations", "Activations", lambda row: row.activations, _activations_text, right=True),
     Column("reuse_of", "Reuse of", lambda row: row.reuse_of),
     Column("from", "From", lambda row: list(row.inputs)),
 ]
+COSTS = {"macs": "MACs", "activations": "activations"}
+"""The columns with a total of their own, and its name."""
 LAYER_TABLE = ("path", "type", "output_shape", "parameters")
 LAYER_JSON = ("path", "type", "output_shape", "parameters", "reuse_of", "from")
 
@@ -97,6 +111,11 @@ Columns with --parameters: {", ".join(column.key for column in PARAMETER_COLUMNS
 @click.option("--depth", type=click.IntRange(min=1), metavar="N", show_default="all", help="Levels of blocks to expand")
 @click.option("--parameters", is_flag=True, help="Print a row for each parameter instead of each layer")
 @click.option("--columns", metavar="NAME,...", help="Columns to print, in this order; listed below")
+@click.option("--memory", is_flag=True, help="Estimate the bytes for inference and for training instead")
+@click.option(
+    "--optimizer", type=click.Choice(tuple(OPTIMIZERS)), show_default="adam", help="With --memory: of the training"
+)
+@click.option("--batch", type=click.IntRange(1), metavar="N", show_default="1", help="With --memory: examples at once")
 @options.filters
 @options.define
 @options.input_shape
@@ -107,6 +126,9 @@ def summary(
     depth: int | None,
     parameters: bool,
     columns: str | None,
+    memory: bool,
+    optimizer: str | None,
+    batch: int | None,
     filters: dict[str, Any],
     define: tuple[str, ...],
     input_shape: tuple[str, ...],
@@ -127,6 +149,13 @@ def summary(
     position in the receptive field, and 'batch' indexes independent entries, such as channels or rows of an embedding.
     In csv, jsonl and json, a tied parameter has its own size, and tied_to names the parameter that has its values.
 
+    The columns macs and activations have the multiply-accumulates for one example, and the number of values of the
+    output. Here a layer that is applied again counts again, and a row of a block has the sum of the layers inside. With
+    these columns, the table and json have their totals. COSTS in paramctl-model(5) says which operations count.
+
+    With --memory, prints an estimate of the bytes that inference and training take. The filters do not apply; --dtype
+    is the dtype to assume for floating-point parameters and activations. COSTS in paramctl-model(5) has the formula.
+
     \b
     Examples:
       paramctl summary
@@ -134,8 +163,19 @@ def summary(
       paramctl summary gpt2.yaml -D width=1024 -D depth=24 -D heads=16
       paramctl summary gpt2.yaml 'block-0/**/kernel' --parameters
       paramctl summary mlp.yaml --format jsonl | jq .parameters
+      paramctl summary resnet50.yaml --columns path,output_shape,macs,activations
+      paramctl summary resnet50.yaml --memory --optimizer adamw --batch 32 --dtype bfloat16
     """
-    if columns is not None and format in ("json", "tree"):
+    if memory:
+        _check_memory_options(bool(patterns), depth, parameters, columns, filters)
+        arrays = inputs.open_argument(model, define, input_shape)
+        print_memory(
+            paramctl.memory(arrays, optimizer=optimizer or "adam", batch=batch or 1, dtype=filters["dtype"]), format
+        )
+        return
+    if optimizer is not None or batch is not None:
+        raise click.UsageError(f"--{'batch' if optimizer is None else 'optimizer'} requires --memory")
+    if columns is not None and format == "tree":
         raise click.UsageError(f"--columns requires a format with columns (got {format})")
     if depth is not None and parameters and format in ("table", "jsonl", "csv", "markdown"):
         raise click.UsageError("--depth applies to layers, and --parameters prints no rows for them")
@@ -151,7 +191,7 @@ def summary(
         shown = [column for column in shown if column.key not in OF_LAYERS]
     items: list[Any] = list(facts.parameters if parameters else facts.layers)
     if format == "json":
-        emit([json_text(_object(facts))])
+        emit([json_text(_object(facts, parameters, shown if columns else None))])
     elif format in ("jsonl", "csv"):
         emit(rows(format, items, shown if columns else choose(available, None, exported)))
     elif format == "markdown":
@@ -160,20 +200,50 @@ def summary(
         emit(_heading(facts))
         emit(_tree(facts, parameters) if format == "tree" else table(items, shown))
         emit(_totals(facts))
+        emit(f"Total {COSTS[each.key]}: {_total_text(facts, each.key)}" for each in shown if each.key in COSTS)
         if isinstance(arrays, paramctl.Model):
             return
-        if optimizer := arrays.source.origin.optimizer:
-            emit([f"Also in the file: {optimizer}"])
+        if state := arrays.source.origin.optimizer:
+            emit([f"Also in the file: {state}"])
 
 
-def _object(facts: Summary) -> dict[str, Any]:
+def _check_memory_options(
+    patterns: bool, depth: int | None, parameters: bool, columns: str | None, filters: dict[str, Any]
+) -> None:
+    """Raise UsageError for options that select rows, which --memory has none of."""
+    options = {
+        "a pattern": patterns,
+        "--depth": depth is not None,
+        "--parameters": parameters,
+        "--columns": columns is not None,
+        "--trainable or --frozen": filters["trainable"] is not None,
+        "--kind": filters["kind"] is not None,
+        "--min-size": filters["min_size"] is not None,
+    }
+    for name, is_used in options.items():
+        if is_used:
+            raise click.UsageError(f"--memory is an estimate for the whole model, so it does not support {name}")
+
+
+def _total_text(facts: Summary, key: str) -> str:
+    """Return the total of a cost, or why it is unknown."""
+    count = getattr(facts.cost, key)
+    return f"unknown ({facts.why_unknown})" if count is None else f"{count:,}"
+
+
+def _object(facts: Summary, parameters: bool, chosen: list[Column] | None) -> dict[str, Any]:
     """Return the summary as one JSON object.
+
+    parameters: True if chosen is columns of parameters. chosen: the columns of the rows; the usual ones by default.
 
     The totals are null if the shape of an input is unknown. The counts of trainable and non-trainable values are null
     if the file does not record them for every value, and the number of values for which it does not is given.
     """
     layer_columns = choose(LAYER_COLUMNS, None, LAYER_JSON)
     parameter_columns = choose(PARAMETER_COLUMNS, None, PARAMETER_JSON)
+    if chosen is not None:
+        layer_columns, parameter_columns = (layer_columns, chosen) if parameters else (chosen, parameter_columns)
+    costs = [column.key for column in layer_columns if column.key in COSTS]
     known, counts = not facts.unbuilt, facts.totals
     packed = [each._asdict() | {"parameters": each.parameters} for each in facts.packed]
     return {
@@ -196,6 +266,7 @@ def _object(facts: Summary) -> dict[str, Any]:
             "bytes": sum(counts.bytes.values()) if known else None,
             "bytes_by_dtype": counts.bytes if known else None,
             **({"stored": facts.stored, "scales": facts.scales} if facts.packed or facts.scales else {}),
+            **{key: getattr(facts.cost, key) for key in costs},
         },
         **({"packed": packed} if packed else {}),
     }
@@ -266,7 +337,7 @@ def _totals(facts: Summary) -> Iterator[str]:
         yield printable(f"Missing from the file: {', '.join(names)}")
     yield from _packed(facts)
     for dtype, size in counts.bytes.items():
-        yield f"Bytes in {dtype}: {size:,}{_binary(size)}"
+        yield f"Bytes in {dtype}: {size:,}{binary(size)}"
     from paramctl.model import shared_text
 
     for tie in facts.ties:
@@ -281,11 +352,3 @@ def _packed(facts: Summary) -> Iterator[str]:
         yield f"Packed: {parameters:,} logical parameters in {bits} bits, stored in {stored:,} values of {dtype}"
     if facts.scales:
         yield f"Scales: {facts.scales:,} values for packed parameters, counted apart"
-
-
-def _binary(size: int) -> str:
-    """Return a size in the largest unit that it reaches, as `` (97.8 MiB)``, and nothing below 1 KiB."""
-    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if size >= 1024**power:
-            return f" ({size / 1024**power:.1f} {unit})"
-    return ""

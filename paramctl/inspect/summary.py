@@ -14,6 +14,7 @@ from typing import NamedTuple
 from paramctl.address.resolve import NO_FILTERS, Filters, subtree_matcher
 from paramctl.core.parameter import Parameter
 from paramctl.init.rules import assign_schemes
+from paramctl.inspect.costs import Cost, Costs, why_unknown
 from paramctl.inspect.packed import Packed, parameter_counts
 from paramctl.model import Block, Input, Model, Tie, Totals, shared_text, totals
 from paramctl.model.layers import Sizes
@@ -50,6 +51,8 @@ class LayerRow:
     shared: the parameters that are counted elsewhere; a single item for a whole layer that is.
     holds: the paths of the parameters counted in this row.
     missing: the paths of its parameters that the file lacks.
+    macs, activations: the multiply-accumulates for one example, and the values of the outputs, summed over the layers
+        inside; None if unknown.
     expanded: True if the layers inside have rows of their own.
     """
 
@@ -66,6 +69,8 @@ class LayerRow:
     inputs: tuple[str, ...]
     shared: tuple[CountedElsewhere, ...]
     holds: tuple[str, ...]
+    macs: int | None
+    activations: int | None
     expanded: bool
     missing: tuple[str, ...] = ()
 
@@ -105,6 +110,7 @@ class Summary:
     missing: the shapes of the parameters that the file's configuration has and the file lacks, by path.
     packed: the arrays of low-precision parameters. The totals count these parameters, and not their scales.
     stored, scales: the number of all stored values, and that of the values of scales.
+    cost: of the selected layers, each application of a layer counted. why_unknown: if a cost is; else empty.
     """
 
     model: str
@@ -120,6 +126,8 @@ class Summary:
     packed: tuple[Packed, ...]
     stored: int
     scales: int
+    cost: Cost
+    why_unknown: str
 
 
 def summarize(
@@ -151,11 +159,13 @@ def summarize(
         path: shape for path, shape in missing.items() if not patterns or any(map(matches, _layers_around(path)))
     }
     counts, scales = parameter_counts(packed), {path for each in packed for path in each.scales}
+    rows = _LayerRows(model, matches, selected, depth, counts, lacking)
+    cost = rows.costs.all(model.blocks)
     return Summary(
         model=model.name,
         inputs=model.inputs,
         outputs=model.outputs,
-        layers=list(_LayerRows(model, matches, selected, depth, counts, lacking).rows(model.blocks, 1)),
+        layers=list(rows.rows(model.blocks, 1)),
         parameters=list(_parameter_rows(model, selected, schemes, counts)),
         ties=tuple(tie for tie in model.ties if tie.kept in selected or tie.tied in selected),
         totals=totals(counted, counts),
@@ -165,6 +175,8 @@ def summarize(
         packed=tuple(each for each in packed if each.path in selected),
         stored=sum(parameter.size for parameter in counted),
         scales=sum(parameter.size for parameter in counted if parameter.path in scales),
+        cost=cost,
+        why_unknown=why_unknown(model) if None in cost else "",
     )
 
 
@@ -192,6 +204,7 @@ class _LayerRows:
     ) -> None:
         self.model, self.matches, self.selected, self.depth = model, matches, selected, depth
         self.parameter_counts, self.missing = parameter_counts, missing
+        self.costs = Costs(model, self.shown, lambda block: matches(block.path))
 
     def rows(self, blocks: Sequence[Block], level: int) -> Iterator[LayerRow]:
         for block in blocks:
@@ -219,6 +232,7 @@ class _LayerRows:
         counts = totals(counted, self.parameter_counts)
         # an expanded block has no count, unless it holds parameters itself
         known = bool(parameters) if expanded else not any(inner.unbuilt for inner in block.walk())
+        cost = self.costs.of(block)
         return LayerRow(
             path=block.path,
             depth=level,
@@ -233,6 +247,8 @@ class _LayerRows:
             inputs=block.inputs,
             shared=self.shared(block, parameters),
             holds=tuple(parameter.path for parameter in parameters),
+            macs=cost.macs,
+            activations=cost.activations,
             expanded=expanded,
             missing=() if expanded else tuple(path for path in self.missing if path.startswith(f"{block.path}/")),
         )

@@ -20,6 +20,8 @@ def summary(
 ) -> Summary:
     """Summarize a model or a checkpoint: rows of layers and of parameters, and totals that count each array once.
 
+    Rows of layers, and ``cost`` in total, have the multiply-accumulates for one example and the values of outputs.
+
     Weights that bitsandbytes, GPTQ, AWQ, compressed-tensors or gpt-oss packed in a few bits count as the parameters
     that they hold.
 

@@ -1,0 +1,104 @@
+"""Costs of a model for one example: the multiply-accumulates of its layers, and the values of their outputs.
+
+A layer that is applied several times counts each time. None is an unknown number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from paramctl.model import Block, Model
+from paramctl.model.layers import Layer, Sizes
+from paramctl.model.layers.shapes import product, total
+
+
+class Cost(NamedTuple):
+    """The multiply-accumulates of layers, and the number of values of their outputs."""
+
+    macs: int | None
+    activations: int | None
+
+
+UNKNOWN = Cost(None, None)
+
+
+def sum_costs(costs: Iterable[Cost]) -> Cost:
+    """Return the sum of costs. It is unknown if one of them is."""
+    pairs = list(costs)
+    return Cost(total(*(cost.macs for cost in pairs)), total(*(cost.activations for cost in pairs)))
+
+
+def output_shapes(model: Model) -> Mapping[int, Sizes | None]:
+    """Return the shape of each output of a model and of its inputs, by number as in Block."""
+    inputs = {-1 - place: declared.shape for place, declared in enumerate(model.inputs)}
+    return inputs | {block.output_id: block.output for block in _unfold(model.blocks)}
+
+
+def values_in(shape: Sizes | None) -> int | None:
+    """Return the number of values of an array for one example, or None if a size is unknown."""
+    return None if shape is None else product(*shape[1:])
+
+
+def why_unknown(model: Model) -> str:
+    """Return why costs of a model are unknown."""
+    if not model.output_ids:
+        return "the layers are unknown"
+    if any(declared.shape is None or None in declared.shape[1:] for declared in model.inputs):
+        return "an input has an axis of unknown size; use --input-shape"
+    return "a layer has an input of unknown shape"
+
+
+class Costs:
+    """The costs of a model's blocks.
+
+    includes: returns whether a block counts at all. merges: returns whether the merge of a block's branches counts.
+    """
+
+    def __init__(self, model: Model, includes: Callable[[Block], bool], merges: Callable[[Block], bool]) -> None:
+        self.has_layers = bool(model.output_ids)
+        self.includes, self.merges = includes, merges
+        self._shapes = output_shapes(model)
+        self._costs: dict[int, Cost] = {}
+
+    def all(self, blocks: Sequence[Block], whole: bool = False) -> Cost:
+        """Return the sum of the costs of the blocks that count. whole: count all of them."""
+        if not self.has_layers:
+            return UNKNOWN
+        return sum_costs(self.of(block, whole) for block in blocks if whole or self.includes(block))
+
+    def of(self, block: Block, whole: bool = False) -> Cost:
+        """Return the cost of a block: that of its layer, or the sum of those inside. whole: count all of these."""
+        if not self.has_layers:
+            return UNKNOWN
+        number = block.output_id
+        if number not in self._costs:  # a block is within each block around it
+            # nothing selects a part of a block that is applied again
+            self._costs[number] = sum_costs(self._parts(block, whole or block.reuse_of is not None))
+        return self._costs[number]
+
+    def _parts(self, block: Block, whole: bool) -> Iterator[Cost]:
+        if not block.inner_ids:
+            yield self._of_layer(block.layer, block.input_ids, block.output)
+            return
+        yield self.all(block.blocks, whole)
+        merge = block.layer.merge_layer() if block.layer is not None else None
+        if merge is not None and (whole or self.merges(block)):
+            yield self._of_layer(merge, block.inner_ids, block.output)
+
+    def _of_layer(self, layer: Layer | None, inputs: Sequence[int], output: Sizes | None) -> Cost:
+        shapes = [self._shapes[number] for number in inputs]
+        known = [shape for shape in shapes if shape is not None]
+        if layer is None or output is None or len(known) < len(shapes):
+            return UNKNOWN
+        names = layer.used_references()
+        count = len(known) - len(names)
+        references = dict(zip(names, known[count:], strict=True))
+        return Cost(layer.macs(*known[:count], **references), values_in(output))
+
+
+def _unfold(blocks: Sequence[Block]) -> Iterator[Block]:
+    """Yield blocks and those inside, also inside a block that is applied again."""
+    for block in blocks:
+        yield block
+        yield from _unfold(block.blocks)

@@ -1,0 +1,322 @@
+"""Costs of models: multiply-accumulates, activations and memory, against numbers derived by hand and published ones."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import paramctl as pc
+from paramctl.compute.optimizers import OPTIMIZERS as TRAINING
+from paramctl.inspect.memory import Memory
+from paramctl.inspect.optimizers import OPTIMIZERS
+from paramctl.model.layers import LAYERS
+from tests.conftest import ROOT, Run, layers, model
+from tests.test_layers import CASES
+
+SAMPLES = ROOT / "sample_models"
+TIED = str(SAMPLES / "tied_mlp.yaml")
+
+MACS = {
+    "conv2d": (3 * 4) * (3 * 2 * 3) * 4,  # positions of the output, weights of one output, filters
+    "conv2d same": (4 * 5) * (3 * 3 * 6) * 4,
+    "conv2d dilated": (2 * 3) * (3 * 3 * 6),
+    "conv2d channels first": (7 * 4) * (3 * 3 * 8) * 2,
+    "conv1d causal": 5 * (3 * 6) * 2,
+    "depthwise": (6 * 7) * (3 * 3) * (6 * 2),
+    "lstm": 5 * (6 + 3) * (4 * 3),  # steps, input and state, gates
+    "attention": 5 * 6 * (6 + 6 + 10) + 5 * 5 * (6 + 10) + 5 * 10 * 7,  # projections, scores and sums, output
+    "cross-attention": 5 * 6 * 6 + 9 * 4 * (6 + 6) + 5 * 9 * (6 + 6) + 5 * 6 * 6,
+    "dense": 5 * 6 * 3,
+    "conv3d": (3 * 4 * 5) * (2 * 2 * 2 * 2) * 3,
+    "depthwise_conv1d": 2 * 2 * 6,
+    "separable_conv1d": 4 * (2 * 6 + 6 * 4),
+    "separable_conv2d": (6 * 7) * (3 * 3 * 12 + 12 * 4),
+    "conv1d_transpose": 5 * (3 * 6) * 4,  # positions of the input
+    "conv2d_transpose": (8 * 9) * (3 * 3 * 6) * 4,
+    "conv3d_transpose": (4 * 5 * 6) * 2 * 3,
+    "simple_rnn": 5 * (6 + 3) * 3,
+    "gru": 5 * (6 + 3) * (3 * 3),
+    "bidirectional": 2 * 5 * (6 + 3) * (3 * 3),
+    "time_distributed": 5 * 6 * 3,
+    "grouped_query_attention": 5 * 6 * (12 + 6 + 6) + 5 * 5 * (12 + 12) + 5 * 12 * 6,
+    "dot": 6 * 6 * 5,
+}
+"""The multiply-accumulates of the cases of test_layers that have any."""
+
+NONE = """
+    activation adaptive_average_pooling1d adaptive_average_pooling2d adaptive_average_pooling3d adaptive_max_pooling1d
+    adaptive_max_pooling2d adaptive_max_pooling3d add alpha_dropout average average_pooling1d average_pooling2d
+    average_pooling3d batch_normalization class_token concatenate cropping1d cropping2d cropping3d dropout elu embedding
+    flatten gaussian_dropout gaussian_noise global_average_pooling1d global_average_pooling2d global_average_pooling3d
+    global_max_pooling1d global_max_pooling2d global_max_pooling3d group_normalization halve_while identity
+    layer_normalization leaky_re_lu masking max_pooling1d max_pooling2d max_pooling3d maximum minimum multiply p_re_lu
+    parallel permute position_embedding re_lu reduce_sum repeat_vector rescaling reshape residual reuse
+    rms_normalization softmax spatial_dropout1d spatial_dropout2d spatial_dropout3d subtract take unit_normalization
+    up_sampling1d up_sampling2d up_sampling3d zero_padding1d zero_padding2d zero_padding3d
+""".split()
+"""The layers without multiply-accumulates of their own."""
+
+
+def test_every_layer_states_its_multiply_accumulates() -> None:
+    """A new layer is in MACS or in NONE, and one whose weights sum over inputs is not in NONE."""
+    types = {name: next(iter(model(document).walk())).type for name, (document, _, _) in CASES.items()}
+    assert set(MACS) <= types.keys()
+    counted = {types[name] for name in MACS}
+    assert counted.isdisjoint(NONE)
+    missing = sorted(LAYERS.keys() - counted - set(NONE))
+    assert not missing, f"add {', '.join(missing)} to MACS or to NONE"
+    assert set(NONE) <= LAYERS.keys()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_multiply_accumulates_of_a_layer(name: str) -> None:
+    document, output, _ = CASES[name]
+    built = model(document)
+    (row,) = pc.summary(built).layers
+    sums = any(axis.role in ("in", "field") for each in built.parameters.values() for axis in each.axes)
+    assert row.macs == MACS.get(name, 0)
+    assert not sums or row.macs
+    assert row.activations == np.prod(output[1:])
+
+
+PUBLISHED = {
+    "vgg16": 15.47e9,  # torchvision: 15.47
+    "mobilenet_v2": 0.301e9,  # torchvision: 0.301; Sandler et al. (2018): 300 M
+    "vit_b16": 17.564e9,  # torchvision: 17.564
+    "resnet50": 3.858e9,  # He et al. (2015): 3.8
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_numbers(name: str) -> None:
+    total = pc.summary(SAMPLES / f"{name}.yaml").cost.macs
+    assert total == pytest.approx(PUBLISHED[name], rel=2e-3)
+
+
+def test_resnet50_with_strides_in_the_second_convolution() -> None:
+    """As torch builds it: 4.089 G in torchvision, where the sample has the strides of the paper."""
+    text = (SAMPLES / "resnet50.yaml").read_text()
+    first = '- conv2d: {filters: "${filters}", kernel_size: 1, strides: "${strides}"}'
+    second = '- conv2d: {filters: "${filters}", kernel_size: 3, padding: same}'
+    assert text.count(first) == text.count(second) == 1
+    text = text.replace(first, first.replace(', strides: "${strides}"', ""))
+    text = text.replace(second, second.replace("padding", 'strides: "${strides}", padding'))
+    assert pc.summary(model(text)).cost.macs == pytest.approx(4.089e9, rel=2e-3)
+
+
+BLOCKS = """
+input: [4]
+blocks:
+  pair:
+    layers:
+      - dense: 4
+      - residual: [{dense: 4}]
+layers:
+  - pair: {name: a}
+  - pair: {name: b}
+  - reuse: {layer: a, name: again}
+  - dense: {name: last, units: 1}
+"""
+
+
+def test_a_block_sums_those_inside_and_a_reused_one_counts_at_each_use() -> None:
+    """At any depth, and the outermost rows add up to the total. The sum of a residual block is an output too."""
+    for depth in (None, 1, 2):
+        shown = pc.summary(model(BLOCKS), depth=depth)
+        rows = {row.path: (row.macs, row.activations) for row in shown.layers}
+        assert rows["a"] == rows["b"] == rows["again"] == (32, 12)
+        assert shown.cost == (3 * 32 + 4, 3 * 12 + 1)
+        assert sum(row.macs or 0 for row in shown.layers if row.depth == 1) == shown.cost.macs
+    assert {row.path: row.macs for row in pc.summary(model(BLOCKS)).layers}["b/residual"] == 16
+
+
+def test_a_selection_has_the_costs_of_what_is_selected() -> None:
+    for patterns, cost in {
+        ("a/dense",): (16, 4),
+        ("**/kernel",): (2 * 32 + 4, 17),
+        ("again",): (32, 12),
+        ("b/residual", "last"): (20, 9),
+        ("b/residual/dense",): (16, 4),
+    }.items():
+        assert pc.summary(model(BLOCKS), *patterns).cost == cost, patterns
+
+
+def test_an_unknown_size_makes_the_total_unknown(paramctl: Run, tmp_path: Path) -> None:
+    """Never a sum of the known numbers; other rows keep their numbers."""
+    (tmp_path / "model.yaml").write_text("input: [null, 4]\nlayers: [{dense: 3}, {lstm: 2}, {dense: 1}]\n")
+    columns = ["--columns", "path,macs,activations"]
+    shown = paramctl("summary", *columns, "--format", "csv").stdout.splitlines()
+    assert shown == ["path,macs,activations", "dense,,", "lstm,,2", "dense_1,2,1"]
+    table = paramctl("summary", *columns).stdout
+    assert "Total MACs: unknown (an input has an axis of unknown size; use --input-shape)\n" in table
+    assert "Total activations: unknown (an input" in table
+    totals = json.loads(paramctl("summary", *columns, "--format", "json").stdout)["totals"]
+    assert (totals["macs"], totals["activations"]) == (None, None)
+    known = paramctl("summary", *columns, "--input-shape", "5,4").stdout
+    assert f"Total MACs: {5 * 4 * 3 + 5 * (3 + 2) * 8 + 2}\n" in known
+    assert f"Total activations: {15 + 2 + 1}\n" in known
+    (tmp_path / "model.yaml").write_text("layers: [flatten, {dense: 3}]\n")
+    assert "Total MACs: unknown (an input" in paramctl("summary", *columns).stdout
+
+
+def test_a_file_without_layers_has_no_costs(paramctl: Run, tmp_path: Path) -> None:
+    save_file({"a.w": np.ones((2, 3), "float32"), "a.n": np.ones(2, "int64")}, tmp_path / "w.safetensors")
+    shown = paramctl("summary", "w.safetensors", "--columns", "path,macs,activations")
+    assert "Total MACs: unknown (the layers are unknown)\n" in shown.stdout
+    rows = paramctl("summary", "w.safetensors", "--columns", "path,macs,activations", "--format", "jsonl").stdout
+    assert [json.loads(line) for line in rows.splitlines()] == [{"path": "a", "macs": None, "activations": None}]
+
+
+def test_the_columns_in_every_format(paramctl: Run) -> None:
+    """Rows and totals are equal, other output is as before, and JSON has the columns that were chosen."""
+    columns = ["--columns", "path,macs,activations"]
+    expected = [("flatten", 0, 4), ("shared", 16, 4), ("shared", 16, 4), ("dense", 4, 1)]
+    facts = json.loads(paramctl("summary", TIED, *columns, "--format", "json").stdout)
+    assert [tuple(row.values()) for row in facts["layers"]] == expected
+    assert (facts["totals"]["macs"], facts["totals"]["activations"]) == (36, 13)
+    lines = paramctl("summary", TIED, *columns, "--format", "jsonl").stdout.splitlines()
+    assert [tuple(json.loads(line).values()) for line in lines] == expected
+    rows = csv.DictReader(io.StringIO(paramctl("summary", TIED, *columns, "--format", "csv").stdout))
+    assert [(row["path"], int(row["macs"]), int(row["activations"])) for row in rows] == expected
+    assert "| shared | 16 | 4 |\n" in paramctl("summary", TIED, *columns, "--format", "markdown").stdout
+    table = paramctl("summary", TIED, *columns).stdout
+    assert table.endswith("Bytes in float32: 100\nTotal MACs: 36\nTotal activations: 13\n")
+    usual = json.loads(paramctl("summary", TIED, "--format", "json").stdout)
+    assert "macs" not in usual["totals"] | usual["layers"][0]
+    assert usual["parameters"] == facts["parameters"]
+    of_parameters = ["--parameters", "--columns", "path,size", "--format", "json"]
+    chosen = json.loads(paramctl("summary", TIED, *of_parameters).stdout)
+    assert chosen["parameters"][0] == {"path": "shared/kernel", "size": 16}
+    assert chosen["layers"] == usual["layers"]
+
+
+def test_no_cost_imports_numpy(paramctl: Run) -> None:
+    """Costs follow from shapes."""
+    for options in (["--columns", "macs"], ["--memory"]):
+        done = paramctl.process("summary", TIED, *options, env={"PYTHONPROFILEIMPORTTIME": "1"})
+        assert done.returncode == 0
+        assert " numpy\n" not in done.stderr
+        assert "paramctl.model" in done.stderr
+
+
+def bytes_by_name(memory: Memory) -> dict[str, int | None]:
+    return {row.name: row.bytes for row in memory.rows}
+
+
+def test_memory_of_a_residual_network() -> None:
+    """The input of a residual block is in use until it is added, and no output longer than that."""
+    built = layers("  - dense: {name: a, units: 8}\n  - residual: [{dense: {name: b, units: 8}}, relu]\n  - dense: 2\n")
+    parameters = 4 * (4 * 8 + 8 + 8 * 8 + 8 + 8 * 2 + 2)
+    kept = 4 * (4 + 8 + 8 + 8 + 8 + 2)  # the input, a, b, relu, the sum, the last layer
+    for batch in (1, 3):
+        assert bytes_by_name(pc.memory(built, optimizer="adam", batch=batch)) == {
+            "inference parameters": parameters,
+            "inference activations": batch * 4 * (8 + 8 + 8),
+            "inference total": parameters + batch * 4 * 24,
+            "training parameters": parameters,
+            "training gradients": parameters,
+            "training optimizer state": 2 * parameters,
+            "training activations": batch * kept,
+            "training total": 4 * parameters + batch * kept,
+        }
+
+
+def test_a_frozen_parameter_has_no_gradient_and_a_tied_array_counts_once() -> None:
+    built = model(
+        "input: [4]\nlayers:\n  - dense: {name: a, units: 4}\n  - dense: {name: b, units: 4, trainable: false}\n"
+        "  - dense: {name: c, units: 4}\n  - batch_normalization\nties:\n  - {keep: a/kernel, tie: c/kernel}\n"
+    )
+    sizes = bytes_by_name(pc.memory(built, optimizer="momentum"))
+    trained = 4 * (16 + 4 + 4 + 4 + 4)  # a, the bias of c, gamma and beta
+    assert sizes["inference parameters"] == trained + 4 * (16 + 4) + 4 * (4 + 4)
+    assert sizes["training gradients"] == sizes["training optimizer state"] == trained
+    assert bytes_by_name(pc.memory(built, optimizer="sgd"))["training optimizer state"] == 0
+
+
+def test_a_layer_applied_twice_keeps_both_outputs() -> None:
+    sizes = bytes_by_name(pc.memory(TIED))
+    assert sizes["training activations"] == 4 * (4 + 4 + 4 + 4 + 1)
+    assert sizes["inference parameters"] == 4 * 25
+
+
+def test_an_optimizer_has_the_state_that_training_keeps() -> None:
+    """The names and arrays of the optimizers that train, without importing them."""
+    slots = {name: len(each.slots) for name, each in TRAINING.items()}
+    assert len(slots) > 3
+    assert slots.items() <= OPTIMIZERS.items()
+
+
+def test_dtypes_of_memory() -> None:
+    """Floating-point values have the dtype that is assumed; token numbers keep theirs."""
+    text = "dtype: bfloat16\ninput: {shape: [5], dtype: int32}\nlayers: [{embedding: [10, 3]}]\n"
+    half, single = (bytes_by_name(pc.memory(model(text), dtype=dtype)) for dtype in (None, "float32"))
+    assert (half["inference parameters"], single["inference parameters"]) == (2 * 30, 4 * 30)
+    assert (half["inference activations"], single["inference activations"]) == (20 + 2 * 15, 20 + 4 * 15)
+    assert half["training optimizer state"] == 2 * 2 * 30
+
+
+def test_memory_of_a_file_without_layers(paramctl: Run, tmp_path: Path) -> None:
+    """Parameters, gradients and state are known, activations and totals are not, and the assumption is named."""
+    save_file({"a.w": np.ones((2, 3), "float32"), "a.n": np.ones(2, "int64")}, tmp_path / "w.safetensors")
+    done = paramctl("summary", "w.safetensors", "--memory", "--format", "csv")
+    assert done.stdout.splitlines() == [
+        *("name,bytes", "inference parameters,40", "inference activations,", "inference total,"),
+        *("training parameters,40", "training gradients,24", "training optimizer state,48"),
+        *("training activations,", "training total,"),
+    ]
+    assumption = "6 values count as trained, because the file does not record it"
+    assert done.stderr == f"w: {assumption}\n"
+    shown = paramctl("summary", "w.safetensors", "--memory").stdout
+    assert f"\nUnknown: the layers are unknown\n{assumption}\nAn estimate. It leaves out temporary arrays" in shown
+    facts = json.loads(paramctl("summary", "w.safetensors", "--memory", "--format", "json").stdout)
+    assert (facts["assumed_trained"], facts["why_unknown"]) == (6, "the layers are unknown")
+    assert {"name": "inference total", "bytes": None} in facts["memory"]
+
+
+def test_memory_in_every_format(paramctl: Run) -> None:
+    options = ["summary", TIED, "--memory", "--optimizer", "adamw", "--batch", "2", "--dtype", "float16"]
+    expected = [(row.name, row.bytes) for row in pc.memory(TIED, optimizer="adamw", batch=2, dtype="float16").rows]
+    facts = json.loads(paramctl(*options, "--format", "json").stdout)
+    assert [tuple(row.values()) for row in facts["memory"]] == expected
+    assert (facts["batch"], facts["dtype"], facts["optimizer"]) == (2, "float16", "adamw")
+    assert facts["is_estimate"] is True
+    assert "attention scores" in facts["leaves_out"]
+    lines = paramctl(*options, "--format", "jsonl").stdout.splitlines()
+    assert [tuple(json.loads(line).values()) for line in lines] == expected
+    rows = csv.DictReader(io.StringIO(paramctl(*options, "--format", "csv").stdout))
+    assert [(row["name"], int(row["bytes"])) for row in rows] == expected
+    table = paramctl(*options).stdout
+    assert table.startswith("tied_mlp: batch 2, float16, optimizer adamw\n")
+    tree = paramctl(*options, "--format", "tree").stdout
+    for name, size in expected:
+        assert f"{name.partition(' ')[2] if 'total' not in name else name.partition(' ')[0]} " in tree
+        assert name in table
+        assert str(size) in tree
+        assert f"| {name} | {size} |\n" in paramctl(*options, "--format", "markdown").stdout
+
+
+def test_options_that_do_not_go_with_memory_are_refused(paramctl: Run) -> None:
+    """In one line that names the option, and nothing is printed."""
+    cases = {
+        ("--memory", "--depth", "1"): "--depth",
+        ("--memory", "--parameters"): "--parameters",
+        ("--memory", "--columns", "path"): "--columns",
+        ("--memory", "--frozen"): "--trainable or --frozen",
+        ("--memory", "--kind", "bias"): "--kind",
+        ("--memory", "--min-size", "3"): "--min-size",
+        ("dense", "--memory"): "a pattern",
+        ("--optimizer", "adam"): "--optimizer requires --memory",
+        ("--batch", "2"): "--batch requires --memory",
+        ("--memory", "--dtype", "int8"): "dtype must be one of float16, bfloat16, float32, float64 (got 'int8')",
+        ("--memory", "--optimizer", "adan"): "'adan' is not one of 'sgd'",
+        ("--memory", "--batch", "0"): "--batch",
+    }
+    for options, message in cases.items():
+        failed = paramctl("summary", TIED, *options)
+        assert (failed.returncode, failed.stdout) == (2, ""), options
+        assert message in failed.stderr
+        assert failed.stderr.strip().count("\n") == 0, failed.stderr
