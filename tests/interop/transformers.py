@@ -4,6 +4,7 @@ They know nothing of paramctl. What a document writes without an entry, the sums
 the product of gates, is written without a layer here.
 """
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -40,21 +41,21 @@ class ClassToken(layers.Layer):
         return ops.concatenate([token, x], axis=1)
 
 
-def gpt2(depth: int) -> Model:
+def gpt2(depth: int, vocabulary: int = 50257, context: int = 1024) -> Model:
     """Its output layer has a table of its own: Keras has no transposed tie."""
-    inputs = keras.Input((1024,), dtype="int32")
-    x = layers.Embedding(50257, 768)(inputs)
-    x = PositionEmbedding(1024)(x)
+    inputs = keras.Input((context,), dtype="int32")
+    x = layers.Embedding(vocabulary, 768)(inputs)
+    x = PositionEmbedding(context)(x)
     x = layers.Dropout(0.1)(x)
     for _ in range(depth):
         normal = layers.LayerNormalization(epsilon=1e-5)(x)
         attended = layers.MultiHeadAttention(12, 64, dropout=0.1)(normal, normal, use_causal_mask=True)
         x = x + layers.Dropout(0.1)(attended)
         normal = layers.LayerNormalization(epsilon=1e-5)(x)
-        hidden = layers.Dense(3072, activation="gelu")(normal)
+        hidden = layers.Dense(3072, activation=partial(keras.activations.gelu, approximate=True))(normal)
         x = x + layers.Dropout(0.1)(layers.Dense(768)(hidden))
     x = layers.LayerNormalization(epsilon=1e-5)(x)
-    return Model(inputs, layers.Dense(50257, use_bias=False)(x))
+    return Model(inputs, layers.Dense(vocabulary, use_bias=False)(x))
 
 
 def bert_base(depth: int, width: int, heads: int, vocabulary: int, context: int) -> Model:

@@ -1,0 +1,116 @@
+"""The sample models compute what the same networks in Keras compute with the same arrays.
+
+The networks in Keras are those of test_samples and test_applications, whose layers are paired with the document's in the
+order in which they are applied. The largest are smaller here. Keras cannot rotate queries and keys, so llama's documents
+are without their rotation here; test_rotation compares it with the formula in torch.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import torch
+from keras import layers as keras_layers
+
+from paramctl import initialize
+from paramctl.compute.space import NUMPY
+from paramctl.compute.values import Values
+from paramctl.model import Model
+from paramctl.model.layers.attending import rotate
+from paramctl.source.base import Source
+from tests.interop import chapter, transformers
+from tests.interop.networks import NOT_IN_KERAS, leaves, sample
+from tests.interop.test_checkpoints import write
+from tests.interop.test_forward import outputs_of
+from tests.interop.test_samples import TRANSFORMERS, along
+
+CHAINS = ["mlp", "rgnet", "tied_mlp", "nest_mlp", "lenet", "lstm_classifier"]
+"""The samples that are chains of layers of Keras."""
+SAVED = {"mobilenet_v2": (96, 96, 3), "resnet50": (64, 64, 3), "lenet": (28, 28, 1), "lstm_classifier": (40,)}
+"""The samples that Keras loads from paramctl's file, with the shape of an input."""
+
+
+def source_of(model: Model) -> Source:
+    """The model with values, its biases too."""
+    biases = [path for path in model.parameters if path.endswith("/bias")]
+    return initialize(model, rules={path: {"random_normal": {"stddev": 0.1}} for path in biases}, seed=1).source
+
+
+def set_weights(source: Source, theirs: Iterable[keras_layers.Layer]) -> None:
+    """Give Keras' layers the arrays of the document's, in the order in which they are applied."""
+    values = Values(source, np.dtype("float32"))
+    ours = [block for block in leaves(source.model.blocks) if block.type not in NOT_IN_KERAS]
+    for block, layer in zip(ours, theirs, strict=True):
+        home = block.reuse_of or block.path
+        layer.set_weights([values[path] for path in source.model.parameters if path.startswith(f"{home}/")])
+
+
+def inputs_of(source: Source, rows: int = 2, shape: tuple[int, ...] = (), most: int = 2) -> dict[str, np.ndarray]:
+    """Random inputs by name. shape: for sizes that are open. most: the number of different integers."""
+    rng = np.random.default_rng(0)
+    inputs: dict[str, np.ndarray] = {}
+    for declared in source.model.inputs:
+        size = (rows, *(shape or declared.shape[1:]))
+        is_whole = declared.dtype.startswith("int")
+        inputs[declared.name] = rng.integers(most, size=size) if is_whole else rng.random(size, "float32")
+    return inputs
+
+
+def compare(source: Source, inputs: dict[str, np.ndarray], theirs: Any) -> None:
+    ours = [*outputs_of(source, inputs).values()]
+    expected = [keras.ops.convert_to_numpy(tensor) for tensor in (theirs if isinstance(theirs, list) else [theirs])]
+    for one, other in zip(ours, expected, strict=True):
+        assert one.dtype == other.dtype
+        assert np.std(other) > 0
+        assert np.allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max())
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_chain(name: str) -> None:
+    source = source_of(sample(name))
+    theirs = getattr(chapter, name)()
+    set_weights(source, [layer for layer, _ in along(theirs, theirs.inputs[0])])
+    inputs = inputs_of(source, shape=(40,) if name == "lstm_classifier" else (), most=1000)
+    compare(source, inputs, theirs(*inputs.values()))
+
+
+def test_gpt2() -> None:
+    """Two blocks of the real size; the output layer is tied to the embeddings."""
+    small = {"vocabulary": 500, "context": 48}
+    source, theirs = source_of(sample("gpt2", depth=2, **small)), transformers.gpt2(2, **small)
+    set_weights(source, [layer for layer in theirs.layers if not isinstance(layer, keras_layers.InputLayer)])
+    inputs = inputs_of(source, most=500)
+    compare(source, inputs, theirs(*inputs.values()))
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_transformer(name: str) -> None:
+    small = TRANSFORMERS[name]
+    model, theirs = sample(name, depth=2, **small), getattr(transformers, name)(2, **small)
+    for block in leaves(model.blocks):
+        if block.type == "grouped_query_attention":
+            vars(block.layer)["rope_theta"] = None
+    source = source_of(model)
+    set_weights(source, [layer for layer in theirs.layers if not isinstance(layer, keras_layers.InputLayer)])
+    inputs = inputs_of(source, shape=() if name == "vit_b16" else (20,))
+    compare(source, inputs, theirs([*inputs.values()]))
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_file_that_keras_loads(name: str, tmp_path: Any) -> None:
+    source = source_of(sample(name))
+    theirs = keras.models.load_model(write(source, tmp_path / "m.keras"))
+    inputs = inputs_of(source, rows=1, shape=SAVED[name], most=1000)
+    compare(source, inputs, theirs(*inputs.values()))
+
+
+def test_rotation() -> None:
+    """The formula of Llama's code in transformers: x * cos + rotate_half(x) * sin."""
+    x = torch.randn(2, 3, 7, 8, generator=torch.Generator().manual_seed(0))
+    frequencies = 1 / 500000 ** (torch.arange(0, 8, 2) / 8)
+    angles = torch.outer(torch.arange(7), frequencies).repeat(1, 2)
+    half = torch.cat([-x[..., 4:], x[..., :4]], dim=-1)
+    expected = x * angles.cos() + half * angles.sin()
+    assert np.allclose(rotate(NUMPY, x.numpy(), 500000), expected, rtol=1e-5, atol=1e-6)
