@@ -63,7 +63,11 @@ def attend(call: Call, query: Array, key: Array, value: Array, mask: Array | Non
     keys = key.shape[-2]
     # the query heads that share a key are further positions for it
     grouped = (*key.shape[:-2], prod(heads) // prod(key.shape[:-2]) * queries)
-    scores = xp.reshape(query * (1 / sqrt(size)), (*grouped, size)) @ xp.swapaxes(key, -1, -2)
+    scale = 1 / sqrt(size)
+    if mask is not None:
+        # a query that attends to no key has scores of 0, which no derivative passes
+        scale = scale * xp.any(mask, axis=-1, keepdims=True).astype(query.dtype)
+    scores = xp.reshape(query * scale, (*grouped, size)) @ xp.swapaxes(key, -1, -2)
     if mask is not None:
         # added, because the derivative of a sum is free
         scores = xp.reshape(scores, (*heads, queries, keys)) + xp.where(mask, 0.0, MASKED).astype(scores.dtype)
