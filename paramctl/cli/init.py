@@ -43,6 +43,14 @@ def _preset_names() -> Iterable[str]:
 @options.model
 @click.option("--scheme", metavar="SCHEME", help="Scheme of trainable weights that have fans")
 @click.option(
+    "--input",
+    "input_",
+    metavar="[NAME=]FILE",
+    multiple=True,
+    show_default="random",
+    help="For --scheme lsuv: values of an input, as in 'paramctl run'",
+)
+@click.option(
     "--rule",
     "rules_",
     metavar="PATTERN=SCHEME",
@@ -67,6 +75,7 @@ def _preset_names() -> Iterable[str]:
 def init(
     model: str | None,
     scheme: str | None,
+    input_: tuple[str, ...],
     rules_: tuple[str, ...],
     preset: str | None,
     fan_convention: str | None,
@@ -90,6 +99,9 @@ def init(
     SCHEME is NAME, NAME:option=value,..., a mapping as in a document, FILE.py:NAME for a custom function or class, or
     from:FILE[PATH] to copy values from a checkpoint. 'paramctl schemes' lists the names.
 
+    --scheme lsuv draws orthogonal weights and divides them, layer by layer, by the standard deviation of the layer's
+    outputs before its activation, for the first 128 examples of --input.
+
     Values depend only on the seed, the parameter's path and shape, and the scheme, so adding a layer never changes
     another layer's values. Given a checkpoint, parameters that no option names keep their values. Without -o, the file
     is MODEL.h5 in the current folder, where MODEL is the model's name.
@@ -111,12 +123,13 @@ def init(
         hold_source(model, output)
     weights = paramctl.initialize(
         inputs.open_argument(model, define, input_shape),
-        scheme=_scheme(scheme, "--scheme"),
+        scheme=scheme if scheme == "lsuv" else _scheme(scheme, "--scheme"),
         rules=[*map(_rule, rules_)],
         preset=preset,
         fan_convention=fan_convention,
         seed=seed,
         dtype=dtype,
+        inputs=inputs.input_files(input_),
     )
     if dry_run:
         emit(rows(format, weights.report, PLANNED))

@@ -47,7 +47,7 @@ class Pass:
         masks: dict[int, Array | None] = {}
         for step in graph.steps:
             sources = [graph.source(number) for number in step.inputs]
-            output, mask = self._apply(step, [values[source] for source in sources], [*map(masks.get, sources)])
+            output, mask = self.apply(step, [values[source] for source in sources], [*map(masks.get, sources)])
             if observe is not None:
                 output = observe(step, output)
             if uses[step.output]:
@@ -58,7 +58,7 @@ class Pass:
                     values.pop(source, None)
         return {number: values[graph.source(number)] for number in targets}
 
-    def _apply(self, step: Step, inputs: list[Array], masks: list[Array | None]) -> tuple[Array, Array | None]:
+    def apply(self, step: Step, inputs: list[Array], masks: list[Array | None]) -> tuple[Array, Array | None]:
         """Return the output of a step, and its mask."""
         layer, names = step.layer, step.references
         count = len(inputs) - len(names)

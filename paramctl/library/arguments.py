@@ -15,6 +15,9 @@ from paramctl.core.parameter import ParameterKind
 from paramctl.declare.located import MAX_INTEGER
 from paramctl.errors import AddressError, suggest
 
+InputLike = Any
+"""Inputs of a model: an array, weights, a path of either, or a mapping from the names of inputs to these."""
+
 
 def choice(name: str, value: str | None, known: Iterable[str]) -> None:
     """Check that a value is None or one of the known texts."""

@@ -15,10 +15,10 @@ from paramctl.compute.values import Values
 from paramctl.core.dtypes import Array
 from paramctl.errors import AddressError
 from paramctl.init.rules import resolve_seed
-from paramctl.library.arguments import choice, whole
+from paramctl.library.arguments import InputLike, choice, whole
 from paramctl.library.arguments import seed as checked_seed
 from paramctl.library.opening import Openable
-from paramctl.library.running import InputLike, as_arrays, with_values
+from paramctl.library.running import as_arrays, with_values
 from paramctl.library.weights import Weights
 from paramctl.parallel import Progress
 from paramctl.source.computed import Computed

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paramctl.core.parameter import FLOAT_DTYPES
+from paramctl.errors import AddressError
 from paramctl.init.fans import CONVENTIONS
 from paramctl.init.presets import PRESETS
 from paramctl.init.rules import InitRequest, Rule, Scheme, assign_schemes, resolve_seed
 from paramctl.inspect.plan import PlanRow, plan
-from paramctl.library.arguments import as_json, choice, expect
+from paramctl.library.arguments import InputLike, as_json, choice, expect
 from paramctl.library.arguments import seed as checked_seed
 from paramctl.library.opening import Openable, openable
 from paramctl.library.weights import Weights
@@ -20,6 +21,8 @@ from paramctl.source.drawn import Drawn
 from paramctl.source.from_checkpoint import parse_scheme
 from paramctl.source.open import require_built
 from paramctl.source.stored import Stored
+
+LSUV = "lsuv"
 
 SchemeLike = str | Mapping[str, Any] | Scheme
 """A scheme as the command line has it, ``"normal:stddev=0.01"``, or as a document, ``{"random_normal": {...}}``."""
@@ -34,10 +37,12 @@ def initialize(
     fan_convention: str | None = None,
     seed: int | None = None,
     dtype: str | None = None,
+    inputs: InputLike = None,
 ) -> Weights:
     """Initialize a model by named schemes, or some arrays of a checkpoint.
 
-    scheme: for every trainable weight that has fans.
+    scheme: for every trainable weight that has fans. ``lsuv``: an orthogonal one, scaled until the outputs of each
+        layer have variance 1 for the examples in ``inputs``, which ``run`` describes; None for 128 random ones.
     rules: schemes by pattern, the first that matches; None keeps what the parameter would have without rules.
     preset: the defaults of a framework or a family of models.
     fan_convention: ``true``, ``keras`` or ``torch``; the preset's by default, else ``true``.
@@ -47,6 +52,21 @@ def initialize(
     scheme. The report has the scheme of each array and what chose it.
     Raises DocumentError for a scheme that is unknown or does not fit, and AddressError for a rule that matches nothing.
     """
+    if scheme == LSUV:
+        from paramctl.library.lsuv import scaled  # computes with the model
+
+        drawn = initialize(
+            model,
+            scheme="orthogonal",
+            rules=rules,
+            preset=preset,
+            fan_convention=fan_convention,
+            seed=seed,
+            dtype=dtype,
+        )
+        return scaled(drawn, inputs)
+    if inputs is not None:
+        raise AddressError("inputs are for the scheme lsuv", scheme.text if hasattr(scheme, "text") else repr(scheme))
     choice("preset", preset, PRESETS)
     choice("fan_convention", fan_convention, CONVENTIONS)
     choice("dtype", dtype, FLOAT_DTYPES)

@@ -14,11 +14,11 @@ from paramctl.compute.signals import signals
 from paramctl.compute.values import Values
 from paramctl.errors import AddressError
 from paramctl.init.rules import resolve_seed
-from paramctl.library.arguments import choice, whole
+from paramctl.library.arguments import InputLike, choice, whole
 from paramctl.library.arguments import seed as checked_seed
-from paramctl.library.initialization import SchemeLike, initialize
+from paramctl.library.initialization import LSUV, SchemeLike, initialize
 from paramctl.library.opening import Openable, openable
-from paramctl.library.running import InputLike, as_arrays, with_values
+from paramctl.library.running import as_arrays, with_values
 from paramctl.model import Model
 from paramctl.source.base import Source
 
@@ -58,7 +58,8 @@ def probe(
         if scheme is None:
             source = with_values(opened, weights, seed)
         else:
-            source = initialize(opened, scheme=scheme, seed=seed).source
+            examples = inputs if scheme == LSUV else None
+            source = initialize(opened, scheme=scheme, seed=seed, inputs=examples).source
         name = scheme if scheme is None or isinstance(scheme, str) else str(scheme)
         return _probe(source, name, inputs, count, seed, dtype)
 

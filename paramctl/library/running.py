@@ -13,7 +13,7 @@ from paramctl.compute.run import BATCH_SIZE, check_computable
 from paramctl.compute.run import run as run_source
 from paramctl.errors import AddressError, InputError
 from paramctl.init.rules import resolve_seed
-from paramctl.library.arguments import choice, whole
+from paramctl.library.arguments import InputLike, choice, whole
 from paramctl.library.arguments import seed as checked_seed
 from paramctl.library.converting import convert
 from paramctl.library.opening import Openable, as_source, openable, texts
@@ -22,9 +22,6 @@ from paramctl.model import Model
 from paramctl.parallel import Progress
 from paramctl.source.base import Source
 from paramctl.source.computed import Computed
-
-InputLike = Any
-"""An array, weights, a path of either, or a mapping from the names of inputs to these."""
 
 
 def run(

@@ -20,12 +20,12 @@ from paramctl.compute.values import Values
 from paramctl.core.dtypes import Array
 from paramctl.errors import AddressError, InputError, OutputError
 from paramctl.init.rules import resolve_seed
-from paramctl.library.arguments import choice, whole
+from paramctl.library.arguments import InputLike, choice, whole
 from paramctl.library.arguments import seed as checked_seed
 from paramctl.library.gradients import loss_of
 from paramctl.library.opening import Openable, texts
 from paramctl.library.opening import open as open_weights
-from paramctl.library.running import InputLike, as_arrays, with_values
+from paramctl.library.running import as_arrays, with_values
 from paramctl.library.weights import Weights
 from paramctl.model import Model
 from paramctl.parallel import Progress

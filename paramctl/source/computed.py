@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from paramctl.errors import InputError
 from paramctl.model import Model
 from paramctl.source.base import Derived, Description, Source
 from paramctl.store.checkpoint import build_model, tied_parameter
-from paramctl.store.contents import Origin, Piece, blocks
+from paramctl.store.contents import Origin, Piece, Provenance, blocks
 
 MAX_IN_MEMORY = 256 << 20
 """Bytes of a new array that are kept in memory. A larger one is in a temporary file."""
@@ -50,10 +51,16 @@ class Computed:
 
 
 class Replaced(Derived):
-    """A source in which computed arrays replace some arrays of the base. They are cast to the base's dtypes."""
+    """A source in which computed arrays replace some arrays of the base. They are cast to the base's dtypes.
 
-    def __init__(self, base: Source, arrays: Mapping[str, Array]) -> None:
-        provenance = {path: known for path, known in base.origin.provenance.items() if path not in arrays}
+    provenance: of these arrays, if a file should record it.
+    """
+
+    def __init__(
+        self, base: Source, arrays: Mapping[str, Array], provenance: Mapping[str, Provenance] = MappingProxyType({})
+    ) -> None:
+        kept = {path: known for path, known in base.origin.provenance.items() if path not in arrays}
+        provenance = {**kept, **provenance}
         origin = replace(base.origin, provenance=provenance, extents={}, rewrite=None, optimizer=None)
         super().__init__(base, base.model, origin, "train")
         self.arrays = arrays

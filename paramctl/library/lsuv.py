@@ -1,0 +1,58 @@
+"""The scheme lsuv: orthogonal weights, scaled by what they do to examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from paramctl.compute import inputs as model_inputs
+from paramctl.compute.lsuv import lsuv
+from paramctl.compute.run import check_computable
+from paramctl.compute.values import Values
+from paramctl.inspect.plan import PlanRow
+from paramctl.library.arguments import InputLike
+from paramctl.library.initialization import LSUV
+from paramctl.library.running import as_arrays
+from paramctl.library.weights import Weights
+from paramctl.source.computed import Replaced
+from paramctl.store.contents import Provenance
+
+ROWS = 128
+"""The number of examples that are used."""
+
+
+def scaled(drawn: Weights, inputs: InputLike) -> Weights:
+    """Return weights in which what the scheme orthogonal gave is scaled for the first examples of some inputs."""
+    source, seed = drawn.source, drawn.seed or 0
+    graph, dtype = check_computable(source), np.dtype("float32")
+    if inputs is None:
+        arrays = dict(model_inputs.random_inputs(source.model, graph, ROWS, seed))
+    else:
+        arrays = dict(as_arrays(inputs))
+    checked = model_inputs.check_inputs(source.model, graph, arrays, dtype)
+    batch = checked.batch(0, min(ROWS, checked.rows))
+    rows = [row for row in drawn.report if row.scheme == "orthogonal" and row.reason == "--scheme"]
+    found = lsuv(source.model, graph, Values(source, dtype), batch, frozenset(row.path for row in rows))
+
+    def report(measured: Mapping[str, Any]) -> list[PlanRow]:
+        return [_row(row, found) for row in drawn.report]
+
+    provenance = {path: Provenance(LSUV, seed) for path in found}
+    return Weights(Replaced(source, found, provenance), report, seed=drawn.seed)
+
+
+def _row(row: PlanRow, found: Mapping[str, Any]) -> PlanRow:
+    if row.path not in found:
+        return row
+    values = found[row.path].astype(np.float64)
+    return replace(
+        row,
+        scheme=LSUV,
+        mean=None,
+        stddev=None,
+        measured_mean=float(values.mean()),
+        measured_stddev=float(values.std()),
+    )
