@@ -476,3 +476,18 @@ def test_a_progress_bar_shows_after_a_second() -> None:
 def test_a_quiet_command_prints_nothing(paramctl: Run) -> None:
     done = paramctl("init", MLP, "-o", "a.h5", "-q")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_preset_torch_leaves_the_padding_of_an_embedding_zero(paramctl: Run, tmp_path: Path) -> None:
+    """As torch does with padding_idx; the other rows are those of an embedding without padding."""
+    for mask in ("true", "false"):
+        layer = f"{{embedding: {{input_dim: 9, output_dim: 40000, mask_zero: {mask}}}}}"
+        (tmp_path / f"{mask}.yaml").write_text(f"input: [3]\nlayers: [{layer}]\n")
+        done = paramctl("init", f"{mask}.yaml", "--preset", "torch", "--seed", "1", "-o", f"{mask}.npz", "-q")
+        assert done.returncode == 0, done.stderr
+    padded, plain = (np.load(tmp_path / f"{mask}.npz")["embedding/embeddings"] for mask in ("true", "false"))
+    assert not padded[0].any()
+    assert plain[0].any()
+    assert np.array_equal(padded[1:], plain[1:])
+    (row,) = json.loads(paramctl("init", "true.yaml", "--preset", "torch", "--dry-run", "--format", "json").stdout)
+    assert row["stddev"] == pytest.approx(np.sqrt(8 / 9))

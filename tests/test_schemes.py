@@ -14,6 +14,7 @@ from paramctl.init.distributions import (
     Mixture,
     Normal,
     Orthogonal,
+    Padded,
     Sections,
     Sparse,
     TruncatedNormal,
@@ -63,6 +64,8 @@ LAWS: dict[str, Distribution] = {
     "lecun_normal": TruncatedNormal(0, sqrt(1 / 576) / TRUNCATED_STDDEV),
     "orthogonal: 2": Orthogonal(2, 576, 16),
     "unit_forget_bias": Sections((Constant(0), Constant(1), Constant(0), Constant(0)), 16),
+    "padded": Padded(Constant(0), 3072, 9216),
+    "padded: {initializer: {constant: 3}}": Padded(Constant(3), 3072, 9216),
     "unit_forget_bias: {initializer: {constant: 3}}": Sections(
         (Constant(3), Constant(1), Constant(3), Constant(3)), 16
     ),
@@ -81,7 +84,7 @@ def flat(of: Distribution) -> list[object]:
             for item in part:
                 numbers += [item[0], *flat(item[1])] if isinstance(item, tuple) else flat(item)
         else:
-            numbers.append(part)
+            numbers += flat(part) if hasattr(part, "__slots__") else [part]
     return numbers
 
 

@@ -37,6 +37,7 @@ from paramctl.init.distributions import (
     Mixture,
     Normal,
     Orthogonal,
+    Padded,
     Sections,
     Sparse,
     TruncatedNormal,
@@ -132,6 +133,7 @@ FITS = {
     "{sparse: 0.3}": MATRICES - {"embedding"},
     D2L: ALL,
     "{mixture: [[0.1, ones], [0.2, {mixture: [[0.5, he_normal], [0.5, random_normal]]}], [0.7, he_uniform]]}": WITH_FANS,
+    "{padded: random_normal}": ALL,
     "{unit_forget_bias: random_normal}": ALL,  # their last axes are multiples of four
 }
 """Schemes, and the kinds of parameters that each fits."""
@@ -262,6 +264,9 @@ def test_values_follow_the_law(scheme: str) -> None:
         elif isinstance(of, Sparse):
             share = of.zeros / of.columns
             assert_follows(Mixture(((share, Constant(0)), (1 - share, Normal(0, 0.01)))), values)
+        elif isinstance(of, Padded):
+            share = of.columns / of.size
+            assert_follows(Mixture(((share, Constant(0)), (1 - share, of.rest))), values)
         elif not isinstance(of, DRAWN_WHOLE):
             assert_follows(of, values)
         else:
@@ -770,6 +775,7 @@ GOLDEN: dict[str, tuple[str, str, str]] = {
         "97811c438751022f",
         "f8c8b3a4c58d81a5",
     ),
+    "{padded: random_normal}": ("e8b626c5f6f82e2a", "cd77345cc6ae9c69", "8978af19c97a5f41"),
     "{unit_forget_bias: random_normal}": ("706c7f3bab627670", "9e1d53813ef33b56", "f403e251defc6a49"),
 }
 """Of each scheme that needs no LAPACK, the first half of the SHA-256 of its bytes in float32, float64 and bfloat16."""

@@ -111,6 +111,15 @@ class Sections:
 
 
 @dataclass(frozen=True, slots=True)
+class Padded:
+    """A distribution whose first row, of ``columns`` values, is 0. size: the number of all values."""
+
+    rest: Distribution
+    columns: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class CustomDistribution:
     """Values returned by a user's function of a shape, a dtype's name and a random generator."""
 
@@ -138,6 +147,7 @@ Distribution: TypeAlias = (
     | Sparse
     | Mixture
     | Sections
+    | Padded
     | CustomDistribution
     | ExistingValues
 )
@@ -174,10 +184,8 @@ def _moments(distribution: Distribution) -> tuple[float, float] | None:
             return 0.0, abs(inner.gain) / sqrt(max(inner.rows, inner.columns) * fields)
         case Sparse(stddev, _, columns, zeros):
             return 0.0, stddev * sqrt(1 - zeros / columns)
-        case Mixture(parts):
-            return _mixed(parts)
-        case Sections(parts, _):
-            return _mixed(tuple((1 / len(parts), part) for part in parts))
+        case Mixture() | Sections() | Padded():
+            return _mixed(_weighted(distribution))
         case CustomDistribution() | ExistingValues():
             return None
 
@@ -197,12 +205,22 @@ def support(distribution: Distribution) -> tuple[float, float] | None:
             return -abs(gain), abs(gain)
         case Centered(inner, _, _):
             return support(inner)
-        case Mixture(weighted):
-            return _hull([part for _, part in weighted])
-        case Sections(parts, _):
-            return _hull(parts)
+        case Mixture() | Sections() | Padded():
+            return _hull([part for _, part in _weighted(distribution)])
         case _:
             return None
+
+
+def _weighted(distribution: Mixture | Sections | Padded) -> tuple[tuple[float, Distribution], ...]:
+    """Return the parts of a distribution, with the share of the values that each has."""
+    match distribution:
+        case Mixture(parts):
+            return parts
+        case Sections(sections, _):
+            return tuple((1 / len(sections), part) for part in sections)
+        case Padded(rest, columns, size):
+            share = columns / max(size, 1)
+            return ((share, Constant(0.0)), (1 - share, rest))
 
 
 def _hull(parts: Sequence[Distribution]) -> tuple[float, float] | None:

@@ -51,7 +51,7 @@ def keras(model: Model) -> Schemes:
 
 @preset(convention="torch")
 def torch(model: Model) -> Schemes:
-    """the defaults of torch.nn: U(-b, b), b = 1 / sqrt(fan_in), biases too; embeddings N(0, 1)"""
+    """the defaults of torch.nn: U(-b, b), b = 1 / sqrt(fan_in), biases too; embeddings N(0, 1), with 0 for padding"""
     return {
         parameter.path: scheme
         for block, parameter in _trained(model)
@@ -115,7 +115,9 @@ def _torch_scheme(block: Block, parameter: Parameter) -> Located | None:
         is_sum = parameter.kind == "bias" and len(parameter.shape) == 1
         return _symmetric(1 / sqrt(recurrent.shape[0]), "uniform_sum" if is_sum else "random_uniform")
     if name == "embeddings":
-        return _scheme("random_normal", stddev=1.0) if block.type != "class_token" else None
+        normal = _scheme("random_normal", stddev=1.0) if block.type != "class_token" else None
+        is_padded = normal is not None and getattr(block.layer, "mask_zero", False)  # as with padding_idx = 0
+        return Located({"padded": Located({"initializer": normal})}) if normal and is_padded else normal
     if block.type == "p_re_lu":
         return _scheme("constant", value=0.25)
     # A bias is drawn by the fan_in of the weight beside it.

@@ -30,6 +30,7 @@ from paramctl.init.distributions import (
     Mixture,
     Normal,
     Orthogonal,
+    Padded,
     Sections,
     Sparse,
     TruncatedNormal,
@@ -289,6 +290,14 @@ def unit_forget_bias(target: Target, initializer: Scheme = ZEROS) -> Distributio
     other = _part(initializer, target)
     # Keras orders the gates: input, forget, cell, output.
     return Sections((other, Constant(1.0), other, other), columns)
+
+
+@scheme()
+def padded(target: Target, initializer: Scheme = ZEROS) -> Distribution:
+    """initializer, with 0 in the first row, which is padding; torch, an embedding with padding_idx = 0"""
+    if not target.shape:
+        raise SchemeMismatch("requires rows")
+    return Padded(_part(initializer, target), prod(target.shape[1:]), prod(target.shape))
 
 
 def _part(node: Located, target: Target) -> Distribution:

@@ -35,6 +35,7 @@ from paramctl.init.distributions import (
     Mixture,
     Normal,
     Orthogonal,
+    Padded,
     Sections,
     Sparse,
     TruncatedNormal,
@@ -174,12 +175,11 @@ def _fill(distribution: Distribution, stream: Stream, block: int, start: int, ou
                     out[begin:end:step] = _number(value, out)
         case Mixture():
             _mixture(distribution, stream, block, start, out)
-        case Sections(parts, columns):
-            section = (np.arange(start, start + out.size) % columns) // (columns // len(parts))
-            for number, part in enumerate(parts):
-                # each part is drawn for the whole block and then picked from: a value must not depend on the others
-                indices = np.flatnonzero(section == number)
-                out[indices] = _part(part, stream.part(number), block, start, out)[indices]
+        case Sections():
+            _sections(distribution, stream, block, start, out)
+        case Padded(rest, columns, _):
+            _fill(rest, stream, block, start, out)
+            out[: max(0, columns - start)] = 0
         case ExistingValues(read, _):
             out[:] = read(start, start + out.size)
         case _:
@@ -310,6 +310,16 @@ def _mixture(mixture: Mixture, stream: Stream, block: int, start: int, out: Arra
         indices = np.flatnonzero(selected)
         out[indices] = _part(part, stream.part(number), block, start, out)[indices]
         below += probability
+
+
+def _sections(sections: Sections, stream: Stream, block: int, start: int, out: Array) -> None:
+    """Write values into ``out``, each from the part that its place in the last axis selects for it."""
+    parts, columns = sections.parts, sections.columns
+    section = (np.arange(start, start + out.size) % columns) // (columns // len(parts))
+    for number, part in enumerate(parts):
+        # each part is drawn for the whole block and then picked from: a value must not depend on the others
+        indices = np.flatnonzero(section == number)
+        out[indices] = _part(part, stream.part(number), block, start, out)[indices]
 
 
 def _part(distribution: Distribution, stream: Stream, block: int, start: int, like: Array) -> Array:
