@@ -63,7 +63,7 @@ class Pass:
         layer, names = step.layer, step.references
         count = len(inputs) - len(names)
         references = dict(zip(names, inputs[count:], strict=True))
-        call = Call(self.xp, self.arrays(step), self.training, masks, self.random)
+        call = Call(self.xp, self.arrays(step), self.training, masks, self.random, trainable=step.trainable)
         try:
             for value in inputs:
                 layer.check_axes(value.shape)
@@ -71,7 +71,9 @@ class Pass:
             layer.output(*(value.shape for value in inputs[:count]), **{name: references[name].shape for name in names})
             output = layer.compute(call, *inputs[:count], **references)
             mask = layer.output_mask(call, *inputs[:count], **references)
-        except (ShapeError, NotComputed) as error:
+        except NotComputed as error:
+            raise InputError(f"{step.path}: {error}") from error
+        except ShapeError as error:
             shapes = " and ".join(str(value.shape) for value in inputs)
             raise InputError(f"{step.path}: {error} (got {shapes})") from error
         self.updates |= {step.parameters[name]: value for name, value in call.updates.items()}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from paramctl.model import Block, Model
-from paramctl.model.layers import Layer
+from paramctl.model.layers import Layer, Sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,8 @@ class Step:
     path: of the block that applies it. layer: itself; in a block with branches, the layer that merges them.
     inputs, output: by number, as in Block; references come last.
     parameters: the path of each parameter in the model, by its path relative to the layer.
+    shape: of the output, as the model declares it; None if it is unknown.
+    trainable: False if the layer has parameters to train, and all are frozen.
     """
 
     path: str
@@ -23,6 +25,13 @@ class Step:
     inputs: tuple[int, ...]
     output: int
     parameters: Mapping[str, str]
+    shape: Sizes | None
+    trainable: bool = True
+
+    @property
+    def mixes_examples(self) -> bool:
+        """True if the output depends on all examples of a batch even outside training."""
+        return self.layer.mixes_examples(self.shape)
 
     @property
     def references(self) -> list[str]:
@@ -83,11 +92,14 @@ class _Unfolding:
                 assert block.layer is not None
                 held = self.first[at].parameters
                 names = {parameter.path.removeprefix(f"{at}/"): parameter.path for parameter in held}
-                yield Step(block.path, block.layer, block.input_ids, block.output_id, names)
+                trained = [parameter.trainable for parameter in held if parameter.kind != "state"]
+                trainable = not trained or any(value is not False for value in trained)
+                inputs, number = block.input_ids, block.output_id
+                yield Step(block.path, block.layer, inputs, number, names, block.output, trainable)
                 continue
             yield from self.steps(block.blocks, block.path, at)
             merge = block.layer.merge_layer() if block.layer is not None else None
             if merge is None:
                 self.aliases[block.output_id] = block.inner_ids[0]
             else:
-                yield Step(block.path, merge, block.inner_ids, block.output_id, {})
+                yield Step(block.path, merge, block.inner_ids, block.output_id, {}, block.output)

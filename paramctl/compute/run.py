@@ -60,7 +60,7 @@ def run(
     graph = check_computable(source)
     names = output_names(source.model, graph, taps)
     passed = Pass(graph, NUMPY, Values(source, inputs.dtype).of)
-    if any(step.layer.mixes_examples for step in graph.steps):
+    if any(step.mixes_examples for step in graph.steps):
         batch_size = max(inputs.rows, 1)
     advance = advancing(progress, inputs.rows)
     arrays: dict[str, Array] = {}

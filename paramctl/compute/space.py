@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from paramctl.compute import recurrence
+from paramctl.compute import recurrence, special
 from paramctl.compute.convolution import CONVOLUTION_DERIVATIVES, convolution, transposed_convolution
 from paramctl.compute.pooling import POOLING_DERIVATIVES, window_maxima, window_sums
 from paramctl.core.dtypes import Array
@@ -48,6 +48,24 @@ class NumPySpace:
         """Return the outputs of a whole sequence; see recurrence.lstm."""
         return recurrence.lstm(inputs, kernel)
 
+    def sigmoid(self, x: Array) -> Array:
+        """Return s = 1 / (1 + exp(-x)). Its derivative is s * (1 - s)."""
+        with np.errstate(over="ignore"):  # the inverse of infinity is 0, the value that the limit has
+            y = np.exp(-x)
+        y += 1
+        return np.divide(1, y, out=y)
+
+    def softplus(self, x: Array) -> Array:
+        """Return log(1 + exp(x)). Its derivative is sigmoid(x)."""
+        y = np.exp(-np.abs(x))
+        y = np.log1p(y, out=y)
+        y += np.maximum(x, 0)
+        return y
+
+    def erf(self, x: Array) -> Array:
+        """Return the error function. Its derivative is 2 / sqrt(pi) * exp(-x^2)."""
+        return special.erf(x)
+
 
 NUMPY = NumPySpace()
 
@@ -73,5 +91,8 @@ DERIVATIVES: dict[str, tuple[Product, ...]] = {
     "relu": (lambda result, x: lambda vector: vector * (x > 0),),
     **CONVOLUTION_DERIVATIVES,
     **POOLING_DERIVATIVES,
+    "sigmoid": (lambda result, x: lambda vector: vector * (result * (1 - result)),),
+    "softplus": (lambda result, x: lambda vector: vector * NUMPY.sigmoid(x),),
+    "erf": (lambda result, x: lambda vector: vector * (1.1283791670955126 * np.exp(-x * x)),),  # 2 / sqrt(pi)
 }
 """The products for each argument that is differentiated, by the name of an operation of NumPySpace."""

@@ -80,7 +80,7 @@ def gradients(
     arrays = as_arrays(data) if data is not None else model_inputs.random_inputs(source.model, graph, rows, number)
     examples = check_examples(source.model, graph, arrays, chosen, np.dtype(dtype))
     values = Values(source, np.dtype(dtype))
-    if any(step.layer.mixes_examples for step in graph.steps):
+    if any(step.mixes_examples for step in graph.steps):
         size = max(examples.rows, 1)
     generator = np.random.Generator(np.random.SFC64(number))
     differentiation = Differentiation(source.model, graph, chosen, training, generator)

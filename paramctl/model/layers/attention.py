@@ -8,7 +8,6 @@ from paramctl.core.parameter import Axis, Parameter, bias, in_axis, out_axis, we
 from paramctl.core.views import Arrangement, view
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import Axes, Count, Counts, Flag, Positive, Scheme, UnitInterval
-from paramctl.model.layers.activations import Sigmoid
 from paramctl.model.layers.attending import attend, join_positions, project, rotate, split_positions
 from paramctl.model.layers.base import Layer, Reference, default_scheme
 from paramctl.model.layers.call import Array, Call, NotComputed
@@ -109,7 +108,7 @@ class AttentionLayer(Layer, abstract=True):
             mixed = mixed * xp.any(mask, axis=-1, keepdims=True).astype(mixed.dtype)
         mixed = join_positions(xp, mixed, axes, (*x.shape[:-1], heads.queries))
         if self.use_gate:
-            mixed = mixed * Sigmoid().compute(xp, project(call, "gate", x))
+            mixed = mixed * xp.sigmoid(project(call, "gate", x))
         joined = xp.reshape(mixed, (*x.shape[:-1], heads.queries * heads.value_dim))
         return project(call, "attention_output", joined, 2)
 

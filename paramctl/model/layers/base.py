@@ -82,8 +82,6 @@ class Layer(Configurable):
     """The options that Keras takes in a call of the layer, not in its constructor."""
     keeps_mask: ClassVar[bool] = False
     """True if the output has the mask of the first input, as where Keras' class has supports_masking."""
-    mixes_examples: ClassVar[bool] = False
-    """True if an output depends on all examples of a batch even outside training."""
     torch_takes_flat: ClassVar[bool] = False
     """True if `torch` permutes parameters for an input that is a flattened feature map."""
     torch_module: ClassVar[str] = ""
@@ -149,6 +147,14 @@ class Layer(Configurable):
     def used_references(self) -> list[str]:
         """Return the references that name a further input, in the order in which these follow the inputs."""
         return [name for name in self.references if getattr(self, name) is not None]
+
+    def mixes_examples(self, output: Sizes | None) -> bool:
+        """Return whether an output depends on all examples of a batch even outside training.
+
+        By default, if an axis of the layer or of its activation is the batch. output: the shape of the output, or None.
+        """
+        functions = (value for value in vars(self).values() if isinstance(value, Configurable))
+        return any(_includes_batch(vars(each).get("axis"), output) for each in (self, *functions))
 
     def categories(self) -> int | None:
         """Return the number of valid integers of its input, from 0, if it looks them up."""
@@ -275,6 +281,12 @@ def snake_case(name: str) -> str:
     """Return a class name in Keras' snake_case: ``Conv2D`` is conv2d, ``PReLU`` p_re_lu."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _includes_batch(axes: int | Sequence[int] | None, shape: Sizes | None) -> bool:
+    """Return whether an option names the batch axis of a shape; of an unknown shape, whether it may."""
+    listed = () if axes is None else (axes,) if isinstance(axes, int) else axes
+    return any(axis == 0 or (axis < -1 if shape is None else axis == -len(shape)) for axis in listed)
 
 
 def default_scheme(name: str) -> Located:

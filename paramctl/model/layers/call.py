@@ -28,6 +28,7 @@ class Call:
     masks: of each input, references last: a boolean array (batch, steps), False at the steps that later layers skip;
         None without a mask.
     random: a generator of random numbers, numpy.random.Generator; used only in training.
+    trainable: False if all parameters of the layer are frozen, which in training keep the state as it is.
     updates: the layer puts the new values of its state here, by path relative to it.
     """
 
@@ -37,6 +38,7 @@ class Call:
     masks: Sequence[Array | None] = ()
     random: Any = None
     updates: MutableMapping[str, Array] = field(default_factory=dict)
+    trainable: bool = True
 
     @property
     def mask(self) -> Array | None:
@@ -52,7 +54,8 @@ class Call:
         """Return the call of a layer within this one. name: the first part of its parameters' paths."""
         prefix = f"{name}/"
         inner = {path.removeprefix(prefix): array for path, array in self.parameters.items() if path.startswith(prefix)}
-        return Call(self.xp, inner, self.training, masks, self.random, _Within(self.updates, prefix))
+        updates = _Within(self.updates, prefix)
+        return Call(self.xp, inner, self.training, masks, self.random, updates, self.trainable)
 
 
 class _Within(dict[str, Array]):

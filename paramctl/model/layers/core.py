@@ -8,7 +8,7 @@ from paramctl.declare.option_types import Count, Flag, Number, Positive, Scheme
 from paramctl.model.layers.activations import APPLIED, AnyActivation, activate, activated_shape
 from paramctl.model.layers.activations import Activation as ActivationOption
 from paramctl.model.layers.base import Layer, default_scheme
-from paramctl.model.layers.call import Array, Call
+from paramctl.model.layers.call import Array, Call, NotComputed
 from paramctl.model.layers.order import (
     ANY_AXES,
     CHANNELS_FIRST,
@@ -99,6 +99,20 @@ class Embedding(Layer):
     def output(self, x: Sizes) -> Sizes:
         return (*x, self.output_dim)
 
+    def categories(self) -> int | None:
+        return self.input_dim
+
+    def compute(self, call: Call, x: Array) -> Array:
+        integers = x if x.dtype.kind in "iu" else x.astype("int64")
+        valid = (integers == x) & (integers >= 0) & (integers < self.input_dim)
+        if not valid.all():
+            received = x[~valid].reshape(-1)[0]
+            raise NotComputed(f"the input must have whole numbers from 0 to {self.input_dim - 1:,} (got {received})")
+        return call.parameters["embeddings"][integers]
+
+    def output_mask(self, call: Call, x: Array) -> Array | None:
+        return x != 0 if self.mask_zero else None
+
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         if orders[0] in SAME_AXES:
             return PLAIN
@@ -117,6 +131,7 @@ class PositionEmbedding(Layer):
     torch_module = "Embedding"
     torch_options = options(sequence_length=CARRIED)
     in_keras = False
+    keeps_mask = True
     input_axes = "batch, ..., positions, features"
     sequence_length: Count
     embeddings_initializer: Scheme = default_scheme("random_uniform")
@@ -130,6 +145,9 @@ class PositionEmbedding(Layer):
         if x[-2] is not None and x[-2] > self.sequence_length:
             raise ShapeError(f"the input must have at most {self.sequence_length} positions")
         return x
+
+    def compute(self, call: Call, x: Array) -> Array:
+        return x + call.parameters["embeddings"][: x.shape[-2]]
 
     def required_order(self, shape: Sizes) -> Order | None:
         return for_features_last(shape)
@@ -151,6 +169,14 @@ class ClassToken(Layer):
     def output(self, x: Sizes) -> Sizes:
         return (x[0], None if x[1] is None else x[1] + 1, x[2])
 
+    def compute(self, call: Call, x: Array) -> Array:
+        tokens = call.xp.repeat(call.parameters["embeddings"][None], x.shape[0], axis=0)
+        return call.xp.concatenate([tokens, x], axis=1)
+
+    def output_mask(self, call: Call, x: Array) -> Array | None:
+        xp, mask = call.xp, call.mask
+        return None if mask is None else xp.concatenate([xp.ones_like(mask[:, :1]), mask], axis=1)
+
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         return orders[0]
 
@@ -165,10 +191,14 @@ class Activation(Layer):
     """Activation function; ``- relu`` is short for ``- activation: relu``."""
 
     torch_options = options(activation=IN_CODE)
+    keeps_mask = True
     activation: AnyActivation
 
     def output(self, x: Sizes) -> Sizes:
         return self.activation.output(x)
+
+    def compute(self, call: Call, x: Array) -> Array:
+        return self.activation.compute(call.xp, x)
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         # glu halves an axis of a feature map, which stays one
@@ -187,20 +217,39 @@ class Rescaling(Layer):
     """x * scale + offset."""
 
     torch_options = options(scale=IN_CODE, offset=IN_CODE)
+    keeps_mask = True
     scale: Number
     offset: Number = 0.0
+
+    def compute(self, call: Call, x: Array) -> Array:
+        return x * self.scale + self.offset
 
 
 class Identity(Layer):
     """The input, unchanged."""
+
+    keeps_mask = True
+
+    def compute(self, call: Call, x: Array) -> Array:
+        return x
 
 
 class Masking(Layer):
     """Mask of the steps whose values all equal mask_value; later layers skip them."""
 
     torch_options = options(mask_value=remark("torch has no masks, so later layers do not skip the steps of {}"))
+    keeps_mask = True
     input_axes = "batch, steps, ..."
     mask_value: Number = 0.0
+
+    def compute(self, call: Call, x: Array) -> Array:
+        return call.xp.where(self._kept(call, x)[..., None], x, 0)
+
+    def output_mask(self, call: Call, x: Array) -> Array | None:
+        return self._kept(call, x)
+
+    def _kept(self, call: Call, x: Array) -> Array:
+        return call.xp.any(x != self.mask_value, axis=-1)
 
     def required_order(self, shape: Sizes) -> Order | None:
         return for_features_last(shape)
@@ -211,7 +260,19 @@ class HalveWhile(Layer):
 
     torch_options = options(limit=IN_CODE)
     in_keras = False
+    keeps_mask = True
     limit: Positive = 1.0
+
+    def compute(self, call: Call, x: Array) -> Array:
+        xp = call.xp
+        if xp.any(xp.isinf(x)):
+            raise NotComputed("the input must be finite: half of an infinity is infinite (got an infinity)")
+        while xp.sum(xp.abs(x)) > self.limit:
+            x = x / 2
+        return x
+
+    def mixes_examples(self, output: Sizes | None) -> bool:
+        return True
 
 
 class ReduceSum(Layer):
@@ -221,6 +282,12 @@ class ReduceSum(Layer):
 
     def output(self, x: Sizes) -> Sizes:
         return ()
+
+    def compute(self, call: Call, x: Array) -> Array:
+        return call.xp.sum(x)
+
+    def mixes_examples(self, output: Sizes | None) -> bool:
+        return True
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         return orders[0]

@@ -7,6 +7,8 @@ from paramctl.core.parameter import Axis, Parameter, batch_axis, norm, state
 from paramctl.core.views import Arrangement
 from paramctl.declare.option_types import Axes, Flag, Integer, IntegerType, Positive, Scheme, UnitInterval
 from paramctl.model.layers.base import Layer, default_scheme
+from paramctl.model.layers.call import Array, Call, NotComputed
+from paramctl.model.layers.functions import unit
 from paramctl.model.layers.order import Order, TorchInput, after_normalized, around_axis, required_around_axis
 from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, axis_of, known_size
 from paramctl.model.layers.torch import (
@@ -34,6 +36,32 @@ def scale_and_center(
         yield norm("gamma", layer.gamma_initializer, *axes)
     if layer.center:
         yield norm("beta", layer.beta_initializer, *axes)
+
+
+def along(xp: Any, parameter: Array, x: Array, axes: Sequence[int]) -> Array:
+    """Return a parameter with one value for each place on axes of x, so that it broadcasts with x."""
+    return xp.reshape(parameter, [size if axis in axes else 1 for axis, size in enumerate(x.shape)])
+
+
+def moments(xp: Any, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return mean and variance over axes, which have size 1 in the results."""
+    mean = xp.mean(x, axis=axes, keepdims=True)
+    return mean, xp.mean(xp.square(x - mean), axis=axes, keepdims=True)
+
+
+def standardized(call: Call, epsilon: float, x: Array, mean: Array, variance: Array, axes: Sequence[int]) -> Array:
+    """Return gamma * (x - mean) / sqrt(variance + epsilon) + beta, with gamma and beta along axes, if there are any."""
+    xp = call.xp
+    factor = 1 / xp.sqrt(variance + epsilon)
+    gamma, beta = (
+        along(xp, call.parameters[name], x, axes) if name in call.parameters else None for name in ("gamma", "beta")
+    )
+    # (x - mean) is exact where x is near the mean; NumPy works in place on the results of one expression
+    if gamma is not None and factor.size <= gamma.size:
+        factor, gamma = factor * gamma, None
+    if gamma is not None:
+        return (x - mean) * factor * gamma if beta is None else (x - mean) * factor * gamma + beta
+    return (x - mean) * factor if beta is None else (x - mean) * factor + beta
 
 
 class AroundChannels(Layer, abstract=True):
@@ -71,6 +99,7 @@ class BatchNormalization(AroundChannels):
     """
 
     torch_module = "BatchNorm{}d"
+    keeps_mask = True
     torch_options = options(
         axis=CARRIED,
         epsilon=EPS,
@@ -95,6 +124,31 @@ class BatchNormalization(AroundChannels):
         yield state("moving_mean", self.moving_mean_initializer, channels)
         yield state("moving_variance", self.moving_variance_initializer, channels)
 
+    def compute(self, call: Call, x: Array) -> Array:
+        xp, axis, state, mask = call.xp, axis_of(self.axis, x.shape), call.parameters, call.mask
+        if mask is not None and len(mask.shape) != len(x.shape) - 1:
+            rule = "the mask of the input must have one axis less than the input"
+            raise NotComputed(f"{rule} (got the mask {mask.shape} for {x.shape})")
+        mean, variance = state["moving_mean"], state["moving_variance"]
+        if call.training and call.trainable:
+            mean, variance = self._moments(call, x, tuple(other for other in range(len(x.shape)) if other != axis))
+            for name, value in (("moving_mean", mean), ("moving_variance", variance)):
+                call.updates[name] = state[name] * self.momentum + value * (1 - self.momentum)
+        return standardized(call, self.epsilon, x, along(xp, mean, x, [axis]), along(xp, variance, x, [axis]), [axis])
+
+    def _moments(self, call: Call, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+        """Return mean and variance over axes, of the steps that are not masked."""
+        xp, mask = call.xp, call.mask
+        if mask is None:
+            mean = xp.mean(x, axis=axes, keepdims=True)
+            return xp.reshape(mean, -1), xp.mean(xp.square(x - mean), axis=axes)
+        inside = xp.broadcast_to(mask[..., None], x.shape)
+        # Keras adds its epsilon to the count, which may be 0
+        count = xp.sum(inside, axis=axes, keepdims=True, dtype=x.dtype) + 1e-7
+        mean = xp.sum(xp.where(inside, x, 0), axis=axes, keepdims=True) / count
+        variance = xp.sum(xp.where(inside, xp.square(x - mean), 0), axis=axes, keepdims=True) / count
+        return xp.reshape(mean, -1), xp.reshape(variance, -1)
+
     def torch_name(self, x: TorchInput) -> str:
         rank = max(len(x.shape) - 2, 1) if x.shape is not None else 1
         return self.torch_module.format(rank)
@@ -118,6 +172,7 @@ class LayerNormalization(OverAxes):
     """
 
     torch_module = "LayerNorm"
+    keeps_mask = True
     torch_options = options(axis=CARRIED, epsilon=EPS, center=CARRIED, scale=CARRIED)
     torch_takes_flat = True
     axis: Axes = (-1,)
@@ -132,6 +187,11 @@ class LayerNormalization(OverAxes):
         sizes = [batch_axis(known_size(x, axis)) for axis in axes_of(sorted(self.axis), x)]
         yield from scale_and_center(self, *sizes)
 
+    def compute(self, call: Call, x: Array) -> Array:
+        axes = axes_of(self.axis, x.shape)
+        mean, variance = moments(call.xp, x, tuple(axes))
+        return standardized(call, self.epsilon, x, mean, variance, axes)
+
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         axes = normalized_axes("LayerNorm", self.axis, x)
         if shapes:
@@ -145,6 +205,7 @@ class GroupNormalization(AroundChannels):
     """
 
     torch_module = "GroupNorm"
+    keeps_mask = True
     torch_options = options(
         groups=argument("num_groups"),
         axis=CARRIED,
@@ -166,6 +227,21 @@ class GroupNormalization(AroundChannels):
         if groups == 0 or channels % groups:
             raise ShapeError(f"groups ({groups}) must divide the {channels} input channels")
         yield from scale_and_center(self, batch_axis(channels))
+
+    def compute(self, call: Call, x: Array) -> Array:
+        xp, axis = call.xp, axis_of(self.axis, x.shape)
+        spatial = tuple(other for other in range(1, len(x.shape)) if other != axis)
+        groups = x.shape[axis] if self.groups == -1 else self.groups
+        size = x.shape[axis] // groups
+
+        def over_groups(values: Array) -> Array:
+            """Return the mean over positions and over the channels of each group, for each channel."""
+            channels = xp.mean(values, axis=spatial, keepdims=True)
+            means = xp.mean(xp.reshape(channels, (-1, groups, size)), axis=2)
+            return xp.reshape(xp.repeat(means, size, axis=1), channels.shape)
+
+        mean = over_groups(x)
+        return standardized(call, self.epsilon, x, mean, over_groups(xp.square(x - mean)), [axis])
 
     def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
         arguments = super().torch_arguments(x)
@@ -195,6 +271,11 @@ class RMSNormalization(OverAxes):
         sizes = [batch_axis(known_size(x, axis)) for axis in axes_of(sorted(self.axis), x)]
         yield norm("scale", default_scheme("ones"), *sizes)
 
+    def compute(self, call: Call, x: Array) -> Array:
+        xp, axes = call.xp, axes_of(self.axis, x.shape)
+        square = xp.mean(x * x, axis=tuple(axes), keepdims=True)
+        return x * (1 / xp.sqrt(square + self.epsilon)) * along(xp, call.parameters["scale"], x, axes)
+
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         axes = normalized_axes("RMSNorm", self.axis, x)
         yield features("weight", "scale", axes, x, _sizes(axes, x) or shapes["scale"])
@@ -209,11 +290,15 @@ class UnitNormalization(Layer):
     """Division by the L2 norm over one or more axes."""
 
     torch_options = options(axis=IN_CODE)
+    keeps_mask = True
     axis: Axes = (-1,)
 
     def output(self, x: Sizes) -> Sizes:
         axes_of(self.axis, x)
         return x
+
+    def compute(self, call: Call, x: Array) -> Array:
+        return unit(call.xp, x, self.axis, 1e-12)
 
     def torch_remarks(self, x: TorchInput) -> Iterator[str]:
         yield from moved_axes(self.axis, x)

@@ -1,10 +1,12 @@
 """Padding, cropping and upsampling of spatial axes."""
 
+from math import prod
 from typing import Annotated, Any, ClassVar
 
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import NATURAL, ChoiceType, Count, ListType, OptionType
 from paramctl.model.layers.base import Layer, PerAxis, PerAxisType
+from paramctl.model.layers.call import Array, Call, NotComputed
 from paramctl.model.layers.shapes import ShapeError, Sizes
 from paramctl.model.layers.spatial import DataFormat, join, split
 from paramctl.model.layers.torch_options import CARRIED, IN_CODE, options, remark
@@ -64,6 +66,9 @@ class ZeroPadding(WithMargins, abstract=True):
         padded = (None if n is None else n + sum(margins) for n, margins in sizes)
         return join(x, tuple(padded), channels, self.data_format)
 
+    def compute(self, call: Call, x: Array) -> Array:
+        return call.xp.pad(x, join(((0, 0),), self.padding, (0, 0), self.data_format))
+
 
 class ZeroPadding1D(ZeroPadding, rank=1):
     """Zero padding of a sequence: one number, or [before, after]."""
@@ -88,6 +93,12 @@ class Cropping(WithMargins, abstract=True):
         data_format = vars(self).get("data_format", "channels_last")
         space, channels = split(x, data_format)
         return join(x, tuple(map(_cropped, space, self.cropping)), channels, data_format)
+
+    def compute(self, call: Call, x: Array) -> Array:
+        data_format = vars(self).get("data_format", "channels_last")
+        space, _ = split(x.shape, data_format)
+        kept = (slice(before, size - after) for size, (before, after) in zip(space, self.cropping, strict=True))
+        return x[join((slice(None),), tuple(kept), slice(None), data_format)]
 
 
 def _cropped(size: int | None, margins: tuple[int, ...]) -> int | None:
@@ -124,6 +135,28 @@ def _interpolation(name: str, layer: Any) -> str:
 INTERPOLATION = remark(_interpolation, "nearest")
 
 
+def interpolated(xp: Any, x: Array, axis: int, factor: int, interpolation: str) -> Array:
+    """Return an array with factor times the values along an axis.
+
+    A value is the mean of those around it, weighted by a function of their distances, as in Keras with TensorFlow or
+    JAX. Places beyond the edges do not count. Duchon (1979), Lanczos filtering in one and two dimensions.
+    """
+    size = x.shape[axis]
+    places = (xp.arange(size * factor) + 0.5) / factor - 0.5
+    distances = xp.abs(places[:, None] - xp.arange(size))
+    if interpolation == "bilinear":
+        weights = xp.maximum(1 - distances, 0)
+    else:
+        radius = int(interpolation.removeprefix("lanczos"))
+        weights = xp.where(distances < radius, xp.sinc(distances) * xp.sinc(distances / radius), 0)
+    weights = (weights / xp.sum(weights, axis=1, keepdims=True)).astype(x.dtype)
+    after = x.shape[axis + 1 :]
+    if not after:
+        return x @ weights.T
+    columns = xp.reshape(x, (*x.shape[: axis + 1], prod(after)))
+    return xp.reshape(weights @ columns, (*x.shape[:axis], size * factor, *after))
+
+
 class UpSampling(Layer, abstract=True):
     """Upsampling of each spatial axis."""
 
@@ -131,11 +164,33 @@ class UpSampling(Layer, abstract=True):
     torch_options = options(size=IN_CODE, data_format=CARRIED, interpolation=INTERPOLATION)
 
     def output(self, x: Sizes) -> Sizes:
-        data_format = vars(self).get("data_format", "channels_last")
-        space, channels = split(x, data_format)
+        space, channels = split(x, self._data_format)
+        sizes = zip(space, self._factors, strict=True)
+        return join(x, tuple(None if n is None else n * factor for n, factor in sizes), channels, self._data_format)
+
+    def compute(self, call: Call, x: Array) -> Array:
+        interpolation = vars(self).get("interpolation", "nearest")
+        if interpolation == "bicubic":
+            rule = "bicubic has other values in torch than in TensorFlow and JAX, so it is not computed"
+            raise NotComputed(f"{rule} (got interpolation bicubic). Use bilinear or lanczos3.")
+        first = 1 if self._data_format == "channels_last" else 2
+        # the last axis first, so that fewer values are copied twice
+        for axis, factor in reversed([*enumerate(self._factors, first)]):
+            if interpolation == "nearest":
+                x = call.xp.repeat(x, factor, axis=axis)
+            else:
+                x = interpolated(call.xp, x, axis, factor, interpolation)
+        return x
+
+    @property
+    def _data_format(self) -> str:
+        data_format: str = vars(self).get("data_format", "channels_last")
+        return data_format
+
+    @property
+    def _factors(self) -> tuple[int, ...]:
         size = vars(self)["size"]  # an integer in UpSampling1D, as in Keras
-        sizes = zip(space, (size,) if isinstance(size, int) else size, strict=True)
-        return join(x, tuple(None if n is None else n * factor for n, factor in sizes), channels, data_format)
+        return (size,) if isinstance(size, int) else size
 
 
 class UpSampling1D(UpSampling, rank=1):

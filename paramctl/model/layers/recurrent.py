@@ -7,9 +7,10 @@ from paramctl.core.parameter import Axis, Parameter, batch_axis, bias, in_axis, 
 from paramctl.core.views import Arrangement, view
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import Count, Flag, Scheme, UnitInterval
-from paramctl.model.layers.activations import Activation, Function, Relu, Sigmoid, Tanh, activated_shape
+from paramctl.model.layers.activations import Activation, Function, activated_shape
 from paramctl.model.layers.base import Layer, default_scheme
 from paramctl.model.layers.call import Array, Call, NotComputed
+from paramctl.model.layers.functions import Relu, Sigmoid, Tanh
 from paramctl.model.layers.order import PLAIN, Order, TorchInput, for_features_last
 from paramctl.model.layers.shapes import Sizes, known_size, product
 from paramctl.model.layers.torch import Shapes, TorchTensor, same
@@ -85,6 +86,7 @@ class Recurrent(Layer, abstract=True):
     states: ClassVar[int] = 1
     """The number of arrays that the cell keeps."""
     input_axes = "batch, steps, features"
+    keeps_mask = True
 
     def parameters(self, x: Sizes) -> Iterator[Parameter]:
         gates = out_axis(self.gates * self.units)
@@ -100,6 +102,9 @@ class Recurrent(Layer, abstract=True):
     def output(self, x: Sizes) -> Sizes:
         step = activated_shape(self.activation, (x[0], self.units))
         return (*x[:-1], self.units) if self.return_sequences else step
+
+    def mixes_examples(self, output: Sizes | None) -> bool:
+        return super().mixes_examples((None, self.units))  # the shape that its functions see
 
     def compute(self, call: Call, x: Array) -> Array:
         outputs = self.outputs(call, x, self.go_backwards)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from paramctl.declare.option_types import Axes, Count, Integer, IntegerType, ListType
 from paramctl.model.layers.base import Layer
+from paramctl.model.layers.call import Array, Call
 from paramctl.model.layers.order import (
     ANY_AXES,
     CHANNELS_FIRST,
@@ -39,6 +40,11 @@ class Flatten(Layer):
         sizes = [size for size in x[1:] if size is not None]
         return (x[0], prod(sizes) if len(sizes) == len(x) - 1 else None)
 
+    def compute(self, call: Call, x: Array) -> Array:
+        if self.data_format == "channels_first" and len(x.shape) > 2:
+            x = call.xp.moveaxis(x, 1, -1)
+        return call.xp.reshape(x, self.output(x.shape))
+
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         return after_flatten(orders[0], shapes[0], self.data_format == "channels_first")
 
@@ -64,6 +70,9 @@ class Reshape(Layer):
         if total % fixed or (-1 not in target and total != fixed):
             raise ShapeError(f"target_shape {list(target)} must fit the {total:,} values of the input")
         return (x[0], *(total // fixed if size == -1 else size for size in target))
+
+    def compute(self, call: Call, x: Array) -> Array:
+        return call.xp.reshape(x, self.output(x.shape))
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         order, shape = orders[0], shapes[0]
@@ -106,6 +115,9 @@ class Permute(Layer):
             raise ShapeError(f"dims must be a permutation of 1 to {len(x) - 1}")
         return (x[0], *(x[axis] for axis in self.dims))
 
+    def compute(self, call: Call, x: Array) -> Array:
+        return call.xp.transpose(x, (0, *self.dims))
+
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         order, rank, dims = orders[0], len(self.dims), self.dims
         if order == PLAIN or dims == tuple(range(1, rank + 1)):
@@ -131,6 +143,9 @@ class RepeatVector(Layer):
     def output(self, x: Sizes) -> Sizes:
         return (x[0], self.n, x[1])
 
+    def compute(self, call: Call, x: Array) -> Array:
+        return call.xp.repeat(x[:, None], self.n, axis=1)
+
 
 class Take(Layer):
     """One position along an axis, without the axis: index 0 of axis 1 is the first step.
@@ -149,6 +164,14 @@ class Take(Layer):
         if size is not None and not -size <= self.index < size:
             raise ShapeError(f"index {self.index} is out of range for axis {axis} of size {size}")
         return x[:axis] + x[axis + 1 :]
+
+    def compute(self, call: Call, x: Array) -> Array:
+        return x[(*(slice(None),) * axis_of(self.axis, x.shape), self.index)]
+
+    def output_mask(self, call: Call, x: Array) -> Array | None:
+        """Return the mask, unless a step is taken, which has none."""
+        mask = call.mask
+        return mask if mask is not None and axis_of(self.axis, x.shape) >= len(mask.shape) else None
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         if orders[0] in (PLAIN, UNKNOWN) or orders[0].flat is not None:

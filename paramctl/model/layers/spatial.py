@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from paramctl.declare.option_types import ChoiceType
 from paramctl.model.layers.call import Array
@@ -12,16 +12,17 @@ from paramctl.model.layers.shapes import ShapeError, Sizes
 from paramctl.model.layers.torch_options import per_axis
 
 DataFormat = Annotated[str, ChoiceType("channels_last", "channels_first")]
+Value = TypeVar("Value")
 Padding = Annotated[str, ChoiceType("valid", "same")]
 
 
-def split(x: Sizes, data_format: str) -> tuple[Sizes, int | None]:
-    """Return the sizes of the spatial axes, and the number of channels."""
+def split(x: tuple[Value, ...], data_format: str) -> tuple[tuple[Value, ...], Value]:
+    """Return the sizes of the spatial axes, and the number of channels; or others' facts of these axes."""
     return (x[1:-1], x[-1]) if data_format == "channels_last" else (x[2:], x[1])
 
 
-def join(x: Sizes, space: Sizes, channels: int | None, data_format: str) -> Sizes:
-    """Return a shape with the batch size of x, these spatial sizes and this number of channels."""
+def join(x: tuple[Value, ...], space: tuple[Value, ...], channels: Value, data_format: str) -> tuple[Value, ...]:
+    """Return a shape with the batch size of x, these spatial sizes and this number of channels; or others' facts."""
     return (x[0], *space, channels) if data_format == "channels_last" else (x[0], channels, *space)
 
 

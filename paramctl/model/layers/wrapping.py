@@ -76,6 +76,7 @@ class Bidirectional(Layer):
     )
 
     input_axes = "batch, steps, features"
+    keeps_mask = True
     layer: Annotated[Wrapped, InnerLayerType("a recurrent layer", lambda cls: issubclass(cls, Recurrent))]
     merge_mode: Annotated[str, ChoiceType("concat", "sum", "mul", "ave")] = "concat"
 
@@ -93,6 +94,9 @@ class Bidirectional(Layer):
             raise ShapeError("go_backwards must be false: a second layer already runs backward")
         shape = self.layer.layer.output(x)
         return (*shape[:-1], 2 * (shape[-1] or 0)) if self.merge_mode == "concat" else shape
+
+    def mixes_examples(self, output: Sizes | None) -> bool:
+        return self.layer.layer.mixes_examples(output)
 
     def compute(self, call: Call, x: Array) -> Array:
         xp, inner = call.xp, self._recurrent
@@ -194,17 +198,17 @@ class TimeDistributed(Layer):
         )
         return xp.reshape(output, (batch, steps, *output.shape[1:]))
 
-    @property
-    def mixes_examples(self) -> bool:  # type: ignore[override]
-        """True if the wrapped layer mixes them."""
-        return self.layer.layer.mixes_examples
+    def mixes_examples(self, output: Sizes | None) -> bool:
+        return self.layer.layer.mixes_examples(None if output is None else (output[0], *output[2:]))
 
     def _takes_steps_apart(self, call: Call, x: Array) -> bool:
         """Return whether an output depends on the other examples of its step."""
-        inner = self.layer.layer
-        if inner.mixes_examples or not call.training:
-            return inner.mixes_examples
-        has_state = any(not parameter.trainable for parameter in inner.parameters((x.shape[0], *x.shape[2:])))
+        inner, step = self.layer.layer, (x.shape[0], *x.shape[2:])
+        if inner.mixes_examples(inner.output(step)):
+            return True
+        if not call.training:
+            return False
+        has_state = any(not parameter.trainable for parameter in inner.parameters(step))
         return has_state or vars(inner).get("noise_shape") is not None
 
     def _step_by_step(self, call: Call, x: Array) -> Array:

@@ -1,0 +1,112 @@
+"""The error function, which NumPy lacks, as rational functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from paramctl.core.dtypes import Array
+
+BLOCK = 1 << 14
+"""The values that are computed at once, so that each step of a polynomial finds them in the cache."""
+
+Coefficients = tuple[Sequence[float], Sequence[float]]
+"""Of a numerator and of a denominator, from the highest power down."""
+
+SINGLE: Coefficients = (
+    (
+        *(1.986687374109487e-06, 2.8454179597590305e-04, 3.8828636500731826e-03),
+        *(5.310024052226301e-02, 1.9353581735948544e-01, 1.1283791395361515),
+    ),
+    (
+        *(3.741790766555176e-05, 1.1854292168011241e-03, 1.5206307111379047e-02),
+        *(1.1534592251959781e-01, 5.048492114780841e-01, 1.0),
+    ),
+)
+"""erf(x) / x in x^2, for |x| <= 4: fitted by reweighted least squares, to a relative error below 2.5e-8."""
+
+SMALL: Coefficients = (
+    (
+        *(1.85777706184603153e-1, 3.16112374387056560, 1.13864154151050156e2),
+        *(3.77485237685302021e2, 3.20937758913846947e3),
+    ),
+    (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3, 2.84423683343917062e3),
+)
+"""erf(x) / x in x^2, for |x| <= 0.46875. This and the next two are by Cody (1969), Rational Chebyshev approximations
+for the error function, Mathematics of Computation 23."""
+
+MIDDLE: Coefficients = (
+    (
+        *(2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594, 6.61191906371416295e1),
+        *(2.98635138197400131e2, 8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3),
+        1.23033935479799725e3,
+    ),
+    (
+        *(1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3),
+        *(3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3),
+    ),
+)
+"""exp(x^2) * (1 - erf(x)) in x, for 0.46875 <= x <= 4."""
+
+LARGE: Coefficients = (
+    (
+        *(1.63153871373020978e-2, 3.05326634961232344e-1, 3.60344899949804439e-1),
+        *(1.25781726111229246e-1, 1.60837851487422766e-2, 6.58749161529837803e-4),
+    ),
+    (
+        *(1.0, 2.56852019228982242, 1.87295284992346047, 5.27905102951428412e-1),
+        *(6.05183413124413191e-2, 2.33520497626869185e-3),
+    ),
+)
+"""(1 / sqrt(pi) - x * exp(x^2) * (1 - erf(x))) * x^2 in 1 / x^2, for x >= 4."""
+
+
+def erf(x: Array) -> Array:
+    """Return the error function of each value, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to the value.
+
+    The relative error is at most 4e-7 in float32, and 6e-16 in float64. Other dtypes are computed in float64.
+    """
+    values = x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
+    flat = values.reshape(-1)
+    result = np.empty_like(flat)
+    of_block = _single if flat.dtype == np.float32 else _double
+    for start in range(0, flat.size, BLOCK):
+        result[start : start + BLOCK] = of_block(flat[start : start + BLOCK])
+    return result.reshape(x.shape)
+
+
+def _ratio(x: Array, coefficients: Coefficients) -> Array:
+    """Return a rational function of each value, by Horner's rule in place."""
+    top, bottom = (_polynomial(x, each) for each in coefficients)
+    top /= bottom
+    return top
+
+
+def _polynomial(x: Array, coefficients: Sequence[float]) -> Array:
+    y = x * coefficients[0]
+    for coefficient in coefficients[1:-1]:
+        y += coefficient
+        y *= x
+    y += coefficients[-1]
+    return y
+
+
+def _single(x: Array) -> Array:
+    bounded = np.clip(x, -4, 4)  # at 4, erf is 1 - 1.5e-8, which is 1 in float32
+    y = _ratio(bounded * bounded, SINGLE)
+    y *= bounded
+    return np.clip(y, -1, 1, out=y)
+
+
+def _double(x: Array) -> Array:
+    size = np.minimum(np.abs(x), 6)  # at 6, erf is 1 - 2e-17
+    y = size * _ratio(np.minimum(size, 0.46875) ** 2, SMALL)
+    middle, large = (size > 0.46875) & (size <= 4), size > 4
+    inner, outer = size[middle], size[large]
+    y[middle] = 1 - np.exp(-inner * inner) * _ratio(inner, MIDDLE)
+    inverse = 1 / (outer * outer)
+    # 1 / sqrt(pi)
+    y[large] = 1 - np.exp(-outer * outer) / outer * (0.5641895835477563 - inverse * _ratio(inverse, LARGE))
+    signed: Array = np.copysign(y, x)
+    return signed
