@@ -28,7 +28,7 @@ class Call:
     masks: of each input, references last: a boolean array (batch, steps), False at the steps that later layers skip;
         None without a mask.
     random: a generator of random numbers, numpy.random.Generator; used only in training.
-    trainable: False if all parameters of the layer are frozen, which in training keep the state as it is.
+    trainable: False if all parameters of the layer are frozen. Such a layer keeps its state in training too.
     updates: the layer puts the new values of its state here, by path relative to it.
     """
 

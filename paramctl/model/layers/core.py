@@ -103,6 +103,7 @@ class Embedding(Layer):
         return self.input_dim
 
     def compute(self, call: Call, x: Array) -> Array:
+        # a whole number may be written as a float
         integers = x if x.dtype.kind in "iu" else x.astype("int64")
         valid = (integers == x) & (integers >= 0) & (integers < self.input_dim)
         if not valid.all():

@@ -249,6 +249,7 @@ class LogSoftmax(Function):
     axis: Integer = -1
 
     def compute(self, xp: Any, x: Array) -> Array:
+        # not log(softmax(x)), which is log(0) for small values
         shifted = x - xp.max(x, axis=self.axis, keepdims=True)
         return shifted - xp.log(xp.sum(xp.exp(shifted), axis=self.axis, keepdims=True))
 
@@ -274,6 +275,7 @@ class Sparsemax(Function):
         rank = xp.cumsum(xp.ones_like(values), axis=axis)
         # the values of the support are those above the threshold that they themselves give
         inside = values * rank > xp.cumsum(values, axis=axis) - 1
+        # derivatives pass through the values themselves, not through their order
         least = xp.min(xp.where(inside, values, 0), axis=axis, keepdims=True)
         support = shifted >= least
         count = xp.sum(support, axis=axis, keepdims=True, dtype=x.dtype)
@@ -351,6 +353,7 @@ class SoftShrink(Function):
     threshold: NonNegative = 0.5
 
     def compute(self, xp: Any, x: Array) -> Array:
+        # x - x is exactly 0 within the threshold
         return x - xp.clip(x, -self.threshold, self.threshold)
 
 

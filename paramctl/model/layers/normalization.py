@@ -50,15 +50,16 @@ def moments(xp: Any, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
 
 
 def standardized(call: Call, epsilon: float, x: Array, mean: Array, variance: Array, axes: Sequence[int]) -> Array:
-    """Return gamma * (x - mean) / sqrt(variance + epsilon) + beta, with gamma and beta along axes, if there are any."""
+    """Return gamma * (x - mean) / sqrt(variance + epsilon) + beta; a layer may lack gamma or beta. axes: of both."""
     xp = call.xp
     factor = 1 / xp.sqrt(variance + epsilon)
     gamma, beta = (
         along(xp, call.parameters[name], x, axes) if name in call.parameters else None for name in ("gamma", "beta")
     )
-    # (x - mean) is exact where x is near the mean; NumPy works in place on the results of one expression
+    # with one mean for each channel, gamma costs nothing
     if gamma is not None and factor.size <= gamma.size:
         factor, gamma = factor * gamma, None
+    # x - mean comes first, because it is exact near the mean. Each line is one expression, which NumPy computes in place
     if gamma is not None:
         return (x - mean) * factor * gamma if beta is None else (x - mean) * factor * gamma + beta
     return (x - mean) * factor if beta is None else (x - mean) * factor + beta
@@ -130,6 +131,7 @@ class BatchNormalization(AroundChannels):
             rule = "the mask of the input must have one axis less than the input"
             raise NotComputed(f"{rule} (got the mask {mask.shape} for {x.shape})")
         mean, variance = state["moving_mean"], state["moving_variance"]
+        # in Keras, a frozen layer normalizes by its moving averages even in training
         if call.training and call.trainable:
             mean, variance = self._moments(call, x, tuple(other for other in range(len(x.shape)) if other != axis))
             for name, value in (("moving_mean", mean), ("moving_variance", variance)):

@@ -33,6 +33,7 @@ def noise_shape(shape: Sizes | None, x: Array) -> tuple[int, ...]:
 
 def kept(call: Call, rate: float, shape: Sizes) -> Array:
     """Return which values of a shape dropout keeps, each with the probability 1 - rate."""
+    # float32 numbers cost half as much, and 2^-24 is precise enough for a rate
     return call.random.random(shape, "float32") >= rate
 
 
@@ -40,7 +41,7 @@ def dropped(call: Call, x: Array, rate: float, shape: Sizes | None) -> Array:
     """Return an array after dropout, in training. shape: of the noise, as in noise_shape."""
     if not call.training or not rate:
         return x
-    if rate == 1:
+    if rate == 1:  # x / 0 would be infinite
         return call.xp.zeros_like(x)
     return call.xp.where(kept(call, rate, noise_shape(shape, x)), x / (1 - rate), 0)
 
