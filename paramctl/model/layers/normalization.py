@@ -59,7 +59,7 @@ def standardized(call: Call, epsilon: float, x: Array, mean: Array, variance: Ar
     # with one mean for each channel, gamma costs nothing
     if gamma is not None and factor.size <= gamma.size:
         factor, gamma = factor * gamma, None
-    # x - mean comes first, because it is exact near the mean. Each line is one expression, which NumPy computes in place
+    # x - mean comes first, because it is exact near the mean; NumPy computes one expression in place
     if gamma is not None:
         return (x - mean) * factor * gamma if beta is None else (x - mean) * factor * gamma + beta
     return (x - mean) * factor if beta is None else (x - mean) * factor + beta
