@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Lsuv(Pass):
         linear = copy(step.layer)
         if vars(linear).get("activation") is not None:
             vars(linear)["activation"] = None
-        before = Step(step.path, linear, step.inputs, step.output, step.parameters)
+        before = replace(step, layer=linear)
         for path in names:
             self.scaled[path] = self.values[path]
         for _ in range(MOST_ROUNDS):
