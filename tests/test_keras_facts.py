@@ -357,3 +357,49 @@ def test_layers_that_documents_lack_have_their_names(paramctl: Run, tmp_path: Pa
     assert names(paramctl, path) == [*cell, "e/embeddings"]
     size = 32 + 64 + 8 + 8
     assert totals(paramctl, path) == (size, size, 0)
+
+
+def test_names_of_a_file_without_names_follow_from_its_configuration(paramctl: Run, tmp_path: Path) -> None:
+    """Also if no document expresses it: layers beside a custom class, in a wrapper, and in a model within the model."""
+    steps = {"class_name": "Dense", "config": {"name": "step", "units": 2}}
+    inner = sequential(layer("x", units=2), layer("y", units=2))
+    inner["config"]["name"] = "inner"
+    cells = [{"class_name": "LSTMCell", "config": {"name": f"cell{number}", "units": 1}} for number in (1, 2)]
+    stacked = {"class_name": "StackedRNNCells", "config": {"name": "both", "cells": cells}}
+    config = sequential(
+        layer("own", "Own", module=None),
+        layer("first", units=2),
+        layer("each", "TimeDistributed", layer=steps),
+        inner,
+        layer("r", "RNN", cell=stacked),
+    )
+    kernels = floats((2, 4), (1, 4), (4,))
+    objects = {
+        "layers/own": ("", floats((3,))),
+        "layers/dense": ("", dense()),
+        "layers/time_distributed": ("", ()),
+        "layers/time_distributed/layer": ("", dense()),
+        "layers/sequential": ("", ()),
+        "layers/sequential/layers/dense": ("", dense()),
+        "layers/sequential/layers/dense_1": ("", dense()),
+        "layers/rnn": ("", ()),
+        "layers/rnn/cell": ("", ()),
+        "layers/rnn/cell/cells/lstm_cell": ("", kernels),
+        "layers/rnn/cell/cells/lstm_cell_1": ("", kernels),
+    }
+    path = tmp_path / "k.keras"
+    archived(path, config, objects)
+    with zipfile.ZipFile(path) as archive:
+        (tmp_path / "w.h5").write_bytes(archive.read("model.weights.h5"))
+    with h5py.File(tmp_path / "w.h5", "a") as file:
+        del file["vars"].attrs["name"]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", json.dumps(config))
+        archive.write(tmp_path / "w.h5", "model.weights.h5")
+    both = ("kernel", "bias")
+    expected = ["own/0", *(f"{name}/{part}" for name in ("first", "inner/x", "inner/y") for part in both)]
+    expected += [f"r/both/cell{number}/{part}" for number in (1, 2) for part in ("kernel", "recurrent_kernel", "bias")]
+    found = facts(paramctl, path)["parameters"]
+    assert [row["path"] for row in found if "each" not in row["path"]] == expected
+    assert [row["path"] for row in found if row["trainable"] is None] == ["own/0", "each/step/0", "each/step/1"]

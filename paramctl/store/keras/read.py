@@ -34,6 +34,7 @@ from paramctl.store.keras.names import (
     own_names,
     variable_group,
 )
+from paramctl.store.keras.recorded_names import with_names
 from paramctl.store.keras.skeleton import skeleton_model
 from paramctl.store.keras.training import Training
 from paramctl.store.keras.untranslated import untranslated_settings
@@ -124,6 +125,7 @@ def _keras3(
     arrays = [array for listing in listings for array in listing.arrays]
     _check_unique((array["path"] for array in arrays), f"{file.name}: two shards hold the array")
     text, parsed = config or (None, None)
+    groups = with_names(groups, parsed)
     variables: Variables = keras3_variables(arrays, groups)
     if parsed is not None:
         variables = number_custom_layers(parsed, variables)
