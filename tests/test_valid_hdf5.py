@@ -214,3 +214,34 @@ def test_a_cast_leaves_no_false_dtype(paramctl: Run, tmp_path: Path) -> None:
     assert paramctl("dump", "x.h5").stdout == "[0. 1.]\n"
     with h5py.File(tmp_path / "x.h5") as file:
         assert dict(file["w"].attrs) == {"unit": "m"}
+
+
+def test_a_filter_that_is_missing_is_named(paramctl: Run, tmp_path: Path) -> None:
+    """Only values in chunks that a filter packed are refused; the file is listed, and its other arrays are read."""
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["w"] = np.ones(2)
+        properties = h5p.create(h5p.DATASET_CREATE)
+        properties.set_chunk((4,))
+        properties.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, (3,))
+        for name in (b"packed", b"plain", b"unwritten"):
+            h5d.create(file.id, name, h5t.IEEE_F32LE, h5s.create_simple((4,)), properties)
+        file["packed"].id.write_direct_chunk((0,), b"packed")
+        file["plain"].id.write_direct_chunk((0,), np.arange(4, dtype="<f4").tobytes(), 1)  # the filter left it out
+    assert paramctl("summary", "f.h5").returncode == 0
+    assert paramctl("dump", "f.h5", "w").stdout == "[1. 1.]\n"
+    assert (
+        paramctl("dump", "f.h5", "plain", "--format", "raw", text=False).stdout == np.arange(4, dtype="<f4").tobytes()
+    )
+    assert paramctl("dump", "f.h5", "unwritten", "--format", "raw", text=False).stdout == bytes(16)
+    done = paramctl("save", "f.h5", "-o", "x.safetensors")
+    line = "f.h5: packed: packed by the HDF5 filter 32015, which is not supported. Write it again with gzip\n"
+    assert (done.returncode, done.stderr) == (2, line)
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_a_named_datatype_is_skipped(paramctl: Run, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file["w"] = np.ones(2)
+        file["t"] = np.dtype("f4")
+    assert paramctl("summary", "t.h5").stderr == "t.h5: skipped 1 non-numeric item: t (a named datatype)\n"
+    assert "x.h5 does not include t (a named datatype) of the source\n" in paramctl("save", "t.h5", "-o", "x.h5").stderr

@@ -124,6 +124,8 @@ class Walk:
             self._note_attributes(item, path)
             self.groups[path] = self._group_attributes(item)
             self._visit(item, f"{path}/", above | {address})
+        else:
+            self._skip(path, "a named datatype")
 
     def _path(self, name: bytes, prefix: str) -> str:
         """Return the path of a link, after checking its name and the budget."""
