@@ -66,6 +66,10 @@ class NumPySpace:
         """Return the error function. Its derivative is 2 / sqrt(pi) * exp(-x^2)."""
         return special.erf(x)
 
+    def sparsemax(self, x: Array, axis: int = -1) -> Array:
+        """Return the projection of the vectors along an axis onto the probability simplex."""
+        return special.sparsemax(x, axis)
+
 
 NUMPY = NumPySpace()
 
@@ -94,5 +98,6 @@ DERIVATIVES: dict[str, tuple[Product, ...]] = {
     "sigmoid": (lambda result, x: lambda vector: vector * (result * (1 - result)),),
     "softplus": (lambda result, x: lambda vector: vector * NUMPY.sigmoid(x),),
     "erf": (lambda result, x: lambda vector: vector * (1.1283791670955126 * np.exp(-x * x)),),  # 2 / sqrt(pi)
+    "sparsemax": (lambda result, x, axis: partial(special.sparsemax_by_x, result, axis=axis),),
 }
 """The products for each argument that is differentiated, by the name of an operation of NumPySpace."""

@@ -1,4 +1,4 @@
-"""The error function, which NumPy lacks, as rational functions."""
+"""Functions of real numbers that NumPy lacks: the error function, as rational functions, and sparsemax."""
 
 from __future__ import annotations
 
@@ -110,3 +110,27 @@ def _double(x: Array) -> Array:
     y[large] = 1 - np.exp(-outer * outer) / outer * (0.5641895835477563 - inverse * _ratio(inverse, LARGE))
     signed: Array = np.copysign(y, x)
     return signed
+
+
+def sparsemax(x: Array, axis: int = -1) -> Array:
+    """Return the Euclidean projection onto the probability simplex along an axis: max(x - t, 0), whose sum is 1.
+
+    Martins and Astudillo (2016), From softmax to sparsemax, algorithm 1.
+    """
+    shifted = x - np.max(x, axis=axis, keepdims=True)  # so that the sums of large values are exact
+    descending = -np.sort(-shifted, axis=axis)
+    rank = np.cumsum(np.ones_like(x), axis=axis)
+    sums = np.cumsum(descending, axis=axis) - 1
+    count = np.sum(descending * rank > sums, axis=axis, keepdims=True)
+    # NaN has no rank; it is the result
+    threshold = np.take_along_axis(sums, np.maximum(count, 1) - 1, axis=axis) / count.astype(x.dtype)
+    projection: Array = np.maximum(shifted - threshold, 0)
+    return projection
+
+
+def sparsemax_by_x(result: Array, vector: Array, axis: int = -1) -> Array:
+    """Return the product of a vector with the derivative of sparsemax: on the support, less its mean there."""
+    support = result > 0
+    mean = (vector * support).sum(axis=axis, keepdims=True) / support.sum(axis=axis, keepdims=True, dtype=vector.dtype)
+    product: Array = support * (vector - mean)
+    return product

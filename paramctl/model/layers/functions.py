@@ -269,18 +269,7 @@ class Sparsemax(Function):
     axis: Integer = -1
 
     def compute(self, xp: Any, x: Array) -> Array:
-        axis = axis_of(self.axis, x.shape)
-        shifted = x - xp.max(x, axis=axis, keepdims=True)
-        values = -xp.sort(-shifted, axis=axis)
-        rank = xp.cumsum(xp.ones_like(values), axis=axis)
-        # the values of the support are those above the threshold that they themselves give
-        inside = values * rank > xp.cumsum(values, axis=axis) - 1
-        # derivatives pass through the values themselves, not through their order
-        least = xp.min(xp.where(inside, values, 0), axis=axis, keepdims=True)
-        support = shifted >= least
-        count = xp.sum(support, axis=axis, keepdims=True, dtype=x.dtype)
-        threshold = (xp.sum(xp.where(support, shifted, 0), axis=axis, keepdims=True) - 1) / count
-        return xp.relu(shifted - threshold)
+        return xp.sparsemax(x, self.axis)
 
 
 class SparsePlus(Function):

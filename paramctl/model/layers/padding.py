@@ -67,7 +67,7 @@ class ZeroPadding(WithMargins, abstract=True):
         return join(x, tuple(padded), channels, self.data_format)
 
     def compute(self, call: Call, x: Array) -> Array:
-        return call.xp.pad(x, join(((0, 0),), self.padding, (0, 0), self.data_format))
+        return call.xp.pad(x, join(((0, 0),), self.padding, (0, 0), self.data_format), "constant")
 
 
 class ZeroPadding1D(ZeroPadding, rank=1):
