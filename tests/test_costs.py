@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,21 @@ def test_a_file_without_layers_has_no_costs(paramctl: Run, tmp_path: Path) -> No
     assert "Total MACs: unknown (the layers are unknown)\n" in shown.stdout
     rows = paramctl("summary", "w.safetensors", "--columns", "path,macs,activations", "--format", "jsonl").stdout
     assert [json.loads(line) for line in rows.splitlines()] == [{"path": "a", "macs": None, "activations": None}]
+
+
+def test_examples_that_are_combined_have_no_number_each() -> None:
+    built = model("inputs: {a: [4], b: [4]}\nlayers: [{concatenate: {from: [a, b], axis: 0}}, {dense: 3}]\n")
+    shown = pc.summary(built)
+    assert (shown.cost.macs, shown.why_unknown) == (None, "a layer has an input of unknown shape, or combines examples")
+
+
+@pytest.mark.parametrize(("page", "start"), [("docs/models.md", "## Costs"), ("man/model.mdoc", ".Sh COSTS")])
+def test_the_manual_names_every_layer_and_optimizer_that_counts(page: str, start: str) -> None:
+    text = (ROOT / page).read_text().partition(start)[2]
+    text = text[: text.index(start[:3], 1)]
+    names = {next(iter(model(CASES[name][0]).walk())).type for name in MACS} | set(OPTIMIZERS)
+    assert len(names) > 25
+    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
 
 
 def test_the_columns_in_every_format(paramctl: Run) -> None:

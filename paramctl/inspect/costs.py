@@ -46,7 +46,7 @@ def why_unknown(model: Model) -> str:
         return "the layers are unknown"
     if any(declared.shape is None or None in declared.shape[1:] for declared in model.inputs):
         return "an input has an axis of unknown size; use --input-shape"
-    return "a layer has an input of unknown shape"
+    return "a layer has an input of unknown shape, or combines examples"
 
 
 class Costs:

@@ -168,6 +168,10 @@ class Concatenate(Layer):
     arity = None
     axis: Integer = -1
 
+    def macs(self, *inputs: Sizes) -> int | None:
+        # along axis 0, later layers have the examples of all inputs, so no number is that of one example
+        return None if axis_of(self.axis, inputs[0]) == 0 else 0
+
     def output(self, *inputs: Sizes) -> Sizes:
         axis = axis_of(self.axis, inputs[0])
         if len({len(shape) for shape in inputs}) > 1:
