@@ -1,11 +1,13 @@
-"""The sample models compute what the same networks in Keras compute with the same arrays.
+"""The sample models, and models with masks, compute what the same networks in Keras compute with the same arrays.
 
 The networks in Keras are those of test_samples and test_applications, whose layers are paired with the document's in the
 order in which they are applied. The largest are smaller here. Keras cannot rotate queries and keys, so llama's documents
 are without their rotation here; test_rotation compares it with the formula in torch.
 """
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,7 +24,7 @@ from paramctl.model.layers.attending import rotate
 from paramctl.source.base import Source
 from tests.interop import chapter, transformers
 from tests.interop.networks import NOT_IN_KERAS, leaves, sample
-from tests.interop.test_checkpoints import write
+from tests.interop.test_checkpoints import opened, write
 from tests.interop.test_forward import outputs_of
 from tests.interop.test_samples import TRANSFORMERS, along
 
@@ -67,6 +69,66 @@ def compare(source: Source, inputs: dict[str, np.ndarray], theirs: Any) -> None:
         assert np.allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max())
 
 
+TOKENS = {"embedding": {"input_dim": 3, "output_dim": 6, "mask_zero": True}}
+RETURN = {"units": 4, "return_sequences": True}
+ATTENTION = {"num_heads": 2, "key_dim": 3}
+MASKED: dict[str, list[Any]] = {
+    "recurrent": [TOKENS, {"lstm": RETURN}, {"dropout": 0.2}, {"gru": RETURN}, {"simple_rnn": 3}],
+    "backwards": [TOKENS, {"gru": RETURN | {"go_backwards": True}}, {"lstm": {"units": 3, "go_backwards": True}}],
+    "both": [TOKENS, {"bidirectional": {"layer": {"lstm": RETURN}}}, {"bidirectional": {"layer": {"gru": 3}}}],
+    "attention": [TOKENS, {"multi_head_attention": ATTENTION}, "layer_normalization", "global_average_pooling1d"],
+    "dropped attention": [TOKENS, {"multi_head_attention": ATTENTION | {"dropout": 0.1}}, {"activation": "relu"}],
+    "causal": [
+        TOKENS,
+        {"grouped_query_attention": {"head_dim": 2, "num_query_heads": 4, "num_key_value_heads": 2}},
+        {"multi_head_attention": ATTENTION | {"use_causal_mask": True, "sliding_window": 3}},
+        {"lstm": 3},
+    ],
+    "residual": [TOKENS, {"residual": [{"gru": {"units": 6, "return_sequences": True}}]}, {"lstm": 3}],
+    "each step": [
+        TOKENS,
+        {"time_distributed": {"layer": {"dense": 5}}},
+        {"bidirectional": {"layer": {"lstm": RETURN}}},
+    ],
+    "lost": [TOKENS, {"conv1d": {"filters": 4, "kernel_size": 3, "padding": "same"}}, {"lstm": 3}],
+}
+"""Chains of layers after an embedding that masks 0."""
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masks_along_a_model(name: str, tmp_path: Path) -> None:
+    """Longer sequences, of which some end early and one is all padding."""
+    layers: list[Any] = MASKED[name]
+    document = {"name": "m", "input": {"shape": [None], "dtype": "int32"}, "layers": layers}
+    (tmp_path / "m.yaml").write_text(json.dumps(document))
+    source = source_of(opened(tmp_path / "m.yaml").model)
+    theirs = keras.models.load_model(write(source, tmp_path / "m.keras"))
+    tokens = np.random.default_rng(0).integers(3, size=(5, 70))
+    tokens[1, 50:] = tokens[2, :20] = tokens[3] = 0
+    compare(source, {source.model.inputs[0].name: tokens}, theirs(tokens))
+
+
+def test_masks_of_several_inputs(tmp_path: Path) -> None:
+    """Masking, and attention to another sequence with a mask of its own."""
+    document = {
+        "name": "m",
+        "inputs": {"x": [7, 4], "y": [9, 4]},
+        "layers": [
+            {"masking": {"name": "left", "from": "x"}},
+            {"masking": {"name": "right", "from": "y", "mask_value": 0.5}},
+            {"multi_head_attention": {"name": "attention", "from": "left", "value": "right", **ATTENTION}},
+            {"add": {"from": ["left", "attention"]}},
+            {"lstm": 3},
+        ],
+    }
+    (tmp_path / "m.yaml").write_text(json.dumps(document))
+    source = source_of(opened(tmp_path / "m.yaml").model)
+    theirs = keras.models.load_model(write(source, tmp_path / "m.keras"))
+    inputs = inputs_of(source)
+    inputs["x"][0, 2:4], inputs["y"][1, 5:] = 0, 0.5
+    compare(source, inputs, theirs([*inputs.values()]))
+
+
 @pytest.mark.parametrize("name", CHAINS)
 def test_chain(name: str) -> None:
     source = source_of(sample(name))
@@ -99,7 +161,7 @@ def test_transformer(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAVED)
-def test_file_that_keras_loads(name: str, tmp_path: Any) -> None:
+def test_file_that_keras_loads(name: str, tmp_path: Path) -> None:
     source = source_of(sample(name))
     theirs = keras.models.load_model(write(source, tmp_path / "m.keras"))
     inputs = inputs_of(source, rows=1, shape=SAVED[name], most=1000)
