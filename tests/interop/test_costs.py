@@ -56,7 +56,7 @@ def test_every_option_of_a_layer(name: str, tmp_path: Path) -> None:
         subject = f"subject-{number}"
         inputs = [rng.random((BATCH, *shape), "float32") for shape in case.inputs.values()]
         if rows[subject].macs is None:  # the number for one example depends on the others
-            axes = case.options["attention_axes"] if "attention_axes" in case.options else [case.options["axis"]]
+            axes = case.options.get("attention_axes", [case.options.get("axis", -1)])
             assert 0 in {axis % inputs[0].ndim for axis in axes}
             continue
         arrays = arrays_below(source, subject)
