@@ -119,9 +119,7 @@ class Convolution(Padded, abstract=True):
             yield bias("bias", self.bias_initializer, out_axis(self.filters))
 
     def macs(self, x: Sizes) -> int | None:
-        space, _ = split(self.output(x), self.data_format)
-        inputs = channels_of(x, self.data_format) // self.groups
-        return product(*space, *self.kernel_size, inputs, self.filters)
+        return product(*self.output(x)[1:], *self.kernel_size, channels_of(x, self.data_format) // self.groups)
 
     def output(self, x: Sizes) -> Sizes:
         check_strides(self.strides, self.dilation_rate)
@@ -189,8 +187,7 @@ class DepthwiseConvolution(Padded, abstract=True):
             yield bias("bias", self.bias_initializer, out_axis(channels * self.depth_multiplier))
 
     def macs(self, x: Sizes) -> int | None:
-        space, channels = split(self.output(x), self.data_format)
-        return product(*space, *self.kernel_size, channels)
+        return product(*self.output(x)[1:], *self.kernel_size)
 
     def output(self, x: Sizes) -> Sizes:
         space, _ = split(x, self.data_format)
@@ -318,9 +315,8 @@ class TransposedConvolution(Layer, abstract=True):
             yield bias("bias", self.bias_initializer, out_axis(self.filters))
 
     def macs(self, x: Sizes) -> int | None:
-        # each position of the input is multiplied with the whole kernel
-        space, channels = split(x, self.data_format)
-        return product(*space, *self.kernel_size, channels, self.filters)
+        # each value of the input is multiplied with its whole part of the kernel
+        return product(*x[1:], *self.kernel_size, self.filters)
 
     def output(self, x: Sizes) -> Sizes:
         check_strides(self.strides, self.dilation_rate)
