@@ -66,7 +66,8 @@ def initialize(
         )
         return scaled(drawn, inputs)
     if inputs is not None:
-        raise AddressError("inputs are for the scheme lsuv", scheme.text if hasattr(scheme, "text") else repr(scheme))
+        chosen_scheme = as_scheme(scheme, "scheme")
+        raise AddressError("inputs are for the scheme lsuv", repr(chosen_scheme.text) if chosen_scheme else "no scheme")
     choice("preset", preset, PRESETS)
     choice("fan_convention", fan_convention, CONVENTIONS)
     choice("dtype", dtype, FLOAT_DTYPES)
