@@ -50,7 +50,10 @@ ONLY_IN = {
     "yaml": {"model/document.py"},
     "click": {"cli/"},
     "tabulate": {"cli/render.py"},
-    "h5py": {f"store/hdf5/{name}.py" for name in ("carry_over", "claims", "element_types", "layout", "parser", "walk")},
+    "h5py": {
+        f"store/hdf5/{name}.py"
+        for name in ("carry_over", "claims", "element_types", "layout", "parser", "values", "walk")
+    },
     "numpy": {
         "core/dtypes.py",
         "init/engines/",

@@ -1,4 +1,4 @@
-"""What the layers compute: exact small numbers, stable large ones, dtypes, masks and noise.
+"""The outputs of layers: exact small numbers, stable large ones, dtypes, masks and noise.
 
 tests/interop/test_forward.py compares every option of every layer with Keras.
 """

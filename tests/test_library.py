@@ -21,7 +21,10 @@ import pytest
 import paramctl as pc
 from paramctl.cli import paramctl as command_line
 from paramctl.cli.render import Column
+from paramctl.compute.probe import Probe
+from paramctl.compute.signals import LayerSignal, ParameterSignal
 from paramctl.conversion.report import TensorRow
+from paramctl.library.gradients import GradientRow
 from paramctl.library.printing import FORMATS
 from paramctl.model import Tie
 from tests.conftest import ROOT
@@ -29,10 +32,10 @@ from tests.conftest import ROOT
 SAMPLES = ROOT / "sample_models"
 MLP = SAMPLES / "mlp.yaml"
 
-FUNCTIONS = {"init": "initialize", "set": "assign"}
+FUNCTIONS = {"init": "initialize", "set": "assign", "grad": "gradients"}
 """The functions whose command has another name: set is a builtin type, and init says little outside a command line."""
 
-PRINTING = {"format", "columns", "parameters", "quiet", "dry_run", "help", "find"}
+PRINTING = {"format", "columns", "parameters", "quiet", "dry_run", "help", "find", "plot", "split_ties"}
 """Options about what a command prints, or whether it writes. ties --find prints what find_ties returns."""
 
 NAMES_IN_PYTHON = {
@@ -41,6 +44,8 @@ NAMES_IN_PYTHON = {
     "input_shape": "input_shapes",
     "output": "path",
     "rules_": "rules",
+    "rows_": "rows",
+    "input_": "inputs",
     "schemes": "names",
 }
 
@@ -335,7 +340,7 @@ REFUSED: list[tuple[typing.Callable[[], object], str]] = [
     (lambda: pc.stat(MLP, seed=1 << 63), "seed must be less than"),
     (lambda: pc.schemes("he_normal", parameter=(MLP, "dense/kernel"), fan_convention="x"), "fan_convention must be"),
     (lambda: pc.convert(MLP, layout="x"), "layout must be one of keras, torch"),
-    (lambda: pc.rename(MLP, {"dense=a": "b"}), "cannot have an equals sign"),
+    (lambda: pc.rename(MLP, {"dense=a": "b"}), "can have an equals sign only in quotes"),
     (lambda: pc.diff(MLP, MLP, top=0), "top must be at least 1"),
     (lambda: pc.diff(MLP, MLP, rtol=float("nan")), "rtol must be at least 0"),
     (lambda: pc.summary(MLP, depth=0), "depth must be at least 1"),
@@ -421,8 +426,11 @@ def test_a_set_of_keras_weights_stays_a_set_in_place(tmp_path: Path) -> None:
     assert len(set(json.loads(path.read_text())["weight_map"].values())) == files
 
 
-DOCUMENT_WORDS = {"ties": {"keep", "tie"}, "summary": {"from"}}
-"""Keys that are the words of a document instead: its ties have keep, tie and transpose, and its layers from."""
+DOCUMENT_WORDS = {"ties": {"keep", "tie"}, "summary": {"from"}, "probe": {"forward_bar", "gradient_bar"}}
+"""Keys that are the words of a document instead: its ties have keep, tie and transpose, and its layers from.
+
+The bars of probe are in tables alone.
+"""
 
 
 def test_columns_are_called_as_the_fields_of_rows() -> None:
@@ -434,7 +442,8 @@ def test_columns_are_called_as_the_fields_of_rows() -> None:
         if dataclasses.is_dataclass(row)
         for field in dataclasses.fields(row)
     }
-    fields |= {field.name for row in (TensorRow, Tie) for field in dataclasses.fields(row)}
+    others = (TensorRow, Tie, GradientRow, LayerSignal, ParameterSignal, Probe)
+    fields |= {field.name for row in others for field in dataclasses.fields(row)}
     seen = 0
     for name in commands():
         for columns in vars(importlib.import_module(f"paramctl.cli.{name}")).values():

@@ -57,5 +57,5 @@ def test_the_command_writes_them_and_reports_the_scheme(folder: Path, paramctl: 
 
 
 def test_examples_are_for_lsuv_alone(folder: Path) -> None:
-    with pytest.raises(AddressError, match=r"inputs are for the scheme lsuv \(got 'he'\)"):
+    with pytest.raises(AddressError, match=r"inputs are for the scheme lsuv \(got 'he_normal'\)"):
         pc.initialize(folder / "m.yaml", scheme="he", inputs=folder / "x.npy")

@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 def probe_of(folder: Path, function: str, scheme: str) -> Probe:
     model = pc.load_model(folder / "deep.yaml", variables={"f": function})
-    return pc.probe(model, schemes=scheme, seed=0, suggest=False)[0]
+    return pc.probe(model, scheme=scheme, seed=0, suggest=False)[0]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_seed_decides_everything(folder: Path) -> None:
 
 @pytest.mark.parametrize("window", [1 << 20, 48 * 10, 48 * 16])
 def test_an_epoch_has_every_example_once(window: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether all are shuffled together or window by window, and in another order in the next epoch."""
+    """All shuffled together, or window by window; in another order in the next epoch."""
     monkeypatch.setattr(shuffle, "WINDOW_BYTES", window)
     x = np.arange(40.0).reshape(40, 1)
 

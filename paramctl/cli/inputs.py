@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from paramctl.declare.located import Located
     from paramctl.library.weights import Weights
     from paramctl.model import Model
-    from paramctl.store.io.new_index import NewIndex
 
 SHOWN_NAMES = 5
 
@@ -44,7 +43,7 @@ def open_argument(
         path = DEFAULT_MODEL
     if rebuild_index:
         opened, index = open_rebuilt(path)
-        name_gone(index)
+        name_gone(index.path, index.gone)
         return from_opened(opened)
     if isdir(path):
         _name_others(path)
@@ -70,10 +69,10 @@ def input_files(words: tuple[str, ...]) -> str | dict[str, str] | None:
     return files
 
 
-def name_gone(index: NewIndex) -> None:
-    """Write to standard error what the old index of a set names, but no file of the set holds."""
-    if index.gone:
-        tell(f"{index.path}: the old index also names {abbreviate(index.gone)}, which no file holds")
+def name_gone(index: str, names: Sequence[str]) -> None:
+    """Write to standard error which names the old index of a set has, but no file of the set holds."""
+    if names:
+        tell(f"{index}: the old index also names {abbreviate(names)}, which no file holds")
 
 
 def _name_others(folder: str) -> None:

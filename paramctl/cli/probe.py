@@ -133,47 +133,47 @@ def probe(
     """
     if compare is not None and (scheme is not None or parameters or weights is not None):
         raise click.UsageError("--compare excludes --scheme, --weights and --parameters")
-    names = [name.strip() for name in compare.split(",")] if compare is not None else [scheme] if scheme else []
+    names = [name.strip() for name in compare.split(",")] if compare is not None else []
     opened = inputs.open_argument(model, define, input_shape)
     values = inputs.open_argument(weights) if weights is not None else None
-    found = paramctl.probe(
+    probes = paramctl.probe(
         opened,
         inputs.input_files(input_),
-        schemes=names,
+        scheme=scheme,
+        compare=names,
         weights=values,
         rows=rows_,
         seed=seed,
         dtype=dtype,
-        suggest=compare is None,
     )
     if plot is not None:
-        _plot(found, plot)
+        _plot(probes, plot)
     if compare is not None:
-        emit(rows(format, found, SCHEMES))
+        emit(rows(format, probes, SCHEMES))
     elif format == "json":
-        emit([json.dumps(_plain(asdict(found[0])), indent=2)])
+        emit([json.dumps(_plain(asdict(probes[0])), indent=2)])
     else:
-        emit(_rows(format, found[0], parameters))
-    for line in _verdict(found, compare is not None):
+        emit(_rows(format, probes[0], parameters))
+    for line in _verdict(probes, compare is not None):
         tell(line)
 
 
-def _rows(format: str, found: Probe, parameters: bool) -> Iterator[str]:
+def _rows(format: str, probed: Probe, parameters: bool) -> Iterator[str]:
     if parameters:
-        return rows(format, found.parameters, PARAMETERS)
-    return rows(format, found.layers, LAYERS + BARS if format == "table" else LAYERS)
+        return rows(format, probed.parameters, PARAMETERS)
+    return rows(format, probed.layers, LAYERS + BARS if format == "table" else LAYERS)
 
 
-def _verdict(found: Sequence[Probe], compared: bool) -> Iterator[str]:
-    """Yield what is wrong, and which scheme does better."""
-    if all(layer.gradient is None for layer in found[0].layers):
+def _verdict(probes: Sequence[Probe], compared: bool) -> Iterator[str]:
+    """Yield the findings, and the scheme that does better."""
+    if all(layer.gradient is None for layer in probes[0].layers):
         yield "gradients are not computed: they require autograd, pip install 'paramctl[grad]'"
     if compared:
-        best = min(found, key=lambda each: each.cost)
+        best = min(probes, key=lambda each: each.cost)
         yield f"signals change least with {best.scheme}"
         return
-    yield from found[0].findings or ["signals pass: they change less than 100 times, forward and back"]
-    for better in found[1:]:
+    yield from probes[0].findings or ["signals pass: they change less than 100 times, forward and back"]
+    for better in probes[1:]:
         back = "" if better.backward is None else f", gradients {better.backward:.3g} times"
         yield f"better with --scheme {better.scheme}: activations change {better.forward:.3g} times{back}"
 
@@ -187,7 +187,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def _plot(found: Sequence[Probe], path: str) -> None:
+def _plot(probes: Sequence[Probe], path: str) -> None:
     """Write a picture of the root mean squares over the layers."""
     try:
         from matplotlib.figure import Figure
@@ -195,7 +195,7 @@ def _plot(found: Sequence[Probe], path: str) -> None:
         raise click.UsageError("--plot requires matplotlib: pip install 'paramctl[plot]'") from error
     figure = Figure(figsize=(8, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    for each in found:
+    for each in probes:
         label = each.scheme or "own values"
         above.plot([layer.rms for layer in each.layers], marker=".", label=label)
         below.plot([layer.gradient or float("nan") for layer in each.layers], marker=".", label=label)

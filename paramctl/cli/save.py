@@ -149,8 +149,6 @@ def save(
 
 def _write_index(path: str, quiet: bool) -> None:
     """Write the index of a set again. Raises UsageError for an option that needs an output."""
-    from paramctl.store.registry import rebuild_index
-
     context = click.get_current_context()
     typed = click.core.ParameterSource.COMMANDLINE
     if any(
@@ -158,8 +156,8 @@ def _write_index(path: str, quiet: bool) -> None:
         for name in context.params
     ):
         raise click.UsageError("Other options with --rebuild-index require -o")
-    _, index = rebuild_index(path)
-    index.write()
+    gone: list[str] = []
+    index = paramctl.rebuild_index(path, on_gone=gone.extend)
     if not quiet:
-        tell(f"wrote {index.path}")
-        inputs.name_gone(index)
+        tell(f"wrote {index}")
+        inputs.name_gone(index, gone)

@@ -170,33 +170,34 @@ def _table(report: StepReport) -> Iterable[str]:
     start = f"{report.step:>7}  {report.loss:>12.6g}"
     if not report.watched:
         yield start
-    for each in report.watched:
-        ratio = "" if each.update_ratio is None else f"{each.update_ratio:.4g}"
-        yield f"{start}  {each.norm:>12.6g}  {each.gradient_norm:>13.6g}  {ratio:>12}  {printable(each.path)}"
+    for watched in report.watched:
+        ratio = "" if watched.update_ratio is None else f"{watched.update_ratio:.4g}"
+        yield f"{start}  {watched.norm:>12.6g}  {watched.gradient_norm:>13.6g}  {ratio:>12}  {printable(watched.path)}"
         start = " " * len(start)
-        for name, norm in each.shares.items():
+        for name, norm in watched.shares.items():
             yield f"{start}  {'':>12}  {norm:>13.6g}  {'':>12}  {printable(name)}"
 
 
 def _jsonl(report: StepReport) -> Iterable[str]:
-    watched = {
-        each.path: {
-            "norm": each.norm,
-            "gradient_norm": each.gradient_norm,
-            "update_ratio": each.update_ratio,
+    parameters = {
+        watched.path: {
+            "norm": watched.norm,
+            "gradient_norm": watched.gradient_norm,
+            "update_ratio": watched.update_ratio,
         }
-        | ({"uses": dict(each.shares)} if each.shares else {})
-        for each in report.watched
+        | ({"uses": dict(watched.shares)} if watched.shares else {})
+        for watched in report.watched
     }
     facts: dict[str, Any] = {"step": report.step, "loss": report.loss}
-    yield json.dumps(facts | ({"parameters": watched} if watched else {}))
+    yield json.dumps(facts | ({"parameters": parameters} if parameters else {}))
 
 
 def _csv(report: StepReport) -> Iterable[str]:
     if not report.watched:
         yield f"{report.step},{report.loss!r},,,,"
-    for each in report.watched:
-        ratio = "" if each.update_ratio is None else repr(each.update_ratio)
-        yield f"{report.step},{report.loss!r},{csv_field(each.path)},{each.norm!r},{each.gradient_norm!r},{ratio}"
-        for name, norm in each.shares.items():
+    for watched in report.watched:
+        ratio = "" if watched.update_ratio is None else repr(watched.update_ratio)
+        norms = f"{watched.norm!r},{watched.gradient_norm!r},{ratio}"
+        yield f"{report.step},{report.loss!r},{csv_field(watched.path)},{norms}"
+        for name, norm in watched.shares.items():
             yield f"{report.step},{report.loss!r},{csv_field(name)},,{norm!r},"

@@ -86,6 +86,7 @@ def check_inputs(model: Model, graph: Graph, arrays: Mapping[str, Rows], dtype: 
     Raises AddressError for another name or shape, or different numbers of rows.
     """
     declared = {each.name: each for each in model.inputs}
+    # the only input needs no name: an npy file has none, and an npz of one array any
     if len(declared) == len(arrays) == 1:
         arrays = dict(zip(declared, arrays.values(), strict=True))
     for name in arrays:
@@ -127,16 +128,18 @@ def random_inputs(model: Model, graph: Graph, rows: int, seed: int) -> dict[str,
     limits = _categories(graph)
     whole = _integers(model, limits)
     inputs: dict[str, Array] = {}
-    for each in model.inputs:
-        sizes = None if each.shape is None else each.shape[1:]
+    for declared in model.inputs:
+        sizes = None if declared.shape is None else declared.shape[1:]
         if sizes is None or None in sizes:
-            rule = f"a random input requires known sizes, and {each.name} has the shape {shape_text(each.shape)}"
+            rule = (
+                f"a random input requires known sizes, and {declared.name} has the shape {shape_text(declared.shape)}"
+            )
             raise AddressError(rule, "an unknown size", "Give its shape, or the values of the input.")
         shape = (rows, *(size for size in sizes if size is not None))
-        if each.name in whole:
-            inputs[each.name] = generator.integers(0, limits.get(each.name, 2), shape)
+        if declared.name in whole:
+            inputs[declared.name] = generator.integers(0, limits.get(declared.name, 2), shape)
         else:
-            inputs[each.name] = generator.standard_normal(prod(shape), np.float32).reshape(shape)
+            inputs[declared.name] = generator.standard_normal(prod(shape), np.float32).reshape(shape)
     return inputs
 
 

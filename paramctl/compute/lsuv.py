@@ -44,6 +44,7 @@ class Lsuv(Pass):
         if vars(linear).get("activation") is not None:
             vars(linear)["activation"] = None
         before = replace(step, layer=linear)
+        # several weights of one step share the factor, so that their product has it
         for path in names:
             self.scaled[path] = self.values[path]
         for _ in range(MOST_ROUNDS):

@@ -21,7 +21,7 @@ class Probe:
     scheme: None for its own values. forward, backward: the factor by which the root mean square of the activations, or
     of the gradients, changes over the depth; backward is None if gradients were not computed.
     dead, saturated: the largest share in any layer; None if no layer has such units.
-    findings: what is wrong, in words; none if signals pass.
+    findings: the faults, in words; none if signals pass.
     """
 
     scheme: str | None
@@ -35,23 +35,23 @@ class Probe:
 
     @property
     def cost(self) -> float:
-        """How far signals are from passing unchanged: decades of change, and shares of useless units."""
+        """The distance from signals that pass unchanged: decades of change, and shares of useless units."""
         changes = [self.forward, *([] if self.backward is None else [self.backward])]
         decades = sum(abs(log10(change)) if change and isfinite(change) else inf for change in changes)
         return decades + 2 * ((self.dead or 0) + (self.saturated or 0))
 
 
-def judge(scheme: str | None, found: Signals) -> Probe:
-    """Return the signals of a model with what is wrong with them."""
-    layers = found.layers
-    forward = layers[-1].rms / found.input_rms if layers else 1.0
+def judge(scheme: str | None, measured: Signals) -> Probe:
+    """Return the signals of a model with the faults in them."""
+    layers = measured.layers
+    forward = layers[-1].rms / measured.input_rms if layers else 1.0
     gradients = [layer.gradient for layer in layers if layer.gradient is not None]
     backward = _ratio(gradients[0], gradients[-1]) if gradients else None
     dead = [layer.dead for layer in layers if layer.dead is not None]
     saturated = [layer.saturated for layer in layers if layer.saturated is not None]
-    findings = [*_forward(layers, found.input_rms), *_backward(layers), *_useless(layers)]
+    findings = [*_forward(layers, measured.input_rms), *_backward(layers), *_useless(layers)]
     largest = max(dead, default=None), max(saturated, default=None)
-    return Probe(scheme, layers, found.parameters, forward, backward, *largest, findings)
+    return Probe(scheme, layers, measured.parameters, forward, backward, *largest, findings)
 
 
 def _ratio(value: float, by: float) -> float:
@@ -60,6 +60,7 @@ def _ratio(value: float, by: float) -> float:
 
 def _forward(layers: Sequence[LayerSignal], start: float) -> list[str]:
     """Return where activations vanish or explode first, in words."""
+    # only the first is named: the layers after it have the same fault from it
     for layer in layers:
         ratio = layer.rms / start
         if not isfinite(ratio):

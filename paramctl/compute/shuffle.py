@@ -34,6 +34,7 @@ class Shuffled:
         number, place = divmod(place, self.window_batches)
         rows = self._read(number)
         count = next(iter(rows.inputs.values())).shape[0]
+        # drawn anew for each batch, so that no state has to be saved for training to go on
         order = np.random.Generator(np.random.SFC64([self.seed, epoch, number])).permutation(count)
         chosen: Array = order[place * self.batch_size : (place + 1) * self.batch_size]
         targets = rows.targets[chosen] if self.examples.targets is not None else rows.targets

@@ -129,18 +129,18 @@ class _Backward:
         def projection(traced: Mapping[Any, Array]) -> Array:
             number = iter(range(len(outputs)))
             passed = Pass(self.graph, GRADIENTS, lambda step: differentiation.arrays_of(step, traced, self.values))
-            found = passed.run(inputs, None, lambda step, output: output + traced[next(number)])
+            outputs_ = passed.run(inputs, None, lambda step, output: output + traced[next(number)])
             total: Any = 0.0
-            for place, value in found.items():
+            for place, value in outputs_.items():
                 if place not in weights:
                     weights[place] = generator.standard_normal(value.shape).astype(zeros[0].dtype)
                 total = total + GRADIENTS.sum(value * weights[place])
             loss: Array = total
             return loss
 
-        _, found = gradient(projection, arrays)
-        shares = {use: found[use] for use in differentiation.trained}
-        return _Gradients([found[number] for number in range(len(outputs))], differentiation.summed(shares))
+        _, gradients = gradient(projection, arrays)
+        shares = {use: gradients[use] for use in differentiation.trained}
+        return _Gradients([gradients[number] for number in range(len(outputs))], differentiation.summed(shares))
 
 
 def _layer(step: Step, output: Array, gradient: Array | None) -> LayerSignal:

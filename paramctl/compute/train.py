@@ -63,7 +63,7 @@ class Training:
     def __post_init__(self) -> None:
         self._names = self.differentiation.uses()
         for path in self.trained:
-            array = np.array(self.values[path])  # a copy of its own, which the steps change
+            array = np.array(self.values[path])  # a copy, because steps change it
             self.values.put(path, array)
             self.slots.setdefault(path, {slot: np.zeros_like(array) for slot in self.optimizer.slots})
 
@@ -87,6 +87,7 @@ class Training:
         slope = self.differentiation.slope(self.values, batch.inputs, batch.targets)
         self._check_finite(slope, number)
         watched = []
+        # all gradients are those before the step, so the order of the parameters does not matter
         for path, gradient in slope.gradients.items():
             value = self.values[path]
             change = self.optimizer.step(value, gradient, self.slots[path], self.rate, number)

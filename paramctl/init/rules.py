@@ -80,6 +80,8 @@ class AssignedScheme(NamedTuple):
 
 NO_REQUEST = InitRequest()
 SCHEME = "--scheme"
+LSUV = "lsuv"
+"""The name of the scheme that computes with the model; see compute.lsuv."""
 
 
 def resolve_seed(model: Model, seed: int | None = None) -> int:

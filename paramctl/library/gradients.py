@@ -87,12 +87,12 @@ def gradients(
     slope = differentiation.whole(values, examples, size, progress)
     shares = {name: slope.shares[use] for use, name in differentiation.uses().items()} if split_ties else {}
     uses = [source.model.owner(use.path).path for use in differentiation.trained]
-    found = slope.gradients | shares
+    arrays_ = slope.gradients | shares
     weight_of = {path: path for path in slope.gradients} | {
         name: use.path for use, name in differentiation.uses().items()
     }
-    rows_ = [_row(path, array, values[weight_of[path]], max(uses.count(path), 1)) for path, array in found.items()]
-    computed = Computed(source.model.name, found, source.model)
+    rows_ = [_row(path, array, values[weight_of[path]], max(uses.count(path), 1)) for path, array in arrays_.items()]
+    computed = Computed(source.model.name, arrays_, source.model)
     return Weights(computed, lambda measured: rows_, notes=[f"the loss {loss} is {slope.loss:.8g}"])
 
 

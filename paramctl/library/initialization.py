@@ -9,7 +9,7 @@ from paramctl.core.parameter import FLOAT_DTYPES
 from paramctl.errors import AddressError
 from paramctl.init.fans import CONVENTIONS
 from paramctl.init.presets import PRESETS
-from paramctl.init.rules import InitRequest, Rule, Scheme, assign_schemes, resolve_seed
+from paramctl.init.rules import LSUV, InitRequest, Rule, Scheme, assign_schemes, resolve_seed
 from paramctl.inspect.plan import PlanRow, plan
 from paramctl.library.arguments import InputLike, as_json, choice, expect
 from paramctl.library.arguments import seed as checked_seed
@@ -21,8 +21,6 @@ from paramctl.source.drawn import Drawn
 from paramctl.source.from_checkpoint import parse_scheme
 from paramctl.source.open import require_built
 from paramctl.source.stored import Stored
-
-LSUV = "lsuv"
 
 SchemeLike = str | Mapping[str, Any] | Scheme
 """A scheme as the command line has it, ``"normal:stddev=0.01"``, or as a document, ``{"random_normal": {...}}``."""

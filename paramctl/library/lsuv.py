@@ -12,9 +12,9 @@ from paramctl.compute import inputs as model_inputs
 from paramctl.compute.lsuv import lsuv
 from paramctl.compute.run import check_computable
 from paramctl.compute.values import Values
+from paramctl.init.rules import LSUV
 from paramctl.inspect.plan import PlanRow
 from paramctl.library.arguments import InputLike
-from paramctl.library.initialization import LSUV
 from paramctl.library.running import as_arrays
 from paramctl.library.weights import Weights
 from paramctl.source.computed import Replaced
@@ -35,19 +35,19 @@ def scaled(drawn: Weights, inputs: InputLike) -> Weights:
     checked = model_inputs.check_inputs(source.model, graph, arrays, dtype)
     batch = checked.batch(0, min(ROWS, checked.rows))
     rows = [row for row in drawn.report if row.scheme == "orthogonal" and row.reason == "--scheme"]
-    found = lsuv(source.model, graph, Values(source, dtype), batch, frozenset(row.path for row in rows))
+    scaled_arrays = lsuv(source.model, graph, Values(source, dtype), batch, frozenset(row.path for row in rows))
 
     def report(measured: Mapping[str, Any]) -> list[PlanRow]:
-        return [_row(row, found) for row in drawn.report]
+        return [_row(row, scaled_arrays) for row in drawn.report]
 
-    provenance = {path: Provenance(LSUV, seed) for path in found}
-    return Weights(Replaced(source, found, provenance), report, seed=drawn.seed)
+    provenance = {path: Provenance(LSUV, seed) for path in scaled_arrays}
+    return Weights(Replaced(source, scaled_arrays, provenance), report, seed=drawn.seed)
 
 
-def _row(row: PlanRow, found: Mapping[str, Any]) -> PlanRow:
-    if row.path not in found:
+def _row(row: PlanRow, scaled_arrays: Mapping[str, Any]) -> PlanRow:
+    if row.path not in scaled_arrays:
         return row
-    values = found[row.path].astype(np.float64)
+    values = scaled_arrays[row.path].astype(np.float64)
     return replace(
         row,
         scheme=LSUV,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -68,14 +68,17 @@ def open(path: str | PathLike[str]) -> Weights:  # noqa: A001  read as paramctl.
     return arrays
 
 
-def rebuild_index(path: str | PathLike[str]) -> str:
+def rebuild_index(path: str | PathLike[str], *, on_gone: Callable[[Sequence[str]], None] | None = None) -> str:
     """Write the index of a set of files again, from their headers, and return its path.
 
     path: the folder of the files, or their index. The index is replaced atomically, and no other file is changed.
+    on_gone: called with the names that the old index has, if no file holds some of them.
     Raises InputError if the files are damaged, or two have one array.
     """
     _, index = registry.rebuild_index(fspath(path))
     index.write()
+    if index.gone and on_gone is not None:
+        on_gone(index.gone)
     return index.path
 
 

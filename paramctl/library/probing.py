@@ -13,10 +13,10 @@ from paramctl.compute.run import check_computable
 from paramctl.compute.signals import signals
 from paramctl.compute.values import Values
 from paramctl.errors import AddressError
-from paramctl.init.rules import resolve_seed
+from paramctl.init.rules import LSUV, resolve_seed
 from paramctl.library.arguments import InputLike, choice, whole
 from paramctl.library.arguments import seed as checked_seed
-from paramctl.library.initialization import LSUV, SchemeLike, initialize
+from paramctl.library.initialization import SchemeLike, initialize
 from paramctl.library.opening import Openable, openable
 from paramctl.library.running import as_arrays, with_values
 from paramctl.model import Model
@@ -31,17 +31,18 @@ def probe(
     model: Openable,
     inputs: InputLike = None,
     *,
-    schemes: SchemeLike | Sequence[SchemeLike] = (),
+    scheme: SchemeLike | None = None,
+    compare: Sequence[SchemeLike] = (),
     weights: Openable | None = None,
     rows: int = ROWS,
     seed: int | None = None,
     dtype: str = "float32",
     suggest: bool = True,
 ) -> list[Probe]:
-    """Measure how activations and gradients spread through a model: once for its own values, or for each scheme.
+    """Measure how activations and gradients spread through a model, for its own values or for each scheme.
 
     inputs: as of ``run``, at most ``rows`` of them; None for random ones.
-    schemes: for every trainable weight that has fans, as of ``initialize``.
+    scheme: for every trainable weight that has fans, as of ``initialize``. compare: several, instead of one.
     weights: the values of the parameters, as convert takes them; the model's own by default.
     seed: of values, random inputs, and the gradient at the output. dtype: of the computation.
     suggest: if signals do not pass, also try common schemes, and return the best of them last, if it is better.
@@ -49,8 +50,9 @@ def probe(
     """
     choice("dtype", dtype, ("float32", "float64"))
     count, seed = whole("rows", rows, 1) or ROWS, checked_seed(seed)
-    chosen = [schemes] if isinstance(schemes, str) or not isinstance(schemes, Sequence) else list(schemes)
-    if weights is not None and chosen:
+    if isinstance(compare, str):
+        raise TypeError("compare must be a list of schemes (got str)")
+    if weights is not None and (scheme is not None or compare):
         raise AddressError("schemes and weights exclude each other", "both")
     opened = openable(model)
 
@@ -63,12 +65,12 @@ def probe(
         name = scheme if scheme is None or isinstance(scheme, str) else str(scheme)
         return _probe(source, name, inputs, count, seed, dtype)
 
-    found = [*map(measure, chosen)] or [measure(None)]
-    if suggest and len(found) == 1 and found[0].findings and isinstance(opened, Model) and weights is None:
+    probes = [*map(measure, compare)] if compare else [measure(scheme)]
+    if suggest and not compare and probes[0].findings and isinstance(opened, Model) and weights is None:
         best = min(map(measure, SUGGESTED), key=lambda each: each.cost)
-        if best.cost < found[0].cost - 0.1:
-            found.append(best)
-    return found
+        if best.cost < probes[0].cost - 0.1:
+            probes.append(best)
+    return probes
 
 
 def _probe(source: Source, scheme: str | None, inputs: InputLike, rows: int, seed: int | None, dtype: str) -> Probe:

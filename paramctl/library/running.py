@@ -52,12 +52,12 @@ def run(
     batch_size, rows = whole("batch_size", batch_size, 1) or BATCH_SIZE, whole("rows", rows, 1) or 1
     source = with_values(model, weights, checked_seed(seed))
     graph = check_computable(source)
-    given: Mapping[str, Any]
+    examples: Mapping[str, Any]
     if inputs is None:
-        given = model_inputs.random_inputs(source.model, graph, rows, resolve_seed(source.model, seed))
+        examples = model_inputs.random_inputs(source.model, graph, rows, resolve_seed(source.model, seed))
     else:
-        given = as_arrays(inputs)
-    checked = model_inputs.check_inputs(source.model, graph, given, np.dtype(dtype))
+        examples = as_arrays(inputs)
+    checked = model_inputs.check_inputs(source.model, graph, examples, np.dtype(dtype))
     outputs = run_source(source, checked, taps=texts(taps), batch_size=batch_size, progress=progress)
     notes = [outputs.note] if outputs.note else []
     return Weights(Computed(source.model.name, outputs.arrays), notes=notes)

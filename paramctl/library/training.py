@@ -41,7 +41,7 @@ STATE = ".state.npz"
 """The end of the name of the file from which training goes on; before it, the name of the output."""
 
 Settings = Mapping[str, Any]
-"""What must be the same when training goes on."""
+"""The arguments that must be the same when training goes on."""
 
 
 def train(
@@ -148,6 +148,7 @@ def _settings(
 def _save(training: Training, settings: Settings, source: Source, path: str) -> None:
     """Write the values, and the state from which training goes on. Each file is replaced atomically."""
     options = WriteOptions(force=True)
+    # the state comes last and has the values too, so a stop between the two writes loses nothing
     save_source(Replaced(source, training.changed), path, options)
     text = np.frombuffer(json.dumps(settings, sort_keys=True).encode(), np.uint8)
     arrays: dict[str, Array] = {"settings": text, "step": np.array(training.step)}

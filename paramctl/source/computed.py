@@ -24,7 +24,7 @@ MAX_IN_MEMORY = 256 << 20
 
 
 class Computed:
-    """Arrays by name, as they were computed. They exist in this process only.
+    """Arrays by name, as a computation gave them. They exist in this process only.
 
     like: a model, whose parameters and ties those of the arrays have that have the name of one of its own.
     """

@@ -18,6 +18,7 @@ from paramctl.model.layers.spatial import (
     as_declared,
     channels_last,
     channels_of,
+    check_strides,
     join,
     split,
     torch_margins,
@@ -29,12 +30,6 @@ from paramctl.model.layers.torch import Shapes, TorchTensor, convolution_weight,
 from paramctl.model.layers.torch_options import CARRIED, IN_CODE, argument, options, per_axis
 
 Margin = Annotated[tuple[int, ...], PerAxisType(item=NATURAL)]
-
-
-def check_strides(strides: tuple[int, ...], dilation_rate: tuple[int, ...]) -> None:
-    """Raise ShapeError if both strides and a dilation are above 1, which Keras does not support."""
-    if max(strides) > 1 and max(dilation_rate) > 1:
-        raise ShapeError("strides and dilation_rate must not both be above 1")
 
 
 class Padded(Layer, abstract=True):

@@ -146,3 +146,9 @@ def _window_count(n: int, reach: int, stride: int, padding: str) -> int:
     if reach > n:
         raise ShapeError(f"a window of {reach} must fit in an axis of {n}")
     return (n - reach) // stride + 1
+
+
+def check_strides(strides: tuple[int, ...], dilation_rate: tuple[int, ...]) -> None:
+    """Raise ShapeError if both strides and a dilation are above 1, which Keras does not support."""
+    if max(strides) > 1 and max(dilation_rate) > 1:
+        raise ShapeError("strides and dilation_rate must not both be above 1")

@@ -178,12 +178,12 @@ class Walk:
 
     def _note_attributes(self, item: Any, path: str) -> None:
         """Note the attributes of an object, except for those that the native layout or a dtype explains."""
-        own = {*ATTRIBUTES, "type", "dtype"} if self.native else {"dtype"}
+        explained = {*ATTRIBUTES, "type", "dtype"} if self.native else {"dtype"}
         for name, is_lost in attributes_of(item):
             subject = f"{name} of {path or '/'}"
-            if is_lost and not (self.native and name in own):
+            if is_lost and not (self.native and name in explained):
                 self.lost.append(f"the attribute {subject}")
-            elif name not in own:
+            elif name not in explained:
                 self.attributes.append(subject)
 
     def _group_attributes(self, group: Any) -> dict[str, Any]:
