@@ -121,3 +121,16 @@ paramctl init chimera.yaml -q
 paramctl summary chimera.h5 --depth 1
 # one bias of each value of it: those of 33 values and more
 paramctl dump chimera.h5 '**/bias' --min-size 33 --format csv | tail -1
+
+section "Running the network"
+# net(X), with X = rand(2, 4)
+paramctl run mlp.yaml --weights mlp.h5 --rows 2
+# the chimera: a scalar
+paramctl run chimera.yaml --weights chimera.h5 --rows 2 --format jsonl
+
+section "Exercises: train with a shared layer"
+# examples: four numbers and their sum
+printf 'input: [4]\nlayers: [{identity: {name: x}}, {dense: {name: y, units: 1, kernel_initializer: ones}}]\n' > sum.yaml
+paramctl run sum.yaml --rows 320 --taps x -o xy.npz
+# each step's loss, and the parameters and gradients of the shared layer: their sum, and the share of each use
+paramctl train tied_mlp.yaml --data xy.npz --watch shared --split-ties --epochs 20 --learning-rate 0.03 --format jsonl

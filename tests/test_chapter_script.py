@@ -142,10 +142,31 @@ def test_the_chimera(sections: dict[str, str]) -> None:
     assert text.splitlines()[-1] == "nest_mlp/net/dense/bias,63,0.0"
 
 
+def test_the_network_runs(sections: dict[str, str]) -> None:
+    """A row for each example; the chimera gives one number, of at most 1 by FancyMLP's loop."""
+    *rows, scalar = sections["Running the network"].splitlines()
+    assert len(rows) == 2
+    facts = json.loads(scalar)
+    assert facts["shape"] == []
+    assert abs(facts["values"]) <= 1
+
+
+def test_a_shared_layer_is_trained(sections: dict[str, str]) -> None:
+    """The loss falls, and the gradient of the shared kernel is at most as long as those of its two uses together."""
+    steps = [json.loads(line) for line in sections["Exercises: train with a shared layer"].splitlines()]
+    assert len(steps) == 200
+    losses = [step["loss"] for step in steps]
+    assert sum(losses[-10:]) < sum(losses[:10]) / 3
+    for step in steps:
+        kernel = step["parameters"]["shared/kernel"]
+        assert {*kernel["uses"]} == {"shared/kernel#1", "shared/kernel#2"}
+        assert 0 < kernel["gradient_norm"] <= sum(kernel["uses"].values())
+
+
 def test_only_the_files_of_the_script_are_left(sections: dict[str, str], folder: Path) -> None:
-    documents = {f"{name}.yaml" for name in "mlp rgnet nest_mlp chimera fancy_mlp tied_mlp two".split()}
+    documents = {f"{name}.yaml" for name in "mlp rgnet nest_mlp chimera fancy_mlp tied_mlp two sum".split()}
     files = {f"{name}.h5" for name in "mlp normal constant blocks custom python tied rgnet fancy chimera".split()}
-    assert {each.name for each in folder.iterdir()} - {"__pycache__"} == {*documents, *files, "my_init.py"}
+    assert {each.name for each in folder.iterdir()} - {"__pycache__"} == {*documents, *files, "my_init.py", "xy.npz"}
 
 
 def test_each_command_prints_the_values_of_the_book() -> None:

@@ -50,7 +50,7 @@ class Pass:
             output, mask = self.apply(step, [values[source] for source in sources], [*map(masks.get, sources)])
             if observe is not None:
                 output = observe(step, output)
-            # an output that no later step takes is dropped here, so memory holds only what is still needed
+            # an output that no later step takes is dropped here, so memory holds only values in use
             if uses[step.output]:
                 values[step.output], masks[step.output] = output, mask
             uses.subtract(sources)
