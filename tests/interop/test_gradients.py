@@ -53,7 +53,11 @@ def test_the_gradient_of_every_option_of_a_layer(name: str, tmp_path: Path) -> N
         model, graph = source.model, graph_of(source.model)
         differentiation = Differentiation(model, graph, Weighted())
         values = dict(Values(source, np.dtype("float64")))
-        inputs = {f"{key}-0": rng.random((BATCH, *shape)) + 0.05 for key, shape in case.inputs.items()}
+        limit = graph.steps[0].layer.categories()
+        inputs = {
+            f"{key}-0": rng.random((BATCH, *shape)) + 0.05 if limit is None else rng.integers(0, limit, (BATCH, *shape))
+            for key, shape in case.inputs.items()
+        }
         if not differentiation.trained:
             continue
         slope = differentiation.slope(values, inputs, np.empty(0))
