@@ -48,12 +48,21 @@ class NumPySpace:
         """Return the outputs of a whole sequence; see recurrence.lstm."""
         return recurrence.lstm(inputs, kernel)
 
+    def negative_part(self, x: Array) -> Array:
+        """Return min(x, 0). Its derivative at 0 is 1."""
+        return np.minimum(x, 0)
+
     def sigmoid(self, x: Array) -> Array:
         """Return s = 1 / (1 + exp(-x)). Its derivative is s * (1 - s)."""
-        with np.errstate(over="ignore"):  # the inverse of infinity is 0, the value that the limit has
-            y = np.exp(-x)
-        y += 1
-        return np.divide(1, y, out=y)
+        return special.sigmoid(x)
+
+    def silu(self, x: Array) -> Array:
+        """Return x * sigmoid(x)."""
+        return special.silu(x)
+
+    def gelu(self, x: Array) -> Array:
+        """Return x * Phi(x), where Phi is the standard normal CDF."""
+        return special.gelu(x)
 
     def softplus(self, x: Array) -> Array:
         """Return log(1 + exp(x)). Its derivative is sigmoid(x)."""
@@ -79,6 +88,11 @@ def _linear_by_kernel(result: Array, x: Array, kernel: Array, bias: Array | None
     return lambda vector: x.reshape((rows, features)).T @ vector.reshape((rows, units))
 
 
+def _silu_slope(silu: Array, sigmoid: Array) -> Array:
+    slope: Array = sigmoid + silu * (1 - sigmoid)
+    return slope
+
+
 Product = Callable[..., Callable[[Array], Array]]
 """From the result of an operation and its arguments to the product of a vector with the derivative by one of them."""
 
@@ -96,6 +110,9 @@ DERIVATIVES: dict[str, tuple[Product, ...]] = {
     **CONVOLUTION_DERIVATIVES,
     **POOLING_DERIVATIVES,
     "sigmoid": (lambda result, x: lambda vector: vector * (result * (1 - result)),),
+    "negative_part": (lambda result, x: lambda vector: vector * (x <= 0),),
+    "silu": (lambda result, x: lambda vector: vector * _silu_slope(result, NUMPY.sigmoid(x)),),
+    "gelu": (lambda result, x: lambda vector: vector * special.gelu_slope(x),),
     "softplus": (lambda result, x: lambda vector: vector * NUMPY.sigmoid(x),),
     "erf": (lambda result, x: lambda vector: vector * (1.1283791670955126 * np.exp(-x * x)),),  # 2 / sqrt(pi)
     "sparsemax": (lambda result, x, axis: partial(special.sparsemax_by_x, result, axis=axis),),

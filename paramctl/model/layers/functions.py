@@ -23,12 +23,13 @@ def rectified(xp: Any, x: Array, negative_slope: float, max_value: float | None,
 
 def leaky(xp: Any, x: Array, slope: Any) -> Array:
     """Return x where x >= 0, and slope * x elsewhere."""
-    return xp.where(x >= 0, x, slope * x)
+    # on mixed signs, xp.where takes several times as long
+    return xp.relu(x) + slope * xp.negative_part(x)
 
 
 def exponential_below(xp: Any, x: Array, alpha: float) -> Array:
     """Return x where x > 0, and alpha * (exp(x) - 1) elsewhere."""
-    return xp.where(x > 0, x, alpha * xp.expm1(xp.where(x > 0, 0, x)))  # large values would overflow
+    return xp.relu(x) + alpha * xp.expm1(xp.negative_part(x))
 
 
 def hard_sigmoid(xp: Any, x: Array) -> Array:
@@ -110,7 +111,7 @@ class Celu(Function):
     alpha: Positive = 1.0
 
     def compute(self, xp: Any, x: Array) -> Array:
-        return xp.where(x > 0, x, self.alpha * xp.expm1(xp.where(x > 0, 0, x) / self.alpha))
+        return xp.relu(x) + self.alpha * xp.expm1(xp.negative_part(x) / self.alpha)
 
 
 class Selu(Function):
@@ -130,7 +131,7 @@ class Gelu(Function):
     def compute(self, xp: Any, x: Array) -> Array:
         if self.approximate:
             return 0.5 * x * (1 + xp.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))  # sqrt(2 / pi)
-        return 0.5 * x * (1 + xp.erf(0.7071067811865476 * x))  # sqrt(1 / 2)
+        return xp.gelu(x)
 
     def torch_text(self, axis: int | None = None) -> str:
         return "torch.nn.GELU(approximate='tanh')" if self.approximate else "torch.nn.GELU()"
@@ -142,7 +143,7 @@ class Silu(Function, aliases=("swish",)):
     torch_module = "SiLU"
 
     def compute(self, xp: Any, x: Array) -> Array:
-        return x * xp.sigmoid(x)
+        return xp.silu(x)
 
 
 class Mish(Function):

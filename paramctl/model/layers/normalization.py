@@ -1,6 +1,7 @@
 """Normalization layers."""
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Annotated, Any
 
 from paramctl.core.parameter import Axis, Parameter, batch_axis, norm, state
@@ -43,26 +44,36 @@ def along(xp: Any, parameter: Array, x: Array, axes: Sequence[int]) -> Array:
     return xp.reshape(parameter, [size if axis in axes else 1 for axis, size in enumerate(x.shape)])
 
 
-def moments(xp: Any, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return mean and variance over axes, which have size 1 in the results."""
-    mean = xp.mean(x, axis=axes, keepdims=True)
-    return mean, xp.mean(xp.square(x - mean), axis=axes, keepdims=True)
+def mean_over(xp: Any, x: Array, axes: Sequence[int]) -> Array:
+    """Return the mean over axes, which have size 1 in the result."""
+    last = len(x.shape) - 1
+    if last in axes or last < 3 or {*range(1, last)} - {*axes}:
+        return xp.mean(x, axis=tuple(axes), keepdims=True)
+    # over all positions of channels_last: a product of matrices takes a fraction of the time
+    count = prod(x.shape[1:last])
+    sums = xp.ones((1, count), x.dtype) @ xp.reshape(x, (x.shape[0], count, x.shape[last]))
+    means = xp.reshape(sums / count, (x.shape[0], *(1,) * (last - 1), x.shape[last]))
+    return xp.mean(means, axis=0, keepdims=True) if 0 in axes else means
 
 
-def standardized(call: Call, epsilon: float, x: Array, mean: Array, variance: Array, axes: Sequence[int]) -> Array:
-    """Return gamma * (x - mean) / sqrt(variance + epsilon) + beta; a layer may lack gamma or beta. axes: of both."""
+def standardized(call: Call, epsilon: float, centered: Array, variance: Array, axes: Sequence[int]) -> Array:
+    """Return gamma * centered / sqrt(variance + epsilon) + beta; a layer may lack gamma or beta. axes: of both.
+
+    centered: the input less its mean, which is exact near the mean.
+    """
     xp = call.xp
     factor = 1 / xp.sqrt(variance + epsilon)
     gamma, beta = (
-        along(xp, call.parameters[name], x, axes) if name in call.parameters else None for name in ("gamma", "beta")
+        along(xp, call.parameters[name], centered, axes) if name in call.parameters else None
+        for name in ("gamma", "beta")
     )
     # with one mean for each channel, gamma costs nothing
     if gamma is not None and factor.size <= gamma.size:
         factor, gamma = factor * gamma, None
-    # x - mean comes first, because it is exact near the mean; NumPy computes one expression in place
+    # NumPy computes one expression in place
     if gamma is not None:
-        return (x - mean) * factor * gamma if beta is None else (x - mean) * factor * gamma + beta
-    return (x - mean) * factor if beta is None else (x - mean) * factor + beta
+        return centered * factor * gamma if beta is None else centered * factor * gamma + beta
+    return centered * factor if beta is None else centered * factor + beta
 
 
 class AroundChannels(Layer, abstract=True):
@@ -130,26 +141,28 @@ class BatchNormalization(AroundChannels):
         if mask is not None and len(mask.shape) != len(x.shape) - 1:
             rule = "the mask of the input must have one axis less than the input"
             raise NotComputed(f"{rule} (got the mask {mask.shape} for {x.shape})")
-        mean, variance = state["moving_mean"], state["moving_variance"]
-        # in Keras, a frozen layer normalizes by its moving averages even in training
-        if call.training and call.trainable:
-            mean, variance = self._moments(call, x, tuple(other for other in range(len(x.shape)) if other != axis))
-            for name, value in (("moving_mean", mean), ("moving_variance", variance)):
-                call.updates[name] = state[name] * self.momentum + value * (1 - self.momentum)
-        return standardized(call, self.epsilon, x, along(xp, mean, x, [axis]), along(xp, variance, x, [axis]), [axis])
+        if not call.training or not call.trainable:  # in Keras, a frozen layer keeps its statistics even in training
+            centered = x - along(xp, state["moving_mean"], x, [axis])
+            return standardized(call, self.epsilon, centered, along(xp, state["moving_variance"], x, [axis]), [axis])
+        mean, centered, variance = self._moments(call, x, [other for other in range(len(x.shape)) if other != axis])
+        for name, value in (("moving_mean", mean), ("moving_variance", variance)):
+            call.updates[name] = state[name] * self.momentum + xp.reshape(value, -1) * (1 - self.momentum)
+        return standardized(call, self.epsilon, centered, variance, [axis])
 
-    def _moments(self, call: Call, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-        """Return mean and variance over axes, of the steps that are not masked."""
+    def _moments(self, call: Call, x: Array, axes: Sequence[int]) -> tuple[Array, Array, Array]:
+        """Return the mean over axes, x less the mean, and the variance, of the steps that are not masked."""
         xp, mask = call.xp, call.mask
         if mask is None:
-            mean = xp.mean(x, axis=axes, keepdims=True)
-            return xp.reshape(mean, -1), xp.mean(xp.square(x - mean), axis=axes)
+            mean = mean_over(xp, x, axes)
+            centered = x - mean
+            return mean, centered, mean_over(xp, xp.square(centered), axes)
         inside = xp.broadcast_to(mask[..., None], x.shape)
         # Keras adds its epsilon to the count, which may be 0
-        count = xp.sum(inside, axis=axes, keepdims=True, dtype=x.dtype) + 1e-7
-        mean = xp.sum(xp.where(inside, x, 0), axis=axes, keepdims=True) / count
-        variance = xp.sum(xp.where(inside, xp.square(x - mean), 0), axis=axes, keepdims=True) / count
-        return xp.reshape(mean, -1), xp.reshape(variance, -1)
+        count = xp.sum(inside, axis=tuple(axes), keepdims=True, dtype=x.dtype) + 1e-7
+        mean = xp.sum(xp.where(inside, x, 0), axis=tuple(axes), keepdims=True) / count
+        centered = x - mean
+        squares = xp.where(inside, xp.square(centered), 0)
+        return mean, centered, xp.sum(squares, axis=tuple(axes), keepdims=True) / count
 
     def torch_name(self, x: TorchInput) -> str:
         rank = max(len(x.shape) - 2, 1) if x.shape is not None else 1
@@ -190,9 +203,9 @@ class LayerNormalization(OverAxes):
         yield from scale_and_center(self, *sizes)
 
     def compute(self, call: Call, x: Array) -> Array:
-        axes = axes_of(self.axis, x.shape)
-        mean, variance = moments(call.xp, x, tuple(axes))
-        return standardized(call, self.epsilon, x, mean, variance, axes)
+        xp, axes = call.xp, axes_of(self.axis, x.shape)
+        centered = x - mean_over(xp, x, axes)
+        return standardized(call, self.epsilon, centered, mean_over(xp, xp.square(centered), axes), axes)
 
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         axes = normalized_axes("LayerNorm", self.axis, x)
@@ -232,18 +245,18 @@ class GroupNormalization(AroundChannels):
 
     def compute(self, call: Call, x: Array) -> Array:
         xp, axis = call.xp, axis_of(self.axis, x.shape)
-        spatial = tuple(other for other in range(1, len(x.shape)) if other != axis)
+        spatial = [other for other in range(1, len(x.shape)) if other != axis]
         groups = x.shape[axis] if self.groups == -1 else self.groups
         size = x.shape[axis] // groups
 
         def over_groups(values: Array) -> Array:
             """Return the mean over positions and over the channels of each group, for each channel."""
-            channels = xp.mean(values, axis=spatial, keepdims=True)
+            channels = mean_over(xp, values, spatial)
             means = xp.mean(xp.reshape(channels, (-1, groups, size)), axis=2)
             return xp.reshape(xp.repeat(means, size, axis=1), channels.shape)
 
-        mean = over_groups(x)
-        return standardized(call, self.epsilon, x, mean, over_groups(xp.square(x - mean)), [axis])
+        centered = x - over_groups(x)
+        return standardized(call, self.epsilon, centered, over_groups(xp.square(centered)), [axis])
 
     def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
         arguments = super().torch_arguments(x)
