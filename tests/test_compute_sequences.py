@@ -308,10 +308,31 @@ def difference(name: str, arguments: list[np.ndarray], number: int, vector: np.n
     return result
 
 
-@pytest.mark.parametrize(("name", "shapes"), [("linear", [(2, 3, 4), (4, 5), (5,)]), ("lstm", [(4, 2, 12), (3, 12)])])
-def test_derivatives(name: str, shapes: list[tuple[int, ...]]) -> None:
+def test_lstm_skips_masked_steps() -> None:
+    """The others give what they give alone, and a masked one repeats the output before it, 0 before the first."""
     rng = np.random.default_rng(0)
-    arguments = [rng.standard_normal(shape) for shape in shapes]
+    inputs, kernel = rng.standard_normal((5, 1, 8)), rng.standard_normal((2, 8))
+    kept = np.array([False, True, False, True, False])
+    output = NUMPY.lstm(inputs, kernel, kept.reshape(5, 1, 1))
+    assert np.array_equal(output[kept], NUMPY.lstm(inputs[kept], kernel))
+    assert np.array_equal(output[[0, 2, 4]], [np.zeros((1, 2)), output[1], output[3]])
+
+
+SKIP = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], bool)[..., None]
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "more"),
+    [
+        ("linear", [(2, 3, 4), (4, 5), (5,)], []),
+        ("lstm", [(4, 2, 12), (3, 12)], []),
+        ("lstm", [(4, 2, 12), (3, 12)], [SKIP]),
+    ],
+)
+def test_derivatives(name: str, shapes: list[tuple[int, ...]], more: list[np.ndarray]) -> None:
+    """Products with the derivatives are those of central differences."""
+    rng = np.random.default_rng(0)
+    arguments = [*(rng.standard_normal(shape) for shape in shapes), *more]
     output = getattr(NUMPY, name)(*arguments)
     vector = rng.standard_normal(output.shape)
     assert len(DERIVATIVES[name]) == len(shapes)

@@ -7,10 +7,11 @@ import numpy as np
 from paramctl.core.dtypes import Array
 
 
-def lstm(inputs: Array, kernel: Array) -> Array:
+def lstm(inputs: Array, kernel: Array, mask: Array | None = None) -> Array:
     """Return the outputs (steps, batch, units) of an LSTM with tanh and sigmoid, whose state starts at 0.
 
     inputs: of the gates i, f, c, o, (steps, batch, 4 * units). kernel: from an output to the gates.
+    mask: (steps, batch, 1), False at the steps that keep the state.
     """
     steps, batch, size = inputs.shape
     units, dtype = size // 4, inputs.dtype
@@ -21,25 +22,30 @@ def lstm(inputs: Array, kernel: Array) -> Array:
     outputs = np.empty((steps, batch, units), dtype)
     gates = np.empty((batch, size), dtype)
     i, f, c, o = (gates[:, start : start + units] for start in range(0, size, units))
-    carry, before = np.zeros((batch, units), dtype), np.zeros((batch, units), dtype)
-    for scaled, output in zip(inputs * scale, outputs, strict=True):
+    carry, before, kept = (np.zeros((batch, units), dtype) for _ in range(3))
+    for scaled, output, skipped in zip(inputs * scale, outputs, [None] * steps if mask is None else ~mask, strict=True):
         # np.matmul takes half as long again into an array that exists
         np.dot(before, kernel, gates)
         np.add(gates, scaled, gates)
         np.tanh(gates, gates)
         np.add(gates, offset, gates)
         np.multiply(i, c, i)
+        if skipped is not None:
+            np.copyto(kept, carry)
         np.multiply(f, carry, carry)
         np.add(carry, i, carry)
         np.multiply(carry, half, carry)
         np.tanh(carry, output)
         np.multiply(output, o, output)
+        if skipped is not None:
+            np.copyto(carry, kept, where=skipped)
+            np.copyto(output, before, where=skipped)
         before = output
     outputs *= half
     return outputs
 
 
-def lstm_by_inputs(result: Array, inputs: Array, kernel: Array, vector: Array) -> Array:
+def lstm_by_inputs(result: Array, inputs: Array, kernel: Array, mask: Array | None, vector: Array) -> Array:
     """Return the product of a vector with the derivative of lstm by its inputs. result: of lstm."""
     steps, _, size = inputs.shape
     units = size // 4
@@ -50,7 +56,8 @@ def lstm_by_inputs(result: Array, inputs: Array, kernel: Array, vector: Array) -
     carries = np.empty_like(result)
     carry = np.zeros_like(result[0])
     for step in range(steps):
-        carry = carries[step] = f[step] * carry + i[step] * c[step]
+        new = f[step] * carry + i[step] * c[step]
+        carry = carries[step] = new if mask is None else np.where(mask[step], new, carry)
     squashed = np.tanh(carries)
     # derivatives of the carry by the arguments of i, f and c, and of the output by the argument of o and by the carry
     inner = [c * i * (1 - i), previous(carries) * f * (1 - f), i * (1 - c * c)]
@@ -59,17 +66,24 @@ def lstm_by_inputs(result: Array, inputs: Array, kernel: Array, vector: Array) -
     by_carry, by_output = np.zeros_like(carry), np.zeros_like(carry)
     for step in range(steps)[::-1]:
         by_output = vector[step] + by_output
+        # a masked step passes both on to the step before it
+        carry_kept, output_kept = by_carry, by_output
         by_carry = by_carry + by_output * to_carry[step]
         parts = [*(by_carry * part[step] for part in inner), by_output * of_output[step]]
         np.concatenate(parts, axis=-1, out=slopes[step])
         by_carry = by_carry * f[step]
+        if mask is not None:
+            slopes[step] *= mask[step]
         by_output = slopes[step] @ kernel.T
+        if mask is not None:
+            by_carry = np.where(mask[step], by_carry, carry_kept)
+            by_output = np.where(mask[step], by_output, output_kept)
     return slopes
 
 
-def lstm_by_kernel(result: Array, inputs: Array, kernel: Array, vector: Array) -> Array:
+def lstm_by_kernel(result: Array, inputs: Array, kernel: Array, mask: Array | None, vector: Array) -> Array:
     """Return the product of a vector with the derivative of lstm by its kernel. result: of lstm."""
-    slopes = lstm_by_inputs(result, inputs, kernel, vector)
+    slopes = lstm_by_inputs(result, inputs, kernel, mask, vector)
     product: Array = previous(result).reshape((-1, kernel.shape[0])).T @ slopes.reshape((-1, kernel.shape[1]))
     return product
 

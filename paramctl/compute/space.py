@@ -44,9 +44,9 @@ class NumPySpace:
             output += bias
         return output.reshape((*rows, kernel.shape[1]))
 
-    def lstm(self, inputs: Array, kernel: Array) -> Array:
+    def lstm(self, inputs: Array, kernel: Array, mask: Array | None = None) -> Array:
         """Return the outputs of a whole sequence; see recurrence.lstm."""
-        return recurrence.lstm(inputs, kernel)
+        return recurrence.lstm(inputs, kernel, mask)
 
     def negative_part(self, x: Array) -> Array:
         """Return min(x, 0). Its derivative at 0 is 1."""
@@ -103,8 +103,8 @@ DERIVATIVES: dict[str, tuple[Product, ...]] = {
         lambda result, x, kernel, bias: lambda vector: vector.reshape((-1, vector.shape[-1])).sum(axis=0),
     ),
     "lstm": (
-        lambda result, inputs, kernel: partial(recurrence.lstm_by_inputs, result, inputs, kernel),
-        lambda result, inputs, kernel: partial(recurrence.lstm_by_kernel, result, inputs, kernel),
+        lambda result, inputs, kernel, mask=None: partial(recurrence.lstm_by_inputs, result, inputs, kernel, mask),
+        lambda result, inputs, kernel, mask=None: partial(recurrence.lstm_by_kernel, result, inputs, kernel, mask),
     ),
     "relu": (lambda result, x: lambda vector: vector * (x > 0),),
     **CONVOLUTION_DERIVATIVES,

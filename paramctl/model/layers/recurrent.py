@@ -276,8 +276,8 @@ class LSTM(Recurrent):
 
     def run(self, cell: Call, inputs: Array, mask: Array | None) -> Array:
         is_usual = is_default(Tanh)(self.activation) and is_default(Sigmoid)(self.recurrent_activation)
-        if mask is None and is_usual and not (cell.training and self.recurrent_dropout):
-            return cell.xp.lstm(inputs, cell.parameters["recurrent_kernel"])
+        if is_usual and not (cell.training and self.recurrent_dropout):
+            return cell.xp.lstm(inputs, cell.parameters["recurrent_kernel"], mask)
         return super().run(cell, inputs, mask)
 
     def step(self, cell: Call, inputs: Array, state: State, recurrent: Projection) -> State:
