@@ -46,6 +46,7 @@ bench: .venv/ready .venv-interop/ready
 	.venv/bin/python benchmarks/addresses.py
 	KERAS_BACKEND=torch .venv/bin/python benchmarks/values.py .venv-interop/bin/python
 	KERAS_BACKEND=torch .venv/bin/python benchmarks/checkpoints.py .venv-interop/bin/python
+	.venv-interop/bin/python benchmarks/forward.py
 
 clean:
 	rm -rf .venv .venv-oldest .venv-newest .venv-interop .venv-lint
