@@ -183,6 +183,20 @@ def test_time_distributed() -> None:
     assert output.reshape(2, 3).tolist() == [[2, 2, 8], [3, 10, 25]]
 
 
+def test_time_distributed_normalizes_each_step_of_a_batch() -> None:
+    """In training, as Keras: by the statistics of each step, which the moving averages take one after another."""
+    inner = LAYERS["batch_normalization"](momentum=0.5, epsilon=1e-12)
+    layer = LAYERS["time_distributed"](layer=Wrapped("n", inner))
+    parameters = arrays(n__gamma=[1], n__beta=[0], n__moving_mean=[0], n__moving_variance=[1])
+    x = np.array([[0, 4], [2, 8]], "f")[..., None]
+    call = Call(NUMPY, parameters, training=True)
+    assert np.allclose(layer.compute(call, x)[..., 0], [[-1, -1], [1, 1]])
+    assert {name: value.tolist() for name, value in call.updates.items()} == {
+        "n/moving_mean": [3.25],
+        "n/moving_variance": [2.5],
+    }
+
+
 # Attention: with queries of 0, each query has the mean of the values that it attends to
 
 

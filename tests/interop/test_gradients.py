@@ -69,7 +69,9 @@ def test_the_gradient_of_every_option_of_a_layer(name: str, tmp_path: Path) -> N
             ]
             expected = (losses[0] - losses[1]) / (2 * STEP)
             scale = np.abs(gradient * direction).sum() + 1e-3
-            assert abs((gradient * direction).sum() - expected) < 1e-5 * scale, (json.dumps(case), path)
+            # losses are rounded; the gradient by the bias of keys, which move all scores of a query alike, is 0
+            rounding = 4 * np.finfo(float).eps * abs(slope.loss) / STEP
+            assert abs((gradient * direction).sum() - expected) < 1e-5 * scale + rounding, (json.dumps(case), path)
             compared += 1
     assert compared or not any(parameter.trainable for parameter in source.model.parameters.values())
 

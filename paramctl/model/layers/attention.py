@@ -30,7 +30,8 @@ class AttentionLayer(Layer, abstract=True):
     """Attention with queries from its input, and keys and values from other outputs, or from its input by default.
 
     Subclasses declare the common options themselves, each at its place in Keras' order; the annotations here are for
-    type checkers. rope_theta rotates queries and keys by position (Su et al., 2021); Keras has no such option.
+    type checkers. rope_theta rotates queries and keys by position (Su et al., 2021), in halves as Llama's code in
+    transformers does; Keras has no such option.
     """
 
     if TYPE_CHECKING:
