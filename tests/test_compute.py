@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import paramctl as pc
 from paramctl.compute.graph import graph_of
 from paramctl.compute.space import NUMPY
 from paramctl.model import Model
@@ -329,3 +330,32 @@ def test_a_layer_says_whether_it_mixes_the_examples_of_a_batch(entry: str) -> No
     parts = [np.asarray(step.layer.compute(Call(NUMPY, held), x[row : row + 1])) for row in range(2)]
     alike = whole.ndim > 0 and np.allclose(whole, np.concatenate(parts))
     assert alike != MIXES[entry]
+
+
+# Shifts and scales
+
+
+def test_a_centered_layer_subtracts_the_mean_of_the_batch() -> None:
+    """The mean of all 4 values, 2.5, not of each example; D2L's CenteredLayer."""
+    assert computed("centered_layer", [[1.0, 2.0], [3.0, 4.0]]).tolist() == [[-1.5, -0.5], [0.5, 1.5]]
+
+
+def test_a_scale_for_each_feature() -> None:
+    """The factors of LayerScale begin at 1e-6, as in ConvNeXt; a bias is added to the product."""
+    layer = {"scale": {"use_bias": True}}
+    held = {"gamma": [2.0, 3.0], "bias": [10.0, 20.0]}
+    assert computed(layer, [[1.0, 1.0], [0.5, 2.0]], parameters=held).tolist() == [[12.0, 23.0], [11.0, 26.0]]
+    initialized = pc.initialize(model("input: [3]\nlayers: [{scale: {name: s}}]"))
+    assert np.asarray(initialized["s/gamma"]).tolist() == [np.float32(1e-6)] * 3
+
+
+def test_normalization_by_state_and_by_options() -> None:
+    """Axes in any order give the state in ascending order; a variance of 0 counts as that of a deviation of 1e-7."""
+    x = [[[4.0, 6.0], [8.0, 2.0]]]
+    held = {"mean": [2.0, 4.0], "variance": [4.0, 0.0]}
+    expected = [[[1.0, 2e7], [3.0, -2e7]]]
+    assert np.allclose(computed("normalization", x, parameters=held), expected)
+    options = {"normalization": {"axis": [2, 1], "mean": [2, 4], "variance": [4, 0]}}
+    assert np.allclose(computed(options, x), expected)
+    inverted = {"normalization": {"axis": 1, "mean": 1, "variance": 4, "invert": True}}
+    assert computed(inverted, x).tolist() == [[[9.0, 13.0], [17.0, 5.0]]]

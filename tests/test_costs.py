@@ -45,18 +45,19 @@ MACS = {
     "time_distributed": 5 * 6 * 3,
     "grouped_query_attention": 5 * 6 * (12 + 6 + 6) + 5 * 5 * (12 + 12) + 5 * 12 * 6,
     "dot": 6 * 6 * 5,
+    "expression": 5 * 6 * 3,
 }
 """The multiply-accumulates of the cases of test_layers that have any."""
 
 NONE = """
     activation adaptive_average_pooling1d adaptive_average_pooling2d adaptive_average_pooling3d adaptive_max_pooling1d
     adaptive_max_pooling2d adaptive_max_pooling3d add alpha_dropout average average_pooling1d average_pooling2d
-    average_pooling3d batch_normalization class_token concatenate cropping1d cropping2d cropping3d dropout elu embedding
+    average_pooling3d batch_normalization centered_layer class_token concatenate cropping1d cropping2d cropping3d dropout elu embedding
     flatten gaussian_dropout gaussian_noise global_average_pooling1d global_average_pooling2d global_average_pooling3d
     global_max_pooling1d global_max_pooling2d global_max_pooling3d group_normalization halve_while identity
     layer_normalization leaky_re_lu masking max_pooling1d max_pooling2d max_pooling3d maximum minimum multiply p_re_lu
-    parallel permute position_embedding re_lu reduce_sum repeat_vector rescaling reshape residual reuse
-    rms_normalization softmax spatial_dropout1d spatial_dropout2d spatial_dropout3d subtract take unit_normalization
+    normalization parallel permute position_embedding re_lu reduce_sum repeat_vector rescaling reshape residual reuse
+    rms_normalization scale softmax spatial_dropout1d spatial_dropout2d spatial_dropout3d subtract take unit_normalization
     up_sampling1d up_sampling2d up_sampling3d zero_padding1d zero_padding2d zero_padding3d
 """.split()
 """The layers without multiply-accumulates of their own."""

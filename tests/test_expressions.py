@@ -9,7 +9,8 @@ from paramctl.errors import DocumentError
 from paramctl.model.expressions import MAX_EXPRESSION, Variables
 
 NAMES = {"a": 7, "b": 2, "half": 0.5, "yes": True, "word": "relu", "nothing": None}
-ENV = Variables({name: Located(value, "m.yaml", 1, 1) for name, value in NAMES.items()})
+SIZES = {"sizes": Located([Located(6, "m.yaml", 1, 1), Located(7, "m.yaml", 1, 4)], "m.yaml", 1, 1)}
+ENV = Variables({name: Located(value, "m.yaml", 1, 1) for name, value in NAMES.items()} | SIZES)
 
 
 def evaluate(text: str) -> object:
@@ -43,6 +44,7 @@ CASES = {
     "${nothing}": None,
     "${true}": True,
     "${null == nothing}": True,
+    "${sizes[0] + sizes[-1]}": 13,
     "block-${a}-${b}": "block-7-2",
     "${word}6": "relu6",
     "${yes}!": "true!",
@@ -72,6 +74,11 @@ WRONG = {
     "${[1]}": "supports arithmetic",
     "${lambda: 1}": "supports arithmetic",
     "${~a}": "supports arithmetic",
+    "${sizes[2]}": "the index must be a whole number from -2 to 1 (got 2)",
+    "${sizes[1.5]}": "the index must be a whole number from -2 to 1 (got 1.5)",
+    "${sizes[0:1]}": "supports arithmetic",
+    "${sizes}1": "a list or a mapping cannot be used in a calculation",
+    "${input[0]}": "no variable has this name (got 'input'",
     "${a << 3}": "supports arithmetic",
     "${a in b}": "supports the comparisons",
     "${open('x')}": "supports the functions",

@@ -447,3 +447,70 @@ def test_a_variable_may_be_null() -> None:
 def test_a_transformer_whose_blocks_have_optional_inputs() -> None:
     built = load(str(ROOT / "tests/fixtures/transformer_null_option.yaml"))
     assert totals(built.owners()).parameters == 63_213_568
+
+
+SIZES = {
+    "its own input, not that of the block": (
+        "input: [4, 3]\nlayers: [{dense: '${input[-1] + 2}'}, {residual: [{dense: '${input[1]}'}]}]",
+        [(None, 4, 5), (None, 4, 5), (None, 4, 5)],
+    ),
+    "each copy": (
+        "input: [4]\nlayers: [{dense: {units: '${input[0] + 1}', repeat: 3}}]",
+        [(None, 5), (None, 6), (None, 7)],
+    ),
+    "a condition": (
+        "input: [4]\nlayers: [{dense: {units: 3, repeat: 2, when: '${input[0] != 3}'}}, identity]",
+        [(None, 3), (None, 3)],
+    ),
+    "what from names": (
+        "input: [4]\nlayers: [{dense: {name: a, units: 3}}, flatten, {dense: {units: '${input[0]}', from: input}}]",
+        [(None, 3), (None, 3), (None, 4)],
+    ),
+    "a list": ("input: [2, 6]\nlayers: [flatten, {reshape: {target_shape: '${input}'}}]", [(None, 12), (None, 12)]),
+    "a variable of this name": ("input: [4]\nvars: {input: 3}\nlayers: [{dense: '${input}'}]", [(None, 3)]),
+    "a default of a block": (
+        "input: [4]\nblocks: {mlp: {options: {units: '${2 * input[-1]}'}, layers: [{dense: '${units}'}, {dense: 3}]}}\n"
+        "layers: [mlp, mlp, {mlp: '${input[0] + 4}'}]",
+        [(None, 3), (None, 8), (None, 3), (None, 3), (None, 6), (None, 3), (None, 3), (None, 7), (None, 3)],
+    ),
+    "a shortcut where the channels change": (
+        "input: [4]\nblocks:\n  b:\n    options: {units: , project: '${input[-1] != units}'}\n    layers:\n"
+        "      - residual:\n          layers: [{dense: '${units}'}]\n"
+        "          shortcut: [{dense: {units: '${units}', when: '${project}'}}]\nlayers: [{b: 4}, {b: 5}]",
+        [(None, 4)] * 3 + [(None, 5)] * 5,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_options_of_an_entry_see_the_shape_of_its_input(name: str) -> None:
+    text, outputs = SIZES[name]
+    assert [block.output for block in model(text).walk()] == outputs
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("input: [null, 4]\nlayers: [{dense: '${input[0]}'}]", "2:18: this size of the input is unknown"),
+        ("layers: [{dense: '${input[0]}'}]", "1:18: the shape of the input is unknown (got input). Give it"),
+        ("input: [4]\nlayers: [{dense: '${input[1]}'}]", "2:18: the index must be a whole number from -1 to 0 (got 1)"),
+        ("input: [4]\nvars: {a: '${input[0]}'}\nlayers: [flatten]", "2:11: no variable has this name (got 'input')"),
+        (
+            "inputs: {a: [4], b: [4]}\nlayers: [{add: {from: [a, b], name: 'n${input[0]}'}}]",
+            "2:37: ${input} is the shape of the only input (got the inputs a, b)",
+        ),
+    ],
+)
+def test_a_size_that_is_not_known_is_an_error(text: str, says: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        model(text)
+    assert f"m.yaml:{says}" in str(caught.value)
+
+
+def test_a_reused_block_sees_the_shape_of_its_new_input() -> None:
+    """Its parameters would have other shapes, so it is refused, as with shapes in the document."""
+    block = "blocks: {b: [{dense: '${input[-1]}'}]}\n"
+    good = model(f"input: [4]\n{block}layers: [{{b: {{name: b}}}}, {{reuse: b}}]")
+    assert [each.output for each in good.blocks] == [(None, 4), (None, 4)]
+    with pytest.raises(DocumentError, match="must keep their shapes"):
+        model(f"input: [4]\n{block}layers: [{{b: {{name: b}}}}, {{dense: 5}}, {{reuse: b}}]")

@@ -207,6 +207,27 @@ CASES = {
             "attention_output/kernel": (4, 3, 6),
         },
     ),
+    "scale": (TEXT + "layers: [{scale: {use_bias: true}}]", (None, 5, 6), {"gamma": (6,), "bias": (6,)}),
+    "normalization": (
+        IMAGE + "layers: [normalization]",
+        (None, 8, 9, 6),
+        {"mean": (6,), "variance": (6,), "count": ()},
+    ),
+    "normalization by options": (
+        IMAGE + "layers: [{normalization: {axis: [3, 1], mean: [[2]], variance: [[4]], invert: true}}]",
+        (None, 8, 9, 6),
+        {},
+    ),
+    "normalization of everything": (
+        TEXT + "layers: [{normalization: {axis: null}}]",
+        (None, 5, 6),
+        {"mean": (), "variance": (), "count": ()},
+    ),
+    "expression": (
+        TEXT + "layers: [{expression: {formula: relu(x @ weight + bias), params: {weight: [6, 3], bias: [3]}}}]",
+        (None, 5, 3),
+        {"weight": (6, 3), "bias": (3,)},
+    ),
     "p_re_lu": (TEXT + "layers: [{p_re_lu: {shared_axes: 1}}]", (None, 5, 6), {"alpha": (1, 6)}),
     **{name: (TEXT + f"layers: [{{{name}: {{from: [input, input]}}}}]", (None, 5, 6), {}) for name in
        ("add", "average", "maximum", "minimum", "multiply", "subtract")},
@@ -218,6 +239,7 @@ CASES = {
         "alpha_dropout": "{alpha_dropout: 0.5}", "gaussian_dropout": "{gaussian_dropout: 0.5}",
         "gaussian_noise": "{gaussian_noise: 0.5}", "rescaling": "{rescaling: 2}", "identity": "identity",
         "masking": "masking", "halve_while": "halve_while",
+        "centered_layer": "centered_layer",
     }.items()},
     "spatial_dropout2d": (IMAGE + "layers: [{spatial_dropout2d: 0.5}]", (None, 8, 9, 6), {}),
     "spatial_dropout3d": ("input: [4, 5, 6, 2]\nlayers: [{spatial_dropout3d: 0.5}]", (None, 4, 5, 6, 2), {}),

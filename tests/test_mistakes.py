@@ -312,7 +312,7 @@ MISTAKES = [
     ),
     (
         "vars: {width: 4}\n" + HEAD + '  - dense: "${width * }"',
-        "4:12: ${...} supports arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil, and floor (got '${width * }')",
+        "4:12: ${...} supports arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil, floor, and items of lists (got '${width * }')",
     ),
     ("vars: {width: 4}\n" + HEAD + '  - dense: "${width / 0}"', "4:12: division by zero (got '${width / 0}')"),
     (
@@ -325,7 +325,7 @@ MISTAKES = [
     ),
     (
         "vars: {width: 4}\n" + HEAD + '  - dense: "${width.real}"',
-        "4:12: ${...} supports arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil, and floor (got '${width.real}')",
+        "4:12: ${...} supports arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil, floor, and items of lists (got '${width.real}')",
     ),
     ("vars: {width: 4}\n" + HEAD + '  - dense: "${width"', "4:12: ${ must be closed by } (got '${width')"),
     (

@@ -16,7 +16,7 @@ class Step:
     path: of the block that applies it. layer: itself; in a block with branches, the layer that merges them.
     inputs, output: by number, as in Block; references come last.
     parameters: the path of each parameter in the model, by its path relative to the layer.
-    shape: of the output, as the model declares it; None if it is unknown.
+    shape, input_shapes: of the output and of the inputs, as the model declares them; None if unknown.
     trainable: False if the layer has parameters to train, and all are frozen.
     """
 
@@ -27,11 +27,12 @@ class Step:
     parameters: Mapping[str, str]
     shape: Sizes | None
     trainable: bool = True
+    input_shapes: tuple[Sizes | None, ...] = ()
 
     @property
     def mixes_examples(self) -> bool:
         """True if the output depends on all examples of a batch even outside training."""
-        return self.layer.mixes_examples(self.shape)
+        return self.layer.mixes_examples(self.shape, self.input_shapes)
 
     @property
     def references(self) -> list[str]:
@@ -74,6 +75,7 @@ class _Unfolding:
         self.first = {block.path: block for block in model.walk() if block.reuse_of is None}
         self.aliases: dict[int, int] = {}
         self.paths: dict[int, str] = {}
+        self.shapes = {-1 - place: declared.shape for place, declared in enumerate(model.inputs)}
 
     def graph(self) -> Graph:
         steps = [*self.steps(self.model.blocks, "", "")]
@@ -87,7 +89,7 @@ class _Unfolding:
         """
         for block in blocks:
             at = block.reuse_of or first + block.path.removeprefix(path)
-            self.paths[block.output_id] = block.path
+            self.paths[block.output_id], self.shapes[block.output_id] = block.path, block.output
             if not block.inner_ids:
                 assert block.layer is not None
                 held = self.first[at].parameters
@@ -95,7 +97,8 @@ class _Unfolding:
                 trained = [parameter.trainable for parameter in held if parameter.kind != "state"]
                 trainable = not trained or any(value is not False for value in trained)
                 inputs, number = block.input_ids, block.output_id
-                yield Step(block.path, block.layer, inputs, number, names, block.output, trainable)
+                shapes = tuple(map(self.shapes.get, inputs))
+                yield Step(block.path, block.layer, inputs, number, names, block.output, trainable, shapes)
                 continue
             yield from self.steps(block.blocks, block.path, at)
             merge = block.layer.merge_layer() if block.layer is not None else None

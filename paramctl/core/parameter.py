@@ -125,8 +125,12 @@ class Parameter:
         return (inputs / strides if inputs % strides else inputs // strides), fan_out
 
     def in_layer(self, path: str, dtype: str, trainable: bool) -> Parameter:
-        """Return this parameter as part of the layer at a path, with the model's dtype, frozen unless ``trainable``."""
-        return replace(self, path=f"{path}/{self.path}", dtype=dtype, trainable=bool(self.trainable) and trainable)
+        """Return this parameter as part of the layer at a path, frozen unless ``trainable``.
+
+        dtype: of the model. A parameter of integers, such as a count, keeps its own.
+        """
+        own = dtype if self.dtype in FLOAT_DTYPES else self.dtype
+        return replace(self, path=f"{path}/{self.path}", dtype=own, trainable=bool(self.trainable) and trainable)
 
 
 def weight(name: str, initializer: Located, *axes: Axis) -> Parameter:

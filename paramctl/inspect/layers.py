@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paramctl.declare.located import Located, Scalar
+from paramctl.declare.located import Located, Scalar, parse_call, preview
 from paramctl.errors import AddressError
 from paramctl.model.layers import FUNCTIONS, LAYERS
 from paramctl.model.layers.activations import Function
@@ -74,7 +74,9 @@ def first_paragraph(declared: object) -> str:
 def default_text(default: Any) -> Scalar:
     """Return a default as a document writes it: a function or a scheme by name, and one number for all axes."""
     if isinstance(default, Located):
-        return str(default.value)
+        call = parse_call(default)
+        name, arguments = call or (default, None)
+        return f"{name.value}: {preview(arguments)}" if arguments else str(name.value)
     if isinstance(default, Function):
         return default.name
     while isinstance(default, tuple):

@@ -22,7 +22,11 @@ from paramctl.errors import suggest
 MAX_EXPRESSION = 200
 MAX_TEXT = 1_000
 MAX_TEMPLATE = 2_000
-SUPPORTED = "${...} supports arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil, and floor"
+SUPPORTED = (
+    "${...} supports arithmetic, comparisons, and, or, not, a if c else b, min, max, ceil, floor, and items of lists"
+)
+INPUT = "input"
+"""The name of the shape of the input of an entry, without the batch axis. A variable of this name hides it."""
 
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -80,6 +84,10 @@ class Variables:
         """Return every name, innermost first."""
         return [*self.names, *(self.outer.known() if self.outer else ())]
 
+    def get_input(self) -> Located | None:
+        """Return the shape of the input of the entry in whose options the expression is; None outside entries."""
+        return None
+
     def resolve(self, node: Located) -> Located:
         """Return the node with every ``${...}`` replaced by its value. Raises DocumentError if it is invalid."""
         if not node.dynamic:
@@ -101,7 +109,27 @@ class Variables:
         return result
 
 
-class _ExpressionError(ValueError):
+class EntryVariables(Variables):
+    """The names that the options of an entry may use: those around it, and its input.
+
+    find: returns the shape of the input. Called only if an expression uses it, because an input of an unknown shape, or
+        several inputs, are errors there only.
+    """
+
+    __slots__ = ("_find", "_input")
+
+    def __init__(self, outer: Variables, find: Callable[[], Located]) -> None:
+        super().__init__({}, outer)
+        self._find = find
+        self._input: Located | None = None
+
+    def get_input(self) -> Located:
+        if self._input is None:
+            self._input = self._find()
+        return self._input
+
+
+class ExpressionError(ValueError):
     """An invalid expression. The caller adds the position."""
 
     def __init__(self, rule: str, received: str | None = None, hint: str = "") -> None:
@@ -112,7 +140,7 @@ class _ExpressionError(ValueError):
 def _splice(node: Located, text: str, variables: Variables) -> Located:
     try:
         if len(text) > MAX_TEMPLATE:
-            raise _ExpressionError(
+            raise ExpressionError(
                 f"text that contains ${{...}} may have at most {MAX_TEMPLATE:,} characters", f"{len(text):,}"
             )
         parts = _parts(text)
@@ -123,9 +151,9 @@ def _splice(node: Located, text: str, variables: Variables) -> Located:
             return _at(node, value)
         spliced = "".join(part if isinstance(part, str) else _text(_evaluate(part, variables)) for part in parts)
         if len(spliced) > MAX_TEXT:
-            raise _ExpressionError(f"text may grow to at most {MAX_TEXT:,} characters", f"{len(spliced):,}")
+            raise ExpressionError(f"text may grow to at most {MAX_TEXT:,} characters", f"{len(spliced):,}")
         return _at(node, spliced)
-    except _ExpressionError as error:
+    except ExpressionError as error:
         raise node.error(error.rule, error.received, error.hint) from None
 
 
@@ -146,7 +174,7 @@ def _parts(text: str) -> tuple[str | ast.expr, ...]:
         parts.append(_parse(match[1].strip()))
         end = match.end()
     if "${" in text[end:]:  # the pattern did not match it, so it has no closing brace
-        raise _ExpressionError("${ must be closed by }")
+        raise ExpressionError("${ must be closed by }")
     if end < len(text):
         parts.append(text[end:])
     return tuple(parts)
@@ -154,13 +182,21 @@ def _parts(text: str) -> tuple[str | ast.expr, ...]:
 
 def _parse(expression: str) -> ast.expr:
     if len(expression) > MAX_EXPRESSION:
-        raise _ExpressionError(f"an expression may have at most {MAX_EXPRESSION} characters", f"{len(expression):,}")
+        raise ExpressionError(f"an expression may have at most {MAX_EXPRESSION} characters", f"{len(expression):,}")
+    tree = syntax_tree(expression)
+    if tree is None:
+        raise ExpressionError(SUPPORTED)
+    return tree
+
+
+def syntax_tree(expression: str) -> ast.expr | None:
+    """Return the syntax tree of a short expression, or None if it is not one."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", SyntaxWarning)  # such as for ``1if a else 2``
             return ast.parse(expression, mode="eval").body
     except (SyntaxError, SyntaxWarning, ValueError, RecursionError, MemoryError):
-        raise _ExpressionError(SUPPORTED) from None
+        return None
 
 
 def _text(value: Located | Scalar) -> str:
@@ -169,13 +205,13 @@ def _text(value: Located | Scalar) -> str:
 
 def _scalar(node: Located) -> Scalar:
     if isinstance(node.value, (list, dict)):
-        raise _ExpressionError("a list or a mapping cannot be used in a calculation")
+        raise ExpressionError("a list or a mapping cannot be used in a calculation")
     return node.value
 
 
 def _evaluate(tree: ast.expr, variables: Variables) -> Located | Scalar:
     """Return the value. For a single name this is its node, which keeps its position and may be a list or mapping."""
-    if isinstance(tree, ast.Name) and (node := variables.get(tree.id)) is not None:
+    if isinstance(tree, ast.Name) and (node := _variable(tree.id, variables)) is not None:
         return node
     return _bounded(_value(tree, variables))
 
@@ -187,24 +223,46 @@ def _bounded(value: Any) -> Scalar:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    raise _ExpressionError("the result must be a finite number that fits in 64 bits")
+    raise ExpressionError("the result must be a finite number that fits in 64 bits")
 
 
 def _value(tree: ast.expr, variables: Variables) -> Any:
     for node_type, evaluate in _EVALUATORS:
         if isinstance(tree, node_type):
             return evaluate(tree, variables)
-    raise _ExpressionError(SUPPORTED)
+    raise ExpressionError(SUPPORTED)
 
 
 def _constant(value: object) -> Scalar:
     if value is None or isinstance(value, (bool, float, int, str)):
         return _bounded(value)
-    raise _ExpressionError("${...} supports integers, decimals, true, false, null, and quoted text")
+    raise ExpressionError("${...} supports integers, decimals, true, false, null, and quoted text")
+
+
+def _variable(name: str, variables: Variables) -> Located | None:
+    node = variables.get(name)
+    return variables.get_input() if node is None and name == INPUT else node
+
+
+def _item(tree: ast.Subscript, variables: Variables) -> Scalar:
+    """Return an item of a list: ``${input[-1]}``."""
+    node = _variable(tree.value.id, variables) if isinstance(tree.value, ast.Name) else None
+    if node is None and isinstance(tree.value, ast.Name):
+        _name(tree.value.id, variables)  # raises an error that lists the names
+    if node is None or not isinstance(node.value, list):
+        raise ExpressionError(SUPPORTED)
+    index, size = _value(tree.slice, variables), len(node.value)
+    if isinstance(index, bool) or not isinstance(index, int) or not -size <= index < size:
+        rule = f"the index must be a whole number from {-size} to {size - 1}" if size else "the list is empty"
+        raise ExpressionError(rule, _text(index))
+    item = _scalar(node.value[index])
+    if item is None and variables.get(tree.value.id) is None:  # type: ignore[attr-defined]
+        raise ExpressionError("this size of the input is unknown", hint="Give it in the document or by --input-shape.")
+    return item
 
 
 def _name(name: str, variables: Variables) -> Scalar:
-    node = variables.get(name)
+    node = _variable(name, variables)
     if node is not None:
         return _scalar(node)
     if name in CONSTANTS:
@@ -213,12 +271,12 @@ def _name(name: str, variables: Variables) -> Scalar:
     hint = suggest(name, known)
     if not hint:
         hint = f"Variables here: {', '.join(known[:10])}." if known else "No variables are defined here."
-    raise _ExpressionError("no variable has this name", repr(name), hint)
+    raise ExpressionError("no variable has this name", repr(name), hint)
 
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):  # true is not 1 here
-        raise _ExpressionError("arithmetic requires numbers", repr(value) if isinstance(value, str) else _text(value))
+        raise ExpressionError("arithmetic requires numbers", repr(value) if isinstance(value, str) else _text(value))
     return value
 
 
@@ -227,7 +285,7 @@ def _unary(tree: ast.UnaryOp, variables: Variables) -> Any:
     if isinstance(tree.op, ast.Not):
         return not value
     if isinstance(tree.op, ast.Invert):
-        raise _ExpressionError(SUPPORTED)
+        raise ExpressionError(SUPPORTED)
     return -_number(value) if isinstance(tree.op, ast.USub) else _number(value)
 
 
@@ -247,14 +305,14 @@ def _choice(tree: ast.IfExp, variables: Variables) -> Any:
 def _arithmetic(tree: ast.BinOp, variables: Variables) -> Any:
     operation = _ARITHMETIC.get(type(tree.op))
     if operation is None:
-        raise _ExpressionError(SUPPORTED)
+        raise ExpressionError(SUPPORTED)
     left, right = _number(_value(tree.left, variables)), _number(_value(tree.right, variables))
     try:
         return _bounded(operation(left, right))
     except ZeroDivisionError:
-        raise _ExpressionError("division by zero") from None
+        raise ExpressionError("division by zero") from None
     except OverflowError:
-        raise _ExpressionError("the result must be a finite number that fits in 64 bits") from None
+        raise ExpressionError("the result must be a finite number that fits in 64 bits") from None
 
 
 def _power(base: Any, exponent: Any) -> Any:
@@ -268,22 +326,22 @@ def _compare(tree: ast.Compare, variables: Variables) -> bool:
     for sign, operand in zip(tree.ops, tree.comparators, strict=True):
         right = _value(operand, variables)
         if type(sign) not in _COMPARISON:
-            raise _ExpressionError("${...} supports the comparisons ==, !=, <, <=, >, and >=")
+            raise ExpressionError("${...} supports the comparisons ==, !=, <, <=, >, and >=")
         try:
             if not _COMPARISON[type(sign)](left, right):
                 return False
         except TypeError:
-            raise _ExpressionError("these values cannot be compared", f"{left!r} and {right!r}") from None
+            raise ExpressionError("these values cannot be compared", f"{left!r} and {right!r}") from None
         left = right
     return True
 
 
 def _call(tree: ast.Call, variables: Variables) -> Any:
     if not isinstance(tree.func, ast.Name) or tree.func.id not in FUNCTIONS or tree.keywords:
-        raise _ExpressionError("${...} supports the functions min, max, ceil, and floor")
+        raise ExpressionError("${...} supports the functions min, max, ceil, and floor")
     least, most, function = FUNCTIONS[tree.func.id]
     if not least <= len(tree.args) <= most:
-        raise _ExpressionError(
+        raise ExpressionError(
             f"{tree.func.id} takes {'one number' if most == 1 else 'numbers'}", f"{len(tree.args)} of them"
         )
     arguments = [_number(_value(argument, variables)) for argument in tree.args]
@@ -293,6 +351,7 @@ def _call(tree: ast.Call, variables: Variables) -> Any:
 _EVALUATORS: tuple[tuple[type[ast.expr], Callable[[Any, Variables], Any]], ...] = (
     (ast.Constant, lambda tree, _: _constant(tree.value)),
     (ast.Name, lambda tree, variables: _name(tree.id, variables)),
+    (ast.Subscript, _item),
     (ast.BinOp, _arithmetic),
     (ast.UnaryOp, _unary),
     (ast.BoolOp, _logic),

@@ -1,12 +1,12 @@
 """Templates: the custom blocks that a document defines, with options and layers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, NamedTuple
 
 from paramctl.declare.located import Located
 from paramctl.declare.options import Configurable, missing_option, unknown_option
 from paramctl.model.entry import COMMON_OPTIONS, Entry
-from paramctl.model.expressions import Variables
+from paramctl.model.expressions import EntryVariables, Variables
 from paramctl.model.header import MappingType, mapping_of
 from paramctl.model.layers import FUNCTIONS, LAYERS
 from paramctl.model.layers.branching import Entries
@@ -26,23 +26,25 @@ class Template(NamedTuple):
     options: Mapping[str, Located]
     layers: Located
 
-    def bind(self, entry: Entry, caller: Variables, document: Variables) -> Variables:
+    def bind(self, entry: Entry, caller: Variables, document: Variables, find: Callable[[], Located]) -> Variables:
         """Return the variables that the layers of this block see when an entry uses it.
 
         caller: the variables where the block is used, for resolving the arguments.
         document: the document's variables, which the layers and the defaults see. A default also sees earlier options.
+        find: returns the shape of the block's input, which the defaults see too.
         """
         block_name = str(entry.type.value)
         arguments = self._arguments(entry, block_name)
         names: dict[str, Located] = {}
         bound = Variables(names, document)  # ``names`` grows below, so a default sees the options before it
+        defaults = EntryVariables(bound, find)
         for name, default in self.options.items():
             if name in arguments:
                 names[name] = caller.resolve(arguments[name])
             elif default.is_empty:
                 raise missing_option(block_name, entry.at, name, arguments)
             else:
-                names[name] = bound.resolve(default)
+                names[name] = defaults.resolve(default)
         return bound
 
     def _arguments(self, entry: Entry, block_name: str) -> Mapping[str, Located]:

@@ -20,12 +20,12 @@ from paramctl.model.context import Blueprint, Context, Expanded
 from paramctl.model.entry import Entry
 from paramctl.model.expand.branches import expand_branches
 from paramctl.model.expand.custom import expand_template
-from paramctl.model.expand.inputs import find_inputs
+from paramctl.model.expand.inputs import find_inputs, input_sizes
 from paramctl.model.expand.layer import apply_layer, read_layer
 from paramctl.model.expand.naming import claim_name, is_reuse, join_path
 from paramctl.model.expand.reuse import apply_again, parameters_at
 from paramctl.model.expand.state import Application, State
-from paramctl.model.expressions import Variables
+from paramctl.model.expressions import EntryVariables, Variables
 from paramctl.model.layers.branching import Branching
 from paramctl.model.names import check_name
 from paramctl.model.scope import Output
@@ -78,6 +78,7 @@ class Expansion:
     def _expand_entry(self, node: Located, context: Context, previous: Output | None) -> Iterator[Expanded]:
         """Yield a block for each repetition of an entry. Each takes the output of the one before."""
         entry = self.state.entry(node)
+        context = self._with_input(entry, context, previous)
         repeat = entry.common.get("repeat")
         if repeat is None:
             contexts, times = iter([context]), 1
@@ -86,12 +87,26 @@ class Expansion:
             if times > MAX_EXPANDED:
                 raise too_large(repeat)
             contexts = (_with_index(context, index) for index in range(times))
-        for repetition in contexts:  # charged even if omitted: ``repeat: 1000000, when: false`` takes time too
+        for indexed in contexts:  # charged even if omitted: ``repeat: 1000000, when: false`` takes time too
             self.state.budget.charge(node, 1)
+            repetition = self._with_input(entry, indexed, previous)
             if self._is_present(entry, repetition):
                 expanded = self._expand_once(entry, repetition, previous, times)
                 previous = expanded.output
                 yield expanded
+
+    def _with_input(self, entry: Entry, context: Context, previous: Output | None) -> Context:
+        """Return the context in which the expressions of an entry see the shape of its input.
+
+        previous: the output before the entry.
+        """
+        if not entry.node.dynamic:
+            return context
+
+        def find() -> Located:
+            return input_sizes(find_inputs(self.state, entry, context, previous))
+
+        return context._replace(variables=EntryVariables(context.variables, find))
 
     def _is_present(self, entry: Entry, context: Context) -> bool:
         """Return the condition ``when`` of an entry. The name of an omitted entry is recorded for errors."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paramctl.model.budget import BLOCK_COST, resolve_cost
 from paramctl.model.context import Expanded
-from paramctl.model.expand.inputs import paths, single_input
+from paramctl.model.expand.inputs import input_sizes, paths, single_input
 from paramctl.model.expand.state import Application, Expander
 from paramctl.model.scope import Output
 from paramctl.model.tree import Block
@@ -23,7 +23,7 @@ def expand_template(expander: Expander, application: Application) -> Expanded:
     state.budget.charge(entry.node, sum(resolve_cost(default) for default in template.options.values()))
     taken = single_input(entry, inputs)
     # like a function, a block has its own options and the document's variables, but not those of its caller
-    variables = template.bind(entry, context.variables, state.variables)
+    variables = template.bind(entry, context.variables, state.variables, lambda: input_sizes(inputs))
     inner = context.inside(path, template.layers, state.completed)._replace(variables=variables)
     outer_templates, state.active_templates = state.active_templates, (*state.active_templates, name)
     blocks, output = expander.expand(template.layers, inner, taken)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from paramctl.declare.located import Located
 from paramctl.declare.option_types import NamesType
 from paramctl.model.budget import MAX_INPUTS
 from paramctl.model.context import Context
 from paramctl.model.entry import Entry
 from paramctl.model.expand.state import State
+from paramctl.model.expressions import ExpressionError
 from paramctl.model.layers import LAYERS
 from paramctl.model.scope import Output
 
@@ -35,6 +37,18 @@ def single_input(entry: Entry, inputs: list[Output]) -> Output:
         hint = f"Use its options {' and '.join(references)} for the other inputs." if len(references) > 1 else ""
         raise entry.common["from"].error(f"{entry.type.value} takes one input", received, hint)
     return inputs[0]
+
+
+def input_sizes(inputs: list[Output]) -> Located:
+    """Return the shape of the only input of an entry, without the batch axis, as a list. Raises ExpressionError."""
+    if len(inputs) != 1:
+        rule = "${input} is the shape of the only input"
+        raise ExpressionError(rule, f"the inputs {', '.join(output.path for output in inputs)}")
+    shape = inputs[0].shape
+    if shape is None:
+        hint = "Give it in the document or by --input-shape."
+        raise ExpressionError("the shape of the input is unknown", inputs[0].path, hint)
+    return Located([Located(size) for size in shape[1:]])
 
 
 def paths(outputs: list[Output]) -> tuple[str, ...]:

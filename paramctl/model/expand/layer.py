@@ -64,7 +64,7 @@ def _unknown_type(state: State, entry: Entry, type_name: str) -> DocumentError:
 def apply_layer(state: State, layer: Layer, application: Application) -> Expanded:
     """Return the block of a layer without inner layers."""
     entry, context, inputs, path = application
-    state.budget.charge(entry.node, entry.node.size + LAYER_COST)
+    state.budget.charge(entry.node, entry.node.size + LAYER_COST + layer.inference_cost())
     _check_input_count(layer, application)
     references = {name: context.find(node) for name in layer.references if (node := getattr(layer, name)) is not None}
     shape, parameters = infer(layer, application, inputs, references)
@@ -78,7 +78,7 @@ def _check_input_count(layer: Layer, application: Application) -> None:
     entry, _, inputs, path = application
     if layer.arity == 1:
         single_input(entry, inputs)
-    elif len(inputs) != layer.arity if layer.arity else len(inputs) < 2:
+    elif len(inputs) != layer.arity if layer.arity else len(inputs) < layer.least_inputs:
         count = f"{layer.arity} inputs" if layer.arity else "two or more inputs"
         raise entry.at.error(f"{layer.type} requires {count}: name them with 'from'", path)
 

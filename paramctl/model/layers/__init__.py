@@ -8,6 +8,7 @@ from paramctl.model.layers import (  # noqa: F401
     branching,
     convolution,
     core,
+    expression,
     functions,
     merging,
     normalization,
@@ -17,6 +18,7 @@ from paramctl.model.layers import (  # noqa: F401
     recurrent,
     regularization,
     reshaping,
+    scaling,
     wrapping,
 )
 from paramctl.model.layers.activations import FUNCTIONS

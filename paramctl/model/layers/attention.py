@@ -247,7 +247,7 @@ class MultiHeadAttention(AttentionLayer):
             raise ShapeError("a mask over an input with several position axes requires attention_axes: 1")
         return super().output(x, value, key)
 
-    def mixes_examples(self, output: Sizes | None) -> bool:
+    def mixes_examples(self, output: Sizes | None, inputs: Sequence[Sizes | None] = ()) -> bool:
         """Return whether it may attend to axis 0, which is -3 or less from the end."""
         return any(axis == 0 or axis < -2 for axis in self.attention_axes or ())
 

@@ -30,7 +30,7 @@ LAYERS: dict[str, type[Layer]] = {}
 
 KERAS_ONLY_LAYERS = frozenset(
     "activity_regularization additive_attention attention center_crop conv_lstm1d conv_lstm2d conv_lstm3d einsum_dense"
-    " gru_cell input input_layer lambda lstm_cell normalization resizing reversible_embedding rnn simple_rnn_cell"
+    " gru_cell input input_layer lambda lstm_cell resizing reversible_embedding rnn simple_rnn_cell"
     " spectral_normalization stacked_rnn_cells".split()
 )
 """Keras layers that documents do not support; an error says so."""
@@ -67,7 +67,8 @@ class Layer(Configurable):
     """The axes that its input must have, by name; ``...`` is any number of axes."""
     holds_layers: ClassVar[bool] = False
     arity: ClassVar[int | None] = 1
-    """The number of inputs; None for two or more."""
+    """The number of inputs; None for any number from `least_inputs`."""
+    least_inputs: ClassVar[int] = 2
     references: ClassVar[tuple[str, ...]] = ()
     """The options that name a further input. Its shape is passed as the keyword argument of that name."""
     in_keras: ClassVar[bool] = True
@@ -148,10 +149,15 @@ class Layer(Configurable):
         """Return the references that name a further input, in the order in which these follow the inputs."""
         return [name for name in self.references if getattr(self, name) is not None]
 
-    def mixes_examples(self, output: Sizes | None) -> bool:
+    def inference_cost(self) -> int:
+        """Return the cost of inferring shapes for the budget of a document, beyond that of every layer."""
+        return 0
+
+    def mixes_examples(self, output: Sizes | None, inputs: Sequence[Sizes | None] = ()) -> bool:
         """Return whether an output depends on all examples of a batch even outside training.
 
-        By default, if an axis of the layer or of its activation is the batch. output: the shape of the output, or None.
+        By default, if an axis of the layer or of its activation is the batch.
+        output, inputs: the shapes of the output and of the inputs; None if unknown.
         """
         functions = (value for value in vars(self).values() if isinstance(value, Configurable))
         return any(_includes_batch(vars(each).get("axis"), output) for each in (self, *functions))

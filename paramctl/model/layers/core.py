@@ -272,7 +272,7 @@ class HalveWhile(Layer):
             x = x / 2
         return x
 
-    def mixes_examples(self, output: Sizes | None) -> bool:
+    def mixes_examples(self, output: Sizes | None, inputs: Sequence[Sizes | None] = ()) -> bool:
         return True
 
 
@@ -287,7 +287,7 @@ class ReduceSum(Layer):
     def compute(self, call: Call, x: Array) -> Array:
         return call.xp.sum(x)
 
-    def mixes_examples(self, output: Sizes | None) -> bool:
+    def mixes_examples(self, output: Sizes | None, inputs: Sequence[Sizes | None] = ()) -> bool:
         return True
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:

@@ -103,7 +103,7 @@ class Recurrent(Layer, abstract=True):
         step = activated_shape(self.activation, (x[0], self.units))
         return (*x[:-1], self.units) if self.return_sequences else step
 
-    def mixes_examples(self, output: Sizes | None) -> bool:
+    def mixes_examples(self, output: Sizes | None, inputs: Sequence[Sizes | None] = ()) -> bool:
         return super().mixes_examples((None, self.units))  # the shape that its functions see
 
     def compute(self, call: Call, x: Array) -> Array:

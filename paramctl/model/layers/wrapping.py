@@ -95,7 +95,7 @@ class Bidirectional(Layer):
         shape = self.layer.layer.output(x)
         return (*shape[:-1], 2 * (shape[-1] or 0)) if self.merge_mode == "concat" else shape
 
-    def mixes_examples(self, output: Sizes | None) -> bool:
+    def mixes_examples(self, output: Sizes | None, inputs: Sequence[Sizes | None] = ()) -> bool:
         return self.layer.layer.mixes_examples(output)
 
     def compute(self, call: Call, x: Array) -> Array:
@@ -198,7 +198,7 @@ class TimeDistributed(Layer):
         )
         return xp.reshape(output, (batch, steps, *output.shape[1:]))
 
-    def mixes_examples(self, output: Sizes | None) -> bool:
+    def mixes_examples(self, output: Sizes | None, inputs: Sequence[Sizes | None] = ()) -> bool:
         return self.layer.layer.mixes_examples(None if output is None else (output[0], *output[2:]))
 
     def _takes_steps_apart(self, call: Call, x: Array) -> bool:
