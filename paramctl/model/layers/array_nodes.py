@@ -28,7 +28,7 @@ class Value(NamedTuple):
 
 
 class Node:
-    """A part of an expression. text: as it is written, for errors. parts: the nodes that it applies to."""
+    """A part of an expression. text: its text, for errors. parts: the nodes that it applies to."""
 
     text: str
     parts: tuple[Node, ...]
