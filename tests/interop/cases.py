@@ -21,9 +21,12 @@ from paramctl.declare.options import Option
 from paramctl.errors import DocumentError
 from paramctl.model.layers import FUNCTIONS, LAYERS, Layer
 from paramctl.model.layers.activations import ActivationType
+from paramctl.model.layers.array_parser import FormulaType
 from paramctl.model.layers.base import PerAxisType, ReferenceType
+from paramctl.model.layers.expression import ParametersType
 from paramctl.model.layers.padding import MarginsType
 from paramctl.model.layers.recurrent import Recurrent
+from paramctl.model.layers.scaling import NumbersType
 from paramctl.model.layers.wrapping import InnerLayerType
 from tests.interop.facts import Shape
 
@@ -90,6 +93,22 @@ def _(kind: ListType) -> list[Any]:
     if kind.item.minimum < 0:
         return [[6, 4], 24, -1, [-1], [24], [4, 3, 2], [2, -1, 3], [8, -1], [5], [5, -1], [-1, -1], [48]]
     return [3, [3], [2, 3], [1, 2, 3]]
+
+
+@written.register
+def _(kind: NumbersType) -> list[Any]:
+    """Arrays that may be a mean or a variance, of one axis or of two."""
+    return [2, [1, 2, 3, 4, 5, 6], [0.5], [[2], [3], [4], [5]], [[1, 2]]]
+
+
+@written.register
+def _(kind: FormulaType) -> list[Any]:
+    return ["relu(x)", "x1 + x2"]
+
+
+@written.register
+def _(kind: ParametersType) -> list[Any]:
+    return [{}]
 
 
 @written.register
