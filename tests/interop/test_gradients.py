@@ -11,12 +11,15 @@ import keras
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 import paramctl as pc
+from paramctl.compute.data import check_examples
 from paramctl.compute.gradients import Differentiation
 from paramctl.compute.graph import graph_of
 from paramctl.compute.losses import LOSSES, Sum
 from paramctl.compute.optimizers import OPTIMIZERS, parse_optimizer
+from paramctl.compute.shuffle import Shuffled
 from paramctl.compute.values import Values
 from paramctl.core.dtypes import Array
 from paramctl.model.layers import LAYERS
@@ -189,3 +192,67 @@ def test_the_shared_layer_of_the_chapter_equals_keras() -> None:
     ours = pc.gradients(weights, data)
     for name, variable in zip(weights, model.trainable_variables, strict=True):
         assert np.allclose(np.asarray(ours[name]), variable.value.grad.numpy(), rtol=1e-5, atol=1e-6), name
+
+
+DIGITS = (
+    "name: digits\ninput: [8, 8, 1]\nlayers:\n"
+    "  - conv2d: {name: conv, filters: 8, kernel_size: 3, activation: relu}\n  - max_pooling2d: 2\n  - flatten\n"
+    "  - dense: {name: hidden, units: 32, activation: relu}\n  - dense: {name: out, units: 10}\n"
+)
+
+
+class Classifier(torch.nn.Module):
+    """The same network in torch, on images with channels first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.hidden, self.out = torch.nn.Conv2d(1, 8, 3), torch.nn.Linear(72, 32), torch.nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.nn.functional.max_pool2d(torch.relu(self.conv(x)), 2).flatten(1)
+        return self.out(torch.relu(self.hidden(x)))
+
+
+def test_an_epoch_on_the_digits_reaches_torchs_accuracy(tmp_path: Path) -> None:
+    """From the same start, on the same batches: the same losses, and the same share of right answers on the rest."""
+    (tmp_path / "m.yaml").write_text(DIGITS)
+    images, classes = load_digits(return_X_y=True)
+    x, y = (images / 16).reshape(-1, 8, 8, 1).astype("float32"), classes.astype("int64")
+    known = {"input": x[:1500], "y": y[:1500]}
+    start = pc.initialize(tmp_path / "m.yaml", scheme="he_uniform", seed=1)
+    network = Classifier()
+    arrays = pc.convert(start, layout="torch")
+    network.load_state_dict({name: torch.tensor(np.asarray(arrays[name])) for name in arrays})
+
+    source = start.source
+    graph = graph_of(source.model)
+    function = LOSSES["cross_entropy"]()
+    batches = Shuffled(check_examples(source.model, graph, known, function, np.dtype("float32")), 32, 1)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    losses = []
+    for step in range(batches.epoch_steps):
+        batch = batches.batch(step)
+        loss = torch.nn.functional.cross_entropy(
+            network(torch.tensor(batch.inputs["input"]).permute(0, 3, 1, 2)), torch.tensor(batch.targets)
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+
+    ours: list[float] = []
+    trained = pc.train(
+        start,
+        known,
+        loss="cross_entropy",
+        optimizer="adam",
+        learning_rate=0.01,
+        seed=1,
+        on_step=lambda report: ours.append(report.loss),
+    )
+    assert np.allclose(ours, losses, rtol=0.02, atol=1e-3)
+    answers = np.asarray(pc.run(trained, x[1500:])["out"]).argmax(1)
+    theirs = network(torch.tensor(x[1500:]).permute(0, 3, 1, 2)).argmax(1).numpy()
+    accuracy, expected = (float(np.mean(each == y[1500:])) for each in (answers, theirs))
+    assert expected > 0.75
+    assert abs(accuracy - expected) < 0.01
