@@ -680,9 +680,10 @@ def test_every_option_has_a_fate_in_torch(name: str) -> None:
 
 
 def test_attention_that_the_torch_module_lacks_is_separate_projections(paramctl: Run, tmp_path: Path) -> None:
-    """torch.nn.MultiheadAttention neither rotates nor attends along other axes than the second of three."""
+    """torch.nn.MultiheadAttention neither rotates, nor has single biases, nor attends along other axes than the second."""
     for shape, option in (
         ("[5, 4]", "rope_theta: 10000"),
+        ("[5, 4]", "use_bias: [query, value]"),
         ("[5, 3, 4]", "attention_axes: 1"),
         ("[2, 2, 4]", "use_bias: true"),
     ):

@@ -43,6 +43,8 @@ MACS = {
     "gru": 5 * (6 + 3) * (3 * 3),
     "bidirectional": 2 * 5 * (6 + 3) * (3 * 3),
     "time_distributed": 5 * 6 * 3,
+    "attention with biases of some projections": 5 * 6 * (6 + 6 + 6) + 5 * 5 * (6 + 6) + 5 * 6 * 6,
+    "grouped attention with a bias of the key": 5 * 6 * (12 + 6 + 6) + 5 * 5 * (12 + 12) + 5 * 12 * 6,
     "grouped_query_attention": 5 * 6 * (12 + 6 + 6) + 5 * 5 * (12 + 12) + 5 * 12 * 6,
     "dot": 6 * 6 * 5,
     "expression": 5 * 6 * 3,
@@ -53,6 +55,7 @@ NONE = """
     activation adaptive_average_pooling1d adaptive_average_pooling2d adaptive_average_pooling3d adaptive_max_pooling1d
     adaptive_max_pooling2d adaptive_max_pooling3d add alpha_dropout average average_pooling1d average_pooling2d
     average_pooling3d batch_normalization centered_layer class_token concatenate cropping1d cropping2d cropping3d dropout elu embedding
+    experts
     flatten gaussian_dropout gaussian_noise global_average_pooling1d global_average_pooling2d global_average_pooling3d
     global_max_pooling1d global_max_pooling2d global_max_pooling3d group_normalization halve_while identity
     layer_normalization leaky_re_lu masking max_pooling1d max_pooling2d max_pooling3d maximum minimum multiply p_re_lu

@@ -242,6 +242,7 @@ NOT_KERAS = {
     "input: {shape: [4], dtype: int32}\nlayers: [{embedding: [5, 6]}, {position_embedding: 4}]\n": "Keras has no layer position_embedding",
     "input: [4]\nlayers: [{dense: {units: 4, activation: {gelu: {approximate: true}}}}]\n": "activation of dense is a function with options",
     "input: [5, 4]\nlayers: [{grouped_query_attention: {head_dim: 2, num_query_heads: 2, num_key_value_heads: 1, rope_theta: 10000}}]\n": "has no rope_theta",
+    "input: [5, 4]\nlayers: [{multi_head_attention: {num_heads: 2, key_dim: 2, use_bias: [query, value]}}]\n": "has no biases of single projections",
     "input: [4]\nlayers: [{dense: {name: a, units: 4}}, {dense: {name: b, units: 4, from: input}}]\n": "no output depends on a",
 }
 

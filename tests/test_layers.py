@@ -100,6 +100,29 @@ CASES = {
             "attention_output/kernel": (2, 3, 6),
         },
     ),
+    "attention with biases of some projections": (
+        TEXT + "layers: [{multi_head_attention: {num_heads: 2, key_dim: 3, use_bias: [attention_output, query]}}]",
+        (None, 5, 6),
+        {
+            "query/kernel": (6, 2, 3),
+            "query/bias": (2, 3),
+            "key/kernel": (6, 2, 3),
+            "value/kernel": (6, 2, 3),
+            "attention_output/kernel": (2, 3, 6),
+            "attention_output/bias": (6,),
+        },
+    ),
+    "grouped attention with a bias of the key": (
+        TEXT + "layers: [{grouped_query_attention: [3, 4, 2, 0, [key]]}]",
+        (None, 5, 6),
+        {
+            "query/kernel": (6, 4, 3),
+            "key/kernel": (6, 2, 3),
+            "key/bias": (2, 3),
+            "value/kernel": (6, 2, 3),
+            "attention_output/kernel": (4, 3, 6),
+        },
+    ),
     "dense": (TEXT + "layers: [{dense: 3}]", (None, 5, 3), {"kernel": (6, 3), "bias": (3,)}),
     "embedding": ("input: [5]\nlayers: [{embedding: [10, 3]}]", (None, 5, 3), {"embeddings": (10, 3)}),
     "class_token": (TEXT + "layers: [class_token]", (None, 6, 6), {"embeddings": (1, 6)}),
@@ -248,7 +271,7 @@ CASES = {
 
 def test_cases_cover_every_layer_except_those_that_hold_layers() -> None:
     covered = {block.type for document, _, _ in CASES.values() for block in model(document).walk()}
-    missing = sorted(LAYERS.keys() - covered - {"residual", "parallel", "reuse"})
+    missing = sorted(LAYERS.keys() - covered - {"residual", "parallel", "experts", "reuse"})
     assert not missing, "\n".join(
         f'add to CASES: "{name}": (DOCUMENT, OUTPUT_SHAPE, {{PARAMETER: SHAPE}}),' for name in missing
     )
@@ -261,6 +284,21 @@ def test_output_and_parameters(document: str, output: object, parameters: dict[s
     assert block.output == output
     assert {path.partition("/")[2]: parameter.shape for path, parameter in built.parameters.items()} == parameters
     assert list(built.parameters) == [f"{block.path}/{name}" for name in parameters]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("[query, valve]", "attention_output \\(got 'valve'\\). Did you mean 'value'\\?"),
+        ("[query, query]", "use_bias names a projection twice \\(got 'query'\\)"),
+        ("{key: false}", "use_bias must be true, false, or a list of query, key, gate, value, attention_output"),
+        ("[1]", "use_bias must be true, false, or a list"),
+        ("[gate]", "a bias of the gate requires use_gate: true"),
+    ],
+)
+def test_biases_of_projections_that_do_not_exist(value: str, message: str) -> None:
+    with pytest.raises(DocumentError, match=message):
+        model(TEXT + f"layers: [{{multi_head_attention: {{num_heads: 2, key_dim: 3, use_bias: {value}}}}}]")
 
 
 # Layers with 64 input channels or features: the inputs of one output, and the outputs of one input.

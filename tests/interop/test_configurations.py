@@ -245,15 +245,17 @@ def test_every_initializer_in_a_configuration(dtype: str, tmp_path: Path) -> Non
 def test_a_layer_that_keras_lacks(name: str, tmp_path: Path) -> None:
     """It is refused in one line, and nothing is written; layers with branches become layers of Keras."""
     layer = LAYERS[name]
-    if layer.holds_layers:
-        branches = [{"dense": {"units": 6}}]
-        options = {"residual": {"layers": branches}, "parallel": {"merge": "add", "branches": {"a": branches, "b": []}}}
+    branches = [{"dense": {"units": 6}}]
+    options = {"residual": {"layers": branches}, "parallel": {"merge": "add", "branches": {"a": branches, "b": []}}}
+    if name in options:
         case = Case({"x": (5, 6)}, options[name])
         source = source_of(layer, [case], tmp_path)
         model = keras.models.load_model(write(source, tmp_path / "m.keras"))
         assert equal([array for _, array in values(source)], arrays_of(model))
         return
-    cases = [Case({"x": (length, 6)}, required(layer.signature)) for length in (2, 5)]
+    experts = {"count": 2, "top": 1, "layers": branches}
+    given = experts if layer.holds_layers else required(layer.signature)
+    cases = [Case({"x": (length, 6)}, given) for length in (2, 5)]
     fitting = next(case for case in cases if not isinstance(by_paramctl(layer, case), str))
     source = source_of(layer, [fitting], tmp_path)
     with pytest.raises(OutputError, match=f"m.keras: Keras cannot build m: Keras has no layer {name}") as caught:

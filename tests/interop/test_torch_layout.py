@@ -61,6 +61,20 @@ class Steps(nn.Module):
         return images.mean((2, 3)).unflatten(0, x.shape[:2])
 
 
+class WhisperAttention(nn.Module):
+    """Attention of two heads, whose keys have no bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.value, self.attention_output = (nn.Linear(6, 6) for _ in range(3))
+        self.key = nn.Linear(6, 6, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        heads = [part(x).unflatten(-1, (2, 3)).transpose(1, 2) for part in (self.query, self.key, self.value)]
+        mixed = nn.functional.scaled_dot_product_attention(*heads)
+        return self.attention_output(mixed.transpose(1, 2).flatten(2))
+
+
 class Case(NamedTuple):
     """A document and the torch modules that compute the same.
 
@@ -390,6 +404,27 @@ def test_torch_computes_the_same(name: str, paramctl: Run, tmp_path: Path) -> No
     assert result.returncode == 0, result.stderr
     again = keras.models.load_model(tmp_path / "t.keras")
     assert same(torch_output(case, other, x), np.asarray(again.predict(x, verbose=0)))
+
+
+def test_attention_without_a_bias_of_the_key_computes_as_in_torch(paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
+    """Keras has no such layer, so paramctl computes it. The weights return from torch unchanged."""
+    projections = "[query, value, attention_output]"
+    layer = f"multi_head_attention: {{name: m, num_heads: 2, key_dim: 3, use_bias: {projections}}}"
+    (tmp_path / "m.yaml").write_text(f"input: [7, 6]\nlayers: [{{{layer}}}]\n")
+    x = np.random.default_rng(0).normal(size=(2, 7, 6)).astype("float32")
+    np.save(tmp_path / "x.npy", x)
+    for arguments in (
+        ("init", "m.yaml", RANDOM[1], "-o", "m.h5", "-q"),
+        ("save", "m.h5", "--layout", "torch", "-o", "m.safetensors"),
+        ("run", "m.yaml", "--weights", "m.safetensors", "--input", "x.npy", "-o", "y.npy"),
+        ("save", "m.safetensors", "--like", "m.yaml", "--layout", "keras", "-o", "again.h5"),
+        ("diff", "m.h5", "again.h5"),
+    ):
+        result = paramctl(*arguments)
+        assert result.returncode == 0, result.stderr
+    network = Network({"m": WhisperAttention()})
+    network.load_state_dict(load_file(tmp_path / "m.safetensors"), strict=True)
+    assert same(torch_output(Case("", "", dict), network, x), np.load(tmp_path / "y.npy"))
 
 
 def test_swapped_gates_change_the_output(paramctl: Run, tmp_path: Path) -> None:  # noqa: F811

@@ -2,6 +2,7 @@
 
 residual: [...]                         the layers are directly in the block: residual/dense
 parallel: {branches: {a: [...]}}        a named branch is a block of its own: parallel/a/dense
+experts: {count: 8, layers: [...]}      the layer itself has a router: experts/router, experts/expert-0/dense
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from paramctl.model.budget import BLOCK_COST
 from paramctl.model.context import Context, Expanded
 from paramctl.model.expand.inputs import paths, single_input
-from paramctl.model.expand.layer import infer
+from paramctl.model.expand.layer import apply_layer, infer
 from paramctl.model.expand.state import Application, Expander
 from paramctl.model.layers.branching import Branch, Branching
 from paramctl.model.names import check_name
@@ -23,7 +24,10 @@ def expand_branches(expander: Expander, layer: Branching, application: Applicati
     state = expander.state
     state.budget.charge(entry.node, BLOCK_COST)
     taken = single_input(entry, inputs)
-    branches = layer.lists()
+    branches: list[Branch] = []
+    for branch in layer.lists():  # charged one by one: ``experts`` may ask for any number
+        state.budget.charge(entry.node, BLOCK_COST if branch.name else 0)
+        branches.append(branch)
     unnamed = next((branch.entries for branch in branches if branch.name is None), None)
     inner = context.inside(path, unnamed, state.completed)
     for branch in branches:
@@ -31,6 +35,10 @@ def expand_branches(expander: Expander, layer: Branching, application: Applicati
             inner.scope.claim(check_name(branch.name), branch.name)
     blocks: list[Block] = []
     outputs: dict[str, Output] = {}
+    for name, own in layer.own_layers().items():
+        expanded = apply_layer(state, own, Application(entry, inner, [taken], f"{path}/{name}"))
+        blocks.append(expanded.block)
+        outputs[name] = expanded.output
     for branch in branches:
         name = str(branch.name.value) if branch.name else ""
         branch_blocks, outputs[name] = _expand_branch(expander, branch, inner, taken, name)

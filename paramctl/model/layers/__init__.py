@@ -8,6 +8,7 @@ from paramctl.model.layers import (  # noqa: F401
     branching,
     convolution,
     core,
+    experts,
     expression,
     functions,
     merging,

@@ -9,6 +9,7 @@ from paramctl.core.views import Arrangement, view
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import Axes, Count, Counts, Flag, Positive, Scheme, UnitInterval
 from paramctl.model.layers.attending import attend, join_positions, project, rotate, split_positions
+from paramctl.model.layers.attention_options import PROJECTIONS, Biases
 from paramctl.model.layers.base import Layer, Reference, default_scheme
 from paramctl.model.layers.call import Array, Call, NotComputed
 from paramctl.model.layers.order import Order, TorchInput, after_features_last, combined, for_features_last
@@ -36,7 +37,7 @@ class AttentionLayer(Layer, abstract=True):
 
     if TYPE_CHECKING:
         dropout: float
-        use_bias: bool
+        use_bias: bool | tuple[str, ...]
         sliding_window: int | None
         use_gate: bool
         use_causal_mask: bool
@@ -84,6 +85,8 @@ class AttentionLayer(Layer, abstract=True):
     def output(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> Sizes:
         value = x if value is None else value
         key = value if key is None else key
+        if not isinstance(self.use_bias, bool) and "gate" in self.use_bias and not self.use_gate:
+            raise ShapeError("a bias of the gate requires use_gate: true")
         # A size of None may equal any, so only known sizes are compared.
         if len(key) != len(value) or any(a != b for a, b in zip(key[1:-1], value[1:-1], strict=True) if a and b):
             raise ShapeError("value and key must have the same shape except for the last axis")
@@ -156,8 +159,16 @@ class AttentionLayer(Layer, abstract=True):
     def projection(self, name: str, inputs: list[Axis], outputs: list[Axis]) -> Iterator[Parameter]:
         """Yield the kernel and the bias of a projection."""
         yield weight(f"{name}/kernel", self.kernel_initializer, *inputs, *outputs)
-        if self.use_bias:
+        if self.has_bias(name):
             yield bias(f"{name}/bias", self.bias_initializer, *outputs)
+
+    def has_bias(self, name: str) -> bool:
+        """Return whether a projection has a bias."""
+        return self.use_bias if isinstance(self.use_bias, bool) else name in self.use_bias
+
+    def biases_alike(self) -> bool:
+        """Return whether all projections have a bias, or none."""
+        return len({self.has_bias(name) for name in PROJECTIONS if name != "gate" or self.use_gate}) == 1
 
     def features(self, x: Sizes) -> tuple[int, ...]:
         """Return the sizes of the output's last axes: by default, as many features as the input has."""
@@ -185,6 +196,17 @@ class AttentionLayer(Layer, abstract=True):
             name, _, part = path.partition("/")
             if part == "kernel":
                 yield from _linear(shapes, name, f"{name}.")
+
+    def keras_lacks(self) -> Iterator[str]:
+        if self.rope_theta is not None:
+            yield "rope_theta"
+        if not self.biases_alike():
+            yield "biases of single projections, so use_bias must be true or false"
+
+    def keras_arguments(self) -> dict[str, Any]:
+        arguments = super().keras_arguments() | {"use_bias": self.has_bias("query")}
+        del arguments["rope_theta"]
+        return arguments
 
     def keras_attributes(self, folders: Sequence[str]) -> list[str]:
         return [f"{'output' if name == 'attention_output' else name}_dense" for name in folders]
@@ -228,7 +250,7 @@ class MultiHeadAttention(AttentionLayer):
     key_dim: Count
     value_dim: Count | None = None
     dropout: UnitInterval = 0.0
-    use_bias: Flag = True
+    use_bias: Biases = True
     output_shape: Counts | None = None
     attention_axes: Axes | None = None
     sliding_window: Count | None = None
@@ -301,6 +323,7 @@ class MultiHeadAttention(AttentionLayer):
         axes = {1} if self.attention_axes is None else {axis % 3 for axis in self.attention_axes}
         has_three_axes = x.shape is None or len(x.shape) == 3
         is_plain = not self.use_gate and self.rope_theta is None and len(self.output_shape or (1,)) == 1
+        is_plain = is_plain and self.biases_alike()
         return sizes == {features} and axes == {1} and has_three_axes and is_plain
 
 
@@ -327,7 +350,7 @@ class GroupedQueryAttention(AttentionLayer):
     num_query_heads: Count
     num_key_value_heads: Count
     dropout: UnitInterval = 0.0
-    use_bias: Flag = True
+    use_bias: Biases = True
     sliding_window: Count | None = None
     kernel_initializer: Scheme = default_scheme("glorot_uniform")
     bias_initializer: Scheme = default_scheme("zeros")

@@ -259,6 +259,10 @@ class Layer(Configurable):
             yield f"set {values} in torch.nn.{self.torch_name(x)}"
         yield from self.torch_remarks(x)
 
+    def keras_lacks(self) -> Iterable[str]:
+        """Return the options of this layer with which Keras' class cannot be built, in words."""
+        return ()
+
     def keras_arguments(self) -> dict[str, Any]:
         """Return the values of the options that Keras' constructor takes, by name."""
         return {name: getattr(self, name) for name in self.signature if name not in self.call_options}

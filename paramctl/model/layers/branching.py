@@ -1,6 +1,6 @@
 """Layers that hold lists of layers. Each list becomes part of the tree and has its own names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from paramctl.declare.located import Located, parse_call
@@ -86,7 +86,11 @@ class Branching(Layer, abstract=True):
 
     holds_layers = True
 
-    def lists(self) -> list[Branch]:
+    def own_layers(self) -> Mapping[str, Layer]:
+        """Return the layers of its own by name, which take the same input. Their outputs come before the lists'."""
+        return {}
+
+    def lists(self) -> Iterable[Branch]:
         """Return its lists of layers."""
         raise AssertionError(f"{self.type} declares no branches")
 

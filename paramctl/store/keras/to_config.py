@@ -212,12 +212,11 @@ def _options(layer: Layer, dtype: str, trainable: bool) -> dict[str, Any]:
     """
     if not layer.in_keras:
         raise NotInKeras(f"Keras has no layer {layer.type}")
+    for lacking in layer.keras_lacks():
+        raise NotInKeras(f"Keras' {layer.type} has no {lacking}")
     options: dict[str, Any] = {}
     for name, value in layer.keras_arguments().items():
-        if name == "rope_theta":
-            if value is not None:
-                raise NotInKeras(f"Keras' {layer.type} has no rope_theta")
-        elif isinstance(value, Located):
+        if isinstance(value, Located):
             initializer = _initializer(value)
             drawn = value if initializer is not None else layer.signature[name].default
             if dtype in HALF_DTYPES and _scheme_name(drawn) == "orthogonal":
