@@ -270,6 +270,26 @@ def test_an_array_counts_at_its_first_name_even_if_a_later_one_is_kept() -> None
     assert made.owner("a/kernel").path == "b/kernel"
 
 
+def test_a_dtype_is_that_of_all_parameters_below() -> None:
+    """The innermost one counts, a variable may give it, and the bytes follow. Without one, it is the document's."""
+    built = model(
+        "input: [4]\ndtype: bfloat16\nvars: {wide: float64}\n"
+        "blocks: {pair: {layers: [{dense: {name: a, units: 4}}, {dense: {name: b, units: 4, dtype: float32}}]}}\n"
+        "layers:\n  - dense: {name: first, units: 4}\n  - pair: {name: p, dtype: float16}\n  - reuse: p\n"
+        "  - residual: {name: r, dtype: '${wide}', layers: [{dense: {name: c, units: 4, use_bias: false}}]}\n"
+    )
+    assert {path: parameter.dtype for path, parameter in built.parameters.items()} == {
+        "first/kernel": "bfloat16",
+        "first/bias": "bfloat16",
+        "p/a/kernel": "float16",
+        "p/a/bias": "float16",
+        "p/b/kernel": "float32",
+        "p/b/bias": "float32",
+        "r/c/kernel": "float64",
+    }
+    assert sum(parameter.bytes for parameter in built.owners()) == 2 * 20 + 2 * 20 + 4 * 20 + 8 * 16
+
+
 def test_trainable_false_freezes_all_below() -> None:
     made = layers(
         "  - residual: {trainable: false, layers: [{dense: 4}, {dense: {units: 4, trainable: true}}]}\n  - dense: 1"

@@ -253,6 +253,14 @@ MISTAKES = [
         "4:34: a reuse may not set 'trainable': set it on the first use (got false)",
     ),
     (
+        HEAD + "  - dense: {name: a, units: 4}\n  - reuse: {layer: a, dtype: float16}",
+        "4:30: a reuse may not set 'dtype': set it on the first use (got 'float16')",
+    ),
+    (
+        HEAD + "  - dense: {units: 4, dtype: half}",
+        "3:30: dtype must be float16, bfloat16, float32 or float64 (got 'half')",
+    ),
+    (
         HEAD + "  - dense: 3\nties:\n  - {keep: dense/kernel, tie: dense/bias}",
         "5:31: tied parameters must have equal shapes (got dense/kernel (4, 3) and dense/bias (3,))",
     ),
@@ -356,7 +364,7 @@ MISTAKES = [
     ),
     (
         "blocks:\n  b: {options: {name: 1}, layers: [flatten]}\n" + HEAD + "  - b",
-        "2:17: a block may not redefine the options of every entry: name, from, repeat, when, trainable (got 'name')",
+        "2:17: a block may not redefine the options of every entry: name, from, repeat, when, trainable, dtype (got 'name')",
     ),
     ("blocks:\n  b: {}\n" + HEAD + "  - b", "2:6: block 'b' requires the option 'layers' (got no options)"),
     ("blocks: [a]\n" + HEAD + "  - b", "1:9: blocks must be a mapping (got ['a'])"),

@@ -56,6 +56,22 @@ def test_inputs_of_every_kind_give_the_same(folder: Path, paramctl: Run) -> None
         assert np.asarray(pc.run(model, value)["b"]).tolist() == [[6], [12]]
 
 
+def test_the_dtype_of_a_layer_is_not_that_of_the_computation(tmp_path: Path) -> None:
+    """The file has the layer's dtype, the outputs that of the computation, from the rounded values."""
+    text = TEXT.replace("units: 2, activation: relu, kernel_initializer: ones", "units: 2, dtype: float16")
+    (tmp_path / "m.yaml").write_text(text.replace("kernel_initializer: ones", "kernel_initializer: {constant: 1}"))
+    weights = pc.initialize(tmp_path / "m.yaml", seed=1)
+    assert {name: str(array.dtype) for name, array in weights.items()} == {
+        "a/kernel": "float16",
+        "a/bias": "float16",
+        "b/kernel": "float32",
+    }
+    x = np.ones((1, 2), "float32")
+    (output,) = pc.run(weights, x).values()
+    assert output.dtype == np.float32
+    assert np.allclose(output, np.asarray(weights["a/kernel"], "float32").sum(), rtol=1e-6)
+
+
 def test_the_outputs_are_a_file_like_any_other(folder: Path, paramctl: Run) -> None:
     for name in ("y.npy", "y.npz", "y.h5", "y.safetensors"):
         done = paramctl("run", "m.yaml", "--rows", "3", "--seed", "4", "-o", name)

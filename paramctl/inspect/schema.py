@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from paramctl.declare.option_types import NATURAL, FlagType, NamesType
+from paramctl.core.parameter import FLOAT_DTYPES
+from paramctl.declare.option_types import NATURAL, ChoiceType, FlagType, NamesType
 from paramctl.declare.options import Option
 from paramctl.init.registry import SCHEMES
 from paramctl.inspect.layers import first_paragraph
@@ -27,6 +28,7 @@ COMMON: Schema = {
     "repeat": {"anyOf": [NATURAL.schema(), EXPRESSION], "description": "The number of copies."},
     "when": {"anyOf": [FlagType().schema(), EXPRESSION], "description": "false omits the layer."},
     "trainable": {"anyOf": [FlagType().schema(), EXPRESSION], "description": "false freezes its parameters."},
+    "dtype": {"anyOf": [ChoiceType(*FLOAT_DTYPES).schema(), EXPRESSION], "description": "Of its parameters."},
 }
 
 

@@ -45,9 +45,9 @@ def build(
         outer.put(entry.name, Output(entry.name, entry.shape, number=-1 - index))
     # Layers may have the name of an input, so inputs are in a scope around the layers.
     scope = Scope(outer, literal_names(header.layers))
-    expansion = Expansion(read_templates(header.blocks), bound, header.dtype)
+    expansion = Expansion(read_templates(header.blocks), bound)
     first = next(iter(outer.outputs.values())) if len(inputs) == 1 else None
-    blocks, last = expansion.expand(header.layers, Context("", scope, bound, True, 1), first)
+    blocks, last = expansion.expand(header.layers, Context("", scope, bound, True, header.dtype, 1), first)
     if not blocks or last is None:
         raise header.layers.error("a model must have at least one layer")
     outputs = [scope.find(node) for node in header.outputs] if header.outputs else [last]

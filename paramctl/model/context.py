@@ -17,6 +17,7 @@ class Context(NamedTuple):
     path: the path of the block that holds the list.
     scope, variables: the visible names and variables.
     trainable: True if the blocks around it are trainable.
+    dtype: of the parameters.
     depth: the number of blocks around it.
     as_of: in a block that is applied again, the last step before it was first applied. See Scope.find.
     """
@@ -25,6 +26,7 @@ class Context(NamedTuple):
     scope: Scope
     variables: Variables
     trainable: bool
+    dtype: str
     depth: int
     as_of: int | None = None
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from paramctl.declare.located import Located, parse_call
 
-COMMON_OPTIONS = ("name", "from", "repeat", "when", "trainable")
+COMMON_OPTIONS = ("name", "from", "repeat", "when", "trainable", "dtype")
 """Options that every entry takes in addition to those of its type."""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from keras import Model, Sequential, layers
 
-from paramctl.model import totals
+from paramctl.model import from_document, totals
 from paramctl.store.checkpoint import Checkpoint
 from tests.conftest import ROOT
 from tests.interop.test_checkpoints import arrays_of, equal, opened, scramble, sorted_arrays, values, write
@@ -28,6 +28,34 @@ def checkpoint(path: Path) -> Checkpoint:
     found = open_path(str(path)).checkpoint
     assert found is not None
     return found
+
+
+def test_a_document_has_the_dtypes_of_kerass_layers_and_keras_those_of_the_document(tmp_path: Path) -> None:
+    """A policy for mixed precision keeps the parameters in float32. In a wrapper the inner layer has them."""
+    model = Sequential(
+        [
+            keras.Input((5, 4)),
+            layers.Dense(3, dtype="float16"),
+            layers.TimeDistributed(layers.Dense(3, dtype="float64"), dtype="float64"),
+            layers.Dense(2, dtype="mixed_bfloat16"),
+            layers.Dense(2, dtype="bfloat16"),
+            layers.Flatten(dtype="bfloat16"),
+            layers.Dense(2, dtype="float32"),
+        ]
+    )
+    model.save(tmp_path / "m.keras")
+    read = opened(tmp_path / "m.keras").model
+    expected = [variable.dtype for variable in model.variables]
+    assert [parameter.dtype for parameter in read.parameters.values()] == expected
+    assert read.document is not None
+    built = from_document(read.document, "m")
+    assert [parameter.dtype for parameter in built.parameters.values()] == expected
+    (tmp_path / "m.json").write_text(read.document.text)
+    write(opened(tmp_path / "m.json"), tmp_path / "again.keras")
+    again = keras.models.load_model(tmp_path / "again.keras")
+    assert [variable.dtype for variable in again.variables] == expected
+    dense = [layer.dtype_policy.name for layer in again.layers if isinstance(layer, layers.Dense)]
+    assert dense == ["float16", "float32", "bfloat16", "float32"]
 
 
 def own_paths(variables: list[Any], model: Model) -> set[str]:

@@ -11,6 +11,7 @@ import inspect
 import pytest
 from keras.src.utils.naming import to_snake_case
 
+from paramctl.model.entry import COMMON_OPTIONS
 from paramctl.model.layers import LAYERS
 from tests.interop.cases import Case, all_inputs, cases, required
 from tests.interop.defaults import assert_same_default
@@ -101,7 +102,7 @@ def test_other_arguments_of_keras_are_reported_as_unsupported(name: str) -> None
     others = [argument.name for argument in arguments if argument.kind not in variadic]
     inputs = next(all_inputs(layer))
     unexplained = []
-    for other in sorted(set(others) - layer.signature.keys() - {"name"}):
+    for other in sorted(set(others) - layer.signature.keys() - set(COMMON_OPTIONS)):
         result = by_paramctl(layer, Case(inputs, required(layer.signature) | {other: None}))
         if "this option of Keras is not supported" not in str(result):
             unexplained.append((other, result))

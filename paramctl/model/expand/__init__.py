@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from paramctl.core.parameter import FLOAT_DTYPES
 from paramctl.declare.located import MAX_DEPTH, Located
-from paramctl.declare.option_types import NATURAL, FlagType
+from paramctl.declare.option_types import NATURAL, ChoiceType, FlagType
 from paramctl.model.budget import MAX_EXPANDED, too_large
 from paramctl.model.context import Blueprint, Context, Expanded
 from paramctl.model.entry import Entry
@@ -32,14 +33,14 @@ from paramctl.model.scope import Output
 from paramctl.model.template import Template
 from paramctl.model.tree import Block
 
-_FLAG = FlagType()
+_FLAG, _DTYPE = FlagType(), ChoiceType(*FLOAT_DTYPES)
 
 
 class Expansion:
     """The expansion of one document."""
 
-    def __init__(self, templates: Mapping[str, Template], variables: Variables, dtype: str) -> None:
-        self.state = State(templates, variables, dtype)
+    def __init__(self, templates: Mapping[str, Template], variables: Variables) -> None:
+        self.state = State(templates, variables)
 
     def expand(self, entries: Located, context: Context, previous: Output | None) -> tuple[list[Block], Output | None]:
         """Return the blocks of a list of entries, and the output of the last one.
@@ -126,6 +127,8 @@ class Expansion:
         if "trainable" in entry.common:
             trainable = _FLAG.read(self.state.resolve(context, entry.common["trainable"]), "trainable")
             context = context._replace(trainable=context.trainable and trainable)
+        if "dtype" in entry.common:
+            context = context._replace(dtype=_DTYPE.read(self.state.resolve(context, entry.common["dtype"]), "dtype"))
         if name is None:
             return apply_again(self, entry, context, inputs, None)
         path = join_path(self.state, entry, context, name)

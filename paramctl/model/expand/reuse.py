@@ -29,8 +29,9 @@ def apply_again(expander: Expander, entry: Entry, context: Context, inputs: list
     state.budget.charge(entry.node, BLOCK_COST)
     reuse = read_layer(state, entry, context)
     assert isinstance(reuse, Reuse)
-    if "trainable" in entry.common:
-        raise entry.common["trainable"].error("a reuse may not set 'trainable': set it on the first use")
+    for option in ("trainable", "dtype"):
+        if option in entry.common:
+            raise entry.common[option].error(f"a reuse may not set {option!r}: set it on the first use")
     first = context.find(reuse.layer).blueprint
     if not isinstance(first, Blueprint):
         raise reuse.layer.error("only a layer or a block can be reused")

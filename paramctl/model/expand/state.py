@@ -29,7 +29,6 @@ class Application(NamedTuple):
 class State:
     """The templates, caches, counters, and budget of one expansion.
 
-    dtype: the dtype of the document's parameters.
     completed: the number of layers and blocks that are complete. See Output.step.
     active_templates: the custom blocks around the current entry, outermost first.
     active_reuses: the reuses in progress, as pairs of the new path and the path that holds the parameters.
@@ -37,10 +36,9 @@ class State:
         reads its options once.
     """
 
-    def __init__(self, templates: Mapping[str, Template], variables: Variables, dtype: str) -> None:
+    def __init__(self, templates: Mapping[str, Template], variables: Variables) -> None:
         self.templates = templates
         self.variables = variables
-        self.dtype = dtype
         self.budget = Budget()
         self.completed = 0
         self.active_templates: tuple[str, ...] = ()

@@ -53,6 +53,7 @@ class Experts(Branching):
         xp = call.xp
         # the rank of each expert; of equal scores, the first is better
         ranks = xp.argsort(xp.argsort(-scores, axis=-1, kind="stable"), axis=-1)
+        # the largest score is always among the best, so the sum below is at least 1
         weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True)) * (ranks < self.top).astype(scores.dtype)
         weights = weights / xp.sum(weights, axis=-1, keepdims=True)
         mixed = outputs[0] * weights[..., :1]

@@ -10,7 +10,8 @@ import re
 from collections.abc import Container, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from paramctl.model.layers import FUNCTIONS, LAYERS
+from paramctl.core.parameter import FLOAT_DTYPES
+from paramctl.model.layers import FUNCTIONS, LAYERS, Layer
 from paramctl.model.layers.base import snake_case
 from paramctl.store.keras.layer_config import (
     GRAPHS,
@@ -27,6 +28,9 @@ SCHEME_OPTIONS = ("value", "mean", "stddev", "minval", "maxval", "scale", "mode"
 
 KERAS1_OPTIONS = frozenset({"border_mode", "dim_ordering", "init", "inner_init", "gamma_init", "nb_filter", "p"})
 """Options that Keras 1 had in place of others. A layer with them may compute something else."""
+
+INNER_FACTS = ("trainable", "dtype")
+"""Options of every entry that a layer within another does not have: the outer one has them, or training.py."""
 
 Blocks: TypeAlias = dict[str, Any]
 """The custom blocks of a document by name: the models within a model."""
@@ -194,6 +198,7 @@ def layer_entry(
     config = _merged_directions(config) if type_name == "bidirectional" else config
     if _is_quantized(config.get("dtype")):
         raise UnsupportedConfig(f"the quantized layer {config['name']}")
+    common |= _dtype_of_parameters(cls, config)
     if not KERAS1_OPTIONS.isdisjoint(config):
         raise UnsupportedConfig(f"the options of Keras 1 in {config['name']}")
     if type_name == "gru":  # Keras up to 2.1.2 had no such option, and no such layer
@@ -202,6 +207,20 @@ def layer_entry(
         config = {"negative_slope": config["alpha"], **config}
     options = {key: _option(key, value) for key, value in config.items() if key in cls.signature}
     return {type_name: {key: value for key, value in options.items() if value is not None} | common}
+
+
+def _dtype_of_parameters(cls: type[Layer], config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the option ``dtype`` of an entry, if the layer has parameters and these are not in float32.
+
+    Keras writes a dtype, or a policy, such as mixed_bfloat16, which keeps the parameters in float32. In a layer that
+    wraps another, the inner one has the parameters.
+    """
+    inner = config.get("layer")
+    policy = (inner["config"] if isinstance(inner, dict) else config).get("dtype")
+    if isinstance(policy, dict):
+        policy = (policy.get("config") or {}).get("name")
+    is_other = policy in FLOAT_DTYPES and policy != "float32" and cls.parameters is not Layer.parameters
+    return {"dtype": policy} if is_other else {}
 
 
 def _is_quantized(policy: Any) -> bool:
@@ -278,8 +297,7 @@ def _option(key: str, value: Any) -> Any:
     if isinstance(value, dict):
         if "class_name" in value and snake_case(value["class_name"]) in LAYERS:
             ((type_name, options),) = layer_entry(value, {}).items()
-            # whether it is trained is a fact of its parameters (training.py), which a document does not set
-            return {type_name: {key: option for key, option in options.items() if key != "trainable"}}
+            return {type_name: {key: option for key, option in options.items() if key not in INNER_FACTS}}
         raise UnsupportedConfig(f"unsupported value of {key}")
     return value
 
