@@ -209,7 +209,7 @@ def layer_entry(
     return {type_name: {key: value for key, value in options.items() if value is not None} | common}
 
 
-def _dtype_of_parameters(cls: type[Layer], config: Mapping[str, Any]) -> dict[str, str]:
+def _dtype_of_parameters(cls: type[Layer], config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the option ``dtype`` of an entry, if the layer has parameters and these are not in float32.
 
     Keras writes a dtype, or a policy, such as mixed_bfloat16, which keeps the parameters in float32. In a layer that
