@@ -114,8 +114,10 @@ def test_a_recurrent_layer_needs_steps_and_a_mask_of_steps(name: str) -> None:
     layer = recurrent(name)
     with pytest.raises(NotComputed, match="at least one step"):
         applied(layer, {}, STEPS[:, :0])
-    with pytest.raises(NotComputed, match="the mask of the input must have the axes"):
+    with pytest.raises(NotComputed, match=r"a mask must have the axes \(batch, steps\) of its input"):
         applied(layer, {}, STEPS, np.ones((1, 3, 1), bool))
+    with pytest.raises(NotComputed, match=r"got \(1, 2\) for \(1, 3, 1\)"):
+        applied(layer, {}, STEPS, np.ones((1, 2), bool))
 
 
 def test_dropout_in_a_cell_is_the_same_at_each_step() -> None:
@@ -275,9 +277,13 @@ def test_attention_axes() -> None:
         layer, parameters = attention(attention_axes=axes)
         assert np.allclose(applied(layer, parameters, x)[0, ..., 0], expected)
     layer, parameters = attention(attention_axes=(2,))
+    with pytest.raises(NotComputed, match="at least one position"):
+        applied(layer, parameters, x[:, :, :0])
+    with pytest.raises(NotComputed, match="must have the sizes of the input"):
+        applied(LAYERS["multi_head_attention"](num_heads=1, key_dim=1, value="v"), parameters, STEPS, value=x)
     with pytest.raises(NotComputed, match="requires attention_axes: 1"):
         applied(layer, parameters, x, np.ones((1, 2), bool))
-    with pytest.raises(NotComputed, match=r"must have the axes \(batch, positions\)"):
+    with pytest.raises(NotComputed, match=r"a mask must have the axes \(batch, steps\) of its input"):
         applied(layer, parameters, x, np.ones((1, 2, 3), bool))
 
 

@@ -11,7 +11,7 @@ from paramctl.declare.option_types import Axes, Count, Counts, Flag, Positive, S
 from paramctl.model.layers.attending import attend, join_positions, project, rotate, split_positions
 from paramctl.model.layers.attention_options import PROJECTIONS, Biases
 from paramctl.model.layers.base import Layer, Reference, default_scheme
-from paramctl.model.layers.call import Array, Call, NotComputed
+from paramctl.model.layers.call import Array, Call, NotComputed, check_mask
 from paramctl.model.layers.order import Order, TorchInput, after_features_last, combined, for_features_last
 from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, known_size, product, total
 from paramctl.model.layers.torch import Shapes, TorchTensor, same, transposed
@@ -94,6 +94,8 @@ class AttentionLayer(Layer, abstract=True):
 
     def compute(self, call: Call, x: Array, **references: Array) -> Array:
         xp, heads, axes = call.xp, self.heads(), self.attended(x.shape)
+        for mask, array in zip(call.masks, (x, *references.values()), strict=False):
+            check_mask(mask, array)
         value: Array = references.get("value", x)
         key: Array = references.get("key", value)
         self._check_positions(x.shape, value.shape, axes)
@@ -128,7 +130,10 @@ class AttentionLayer(Layer, abstract=True):
         """Raise NotComputed for shapes that do not fit together."""
         others = [axis for axis in range(len(x) - 1) if axis not in axes]
         if len(value) != len(x) or any(value[axis] != x[axis] for axis in others):
-            raise NotComputed("value must have the sizes of the input along the axes that are not attended to")
+            rule = "value must have the sizes of the input along the axes that are not attended to"
+            raise NotComputed(f"{rule} (got {x} and {value})")
+        if 0 in (*x[1:-1], *value[1:-1]):
+            raise NotComputed(f"its inputs must have at least one position (got {x} and {value})")
         if self.rope_theta is not None and (len(axes) > 1 or self.heads().key_dim % 2):
             raise NotComputed("rope_theta requires one attended axis, and an even number of features in each key")
 
@@ -141,8 +146,6 @@ class AttentionLayer(Layer, abstract=True):
         masks = dict(zip(("query", *references), call.masks, strict=False))
         of_keys = [masks.get("value", masks.get("query")), masks.get("key")]
         placed = [(masks.get("query"), 2), *((mask, 1) for mask in of_keys)]
-        if any(mask is not None and len(mask.shape) != 2 for mask, _ in placed):
-            raise NotComputed("the masks of its inputs must have the axes (batch, positions)")
         parts = [xp.expand_dims(mask, axis) for mask, axis in placed if mask is not None]
         distance = xp.arange(queries)[:, None] - xp.arange(keys)
         if self.use_causal_mask:

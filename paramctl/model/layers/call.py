@@ -58,6 +58,12 @@ class Call:
         return Call(self.xp, inner, self.training, masks, self.random, updates, self.trainable)
 
 
+def check_mask(mask: Array | None, x: Array) -> None:
+    """Raise NotComputed unless a mask of an input has its batch and its steps as axes."""
+    if mask is not None and mask.shape != x.shape[:2]:
+        raise NotComputed(f"a mask must have the axes (batch, steps) of its input (got {mask.shape} for {x.shape})")
+
+
 class _Within(dict[str, Array]):
     """The updates of a layer within another, which are also the outer layer's, under longer paths."""
 

@@ -9,7 +9,7 @@ from paramctl.declare.located import Located
 from paramctl.declare.option_types import Count, Flag, Scheme, UnitInterval
 from paramctl.model.layers.activations import Activation, Function, activated_shape
 from paramctl.model.layers.base import Layer, default_scheme
-from paramctl.model.layers.call import Array, Call, NotComputed
+from paramctl.model.layers.call import Array, Call, NotComputed, check_mask
 from paramctl.model.layers.functions import Relu, Sigmoid, Tanh
 from paramctl.model.layers.order import PLAIN, Order, TorchInput, for_features_last
 from paramctl.model.layers.shapes import Sizes, known_size, product
@@ -117,9 +117,8 @@ class Recurrent(Layer, abstract=True):
         """Return the outputs (steps, batch, units), in the order in which the cell takes the steps."""
         xp, cell = call.xp, call.within(f"{self.type}_cell")
         if not x.shape[1]:
-            raise NotComputed("the input must have at least one step")
-        if call.mask is not None and len(call.mask.shape) != 2:
-            raise NotComputed("the mask of the input must have the axes (batch, steps)")
+            raise NotComputed(f"the input must have at least one step (got {x.shape})")
+        check_mask(call.mask, x)
         # steps first, so that each is a block of memory
         x = xp.swapaxes(x, 0, 1)
         mask = None if call.mask is None else xp.swapaxes(call.mask, 0, 1)[..., None]

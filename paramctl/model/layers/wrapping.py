@@ -11,7 +11,7 @@ from paramctl.declare.options import arguments_by_name
 from paramctl.errors import suggest
 from paramctl.model.layers.base import LAYERS, Layer
 from paramctl.model.layers.branching import Branching, Reuse
-from paramctl.model.layers.call import Array, Call
+from paramctl.model.layers.call import Array, Call, NotComputed
 from paramctl.model.layers.order import (
     ANY_AXES,
     CHANNELS_LAST,
@@ -213,6 +213,8 @@ class TimeDistributed(Layer):
 
     def _step_by_step(self, call: Call, x: Array) -> Array:
         """Return the outputs of the wrapped layer for one step after another. The next one sees its new state."""
+        if not x.shape[1]:
+            raise NotComputed(f"the input must have at least one step (got {x.shape})")
         outputs = []
         inner = call.within(self.layer.name)
         for step in range(x.shape[1]):
