@@ -20,8 +20,8 @@ from paramctl.model.layers import LAYERS
 from paramctl.model.layers.call import Call
 from paramctl.model.layers.spatial import Window
 
-SEEDS = range(18)
-BLOCKS = (1, 600, 1 << 22)
+SEEDS = range(36)
+BLOCKS = (600, 1 << 22)
 
 
 class Geometry(NamedTuple):
@@ -37,14 +37,15 @@ class Geometry(NamedTuple):
 def geometry(seed: int) -> Geometry:
     """Each rank, dense, in groups, and depthwise with few and with many kernels for each channel."""
     rng = np.random.default_rng(seed)
-    rank = 1 + seed // 6
+    rank = 1 + seed // 12
 
     def sizes(low: int, high: int) -> tuple[int, ...]:
         return tuple(map(int, rng.integers(low, high, rank)))
 
     margins = tuple(zip(sizes(0, 3), sizes(0, 3), strict=True))
-    window, space = Window(sizes(1, 4), sizes(1, 4), sizes(1, 3), margins), sizes(5, 8)
-    groups, channels, filters = ((1, 3, 2), (2, 2, 3), (4, 1, 1), (3, 1, 2), (2, 1, 9), (1, 1, 2))[seed % 6]
+    strides = sizes(1, 4) if seed % 2 else (1,) * rank
+    window, space = Window(sizes(1, 4), strides, sizes(1, 3), margins), sizes(5, 8)
+    groups, channels, filters = ((1, 3, 2), (2, 2, 3), (4, 1, 1), (3, 1, 2), (2, 1, 9), (1, 1, 2))[seed // 2 % 6]
     x = rng.standard_normal((2, *space, groups * channels))
     kernel = rng.standard_normal((*window.sizes, channels, groups * filters))
     return Geometry(window, space, x, kernel, groups)
@@ -67,7 +68,7 @@ def windows_of(x: Array, window: Window, padding: float = 0.0) -> list[tuple[tup
 
 @pytest.fixture(params=BLOCKS)
 def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of one window, of several, and of all."""
+    """Blocks of few windows, and of all."""
     monkeypatch.setattr(windows, "BLOCK_BYTES", request.param)
 
 

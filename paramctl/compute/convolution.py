@@ -42,11 +42,27 @@ def transposed_convolution(y: Array, kernel: Array, window: Window, space: Seque
 
     space: the spatial sizes of x.
     """
+    if max(window.strides) == 1 and groups in (1, kernel.shape[-1]):
+        return convolution(y, _turned(kernel, groups), None, _opposite(window, y.shape[1:-1], space), groups)
     multiply = multiplication(kernel, groups)
     x = np.zeros((len(y), *space, kernel.shape[-2] * groups), np.result_type(y, kernel))
     for block in blocks(y.shape[:-1], window_bytes(x, window)):
         add_windows(x, multiply.backward(y[block]), window, block)
     return x
+
+
+def _turned(kernel: Array, groups: int) -> Array:
+    """Return the kernel with which a convolution is the adjoint: its windows reversed, its channels exchanged."""
+    *sizes, channels, filters = kernel.shape
+    by_group = np.flip(kernel, range(len(sizes))).reshape(*sizes, channels, groups, filters // groups)
+    return by_group.swapaxes(-1, -3).reshape(*sizes, filters // groups, groups * channels)
+
+
+def _opposite(window: Window, counts: Sequence[int], space: Sequence[int]) -> Window:
+    """Return the windows over the results of others, without strides. counts: the results. space: the sizes of x."""
+    axes = zip(window.reaches, window.margins, counts, space, strict=True)
+    margins = tuple((reach - 1 - before, n + before - count) for reach, (before, _), count, n in axes)
+    return window._replace(margins=margins)
 
 
 def kernel_gradient(x: Array, y: Array, window: Window, groups: int = 1) -> Array:
