@@ -31,7 +31,8 @@ def convolution(x: Array, kernel: Array, bias: Array | None, window: Window, gro
     shape = (len(x), *window.counts(x.shape[1:-1]))
     y = np.empty((*shape, kernel.shape[-1]), np.result_type(x, kernel))
     for block in blocks(shape, window_bytes(x, window)):
-        multiply.forward(window_values(x, window, block), y[block])
+        values = window_values(x, window, block, channels_first=multiply.channels_first)
+        multiply.forward(values, y[block])
         if bias is not None:
             y[block] += bias
     return y
@@ -42,7 +43,7 @@ def transposed_convolution(y: Array, kernel: Array, window: Window, space: Seque
 
     space: the spatial sizes of x.
     """
-    if max(window.strides) == 1 and groups in (1, kernel.shape[-1]):
+    if max(window.strides) == 1:  # adding up where windows overlap would be slower
         return convolution(y, _turned(kernel, groups), None, _opposite(window, y.shape[1:-1], space), groups)
     multiply = multiplication(kernel, groups)
     x = np.zeros((len(y), *space, kernel.shape[-2] * groups), np.result_type(y, kernel))
@@ -54,8 +55,9 @@ def transposed_convolution(y: Array, kernel: Array, window: Window, space: Seque
 def _turned(kernel: Array, groups: int) -> Array:
     """Return the kernel with which a convolution is the adjoint: its windows reversed, its channels exchanged."""
     *sizes, channels, filters = kernel.shape
-    by_group = np.flip(kernel, range(len(sizes))).reshape(*sizes, channels, groups, filters // groups)
-    return by_group.swapaxes(-1, -3).reshape(*sizes, filters // groups, groups * channels)
+    by_group: Array = np.flip(kernel, tuple(range(len(sizes)))).reshape(*sizes, channels, groups, filters // groups)
+    turned: Array = np.swapaxes(by_group, -1, -3).reshape(*sizes, filters // groups, groups * channels)
+    return turned
 
 
 def _opposite(window: Window, counts: Sequence[int], space: Sequence[int]) -> Window:
@@ -70,7 +72,8 @@ def kernel_gradient(x: Array, y: Array, window: Window, groups: int = 1) -> Arra
     kernel = np.zeros((*window.sizes, x.shape[-1] // groups, y.shape[-1]), np.result_type(x, y))
     multiply = multiplication(kernel, groups)
     for block in blocks(y.shape[:-1], window_bytes(x, window)):
-        kernel += multiply.gradient(window_values(x, window, block), y[block])
+        values = window_values(x, window, block, channels_first=multiply.channels_first)
+        kernel += multiply.gradient(values, y[block])
     return kernel
 
 

@@ -19,8 +19,16 @@ MOST_MULTIPLIERS = 8
 """The number of kernels for each channel up to which a depthwise convolution is a sum over positions."""
 
 
+FEW_CHANNELS = 8
+"""The number of channels of a group up to which copying along the channels is slow."""
+
+
 class Product(Protocol):
     """The product with one kernel."""
+
+    @property
+    def channels_first(self) -> bool:
+        """True if it is faster with values whose positions are neighbours in memory."""
 
     def forward(self, values: Array, y: Array) -> None:
         """Assign to y the sum of values times the kernel over each window."""
@@ -47,6 +55,11 @@ class _ByMatrix:
     kernel: Array
     groups: int
 
+    @property
+    def channels_first(self) -> bool:
+        channels = self.kernel.shape[-2]
+        return bool(channels == 1 if self.groups == 1 else channels <= FEW_CHANNELS)
+
     def forward(self, values: Array, y: Array) -> None:
         windows, kernel = self._windows(values), self._matrices(self.kernel)
         if self.groups == 1 and y.flags.c_contiguous:
@@ -72,11 +85,11 @@ class _ByMatrix:
         """Return a matrix of windows for each group of channels."""
         rank = values.ndim // 2 - 1
         count, size = prod(values.shape[: 1 + rank]), prod(values.shape[1 + rank :]) // self.groups
-        if values.shape[-1] == 1:
-            # A window has few neighbouring values. Copying along the rows of the image is several times faster.
-            moved = np.moveaxis(values, range(1 + rank), range(-1 - rank, 0))
-            return moved.reshape(1, size, count).swapaxes(1, 2)
         grouped = values.reshape(*values.shape[:-1], self.groups, -1)
+        if self.channels_first:
+            # Copying along the rows of the image is several times faster than along a few channels.
+            moved = np.moveaxis(grouped, [-2, *range(1 + rank)], [0, *range(-1 - rank, 0)])
+            return moved.reshape(self.groups, size, count).swapaxes(1, 2)
         return np.moveaxis(grouped, -2, 0).reshape(self.groups, count, size)
 
 
@@ -88,6 +101,10 @@ class _ByChannel:
     """
 
     kernel: Array
+
+    @property
+    def channels_first(self) -> bool:
+        return False
 
     def forward(self, values: Array, y: Array) -> None:
         rank = self.kernel.ndim - 2

@@ -39,10 +39,11 @@ def blocks(shape: Sequence[int], window_bytes: int) -> Iterator[Block]:
     yield from product(*reversed(axes))
 
 
-def window_values(x: Array, window: Window, block: Block, padding: float = 0.0) -> Array:
+def window_values(x: Array, window: Window, block: Block, padding: float = 0.0, channels_first: bool = False) -> Array:
     """Return the values of a block's windows as a view: (examples, windows..., positions in a window..., channels).
 
-    padding: the value of positions beyond the ends of x.
+    padding: the value of positions beyond the ends of x. channels_first: make the positions neighbours in memory, not
+    the channels.
     """
     inside, placed, extents = _covered(window, block, x.shape[1:-1])
     part = x[(block[0], *inside)]
@@ -50,6 +51,8 @@ def window_values(x: Array, window: Window, block: Block, padding: float = 0.0) 
         padded = np.full((len(part), *extents, x.shape[-1]), padding, x.dtype)
         padded[(slice(None), *placed)] = part
         part = padded
+    if channels_first:
+        part = np.moveaxis(np.ascontiguousarray(np.moveaxis(part, -1, 0)), 0, -1)
     examples, *axes, channels = part.strides
     counts = [along.stop - along.start for along in block[1:]]
     steps = [size * stride for size, stride in zip(axes, window.strides, strict=True)]
