@@ -302,8 +302,12 @@ def test_rotation() -> None:
 
 def test_attention_with_rotation_needs_pairs() -> None:
     layer, parameters = attention(rope_theta=100)
-    with pytest.raises(NotComputed, match="rope_theta requires one attended axis, and an even number of features"):
+    with pytest.raises(NotComputed, match=r"rope_theta requires keys of an even size \(got 1\)"):
         applied(layer, parameters, STEPS)
+    with pytest.raises(
+        NotComputed, match=r"rope_theta requires that one axis is attended to \(got the axes \[1, 2\]\)"
+    ):
+        applied(layer, parameters, STEPS[..., None])
 
 
 def test_linear_keeps_float32_and_is_one_product() -> None:

@@ -134,8 +134,12 @@ class AttentionLayer(Layer, abstract=True):
             raise NotComputed(f"{rule} (got {x} and {value})")
         if 0 in (*x[1:-1], *value[1:-1]):
             raise NotComputed(f"its inputs must have at least one position (got {x} and {value})")
-        if self.rope_theta is not None and (len(axes) > 1 or self.heads().key_dim % 2):
-            raise NotComputed("rope_theta requires one attended axis, and an even number of features in each key")
+        if self.rope_theta is None:
+            return
+        if len(axes) > 1:
+            raise NotComputed(f"rope_theta requires that one axis is attended to (got the axes {axes})")
+        if self.heads().key_dim % 2:
+            raise NotComputed(f"rope_theta requires keys of an even size (got {self.heads().key_dim})")
 
     def _mask(self, call: Call, query: Sizes, keys: int, references: Sequence[str]) -> Array | None:
         """Return True where a query attends to a key, (batch, 1..., queries, keys); None if all attend to all.
