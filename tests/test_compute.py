@@ -177,6 +177,13 @@ def test_an_index_without_a_row_is_refused(bad: float) -> None:
     assert str(error.value) == f"the input must have whole numbers from 0 to 2 (got {bad})"
 
 
+def test_a_layer_says_how_many_integers_it_looks_up() -> None:
+    embedding = {"embedding": {"input_dim": 7, "output_dim": 2}}
+    assert layer_of(embedding, [4]).categories() == 7
+    assert layer_of({"time_distributed": {"layer": embedding}}, [3, 4]).categories() == 7
+    assert layer_of("flatten", [4]).categories() is None
+
+
 def test_interpolation_weighs_the_values_around() -> None:
     """The values that Keras computes with TensorFlow 2.21: half of a triangle, and a Lanczos window."""
     x = np.array([0.0, 4.0, 0.0, 0.0]).reshape(1, 4, 1, 1)

@@ -201,6 +201,9 @@ class TimeDistributed(Layer):
     def mixes_examples(self, output: Sizes | None, inputs: Sequence[Sizes | None] = ()) -> bool:
         return self.layer.layer.mixes_examples(None if output is None else (output[0], *output[2:]))
 
+    def categories(self) -> int | None:
+        return self.layer.layer.categories()
+
     def _takes_steps_apart(self, call: Call, x: Array) -> bool:
         """Return whether an output depends on the other examples of its step."""
         inner, step = self.layer.layer, (x.shape[0], *x.shape[2:])
