@@ -73,7 +73,7 @@ class Pass:
             output = layer.compute(call, *inputs[:count], **references)
             mask = layer.output_mask(call, *inputs[:count], **references)
         except NotComputed as error:
-            raise InputError(f"{step.path}: {error}") from error
+            raise InputError(f"{step.path}: {error}") from error  # the message has the value
         except ShapeError as error:
             shapes = " and ".join(str(value.shape) for value in inputs)
             raise InputError(f"{step.path}: {error} (got {shapes})") from error

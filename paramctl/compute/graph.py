@@ -94,6 +94,7 @@ class _Unfolding:
                 assert block.layer is not None
                 held = self.first[at].parameters
                 names = {parameter.path.removeprefix(f"{at}/"): parameter.path for parameter in held}
+                # state is never trained, so it does not show that a layer is frozen
                 trained = [parameter.trainable for parameter in held if parameter.kind != "state"]
                 trainable = not trained or any(value is not False for value in trained)
                 inputs, number = block.input_ids, block.output_id

@@ -295,6 +295,7 @@ def snake_case(name: str) -> str:
 
 def _includes_batch(axes: int | Sequence[int] | None, shape: Sizes | None) -> bool:
     """Return whether an option names the batch axis of a shape; of an unknown shape, whether it may."""
+    # -2 is the batch of two axes, and no other shape's
     listed = () if axes is None else (axes,) if isinstance(axes, int) else axes
     return any(axis == 0 or (axis < -1 if shape is None else axis == -len(shape)) for axis in listed)
 

@@ -176,6 +176,7 @@ class ClassToken(Layer):
 
     def output_mask(self, call: Call, x: Array) -> Array | None:
         xp, mask = call.xp, call.mask
+        # the token itself is never skipped
         return None if mask is None else xp.concatenate([xp.ones_like(mask[:, :1]), mask], axis=1)
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
@@ -266,6 +267,7 @@ class HalveWhile(Layer):
 
     def compute(self, call: Call, x: Array) -> Array:
         xp = call.xp
+        # the loop below would not end
         if xp.any(xp.isinf(x)):
             raise NotComputed("the input must be finite: half of an infinity is infinite (got an infinity)")
         while xp.sum(xp.abs(x)) > self.limit:

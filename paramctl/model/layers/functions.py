@@ -277,6 +277,7 @@ class SparsePlus(Function):
     """0 for x <= -1, x for x >= 1, (x + 1)^2 / 4 between"""
 
     def compute(self, xp: Any, x: Array) -> Array:
+        # bounded, because the square of a large value overflows
         bounded = xp.clip(x, -1, 1) + 1
         return xp.where(x >= 1, x, 0.25 * bounded * bounded)
 

@@ -122,6 +122,7 @@ class Extremum(Elementwise, abstract=True):
         xp, masks = call.xp, _each_mask(inputs, call.masks)
         (output, *others), (seen, *known) = aligned(inputs), masks
         for x, mask in zip(others, known, strict=True):
+            # no number is neutral for both, so the other side's value stands in for a masked one
             x = x if mask is None else xp.where(mask, x, output)
             output = getattr(xp, self.operation)(output if seen is None else xp.where(seen, output, x), x)
             seen = None if mask is None or seen is None else mask | seen
@@ -155,6 +156,7 @@ class Multiply(Elementwise):
     def compute(self, call: Call, *inputs: Array) -> Array:
         """Return the product. A masked step counts as 1, and is 0 where it is masked in all inputs, as in Keras."""
         xp, masks = call.xp, _each_mask(inputs, call.masks)
+        # 1 changes no product
         pairs = zip(aligned(inputs), masks, strict=True)
         product = super().compute(call, *(x if mask is None else xp.where(mask, x, 1) for x, mask in pairs))
         return product if any(mask is None for mask in masks) else xp.where(reduce(or_, masks), product, 0)
@@ -234,6 +236,7 @@ class Dot(Layer):
             a, b = (unit(xp, x, axis, 1e-7) for x, axis in zip((a, b), axes, strict=True))
         shape = self.output(a.shape, b.shape)
         size = a.shape[axes[0]]
+        # with three axes each, the product of matrices of an example is one call of BLAS
         rows = xp.reshape(xp.moveaxis(a, axes[0], -1), (a.shape[0], -1, size))
         columns = xp.reshape(xp.moveaxis(b, axes[1], 1), (b.shape[0], size, -1))
         return xp.reshape(rows @ columns, shape)

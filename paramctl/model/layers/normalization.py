@@ -251,6 +251,7 @@ class GroupNormalization(AroundChannels):
 
         def over_groups(values: Array) -> Array:
             """Return the mean over positions and over the channels of each group, for each channel."""
+            # groups of equal size have the mean of their channels' means
             channels = mean_over(xp, values, spatial)
             means = xp.mean(xp.reshape(channels, (-1, groups, size)), axis=2)
             return xp.reshape(xp.repeat(means, size, axis=1), channels.shape)

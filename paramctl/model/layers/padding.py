@@ -151,6 +151,7 @@ def interpolated(xp: Any, x: Array, axis: int, factor: int, interpolation: str) 
         weights = xp.where(distances < radius, xp.sinc(distances) * xp.sinc(distances / radius), 0)
     weights = (weights / xp.sum(weights, axis=1, keepdims=True)).astype(x.dtype)
     after = x.shape[axis + 1 :]
+    # along the last axis one product serves all rows
     if not after:
         return x @ weights.T
     columns = xp.reshape(x, (*x.shape[: axis + 1], prod(after)))

@@ -113,6 +113,7 @@ class AlphaDropout(Layer):
         if self.rate == 1:
             raise NotComputed("rate must be below 1 in training (got 1)")
         rate, lowest = self.rate, -1.0507009873554805 * 1.6732632423543772
+        # a of the paper, and b = -a * lowest * rate
         factor = ((1 - rate) * (1 + rate * lowest**2)) ** -0.5
         mixed = call.xp.where(kept(call, rate, noise_shape(self.noise_shape, x)), x, lowest)
         return factor * mixed - factor * lowest * rate

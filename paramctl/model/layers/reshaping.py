@@ -42,7 +42,7 @@ class Flatten(Layer):
 
     def compute(self, call: Call, x: Array) -> Array:
         if self.data_format == "channels_first" and len(x.shape) > 2:
-            x = call.xp.moveaxis(x, 1, -1)
+            x = call.xp.moveaxis(x, 1, -1)  # so that dense layers after either format have the same kernel
         return call.xp.reshape(x, self.output(x.shape))
 
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
