@@ -122,7 +122,7 @@ class Extremum(Elementwise, abstract=True):
         xp, masks = call.xp, _each_mask(inputs, call.masks)
         (output, *others), (seen, *known) = aligned(inputs), masks
         for x, mask in zip(others, known, strict=True):
-            # no number is neutral for both, so the other side's value stands in for a masked one
+            # no number is neutral for both, so a masked value is replaced by the other side's
             x = x if mask is None else xp.where(mask, x, output)
             output = getattr(xp, self.operation)(output if seen is None else xp.where(seen, output, x), x)
             seen = None if mask is None or seen is None else mask | seen
