@@ -910,3 +910,22 @@ def test_large_arrays_are_transposed_within_bounded_memory(tmp_path: Path) -> No
 def offset(path: Path) -> int:
     with path.open("rb") as file:
         return 8 + int.from_bytes(file.read(8), "little")
+
+
+def test_scalars_go_to_torch_and_back(paramctl: Run, tmp_path: Path) -> None:
+    """An array without axes has no axis to be joined along; its dtype is its own."""
+    layers = "[{normalization: {axis: null}}, {expression: {formula: s * x, params: {s: []}}}, normalization]"
+    (tmp_path / "m.yaml").write_text(f"input: [3]\nlayers: {layers}\n")
+    rules = ["--rule", "expression/s=constant:3", "--rule", "*/mean=constant:2"]
+    assert paramctl("init", "m.yaml", *rules, "-o", "m.safetensors").returncode == 0
+    saved = paramctl("save", "m.safetensors", "--layout", "torch", "-o", "t.safetensors")
+    assert saved.returncode == 0, saved.stderr
+    arrays = load_file(tmp_path / "t.safetensors")
+    assert (arrays["expression.s"], arrays["normalization.mean"]) == (3, 2)
+    assert {name: array.dtype.name for name, array in arrays.items() if name.endswith("count")} == {
+        "normalization.count": "int32",
+        "normalization_1.count": "int32",
+    }
+    back = paramctl("save", "t.safetensors", "--layout", "keras", "--like", "m.yaml", "-o", "k.safetensors")
+    assert back.returncode == 0, back.stderr
+    assert paramctl("diff", "m.safetensors", "k.safetensors").returncode == 0

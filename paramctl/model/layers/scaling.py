@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self, TypeAlias
 
 from paramctl.core.parameter import Parameter, batch_axis, norm, state
-from paramctl.core.views import Arrangement, view
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import Axes, Flag, NumberType, OptionType, Scheme
 from paramctl.model.layers.base import Layer, default_scheme
@@ -12,7 +11,7 @@ from paramctl.model.layers.call import Array, Call
 from paramctl.model.layers.normalization import along
 from paramctl.model.layers.order import TorchInput
 from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, known_size
-from paramctl.model.layers.torch import Shapes, TorchTensor, features, moved_axes
+from paramctl.model.layers.torch import Shapes, TorchTensor, features, moved_axes, same
 from paramctl.model.layers.torch_options import CARRIED, IN_CODE, options
 
 Numbers: TypeAlias = "float | tuple[Numbers, ...]"
@@ -149,7 +148,7 @@ class Normalization(Layer):
         axes = [-1] if x.shape is None else self.kept(x.shape)
         for name in ("mean", "variance"):
             yield features(name, name, axes, x, shapes[name])
-        yield TorchTensor("count", Arrangement((), (view("count", ()),)), "int64")
+        yield same("count", "count", ())
 
     def torch_remarks(self, x: TorchInput) -> Iterator[str]:
         yield f"this is {'mean + x * s' if self.invert else '(x - mean) / s'}, s = max(sqrt(variance), 1e-7)"

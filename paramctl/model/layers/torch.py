@@ -60,7 +60,7 @@ class NoCounterpart(ValueError):
 
 def same(name: str, path: str, shape: tuple[int, ...]) -> TorchTensor:
     """Return a tensor with the values of a parameter in their order, under this shape."""
-    return TorchTensor(name, Arrangement(shape, (view(path, shape),)))
+    return TorchTensor(name, Arrangement(shape, (view(path, shape or (1,)),)))  # views are joined along an axis
 
 
 def transposed(
@@ -82,7 +82,7 @@ def features(name: str, path: str, axes: Sequence[int], x: TorchInput, sizes: tu
     flat = x.order.flat
     if flat is not None and sizes == (prod(flat),):  # (h * w * c,) to (c * h * w,)
         return transposed(name, path, flat, channels_first(flat), result=sizes)
-    if len(axes) == 1:
+    if len(axes) < 2:
         return same(name, path, sizes)
     places = [x.axis(axis) or 0 for axis in axes]
     return transposed(name, path, sizes, sorted(range(len(axes)), key=places.__getitem__))
