@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import paramctl as pc
+from paramctl.compute.gradient_space import GRADIENTS, gradient
 from paramctl.compute.graph import graph_of
 from paramctl.compute.space import NUMPY
 from paramctl.errors import DocumentError
@@ -272,6 +273,36 @@ def test_axes_whose_roles_are_unknown_require_an_initializer() -> None:
 def test_a_parameter_may_not_have_the_axis_of_the_batch() -> None:
     with pytest.raises(DocumentError, match="a parameter may not have the axis of the batch; give it the size 1"):
         built("x * p", [3], params={"p": {"shape": [5, 3], "initializer": "ones"}})
+
+
+def test_a_parameter_is_no_example() -> None:
+    """Its first axis is not the batch, so it cannot be beside examples; a transposed batch can, and mixes them."""
+    with pytest.raises(DocumentError, match="with the batch as their first axis, or none of them"):
+        built("concatenate(x, p)", [3], params={"p": {"shape": [5, 3], "initializer": "ones"}})
+    assert np.array_equal(computed("concatenate(x, transpose(transpose(x)))", Y), np.concatenate([Y, Y], 1))
+
+
+@pytest.mark.parametrize("formula", VALUES)
+def test_derivatives_are_those_of_differences(formula: str) -> None:
+    """By the input and every parameter, along a direction, in float64; the dtype of float32 is kept."""
+    (step,) = graph_of(built(formula, [4, 3])).steps
+    rng = np.random.default_rng(0)
+    arrays = {"x": X + 0.25} | {name: {"w": W + 0.5, "v": V, "s": S}[name] for name in step.parameters}
+    weights = rng.random(step.layer.output(X.shape))
+
+    def total(arrays: Any) -> Any:
+        held = {name: array for name, array in arrays.items() if name != "x"}
+        return GRADIENTS.sum(step.layer.compute(Call(GRADIENTS, held), arrays["x"]) * weights)
+
+    direction = {name: rng.random(np.shape(array)) for name, array in arrays.items()}
+    ahead, behind = (
+        total({name: array + sign * 1e-6 * direction[name] for name, array in arrays.items()}) for sign in (1, -1)
+    )
+    _, slopes = gradient(total, arrays)
+    assert sum(np.sum(slopes[name] * direction[name]) for name in arrays) == pytest.approx((ahead - behind) / 2e-6)
+    weights = weights.astype("f")
+    _, slopes = gradient(total, {name: array.astype("f") for name, array in arrays.items()})
+    assert {array.dtype.name for array in slopes.values()} == {"float32"}
 
 
 def test_no_function_has_two_meanings() -> None:

@@ -260,9 +260,12 @@ class Concatenated(Node):
     axis: int
 
     def combine(self, parts: Sequence[Value]) -> Value:
-        ranks = {len(part.sizes) for part in parts}
-        if len(ranks) > 1 or len({part.batched for part in parts}) > 1:
-            raise ShapeError("concatenate requires arrays with the same axes")
+        if len({len(part.sizes) for part in parts}) > 1:
+            raise ShapeError("concatenate requires arrays with the same number of axes")
+        batched = all(part.batched for part in parts)
+        is_constant = any(not part.batched and not part.mixes for part in parts)
+        if is_constant and any(part.batched for part in parts):
+            raise ShapeError("concatenate requires arrays with the batch as their first axis, or none of them")
         axis = axis_of(self.axis, parts[0].sizes)
         columns = [*zip(*(part.sizes for part in parts), strict=True)]
         sizes: list[int | None] = []
@@ -271,7 +274,7 @@ class Concatenated(Node):
             if number != axis and len(known) > 1:
                 raise ShapeError(f"the sizes must be equal except along axis {axis}")
             sizes.append(total(*column) if number == axis else next(iter(known), None))
-        return result(parts, tuple(sizes), parts[0].batched and axis != 0)
+        return result(parts, tuple(sizes), batched and axis != 0)
 
     def apply(self, xp: Any, *parts: Array) -> Array:
         return xp.concatenate(list(parts), axis=self.axis)
