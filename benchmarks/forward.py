@@ -1,4 +1,4 @@
-"""The cost of a forward pass of LeNet and ResNet-50, here and by torch, with the same arrays and the same outputs.
+"""The cost of forward passes, here and by torch, with the same arrays and the same outputs.
 
 ``make bench`` runs it, by an interpreter that has torch. Each row is a process with one or two processors and as many
 threads, in which both sides compute in turn. The least processor time of several runs counts, because other programs
@@ -24,6 +24,13 @@ RUNS = {1: 9, 32: 3}
 AIMS = {1: 1.5, 32: 3.0}
 MEMORY_AIM = 2.0
 SIDES = ("ours", "torch")
+IMAGES = {"lenet": (28, 28, 1), "resnet50": (224, 224, 3)}
+TOKENS = 128
+SIZES: dict[str, dict[str, int]] = {
+    "lstm_classifier": {"vocabulary": 1000},
+    "gpt2": {"vocabulary": 1000, "context": TOKENS},
+}
+"""The models of texts, which are TOKENS long, and their variables."""
 
 
 def ours(name: str, batch: int) -> Callable[[], Any]:
@@ -40,7 +47,7 @@ def ours(name: str, batch: int) -> Callable[[], Any]:
         values[path]
     passed = Pass(graph, NUMPY, values.of)
     (key,) = graph.inputs.values()
-    inputs = {key: images(name, batch)}
+    inputs = {key: examples(name, batch)}
     return lambda: next(iter(passed.run(inputs).values()))
 
 
@@ -55,7 +62,9 @@ def torchs(name: str, batch: int) -> Callable[[], Any]:
     with torch.no_grad():
         for value, array in zip(own, arrays, strict=True):
             value.copy_(torch.from_numpy(array))
-    x = torch.from_numpy(images(name, batch)).permute(0, 3, 1, 2).contiguous()
+    x = torch.from_numpy(examples(name, batch))
+    if x.ndim == 4:
+        x = x.permute(0, 3, 1, 2).contiguous()
 
     def run() -> Any:
         with torch.inference_mode():
@@ -68,20 +77,26 @@ def drawn(name: str) -> tuple[Any, Any]:
     """Return a model with values, and its steps."""
     import paramctl
     from paramctl.compute.graph import graph_of
+    from paramctl.declare.located import Located
+    from paramctl.model import load
 
-    source = paramctl.initialize(SAMPLES / f"{name}.yaml", seed=1).source
+    variables = {key: Located(value) for key, value in SIZES.get(name, {}).items()}
+    source = paramctl.initialize(load(str(SAMPLES / f"{name}.yaml"), variables), seed=1).source
     return source, graph_of(source.model)
 
 
-def images(name: str, batch: int) -> Any:
+def examples(name: str, batch: int) -> Any:
+    """Return a batch of random images or texts."""
     import numpy as np
 
-    shape = {"lenet": (28, 28, 1), "resnet50": (224, 224, 3)}[name]
-    return np.random.default_rng(0).random((batch, *shape), "float32")
+    rng = np.random.default_rng(0)
+    if name in IMAGES:
+        return rng.random((batch, *IMAGES[name]), "float32")
+    return rng.integers(SIZES[name]["vocabulary"], size=(batch, TOKENS))
 
 
 def torch_arrays(source: Any, step: Any) -> list[Any]:
-    """Return the arrays of a step as the module of torch has them: kernels with the filters first."""
+    """Return the arrays of a step as the module of torch has them: kernels with the outputs first."""
     import numpy as np
 
     from paramctl.compute.values import Values
@@ -89,6 +104,16 @@ def torch_arrays(source: Any, step: Any) -> list[Any]:
     arrays = Values(source, np.dtype("float32")).of(step)
     if step.layer.type == "dense" and arrays["kernel"].shape[0] == 400:  # LeNet's, after torch's channels-first map
         arrays["kernel"] = arrays["kernel"].reshape(5, 5, 16, -1).transpose(2, 0, 1, 3).reshape(400, -1)
+    if "embedding" in step.layer.type:
+        return [*arrays.values()]
+    if step.layer.type == "lstm":  # torch adds a second bias
+        arrays["zeros"] = np.zeros_like(arrays["lstm_cell/bias"])
+    if step.layer.type == "multi_head_attention":
+        width = arrays["query/kernel"].shape[0]
+        parts = {part: [arrays[f"{name}/{part}"] for name in ("query", "key", "value")] for part in ("kernel", "bias")}
+        kernel = np.concatenate([each.reshape(width, width) for each in parts["kernel"]], axis=1)
+        output = arrays["attention_output/kernel"].reshape(width, width)
+        arrays = {"1": kernel, "2": np.ravel(parts["bias"]), "3": output, "4": arrays["attention_output/bias"]}
     order = {2: (1, 0), 4: (3, 2, 0, 1)}
     return [np.ascontiguousarray(a.transpose(order[a.ndim]) if a.ndim in order else a) for a in arrays.values()]
 
@@ -103,6 +128,51 @@ def module(name: str) -> Any:
             nn.AvgPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.Sigmoid(), nn.Linear(120, 84), nn.Sigmoid(),
             nn.Linear(84, 10),
         )  # fmt: skip
+    return {"resnet50": resnet50, "lstm_classifier": lstm_classifier, "gpt2": gpt2}[name]()
+
+
+def lstm_classifier() -> Any:
+    from torch import nn
+
+    class LastStep(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x[0][:, -1]
+
+    embedding = nn.Embedding(SIZES["lstm_classifier"]["vocabulary"], 128)
+    return nn.Sequential(embedding, nn.LSTM(128, 128, batch_first=True), LastStep(), nn.Linear(128, 1), nn.Sigmoid())
+
+
+def gpt2() -> Any:
+    from torch import nn
+    from torch.nn.functional import gelu, scaled_dot_product_attention
+
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(TOKENS, 768)
+
+        def forward(self, x: Any) -> Any:
+            return x + self.table.weight
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before, self.inputs, self.output = nn.LayerNorm(768), nn.Linear(768, 2304), nn.Linear(768, 768)
+            self.between, self.expand, self.contract = nn.LayerNorm(768), nn.Linear(768, 3072), nn.Linear(3072, 768)
+
+        def forward(self, x: Any) -> Any:
+            heads = (part.unflatten(2, (12, 64)).transpose(1, 2) for part in self.inputs(self.before(x)).split(768, 2))
+            x = x + self.output(scaled_dot_product_attention(*heads, is_causal=True).transpose(1, 2).flatten(2))
+            return x + self.contract(gelu(self.expand(self.between(x)), approximate="tanh"))
+
+    vocabulary = SIZES["gpt2"]["vocabulary"]
+    blocks = [Block() for _ in range(12)]
+    head = nn.Linear(768, vocabulary, bias=False)
+    return nn.Sequential(nn.Embedding(vocabulary, 768), Positions(), *blocks, nn.LayerNorm(768), head)
+
+
+def resnet50() -> Any:
+    from torch import nn
 
     def convolution(inputs: int, filters: int, size: int, stride: int = 1) -> list[Any]:
         padding = size // 2
@@ -172,7 +242,7 @@ def child(threads: int, *arguments: object) -> Any:
 
 def main() -> None:
     rows = []
-    for name in ("lenet", "resnet50"):
+    for name in (*IMAGES, *SIZES):
         for batch in RUNS:
             memory = [child(1, "megabytes", side, name, batch) for side in SIDES]
             for threads in (1, 2):
