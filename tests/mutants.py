@@ -296,6 +296,42 @@ MUTANTS = [
         "yield attributes, folders, 0",
         "formats -k laid_out or pair",
     ),
+    # compute
+    Mutant(
+        "a shared array has the gradient of one use",
+        "compute/gradients.py",
+        r"sums\[kept\] \+ turned",
+        "turned",
+        "grad -k finite or shares",
+    ),
+    Mutant(
+        "every epoch has the same order",
+        "compute/shuffle.py",
+        r"self\.seed, epoch, number\]",
+        "self.seed, number]",
+        "train -k every_example",
+    ),
+    Mutant(
+        "training goes on without the optimizer's arrays",
+        "library/training.py",
+        r"kept \|= \{slot: .*\}",
+        "pass",
+        "train -k two_parts",
+    ),
+    Mutant(
+        "weights are scaled twice as far",
+        "compute/lsuv.py",
+        r"self\.scaled\[path\] / deviation",
+        "self.scaled[path] / deviation / deviation",
+        "lsuv -k unit_variance",
+    ),
+    Mutant(
+        "the gradient is measured the wrong way round",
+        "compute/probe.py",
+        r"_ratio\(gradients\[0\], gradients\[-1\]\)",
+        "_ratio(gradients[-1], gradients[0])",
+        "probe -k published",
+    ),
     Mutant(
         "a shared layer of Keras is listed by the depth of its last call alone",
         "store/keras/layer_order.py",
