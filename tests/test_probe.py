@@ -13,7 +13,7 @@ import pytest
 
 import paramctl as pc
 from paramctl.compute.probe import Probe
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
 
 DEEP = 'name: deep\nvars: {f: tanh}\ninput: [100]\nlayers:\n  - dense: {units: 100, activation: "${f}", repeat: 30}\n'
 
@@ -141,3 +141,12 @@ def test_without_autograd_the_gradients_are_left_out_with_a_line(folder: Path, m
     assert found.backward is None
     assert all(layer.gradient is None for layer in found.layers)
     assert found.parameters == []
+
+
+def test_a_picture_requires_matplotlib(folder: Path, paramctl: Run) -> None:
+    """Without it the error says how to install it, and nothing is printed or written."""
+    (folder / "matplotlib.py").write_text("raise ImportError\n")
+    done = paramctl.process("probe", "deep.yaml", "--plot", "p.png", env={"PYTHONPATH": f"{folder}:{ROOT}"})
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "pip install 'paramctl[plot]'" in done.stderr
+    assert not (folder / "p.png").exists()
