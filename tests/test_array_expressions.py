@@ -168,6 +168,14 @@ def test_a_layer_of_the_book_in_a_model() -> None:
     assert all(np.allclose(gradients["own"][path], gradients["dense"][path]) for path in gradients["own"])
 
 
+def test_variables_and_several_lines() -> None:
+    """A repeated expression has variables, and a text of several lines is one expression."""
+    text = "input: [3]\nvars: {c: 3}\nlayers:\n  - expression: {formula: 'x * ${c} + ${i}', repeat: 2}\n"
+    text += "  - expression:\n      formula: |\n        x\n        - 4\n"
+    output = next(iter(pc.run(model(text), np.ones((1, 3), "f")).values()))
+    assert np.asarray(output).tolist() == [[6.0] * 3]
+
+
 HEAD = "input: [4, 3]\nlayers:\n  - expression:\n      formula: "
 WRONG = {
     "relu(x @ weigth)": "4:25: the expression has no input or parameter of this name (got 'weigth'). Did you mean 'weight'?",
@@ -177,6 +185,7 @@ WRONG = {
     "x if x else x": "4:16: an expression of arrays supports numbers, names, + - * / ** @, indices, and calls of functions",
     "mean(x": "indices, and calls of functions (got 'mean(x'). Inside { }, put it in quotes.",
     "x @": "4:16: an expression of arrays supports numbers, names, + - * / ** @, indices, and calls of functions (got 'x @')",
+    "'x # + 1'": "an expression of arrays supports",
     "x // 2": "an expression of arrays supports",
     "'(lambda: x)()'": "an expression of arrays supports",
     "x('y')": "no function has this name (got 'x')",

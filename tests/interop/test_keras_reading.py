@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from keras import Model, Sequential, layers
 
+import paramctl as pc
 from paramctl.model import from_document, totals
 from paramctl.store.checkpoint import Checkpoint
 from tests.conftest import ROOT
@@ -453,3 +454,34 @@ def test_a_file_without_names_of_layers_has_those_of_its_configuration(name: str
     assert [(p.path, p.trainable) for p in named.parameters.values()] == [
         (p.path, p.trainable) for p in nameless.parameters.values()
     ]
+
+
+def test_an_adapted_normalization(tmp_path: Path) -> None:
+    """EfficientNet's begins with one: 3 means, 3 variances and a count. Others have their statistics as options."""
+    x = 3 + 2 * np.random.default_rng(0).standard_normal((64, 4, 5, 3), "float32")
+    adapted, whole = layers.Normalization(), layers.Normalization(axis=None, invert=True)
+    fixed = layers.Normalization(axis=(3, 1), mean=[[1.0, 2.0, 3.0]] * 4, variance=[[1.0, 2.0, 0.0]] * 4)
+    model = Sequential([keras.Input((4, 5, 3)), layers.Rescaling(0.5), adapted, whole, fixed, layers.Conv2D(2, 3)])
+    adapted.adapt(x)
+    whole.adapt(x)
+    expected = model.predict(x, verbose=0)
+    for name in ("m.keras", "m.h5"):
+        model.save(tmp_path / name)
+        read = opened(tmp_path / name).model
+        facts = [(each.path.rpartition("/")[2], each.shape, each.dtype) for each in read.parameters.values()][:3]
+        assert facts == [("mean", (3,), "float32"), ("variance", (3,), "float32"), ("count", (), "int32")]
+        assert totals(read.parameters.values()).non_trainable == 3 + 3 + 1 + 1 + 1 + 1
+        (output,) = pc.run(tmp_path / name, x).values()
+        assert np.allclose(output, expected, rtol=1e-5, atol=1e-5)
+        again = keras.models.load_model(write(opened(tmp_path / name), tmp_path / f"of-{name}.keras"))
+        assert np.array_equal(again.predict(x, verbose=0), expected)
+    # Keras' backend for TensorFlow counts in int64
+    model.save_weights(tmp_path / "m.weights.h5")
+    with h5py.File(tmp_path / "m.weights.h5", "r+") as file:
+        group = file["layers/normalization/vars"]
+        del group["2"]
+        group["2"] = np.int64(7)
+    pc.save(tmp_path / "m.weights.h5", tmp_path / "c.weights.h5")
+    model.load_weights(tmp_path / "c.weights.h5")
+    assert int(keras.ops.convert_to_numpy(adapted.count)) == 7
+    assert np.array_equal(model.predict(x, verbose=0), expected)

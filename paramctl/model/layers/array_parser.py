@@ -90,7 +90,8 @@ class _Parser:
         self.parts = 0
 
     def formula(self) -> Formula:
-        tree = syntax_tree(self.text)
+        # Python would take what follows a # for a comment, here of all further lines
+        tree = None if "#" in self.text else syntax_tree(self.text)
         if tree is None:
             # in { }, a comma ends the text: {formula: mean(x, axis=1)}
             is_cut = self.text.count("(") != self.text.count(")") or self.text.count("[") != self.text.count("]")
