@@ -146,3 +146,22 @@ def test_each_expert_is_a_module_in_torch_and_keras_is_refused(paramctl: Run, tm
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "Keras has no layer experts" in refused.stderr
     assert not (tmp_path / "m.keras").exists()
+
+
+def test_the_gradient_of_scores_is_that_of_finite_differences() -> None:
+    """Of the weights of the best, that is; scores of the others have none."""
+    from paramctl.compute.gradient_space import GRADIENTS, gradient
+
+    rng = np.random.default_rng(0)
+    layer = LAYERS["experts"](count=4, top=2, layers=None)
+    scores, outputs = rng.standard_normal((3, 4)), [rng.standard_normal((3, 5)) for _ in range(4)]
+    _, gradients = gradient(
+        lambda arrays: GRADIENTS.sum(layer.compute(Call(GRADIENTS, {}), arrays["scores"], *outputs) ** 2),
+        {"scores": scores},
+    )
+    for place in np.ndindex(3, 4):
+        step = np.zeros((3, 4))
+        step[place] = 1e-6
+        above, below = ((layer.compute(Call(NUMPY, {}), scores + way * step, *outputs) ** 2).sum() for way in (1, -1))
+        assert np.isclose(gradients["scores"][place], (above - below) / 2e-6, rtol=1e-5, atol=1e-8)
+    assert (gradients["scores"] == 0).sum() == 6

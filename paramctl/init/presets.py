@@ -133,6 +133,8 @@ def _torch_attention(parameter: Parameter, by_path: Mapping[str, Parameter]) -> 
     """Return the scheme of a parameter of torch's MultiheadAttention."""
     if parameter.kind == "bias":
         return _scheme("zeros")
+    if parameter.fans is None:  # the table of relative positions, an nn.Embedding
+        return _scheme("random_normal", stddev=1.0)
     fan_in, fan_out = parameter.fans or (1, 1)
     if parameter.path.endswith("attention_output/kernel"):
         return _symmetric(1 / sqrt(fan_in))

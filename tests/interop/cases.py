@@ -26,6 +26,7 @@ from paramctl.model.layers.base import PerAxisType, ReferenceType
 from paramctl.model.layers.expression import ParametersType
 from paramctl.model.layers.padding import MarginsType
 from paramctl.model.layers.recurrent import Recurrent
+from paramctl.model.layers.relative_position import RelativePositionType
 from paramctl.model.layers.scaling import NumbersType
 from paramctl.model.layers.wrapping import InnerLayerType
 from tests.interop.facts import Shape
@@ -177,6 +178,12 @@ def _(kind: InnerLayerType) -> list[Any]:
     return values
 
 
+@written.register
+def _(kind: RelativePositionType) -> list[Any]:
+    """None that Keras could be compared with."""
+    return []
+
+
 def readable(kind: OptionType, values: list[Any]) -> list[Any]:
     """The values that an option of this kind may have."""
     return [value for value in values if reads(kind, value)]
@@ -199,7 +206,8 @@ def required(signature: dict[str, Option]) -> dict[str, Any]:
 
 def cases(layer: type[Layer]) -> list[Case]:
     """Each input, each value of each option over inputs that are known, then random combinations; every case once."""
-    grid = {name: choices(option) for name, option in layer.signature.items()} | {"trainable": [True, False]}
+    values = {name: choices(option) for name, option in layer.signature.items()}
+    grid = {name: each for name, each in values.items() if each != [None]} | {"trainable": [True, False]}
     base = required(layer.signature)
     inputs = list(all_inputs(layer))
     found = [Case(given, base) for given in inputs]

@@ -27,8 +27,8 @@ from tests.interop.facts import Facts, Shape, of_keras, of_paramctl
 EXPORTED_AS = {"GroupedQueryAttention": "GroupQueryAttention"}
 """The public names of classes that Keras exports under another name than their own."""
 
-OPTIONS_NOT_IN_KERAS = {"rope_theta"}
-"""Keras' layer is compared without them: they change neither shapes nor parameters."""
+OPTIONS_NOT_IN_KERAS = {"rope_theta", "relative_position"}
+"""Keras' layer is compared without them."""
 
 FAULTS_OF_KERAS = {
     # With torch it takes any adjacent axes for the last ones.

@@ -30,7 +30,7 @@ from paramctl.store.contents import read_alias
 from paramctl.store.io.write_values import WriteOptions
 from tests.interop.cases import Case, cases
 from tests.interop.networks import SAMPLES, keras_counts
-from tests.interop.sides import by_paramctl, channels_first, matched, only_keras_takes
+from tests.interop.sides import OPTIONS_NOT_IN_KERAS, by_paramctl, channels_first, matched, only_keras_takes
 from tests.interop.test_layers import IN_KERAS, NOT_IN_KERAS
 
 BUILDABLE = ["mlp", "rgnet", "tied_mlp", "nest_mlp", "lenet", "lstm_classifier", "vgg16", "resnet50", "mobilenet_v2"]
@@ -138,7 +138,7 @@ def test_a_layer_is_at_its_path_in_keras(name: str, tmp_path: Path) -> None:
         if tried == 3 or only_keras_takes(LAYERS[name], case) or not has_parameters(name, case):
             continue
         entry = {
-            name: {k: v for k, v in case.options.items() if k != "rope_theta"}
+            name: {k: v for k, v in case.options.items() if k not in OPTIONS_NOT_IN_KERAS}
             | {"name": "subject", "from": mains(case)}
         }
         try:

@@ -427,6 +427,65 @@ def test_attention_without_a_bias_of_the_key_computes_as_in_torch(paramctl: Run,
     assert same(torch_output(Case("", "", dict), network, x), np.load(tmp_path / "y.npy"))
 
 
+class DistantAttention(nn.Module):
+    """Attention of two heads to which a table of T5's buckets is added; written after the formula in mesh-tensorflow."""
+
+    def __init__(self, buckets: int, distance: int, bidirectional: bool) -> None:
+        super().__init__()
+        self.query, self.key, self.value, self.attention_output = (nn.Linear(6, 6) for _ in range(4))
+        self.relative_position = nn.Embedding(buckets, 2)
+        self.buckets, self.distance, self.bidirectional = buckets, distance, bidirectional
+
+    def bucket(self, relative: torch.Tensor) -> torch.Tensor:
+        """The bucket of key - query."""
+        count, n, first = self.buckets, -relative, torch.zeros_like(relative)
+        if self.bidirectional:
+            count //= 2
+            first, n = (n < 0).long() * count, n.abs()
+        else:
+            n = n.clamp(min=0)
+        exact = count // 2
+        scale = (count - exact) / np.log(self.distance / exact)
+        far = exact + (torch.log(n.float() / exact) * scale).long()
+        return first + torch.where(n < exact, n, far.clamp(max=count - 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        heads = [part(x).unflatten(-1, (2, 3)).transpose(1, 2) for part in (self.query, self.key, self.value)]
+        positions = torch.arange(x.shape[1])
+        addend = self.relative_position(self.bucket(positions - positions[:, None])).permute(2, 0, 1)
+        mixed = nn.functional.scaled_dot_product_attention(*heads, attn_mask=addend)
+        return self.attention_output(mixed.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize(("buckets", "distance", "bidirectional"), [(32, 128, True), (32, 128, False), (12, 40, True)])
+def test_relative_positions_compute_as_in_torch(
+    buckets: int,
+    distance: int,
+    bidirectional: bool,
+    paramctl: Run,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """Over 300 positions, so that every bucket is used, and with the same weights after the way back."""
+    table = f"{{buckets: {buckets}, max_distance: {distance}, bidirectional: {str(bidirectional).lower()}}}"
+    layer = f"multi_head_attention: {{name: m, num_heads: 2, key_dim: 3, relative_position: {table}}}"
+    (tmp_path / "m.yaml").write_text(f"input: [300, 6]\nlayers: [{{{layer}}}]\n")
+    x = np.random.default_rng(0).normal(size=(1, 300, 6)).astype("float32")
+    np.save(tmp_path / "x.npy", x)
+    for arguments in (
+        ("init", "m.yaml", "--rule=**=random_uniform:minval=-2,maxval=2", "-o", "m.h5", "-q"),
+        ("save", "m.h5", "--layout", "torch", "-o", "m.safetensors"),
+        ("run", "m.yaml", "--weights", "m.safetensors", "--input", "x.npy", "-o", "y.npy"),
+        ("save", "m.safetensors", "--like", "m.yaml", "--layout", "keras", "-o", "again.h5"),
+        ("diff", "m.h5", "again.h5"),
+    ):
+        result = paramctl(*arguments)
+        assert result.returncode == 0, result.stderr
+    network = Network({"m": DistantAttention(buckets, distance, bidirectional)})
+    network.load_state_dict(load_file(tmp_path / "m.safetensors"), strict=True)
+    output = np.load(tmp_path / "y.npy")
+    assert same(torch_output(Case("", "", dict), network, x), output)
+
+
 def test_swapped_gates_change_the_output(paramctl: Run, tmp_path: Path) -> None:  # noqa: F811
     """A control: the comparison detects swapped gates."""
     case = CASES["lstm"]

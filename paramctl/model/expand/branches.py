@@ -35,6 +35,7 @@ def expand_branches(expander: Expander, layer: Branching, application: Applicati
             inner.scope.claim(check_name(branch.name), branch.name)
     blocks: list[Block] = []
     outputs: dict[str, Output] = {}
+    # first, so that the layer finds their outputs before those of its lists
     for name, own in layer.own_layers().items():
         expanded = apply_layer(state, own, Application(entry, inner, [taken], f"{path}/{name}"))
         blocks.append(expanded.block)

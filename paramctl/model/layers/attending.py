@@ -51,12 +51,21 @@ def rotate(xp: Any, x: Array, theta: float) -> Array:
     return xp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
-def attend(call: Call, query: Array, key: Array, value: Array, mask: Array | None, dropout: float) -> Array:
-    """Return softmax(query @ key^T / sqrt(size)) @ value, for each head.
+def attend(
+    call: Call,
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Array | None,
+    dropout: float,
+    addend: Array | None = None,
+) -> Array:
+    """Return softmax(query @ key^T / sqrt(size) + addend) @ value, for each head.
 
     query, key, value: (..., heads, positions, size). With fewer heads, keys and values serve several query heads each.
     mask: True where a query attends to a key, to be broadcast to (..., heads, queries, keys).
     dropout: the rate at which weights are dropped in training.
+    addend: (heads, queries, keys), or None for 0.
     """
     xp = call.xp
     *heads, queries, size = query.shape
@@ -68,6 +77,8 @@ def attend(call: Call, query: Array, key: Array, value: Array, mask: Array | Non
         # a query that attends to no key has scores of 0, which no derivative passes
         scale = scale * xp.any(mask, axis=-1, keepdims=True).astype(query.dtype)
     scores = xp.reshape(query * scale, (*grouped, size)) @ xp.swapaxes(key, -1, -2)
+    if addend is not None:
+        scores = xp.reshape(scores, (*heads, queries, keys)) + addend
     if mask is not None:
         # added, because the derivative of a sum is free
         scores = xp.reshape(scores, (*heads, queries, keys)) + xp.where(mask, 0.0, MASKED).astype(scores.dtype)

@@ -1,7 +1,6 @@
 """Attention layers."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from paramctl.core.parameter import Axis, Parameter, bias, in_axis, out_axis, weight
@@ -13,9 +12,13 @@ from paramctl.model.layers.attention_options import PROJECTIONS, Biases
 from paramctl.model.layers.base import Layer, Reference, default_scheme
 from paramctl.model.layers.call import Array, Call, NotComputed, check_mask
 from paramctl.model.layers.order import Order, TorchInput, after_features_last, combined, for_features_last
+from paramctl.model.layers.relative_position import TABLE, RelativePosition, RelativePositionOption
 from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, known_size, product, total
-from paramctl.model.layers.torch import Shapes, TorchTensor, same, transposed
+from paramctl.model.layers.torch import Shapes, TorchTensor, projected, same
 from paramctl.model.layers.torch_options import CARRIED, IN_CODE, argument, options, remark
+
+_POSITIONS = ("rope_theta", "relative_position")
+"""The options for the positions of queries and keys, which Keras lacks."""
 
 
 class Heads(NamedTuple):
@@ -32,7 +35,7 @@ class AttentionLayer(Layer, abstract=True):
 
     Subclasses declare the common options themselves, each at its place in Keras' order; the annotations here are for
     type checkers. rope_theta rotates queries and keys by position (Su et al., 2021), in halves as Llama's code in
-    transformers does; Keras has no such option.
+    transformers does; relative_position adds to scores by distance (Raffel et al., 2020). Keras has neither option.
     """
 
     if TYPE_CHECKING:
@@ -42,6 +45,7 @@ class AttentionLayer(Layer, abstract=True):
         use_gate: bool
         use_causal_mask: bool
         rope_theta: float | None
+        relative_position: RelativePosition | None
         kernel_initializer: Located
         bias_initializer: Located
 
@@ -63,6 +67,8 @@ class AttentionLayer(Layer, abstract=True):
         yield from self.projection("value", [in_axis(known_size(value, -1))], values)
         joined = [in_axis(heads.queries), in_axis(heads.value_dim)]
         yield from self.projection("attention_output", joined, [out_axis(size) for size in self.features(x)])
+        if self.relative_position is not None:
+            yield from self.relative_position.parameters(heads.queries)
 
     def macs(self, x: Sizes, value: Sizes | None = None, key: Sizes | None = None) -> int | None:
         value = x if value is None else value
@@ -87,6 +93,8 @@ class AttentionLayer(Layer, abstract=True):
         key = value if key is None else key
         if not isinstance(self.use_bias, bool) and "gate" in self.use_bias and not self.use_gate:
             raise ShapeError("a bias of the gate requires use_gate: true")
+        if self.relative_position is not None:
+            self.relative_position.check()
         # A size of None may equal any, so only known sizes are compared.
         if len(key) != len(value) or any(a != b for a, b in zip(key[1:-1], value[1:-1], strict=True) if a and b):
             raise ShapeError("value and key must have the same shape except for the last axis")
@@ -108,7 +116,9 @@ class AttentionLayer(Layer, abstract=True):
         mask = self._mask(call, query.shape, key.shape[-2], [*references])
         if mask is not None and axes != [1]:
             raise NotComputed("a mask over an input with several position axes requires attention_axes: 1")
-        mixed = attend(call, query, key, value, mask, self.dropout)
+        distances = self.relative_position
+        addend = None if distances is None else distances.addend(call, query.shape[-2], key.shape[-2])
+        mixed = attend(call, query, key, value, mask, self.dropout, addend)
         if mask is not None and not self._is_fused(x.shape):
             # a query that attends to no key gets zeros; Keras' fused kernel gives it the mean of all values
             mixed = mixed * xp.any(mask, axis=-1, keepdims=True).astype(mixed.dtype)
@@ -134,11 +144,12 @@ class AttentionLayer(Layer, abstract=True):
             raise NotComputed(f"{rule} (got {x} and {value})")
         if 0 in (*x[1:-1], *value[1:-1]):
             raise NotComputed(f"its inputs must have at least one position (got {x} and {value})")
-        if self.rope_theta is None:
-            return
-        if len(axes) > 1:
-            raise NotComputed(f"rope_theta requires that one axis is attended to (got the axes {axes})")
-        if self.heads().key_dim % 2:
+        positional = [name for name in _POSITIONS if getattr(self, name) is not None]
+        if positional and len(axes) > 1:
+            raise NotComputed(f"{positional[0]} requires that one axis is attended to (got the axes {axes})")
+        if self.relative_position is not None and axes[0] == len(x) - 1:
+            raise NotComputed("relative_position requires an axis of positions (got the axis of the heads)")
+        if self.rope_theta is not None and self.heads().key_dim % 2:
             raise NotComputed(f"rope_theta requires keys of an even size (got {self.heads().key_dim})")
 
     def _mask(self, call: Call, query: Sizes, keys: int, references: Sequence[str]) -> Array | None:
@@ -202,34 +213,23 @@ class AttentionLayer(Layer, abstract=True):
         for path in shapes:
             name, _, part = path.partition("/")
             if part == "kernel":
-                yield from _linear(shapes, name, f"{name}.")
+                yield from projected(shapes, name, f"{name}.")
+        if TABLE in shapes:
+            yield same("relative_position.weight", TABLE, shapes[TABLE])  # of an nn.Embedding
 
     def keras_lacks(self) -> Iterator[str]:
-        if self.rope_theta is not None:
-            yield "rope_theta"
+        for name in _POSITIONS:
+            if getattr(self, name) is not None:
+                yield name
         if not self.biases_alike():
             yield "biases of single projections, so use_bias must be true or false"
 
     def keras_arguments(self) -> dict[str, Any]:
         arguments = super().keras_arguments() | {"use_bias": self.has_bias("query")}
-        del arguments["rope_theta"]
-        return arguments
+        return {name: value for name, value in arguments.items() if name not in _POSITIONS}
 
     def keras_attributes(self, folders: Sequence[str]) -> list[str]:
         return [f"{'output' if name == 'attention_output' else name}_dense" for name in folders]
-
-
-def _linear(shapes: Shapes, name: str, prefix: str) -> Iterator[TorchTensor]:
-    """Yield a projection as nn.Linear's weight (out, in) and bias (out,).
-
-    Kernels are (in, heads, size), and (heads, size, out...) for attention_output.
-    """
-    kernel = shapes[f"{name}/kernel"]
-    inputs = 2 if name == "attention_output" else 1
-    in_size, out_size = prod(kernel[:inputs]), prod(kernel[inputs:])
-    yield transposed(f"{prefix}weight", f"{name}/kernel", (in_size, out_size), (1, 0))
-    if f"{name}/bias" in shapes:
-        yield same(f"{prefix}bias", f"{name}/bias", (out_size,))
 
 
 class MultiHeadAttention(AttentionLayer):
@@ -248,6 +248,7 @@ class MultiHeadAttention(AttentionLayer):
         use_gate=CARRIED,
         use_causal_mask=remark("use_causal_mask: pass attn_mask and is_causal=True in the call", False),
         rope_theta=CARRIED,
+        relative_position=CARRIED,
         value=IN_CODE,
         key=IN_CODE,
     )
@@ -266,6 +267,7 @@ class MultiHeadAttention(AttentionLayer):
     use_gate: Flag = False
     use_causal_mask: Flag = False
     rope_theta: Positive | None = None
+    relative_position: RelativePositionOption | None = None
     value: Reference | None = None
     key: Reference | None = None
 
@@ -298,7 +300,7 @@ class MultiHeadAttention(AttentionLayer):
         """Yield nn.MultiheadAttention, with q, k and v in one weight; as nn.Linear layers where it does not apply.
 
         nn.MultiheadAttention requires heads * size = input features = output features, and three axes. It has no gate
-        and rotates nothing.
+        and no positions.
         """
         kernels = {name: shapes[f"{name}/kernel"] for name in ("query", "key", "value")}
         features = kernels["query"][0]
@@ -314,7 +316,7 @@ class MultiHeadAttention(AttentionLayer):
         if "query/bias" in shapes:
             biases = tuple(view(f"{name}/bias", (features,)) for name in parts)
             yield TorchTensor("in_proj_bias", Arrangement((3 * features,), biases))
-        yield from _linear(shapes, "attention_output", "out_proj.")
+        yield from projected(shapes, "attention_output", "out_proj.")
 
     def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
         return super().torch_arguments(x) | {"batch_first": True}
@@ -330,7 +332,8 @@ class MultiHeadAttention(AttentionLayer):
         axes = {1} if self.attention_axes is None else {axis % 3 for axis in self.attention_axes}
         has_three_axes = x.shape is None or len(x.shape) == 3
         is_plain = not self.use_gate and self.rope_theta is None and len(self.output_shape or (1,)) == 1
-        is_plain = is_plain and self.biases_alike()
+        # torch has one flag for the biases of all projections
+        is_plain = is_plain and self.biases_alike() and self.relative_position is None
         return sizes == {features} and axes == {1} and has_three_axes and is_plain
 
 
@@ -347,6 +350,7 @@ class GroupedQueryAttention(AttentionLayer):
         use_gate=CARRIED,
         use_causal_mask=IN_CODE,
         rope_theta=IN_CODE,
+        relative_position=CARRIED,
         value=IN_CODE,
         key=IN_CODE,
     )
@@ -364,6 +368,7 @@ class GroupedQueryAttention(AttentionLayer):
     use_gate: Flag = False
     use_causal_mask: Flag = False
     rope_theta: Positive | None = None
+    relative_position: RelativePositionOption | None = None
     value: Reference | None = None
     key: Reference | None = None
 

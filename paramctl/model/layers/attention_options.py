@@ -10,7 +10,7 @@ PROJECTIONS = ("query", "key", "gate", "value", "attention_output")
 
 
 class BiasesType(FlagType):
-    """Whether projections have a bias: all, none, or those of a list, in the order of PROJECTIONS."""
+    """The projections that have a bias: all, none, or those of a list, in the order of PROJECTIONS."""
 
     rule = f"true, false, or a list of {', '.join(PROJECTIONS)}"
 
@@ -23,6 +23,7 @@ class BiasesType(FlagType):
                 raise self.refuse(item, name, suggest(str(item.value), PROJECTIONS))
             if names.count(item.value) > 1:
                 raise item.error(f"{name} names a projection twice", repr(item.value))
+        # two documents that list the same projections have equal layers
         return tuple(each for each in PROJECTIONS if each in names)
 
     def schema(self) -> dict[str, Any]:

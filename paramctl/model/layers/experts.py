@@ -56,10 +56,12 @@ class Experts(Branching):
         # the largest score is always among the best, so the sum below is at least 1
         weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True)) * (ranks < self.top).astype(scores.dtype)
         weights = weights / xp.sum(weights, axis=-1, keepdims=True)
+        # one sum after another, because a stack of all outputs would need as much memory again
         mixed = outputs[0] * weights[..., :1]
         for index, output in enumerate(outputs[1:], 1):
             mixed = mixed + output * weights[..., index : index + 1]
         return mixed
 
+    # the scores are no features of the output, so the order is that of the experts alone
     def channel_order(self, orders: Sequence[Order], shapes: Sequence[Sizes | None], output: Sizes | None) -> Order:
         return super().merge_layer().channel_order(orders[1:], shapes[1:], output)

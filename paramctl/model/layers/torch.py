@@ -179,6 +179,19 @@ def depthwise_weight(name: str, path: str, shapes: Shapes) -> TorchTensor:
     return transposed(name, path, (*window, filters), (rank, *range(rank)), result=(filters, 1, *window))
 
 
+def projected(shapes: Shapes, name: str, prefix: str) -> Iterator[TorchTensor]:
+    """Yield a projection of attention as nn.Linear's weight (out, in) and bias (out,).
+
+    Kernels are (in, heads, size), and (heads, size, out...) for attention_output.
+    """
+    kernel = shapes[f"{name}/kernel"]
+    inputs = 2 if name == "attention_output" else 1
+    in_size, out_size = prod(kernel[:inputs]), prod(kernel[inputs:])
+    yield transposed(f"{prefix}weight", f"{name}/kernel", (in_size, out_size), (1, 0))
+    if f"{name}/bias" in shapes:
+        yield same(f"{prefix}bias", f"{name}/bias", (out_size,))
+
+
 def optional_bias(shapes: Shapes, name: str = "bias") -> Iterator[TorchTensor]:
     """Yield the bias unchanged, if the layer has one."""
     if "bias" in shapes:
