@@ -37,6 +37,7 @@ _PLAIN = {
     "groupnorm": "group_normalization",
     "rmsnorm": "rms_normalization",
     "l2normalize": "unit_normalization",
+    "layerscale": "scale",
     "rnn": "simple_rnn",
     "rnncell": "simple_rnn",
     "lstmcell": "lstm",
