@@ -1,13 +1,11 @@
 """Files that are no checkpoint and no document are called what they are, in one line; and damage that a file tells of."""
 
 import gzip
-import io
 import pickle
 import zipfile
 from pathlib import Path
 
 import click
-import numpy as np
 import pytest
 
 from paramctl.cli import all_commands
@@ -18,12 +16,6 @@ def torchs(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("m/data.pkl", pickle.dumps({}))
         archive.writestr("m/version", "3")
-
-
-def npy() -> bytes:
-    made = io.BytesIO()
-    np.save(made, np.ones(3))
-    return made.getvalue()
 
 
 FILES = ("model", "source", "a", "b")
@@ -37,18 +29,18 @@ def command_line(command: click.Command, file: str) -> list[str]:
     arguments = [each for each in command.params if isinstance(each, click.Argument)]
     words = [file if each.name in FILES else "w=1" for each in arguments if each.name in FILES or each.required]
     output = ["-o", "x.h5"] if any("-o" in each.opts for each in command.params) else []
-    return [str(command.name), *words, *output]
+    data = ["--data", file] if any("--data" in each.opts and each.required for each in command.params) else []
+    return [str(command.name), *words, *output, *data]
 
 
 FOREIGN = {
     "a pickle": (pickle.dumps({"w": 1}, protocol=2), "a pickle, which can run code, so it is never read"),
     "a newer pickle": (pickle.dumps({"w": 1}, protocol=5), "a pickle"),
-    "one array": (npy(), "an array without a name (npy). Save it under a name with numpy.savez"),
     "a pointer": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
         "a Git LFS pointer, not the file itself. Fetch it with git lfs pull",
     ),
-    "a page": (b"\n<!DOCTYPE html><html>Not found</html>", "an HTML page"),
+    "a page": (b"\n<!DOCTYPE html><html>Not found</html>", "an HTML or XML page"),
     "something compressed": (gzip.compress(b"input: [4]"), "compressed with gzip"),
 }
 

@@ -459,7 +459,9 @@ for what, (add, word) in NO_NUMBERS.items():
     h5(f"{what} as a weight of Keras 2", f"dense/k {rule}")(
         lambda file, add=add: add(keras2(file, ["k"]), "k")  # type: ignore[misc]
     )
-    h5(f"{what} elsewhere", f"skipped 1 non-numeric item: other ({word})", ACCEPTED)(
+    # a named type is an item of its own
+    others = "1 non-numeric item: other" if add is not committed else "2 non-numeric items: other"
+    h5(f"{what} elsewhere", f"skipped {others} ({word})", ACCEPTED)(
         lambda file, add=add: add(file, "other")  # type: ignore[misc]
     )
 

@@ -23,7 +23,7 @@ BINARY = ("npy", "npz", "raw")
     metavar="[NAME=]FILE",
     multiple=True,
     show_default="random",
-    help="npy file, or checkpoint with an array for each input; '-' for standard input",
+    help="npy file or checkpoint with the values; '-' for standard input",
 )
 @click.option("--rows", type=click.IntRange(1), metavar="N", show_default="1", help="Number of random examples")
 @click.option(
