@@ -32,9 +32,7 @@ BINARY = ("npy", "npz", "raw")
 @click.option(
     "--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N", help="Rows computed at once"
 )
-@options.output(
-    "File to write the outputs to instead of printing them; its suffix sets the format, .npy for one output"
-)
+@options.output("File to write instead of printing; its suffix sets the format, .npy for one output")
 @options.force
 @click.option(
     "--dtype",
