@@ -53,6 +53,16 @@ def hold_source(source: str | None, target: str | None) -> None:
         click.get_current_context().with_resource(exclusive(opened, waiting))
 
 
+def check_target(path: str, force: bool, names: Collection[str] = ()) -> None:
+    """Raise OutputError, before any work, for a file that save would refuse: its suffix, its folder, or that it exists.
+
+    names: of the arrays to write; none if they are not known yet.
+    """
+    from paramctl.source.save import check_target
+
+    check_target(path, force, names)
+
+
 def default_output(model: Model) -> str:
     """Return NAME.h5 for a model called NAME."""
     if not model.name or "/" in model.name or "\0" in model.name:

@@ -14,6 +14,7 @@ import numpy as np
 
 from paramctl.compute.forward import Pass
 from paramctl.compute.graph import Graph, Step
+from paramctl.compute.norms import l2_norm
 from paramctl.compute.space import NUMPY
 from paramctl.compute.values import Values
 from paramctl.core.dtypes import Array
@@ -167,7 +168,7 @@ def _function_name(layer: Layer) -> str:
 
 
 def _parameter(path: str, values: Array, gradient: Array) -> ParameterSignal:
-    norm, gradient_norm = (float(np.linalg.norm(each.astype(np.float64).reshape(-1))) for each in (values, gradient))
+    norm, gradient_norm = l2_norm(values), l2_norm(gradient)
     return ParameterSignal(path, values.shape, norm, gradient_norm, gradient_norm / norm if norm else None)
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paramctl.compute import inputs as model_inputs
 from paramctl.compute.data import check_examples
 from paramctl.compute.graph import Graph
 from paramctl.compute.losses import LOSSES, Loss
+from paramctl.compute.norms import l2_norm
 from paramctl.compute.run import BATCH_SIZE, check_computable
 from paramctl.compute.values import Values
 from paramctl.core.dtypes import Array
@@ -18,7 +18,7 @@ from paramctl.init.rules import resolve_seed
 from paramctl.library.arguments import InputLike, choice, whole
 from paramctl.library.arguments import seed as checked_seed
 from paramctl.library.opening import Openable
-from paramctl.library.running import as_arrays, with_values
+from paramctl.library.running import given_or_random, with_values
 from paramctl.library.weights import Weights
 from paramctl.parallel import Progress
 from paramctl.source.computed import Computed
@@ -77,7 +77,7 @@ def gradients(
     chosen = loss_of(graph, loss)
     if data is None and chosen.has_targets:
         raise AddressError(f"the loss {loss} requires data with targets y", "no data")
-    arrays = as_arrays(data) if data is not None else model_inputs.random_inputs(source.model, graph, rows, number)
+    arrays = given_or_random(source.model, graph, data, rows, number)
     examples = check_examples(source.model, graph, arrays, chosen, np.dtype(dtype))
     values = Values(source, np.dtype(dtype))
     if any(step.mixes_examples for step in graph.steps):
@@ -87,13 +87,13 @@ def gradients(
     slope = differentiation.whole(values, examples, size, progress)
     shares = {name: slope.shares[use] for use, name in differentiation.uses().items()} if split_ties else {}
     uses = [source.model.owner(use.path).path for use in differentiation.trained]
-    arrays_ = slope.gradients | shares
+    computed = slope.gradients | shares
     weight_of = {path: path for path in slope.gradients} | {
         name: use.path for use, name in differentiation.uses().items()
     }
-    rows_ = [_row(path, array, values[weight_of[path]], max(uses.count(path), 1)) for path, array in arrays_.items()]
-    computed = Computed(source.model.name, arrays_, source.model)
-    return Weights(computed, lambda measured: rows_, notes=[f"the loss {loss} is {slope.loss:.8g}"])
+    report = [_row(path, array, values[weight_of[path]], max(uses.count(path), 1)) for path, array in computed.items()]
+    result = Computed(source.model.name, computed, source.model)
+    return Weights(result, lambda measured: report, notes=[f"the loss {loss} is {slope.loss:.8g}"])
 
 
 def loss_of(graph: Graph, name: str) -> Loss:
@@ -104,6 +104,6 @@ def loss_of(graph: Graph, name: str) -> Loss:
 
 
 def _row(path: str, array: Array, values: Array, uses: int) -> GradientRow:
-    norm, weight_norm = (float(np.linalg.norm(each.astype(np.float64).reshape(-1))) for each in (array, values))
+    norm, weight_norm = l2_norm(array), l2_norm(values)
     largest = float(np.abs(array).max(initial=0))
     return GradientRow(path, array.shape, norm, weight_norm, norm / weight_norm if weight_norm else None, largest, uses)

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from paramctl.compute import inputs as model_inputs
 from paramctl.compute.lsuv import lsuv
 from paramctl.compute.run import check_computable
 from paramctl.compute.values import Values
 from paramctl.init.rules import LSUV
 from paramctl.inspect.plan import PlanRow
 from paramctl.library.arguments import InputLike
-from paramctl.library.running import as_arrays
+from paramctl.library.running import checked_inputs
 from paramctl.library.weights import Weights
 from paramctl.source.computed import Replaced
 from paramctl.store.contents import Provenance
@@ -28,11 +27,7 @@ def scaled(drawn: Weights, inputs: InputLike) -> Weights:
     """Return weights in which what the scheme orthogonal gave is scaled for the first examples of some inputs."""
     source, seed = drawn.source, drawn.seed or 0
     graph, dtype = check_computable(source), np.dtype("float32")
-    if inputs is None:
-        arrays = dict(model_inputs.random_inputs(source.model, graph, ROWS, seed))
-    else:
-        arrays = dict(as_arrays(inputs))
-    checked = model_inputs.check_inputs(source.model, graph, arrays, dtype)
+    checked = checked_inputs(source.model, graph, inputs, ROWS, seed, dtype)
     batch = checked.batch(0, min(ROWS, checked.rows))
     rows = [row for row in drawn.report if row.scheme == "orthogonal" and row.reason == "--scheme"]
     scaled_arrays = lsuv(source.model, graph, Values(source, dtype), batch, frozenset(row.path for row in rows))

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from paramctl.compute import inputs as model_inputs
 from paramctl.compute.probe import Probe, judge
 from paramctl.compute.run import check_computable
 from paramctl.compute.signals import signals
@@ -18,7 +17,7 @@ from paramctl.library.arguments import InputLike, choice, whole
 from paramctl.library.arguments import seed as checked_seed
 from paramctl.library.initialization import SchemeLike, initialize
 from paramctl.library.opening import Openable, openable
-from paramctl.library.running import as_arrays, with_values
+from paramctl.library.running import checked_inputs, with_values
 from paramctl.model import Model
 from paramctl.source.base import Source
 
@@ -75,11 +74,7 @@ def probe(
 
 def _probe(source: Source, scheme: str | None, inputs: InputLike, rows: int, seed: int | None, dtype: str) -> Probe:
     graph, number = check_computable(source), resolve_seed(source.model, seed)
-    if inputs is None:
-        arrays = dict(model_inputs.random_inputs(source.model, graph, rows, number))
-    else:
-        arrays = dict(as_arrays(inputs))
-    checked = model_inputs.check_inputs(source.model, graph, arrays, np.dtype(dtype))
+    checked = checked_inputs(source.model, graph, inputs, rows, number, np.dtype(dtype))
     batch = checked.batch(0, min(rows, checked.rows))
     backward = find_spec("autograd") is not None
     values = Values(source, np.dtype(dtype))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from paramctl.compute import inputs as model_inputs
+from paramctl.compute.graph import Graph
 from paramctl.compute.run import BATCH_SIZE, check_computable
 from paramctl.compute.run import run as run_source
 from paramctl.errors import AddressError, InputError
@@ -52,12 +53,7 @@ def run(
     batch_size, rows = whole("batch_size", batch_size, 1) or BATCH_SIZE, whole("rows", rows, 1) or 1
     source = with_values(model, weights, checked_seed(seed))
     graph = check_computable(source)
-    examples: Mapping[str, Any]
-    if inputs is None:
-        examples = model_inputs.random_inputs(source.model, graph, rows, resolve_seed(source.model, seed))
-    else:
-        examples = as_arrays(inputs)
-    checked = model_inputs.check_inputs(source.model, graph, examples, np.dtype(dtype))
+    checked = checked_inputs(source.model, graph, inputs, rows, resolve_seed(source.model, seed), np.dtype(dtype))
     outputs = run_source(source, checked, taps=texts(taps), batch_size=batch_size, progress=progress)
     notes = [outputs.note] if outputs.note else []
     return Weights(Computed(source.model.name, outputs.arrays), notes=notes)
@@ -68,6 +64,23 @@ def with_values(model: Openable, weights: Openable | None, seed: int | None) -> 
     if weights is None:
         return as_source(model, seed)
     return convert(weights, layout="keras", like=model).source
+
+
+def checked_inputs(
+    model: Model, graph: Graph, inputs: InputLike, rows: int, seed: int, dtype: np.dtype[Any]
+) -> model_inputs.Inputs:
+    """Return the inputs of a model: the given ones, or for None, random ones. rows, seed: of random inputs.
+
+    Raises AddressError for inputs that do not fit.
+    """
+    return model_inputs.check_inputs(model, graph, given_or_random(model, graph, inputs, rows, seed), dtype)
+
+
+def given_or_random(model: Model, graph: Graph, inputs: InputLike, rows: int, seed: int) -> Mapping[str, Any]:
+    """Return arrays by name: the given ones, or for None, random inputs of a model."""
+    if inputs is not None:
+        return as_arrays(inputs)
+    return model_inputs.random_inputs(model, graph, rows, seed)
 
 
 def as_arrays(inputs: InputLike) -> Mapping[str, Any]:

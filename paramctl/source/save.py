@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import IO, Any
 
-from paramctl.core.parameter import PACKED_BITS
+from paramctl.core.parameter import PACKED_BITS, Parameter
 from paramctl.errors import InputError, OutputError, message
 from paramctl.model import shared_text
 from paramctl.parallel import Progress, advancing
+from paramctl.store.checkpoint import build_model
 from paramctl.store.contents import Contents, Origin, kept_origin
 from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.registry import by_name, for_writing
@@ -60,6 +61,18 @@ def write(source: Contents, path: str, options: WriteOptions = DEFAULTS) -> Iter
         raise OutputError(f"{path}: {rule}. Save it as .safetensors")
     verify(source)  # before the first byte is written
     return format_.write(path, source, options)
+
+
+def check_target(path: str, force: bool, names: Collection[str] = ()) -> None:
+    """Raise OutputError, before any work, for a file that save would refuse: its suffix, its folder, or that it exists.
+
+    names: of the arrays to write; none if they are not known yet.
+    """
+    format_ = for_writing(path)
+    format_.check_target(path, force)
+    if names:
+        parameters = {name: Parameter(name, (), "unknown", None, None, "float32") for name in names}
+        format_.check_names(build_model("", parameters, ())[0], path)
 
 
 def write_stream(source: Contents, file: IO[bytes], progress: Progress | None = None) -> None:

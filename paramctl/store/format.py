@@ -64,6 +64,12 @@ class Format(Protocol):
         Raises OutputError, and then leaves an existing file at the path unchanged.
         """
 
+    def check_target(self, path: str, force: bool) -> None:
+        """Raise OutputError, before any work, for a target that exists (unless ``force``) or cannot be a file."""
+        from paramctl.store.io.atomic import check_target
+
+        check_target(path, force)
+
     def written_name(self, path: str) -> str:
         """Return the file to open after a write to a path: the path, or the index of a set."""
         return path

@@ -38,6 +38,11 @@ class _HasHeader(Format):
 
         check_names(model.parameters, model.tied, target)
 
+    def check_target(self, path: str, force: bool) -> None:
+        from paramctl.store.safetensors import shards
+
+        shards.check_target(path, force)
+
 
 class Safetensors(_HasHeader):
     """A header of JSON, then the values."""

@@ -6,6 +6,7 @@ https://huggingface.co/docs/huggingface_hub/package_reference/serialization
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -175,6 +176,14 @@ def _lay_out_shard(shard: Sequence[Parameter], metadata: Mapping[str, str], temp
     temporary.reserve(len(data) + sum(parameter.bytes for parameter in shard))
     temporary.write(data, 0)
     return extents
+
+
+def check_target(path: str, force: bool) -> None:
+    """Raise OutputError, before any work, for a set or a single file that exists (unless ``force``)."""
+    if os.path.isdir(path) or not path.endswith("/"):
+        _target(path).check(force)
+    elif os.path.lexists(path.rstrip("/")):  # otherwise the write makes the folder
+        raise OutputError(f"{path}: must be a folder (got a file)", errno.ENOTDIR)
 
 
 def _index_text(contents: Contents, shards: Sequence[Sequence[Parameter]], names: Sequence[str]) -> str:
