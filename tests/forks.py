@@ -5,6 +5,7 @@ With PARAMCTL_TORTURE set, every one of them is a process from its start on.
 
 import json
 import os
+import pty
 import select
 import signal
 import socket
@@ -347,3 +348,20 @@ def _drain(descriptor: int) -> bytes:
 
 def _text(data: bytes, encoding: str) -> str:
     return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+
+
+AT_ONCE = "from paramctl.cli import progress; progress.SHOW_AFTER = 0.0"
+"""Code that lets a progress bar appear however short the work is."""
+
+
+def on_a_terminal(arguments: Sequence[str], folder: Path, before: str = "") -> str:
+    """Run paramctl with a terminal for its three streams, and return what that shows. before: code to run first."""
+    ours, theirs = pty.openpty()
+    process = fork_server().fork(arguments, folder, [theirs, theirs, theirs], before=before)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # the terminal is closed when the process ends
+        while more := os.read(ours, 4096):
+            shown += more
+    assert process.ended().code == 0
+    return shown.decode()

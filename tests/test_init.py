@@ -2,8 +2,6 @@
 
 import json
 import os
-import pty
-from contextlib import suppress
 from math import sqrt
 from pathlib import Path
 
@@ -449,23 +447,11 @@ def test_a_progress_bar_on_a_terminal_alone(units: int, paramctl: Run, tmp_path:
     )
     command = ["init", "m.yaml", "--scheme", "he", "-o", "m.h5", "-q", "--force"]
 
-    def on_a_terminal(before: str) -> str:
-        ours, theirs = pty.openpty()
-        process = forks.fork_server().fork(command, tmp_path, [theirs, theirs, theirs], before=before)
-        os.close(theirs)
-        shown = b""
-        with suppress(OSError):  # the terminal is closed when the process ends
-            while more := os.read(ours, 4096):
-                shown += more
-        assert process.ended().code == 0
-        return shown.decode()
-
-    at_once = "from paramctl.cli import progress; progress.SHOW_AFTER = 0.0"
-    shown = on_a_terminal("" if units == 9_000 else at_once)
+    shown = forks.on_a_terminal(command, tmp_path, "" if units == 9_000 else forks.AT_ONCE)
     assert "writing m.h5" in shown
     assert "MB/s" in shown
-    assert on_a_terminal("from paramctl.cli import progress; progress.SHOW_AFTER = 1e9") == ""
-    assert forks.Server().run(tmp_path, command, at_once).err == ""
+    assert forks.on_a_terminal(command, tmp_path, forks.AT_ONCE.replace("0.0", "1e9")) == ""
+    assert forks.Server().run(tmp_path, command, forks.AT_ONCE).err == ""
     assert paramctl(*command).stderr == ""
 
 

@@ -17,7 +17,7 @@ from paramctl.compute.optimizers import OPTIMIZERS, parse_optimizer
 from paramctl.core.dtypes import Array
 from paramctl.errors import AddressError, DocumentError, InputError, OutputError
 from tests.conftest import Run
-from tests.forks import REAL
+from tests.forks import AT_ONCE, REAL, on_a_terminal
 
 TEXT = (
     "name: m\ninput: [3]\nlayers:\n  - dense: {name: shared, units: 3, activation: tanh}\n  - reuse: shared\n"
@@ -190,3 +190,12 @@ def test_what_cannot_be_trained_is_refused(folder: Path) -> None:
         trained(folder, output=folder / "new.h5", resume=True)
     with pytest.raises(AddressError, match="requires examples"):
         pc.train(folder / "m.yaml", {"x": np.ones((0, 3)), "y": np.ones((0, 3))})
+
+
+def test_a_terminal_shows_the_progress_in_steps(folder: Path) -> None:
+    """Not in bytes, as for files."""
+    command = ["train", "m.yaml", "--data", "xy.npz", "--steps", "50", "-q"]
+    shown = on_a_terminal(command, folder, AT_ONCE)
+    assert "training" in shown
+    assert " steps/s" in shown
+    assert "MB/s" not in shown

@@ -97,7 +97,7 @@ def grad(
         raise click.UsageError("--rows is the number of random examples, and --data gives others")
     opened = inputs.open_argument(model, define, input_shape)
     values = inputs.open_argument(weights) if weights is not None else None
-    with progress.bar("computing") as report:
+    with progress.bar("computing", "rows") as report:
         gradients = paramctl.gradients(
             opened,
             data,

@@ -17,8 +17,11 @@ T = TypeVar("T")
 
 
 @contextmanager
-def bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that draws the bar, given the bytes done and the bytes in total."""
+def bar(label: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that draws the bar, given the work that is done and that in total.
+
+    unit: of the work, such as ``rows``; bytes by default.
+    """
     if sys.stderr is None or not sys.stderr.isatty():
         yield lambda done, total: None
         return
@@ -33,7 +36,7 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
                 length=total,
                 label=label,
                 file=sys.stderr,
-                item_show_func=lambda _: f"{position / 1e6 / max(monotonic() - start, 1e-9):,.0f} MB/s",
+                item_show_func=lambda _: _rate(position / max(monotonic() - start, 1e-9), unit),
                 update_min_steps=max(1, total // 1000),
             )
             visible.__enter__()
@@ -46,3 +49,8 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
     finally:
         if visible is not None:
             visible.__exit__(None, None, None)
+
+
+def _rate(amount: float, unit: str) -> str:
+    """Return an amount of work in a second, in words. unit: empty for bytes."""
+    return f"{amount:,.0f} {unit}/s" if unit else f"{amount / 1e6:,.0f} MB/s"

@@ -86,7 +86,7 @@ def run(
         refuse_terminal(format)
     opened = inputs.open_argument(model, define, input_shape)
     values = inputs.open_argument(weights) if weights is not None else None
-    with progress.bar("computing") as report:
+    with progress.bar("computing", "rows") as report:
         outputs = paramctl.run(
             opened,
             inputs.input_files(input_),

@@ -141,7 +141,7 @@ def train(
         if not quiet:
             emit(lines(report))
 
-    with progress.bar("training") as advance:
+    with progress.bar("training", "steps") as advance:
         trained = paramctl.train(
             opened,
             data,
