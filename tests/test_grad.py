@@ -3,13 +3,19 @@
 import json
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import paramctl as pc
+from paramctl.compute.graph import graph_of
 from paramctl.compute.losses import LOSSES
+from paramctl.compute.probabilities import FUNCTIONS as PROBABILITY_FUNCTIONS
+from paramctl.compute.probabilities import KEEPING, KEEPING_FUNCTIONS, RECURRENT, gives_probabilities
 from paramctl.core.dtypes import Array
 from paramctl.errors import AddressError
+from paramctl.model.layers import LAYERS
+from paramctl.model.layers.activations import FUNCTIONS
 from tests.conftest import Run
 
 SHARED = (
@@ -105,6 +111,99 @@ def test_indices_of_classes_equal_rows_of_probabilities(folder: Path) -> None:
     assert np.allclose(np.asarray(one["first/kernel"]), np.asarray(other["first/kernel"]))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint64", "bfloat16", "int8"])
+@pytest.mark.parametrize("shape", [(7,), (7, 1)])
+def test_classes_of_any_dtype(shape: tuple[int, ...], dtype: str, folder: Path) -> None:
+    """Whole numbers, whatever their dtype, with or without an axis of size 1; bools are the classes 0 and 1."""
+    x, classes = np.load(folder / "xy.npz")["x"], np.array([0, 1, 1, 0, 1, 0, 0])
+    expected = pc.gradients(folder / "m.yaml", {"x": x, "y": np.eye(4)[classes]}, loss="cross_entropy")
+    for y in (classes.astype(getattr(ml_dtypes, dtype, dtype)), classes.astype(bool)):
+        found = pc.gradients(folder / "m.yaml", {"x": x, "y": y.reshape(shape)}, loss="cross_entropy")
+        assert found.notes == expected.notes
+        assert np.allclose(np.asarray(found["first/kernel"]), np.asarray(expected["first/kernel"]))
+
+
+def test_the_gradient_of_binary_cross_entropy_at_zero(tmp_path: Path) -> None:
+    """With all weights 0, the logits are 0, and the derivative of each is 1 / 2 - target."""
+    (tmp_path / "m.yaml").write_text("input: [2]\nlayers: [{dense: {name: d, units: 1, kernel_initializer: zeros}}]\n")
+    data = {"x": np.eye(2), "y": np.array([1.0, 0.25])}
+    found = pc.gradients(tmp_path / "m.yaml", data, loss="binary_cross_entropy", dtype="float64")
+    assert np.allclose(np.asarray(found["d/kernel"]).reshape(-1), [(0.5 - 1) / 2, (0.5 - 0.25) / 2])
+    assert "is 0.69314718" in found.notes[0]
+
+
+HEAD = "name: m\ninput: [4, 3]\nlayers:\n"
+PROBABILITIES = {
+    "dense": "  - dense: {units: 5, activation: softmax}",
+    "time distributed": "  - time_distributed: {dense: {units: 5, activation: softmax}}",
+    "twice": "  - time_distributed: {activation: softmax}\n  - identity",
+    "rearranged": "  - softmax\n  - reshape: [3, 4]\n  - permute: [2, 1]\n  - flatten\n  - dropout: 0.5\n  - relu",
+    "pooled": "  - dense: {units: 5, activation: sigmoid}\n  - global_average_pooling1d",
+    "block": "  - residual: {layers: [{dense: {units: 3, activation: sigmoid}}]}\n  - sigmoid",
+    "expression": '  - expression: {formula: "softmax(x * 2)"}',
+    "merged": "  - sigmoid: {name: a}\n  - softmax: {name: b}\n  - multiply: {from: [a, b]}",
+}
+LOGITS = {
+    "dense": "  - softmax\n  - dense: 5",
+    "lstm": "  - lstm: {units: 5, activation: sigmoid}",
+    "gru": "  - bidirectional: {gru: {units: 5, activation: sigmoid}}",
+    "rnn": "  - simple_rnn: {units: 5, activation: softmax, return_sequences: true}\n  - flatten",
+    "sum": "  - softmax: {name: a}\n  - add: {from: [a, a]}",
+    "rescaled": "  - softmax\n  - rescaling: 3",
+    "expression": '  - expression: {formula: "softmax(x) * 2"}',
+    "input": "  - flatten",
+    "half": "  - sigmoid: {name: a}\n  - concatenate: {from: [a, input]}",
+}
+
+
+@pytest.mark.parametrize("is_probability", [True, False])
+def test_probabilities_and_logits(is_probability: bool, tmp_path: Path) -> None:
+    """The decision follows the values back over layers that keep them within 0 to 1, and no others."""
+    for name, layers in (PROBABILITIES if is_probability else LOGITS).items():
+        (tmp_path / "m.yaml").write_text(f"{HEAD}{layers}\n")
+        graph = graph_of(pc.load_model(tmp_path / "m.yaml"))
+        assert gives_probabilities(graph, graph.outputs[0]) is is_probability, name
+
+
+def test_the_names_of_layers_that_keep_probabilities_are_layers() -> None:
+    assert {*LAYERS} >= KEEPING | RECURRENT
+    assert {*FUNCTIONS} >= PROBABILITY_FUNCTIONS | KEEPING_FUNCTIONS
+    recurrent = {name for name, layer in LAYERS.items() if "recurrent_initializer" in layer.signature}
+    assert recurrent == RECURRENT
+
+
+MASKED = (
+    "name: m\ninput: [4]\nlayers:\n  - embedding: {input_dim: 5, output_dim: 3, mask_zero: true}\n"
+    "  - simple_rnn: {units: 3, return_sequences: true}\n  - dense: {name: out, units: 2}\n"
+)
+
+
+def test_masked_steps_do_not_count(tmp_path: Path) -> None:
+    """The loss is the mean over the unmasked steps of all examples, whatever the batches and the masked targets."""
+    (tmp_path / "m.yaml").write_text(MASKED)
+    x = np.array([[1, 2, 3, 4], [1, 0, 0, 0], [0, 0, 0, 0], [2, 2, 0, 0]])
+    y = np.random.default_rng(0).random((4, 4, 2))
+    outputs = np.asarray(pc.run(tmp_path / "m.yaml", x, dtype="float64")["out"])
+    expected = np.mean(((outputs - y) ** 2)[x != 0])
+    for size in (4, 2, 1):
+        for targets in (y, np.where((x != 0)[..., None], y, 100)):
+            data = {"x": x, "y": targets}
+            found = pc.gradients(tmp_path / "m.yaml", data, dtype="float64", batch_size=size)
+            assert f"is {expected:.8g}" in found.notes[0]
+            bias = 2 * (outputs - y)[x != 0].mean(0) / 2
+            assert np.allclose(np.asarray(found["out/bias"]), bias)
+
+
+def test_a_sum_adds_all_outputs(tmp_path: Path) -> None:
+    """Other losses require one output."""
+    text = "name: m\ninput: [1]\nlayers: [{dense: {name: a, units: 1}}, {dense: {name: b, units: 1, from: input}}]\n"
+    (tmp_path / "m.yaml").write_text(f"{text}outputs: [a, b]\n")
+    found = pc.gradients(tmp_path / "m.yaml", {"x": np.full((2, 1), 3)}, loss="sum")
+    assert [np.asarray(found[name]).item() for name in ("a/kernel", "b/kernel")] == [6, 6]
+    with pytest.raises(AddressError, match=r"the loss mse requires a model with one output \(got 2 outputs of m\)"):
+        pc.gradients(tmp_path / "m.yaml", {"x": np.ones((2, 1)), "y": np.ones((2, 1))})
+
+
 def test_the_command_prints_norms_and_writes_arrays(folder: Path, paramctl: Run) -> None:
     done = paramctl("grad", "m.yaml", "--data", "xy.npz", "--format", "json", "-o", "g.safetensors")
     assert done.returncode == 0
@@ -135,7 +234,32 @@ REFUSED = {
         r"classes from 0 to 3 \(got 4\)",
     ),
     "a negative class": ({"x": np.ones((3, 3)), "y": np.array([0, -1, 1])}, "cross_entropy", r"\(got -1\)"),
-    "classes as fractions": ({"x": np.ones((3, 3)), "y": np.array([0.5, 1, 1])}, "cross_entropy", "of fractions"),
+    "classes as fractions": (
+        {"x": np.ones((3, 3)), "y": np.array([0.5, 1, 1])},
+        "cross_entropy",
+        r"classes from 0 to 3 \(got 0.5\)",
+    ),
+}
+
+
+BAD_TARGETS = {
+    "a negative probability": (np.full((3, 4), -0.1), "cross_entropy", r"probabilities from 0 to 1 \(got -0.1"),
+    "more than 1": (np.full((3, 4), 2), "cross_entropy", r"probabilities from 0 to 1 \(got 2\)"),
+    "a real number": (np.full((3, 4), 1.5), "binary_cross_entropy", r"probabilities from 0 to 1 \(got 1.5\)"),
+    "NaN": (np.array([[0.0] * 4, [0.0] * 4, [np.nan] * 4]), "mse", r"the targets must be finite \(got nan in row 2\)"),
+    "an infinite class": (np.array([1, np.inf, 0]), "cross_entropy", r"finite \(got inf in row 1\)"),
+    "beyond float32": (np.full((3, 4), 1e50), "mse", r"must be finite|range of float32 \(got 1e\+50 in row 0\)"),
+    "text": (np.full((3, 4), "a"), "mse", "real numbers"),
+    "no rows": (np.ones((0, 4)), "mse", "must have 3 rows"),
+}
+REFUSED |= {f"targets: {kind}": ({"x": np.ones((3, 3)), "y": y}, *rule) for kind, (y, *rule) in BAD_TARGETS.items()}
+BAD_INPUTS = {
+    "NaN": (np.array([[1, 1, 1], [1, np.nan, 1]]), r"the input 'input' must be finite \(got nan in row 1\)"),
+    "infinity": (np.array([[1, 1, -np.inf], [1, 1, 1]]), r"must be finite \(got -inf in row 0\)"),
+    "no rows": (np.ones((0, 3)), r"the loss mse requires examples \(got 0 rows\)"),
+}
+REFUSED |= {
+    f"inputs: {kind}": ({"x": x, "y": np.ones((len(x), 4))}, "mse", words) for kind, (x, words) in BAD_INPUTS.items()
 }
 
 

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import paramctl as pc
-from paramctl.errors import AddressError, InputError
+from paramctl.errors import AddressError, InputError, ParamctlError
 from tests.conftest import ROOT, Run
 
 TEXT = (
@@ -146,7 +147,7 @@ def test_random_integers_are_valid(tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[Any, str]] = {
     "no batch axis": (np.ones(2), r"must have the shape \(None, 2\).*For one example, write the shape \(1, 2\)"),
     "another size": (np.ones((4, 3)), r"must have the shape \(None, 2\), a row for each example \(got \(4, 3\)\)"),
-    "another name": ({"x": np.ones((4, 2)), "y": np.ones((4, 2))}, "has no input with this name"),
+    "another name": ({"x": np.ones((4, 2)), "z": np.ones((4, 2))}, r"has no input with this name \(got 'x', 'z'\)"),
     "complex": (np.ones((4, 2), complex), "must have real numbers"),
     "text": (np.array([["a", "b"]]), "must have real numbers"),
 }
@@ -164,7 +165,7 @@ def test_inputs_of_different_numbers_of_rows_are_refused(tmp_path: Path) -> None
     (tmp_path / "m.yaml").write_text("inputs: {x: [2], y: [2]}\nlayers: [{add: {from: [x, y]}}]\n")
     with pytest.raises(AddressError, match=r"equal numbers of rows \(got x 3, y 4\)"):
         pc.run(tmp_path / "m.yaml", {"x": np.ones((3, 2)), "y": np.ones((4, 2))})
-    with pytest.raises(AddressError, match="the input y is missing"):
+    with pytest.raises(AddressError, match="the input 'y' is missing"):
         pc.run(tmp_path / "m.yaml", {"x": np.ones((3, 2))})
 
 
@@ -195,7 +196,7 @@ def test_the_first_value_that_is_not_finite_is_named(folder: Path, paramctl: Run
     x[35, 0] = np.nan
     np.save(folder / "x.npy", x)
     done = paramctl("run", "m.yaml", "--input", "x.npy", "-o", "y.npz", "--force")
-    assert "note: the input input has NaN at [35, 0]" in done.stderr
+    assert "note: the input 'input' has NaN at [35, 0]" in done.stderr
 
 
 def test_a_pattern_without_layers_is_refused(folder: Path, paramctl: Run) -> None:
@@ -205,5 +206,74 @@ def test_a_pattern_without_layers_is_refused(folder: Path, paramctl: Run) -> Non
 
 
 def test_an_input_document_is_no_input(folder: Path) -> None:
-    with pytest.raises(InputError, match="must be a file of arrays"):
+    with pytest.raises(InputError, match="must be an npy file"):
         pc.run(folder / "m.yaml", folder / "m.yaml")
+
+
+def test_targets_beside_the_inputs_are_ignored(folder: Path) -> None:
+    """The file of a training serves run too: y is not an input, and the array that remains is the only one."""
+    x = np.ones((3, 2), "float32")
+    np.savez(folder / "xy.npz", x=x, y=np.arange(3))
+    expected = np.asarray(pc.run(folder / "m.yaml", x)["b"])
+    for inputs in (folder / "xy.npz", {"x": x, "y": np.arange(3)}, {"input": folder / "x.npz"}):
+        np.savez(folder / "x.npz", other=x)
+        assert np.array_equal(np.asarray(pc.run(folder / "m.yaml", inputs)["b"]), expected)
+
+
+def test_an_input_y_is_not_taken_for_targets(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("inputs: {x: [2], y: [2]}\nlayers: [{add: {from: [x, y]}}]\n")
+    outputs = pc.run(tmp_path / "m.yaml", {"x": np.ones((1, 2)), "y": np.full((1, 2), 4)})
+    assert np.asarray(outputs["add"]).tolist() == [[5, 5]]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "float8_e5m2", "float16", "int4", "uint64", "bool"])
+def test_inputs_of_every_real_dtype(dtype: str, folder: Path) -> None:
+    """Also those that NumPy does not know by itself."""
+    x = np.array([[1, 0], [0, 1]]).astype(getattr(ml_dtypes, dtype, dtype))
+    expected = np.asarray(pc.run(folder / "m.yaml", x.astype("float32"))["b"])
+    assert np.array_equal(np.asarray(pc.run(folder / "m.yaml", x)["b"]), expected)
+
+
+def refused(model: Path, inputs: Any, capfd: pytest.CaptureFixture[str]) -> str:
+    """Return the error of a run, which is one line, without any warning of NumPy."""
+    with pytest.raises(ParamctlError) as error:
+        pc.run(model, inputs)
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr().err == ""
+    return str(error.value)
+
+
+def test_a_value_beyond_float32_is_refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """By its row in the file, whatever batch it is in. Infinity itself stays a value."""
+    x = np.ones((40, 2))
+    x[37, 1] = 1e50
+    np.savez(folder / "x.npz", x=x)
+    text = refused(folder / "m.yaml", folder / "x.npz", capfd)
+    assert f"{folder / 'x.npz'}: the input 'input' must be within the range of float32 (got 1e+50 in row 37)" in text
+    assert np.isfinite(np.asarray(pc.run(folder / "m.yaml", x, dtype="float64")["b"])).all()
+    x[37, 1] = np.inf
+    assert pc.run(folder / "m.yaml", x).notes
+
+
+def test_whole_numbers_are_refused_by_their_value(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.yaml").write_text("input: [1]\nlayers: [{embedding: {input_dim: 3, output_dim: 1}}]\n")
+    for value, dtype in ((2**63 + 5, "uint64"), (1.5, "float32"), (np.nan, "float64"), (2.0**63, "float64")):
+        text = refused(tmp_path / "m.yaml", np.array([[1], [value]], dtype), capfd)
+        assert f"(got {value} in row 1)" in text
+
+
+def test_files_that_hold_no_arrays_are_refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.csv").write_text("1,2\n3,4\n")
+    (folder / "list.yaml").write_text("- [1, 2]\n")
+    np.savez(folder / "text.npz", x=np.array([["a", "b"]]))
+    for name in ("a.csv", "list.yaml"):
+        assert f"{name}: must be an npy file, or an npz or another" in refused(folder / "m.yaml", folder / name, capfd)
+    text = refused(folder / "m.yaml", folder / "text.npz", capfd)
+    assert text.endswith("text.npz: the input 'input' is missing (got no arrays). Skipped: x (text).")
+    assert "must have equal shapes" in refused(folder / "m.yaml", [[1, 2], [3]], capfd)
+    assert "must have equal shapes" in refused(folder / "m.yaml", {"input": [[1, 2], [3]]}, capfd)
+
+
+def test_random_values_require_sizes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.yaml").write_text("input: [null, 2]\nlayers: [{dense: 1}]\n")
+    assert "Give the sizes with --input-shape" in refused(tmp_path / "m.yaml", None, capfd)

@@ -170,11 +170,15 @@ def test_the_statistics_of_batches_are_trained_too(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_training(folder: Path, paramctl: Run) -> None:
     """With the step in one line; the file of the last write stays."""
     x = np.ones((40, 3), "float32")
-    x[3] = np.nan
-    np.savez(folder / "bad.npz", x=x, y=x)
-    done = paramctl("train", "m.yaml", "--data", "bad.npz", "-o", "w.h5", "-q")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "the loss of step 1 is nan" in done.stderr
+    for bad, words in (
+        (1e30, "the loss of step 1 is inf"),
+        (np.nan, "bad.npz: the input 'input' must be finite (got nan in row 3)"),
+    ):
+        x[3] = bad
+        np.savez(folder / "bad.npz", x=x, y=x)
+        done = paramctl("train", "m.yaml", "--data", "bad.npz", "-o", "w.h5", "-q")
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert words in done.stderr
     assert not (folder / "w.h5").exists()
 
 

@@ -81,9 +81,14 @@ def grad(
     layer or a tie, has the sum of its uses' gradients; --split-ties shows the share of each as PATH#1, PATH#2.
 
     The data are arrays with a row for each example: the inputs by name, x or any name for the only one, and the
-    targets y. cross_entropy takes the indices of classes or a row of probabilities; the output of the model may be
-    logits, or end in a softmax. The loss sum, which adds up the outputs, takes no targets, and random inputs without
-    --data.
+    targets y. A loss requires a model with one output. Only sum adds up all outputs; it has no targets, and takes
+    random inputs without --data.
+
+    cross_entropy takes the indices of classes, or rows of probabilities from 0 to 1, which need not sum to 1;
+    binary_cross_entropy takes numbers from 0 to 1. Outputs are probabilities if they come from a softmax, sigmoid,
+    hard_sigmoid, sparsemax or sparse_sigmoid through layers that only move, select or average values, such as reshape;
+    all others are logits, also those of a recurrent layer. cross_entropy divides probabilities by their sum, as Keras
+    does. Steps that an embedding or masking layer masks do not count in a loss with targets.
 
     Gradients require autograd: pip install 'paramctl[grad]'.
 

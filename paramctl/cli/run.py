@@ -66,8 +66,8 @@ def run(
     or else its own. Outputs are as outside training: no dropout, and batches are normalized by the moving averages.
 
     The values of the inputs have the batch axis first. With several inputs, they are arrays of one npz or other
-    checkpoint, by name, or NAME=FILE for each. Without --input they are random: standard normal values, or, for an
-    embedding, valid integers; both depend on --seed alone.
+    checkpoint, by name, or NAME=FILE for each. Targets y in the same file are ignored. Without --input
+    they are random: standard normal values, or, for an embedding, valid integers; both depend on --seed alone.
 
     Values are computed in float32, or float64 with --dtype, whatever the dtype of the file. A note says where a value
     is not finite first. Rows are read and computed in batches, so any number of them fits in memory.

@@ -112,8 +112,9 @@ def train(
     A parameter that is used several times takes one step along the sum of its uses' gradients, whose norms --split-ties
     shows.
 
-    The data are those of 'paramctl grad'. They are shuffled in each epoch, in windows of 256 MB, so that any number of
-    examples fits in memory. Values, order and dropout depend on --seed alone.
+    The data are those of 'paramctl grad', whose help says which outputs are probabilities. The model must have one
+    output. The examples are shuffled in each epoch, in windows of 256 MB, so that any number of them fits in memory.
+    Values, order and dropout depend on --seed alone.
 
     -o is written every --save-every steps and at the end, each time atomically, so Ctrl-C leaves the last complete
     file. With --resume, the same command goes on from there, and gives the same values as without the stop, bit for

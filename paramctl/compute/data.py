@@ -7,15 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from paramctl.compute.conversion import as_floating
 from paramctl.compute.graph import Graph
-from paramctl.compute.inputs import Inputs, Rows, check_inputs
+from paramctl.compute.inputs import TARGETS, Arrays, Inputs, Rows, check_inputs, place_of
 from paramctl.compute.losses import Loss
 from paramctl.core.dtypes import Array
 from paramctl.errors import AddressError
 from paramctl.model import Model
-
-TARGETS = "y"
-"""The name of the targets in a file of examples."""
 
 
 class Batch(NamedTuple):
@@ -41,9 +39,10 @@ class Examples(NamedTuple):
         if self.targets is None:
             return Batch(inputs, np.empty(0, self.inputs.dtype))
         targets = np.asarray(self.targets[start:stop])
-        if targets.dtype.kind not in "biuf":
-            raise AddressError("the targets must have real numbers", targets.dtype.name)
-        return Batch(inputs, targets if targets.dtype.kind in "iu" else targets.astype(self.inputs.dtype, copy=False))
+        if targets.dtype.kind in "iu":
+            return Batch(inputs, targets)
+        place = place_of(self.targets, "the targets")
+        return Batch(inputs, as_floating(targets, self.inputs.dtype, place, start, finite=True))
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield all rows in order, in batches of a size."""
@@ -58,15 +57,18 @@ def check_examples(
 
     Raises AddressError for arrays that do not fit.
     """
-    if len(model.output_ids) != 1:
-        raise AddressError(f"{model.name} must have one output for a loss", f"{len(model.output_ids)} outputs")
-    given = dict(arrays)
-    targets = given.pop(TARGETS, None) if TARGETS not in {each.name for each in model.inputs} else None
-    inputs = check_inputs(model, graph, given, dtype)
-    if not loss.has_targets:
+    if loss.has_targets and len(model.output_ids) != 1:
+        rule = f"the loss {loss.name} requires a model with one output"
+        raise AddressError(rule, f"{len(model.output_ids)} outputs of {model.name}")
+    known = Arrays.of(arrays)
+    targets = known.get(TARGETS) if TARGETS not in {each.name for each in model.inputs} else None
+    if loss.has_targets and targets is None:
+        raise known.error(f"the loss {loss.name} requires targets, an array {TARGETS}", ", ".join(known) or "no arrays")
+    others = known if targets is None else known.without(TARGETS)
+    inputs = check_inputs(model, graph, others, dtype, f"the loss {loss.name}")
+    if targets is None or not loss.has_targets:
         return Examples(inputs, None)
-    if targets is None:
-        raise AddressError(f"the loss {loss.name} requires targets, an array {TARGETS}", ", ".join(arrays))
     if not targets.shape or targets.shape[0] != inputs.rows:
-        raise AddressError(f"the targets must have {inputs.rows:,} rows, as the inputs have", f"{targets.shape}")
+        place = place_of(targets, "the targets")
+        raise AddressError(f"{place} must have {inputs.rows:,} rows, as the inputs have", f"{targets.shape}")
     return Examples(inputs, targets)

@@ -22,6 +22,7 @@ class Pass:
 
     xp: the namespace of the arrays. arrays: returns the arrays of a step, by path relative to its layer.
     training, random: as in Call. updates: the new values of parameters that are state, by their paths.
+    output_masks: the masks of the outputs that the last run returned, by number.
     """
 
     graph: Graph
@@ -30,6 +31,7 @@ class Pass:
     training: bool = False
     random: Any = None
     updates: dict[str, Array] = field(default_factory=dict)
+    output_masks: dict[int, Array | None] = field(default_factory=dict)
 
     def run(
         self, inputs: Mapping[str, Array], wanted: Iterable[int] | None = None, observe: Observer | None = None
@@ -57,6 +59,7 @@ class Pass:
             for source in sources:
                 if not uses[source]:
                     values.pop(source, None)
+        self.output_masks = {number: masks.get(graph.source(number)) for number in targets}
         return {number: values[graph.source(number)] for number in targets}
 
     def apply(self, step: Step, inputs: list[Array], masks: list[Array | None]) -> tuple[Array, Array | None]:

@@ -7,8 +7,10 @@ the parameter is their sum.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ from paramctl.compute.data import Examples
 from paramctl.compute.forward import Pass
 from paramctl.compute.gradient_space import GRADIENTS, gradient, value_of
 from paramctl.compute.graph import Graph, Step
-from paramctl.compute.losses import Loss
+from paramctl.compute.losses import Loss, unmasked
 from paramctl.core.dtypes import Array
 from paramctl.model import Model
 from paramctl.parallel import Progress, advancing
@@ -37,6 +39,7 @@ class Slope:
 
     outputs: of the model. gradients: by the paths of the arrays that are trained, each tied array once.
     shares: by use. updates: the new values of parameters that are state, by path.
+    count: the number of examples, or of the steps that the mask of the output keeps; 0 for a sum.
     """
 
     loss: float
@@ -44,6 +47,7 @@ class Slope:
     gradients: dict[str, Array]
     shares: dict[Use, Array]
     updates: dict[str, Array]
+    count: int
 
 
 @dataclass
@@ -69,22 +73,38 @@ class Differentiation:
         """Return the loss of a batch and its derivatives at these values. values: of every parameter, by path."""
         outputs: list[Array] = []
         passed: Pass | None = None
+        count = 0
 
         def loss_of(arrays: Mapping[Use, Array]) -> Array:
-            nonlocal outputs, passed
+            nonlocal outputs, passed, count
 
             passed = Pass(
                 self.graph, GRADIENTS, lambda step: self.arrays_of(step, arrays, values), self.training, self.random
             )
             outputs = [*passed.run(inputs).values()]
-            wanted = self.loss.fit(outputs[0].shape, targets) if self.loss.has_targets else targets
-            loss: Array = self.loss.compute(GRADIENTS, outputs[0], wanted)
+            loss, count = self.loss_of(passed, outputs, targets)
             return loss
 
-        loss, shares = gradient(loss_of, {use: values[use.path] for use in self.trained})
+        with np.errstate(all="ignore"):  # infinities and NaN are values, which the callers check
+            loss, shares = gradient(loss_of, {use: values[use.path] for use in self.trained})
         assert passed is not None
         updates = {path: value_of(value) for path, value in passed.updates.items()}
-        return Slope(float(loss), [*map(value_of, outputs)], self.summed(shares), shares, updates)
+        return Slope(float(loss), [*map(value_of, outputs)], self.summed(shares), shares, updates, count)
+
+    def loss_of(self, passed: Pass, outputs: Sequence[Array], targets: Array) -> tuple[Array, int]:
+        """Return the loss of a batch, and the number of examples or steps of which it is the mean; 0 for a sum.
+
+        passed: the pass that gave the outputs. A loss without targets is the sum over all outputs.
+        """
+        if not self.loss.has_targets:
+            return reduce(add, [self.loss.compute(GRADIENTS, output, targets) for output in outputs]), 0
+        output, wanted = outputs[0], self.loss.fit(outputs[0].shape, targets)
+        (mask,) = passed.output_masks.values()
+        if mask is None:
+            return self.loss.compute(GRADIENTS, output, wanted), len(targets)
+        kept, wanted = unmasked(output, wanted, value_of(mask))
+        # the mean of no step is 0, as in Keras
+        return (self.loss.compute(GRADIENTS, kept, wanted) if len(wanted) else GRADIENTS.sum(output) * 0), len(wanted)
 
     def arrays_of(self, step: Step, traced: Mapping[Use, Array], values: Mapping[str, Array]) -> dict[str, Array]:
         """Return the arrays of a step, by path relative to its layer: traced ones for the uses that are trained."""
@@ -96,16 +116,20 @@ class Differentiation:
     ) -> Slope:
         """Return the loss of all examples and its derivatives, a batch at a time. Outputs and updates are left out."""
         advance = advancing(progress, examples.rows)
-        loss, shares = 0.0, {use: np.zeros_like(values[use.path]) for use in self.trained}
+        loss, shares, count = 0.0, {use: np.zeros_like(values[use.path]) for use in self.trained}, 0
         for batch in examples.batches(batch_size):
             rows = len(next(iter(batch.inputs.values())))
-            weight = rows / examples.rows if self.loss.is_mean else 1.0
             slope = self.slope(values, batch.inputs, batch.targets)
+            count += slope.count
+            weight = slope.count / examples.rows if self.loss.is_mean else 1.0
             loss += weight * slope.loss
             for use, share in slope.shares.items():
                 shares[use] += share * shares[use].dtype.type(weight)
             advance(rows)
-        return Slope(loss, [], self.summed(shares), shares, {})
+        if self.loss.is_mean and count not in (0, examples.rows):  # a mask, which shows only in the outputs
+            loss *= examples.rows / count
+            shares = {use: share * share.dtype.type(examples.rows / count) for use, share in shares.items()}
+        return Slope(loss, [], self.summed(shares), shares, {}, count)
 
     def uses(self) -> dict[Use, str]:
         """Return the names of the uses of arrays that have several: ``shared/kernel#2`` is the second of that path."""

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from paramctl.errors import AddressError
-from paramctl.model.layers import Layer
+from paramctl.errors import AddressError, InputError
 from paramctl.model.layers.base import snake_case
 from paramctl.model.layers.call import Array
 
@@ -28,6 +27,8 @@ class Loss:
     """False if the loss of several batches is the sum of theirs."""
     integer_targets: ClassVar[bool] = False
     """True if targets may be whole numbers without the last axis of the outputs: the indices of classes."""
+    probability_targets: ClassVar[bool] = False
+    """True if targets in the shape of the outputs must be probabilities."""
 
     def __init_subclass__(cls) -> None:
         cls.name = snake_case(cls.__name__)
@@ -41,33 +42,44 @@ class Loss:
         """Return the mean loss of a batch."""
         raise NotImplementedError
 
-    @classmethod
-    def for_model(cls, last: Layer | None) -> Loss:
-        """Return the loss of a model whose last layer is this one, which may give probabilities."""
-        function = vars(last).get("activation") if last is not None else None
-        if last is not None and last.type in ("softmax", "sigmoid"):
-            return cls(True)
-        return cls(getattr(function, "name", "") in ("softmax", "sigmoid"))
-
     def fit(self, outputs: tuple[int, ...], targets: Array) -> Array:
         """Return the targets of a batch in the shape of its outputs, or as the indices of classes.
 
         outputs: their shape. Raises AddressError for targets that do not fit.
         """
-        whole = targets.dtype.kind in "iu"
-        if self.integer_targets and whole and targets.shape == outputs[:-1]:
-            wrong = targets[(targets < 0) | (targets >= outputs[-1])]
-            if wrong.size:
-                rule = f"the targets of {self.name} must be classes from 0 to {outputs[-1] - 1}"
-                raise AddressError(rule, f"{wrong[0]}")
-            return targets
+        if self.integer_targets and targets.shape != outputs and targets.shape in (outputs[:-1], (*outputs[:-1], 1)):
+            return self._classes(targets.reshape(outputs[:-1]), outputs[-1])
         if (*targets.shape, 1) == outputs:  # a number for each example
-            return targets.reshape(outputs)
+            targets = targets.reshape(outputs)
         if targets.shape != outputs:
             more = f", or {outputs[1:-1]} for the indices of classes," if self.integer_targets else ""
             rule = f"the targets of {self.name} must have the shape {outputs[1:]}{more} for each example"
-            raise AddressError(rule, f"{targets.shape[1:]}{'' if whole else ' of fractions'}")
+            raise AddressError(rule, f"{targets.shape[1:]}")
+        wrong = targets[(targets < 0) | (targets > 1)] if self.probability_targets else targets[:0]
+        if wrong.size:
+            raise AddressError(f"the targets of {self.name} must be probabilities from 0 to 1", f"{wrong.flat[0]}")
         return targets
+
+    def _classes(self, targets: Array, count: int) -> Array:
+        """Return the indices of classes as integers. They may be stored as whole floating-point numbers."""
+        wrong = targets[(targets < 0) | (targets >= count) | (targets % 1 != 0)]
+        if wrong.size:
+            rule = f"the targets of {self.name} must be classes from 0 to {count - 1}"
+            raise AddressError(rule, f"{wrong[0]}")
+        return targets if targets.dtype.kind in "iu" else targets.astype("int64")
+
+
+def unmasked(outputs: Array, targets: Array, mask: Array) -> tuple[Array, Array]:
+    """Return the outputs and targets of the steps that a mask keeps, as if each were an example.
+
+    As in Keras, a loss is the mean over these steps. mask: (batch, steps). Raises InputError for other axes.
+    """
+    axes = outputs.shape[:-1]
+    if mask.shape != axes and (*mask.shape, 1) != axes:
+        rule = "the mask of the output must have its axes except for the last"
+        raise InputError(f"{rule} (got the mask {mask.shape} for {outputs.shape}). Use a layer that drops the mask")
+    kept = mask.reshape(axes)
+    return outputs[kept], targets[kept]
 
 
 class Mse(Loss):
@@ -93,13 +105,15 @@ class Huber(Loss):
 
 
 class CrossEntropy(Loss):
-    """mean of -sum(target * log(p)), with p the softmax of the outputs, or the outputs of a softmax layer themselves"""
+    """mean of -sum(target * log(p)), p the softmax of the outputs; or probabilities over their sum, as in Keras"""
 
     integer_targets = True
+    probability_targets = True
 
     def compute(self, xp: Any, outputs: Array, targets: Array) -> Array:
         if self.of_probabilities:
-            logs = xp.log(xp.clip(outputs, SMALLEST, 1 - SMALLEST))
+            shares = outputs / xp.sum(outputs, axis=-1, keepdims=True)
+            logs = xp.log(xp.clip(shares, SMALLEST, 1 - SMALLEST))
         else:
             shifted = outputs - xp.max(outputs, axis=-1, keepdims=True)
             logs = shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
@@ -112,12 +126,14 @@ class CrossEntropy(Loss):
 class BinaryCrossEntropy(Loss):
     """mean of -(target * log(p) + (1 - target) * log(1 - p)), p the sigmoid of the output, or a sigmoid layer's"""
 
+    probability_targets = True
+
     def compute(self, xp: Any, outputs: Array, targets: Array) -> Array:
         if self.of_probabilities:
             p = xp.clip(outputs, SMALLEST, 1 - SMALLEST)
             return -xp.mean(targets * xp.log(p) + (1 - targets) * xp.log(1 - p))
-        # max(x, 0) - x * target + log(1 + exp(-|x|)) does not overflow
-        return xp.mean(xp.relu(outputs) - outputs * targets + xp.log1p(xp.exp(-xp.abs(outputs))))
+        # log(1 + exp(x)) - x * target, whose derivative at 0 is 1 / 2 - target
+        return xp.mean(xp.softplus(outputs) - outputs * targets)
 
 
 class Sum(Loss):

@@ -113,7 +113,7 @@ def _first_not_finite(passed: Pass, batch: Mapping[str, Array], start: int) -> s
     """Return where values are not finite first, in words. start: the row at which the batch begins."""
     for name, values in batch.items():
         if not _is_finite(values):
-            return f"the input {name} has {_where(values, start)}"
+            return f"the input {name!r} has {_where(values, start)}"
 
     def observe(step: Step, output: Array) -> Array:
         if not _is_finite(output):

@@ -10,6 +10,7 @@ from paramctl.compute.data import check_examples
 from paramctl.compute.graph import Graph
 from paramctl.compute.losses import LOSSES, Loss
 from paramctl.compute.norms import l2_norm
+from paramctl.compute.probabilities import gives_probabilities
 from paramctl.compute.run import BATCH_SIZE, check_computable
 from paramctl.compute.values import Values
 from paramctl.core.dtypes import Array
@@ -58,7 +59,7 @@ def gradients(
     """Compute the gradient of a loss over all examples, for each trainable parameter.
 
     data: the inputs by name, as ``run`` takes them, and the targets as ``y``; without targets for the loss ``sum``,
-        which also takes None for ``rows`` random examples.
+        which also takes None for ``rows`` random examples, and is the only one for a model with several outputs.
     loss: ``mse``, ``mae``, ``huber``, ``cross_entropy``, ``binary_cross_entropy`` or ``sum``.
     weights: the values of the parameters, as convert takes them; the model's own by default.
     split_ties: also return the share of each use of an array with several, as ``PATH#1``, ``PATH#2``.
@@ -98,9 +99,7 @@ def gradients(
 
 def loss_of(graph: Graph, name: str) -> Loss:
     """Return a loss for a model, whose output may be logits or probabilities."""
-    target = graph.source(graph.outputs[0])
-    last = next((step.layer for step in graph.steps if step.output == target), None)
-    return LOSSES[name].for_model(last)
+    return LOSSES[name](gives_probabilities(graph, graph.outputs[0]))
 
 
 def _row(path: str, array: Array, values: Array, uses: int) -> GradientRow:

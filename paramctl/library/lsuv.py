@@ -27,7 +27,7 @@ def scaled(drawn: Weights, inputs: InputLike) -> Weights:
     """Return weights in which what the scheme orthogonal gave is scaled for the first examples of some inputs."""
     source, seed = drawn.source, drawn.seed or 0
     graph, dtype = check_computable(source), np.dtype("float32")
-    checked = checked_inputs(source.model, graph, inputs, ROWS, seed, dtype)
+    checked = checked_inputs(source.model, graph, inputs, ROWS, seed, dtype, f"the scheme {LSUV}")
     batch = checked.batch(0, min(ROWS, checked.rows))
     rows = [row for row in drawn.report if row.scheme == "orthogonal" and row.reason == "--scheme"]
     scaled_arrays = lsuv(source.model, graph, Values(source, dtype), batch, frozenset(row.path for row in rows))

@@ -74,7 +74,7 @@ def probe(
 
 def _probe(source: Source, scheme: str | None, inputs: InputLike, rows: int, seed: int | None, dtype: str) -> Probe:
     graph, number = check_computable(source), resolve_seed(source.model, seed)
-    checked = checked_inputs(source.model, graph, inputs, rows, number, np.dtype(dtype))
+    checked = checked_inputs(source.model, graph, inputs, rows, number, np.dtype(dtype), "probe")
     batch = checked.batch(0, min(rows, checked.rows))
     backward = find_spec("autograd") is not None
     values = Values(source, np.dtype(dtype))

@@ -10,9 +10,11 @@ import numpy as np
 
 from paramctl.compute import inputs as model_inputs
 from paramctl.compute.graph import Graph
+from paramctl.compute.inputs import Arrays, Rows
 from paramctl.compute.run import BATCH_SIZE, check_computable
 from paramctl.compute.run import run as run_source
-from paramctl.errors import AddressError, InputError
+from paramctl.core.dtypes import Array
+from paramctl.errors import AddressError, DocumentError, InputError
 from paramctl.init.rules import resolve_seed
 from paramctl.library.arguments import InputLike, choice, whole
 from paramctl.library.arguments import seed as checked_seed
@@ -67,50 +69,73 @@ def with_values(model: Openable, weights: Openable | None, seed: int | None) -> 
 
 
 def checked_inputs(
-    model: Model, graph: Graph, inputs: InputLike, rows: int, seed: int, dtype: np.dtype[Any]
+    model: Model,
+    graph: Graph,
+    inputs: InputLike,
+    rows: int,
+    seed: int,
+    dtype: np.dtype[Any],
+    purpose: str = "",
 ) -> model_inputs.Inputs:
-    """Return the inputs of a model: the given ones, or for None, random ones. rows, seed: of random inputs.
+    """Return the inputs of a model: the given ones, or for None, random ones.
 
-    Raises AddressError for inputs that do not fit.
+    rows, seed: of random inputs. purpose: as in check_inputs. Raises AddressError for inputs that do not fit.
     """
-    return model_inputs.check_inputs(model, graph, given_or_random(model, graph, inputs, rows, seed), dtype)
+    return model_inputs.check_inputs(model, graph, given_or_random(model, graph, inputs, rows, seed), dtype, purpose)
 
 
-def given_or_random(model: Model, graph: Graph, inputs: InputLike, rows: int, seed: int) -> Mapping[str, Any]:
+def given_or_random(model: Model, graph: Graph, inputs: InputLike, rows: int, seed: int) -> Mapping[str, Rows]:
     """Return arrays by name: the given ones, or for None, random inputs of a model."""
     if inputs is not None:
         return as_arrays(inputs)
     return model_inputs.random_inputs(model, graph, rows, seed)
 
 
-def as_arrays(inputs: InputLike) -> Mapping[str, Any]:
+def as_arrays(inputs: InputLike) -> Arrays:
     """Return arrays by name. A single array without a name has an empty one."""
     if isinstance(inputs, Weights):
         return _stored(inputs)
     if isinstance(inputs, Mapping):
-        return {name: _single(name, array) for name, array in inputs.items()}
+        return Arrays({name: _single(name, array) for name, array in inputs.items()})
     if isinstance(inputs, (str, PathLike)):
-        return _stored(_opened(inputs))
-    return {"": np.asarray(inputs)}
+        return _stored(_opened(inputs), fspath(inputs))
+    return Arrays({"": _array(inputs, "the input")})
 
 
 def _opened(path: str | PathLike[str]) -> Weights:
-    opened = openable(path)
+    rule = f"{fspath(path)}: must be an npy file, or an npz or another checkpoint with arrays"
+    try:
+        opened = openable(path)
+    except DocumentError as error:  # a file that is no checkpoint is read as a model document
+        raise InputError(f"{rule} (got another file)") from error
     if isinstance(opened, Model):
-        raise InputError(f"{fspath(path)}: must be a file of arrays, not a model document")
+        raise InputError(f"{rule} (got a model document)")
     return opened
 
 
-def _stored(weights: Weights) -> dict[str, Any]:
-    return {path: model_inputs.StoredRows(weights.source, path) for path in weights}
+def _stored(weights: Weights, file: str = "") -> Arrays:
+    rows = {path: model_inputs.StoredRows(weights.source, path, file) for path in weights}
+    return Arrays(rows, file, weights.skipped)
+
+
+def _array(values: Any, name: str) -> Array:
+    """Return values as an array. Raises AddressError if its rows have different shapes."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise AddressError(f"the rows of {name} must have equal shapes", "lists of different lengths") from error
 
 
 def _single(name: str, value: Any) -> Any:
-    """Return the values of one input: an array, or the only one of weights or of a file."""
-    if isinstance(value, (str, PathLike)):
+    """Return the values of one input: an array, or the only one of weights or of a file, or the one with its name."""
+    file = fspath(value) if isinstance(value, (str, PathLike)) else ""
+    if file:
         value = _opened(value)
     if not isinstance(value, Weights):
-        return np.asarray(value)
-    if len(value) != 1:
-        raise AddressError(f"the values of the input {name} must be one array", f"{len(value):,} arrays")
-    return next(iter(_stored(value).values()))
+        return _array(value, f"the array {name!r}")
+    stored = _stored(value, file)
+    if name in stored:
+        return stored[name]
+    if len(stored) != 1:
+        raise stored.error(f"the values of the input {name!r} must be one array", f"{len(stored):,} arrays")
+    return next(iter(stored.values()))

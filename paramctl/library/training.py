@@ -96,8 +96,6 @@ def train(
     graph, number = check_computable(source), resolve_seed(source.model, seed)
     function = loss_of(graph, loss)
     examples = check_examples(source.model, graph, as_arrays(data), function, np.dtype(dtype))
-    if not examples.rows:
-        raise AddressError("training requires examples", "0 rows")
     values, batches = Values(source, np.dtype(dtype)), Shuffled(examples, size, number)
     rate = chosen.default_rate if learning_rate is None else float(learning_rate)
     watched = _watched(source.model, texts(watch))

@@ -256,3 +256,60 @@ def test_an_epoch_on_the_digits_reaches_torchs_accuracy(tmp_path: Path) -> None:
     accuracy, expected = (float(np.mean(each == y[1500:])) for each in (answers, theirs))
     assert expected > 0.75
     assert abs(accuracy - expected) < 0.01
+
+
+SEQUENCE = "input: [4]\nlayers:\n  - embedding: {input_dim: 5, output_dim: 3, mask_zero: true}\n"
+LSTM = "  - lstm: {units: 3, return_sequences: true}\n"
+IN_KERAS_TOO = {
+    "time distributed": (
+        "input: [4, 3]\nlayers:\n  - time_distributed: {dense: {units: 5, activation: softmax}}\n",
+        "cross_entropy",
+        False,
+    ),
+    "rearranged": ("input: [4]\nlayers:\n  - dense: 6\n  - softmax\n  - reshape: [2, 3]\n", "cross_entropy", False),
+    "a sigmoid's": ("input: [4]\nlayers:\n  - dense: {units: 5, activation: sigmoid}\n", "cross_entropy", False),
+    "binary": (
+        "input: [4]\nlayers:\n  - dense: {units: 2, activation: sigmoid}\n  - reshape: [2, 1]\n",
+        "binary_cross_entropy",
+        False,
+    ),
+    "recurrent": ("input: [4, 3]\nlayers:\n  - lstm: {units: 2, activation: sigmoid}\n", "binary_cross_entropy", True),
+    "mse with a mask": (f"{SEQUENCE}{LSTM}  - dense: 2\n", "mse", False),
+    "huber with a mask": (f"{SEQUENCE}{LSTM}  - dense: 1\n", "huber", False),
+    "classes with a mask": (f"{SEQUENCE}{LSTM}  - dense: {{units: 4, activation: softmax}}\n", "cross_entropy", False),
+    "logits with a mask": (f"{SEQUENCE}{LSTM}  - dense: 4\n", "cross_entropy", True),
+}
+KERAS_LOSSES = {
+    "mse": lambda logits: keras.losses.MeanSquaredError(),
+    "huber": lambda logits: keras.losses.Huber(),
+    "cross_entropy": lambda logits: keras.losses.CategoricalCrossentropy(from_logits=logits),
+    "binary_cross_entropy": lambda logits: keras.losses.BinaryCrossentropy(from_logits=logits),
+}
+
+
+@pytest.mark.parametrize("name", IN_KERAS_TOO)
+def test_the_loss_of_a_compiled_model(name: str, tmp_path: Path) -> None:
+    """Keras is told whether outputs are logits, and finds the mask of the output itself; here both follow from layers."""
+    text, loss, logits = IN_KERAS_TOO[name]
+    (tmp_path / "m.yaml").write_text(f"name: m\n{text}")
+    weights = pc.initialize(tmp_path / "m.yaml", scheme="glorot_uniform", seed=2)
+    pc.save(weights, tmp_path / "m.keras")
+    model = keras.models.load_model(tmp_path / "m.keras")
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((6, *model.input_shape[1:])).astype("float32")
+    if "embedding" in text:
+        x = rng.integers(0, 5, (6, 4)) * (np.arange(4) < np.arange(6)[:, None])  # padded, the first one entirely
+    shape = (6, *model.output_shape[1:])
+    y = (np.eye(shape[-1])[rng.integers(0, shape[-1], shape[:-1])] if shape[-1] > 1 else rng.random(shape)).astype(
+        "float32"
+    )
+    model.compile(loss=KERAS_LOSSES[loss](logits))
+    outputs = model(keras.ops.convert_to_tensor(x), training=False)
+    value = model.compute_loss(x=x, y=keras.ops.convert_to_tensor(y), y_pred=outputs, training=False)
+    value.backward()
+    for size in (6, 2):
+        ours = pc.gradients(weights, {"x": x, "y": y}, loss=loss, batch_size=size)
+        assert abs(float(ours.notes[0].split()[-1]) - value.item()) < 1e-5 * abs(value.item())
+        for path, variable in zip(weights, model.trainable_variables, strict=True):
+            expected = variable.value.grad.numpy()
+            assert np.allclose(np.asarray(ours[path]), expected, rtol=1e-4, atol=1e-6), path
