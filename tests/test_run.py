@@ -266,10 +266,12 @@ def test_files_that_hold_no_arrays_are_refused(folder: Path, capfd: pytest.Captu
     (folder / "a.csv").write_text("1,2\n3,4\n")
     (folder / "list.yaml").write_text("- [1, 2]\n")
     np.savez(folder / "text.npz", x=np.array([["a", "b"]]))
+    np.savez(folder / "targets.npz", x=np.array([["a", "b"]]), y=np.ones((1, 2)))  # y is not the input
     for name in ("a.csv", "list.yaml"):
         assert f"{name}: must be an npy file, or an npz or another" in refused(folder / "m.yaml", folder / name, capfd)
     text = refused(folder / "m.yaml", folder / "text.npz", capfd)
     assert text.endswith("text.npz: the input 'input' is missing (got no arrays). Skipped: x (text).")
+    assert "the input 'input' is missing" in refused(folder / "m.yaml", folder / "targets.npz", capfd)
     assert "must have equal shapes" in refused(folder / "m.yaml", [[1, 2], [3]], capfd)
     assert "must have equal shapes" in refused(folder / "m.yaml", {"input": [[1, 2], [3]]}, capfd)
 

@@ -112,7 +112,8 @@ def check_inputs(
     """
     known = Arrays.of(arrays)
     declared = {each.name: each for each in model.inputs}
-    if TARGETS not in declared and len(known) > 1:
+    # an only array y is the input, unless the file has another that could not be read
+    if TARGETS not in declared and (len(known) > 1 or known.skipped):
         known = known.without(TARGETS)
     # the only input needs no name: an npy file has none, and an npz of one array any
     if len(declared) == len(known) == 1:
