@@ -167,6 +167,16 @@ def test_the_statistics_of_batches_are_trained_too(tmp_path: Path) -> None:
     assert np.allclose(after["n/moving_variance"], kept + (1 - kept) * x.var(0), rtol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
+def test_bad_data_print_nothing(form: str, folder: Path, paramctl: Run) -> None:
+    """Not even a heading; and no file is written."""
+    np.savez(folder / "empty.npz", x=np.ones((0, 3)), y=np.ones((0, 3)))
+    done = paramctl("train", "m.yaml", "--data", "empty.npz", "-o", "w.h5", "--format", form)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "empty.npz: the loss mse requires examples (got 0 rows)\n"
+    assert not (folder / "w.h5").exists()
+
+
 def test_a_loss_that_is_not_finite_stops_training(folder: Path, paramctl: Run) -> None:
     """With the step in one line; the file of the last write stays."""
     x = np.ones((40, 3), "float32")

@@ -133,14 +133,14 @@ def train(
     opened = inputs.open_argument(model, define, input_shape)
     values = inputs.open_argument(weights) if weights is not None else None
     lines: Callable[[StepReport], Iterable[str]] = {"table": _table, "jsonl": _jsonl, "csv": _csv}[format]
-    if not quiet and format != "jsonl":
-        emit([CSV_HEADING if format == "csv" else HEADING + WATCHED * bool(watch)])
+    heading = [CSV_HEADING if format == "csv" else HEADING + WATCHED * bool(watch)] * (format != "jsonl")
 
     def show(report: StepReport) -> None:
         if not split_ties:
             report = report._replace(watched=[each._replace(shares={}) for each in report.watched])
         if not quiet:
-            emit(lines(report))
+            emit([*heading, *lines(report)])
+            heading.clear()  # printed with the first step, so that an error before it prints nothing
 
     with progress.bar("training", "steps") as advance:
         trained = paramctl.train(
@@ -163,6 +163,8 @@ def train(
             on_step=show,
             progress=advance,
         )
+    if not quiet:
+        emit(heading)  # no step was left
     if output is not None:
         report_written(trained, output)
 
