@@ -274,3 +274,25 @@ def test_data_that_do_not_fit_the_loss(kind: str, folder: Path) -> None:
 def test_no_data_are_refused_in_one_line(folder: Path, paramctl: Run) -> None:
     done = paramctl("grad", "m.yaml")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+def test_json_has_null_for_norms_that_are_not_finite(kind: str, tmp_path: Path, paramctl: Run) -> None:
+    """JSON has no infinities; the csv format shows them."""
+    (tmp_path / "m.yaml").write_text(
+        "name: m\ninput: [2]\nlayers:\n  - dense: {name: a, units: 1, kernel_initializer: zeros}\n"
+    )
+    np.save(tmp_path / "x.npy", np.full((4, 2), 3e38, "float32"))
+    words = ("grad", "m.yaml", "--loss", "sum", "--data", "x.npy", "--format")
+    done = paramctl(*words, kind)
+    assert (done.returncode, done.stderr) == (0, "the loss sum is 0\n")
+    rows = json.loads(done.stdout) if kind == "json" else [*map(json.loads, done.stdout.splitlines())]
+    assert (rows[0]["norm"], rows[1]["norm"]) == (None, 4.0)
+    assert ",inf," in paramctl(*words, "csv").stdout
+
+
+def test_a_model_without_trainable_parameters_has_no_gradients(tmp_path: Path, paramctl: Run) -> None:
+    (tmp_path / "m.yaml").write_text("name: m\ninput: [2]\nlayers:\n  - relu\n")
+    done = paramctl("grad", "m.yaml", "--loss", "sum", "--format", "json")
+    assert (done.returncode, done.stdout) == (0, "[]\n")
+    assert done.stderr.count("\n") == 1

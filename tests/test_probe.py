@@ -150,3 +150,50 @@ def test_a_picture_requires_matplotlib(folder: Path, paramctl: Run) -> None:
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "pip install 'paramctl[plot]'" in done.stderr
     assert not (folder / "p.png").exists()
+
+
+INTEGERS = {
+    "embedding": "  - reshape: [2, 3]\n  - embedding: {input_dim: 10, output_dim: 4}\n  - flatten\n  - dense: 2\n",
+    "dense": "  - reshape: [3, 2]\n  - flatten\n  - dense: 2\n",
+    "alone": "  - flatten\n",
+}
+
+
+@pytest.mark.parametrize("kind", INTEGERS)
+def test_steps_of_integers_have_no_gradient(kind: str, tmp_path: Path, paramctl: Run) -> None:
+    (tmp_path / "m.yaml").write_text(f"name: m\ninput: {{shape: [6], dtype: int32}}\nlayers:\n{INTEGERS[kind]}")
+    (found,) = pc.probe(tmp_path / "m.yaml", suggest=False)
+    gradients = [layer.gradient is None for layer in found.layers]
+    assert gradients == {"embedding": [True, False, False, False], "dense": [True, True, False], "alone": [True]}[kind]
+    done = paramctl("probe", "m.yaml", "--format", "json")
+    assert done.returncode == 0
+    assert "autograd" not in done.stderr
+
+
+def test_an_input_with_nan_is_refused_by_its_row(folder: Path, paramctl: Run) -> None:
+    x = np.ones((4, 100), "float32")
+    x[1, 7] = np.nan
+    np.save(folder / "x.npy", x)
+    done = paramctl("probe", "deep.yaml", "--input", "x.npy", "--format", "json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "row 1" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_schemes_are_checked_before_computing(folder: Path, paramctl: Run) -> None:
+    for words in (("--compare", "he,gloro"), ("--scheme", "gloro")):
+        done = paramctl("probe", "deep.yaml", *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"{words[0]}: no scheme has this name (got 'gloro'). Did you mean 'glorot'?\n"
+    for text in ("", "he,,glorot", "he,"):
+        done = paramctl("probe", "deep.yaml", "--compare", text)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"--compare must be schemes with commas between them (got '{text}')" in done.stderr
+
+
+def test_a_comma_may_separate_options(folder: Path, paramctl: Run) -> None:
+    compared = "normal:mean=0,stddev=0.1,he,{random_normal: {mean: 0, stddev: 1}},lsuv"
+    done = paramctl("probe", "deep.yaml", "--compare", compared, "--format", "json", "--rows", "8")
+    names = [row["scheme"] for row in json.loads(done.stdout)]
+    assert names == ["normal:mean=0,stddev=0.1", "he", "{random_normal: {mean: 0, stddev: 1}}", "lsuv"]
+    assert paramctl("probe", "deep.yaml", "--compare", "he", "--rows", "8").stderr == ""

@@ -279,3 +279,56 @@ def test_files_that_hold_no_arrays_are_refused(folder: Path, capfd: pytest.Captu
 def test_random_values_require_sizes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "m.yaml").write_text("input: [null, 2]\nlayers: [{dense: 1}]\n")
     assert "Give the sizes with --input-shape" in refused(tmp_path / "m.yaml", None, capfd)
+
+
+def test_a_second_application_takes_no_name_of_another_layer(tmp_path: Path) -> None:
+    """A layer may be called ``a#2``: then the second application of ``a`` is ``a#3``, and no output is lost."""
+    layers = "  - dense: {name: a, units: 2}\n  - reuse: a\n  - dense: {name: 'a#2', units: 2}\n  - reuse: 'a#2'\n"
+    (tmp_path / "m.yaml").write_text(f"name: m\ninput: [2]\nlayers:\n{layers}")
+    outputs = pc.run(tmp_path / "m.yaml", taps="**")
+    assert list(outputs) == ["a", "a#3", "a#2", "a#2#2"]
+    kernel = np.asarray(pc.initialize(tmp_path / "m.yaml")["a#2/kernel"])
+    assert np.asarray(outputs["a#2"]) == pytest.approx(np.asarray(outputs["a#3"]) @ kernel, rel=1e-5)
+
+
+@pytest.mark.parametrize("command", [("run",), ("grad", "--loss", "sum")])
+@pytest.mark.parametrize(
+    ("output", "error"),
+    [
+        ("old.h5", "already exists"),
+        ("no/x.h5", "no such folder"),
+        ("x.txt", "the suffix must name a format"),
+        ("x.npy", "an npy file holds one array"),
+    ],
+)
+def test_a_target_is_checked_before_computing(
+    command: tuple[str, ...], output: str, error: str, folder: Path, paramctl: Run
+) -> None:
+    """The input does not exist, so that only a check before the work can name the target; nothing is printed."""
+    (folder / "old.h5").write_text("old")
+    taps, source = (("--taps", "a"), "--input") if command[0] == "run" else ((), "--data")
+    done = paramctl(*command, "m.yaml", *taps, source, "none.npy", "-o", output)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert error in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (folder / "old.h5").read_text() == "old"
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_rows_are_the_first_of_a_file(folder: Path, paramctl: Run) -> None:
+    """For run, grad and probe alike."""
+    x = np.array([[1.0, 2.0], [5.0, 1.0], [np.nan, 0.0]], "float32")
+    np.save(folder / "x.npy", x)
+    assert paramctl("run", "m.yaml", "--input", "x.npy", "--rows", "1").stdout == "[[6.]]\n"
+    assert np.asarray(pc.run(folder / "m.yaml", x, rows=5)["b"]).shape == (3, 1)
+    assert "nan" not in paramctl("grad", "m.yaml", "--loss", "sum", "--data", "x.npy", "--rows", "2").stdout
+    assert paramctl("probe", "m.yaml", "--input", "x.npy", "--rows", "2").returncode == 0
+    assert paramctl("probe", "m.yaml", "--input", "x.npy").returncode == 2
+
+
+def test_sets_of_files_are_checked_too(folder: Path, paramctl: Run) -> None:
+    (folder / "set").mkdir()
+    (folder / "set" / "model.safetensors").write_text("old")
+    done = paramctl("run", "m.yaml", "-o", "set/")
+    assert (done.returncode, done.stderr) == (2, "set/model.safetensors: already exists (use --force to overwrite)\n")
+    assert paramctl("run", "m.yaml", "-o", "new/").returncode == 0

@@ -9,7 +9,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
-from paramctl.cli.output import report_written, write_file
+from paramctl.cli.output import check_target, report_written, write_file
 from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows, tell
 
 COLUMNS = [
@@ -39,7 +39,12 @@ def losses() -> Iterable[str]:
 @click.option("--split-ties", is_flag=True, help="Also the share of each use of a parameter that is used several times")
 @click.option("--training", is_flag=True, help="With dropout, and batches normalized by their own statistics")
 @click.option(
-    "--rows", "rows_", type=click.IntRange(1), metavar="N", show_default="1", help="Number of random examples"
+    "--rows",
+    "count",
+    type=click.IntRange(1),
+    metavar="N",
+    show_default="all of --data, or 1",
+    help="Number of examples: the first of --data, or random ones",
 )
 @click.option(
     "--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N", help="Rows computed at once"
@@ -64,7 +69,7 @@ def grad(
     weights: str | None,
     split_ties: bool,
     training: bool,
-    rows_: int | None,
+    count: int | None,
     batch_size: int,
     output: str | None,
     force: bool,
@@ -98,10 +103,11 @@ def grad(
       paramctl grad mlp.yaml --data xy.npz --loss cross_entropy
       paramctl grad model.keras --data xy.npz -o gradients.h5
     """
-    if data is not None and rows_ is not None:
-        raise click.UsageError("--rows is the number of random examples, and --data gives others")
     opened = inputs.open_argument(model, define, input_shape)
     values = inputs.open_argument(weights) if weights is not None else None
+    if output is not None:
+        structure = opened if isinstance(opened, paramctl.Model) else opened.model
+        check_target(output, force, [owner.path for owner in structure.owners() if owner.trainable])
     with progress.bar("computing", "rows") as report:
         gradients = paramctl.gradients(
             opened,
@@ -110,16 +116,17 @@ def grad(
             weights=values,
             split_ties=split_ties,
             training=training,
-            rows=rows_ or 1,
+            rows=count,
             batch_size=batch_size,
             seed=seed,
             dtype=dtype,
             progress=report,
         )
+    if output is not None:
+        write_file(gradients, output, force=force)
     emit(rows(format, gradients.report, COLUMNS))
-    if output is None:
+    if output is not None:
+        report_written(gradients, output)
+    else:
         for note in gradients.notes:
             tell(note)
-        return
-    write_file(gradients, output, force=force)
-    report_written(gradients, output)

@@ -11,7 +11,7 @@ import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.output import default_output, hold_source, note_ties, report_written, warm_up, write_file, write_pipe
-from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
+from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows, tell
 
 if TYPE_CHECKING:
     from paramctl.init.rules import Scheme
@@ -100,7 +100,8 @@ def init(
     from:FILE[PATH] to copy values from a checkpoint. 'paramctl schemes' lists the names.
 
     --scheme lsuv draws orthogonal weights and divides them, layer by layer, by the standard deviation of the layer's
-    outputs before its activation, for the first 128 examples of --input.
+    outputs before its activation, for the first 128 examples of --input. An LSTM's outputs are measured themselves. If
+    they do not reach the variance 1, the weights stay orthogonal, and a note says so.
 
     Values depend only on the seed, the parameter's path and shape, and the scheme, so adding a layer never changes
     another layer's values. Given a checkpoint, parameters that no option names keep their values. Without -o, the file
@@ -133,6 +134,8 @@ def init(
     )
     if dry_run:
         emit(rows(format, weights.report, PLANNED))
+        for note in weights.notes if not quiet else ():
+            tell(f"note: {note}")
     elif output == "-":
         write_pipe(weights)
     else:

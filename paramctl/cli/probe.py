@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from math import isfinite, log10
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
-from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows, tell
+from paramctl.cli.render import ROW_FORMATS, Column, emit, json_value, numeric, rows, tell
 
 if TYPE_CHECKING:
     from paramctl.compute.probe import Probe
@@ -80,7 +81,13 @@ SCHEMES = [
     help="Values of an input, as in 'paramctl run'",
 )
 @click.option(
-    "--rows", "rows_", type=click.IntRange(1), default=128, show_default=True, metavar="N", help="Number of examples"
+    "--rows",
+    "count",
+    type=click.IntRange(1),
+    metavar="N",
+    default=128,
+    show_default=True,
+    help="Number of examples: the first of --input, or random ones",
 )
 @click.option("--parameters", is_flag=True, help="List parameters and their gradients instead of layers")
 @click.option("--plot", metavar="FILE", help="Also write a picture, .svg, .png or .pdf; requires matplotlib")
@@ -101,7 +108,7 @@ def probe(
     compare: str | None,
     weights: str | None,
     input_: tuple[str, ...],
-    rows_: int,
+    count: int,
     parameters: bool,
     plot: str | None,
     dtype: str,
@@ -133,7 +140,9 @@ def probe(
     """
     if compare is not None and (scheme is not None or parameters or weights is not None):
         raise click.UsageError("--compare excludes --scheme, --weights and --parameters")
-    names = [name.strip() for name in compare.split(",")] if compare is not None else []
+    names = _scheme_names(compare) if compare is not None else []
+    for option, name in [("--scheme", scheme)] if compare is None else [("--compare", name) for name in names]:
+        _check_scheme(option, name)
     opened = inputs.open_argument(model, define, input_shape)
     values = inputs.open_argument(weights) if weights is not None else None
     probes = paramctl.probe(
@@ -142,7 +151,7 @@ def probe(
         scheme=scheme,
         compare=names,
         weights=values,
-        rows=rows_,
+        rows=count,
         seed=seed,
         dtype=dtype,
     )
@@ -151,11 +160,34 @@ def probe(
     if compare is not None:
         emit(rows(format, probes, SCHEMES))
     elif format == "json":
-        emit([json.dumps(_plain(asdict(probes[0])), indent=2)])
+        emit([json_value(asdict(probes[0]), indent=2)])
     else:
         emit(_rows(format, probes[0], parameters))
     for line in _verdict(probes, compare is not None):
         tell(line)
+
+
+def _scheme_names(text: str) -> list[str]:
+    """Return the schemes in a list with commas, some of which separate options: ``normal:mean=0,stddev=1,he``."""
+    parts = re.split(r",(?![^\[{(]*[\]})])", text)
+    names: list[str] = []
+    for part in map(str.strip, parts):
+        if names and ":" in names[-1] and re.match(r"\w+=", part):
+            names[-1] += f",{part}"
+        else:
+            names.append(part)
+    if not all(names):
+        raise click.UsageError(f"--compare must be schemes with commas between them (got {text!r})")
+    return names
+
+
+def _check_scheme(option: str, name: str | None) -> None:
+    """Raise DocumentError at an option, before anything is computed, for a scheme that is unknown."""
+    from paramctl.init.rules import LSUV
+    from paramctl.source.from_checkpoint import parse_scheme
+
+    if name is not None and name != LSUV:
+        parse_scheme(name, option)
 
 
 def _rows(format: str, probed: Probe, parameters: bool) -> Iterator[str]:
@@ -166,25 +198,17 @@ def _rows(format: str, probed: Probe, parameters: bool) -> Iterator[str]:
 
 def _verdict(probes: Sequence[Probe], compared: bool) -> Iterator[str]:
     """Yield the findings, and the scheme that does better."""
-    if all(layer.gradient is None for layer in probes[0].layers):
+    if find_spec("autograd") is None:
         yield "gradients are not computed: they require autograd, pip install 'paramctl[grad]'"
     if compared:
         best = min(probes, key=lambda each: each.cost)
-        yield f"signals change least with {best.scheme}"
+        if len(probes) > 1 and isfinite(best.cost):
+            yield f"signals change least with {best.scheme}"
         return
     yield from probes[0].findings or ["signals pass: they change less than 100 times, forward and back"]
     for better in probes[1:]:
         back = "" if better.backward is None else f", gradients {better.backward:.3g} times"
         yield f"better with --scheme {better.scheme}: activations change {better.forward:.3g} times{back}"
-
-
-def _plain(value: Any) -> Any:
-    """Return a value without infinities and NaN, which JSON lacks."""
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [*map(_plain, value)]
-    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _plot(probes: Sequence[Probe], path: str) -> None:

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import click
@@ -126,23 +127,34 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def json_text(value: dict[str, Any] | list[Any]) -> str:
-    """Return JSON with a line for each row, of a list or of the lists in an object.
-
-    Raises ValueError for NaN and infinities, which JSON does not have.
-    """
+def json_value(value: Any, indent: int | None = None) -> str:
+    """Return a value as JSON. NaN and infinities, which JSON does not have, become null."""
     import json
 
-    def dump(item: Any) -> str:
-        return json.dumps(item, allow_nan=False)
+    try:
+        return json.dumps(value, allow_nan=False, indent=indent)
+    except ValueError:
+        return json.dumps(_without_nan(value), allow_nan=False, indent=indent)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [*map(_without_nan, value)]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def json_text(value: dict[str, Any] | list[Any]) -> str:
+    """Return JSON with a line for each row, of a list or of the lists in an object."""
 
     def lines(items: Sequence[Any], indent: str = "") -> str:
-        return "[\n" + ",\n".join(f"{indent}  {dump(item)}" for item in items) + f"\n{indent}]"
+        return "[\n" + ",\n".join(f"{indent}  {json_value(item)}" for item in items) + f"\n{indent}]"
 
     if isinstance(value, list):
         return lines(value) if value else "[]"
     fields = (
-        f"  {dump(key)}: {lines(item, '  ') if isinstance(item, list) and item else dump(item)}"
+        f"  {json_value(key)}: {lines(item, '  ') if isinstance(item, list) and item else json_value(item)}"
         for key, item in value.items()
     )
     return "{\n" + ",\n".join(fields) + "\n}"
@@ -153,10 +165,8 @@ def _json(items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
 
 
 def _jsonl(items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
-    import json
-
     for item in items:
-        yield json.dumps({column.key: column.value(item) for column in columns}, allow_nan=False)
+        yield json_value({column.key: column.value(item) for column in columns})
 
 
 def _csv(items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
-from paramctl.cli.output import refuse_terminal, report_written, write_file
+from paramctl.cli.output import check_target, refuse_terminal, report_written, write_file
 from paramctl.cli.render import tell
 
 FORMATS = ("numpy", "json", "jsonl", "csv", "npy", "npz", "raw")
@@ -25,7 +25,14 @@ BINARY = ("npy", "npz", "raw")
     show_default="random",
     help="npy file or checkpoint with the values; '-' for standard input",
 )
-@click.option("--rows", type=click.IntRange(1), metavar="N", show_default="1", help="Number of random examples")
+@click.option(
+    "--rows",
+    "count",
+    type=click.IntRange(1),
+    metavar="N",
+    show_default="all of --input, or 1",
+    help="Number of examples: the first of --input, or random ones",
+)
 @click.option(
     "--taps", metavar="PATTERN", multiple=True, help="Also the outputs of these layers, such as 'block-*'; repeatable"
 )
@@ -49,7 +56,7 @@ def run(
     model: str | None,
     weights: str | None,
     input_: tuple[str, ...],
-    rows: int | None,
+    count: int | None,
     taps: tuple[str, ...],
     batch_size: int,
     output: str | None,
@@ -80,19 +87,21 @@ def run(
       paramctl run gpt2.yaml --taps 'block-*' --input-shape 8 --format npz > taps.npz
       paramctl run model.keras --input x=x.npy --input y=y.npy --format json
     """
-    if input_ and rows is not None:
-        raise click.UsageError("--rows is the number of random examples, and --input gives others")
     if format in BINARY and output is None:
         refuse_terminal(format)
     opened = inputs.open_argument(model, define, input_shape)
     values = inputs.open_argument(weights) if weights is not None else None
+    if output is not None:
+        from paramctl.library.running import output_names
+
+        check_target(output, force, output_names(opened, taps))
     with progress.bar("computing", "rows") as report:
         outputs = paramctl.run(
             opened,
             inputs.input_files(input_),
             weights=values,
             taps=taps,
-            rows=rows or 1,
+            rows=count,
             batch_size=batch_size,
             seed=seed,
             dtype=dtype,

@@ -33,6 +33,10 @@ class Examples(NamedTuple):
     def rows(self) -> int:
         return self.inputs.rows
 
+    def first(self, rows: int | None) -> Examples:
+        """Return the first rows; all of them for None."""
+        return self._replace(inputs=self.inputs.first(rows))
+
     def batch(self, start: int, stop: int) -> Batch:
         """Return the rows from one to another."""
         inputs = self.inputs.batch(start, stop)

@@ -5,6 +5,7 @@ https://github.com/HIPS/autograd. Only this module knows the library, an extra: 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,5 +50,7 @@ def gradient(
     function: Callable[[Mapping[Any, Array]], Array], arrays: Mapping[Any, Array]
 ) -> tuple[Array, dict[Any, Array]]:
     """Return the value of a scalar function of arrays, and its gradient with respect to each."""
-    product, value = make_vjp(function, dict(arrays))
-    return value_of(value), product(differentiable.ones_like(value))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Output seems independent")  # then its gradients are zeros
+        product, value = make_vjp(function, dict(arrays))
+        return value_of(value), product(differentiable.ones_like(value))

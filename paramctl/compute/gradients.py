@@ -18,7 +18,7 @@ import numpy as np
 from paramctl.compute.data import Examples
 from paramctl.compute.forward import Pass
 from paramctl.compute.gradient_space import GRADIENTS, gradient, value_of
-from paramctl.compute.graph import Graph, Step
+from paramctl.compute.graph import Graph, Step, numbered
 from paramctl.compute.losses import Loss, unmasked
 from paramctl.core.dtypes import Array
 from paramctl.model import Model
@@ -67,7 +67,7 @@ class Differentiation:
     def __post_init__(self) -> None:
         uses = [Use(step.output, name, path) for step in self.graph.steps for name, path in step.parameters.items()]
         self.trained = [use for use in uses if self.model.owner(use.path).trainable]
-        self._known = {*self.trained}
+        self._traced = {*self.trained}
 
     def slope(self, values: Mapping[str, Array], inputs: Mapping[str, Array], targets: Array) -> Slope:
         """Return the loss of a batch and its derivatives at these values. values: of every parameter, by path."""
@@ -109,7 +109,7 @@ class Differentiation:
     def arrays_of(self, step: Step, traced: Mapping[Use, Array], values: Mapping[str, Array]) -> dict[str, Array]:
         """Return the arrays of a step, by path relative to its layer: traced ones for the uses that are trained."""
         uses = {name: Use(step.output, name, path) for name, path in step.parameters.items()}
-        return {name: traced[use] if use in self._known else values[use.path] for name, use in uses.items()}
+        return {name: traced[use] if use in self._traced else values[use.path] for name, use in uses.items()}
 
     def whole(
         self, values: Mapping[str, Array], examples: Examples, batch_size: int, progress: Progress | None = None
@@ -132,14 +132,17 @@ class Differentiation:
         return Slope(loss, [], self.summed(shares), shares, {}, count)
 
     def uses(self) -> dict[Use, str]:
-        """Return the names of the uses of arrays that have several: ``shared/kernel#2`` is the second of that path."""
+        """Return the names of the uses of arrays that have several: ``shared/kernel#2`` is the second of that path.
+
+        A number that makes the name of another parameter is left out.
+        """
         several = Counter(self.model.owner(use.path).path for use in self.trained)
-        counts: Counter[str] = Counter()
+        taken = {*self.model.parameters}
         names = {}
         for use in self.trained:
-            counts[use.path] += 1
             if several[self.model.owner(use.path).path] > 1:
-                names[use] = f"{use.path}#{counts[use.path]}"
+                names[use] = numbered(use.path, 1, taken)
+                taken.add(names[use])
         return names
 
     def summed(self, shares: Mapping[Use, Array]) -> dict[str, Array]:

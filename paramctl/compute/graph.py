@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from paramctl.model import Block, Model
 from paramctl.model.layers import Layer, Sizes
@@ -60,6 +61,11 @@ class Graph:
         while output in self.aliases:
             output = self.aliases[output]
         return output
+
+
+def numbered(path: str, number: int, taken: Collection[str]) -> str:
+    """Return the name of one use of a path, such as ``PATH#2``, or with the next number of a name that is not taken."""
+    return next(name for n in count(number) if (name := f"{path}#{n}") not in taken)
 
 
 def graph_of(model: Model) -> Graph:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Protocol
 
@@ -89,6 +89,10 @@ class Inputs:
     integers: frozenset[str]
     dtype: np.dtype[Any]
     finite: bool = False
+
+    def first(self, rows: int | None) -> Inputs:
+        """Return the first rows; all of them for None."""
+        return self if rows is None else replace(self, rows=min(rows, self.rows))
 
     def batch(self, start: int, stop: int) -> dict[str, Array]:
         """Return the rows from one to another of each input. Raises AddressError for values of another dtype."""

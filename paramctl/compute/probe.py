@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, log10
+from math import inf, isfinite, isnan, log10
 
 from paramctl.compute.signals import LayerSignal, ParameterSignal, Signals
 
@@ -64,7 +64,7 @@ def _forward(layers: Sequence[LayerSignal], start: float) -> list[str]:
     for layer in layers:
         ratio = layer.rms / start
         if not isfinite(ratio):
-            return [f"activations overflow in {layer.path}"]
+            return [f"activations {'have NaN' if isnan(ratio) else 'overflow'} in {layer.path}"]
         if ratio > LARGEST_CHANGE or ratio * LARGEST_CHANGE < 1:
             return [f"activations {_word(ratio)} in {layer.path}: {ratio:.3g} times those of the input"]
     return []
@@ -77,7 +77,7 @@ def _backward(layers: Sequence[LayerSignal]) -> list[str]:
     for layer, gradient in reversed(known):
         ratio = _ratio(gradient, end)
         if not isfinite(ratio):
-            return [f"gradients overflow in {layer.path}"]
+            return [f"gradients {'have NaN' if isnan(ratio) else 'overflow'} in {layer.path}"]
         if ratio > LARGEST_CHANGE or ratio * LARGEST_CHANGE < 1:
             return [f"gradients {_word(ratio)} in {layer.path}: {ratio:.3g} times those of the output"]
     return []

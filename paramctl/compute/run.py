@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from paramctl.address.resolve import resolve_blocks
+from paramctl.compute.finite import input_not_finite, is_finite, place_not_finite
 from paramctl.compute.forward import Pass
-from paramctl.compute.graph import Graph, Step, graph_of
+from paramctl.compute.graph import Graph, Step, graph_of, numbered
 from paramctl.compute.inputs import Inputs
 from paramctl.compute.space import NUMPY
 from paramctl.compute.values import Values
@@ -79,7 +79,7 @@ def run(
                     )
                 if arrays[name] is not value:
                     arrays[name][start:stop] = value
-                if not note and not _is_finite(value):
+                if not note and not is_finite(value):
                     note = _first_not_finite(passed, batch, start)
             advance(stop - start)
     return Outputs(arrays, note)
@@ -88,21 +88,20 @@ def run(
 def output_names(model: Model, graph: Graph, taps: Sequence[str]) -> dict[int, str]:
     """Return the names of the model's outputs and of the blocks that patterns match, by the numbers of outputs.
 
-    A name is the path of a block. The second application of a block is ``PATH#2``.
+    A name is the path of a block. The second application of a block is ``PATH#2``, or the next number that no block has
+    in its name.
     """
     tapped = {path for text in taps for path in resolve_blocks(model, text)}
     wanted = {number for number, path in graph.paths.items() if path in tapped} | {*graph.outputs}
-    names: dict[int, str] = {number: name for number, name in graph.inputs.items() if number in wanted}
-    uses: Counter[str] = Counter()
+    returned = {number: name for number, name in graph.inputs.items() if number in wanted}
+    taken = {*returned.values(), *graph.paths.values()}
+    free = {*graph.paths.values()} - {*returned.values()}  # for the first application of a block
+    names: dict[int, str] = {}
     for number, path in graph.paths.items():
-        uses[path] += 1
-        if number in wanted:
-            names[number] = path if uses[path] == 1 else f"{path}#{uses[path]}"
-    return names
-
-
-def _is_finite(values: Array) -> bool:
-    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
+        names[number] = path if path in free else numbered(path, 2, taken)
+        free.discard(path)
+        taken.add(names[number])
+    return returned | {number: name for number, name in names.items() if number in wanted}
 
 
 class _Found(Exception):
@@ -111,13 +110,12 @@ class _Found(Exception):
 
 def _first_not_finite(passed: Pass, batch: Mapping[str, Array], start: int) -> str:
     """Return where values are not finite first, in words. start: the row at which the batch begins."""
-    for name, values in batch.items():
-        if not _is_finite(values):
-            return f"the input {name!r} has {_where(values, start)}"
+    if note := input_not_finite(batch, start):
+        return note
 
     def observe(step: Step, output: Array) -> Array:
-        if not _is_finite(output):
-            raise _Found(f"the output of {step.path} has {_where(output, start)}")
+        if not is_finite(output):
+            raise _Found(f"the output of {step.path} has {place_not_finite(output, start)}")
         return output
 
     try:
@@ -125,11 +123,3 @@ def _first_not_finite(passed: Pass, batch: Mapping[str, Array], start: int) -> s
     except _Found as found:
         return f"{found}, the first on the way"
     return ""
-
-
-def _where(values: Array, start: int) -> str:
-    """Return the kind and the place of the first value that is not finite: ``NaN at [3, 0]``."""
-    at = np.unravel_index(int(np.argmin(np.isfinite(values))), values.shape)
-    kind = "NaN" if np.isnan(values[at]) else "an infinity"
-    place = [int(index) for index in at]
-    return f"{kind} at {[start + place[0], *place[1:]] if place else place}"

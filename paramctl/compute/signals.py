@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,20 +90,24 @@ def signals(
         Pass(graph, NUMPY, values.of).run(inputs, None, keep)
         back = _Backward(model, graph, values, seed).run(inputs, outputs) if backward else None
         layers = [
-            _layer(step, output, None if back is None else back.outputs[number])
+            _layer(step, output, None if back is None else back.outputs.get(number))
             for number, (step, output) in enumerate(outputs)
         ]
         parameters = [
             _parameter(path, values[path], array) for path, array in (back.parameters if back else {}).items()
         ]
     fractions = [_rms(array) for array in inputs.values() if array.dtype.kind == "f"]
-    return Signals(layers, parameters, fractions[0] if fractions and fractions[0] else 1.0)
+    start = fractions[0] if fractions and fractions[0] else 1.0
+    return Signals(layers, parameters, start)
 
 
 class _Gradients(NamedTuple):
-    """The gradients with respect to the output of each step, and to each trainable array."""
+    """The gradients with respect to the outputs of steps by number, and to each trainable array.
 
-    outputs: list[Array]
+    Outputs of integers have none.
+    """
+
+    outputs: dict[int, Array]
     parameters: dict[str, Array]
 
 
@@ -123,25 +128,31 @@ class _Backward:
         differentiation = Differentiation(self.model, self.graph, Sum())
         generator = np.random.Generator(np.random.SFC64([self.seed, 1]))
         # a zero that is added to an output has the gradient of that output
-        zeros: dict[Any, Array] = {number: np.zeros_like(output) for number, (_, output) in enumerate(outputs)}
+        zeros: dict[Any, Array] = {
+            number: np.zeros_like(output) for number, (_, output) in enumerate(outputs) if output.dtype.kind == "f"
+        }
         arrays = zeros | {use: self.values[use.path] for use in differentiation.trained}
         weights: dict[int, Array] = {}
 
         def projection(traced: Mapping[Any, Array]) -> Array:
-            number = iter(range(len(outputs)))
+            numbers = count()
+
+            def add_zero(step: Step, output: Array) -> Array:
+                number = next(numbers)
+                return output + traced[number] if number in zeros else output
+
             passed = Pass(self.graph, GRADIENTS, lambda step: differentiation.arrays_of(step, traced, self.values))
-            outputs_ = passed.run(inputs, None, lambda step, output: output + traced[next(number)])
             total: Any = 0.0
-            for place, value in outputs_.items():
+            for place, value in passed.run(inputs, None, add_zero).items():
                 if place not in weights:
-                    weights[place] = generator.standard_normal(value.shape).astype(zeros[0].dtype)
+                    weights[place] = generator.standard_normal(value.shape).astype(self.values.dtype)
                 total = total + GRADIENTS.sum(value * weights[place])
             loss: Array = total
             return loss
 
         _, gradients = gradient(projection, arrays)
         shares = {use: gradients[use] for use in differentiation.trained}
-        return _Gradients([gradients[number] for number in range(len(outputs))], differentiation.summed(shares))
+        return _Gradients({number: gradients[number] for number in zeros}, differentiation.summed(shares))
 
 
 def _layer(step: Step, output: Array, gradient: Array | None) -> LayerSignal:

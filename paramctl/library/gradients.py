@@ -50,7 +50,7 @@ def gradients(
     weights: Openable | None = None,
     split_ties: bool = False,
     training: bool = False,
-    rows: int = 1,
+    rows: int | None = None,
     batch_size: int = BATCH_SIZE,
     seed: int | None = None,
     dtype: str = "float32",
@@ -59,10 +59,11 @@ def gradients(
     """Compute the gradient of a loss over all examples, for each trainable parameter.
 
     data: the inputs by name, as ``run`` takes them, and the targets as ``y``; without targets for the loss ``sum``,
-        which also takes None for ``rows`` random examples, and is the only one for a model with several outputs.
+        which also takes None for random examples, and is the only one for a model with several outputs.
     loss: ``mse``, ``mae``, ``huber``, ``cross_entropy``, ``binary_cross_entropy`` or ``sum``.
     weights: the values of the parameters, as convert takes them; the model's own by default.
     split_ties: also return the share of each use of an array with several, as ``PATH#1``, ``PATH#2``.
+    rows: the number of examples: the first of the data, all by default; or random ones, 1 by default.
     training: with dropout, and batches normalized by their own statistics.
     seed, dtype: as of ``run``.
     The gradients have the names of the parameters, and their ties. The report has their norms, the notes the loss.
@@ -72,14 +73,14 @@ def gradients(
     choice("dtype", dtype, ("float32", "float64"))
     from paramctl.compute.gradients import Differentiation  # an extra
 
-    size, rows = whole("batch_size", batch_size, 1) or BATCH_SIZE, whole("rows", rows, 1) or 1
+    size, rows = whole("batch_size", batch_size, 1) or BATCH_SIZE, whole("rows", rows, 1)
     source = with_values(model, weights, checked_seed(seed))
     graph, number = check_computable(source), resolve_seed(source.model, seed)
     chosen = loss_of(graph, loss)
     if data is None and chosen.has_targets:
         raise AddressError(f"the loss {loss} requires data with targets y", "no data")
     arrays = given_or_random(source.model, graph, data, rows, number)
-    examples = check_examples(source.model, graph, arrays, chosen, np.dtype(dtype))
+    examples = check_examples(source.model, graph, arrays, chosen, np.dtype(dtype)).first(rows)
     values = Values(source, np.dtype(dtype))
     if any(step.mixes_examples for step in graph.steps):
         size = max(examples.rows, 1)

@@ -28,15 +28,20 @@ def scaled(drawn: Weights, inputs: InputLike) -> Weights:
     source, seed = drawn.source, drawn.seed or 0
     graph, dtype = check_computable(source), np.dtype("float32")
     checked = checked_inputs(source.model, graph, inputs, ROWS, seed, dtype, f"the scheme {LSUV}")
-    batch = checked.batch(0, min(ROWS, checked.rows))
+    batch = checked.batch(0, checked.rows)
     rows = [row for row in drawn.report if row.scheme == "orthogonal" and row.reason == "--scheme"]
-    scaled_arrays = lsuv(source.model, graph, Values(source, dtype), batch, frozenset(row.path for row in rows))
+    scaling = lsuv(source.model, graph, Values(source, dtype), batch, frozenset(row.path for row in rows))
+    scaled_arrays = scaling.scaled
+    notes = [
+        f"{path} stays orthogonal: scaling does not bring the variance of its layer's outputs to 1 (got {variance:.4g})"
+        for path, variance in scaling.kept.items()
+    ]
 
     def report(measured: Mapping[str, Any]) -> list[PlanRow]:
         return [_row(row, scaled_arrays) for row in drawn.report]
 
     provenance = {path: Provenance(LSUV, seed) for path in scaled_arrays}
-    return Weights(Replaced(source, scaled_arrays, provenance), report, seed=drawn.seed)
+    return Weights(Replaced(source, scaled_arrays, provenance), report, seed=drawn.seed, notes=notes)
 
 
 def _row(row: PlanRow, scaled_arrays: Mapping[str, Any]) -> PlanRow:
@@ -48,6 +53,6 @@ def _row(row: PlanRow, scaled_arrays: Mapping[str, Any]) -> PlanRow:
         scheme=LSUV,
         mean=None,
         stddev=None,
-        measured_mean=float(values.mean()),
-        measured_stddev=float(values.std()),
+        measured_mean=float(values.mean()) if values.size else None,
+        measured_stddev=float(values.std()) if values.size else None,
     )

@@ -40,7 +40,7 @@ def probe(
 ) -> list[Probe]:
     """Measure how activations and gradients spread through a model, for its own values or for each scheme.
 
-    inputs: as of ``run``, at most ``rows`` of them; None for random ones.
+    inputs: as of ``run``; None for random ones. rows: the number of examples: the first of the inputs, or random ones.
     scheme: for every trainable weight that has fans, as of ``initialize``. compare: several, instead of one.
     weights: the values of the parameters, as convert takes them; the model's own by default.
     seed: of values, random inputs, and the gradient at the output. dtype: of the computation.
@@ -75,7 +75,7 @@ def probe(
 def _probe(source: Source, scheme: str | None, inputs: InputLike, rows: int, seed: int | None, dtype: str) -> Probe:
     graph, number = check_computable(source), resolve_seed(source.model, seed)
     checked = checked_inputs(source.model, graph, inputs, rows, number, np.dtype(dtype), "probe")
-    batch = checked.batch(0, min(rows, checked.rows))
+    batch = checked.batch(0, checked.rows)
     backward = find_spec("autograd") is not None
     values = Values(source, np.dtype(dtype))
     return judge(scheme, signals(source.model, graph, values, batch, number, backward))

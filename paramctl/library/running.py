@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from paramctl.compute import inputs as model_inputs
-from paramctl.compute.graph import Graph
+from paramctl.compute.graph import Graph, graph_of
 from paramctl.compute.inputs import Arrays, Rows
 from paramctl.compute.run import BATCH_SIZE, check_computable
+from paramctl.compute.run import output_names as run_names
 from paramctl.compute.run import run as run_source
 from paramctl.core.dtypes import Array
 from paramctl.errors import AddressError, DocumentError, InputError
@@ -33,7 +34,7 @@ def run(
     *,
     weights: Openable | None = None,
     taps: str | Sequence[str] = (),
-    rows: int = 1,
+    rows: int | None = None,
     batch_size: int = BATCH_SIZE,
     seed: int | None = None,
     dtype: str = "float32",
@@ -42,9 +43,10 @@ def run(
     """Compute the outputs of a model: a row for each example.
 
     inputs: an array with a row for each example; by name, if the model has several inputs; a path of an npy file or of
-        any checkpoint with these arrays; None for ``rows`` random examples, standard normal or valid integers.
+        any checkpoint with these arrays; None for random examples, standard normal or valid integers.
     weights: the values of the parameters, as convert takes them; the model's own by default.
     taps: patterns of layers whose outputs are returned as well.
+    rows: the number of examples: the first of the inputs, all by default; or random ones, 1 by default.
     batch_size: the number of rows that are computed at once.
     seed: of random inputs, and of a model's values; the document's by default, else 0.
     dtype: of the computation, ``float32`` or ``float64``.
@@ -52,7 +54,7 @@ def run(
     Raises AddressError for inputs that do not fit, and InputError for what a layer cannot compute.
     """
     choice("dtype", dtype, ("float32", "float64"))
-    batch_size, rows = whole("batch_size", batch_size, 1) or BATCH_SIZE, whole("rows", rows, 1) or 1
+    batch_size, rows = whole("batch_size", batch_size, 1) or BATCH_SIZE, whole("rows", rows, 1)
     source = with_values(model, weights, checked_seed(seed))
     graph = check_computable(source)
     checked = checked_inputs(source.model, graph, inputs, rows, resolve_seed(source.model, seed), np.dtype(dtype))
@@ -72,23 +74,33 @@ def checked_inputs(
     model: Model,
     graph: Graph,
     inputs: InputLike,
-    rows: int,
+    rows: int | None,
     seed: int,
     dtype: np.dtype[Any],
     purpose: str = "",
 ) -> model_inputs.Inputs:
-    """Return the inputs of a model: the given ones, or for None, random ones.
+    """Return the inputs of a model: the first rows of the given ones, or for None, random ones.
 
-    rows, seed: of random inputs. purpose: as in check_inputs. Raises AddressError for inputs that do not fit.
+    purpose: as in check_inputs. Raises AddressError for inputs that do not fit.
     """
-    return model_inputs.check_inputs(model, graph, given_or_random(model, graph, inputs, rows, seed), dtype, purpose)
+    arrays = given_or_random(model, graph, inputs, rows, seed)
+    return model_inputs.check_inputs(model, graph, arrays, dtype, purpose).first(rows)
 
 
-def given_or_random(model: Model, graph: Graph, inputs: InputLike, rows: int, seed: int) -> Mapping[str, Rows]:
-    """Return arrays by name: the given ones, or for None, random inputs of a model."""
+def given_or_random(model: Model, graph: Graph, inputs: InputLike, rows: int | None, seed: int) -> Mapping[str, Rows]:
+    """Return arrays by name: the given ones, or for None, random inputs of a model, 1 row by default."""
     if inputs is not None:
         return as_arrays(inputs)
-    return model_inputs.random_inputs(model, graph, rows, seed)
+    return model_inputs.random_inputs(model, graph, rows or 1, seed)
+
+
+def output_names(model: Openable, taps: str | Sequence[str] = ()) -> list[str]:
+    """Return the names of the outputs of ``run``; none if the layers of a file are unknown."""
+    opened = openable(model)
+    structure = opened if isinstance(opened, Model) else opened.model
+    if not structure.output_ids:
+        return []
+    return [*run_names(structure, graph_of(structure), texts(taps)).values()]
 
 
 def as_arrays(inputs: InputLike) -> Arrays:
