@@ -176,6 +176,7 @@ class ForkedWorker:
     def __init__(self, command: Sequence[str], env: Mapping[str, str], **_: object) -> None:
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
+        sys.stdout.flush()  # a fork would write the buffered text again, among its answers
         self.pid = os.fork()
         if not self.pid:
             os.setsid()

@@ -13,6 +13,7 @@ import pytest
 
 import paramctl as pc
 from paramctl.compute import shuffle
+from paramctl.compute.generators import Purpose, generator
 from paramctl.compute.optimizers import OPTIMIZERS, parse_optimizer
 from paramctl.core.dtypes import Array
 from paramctl.errors import AddressError, DocumentError, InputError, OutputError
@@ -81,7 +82,7 @@ def test_a_seed_decides_everything(folder: Path) -> None:
     assert not np.array_equal(first["shared/kernel"], other["shared/kernel"])
 
 
-@pytest.mark.parametrize("window", [1 << 20, 48 * 10, 48 * 16])
+@pytest.mark.parametrize("window", [1 << 20, 48 * 10, 16 * 16])
 def test_an_epoch_has_every_example_once(window: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All shuffled together, or window by window; in another order in the next epoch."""
     monkeypatch.setattr(shuffle, "WINDOW_BYTES", window)
@@ -103,18 +104,177 @@ def test_an_epoch_has_every_example_once(window: int, folder: Path, monkeypatch:
     assert epochs[0] != epochs[1]
 
 
-def test_training_in_two_parts_is_training_in_one(folder: Path, paramctl: Run) -> None:
-    """Bit for bit, with momentum and a stop within an epoch."""
-    options = ["train", "m.yaml", "--data", "xy.npz", "--optimizer", "adam", "--batch-size", "7", "-q"]
-    assert paramctl(*options, "--steps", "9", "-o", "once.h5").returncode == 0
-    assert paramctl(*options, "--steps", "4", "-o", "parts.h5").returncode == 0
-    assert paramctl("diff", "once.h5", "parts.h5").returncode == 1
-    assert paramctl(*options, "--steps", "9", "-o", "parts.h5", "--resume").returncode == 0
-    assert paramctl("diff", "once.h5", "parts.h5").returncode == 0
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_training_in_two_parts_is_training_in_one(dtype: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit, with moments, dropout, state of layers, several windows, and a stop within an epoch."""
+    monkeypatch.setattr(shuffle, "WINDOW_BYTES", 48 * 14)
+    (folder / "m.yaml").write_text(TEXT.replace("layers:\n", "layers:\n  - batch_normalization\n  - dropout: 0.4\n"))
+    options = {"optimizer": "adam", "batch_size": 7, "dtype": dtype}
+    once = trained(folder, steps=9, output=folder / "once.h5", **options)
+    trained(folder, steps=4, output=folder / "parts.h5", **options)
+    assert (folder / "once.h5").read_bytes() != (folder / "parts.h5").read_bytes()
+    parts = trained(folder, steps=9, output=folder / "parts.h5", resume=True, **options)
+    assert all(np.array_equal(once[path], parts[path]) for path in once)
     assert (folder / "once.h5").read_bytes() == (folder / "parts.h5").read_bytes()
-    other = paramctl(*options, "--steps", "12", "--loss", "mae", "-o", "parts.h5", "--resume")
-    assert (other.returncode, other.stderr.count("\n")) == (2, 1)
-    assert "was saved with another loss (got mae, saved mse)" in other.stderr
+    with pc.open(folder / "once.h5.state.npz") as state, pc.open(folder / "parts.h5.state.npz") as other:
+        assert all(np.array_equal(state[path], other[path]) for path in state)
+
+
+def test_training_goes_on_only_as_the_same_training(folder: Path, paramctl: Run) -> None:
+    """Each difference is named in one line, and the files stay."""
+    options = ["train", "m.yaml", "--data", "xy.npz", "--optimizer", "momentum", "-q", "-o", "w.h5"]
+    assert paramctl(*options, "--steps", "4").returncode == 0
+    before = {name: (folder / name).read_bytes() for name in ("w.h5", "w.h5.state.npz")}
+    rng = np.random.default_rng(1)
+    np.savez(folder / "other.npz", x=rng.standard_normal((40, 3)), y=rng.random((40, 3)))
+    (folder / "n.yaml").write_text(TEXT.replace("tanh", "relu"))
+    assert paramctl("init", "m.yaml", "--seed", "5", "-o", "five.npz").returncode == 0
+    for changed, rule in (
+        (["--loss", "mae"], "was saved with another loss (got mae, saved mse)"),
+        (["--data", "other.npz"], "the data are not those of the saved training"),
+        (["--weights", "five.npz"], "the initial values are not those of the saved training"),
+        (["--steps", "3"], "has 4 steps already (got 3 steps)"),
+    ):
+        done = paramctl(*options, "--steps", "6", *changed, "--resume")
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), changed
+        assert rule in done.stderr
+    done = paramctl(*["n.yaml" if word == "m.yaml" else word for word in options], "--steps", "6", "--resume")
+    assert "the model is not that of the saved training" in done.stderr
+    assert before == {name: (folder / name).read_bytes() for name in before}
+
+
+def test_nothing_to_do_writes_the_output_again(folder: Path, paramctl: Run) -> None:
+    options = ["train", "m.yaml", "--data", "xy.npz", "-q", "-o", "w.h5", "--steps", "4"]
+    assert paramctl(*options).returncode == 0
+    before = (folder / "w.h5").read_bytes()
+    (folder / "w.h5").unlink()
+    assert paramctl(*options, "--resume").returncode == 0
+    assert (folder / "w.h5").read_bytes() == before
+
+
+def test_a_damaged_state_is_one_error(folder: Path) -> None:
+    options = {"optimizer": "momentum", "output": folder / "w.h5", "steps": 4}
+    trained(folder, **options)
+    with np.load(folder / "w.h5.state.npz") as file:
+        state = dict(file)
+    kernel = "values/shared/kernel"
+    for damage in (
+        {"settings": np.frombuffer(b"[1]", np.uint8)},
+        {"settings": np.frombuffer(b"{}", np.uint8)},
+        {"settings": np.frombuffer(b"\xff", np.uint8)},
+        {"step": np.array([1, 2])},
+        {"step": np.array(-1)},
+        {"step": np.array(2.5)},
+        {kernel: np.zeros((2, 2), "float32")},
+        {kernel: np.zeros((3, 3), "float64")},
+        {kernel: np.full((3, 3), np.nan, "float32")},
+        *({name: None} for name in state),
+    ):
+        np.savez(folder / "w.h5.state.npz", **{k: v for k, v in (state | damage).items() if v is not None})
+        with pytest.raises(InputError, match=r"w\.h5\.state\.npz: (must be the state|the model is not|was saved)"):
+            trained(folder, resume=True, **options)
+
+
+def test_a_state_is_replaced_only_by_force(folder: Path, paramctl: Run) -> None:
+    """And then at the start, so that a stop before the first write cannot go on from another training."""
+    options = ["train", "m.yaml", "--data", "xy.npz", "-q", "-o", "w.h5", "--steps", "4"]
+    assert paramctl(*options).returncode == 0
+    (folder / "w.h5").unlink()
+    done = paramctl(*options)
+    assert done.returncode == 2
+    assert "w.h5.state.npz: already exists (use --force to overwrite)" in done.stderr
+    assert paramctl(*options, "--force", "--learning-rate", "1e39").returncode == 2
+    assert not (folder / "w.h5.state.npz").exists()
+
+
+def test_the_state_of_a_folder_is_beside_it(folder: Path, paramctl: Run) -> None:
+    options = ["train", "m.yaml", "--data", "xy.npz", "-q", "-o", "d/"]
+    assert paramctl(*options, "--steps", "3").returncode == 0
+    assert paramctl(*options, "--steps", "4", "--resume").returncode == 0
+    assert os.listdir(folder / "d") == ["model.safetensors"]
+    assert (folder / "d.state.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (["-o", "w.foo"], "the suffix must name a format"),
+        (["-o", "no/w.h5"], "no such folder"),
+        (["-o", "w.npy"], "an npy file holds one array"),
+        (["-o", "xy.npz", "--force"], "training reads this file"),
+        (["--weights", "v.npz", "-o", "v.npz", "--force"], "training reads this file"),
+        (["--learning-rate", "nan"], "must be a positive finite number"),
+        (["--learning-rate", "inf"], "must be a positive finite number"),
+        (["--learning-rate", "1e39"], "the new value of shared/kernel in step 1 is not finite"),
+        (["--optimizer", "adam:beta_1=1"], "beta_1 must be a number from 0 to less than 1"),
+        (["--optimizer", "adam:beta_2=1"], "beta_2 must be a number from 0 to less than 1"),
+        (["--epochs", "2", "--steps", "2"], "exclude each other"),
+    ],
+)
+def test_a_refusal_is_one_line_and_writes_nothing(options: list[str], rule: str, folder: Path, paramctl: Run) -> None:
+    assert paramctl("init", "m.yaml", "-o", "v.npz").returncode == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    done = paramctl("train", "m.yaml", "--data", "xy.npz", *options)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert rule in done.stderr
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_step_is_all_or_nothing(tmp_path: Path) -> None:
+    """A moving variance that becomes infinite, with a finite loss, leaves every value as it was."""
+    (tmp_path / "m.yaml").write_text("input: [2]\nlayers: [{dense: 2}, {batch_normalization: {name: n}}, {dense: 1}]\n")
+    weights = pc.initialize(tmp_path / "m.yaml")
+    x = np.array([[1e25, 1], [-1e25, 1]])
+    seen: list[object] = []
+    with pytest.raises(InputError, match=r"in step 1 is not finite|the loss of step 1"):
+        pc.train(weights, {"x": x, "y": np.ones(2)}, on_step=seen.append, output=tmp_path / "w.npz")
+    assert seen == []
+    assert not (tmp_path / "w.npz").exists()
+
+
+def test_each_use_of_a_shared_normalization_sees_the_update_before(tmp_path: Path) -> None:
+    """As in Keras: the averages move once for each use; so do those that another layer's are tied to."""
+    text = "input: [2]\nlayers: [{batch_normalization: {name: n}}, {SECOND}, {dense: 1}]\n"
+    x = np.random.default_rng(0).standard_normal((64, 2)) * 2 + 5
+    for second, ties in (
+        ("reuse: n", ""),
+        ("batch_normalization: {name: k}", "ties: [{keep: n/moving_mean, tie: k/moving_mean}]\n"),
+    ):
+        (tmp_path / "m.yaml").write_text(text.replace("SECOND", second) + ties)
+        options = {"steps": 1, "batch_size": 64, "dtype": "float64"}
+        after = arrays(pc.train(tmp_path / "m.yaml", {"x": x, "y": np.ones(64)}, **options))
+        # the second use has the mean 0, and moves 1 % of the way to it
+        assert np.allclose(after["n/moving_mean"], 0.99 * 0.01 * x.mean(0), rtol=1e-5, atol=1e-9)
+        if not ties:
+            expected = 0.99 * (0.99 + 0.01 * x.var(0)) + 0.01 * (x.var(0) / (x.var(0) + 0.001))
+            assert np.allclose(after["n/moving_variance"], expected, rtol=1e-5)
+
+
+def test_no_two_purposes_share_random_numbers() -> None:
+    """Nor two parts of one, such as an epoch and a window, or a step and the same number with a zero after it."""
+    keys = [(purpose, *numbers) for purpose in Purpose for numbers in ((), (0,), (1,), (0, 0), (1, 0), (0, 1))]
+    drawn = {generator(seed, *key).integers(1 << 62) for seed in (0, 1, 1 << 40) for key in keys}
+    assert len(drawn) == 3 * len(keys)
+
+
+def test_arguments_of_other_types_are_refused(folder: Path) -> None:
+    for options in ({"optimizer": 3}, {"learning_rate": "a"}, {"learning_rate": True}, {"epochs": 1.5}):
+        with pytest.raises(TypeError, match=f"{next(iter(options))} must be"):
+            trained(folder, **options)
+    for rate in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(AddressError, match="learning_rate must be a positive finite number"):
+            trained(folder, learning_rate=rate)
+    (folder / "m.yaml").write_text("input: [3]\nlayers: [{dense: {units: 3, trainable: false}}]\n")
+    with pytest.raises(AddressError, match="must have a trainable parameter"):
+        trained(folder)
+
+
+def test_trained_values_beyond_the_range_of_the_file(folder: Path, paramctl: Run) -> None:
+    (folder / "m.yaml").write_text("input: [3]\nlayers: [{dense: {name: a, units: 3, dtype: float16}}]\n")
+    done = paramctl("train", "m.yaml", "--data", "xy.npz", "--learning-rate", "1e6", "-o", "w.h5", "-q")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "a/kernel: a value exceeds the range of float16" in done.stderr
 
 
 def test_a_signal_leaves_a_complete_file(folder: Path, paramctl: Run) -> None:
@@ -128,11 +288,14 @@ def test_a_signal_leaves_a_complete_file(folder: Path, paramctl: Run) -> None:
         assert process.stdout.readline()
     process.send_signal(signal.SIGINT)
     process.stdout.read()
+    assert process.stderr is not None
+    message = process.stderr.read().decode()
     assert process.wait() == 128 + signal.SIGINT
     with pc.open(folder / "w.h5.state.npz") as state:
         step = int(np.asarray(state["step"]))
     assert step >= 40
     assert step % 20 == 0
+    assert message == f"w.h5 has the values after step {step:,}. To go on from there, use --resume\n"
     assert sorted(os.listdir(folder)) == ["m.yaml", "w.h5", "w.h5.state.npz", "xy.npz"]
     done = paramctl(*options, "--steps", str(step + 1), "--resume")
     assert json.loads(done.stdout)["step"] == step + 1
@@ -194,7 +357,7 @@ def test_a_loss_that_is_not_finite_stops_training(folder: Path, paramctl: Run) -
 
 def test_what_cannot_be_trained_is_refused(folder: Path) -> None:
     (folder / "w.h5").write_bytes(b"")
-    with pytest.raises(OutputError, match=r"w\.h5 exists"):
+    with pytest.raises(OutputError, match=r"w\.h5: already exists \(use --force to overwrite\)"):
         trained(folder, output=folder / "w.h5")
     with pytest.raises(AddressError, match="only trainable parameters can be watched"):
         trained(folder, watch="fixed")

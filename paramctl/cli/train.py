@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +14,8 @@ import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
 from paramctl.cli.output import report_written, warm_up
-from paramctl.cli.render import emit
+from paramctl.cli.render import emit, tell
+from paramctl.cli.signals import Terminated
 from paramctl.core.text import csv_field, printable
 
 if TYPE_CHECKING:
@@ -53,9 +56,7 @@ def losses() -> Iterable[str]:
 @click.option(
     "--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N", help="Examples of a step"
 )
-@click.option(
-    "--epochs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Passes over the examples"
-)
+@click.option("--epochs", type=click.IntRange(1), show_default="1", metavar="N", help="Passes over the examples")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Number of steps instead of epochs")
 @click.option(
     "--weights", metavar="FILE", show_default="the model's own", help="Checkpoint with the values to begin with"
@@ -89,7 +90,7 @@ def train(
     optimizer: str,
     learning_rate: float | None,
     batch_size: int,
-    epochs: int,
+    epochs: int | None,
     steps: int | None,
     weights: str | None,
     watch: tuple[str, ...],
@@ -128,21 +129,24 @@ def train(
       paramctl train lenet.yaml --data digits.npz --loss cross_entropy --optimizer adam -o lenet.h5
       paramctl train lenet.yaml --data digits.npz --epochs 3 -o lenet.h5 --resume
     """
+    if epochs is not None and steps is not None:
+        raise click.UsageError("--epochs and --steps exclude each other")
     if output is not None:
         warm_up(output)
     opened = inputs.open_argument(model, define, input_shape)
     values = inputs.open_argument(weights) if weights is not None else None
     lines: Callable[[StepReport], Iterable[str]] = {"table": _table, "jsonl": _jsonl, "csv": _csv}[format]
-    heading = [CSV_HEADING if format == "csv" else HEADING + WATCHED * bool(watch)] * (format != "jsonl")
+    heading = {"table": [HEADING + WATCHED * bool(watch)], "jsonl": [], "csv": [CSV_HEADING]}[format]
 
     def show(report: StepReport) -> None:
+        if quiet:
+            return
         if not split_ties:
             report = report._replace(watched=[each._replace(shares={}) for each in report.watched])
-        if not quiet:
-            emit([*heading, *lines(report)])
-            heading.clear()  # printed with the first step, so that an error before it prints nothing
+        emit([*heading, *lines(report)])
+        heading.clear()  # it comes with the first step, so that a refusal prints nothing
 
-    with progress.bar("training", "steps") as advance:
+    with _naming_last_write(output), progress.bar("training", "steps") as advance:
         trained = paramctl.train(
             opened,
             data,
@@ -169,6 +173,20 @@ def train(
         report_written(trained, output)
 
 
+@contextmanager
+def _naming_last_write(output: str | None) -> Iterator[None]:
+    """If a signal ends the block, write to standard error which step the files have."""
+    try:
+        yield
+    except (Terminated, KeyboardInterrupt):
+        from paramctl.library.training_state import read_step
+
+        step = read_step(output) if output is not None else None
+        if step is not None:
+            tell(f"{output} has the values after step {step:,}. To go on from there, use --resume")
+        raise
+
+
 def _table(report: StepReport) -> Iterable[str]:
     start = f"{report.step:>7}  {report.loss:>12.6g}"
     if not report.watched:
@@ -184,15 +202,20 @@ def _table(report: StepReport) -> Iterable[str]:
 def _jsonl(report: StepReport) -> Iterable[str]:
     parameters = {
         watched.path: {
-            "norm": watched.norm,
-            "gradient_norm": watched.gradient_norm,
-            "update_ratio": watched.update_ratio,
+            "norm": _finite(watched.norm),
+            "gradient_norm": _finite(watched.gradient_norm),
+            "update_ratio": _finite(watched.update_ratio),
         }
-        | ({"uses": dict(watched.shares)} if watched.shares else {})
+        | ({"uses": {name: _finite(norm) for name, norm in watched.shares.items()}} if watched.shares else {})
         for watched in report.watched
     }
     facts: dict[str, Any] = {"step": report.step, "loss": report.loss}
-    yield json.dumps(facts | ({"parameters": parameters} if parameters else {}))
+    yield json.dumps(facts | ({"parameters": parameters} if parameters else {}), allow_nan=False)
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a number, or None for one that JSON does not have."""
+    return value if value is not None and isfinite(value) else None
 
 
 def _csv(report: StepReport) -> Iterable[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from paramctl.compute.graph import Graph, Step
 from paramctl.errors import InputError
+from paramctl.model import Tie
 from paramctl.model.layers import ShapeError
 from paramctl.model.layers.call import Array, Call, NotComputed
 
@@ -21,7 +22,8 @@ class Pass:
     """One pass over a graph.
 
     xp: the namespace of the arrays. arrays: returns the arrays of a step, by path relative to its layer.
-    training, random: as in Call. updates: the new values of parameters that are state, by their paths.
+    training, random: as in Call. ties: of the model, by the path of the tied parameter; needed in training only.
+    updates: the new values of parameters that are state, by the paths that keep them. A later use starts from them.
     output_masks: the masks of the outputs that the last run returned, by number.
     """
 
@@ -30,6 +32,7 @@ class Pass:
     arrays: Callable[[Step], Mapping[str, Array]]
     training: bool = False
     random: Any = None
+    ties: Mapping[str, Tie] = field(default_factory=dict)
     updates: dict[str, Array] = field(default_factory=dict)
     output_masks: dict[int, Array | None] = field(default_factory=dict)
 
@@ -67,7 +70,7 @@ class Pass:
         layer, names = step.layer, step.references
         count = len(inputs) - len(names)
         references = dict(zip(names, inputs[count:], strict=True))
-        call = Call(self.xp, self.arrays(step), self.training, masks, self.random, trainable=step.trainable)
+        call = Call(self.xp, self._current(step), self.training, masks, self.random, trainable=step.trainable)
         try:
             for value in inputs:
                 layer.check_axes(value.shape)
@@ -80,5 +83,25 @@ class Pass:
         except ShapeError as error:
             shapes = " and ".join(str(value.shape) for value in inputs)
             raise InputError(f"{step.path}: {error} (got {shapes})") from error
-        self.updates |= {step.parameters[name]: value for name, value in call.updates.items()}
+        for name, value in call.updates.items():
+            kept, transposed = self._kept(step.parameters[name])
+            self.updates[kept] = self.xp.transpose(value) if transposed else value
         return output, mask
+
+    def _current(self, step: Step) -> Mapping[str, Array]:
+        """Return the arrays of a step, with the updates of earlier steps: a shared layer updates its state in turn."""
+        arrays = self.arrays(step)
+        if not self.updates:
+            return arrays
+        current = dict(arrays)
+        for name, path in step.parameters.items():
+            kept, transposed = self._kept(path)
+            if kept in self.updates:
+                value = self.updates[kept]
+                current[name] = self.xp.transpose(value) if transposed else value
+        return current
+
+    def _kept(self, path: str) -> tuple[str, bool]:
+        """Return the path that keeps an array, and whether it is transposed there."""
+        tie = self.ties.get(path)
+        return (path, False) if tie is None else (tie.kept, tie.transpose)

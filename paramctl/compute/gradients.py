@@ -79,7 +79,12 @@ class Differentiation:
             nonlocal outputs, passed, count
 
             passed = Pass(
-                self.graph, GRADIENTS, lambda step: self.arrays_of(step, arrays, values), self.training, self.random
+                self.graph,
+                GRADIENTS,
+                lambda step: self.arrays_of(step, arrays, values),
+                self.training,
+                self.random,
+                self.model.tied,
             )
             outputs = [*passed.run(inputs).values()]
             loss, count = self.loss_of(passed, outputs, targets)

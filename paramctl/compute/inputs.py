@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from paramctl.compute.conversion import as_floating, as_whole
+from paramctl.compute.generators import Purpose, generator
 from paramctl.compute.graph import Graph
 from paramctl.core.dtypes import Array, to_native
 from paramctl.core.indexing import Selection
@@ -164,7 +165,7 @@ def random_inputs(model: Model, graph: Graph, rows: int, seed: int) -> dict[str,
 
     Raises AddressError for an input with an axis of unknown size.
     """
-    generator = np.random.Generator(np.random.SFC64(seed))
+    random = generator(seed, Purpose.INPUTS)
     limits = _categories(graph)
     whole = _integers(model, limits)
     inputs: dict[str, Array] = {}
@@ -176,9 +177,9 @@ def random_inputs(model: Model, graph: Graph, rows: int, seed: int) -> dict[str,
             raise AddressError(rule, shape_text(declared.shape), hint)
         shape = (rows, *(size for size in sizes if size is not None))
         if declared.name in whole:
-            inputs[declared.name] = generator.integers(0, limits.get(declared.name, 2), shape)
+            inputs[declared.name] = random.integers(0, limits.get(declared.name, 2), shape)
         else:
-            inputs[declared.name] = generator.standard_normal(prod(shape), np.float32).reshape(shape)
+            inputs[declared.name] = random.standard_normal(prod(shape), np.float32).reshape(shape)
     return inputs
 
 

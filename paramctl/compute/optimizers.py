@@ -11,7 +11,7 @@ import numpy as np
 
 from paramctl.core.dtypes import Array
 from paramctl.declare.located import Located, parse_call
-from paramctl.declare.option_types import NonNegative, Positive, UnitInterval
+from paramctl.declare.option_types import NonNegative, Positive, Rate, UnitInterval
 from paramctl.declare.options import Configurable
 from paramctl.errors import suggest
 from paramctl.init.parse import parse_call_text
@@ -88,7 +88,7 @@ class Rmsprop(Optimizer):
 
     slots = ("square",)
     default_rate = 0.001
-    rho: UnitInterval = 0.9
+    rho: Rate = 0.9
     epsilon: Positive = 1e-8
 
     def step(self, value: Array, gradient: Array, kept: Mapping[str, Array], rate: float, number: int) -> Array:
@@ -106,8 +106,8 @@ class Adam(Optimizer):
 
     slots = ("first", "second")
     default_rate = 0.001
-    beta_1: UnitInterval = 0.9
-    beta_2: UnitInterval = 0.999
+    beta_1: Rate = 0.9
+    beta_2: Rate = 0.999
     epsilon: Positive = 1e-8
 
     def step(self, value: Array, gradient: Array, kept: Mapping[str, Array], rate: float, number: int) -> Array:

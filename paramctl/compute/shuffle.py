@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from math import prod
 
-import numpy as np
-
 from paramctl.compute.data import Batch, Examples
+from paramctl.compute.generators import Purpose, generator
 from paramctl.core.dtypes import Array
 
 WINDOW_BYTES = 256 << 20
@@ -35,7 +34,7 @@ class Shuffled:
         rows = self._read(number)
         count = next(iter(rows.inputs.values())).shape[0]
         # drawn anew for each batch, so that no state has to be saved for training to go on
-        order = np.random.Generator(np.random.SFC64([self.seed, epoch, number])).permutation(count)
+        order = generator(self.seed, Purpose.ORDER, epoch, number).permutation(count)
         chosen: Array = order[place * self.batch_size : (place + 1) * self.batch_size]
         targets = rows.targets[chosen] if self.examples.targets is not None else rows.targets
         return Batch({name: values[chosen] for name, values in rows.inputs.items()}, targets)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from paramctl.compute.forward import Pass
+from paramctl.compute.generators import Purpose, generator
 from paramctl.compute.graph import Graph, Step
 from paramctl.compute.norms import l2_norm
 from paramctl.compute.space import NUMPY
@@ -126,7 +127,7 @@ class _Backward:
         from paramctl.compute.losses import Sum
 
         differentiation = Differentiation(self.model, self.graph, Sum())
-        generator = np.random.Generator(np.random.SFC64([self.seed, 1]))
+        random = generator(self.seed, Purpose.PROJECTION)
         # a zero that is added to an output has the gradient of that output
         zeros: dict[Any, Array] = {
             number: np.zeros_like(output) for number, (_, output) in enumerate(outputs) if output.dtype.kind == "f"
@@ -145,7 +146,7 @@ class _Backward:
             total: Any = 0.0
             for place, value in passed.run(inputs, None, add_zero).items():
                 if place not in weights:
-                    weights[place] = generator.standard_normal(value.shape).astype(self.values.dtype)
+                    weights[place] = random.standard_normal(value.shape).astype(self.values.dtype)
                 total = total + GRADIENTS.sum(value * weights[place])
             loss: Array = total
             return loss

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paramctl.compute.gradients import Differentiation, Slope, Use
+from paramctl.compute.generators import Purpose, generator
+from paramctl.compute.gradients import Differentiation, Use
 from paramctl.compute.optimizers import Optimizer
 from paramctl.compute.shuffle import Shuffled
 from paramctl.compute.values import Values
@@ -76,36 +77,46 @@ class Training:
     @property
     def changed(self) -> dict[str, Array]:
         """The arrays that training changes: the trained ones, and the state of layers, by path."""
-        state = [path for path, each in self.differentiation.model.parameters.items() if each.kind == "state"]
+        state = [each.path for each in self.differentiation.model.owners() if each.kind == "state"]
         return {path: self.values[path] for path in [*self.trained, *state]}
 
     def advance(self) -> StepReport:
-        """Do one step. Raises InputError, before anything changes, if the loss or a gradient is not finite."""
+        """Do one step. Raises InputError, before anything changes, if a result of it is not finite."""
         number = self.step + 1
         batch = self.batches.batch(self.step)
-        self.differentiation.random = np.random.Generator(np.random.SFC64([self.seed, number]))
-        slope = self.differentiation.slope(self.values, batch.inputs, batch.targets)
-        self._check_finite(slope, number)
-        watched = []
-        # all gradients are those before the step, so the order of the parameters does not matter
-        for path, gradient in slope.gradients.items():
-            value = self.values[path]
-            change = self.optimizer.step(value, gradient, self.slots[path], self.rate, number)
-            if path in self.watch:
-                watched.append(self._watched(path, value, gradient, change, slope.shares))
-            self.values.put(path, (value + change).astype(value.dtype, copy=False))
+        self.differentiation.random = generator(self.seed, Purpose.TRAINING, number)
+        watched, values, slots = [], {}, {}
+        with np.errstate(all="ignore"):  # a result that is not finite is refused below
+            slope = self.differentiation.slope(self.values, batch.inputs, batch.targets)
+            if not np.isfinite(slope.loss):
+                raise self._error(f"the loss of step {number:,} is {slope.loss}. Try a smaller learning rate")
+            # all gradients are those before the step, so the order of the parameters does not matter
+            for path, gradient in slope.gradients.items():
+                self._check_finite(gradient, f"the gradient of {path}", number)
+                value = self.values[path]
+                slots[path] = {slot: array.copy() for slot, array in self.slots[path].items()}
+                change = self.optimizer.step(value, gradient, slots[path], self.rate, number)
+                values[path] = (value + change).astype(value.dtype, copy=False)
+                self._check_finite(values[path], f"the new value of {path}", number)
+                for slot, array in slots[path].items():
+                    self._check_finite(array, f"the optimizer's array {slot} of {path}", number)
+                if path in self.watch:
+                    watched.append(self._watched(path, value, gradient, change, slope.shares))
         for path, array in slope.updates.items():
+            values[path] = array.astype(self.values[path].dtype, copy=False)
+            self._check_finite(values[path], f"the new value of {path}", number)
+        for path, array in values.items():
             self.values.put(path, array)
+        self.slots |= slots
         self.step = number
         return StepReport(number, slope.loss, watched)
 
-    def _check_finite(self, slope: Slope, number: int) -> None:
-        name = self.differentiation.model.name
-        if not np.isfinite(slope.loss):
-            raise InputError(f"{name}: the loss of step {number:,} is {slope.loss}. Try a smaller learning rate")
-        for path, gradient in slope.gradients.items():
-            if not np.isfinite(gradient).all():
-                raise InputError(f"{name}: the gradient of {path} in step {number:,} is not finite")
+    def _check_finite(self, array: Array, place: str, number: int) -> None:
+        if not np.isfinite(array).all():
+            raise self._error(f"{place} in step {number:,} is not finite. Try a smaller learning rate")
+
+    def _error(self, rule: str) -> InputError:
+        return InputError(f"{self.differentiation.model.name}: {rule}")
 
     def _watched(self, path: str, value: Array, gradient: Array, change: Array, shares: Mapping[Use, Array]) -> Watched:
         norm = _norm(value)
@@ -115,4 +126,8 @@ class Training:
 
 
 def _norm(values: Array) -> float:
-    return float(np.linalg.norm(values.astype(np.float64).reshape(-1)))
+    wide = values.astype(np.float64).reshape(-1)
+    largest = float(np.abs(wide).max(initial=0))
+    if 1e-100 < largest < 1e100 or not largest:
+        return float(np.linalg.norm(wide))
+    return float(np.linalg.norm(wide / largest)) * largest  # a square would be infinite, or 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paramctl.compute.data import check_examples
+from paramctl.compute.generators import Purpose, generator
 from paramctl.compute.graph import Graph
 from paramctl.compute.losses import LOSSES, Loss
 from paramctl.compute.norms import l2_norm
@@ -84,8 +85,8 @@ def gradients(
     values = Values(source, np.dtype(dtype))
     if any(step.mixes_examples for step in graph.steps):
         size = max(examples.rows, 1)
-    generator = np.random.Generator(np.random.SFC64(number))
-    differentiation = Differentiation(source.model, graph, chosen, training, generator)
+    random = generator(number, Purpose.GRADIENTS)
+    differentiation = Differentiation(source.model, graph, chosen, training, random)
     slope = differentiation.whole(values, examples, size, progress)
     shares = {name: slope.shares[use] for use, name in differentiation.uses().items()} if split_ties else {}
     uses = [source.model.owner(use.path).path for use in differentiation.trained]

@@ -13,7 +13,7 @@ import numpy as np
 
 from paramctl.core.dtypes import Array, cast
 from paramctl.core.parameter import Axis, Parameter
-from paramctl.errors import InputError
+from paramctl.errors import InputError, OutputError
 from paramctl.model import Model
 from paramctl.source.base import Derived, Description, Source
 from paramctl.store.checkpoint import build_model, tied_parameter
@@ -61,7 +61,9 @@ class Replaced(Derived):
     ) -> None:
         kept = {path: known for path, known in base.origin.provenance.items() if path not in arrays}
         provenance = {**kept, **provenance}
-        origin = replace(base.origin, provenance=provenance, extents={}, rewrite=None, optimizer=None)
+        # the arrays of the file's optimizer belong to the old values: without its layout, they are reported as left out
+        optimizer = base.origin.optimizer and replace(base.origin.optimizer, layout=None)
+        origin = replace(base.origin, provenance=provenance, extents={}, rewrite=None, optimizer=optimizer)
         super().__init__(base, base.model, origin, "train")
         self.arrays = arrays
 
@@ -71,7 +73,10 @@ class Replaced(Derived):
     def read(self, path: str, start: int, stop: int) -> Array:
         if path not in self.arrays:
             return self.base.read(path, start, stop)
-        return cast(self.arrays[path].reshape(-1)[start:stop], self.model.parameters[path].dtype)
+        try:
+            return cast(self.arrays[path].reshape(-1)[start:stop], self.model.parameters[path].dtype)
+        except OverflowError as error:
+            raise OutputError(f"{path}: {error}") from error
 
     def describe(self) -> Description:
         raise InputError(f"{self.model.name}: computed arrays cannot be opened again in another process")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import suppress
 from typing import IO, Any
 
@@ -73,6 +73,14 @@ def check_target(path: str, force: bool, names: Collection[str] = ()) -> None:
     if names:
         parameters = {name: Parameter(name, (), "unknown", None, None, "float32") for name in names}
         format_.check_names(build_model("", parameters, ())[0], path)
+
+
+def check_writable(source: Contents, path: str, options: WriteOptions = DEFAULTS) -> None:
+    """Raise the error that write would raise before the first value. The file is begun and removed."""
+    pieces = write(source, path, options)
+    next(pieces, None)
+    if isinstance(pieces, Generator):
+        pieces.close()
 
 
 def write_stream(source: Contents, file: IO[bytes], progress: Progress | None = None) -> None:
