@@ -44,7 +44,7 @@ NAMES_IN_PYTHON = {
     "input_shape": "input_shapes",
     "output": "path",
     "rules_": "rules",
-    "rows_": "rows",
+    "count": "rows",
     "input_": "inputs",
     "schemes": "names",
 }

@@ -43,8 +43,8 @@ def losses() -> Iterable[str]:
     "count",
     type=click.IntRange(1),
     metavar="N",
-    show_default="all of --data, or 1",
-    help="Number of examples: the first of --data, or random ones",
+    show_default="all, or 1 random",
+    help="Examples: the first of --data, or random ones",
 )
 @click.option(
     "--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N", help="Rows computed at once"

@@ -87,7 +87,7 @@ SCHEMES = [
     metavar="N",
     default=128,
     show_default=True,
-    help="Number of examples: the first of --input, or random ones",
+    help="Examples: the first of --input, or random ones",
 )
 @click.option("--parameters", is_flag=True, help="List parameters and their gradients instead of layers")
 @click.option("--plot", metavar="FILE", help="Also write a picture, .svg, .png or .pdf; requires matplotlib")

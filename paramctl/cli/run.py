@@ -30,8 +30,8 @@ BINARY = ("npy", "npz", "raw")
     "count",
     type=click.IntRange(1),
     metavar="N",
-    show_default="all of --input, or 1",
-    help="Number of examples: the first of --input, or random ones",
+    show_default="all, or 1 random",
+    help="Examples: the first of --input, or random ones",
 )
 @click.option(
     "--taps", metavar="PATTERN", multiple=True, help="Also the outputs of these layers, such as 'block-*'; repeatable"
