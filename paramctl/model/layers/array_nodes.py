@@ -89,7 +89,7 @@ def elementwise(parts: Sequence[Value]) -> Value:
     return result(parts, (batch if batch is None else sizes[0], *sizes[1:]), True)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Number(Node):
     """A number, which takes the dtype of the arrays around it."""
 
@@ -104,7 +104,7 @@ class Number(Node):
         return self.value
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Name(Node):
     """An input or a parameter."""
 
@@ -118,7 +118,7 @@ class Name(Node):
         return names[self.text]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Elementwise(Node):
     """An operation on each element, such as + or exp. operation: from the namespace and the parts."""
 
@@ -133,7 +133,7 @@ class Elementwise(Node):
         return self.operation(xp, *parts)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Product(Node):
     """A matrix product, a @ b: it sums over the last axis of a and the last but one of b."""
 
@@ -163,7 +163,7 @@ class Product(Node):
         return xp.linear(a, b) if len(b.shape) == 2 and len(a.shape) > 1 else a @ b
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Activated(Node):
     """An activation function. function: with its options."""
 
@@ -184,7 +184,7 @@ class Activated(Node):
         return array
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Reduced(Node):
     """The mean, sum, largest or least value over axes; None is all. name: of the function in the namespace."""
 
@@ -208,7 +208,7 @@ class Reduced(Node):
         return array
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Transposed(Node):
     """The axes in another order; None reverses them."""
 
@@ -227,7 +227,7 @@ class Transposed(Node):
         return xp.transpose(*parts, self.axes)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Reshaped(Node):
     """The values of each example in another shape; one size may be -1."""
 
@@ -251,7 +251,7 @@ class Reshaped(Node):
         return xp.reshape(x, sizes)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Concatenated(Node):
     """Arrays, one after another along an axis."""
 
@@ -283,7 +283,7 @@ class Concatenated(Node):
 Index = int | slice | None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Indexed(Node):
     """Items of an array: integers, slices, None for a new axis of size 1, and one ... for all other axes."""
 
