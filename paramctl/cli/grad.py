@@ -31,33 +31,18 @@ def losses() -> Iterable[str]:
 
 @click.command(cls=Command, short_help="Compute gradients of a loss")
 @options.model
-@click.option("--data", metavar="FILE", help="Inputs by name and targets y, in an npz or any other checkpoint")
+@options.data()
 @click.option(
     "--loss", type=options.LazyChoice(losses), default="mse", show_default=True, help="Loss of outputs and targets"
 )
-@click.option("--weights", metavar="FILE", show_default="the model's own", help="Checkpoint with the parameters")
+@options.weights("Checkpoint with the parameters")
 @click.option("--split-ties", is_flag=True, help="Also the share of each use of a parameter that is used several times")
 @click.option("--training", is_flag=True, help="With dropout, and batches normalized by their own statistics")
-@click.option(
-    "--rows",
-    "count",
-    type=click.IntRange(1),
-    metavar="N",
-    show_default="all, or 1 random",
-    help="Examples: the first of --data, or random ones",
-)
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N", help="Rows computed at once"
-)
+@options.rows("--data")
+@options.batch_size("Rows computed at once")
 @options.output("File to write the gradients to; its suffix sets the format")
 @options.force
-@click.option(
-    "--dtype",
-    type=click.Choice(("float32", "float64")),
-    default="float32",
-    show_default=True,
-    help="Dtype of the computation",
-)
+@options.compute_dtype
 @options.seed
 @options.define
 @options.input_shape

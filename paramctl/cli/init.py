@@ -42,14 +42,7 @@ def _preset_names() -> Iterable[str]:
 @click.command(cls=Command, short_help="Initialize parameters by named schemes")
 @options.model
 @click.option("--scheme", metavar="SCHEME", help="Scheme of trainable weights that have fans")
-@click.option(
-    "--input",
-    "input_",
-    metavar="[NAME=]FILE",
-    multiple=True,
-    show_default="random",
-    help="For --scheme lsuv: values of an input, as in 'paramctl run'",
-)
+@options.input_("For --scheme lsuv: values of an input, as in 'paramctl run'")
 @click.option(
     "--rule",
     "rules_",

@@ -7,6 +7,8 @@
     seed, dtype             --seed N|random, --dtype
     fan_convention, layout  --fan-convention, --layout
     rename                  --rename PATTERN=NAME
+    weights, input_, data   --weights, --input and --data of the commands that compute
+    rows, batch_size        --rows, --batch-size; and compute_dtype, --dtype of a computation
     output, force, in_place -o FILE, --force, --in-place
     quiet, format_          -q, --format, one of a list of formats
 
@@ -199,6 +201,49 @@ def layout(help: str, default: str) -> Callable[[F], F]:
 def output(help: str, required: bool = False, default: str | None = None) -> Callable[[F], F]:
     """Return the option -o, --output."""
     return click.option("-o", "--output", "output", metavar="FILE", required=required, show_default=default, help=help)
+
+
+compute_dtype: Callable[[F], F] = click.option(
+    "--dtype",
+    type=click.Choice(("float32", "float64")),
+    default="float32",
+    show_default=True,
+    help="Dtype of the computation",
+)
+
+
+def batch_size(help: str) -> Callable[[F], F]:
+    """Return the option --batch-size."""
+    return click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N", help=help)
+
+
+def weights(help: str) -> Callable[[F], F]:
+    """Return the option --weights."""
+    return click.option("--weights", metavar="FILE", show_default="the model's own", help=help)
+
+
+def input_(help: str) -> Callable[[F], F]:
+    """Return the option --input, which reaches the command as ``input_``; see inputs.input_files."""
+    return click.option("--input", "input_", metavar="[NAME=]FILE", multiple=True, show_default="random", help=help)
+
+
+def data(required: bool = False) -> Callable[[F], F]:
+    """Return the option --data: the examples of a loss."""
+    text = "Inputs by name and targets y, in an npz or any other checkpoint"
+    return click.option("--data", metavar="FILE", required=required, help=text)
+
+
+def rows(examples: str, default: int | None = None) -> Callable[[F], F]:
+    """Return the option --rows, which reaches the command as ``count``. examples: the option that names them."""
+    return click.option(
+        "--rows",
+        "count",
+        type=click.IntRange(1),
+        metavar="N",
+        default=default,
+        show_default="all, or 1 random" if default is None else True,
+        help=f"Examples: the first of {examples}, or random ones",
+    )
 
 
 def format_(*formats: str) -> Callable[[F], F]:

@@ -71,33 +71,12 @@ SCHEMES = [
 @options.model
 @click.option("--scheme", metavar="SCHEME", show_default="the model's own", help="Scheme for the trainable weights")
 @click.option("--compare", metavar="SCHEME,...", help="Schemes to show side by side, such as glorot,he,orthogonal")
-@click.option("--weights", metavar="FILE", show_default="the model's own", help="Checkpoint with the parameters")
-@click.option(
-    "--input",
-    "input_",
-    metavar="[NAME=]FILE",
-    multiple=True,
-    show_default="random",
-    help="Values of an input, as in 'paramctl run'",
-)
-@click.option(
-    "--rows",
-    "count",
-    type=click.IntRange(1),
-    metavar="N",
-    default=128,
-    show_default=True,
-    help="Examples: the first of --input, or random ones",
-)
+@options.weights("Checkpoint with the parameters")
+@options.input_("Values of an input, as in 'paramctl run'")
+@options.rows("--input", default=128)
 @click.option("--parameters", is_flag=True, help="List parameters and their gradients instead of layers")
 @click.option("--plot", metavar="FILE", help="Also write a picture, .svg, .png or .pdf; requires matplotlib")
-@click.option(
-    "--dtype",
-    type=click.Choice(("float32", "float64")),
-    default="float32",
-    show_default=True,
-    help="Dtype of the computation",
-)
+@options.compute_dtype
 @options.seed
 @options.define
 @options.input_shape

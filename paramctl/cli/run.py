@@ -16,38 +16,16 @@ BINARY = ("npy", "npz", "raw")
 
 @click.command(cls=Command, short_help="Compute the outputs of a model")
 @options.model
-@click.option("--weights", metavar="FILE", show_default="the model's own", help="Checkpoint with the parameters")
-@click.option(
-    "--input",
-    "input_",
-    metavar="[NAME=]FILE",
-    multiple=True,
-    show_default="random",
-    help="npy file or checkpoint with the values; '-' for standard input",
-)
-@click.option(
-    "--rows",
-    "count",
-    type=click.IntRange(1),
-    metavar="N",
-    show_default="all, or 1 random",
-    help="Examples: the first of --input, or random ones",
-)
+@options.weights("Checkpoint with the parameters")
+@options.input_("npy file or checkpoint with the values; '-' for standard input")
+@options.rows("--input")
 @click.option(
     "--taps", metavar="PATTERN", multiple=True, help="Also the outputs of these layers, such as 'block-*'; repeatable"
 )
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N", help="Rows computed at once"
-)
+@options.batch_size("Rows computed at once")
 @options.output("File to write instead of printing; its suffix sets the format, .npy for one output")
 @options.force
-@click.option(
-    "--dtype",
-    type=click.Choice(("float32", "float64")),
-    default="float32",
-    show_default=True,
-    help="Dtype of the computation",
-)
+@options.compute_dtype
 @options.seed
 @options.define
 @options.input_shape

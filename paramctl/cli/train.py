@@ -35,9 +35,7 @@ def losses() -> Iterable[str]:
 
 @click.command(cls=Command, short_help="Train a model on examples")
 @options.model
-@click.option(
-    "--data", metavar="FILE", required=True, help="Inputs by name and targets y, in an npz or any other checkpoint"
-)
+@options.data(required=True)
 @click.option("--loss", type=options.LazyChoice(losses), default="mse", show_default=True, help="Loss to minimize")
 @click.option(
     "--optimizer",
@@ -53,14 +51,10 @@ def losses() -> Iterable[str]:
     show_default="0.001 for rmsprop, adam and adamw, else 0.01",
     help="Factor of each step",
 )
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N", help="Examples of a step"
-)
+@options.batch_size("Examples of a step")
 @click.option("--epochs", type=click.IntRange(1), show_default="1", metavar="N", help="Passes over the examples")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Number of steps instead of epochs")
-@click.option(
-    "--weights", metavar="FILE", show_default="the model's own", help="Checkpoint with the values to begin with"
-)
+@options.weights("Checkpoint with the values to begin with")
 @click.option("--watch", metavar="PATTERN", multiple=True, help="Report on these parameters in each step; repeatable")
 @click.option(
     "--split-ties", is_flag=True, help="Also the gradient norm of each use of a watched parameter with several"
@@ -71,13 +65,7 @@ def losses() -> Iterable[str]:
 )
 @click.option("--resume", is_flag=True, help="Go on from the last write")
 @options.force
-@click.option(
-    "--dtype",
-    type=click.Choice(("float32", "float64")),
-    default="float32",
-    show_default=True,
-    help="Dtype of the computation",
-)
+@options.compute_dtype
 @options.seed
 @options.define
 @options.input_shape

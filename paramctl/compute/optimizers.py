@@ -52,23 +52,20 @@ class Momentum(Optimizer):
     momentum: UnitInterval = 0.9
 
     def step(self, value: Array, gradient: Array, kept: Mapping[str, Array], rate: float, number: int) -> Array:
-        velocity = kept["velocity"]
+        return -rate * self.advance(kept["velocity"], gradient)
+
+    def advance(self, velocity: Array, gradient: Array) -> Array:
+        """Return the velocity after a step, which replaces the one before."""
         velocity *= self.momentum
         velocity += gradient
-        return -rate * velocity
+        return velocity
 
 
-class Nesterov(Optimizer):
+class Nesterov(Momentum):
     """v = momentum * v + g; -r * (g + momentum * v). Sutskever et al. (2013)."""
 
-    slots = ("velocity",)
-    momentum: UnitInterval = 0.9
-
     def step(self, value: Array, gradient: Array, kept: Mapping[str, Array], rate: float, number: int) -> Array:
-        velocity = kept["velocity"]
-        velocity *= self.momentum
-        velocity += gradient
-        return -rate * (gradient + self.momentum * velocity)
+        return -rate * (gradient + self.momentum * self.advance(kept["velocity"], gradient))
 
 
 class Adagrad(Optimizer):

@@ -60,26 +60,28 @@ def _ratio(value: float, by: float) -> float:
 
 def _forward(layers: Sequence[LayerSignal], start: float) -> list[str]:
     """Return where activations vanish or explode first, in words."""
-    # only the first is named: the layers after it have the same fault from it
-    for layer in layers:
-        ratio = layer.rms / start
-        if not isfinite(ratio):
-            return [f"activations {'have NaN' if isnan(ratio) else 'overflow'} in {layer.path}"]
-        if ratio > LARGEST_CHANGE or ratio * LARGEST_CHANGE < 1:
-            return [f"activations {_word(ratio)} in {layer.path}: {ratio:.3g} times those of the input"]
-    return []
+    return _first_fault("activations", "input", [(layer.path, layer.rms / start) for layer in layers])
 
 
 def _backward(layers: Sequence[LayerSignal]) -> list[str]:
     """Return where gradients vanish or explode first on the way back, in words."""
-    known = [(layer, layer.gradient) for layer in layers if layer.gradient is not None]
+    known = [(layer.path, layer.gradient) for layer in layers if layer.gradient is not None]
     end = known[-1][1] if known else 0.0
-    for layer, gradient in reversed(known):
-        ratio = _ratio(gradient, end)
+    return _first_fault("gradients", "output", [(path, _ratio(gradient, end)) for path, gradient in reversed(known)])
+
+
+def _first_fault(signal: str, begin: str, ratios: Sequence[tuple[str, float]]) -> list[str]:
+    """Return where a signal vanishes or explodes first, in words.
+
+    ratios: the size of the signal in each layer on its way, relative to that at its begin.
+    """
+    # only the first is named: the layers after it have the same fault from it
+    for path, ratio in ratios:
         if not isfinite(ratio):
-            return [f"gradients {'have NaN' if isnan(ratio) else 'overflow'} in {layer.path}"]
+            return [f"{signal} {'have NaN' if isnan(ratio) else 'overflow'} in {path}"]
         if ratio > LARGEST_CHANGE or ratio * LARGEST_CHANGE < 1:
-            return [f"gradients {_word(ratio)} in {layer.path}: {ratio:.3g} times those of the output"]
+            word = "explode" if ratio > 1 else "vanish"
+            return [f"{signal} {word} in {path}: {ratio:.3g} times those of the {begin}"]
     return []
 
 
@@ -91,7 +93,3 @@ def _useless(layers: Sequence[LayerSignal]) -> list[str]:
         if first is not None:
             texts.append(f"{getattr(first, share):.0%} of {word} in {first.path}")
     return texts
-
-
-def _word(ratio: float) -> str:
-    return "explode" if ratio > 1 else "vanish"

@@ -14,6 +14,7 @@ import numpy as np
 
 from paramctl.compute.generators import Purpose, generator
 from paramctl.compute.gradients import Differentiation, Use
+from paramctl.compute.norms import l2_norm
 from paramctl.compute.optimizers import Optimizer
 from paramctl.compute.shuffle import Shuffled
 from paramctl.compute.values import Values
@@ -119,15 +120,7 @@ class Training:
         return InputError(f"{self.differentiation.model.name}: {rule}")
 
     def _watched(self, path: str, value: Array, gradient: Array, change: Array, shares: Mapping[Use, Array]) -> Watched:
-        norm = _norm(value)
+        norm = l2_norm(value)
         model = self.differentiation.model
-        by_use = {name: _norm(shares[use]) for use, name in self._names.items() if model.owner(use.path).path == path}
-        return Watched(path, norm, _norm(gradient), _norm(change) / norm if norm else None, by_use)
-
-
-def _norm(values: Array) -> float:
-    wide = values.astype(np.float64).reshape(-1)
-    largest = float(np.abs(wide).max(initial=0))
-    if 1e-100 < largest < 1e100 or not largest:
-        return float(np.linalg.norm(wide))
-    return float(np.linalg.norm(wide / largest)) * largest  # a square would be infinite, or 0
+        by_use = {name: l2_norm(shares[use]) for use, name in self._names.items() if model.owner(use.path).path == path}
+        return Watched(path, norm, l2_norm(gradient), l2_norm(change) / norm if norm else None, by_use)
