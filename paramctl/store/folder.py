@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from contextlib import suppress
 
 from paramctl.errors import InputError, message
 from paramctl.store.foreign import folder_kind
-from paramctl.store.location import Location
+from paramctl.store.io.new_index import rebuild_hint
+from paramctl.store.registry import FORMATS
 
 SHARD = r"(-[0-9]+)?-[0-9]{5}-of-(?!00001)[0-9]{5}\.safetensors$"
 SUFFIXES = (".safetensors.index.json", ".safetensors", ".weights.json")
@@ -20,13 +20,18 @@ SHARD_SUFFIXES = (".safetensors", ".weights.h5")
 def resolve_folder(path: str) -> str:
     """Return the file to open for a path: itself, or, for a folder, its index or its only safetensors file.
 
-    Raises InputError for a folder that has neither, and for one that has shards without their index.
+    Without these, a folder of another format is opened by the file that the format names. Raises InputError for a
+    folder that no format opens, and for one that has shards without their index.
     """
     if not os.path.isdir(path):
         return path
     present = sorted(os.listdir(path))
-    if not any(name.endswith(SUFFIXES) for name in present) and (kind := folder_kind(present)):
-        raise InputError(f"{path}: {kind}")
+    if not any(name.endswith(SUFFIXES) for name in present):
+        for format_ in FORMATS:
+            if name := format_.opens_folder(present):
+                return os.path.join(path, name)
+        if kind := folder_kind(present):
+            raise InputError(f"{path}: {kind}")
     single = {name: re.sub(SHARD, ".safetensors", name) for name in present}
     # shards beside the single file of the same stem are left over from a set that it has replaced
     names = [name for name in present if single[name] == name or single[name] not in single]
@@ -41,16 +46,6 @@ def resolve_folder(path: str) -> str:
     rule = "a folder must have one index (*.safetensors.index.json) or one safetensors file"
     is_set = any(name.endswith(SHARD_SUFFIXES) for name in names) and not any(name.endswith(".json") for name in names)
     raise InputError(message(f"{path}: {rule}", hint=rebuild_hint(path) if is_set else ""))
-
-
-def rebuild_hint(folder: str) -> str:
-    """Return the hint of an error about an index that is missing or does not fit its files."""
-    return f"Index the files again with: paramctl save {shlex.quote(folder or '.')} --rebuild-index"
-
-
-def misfit(index: Location, problem: str) -> InputError:
-    """Return the error for an index that does not fit its files."""
-    return InputError(f"{index.name}: {problem}. {rebuild_hint(os.path.dirname(index.name))}")
 
 
 def beside(path: str, suffixes: tuple[str, ...]) -> tuple[str, list[str]]:

@@ -74,6 +74,13 @@ class Format(Protocol):
         """Return the file to open after a write to a path: the path, or the index of a set."""
         return path
 
+    def opens_folder(self, names: Sequence[str]) -> str | None:
+        """Return the path, in a folder of this format, of the file to read; None for a folder of another format.
+
+        names: of the files and folders in it, sorted. Folders of safetensors or Keras files are not asked about.
+        """
+        return None
+
     def rebuild_index(self, path: str) -> NewIndex | None:
         """Return a new index of the files of this format in a folder; None if it has none. Most formats have no index.
 

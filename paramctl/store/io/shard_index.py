@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from paramctl.errors import InputError
-from paramctl.store.folder import misfit
 from paramctl.store.io.index_files import MAX_INDEX_BYTES
 from paramctl.store.io.json_limits import parse_json
+from paramctl.store.io.new_index import misfit
 from paramctl.store.location import Location
 
 MAX_FILES = 10_000

@@ -21,11 +21,10 @@ from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError, OutputError
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.contents import Contents, JoinedReader, Origin, Reader
-from paramctl.store.folder import misfit
 from paramctl.store.foreign import check_not_foreign
 from paramctl.store.io.atomic import Temporary, remove, replacing, sync_folder
 from paramctl.store.io.extents import Extent, ExtentReader
-from paramctl.store.io.new_index import NewIndex, find_set, refuse_duplicate
+from paramctl.store.io.new_index import NewIndex, find_set, misfit, refuse_duplicate
 from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, prepare, write_set
 from paramctl.store.io.shard_index import ShardIndex, read_index
 from paramctl.store.io.shards import ShardNames, plan_shards
