@@ -75,14 +75,16 @@ class KerasLayout:
 
 @dataclass(frozen=True, slots=True)
 class OptimizerState:
-    """Arrays of an optimizer and of metrics, by their paths in a Keras file. They are not parameters.
+    """Arrays of an optimizer and of metrics, by their paths in a file. They are not parameters.
 
-    names: the names that Keras' objects record for themselves, by path. layout: the layout of the file's parameters.
+    arrays: by path, such as ``optimizer/vars/3`` or ``optimizer.state.0.exp_avg``.
+    names: the names that Keras' objects record for themselves, by path.
+    layout: the layout of the file's parameters, in a Keras file.
     """
 
     arrays: Mapping[str, Parameter]
     reader: Reader
-    names: Mapping[str, str]
+    names: Mapping[str, str] = field(default_factory=dict)
     layout: KerasLayout | None = None
 
     def __str__(self) -> str:
@@ -106,7 +108,8 @@ class Origin:
     optimizer: the arrays of an optimizer and of metrics.
     skipped: the kind of everything in the file that is not an array of numbers, by name: "text", "a soft link".
     other_content: the names of content that only the same format can hold, such as the assets of a ``.keras``.
-    metadata: the metadata of a safetensors file or set, by key, without ties and paramctl's own record.
+    metadata: the plain values beside the arrays, by key: texts, numbers, booleans, and lists of these. Of a
+        safetensors file or set, its metadata without ties and paramctl's own record.
     attributes: the attributes of an HDF5 file that no framework and not paramctl gave it: "unit of w".
     extents: the values that can be changed in a copy of the file.
     missing: the shapes of the parameters that the file's own configuration has and the file lacks, by path. None for a
