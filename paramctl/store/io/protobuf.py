@@ -59,7 +59,7 @@ class Message:
             yield Field(number, kind, value, None)
 
     def read(self, most: int = MAX_BYTES) -> bytes:
-        """Return the bytes of the message. Raises ValueError if there are more than ``most``."""
+        """Return the bytes of the message. Raises ValueError if the payload is longer than ``most``."""
         if len(self) > most:
             raise ValueError(f"a field must have at most {most:,} bytes (got {len(self):,})")
         buffer, base = self.wire.window(self.start, len(self))
@@ -80,7 +80,7 @@ class Field(NamedTuple):
 
     @property
     def unsigned(self) -> int:
-        """Return a number as it is stored. Raises ValueError if the field is not a number."""
+        """Return a number without a sign. Raises ValueError if the field is not a number."""
         if self.payload is not None:
             raise ValueError(f"field {self.number} must be a number")
         return self.value
@@ -100,7 +100,7 @@ class Field(NamedTuple):
         return self.payload
 
     def read(self, most: int = MAX_BYTES) -> bytes:
-        """Return the bytes of the payload. Raises ValueError if there are more than ``most``."""
+        """Return the bytes of the payload. Raises ValueError if the payload is longer than ``most``."""
         return self.message.read(most)
 
     def text(self, most: int = MAX_BYTES) -> str:
