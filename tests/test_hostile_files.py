@@ -22,13 +22,16 @@ from paramctl.errors import ParamctlError
 from paramctl.source.base import select_values
 from paramctl.source.open import open_path
 from paramctl.source.stored import Stored
-from tests import forks
+from tests import forks, samples
 from tests.conftest import ROOT, Run
 
 FIXTURES = ROOT / "tests/fixtures"
 ROUNDS = 30 * forks.ROUNDS
 
+READ_ONLY = {f"sample of {name}": build for name, build in samples.SAMPLES.items()}
+
 SAMPLES = [
+    *READ_ONLY,
     "keras3_nested.weights.h5",
     "keras2_full_model.h5",
     "keras3_nested.keras",
@@ -39,7 +42,7 @@ SAMPLES = [
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def whole_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A file of each kind."""
     folder = tmp_path_factory.mktemp("samples")
     made = {name: (FIXTURES / name).read_bytes() for name in SAMPLES if (FIXTURES / name).exists()}
@@ -49,14 +52,17 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     model = ROOT / "sample_models/mlp.yaml"
     Run(folder)("save", str(model), "-o", "m.h5", check=True)
     made["m.h5"] = (folder / "m.h5").read_bytes()
+    for name, build in READ_ONLY.items():
+        (folder / name).mkdir()
+        made[name] = build(folder / name).read_bytes()
     return made
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_damaged_file_is_refused_or_read(name: str, samples: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_or_read(name: str, whole_files: dict[str, bytes], tmp_path: Path) -> None:
     """Bytes changed, cut and repeated at random places, mostly in the headers."""
     rng = random.Random(name)  # noqa: S311
-    whole = samples[name]
+    whole = whole_files[name]
     refused = 0
     for number in range(ROUNDS):
         data = bytearray(whole)

@@ -24,6 +24,9 @@ class Location(Protocol):
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill a buffer from an offset on, and return the number of bytes that were read."""
 
+    def size(self) -> int:
+        """Return the number of bytes."""
+
     def descriptor(self) -> int:
         """Return the descriptor of an open file that holds all the bytes."""
 
@@ -130,6 +133,10 @@ class SpooledPipe:
     def read_into(self, offset: int, buffer: memoryview) -> int:
         self.spool_until(offset + len(buffer))
         return self.disk.read_into(offset, buffer)
+
+    def size(self) -> int:
+        self.spool_until(sys.maxsize)
+        return self.disk.size()
 
     def descriptor(self) -> int:
         self.spool_until(sys.maxsize)

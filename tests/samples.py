@@ -1,0 +1,7 @@
+"""A small file of each format that is only read, for tests that loop over the registry of formats."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+SAMPLES: dict[str, Callable[[Path], Path]] = {}
+"""A function for each format, by its name. It writes a sample in a folder, and returns the file to open."""
