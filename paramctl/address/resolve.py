@@ -31,7 +31,7 @@ class Filters(NamedTuple):
     def __call__(self, parameter: Parameter) -> bool:
         return (
             self.trainable in (None, parameter.trainable)
-            and self.dtype in (None, parameter.dtype)
+            and self.dtype in (None, parameter.dtype, parameter.stored_dtype)
             and self.kind in (None, parameter.kind)
             and (self.min_size is None or parameter.size >= self.min_size)
         )

@@ -114,7 +114,7 @@ def report_written(weights: Weights, path: str, more: str = "", in_place: bool =
     from paramctl.edit.save_edited import copies_file
     from paramctl.model import totals
     from paramctl.source.edited import Edited
-    from paramctl.source.save import copied_ties, not_carried
+    from paramctl.source.save import copied_ties, dequantized, not_carried
     from paramctl.store.registry import written_name
 
     path = written_name(path)
@@ -127,6 +127,8 @@ def report_written(weights: Weights, path: str, more: str = "", in_place: bool =
     source = weights.source
     if copied := copied_ties(source, path):
         tell(f"{path} has copies of arrays that were shared: {abbreviate(copied)}")
+    if decoded := dequantized(source):
+        tell(f"{path} has dequantized arrays: {abbreviate(decoded)}")
     if isinstance(source, Edited) and copies_file(source, path, in_place):
         return  # a patched copy has everything
     for part in not_carried(source, path):

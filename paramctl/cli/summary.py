@@ -91,6 +91,7 @@ PARAMETER_COLUMNS = [
     Column("kind", "Kind", lambda row: row.kind),
     Column("bytes", "Bytes", lambda row: row.bytes, _bytes_text, right=True),
     Column("parameters", "Parameters", lambda row: row.parameters, right=True),
+    Column("bits", "Bits", lambda row: row.bits, right=True),
 ]
 PARAMETER_TABLE = ("path", "shape", "dtype", "size", "axes", "fan_in", "fan_out", "trainable", "scheme")
 PARAMETER_JSON = tuple(column.key for column in PARAMETER_COLUMNS[:10])
@@ -265,6 +266,11 @@ def _object(facts: Summary, parameters: bool, chosen: list[Column] | None) -> di
             **({"unknown": counts.unknown} if known and counts.unknown else {}),
             "bytes": sum(counts.bytes.values()) if known else None,
             "bytes_by_dtype": counts.bytes if known else None,
+            **(
+                {"bits_by_dtype": {name: each.bits for name, each in facts.encodings.items()}}
+                if facts.encodings
+                else {}
+            ),
             **({"stored": facts.stored, "scales": facts.scales} if facts.packed or facts.scales else {}),
             **{key: getattr(facts.cost, key) for key in costs},
         },
@@ -337,7 +343,11 @@ def _totals(facts: Summary) -> Iterator[str]:
         yield printable(f"Missing from the file: {', '.join(names)}")
     yield from _packed(facts)
     for dtype, size in counts.bytes.items():
-        yield f"Bytes in {dtype}: {size:,}{binary(size)}"
+        encoding = facts.encodings.get(dtype)
+        decoded = f"; {encoding.bits:g} bits a value, read as {encoding.dtype}" if encoding else ""
+        yield f"Bytes in {dtype}: {size:,}{binary(size)}{decoded}"
+    if facts.encodings and counts.parameters:
+        yield f"Bits a value, on average: {8 * sum(counts.bytes.values()) / counts.parameters:.2f}"
     from paramctl.model import shared_text
 
     for tie in facts.ties:

@@ -23,6 +23,7 @@ from paramctl.conversion.report import (
 from paramctl.conversion.torch import TorchLayout, check_same_dtype, torch_layout, torch_parameters, torch_ties
 from paramctl.core.dtypes import Array
 from paramctl.core.indexing import select_all
+from paramctl.core.parameter import Parameter
 from paramctl.core.views import Arrangement, view
 from paramctl.errors import AddressError
 from paramctl.model import Document, Model, Tie, from_document
@@ -249,10 +250,8 @@ def _as_model(
     if any(path not in arrangements and path not in tied for path in model.parameters):
         arrays = _arrays_of(source, model, arrangements, ties)
         return Arranged(source, arrays, arrangements, operation, document=model.document, **options), rows
-    dtypes = {path: source.model.owner(arrangement.paths[0]).dtype for path, arrangement in arrangements.items()}
-    typed = model.map_parameters(
-        lambda parameter: replace(parameter, dtype=dtypes.get(parameter.path, parameter.dtype))
-    )
+    origins = {path: source.model.owner(arrangement.paths[0]) for path, arrangement in arrangements.items()}
+    typed = model.map_parameters(lambda parameter: _typed_as(parameter, origins.get(parameter.path, parameter)))
     more_ties = [tie for tie in source.model.ties if _is_new(tie, arrangements, ties, typed)]
     result = replace(typed, ties=(*ties, *more_ties), aliases={})
     arranged = Arranged(source, result, arrangements, operation, document=like.document, keras=like.keras, **options)
@@ -283,8 +282,12 @@ def _arrays_of(source: Source, like: Model, arrangements: Mapping[str, Arrangeme
             known = like.parameters.get(path, origin)
             # roles of axes hold only for the declared shape: a misshaped array, allowed by --partial, has unknown ones
             has_shape = path not in arrangements or known.shape == arrangement.shape
-            parameters[path] = replace(known if has_shape else origin, path=path, dtype=origin.dtype)
+            parameters[path] = replace(_typed_as(known if has_shape else origin, origin), path=path)
     return build_model(like.name, parameters, ties)[0]
+
+
+def _typed_as(parameter: Parameter, origin: Parameter) -> Parameter:
+    return replace(parameter, dtype=origin.dtype, encoding=origin.encoding)
 
 
 def _is_new(tie: Tie, arrangements: Mapping[str, Arrangement], ties: tuple[Tie, ...], model: Model) -> bool:

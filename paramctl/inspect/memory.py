@@ -64,7 +64,7 @@ def estimate_memory(model: Model, optimizer: str, batch: int, dtype: str | None)
     values_dtype = dtype or _widest(owners)
     trained = [parameter for parameter in owners if _is_trained(parameter)]
     known = not model.unbuilt
-    parameters = sum(parameter.bytes for parameter in owners) if known else None
+    parameters = sum(parameter.stored_bytes for parameter in owners) if known else None
     gradients = sum(parameter.bytes for parameter in trained) if known else None
     state = product(gradients, OPTIMIZERS[optimizer])
     peak, kept = _activations(model, batch, values_dtype) if model.output_ids and known else (None, None)
@@ -88,7 +88,9 @@ def _phase(phase: str, parts: Mapping[str, int | None]) -> Iterator[MemoryRow]:
 
 
 def _is_trained(parameter: Parameter) -> bool:
-    """Return whether a parameter has a gradient, as far as is known: integers, such as packed weights, have none."""
+    """Return whether a parameter has a gradient, as far as is known: integers and quantized weights have none."""
+    if parameter.encoding is not None:
+        return False
     if parameter.trainable is None:
         return parameter.dtype in FLOAT_DTYPES or parameter.dtype.startswith("complex")
     return parameter.trainable

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from paramctl.address.resolve import NO_FILTERS, Filters, subtree_matcher
-from paramctl.core.parameter import Parameter
+from paramctl.core.parameter import DTYPE_BYTES, PACKED_BITS, Encoding, Parameter
 from paramctl.init.rules import assign_schemes
 from paramctl.inspect.costs import Cost, Costs, why_unknown
 from paramctl.inspect.packed import Packed, parameter_counts
@@ -79,7 +79,8 @@ class LayerRow:
 class ParameterRow:
     """A parameter.
 
-    dtype, trainable, scheme: of its array, which may be another parameter's.
+    dtype, bits, trainable, scheme: of its array, which may be another parameter's. dtype: of the stored values, such as
+        q4_k. bits: of a stored value, on average.
     size: the number of stored values. parameters: that of the parameters they hold, which differs for packed weights.
     tied_to: the path of the parameter that keeps its array. counted_at: the path at which its array is counted.
     shared: the same as text, ``= PATH`` or ``counted at PATH``; empty if it is counted here.
@@ -88,6 +89,7 @@ class ParameterRow:
     path: str
     shape: tuple[int, ...]
     dtype: str
+    bits: int | float
     kind: str | None
     trainable: bool | None
     size: int
@@ -108,6 +110,7 @@ class Summary:
 
     unbuilt: the number of layers that lack the shape of an input. separator: between the names of a path.
     missing: the shapes of the parameters that the file's configuration has and the file lacks, by path.
+    encodings: the quantizations of selected arrays, by name.
     packed: the arrays of low-precision parameters. The totals count these parameters, and not their scales.
     stored, scales: the number of all stored values, and that of the values of scales.
     cost: of the selected layers, each application of a layer counted. why_unknown: if a cost is; else empty.
@@ -123,6 +126,7 @@ class Summary:
     unbuilt: int
     separator: str
     missing: Mapping[str, tuple[int, ...] | None]
+    encodings: Mapping[str, Encoding]
     packed: tuple[Packed, ...]
     stored: int
     scales: int
@@ -172,6 +176,7 @@ def summarize(
         unbuilt=model.unbuilt,
         separator=model.separator,
         missing=lacking,
+        encodings={each.stored_dtype: each.encoding for each in counted if each.encoding},
         packed=tuple(each for each in packed if each.path in selected),
         stored=sum(parameter.size for parameter in counted),
         scales=sum(parameter.size for parameter in counted if parameter.path in scales),
@@ -280,11 +285,12 @@ def _parameter_rows(
         yield ParameterRow(
             path=path,
             shape=parameter.shape,
-            dtype=owner.dtype,
+            dtype=owner.stored_dtype,
+            bits=_bits(owner),
             kind=None if parameter.kind == "unknown" else parameter.kind,
             trainable=owner.trainable,
             size=parameter.size,
-            bytes=owner.bytes,
+            bytes=owner.stored_bytes,
             axes=_roles(parameter),
             fan_in=fan_in,
             fan_out=fan_out,
@@ -294,6 +300,14 @@ def _parameter_rows(
             shared="" if counted_at == path else elsewhere(model, path, "").text,
             parameters=counts.get(owner.path, owner.size),
         )
+
+
+def _bits(parameter: Parameter) -> int | float:
+    """Return the bits of a stored value, on average."""
+    encoding = parameter.encoding
+    if encoding and parameter.stored_dtype == encoding.name:
+        return int(encoding.bits) if encoding.bits == int(encoding.bits) else encoding.bits
+    return PACKED_BITS.get(parameter.dtype) or 8 * DTYPE_BYTES[parameter.dtype]
 
 
 def _roles(parameter: Parameter) -> tuple[str, ...] | None:

@@ -92,7 +92,7 @@ def shared_text(kept: str, transpose: bool = False) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counts of values, with each array counted once, and bytes by dtype.
+    """Counts of values, with each array counted once, and bytes by dtype, as they are stored.
 
     known_trainable, known_non_trainable, unknown: values that are trained, that are not, and for which the file does
         not record it.
@@ -170,7 +170,9 @@ class Model:
         if dtype is None:
             return self
         return self.map_parameters(
-            lambda parameter: replace(parameter, dtype=dtype) if parameter.dtype in FLOAT_DTYPES else parameter
+            lambda parameter: (
+                replace(parameter, dtype=dtype, encoding=None) if parameter.dtype in FLOAT_DTYPES else parameter
+            )
         )
 
     def walk(self) -> Iterator[Block]:
@@ -271,7 +273,7 @@ def totals(parameters: Iterable[Parameter], counts: Mapping[str, int] | None = N
     trainable = other = unknown = 0
     by_dtype: Counter[str] = Counter()
     for parameter in parameters:
-        by_dtype[parameter.dtype] += parameter.bytes
+        by_dtype[parameter.stored_dtype] += parameter.stored_bytes
         size = (counts or {}).get(parameter.path, parameter.size)
         if parameter.trainable:
             trainable += size

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator
+from collections import Counter
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
@@ -11,7 +12,7 @@ from paramctl.errors import InputError, OutputError, message
 from paramctl.model import shared_text
 from paramctl.parallel import Progress, advancing
 from paramctl.store.checkpoint import build_model
-from paramctl.store.contents import Contents, Origin, kept_origin
+from paramctl.store.contents import Contents, Omitted, Origin, check_decodable, kept_origin
 from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.registry import by_name, for_writing
 from paramctl.store.safetensors import NAME as SAFETENSORS
@@ -59,6 +60,7 @@ def write(source: Contents, path: str, options: WriteOptions = DEFAULTS) -> Iter
     if packed is not None and not format_.packed:
         rule = f"{format_.name} cannot hold {packed.path}, which has the dtype {packed.dtype}"
         raise OutputError(f"{path}: {rule}. Save it as .safetensors")
+    check_encodings(source)
     verify(source)  # before the first byte is written
     return format_.write(path, source, options)
 
@@ -86,6 +88,7 @@ def check_writable(source: Contents, path: str, options: WriteOptions = DEFAULTS
 def write_stream(source: Contents, file: IO[bytes], progress: Progress | None = None) -> None:
     """Write a source to an open file as the bytes of a safetensors file, in order."""
     by_name(SAFETENSORS).check_names(source.model, "standard output")
+    check_encodings(source)
     verify(source)
     advance = advancing(progress, _stored_bytes(source))
     for data in safetensors.stream(source):
@@ -105,6 +108,19 @@ def check_complete(source: Contents) -> None:
         names = f"{first} and {len(others):,} more" if len(others) > 1 else " and ".join(missing)
         hint = "Save the others with: paramctl save --partial PATTERN"
         raise InputError(message(f"{place}: must have all parameters of its model", f"missing {names}", hint))
+
+
+def check_encodings(source: Contents) -> None:
+    """Raise InputError for a quantized array that cannot be decoded. Arrays of packed dtypes are copied."""
+    for owner in source.model.owners():
+        if owner.encoding is not None:
+            check_decodable(source.model, owner.path)
+
+
+def dequantized(source: Contents) -> list[str]:
+    """Describe the arrays whose values a new file has decoded: ``12 of q4_k in float32``."""
+    counts = Counter((owner.encoding.name, owner.dtype) for owner in source.model.owners() if owner.encoding)
+    return [f"{count:,} of {name} in {dtype}" for (name, dtype), count in counts.items()]
 
 
 def verify(source: Contents) -> None:
@@ -141,7 +157,7 @@ def other_content_lost(origin: Origin, path: str) -> list[str]:
     """Describe the content besides arrays of numbers that a file at this path does not include."""
     lost = list(origin.other_content)
     skipped = [*_attributes(origin), *(f"{name} ({kind})" for name, kind in origin.skipped.items())]
-    metadata = [f"the metadata {key!r}" for key in origin.metadata if key not in KEYS]
+    dropped = [key for key in origin.metadata if key not in KEYS]
     with suppress(OutputError):  # as in not_carried
         format_ = for_writing(path)
         if origin.keras and "other_content" in format_.carries:
@@ -149,10 +165,19 @@ def other_content_lost(origin: Origin, path: str) -> list[str]:
         if origin.companion is not None and "skipped" in format_.carries and format_.name == origin.format:
             skipped = []
         if "metadata" in format_.carries:
-            metadata = []
-    items = list(dict.fromkeys([*lost, *skipped, *metadata]))
+            dropped = [key for key in dropped if isinstance(origin.metadata[key], Omitted)]
+    items = list(dict.fromkeys([*lost, *skipped, *_metadata(origin, dropped)]))
     more = len(items) - MOST_LISTED
     return items if more <= 0 else [*items[:MOST_LISTED], f"{more:,} more items"]
+
+
+def _metadata(origin: Origin, keys: Sequence[str]) -> list[str]:
+    """Describe metadata that is not carried over: each item, or many in one."""
+    values = ((key, origin.metadata[key]) for key in keys)
+    names = [f"{key!r} ({value})" if isinstance(value, Omitted) else repr(key) for key, value in values]
+    if len(names) <= MOST_ATTRIBUTES:
+        return [f"the metadata {name}" for name in names]
+    return [f"the metadata {', '.join(names[:MOST_ATTRIBUTES])} and {len(names) - MOST_ATTRIBUTES:,} more"]
 
 
 def _attributes(origin: Origin) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from paramctl.core.ordering import in_numeric_order
-from paramctl.core.parameter import Axis, Parameter, ParameterKind
+from paramctl.core.parameter import Axis, Encoding, Parameter, ParameterKind
 from paramctl.declare.located import MAX_DEPTH
 from paramctl.errors import ParamctlError
 from paramctl.model import Document, Model, Tie, from_document
@@ -36,10 +36,13 @@ class TooManyParts(ValueError):
     """A name with more parts than any honest file has, which would make too deep a tree."""
 
 
-def stored_parameter(name: str, shape: tuple[int, ...], dtype: str, attributes: object = None) -> Parameter:
+def stored_parameter(
+    name: str, shape: tuple[int, ...], dtype: str, attributes: object = None, encoding: Encoding | None = None
+) -> Parameter:
     """Return an array in a file as a parameter.
 
     attributes: its recorded axes, kind, and trainable, in a file of paramctl's own. A malformed one is ignored.
+    encoding: of quantized values.
     """
     known = attributes if isinstance(attributes, dict) else {}
     text = known.get("axes")
@@ -48,7 +51,7 @@ def stored_parameter(name: str, shape: tuple[int, ...], dtype: str, attributes: 
     axes = tuple(_parse_axis(size, role) for size, role in zip(shape, roles, strict=True))
     kind: ParameterKind = known["kind"] if known.get("kind") in ("weight", "bias", "norm", "state") else "unknown"
     trainable = known.get("trainable")
-    return Parameter(name, axes, kind, trainable if isinstance(trainable, bool) else None, None, dtype)
+    return Parameter(name, axes, kind, trainable if isinstance(trainable, bool) else None, None, dtype, encoding)
 
 
 def _parse_axis(size: int, text: str) -> Axis:

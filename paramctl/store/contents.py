@@ -96,6 +96,16 @@ class OptimizerState:
 
 
 @dataclass(frozen=True, slots=True)
+class Omitted:
+    """A value of a file's metadata that is too large to carry over. text: a description, ``151,936 texts``."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """The file that arrays come from, with everything else that it records, for the writer of another file.
 
@@ -109,7 +119,8 @@ class Origin:
     skipped: the kind of everything in the file that is not an array of numbers, by name: "text", "a soft link".
     other_content: the names of content that only the same format can hold, such as the assets of a ``.keras``.
     metadata: the plain values beside the arrays, by key: texts, numbers, booleans, and lists of these. Of a
-        safetensors file or set, its metadata without ties and paramctl's own record.
+        safetensors file or set, its metadata without ties and paramctl's own record. An Omitted in place of a value
+        that is too large.
     attributes: the attributes of an HDF5 file that no framework and not paramctl gave it: "unit of w".
     extents: the values that can be changed in a copy of the file.
     missing: the shapes of the parameters that the file's own configuration has and the file lacks, by path. None for a
@@ -206,10 +217,12 @@ def read_alias(contents: Contents, name: str, start: int, stop: int) -> Array:
 
 
 def check_decodable(model: Model, path: str) -> None:
-    """Raise InputError for a parameter of a packed dtype, whose values can only be copied."""
-    dtype = model.owner(path).dtype
-    if dtype in PACKED_BITS:
-        raise InputError(f"{model.name}: {path} has the dtype {dtype}, whose values can be copied but not read")
+    """Raise InputError for a parameter whose values cannot be decoded: of a packed dtype, or quantized."""
+    owner = model.owner(path)
+    if owner.dtype in PACKED_BITS:
+        raise InputError(f"{model.name}: {path} has the dtype {owner.dtype}, whose values can be copied but not read")
+    if owner.encoding and owner.encoding.unreadable:
+        raise InputError(f"{model.name}: {path}: {owner.encoding.unreadable}")
 
 
 def gather(contents: Contents, path: str, selection: Selection) -> Iterator[Array]:

@@ -49,7 +49,7 @@ KINDS = (
         rb"(\xef\xbb\xbf)?\s*(<!doctype |<html|<\?xml|<!--|<error>)",
         (".html", ".xml"),
     ),
-    Kind(f"GGUF, {UNSUPPORTED}", rb"GGUF|GGML|ggjt|tjgg|lmgg|fmgg|algg", (".gguf", ".ggml")),
+    Kind(f"GGML, the predecessor of GGUF, {UNSUPPORTED}", rb"GGML|ggjt|tjgg|lmgg|fmgg|algg", (".ggml",)),
     Kind(f"TensorFlow Lite, {UNSUPPORTED}", rb".{4}TFL3", (".tflite",)),
     Kind(f"ONNX or a TensorFlow model, {UNSUPPORTED}. {KERAS_HINT}", rb"\x08[\x01-\x20][\x12\x1a\x3a\x42]"),
     Kind(f"ONNX, {UNSUPPORTED}", NEVER, (".onnx",)),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from paramctl.errors import InputError, OutputError
 from paramctl.store.format import Format
+from paramctl.store.gguf.format import Gguf
 from paramctl.store.hdf5.format import Hdf5
 from paramctl.store.keras.format import KerasArchive, KerasShards, KerasWeights
 from paramctl.store.location import Location
@@ -26,6 +27,7 @@ FORMATS: tuple[Format, ...] = (
     SafetensorsShards(),
     Npz(),
     Npy(),
+    Gguf(),
     Hdf5(dialects=["paramctl.store.keras.dialect"]),  # last: a user block may begin as a file of any other format
 )
 """Every format. The first that matches a file reads it, so a special format precedes the general one."""

@@ -18,7 +18,7 @@ from paramctl.errors import InputError
 from paramctl.model import Tie
 from paramctl.parallel import in_parallel
 from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter, tied_parameter
-from paramctl.store.contents import Contents, Origin, Reader
+from paramctl.store.contents import Contents, Omitted, Origin, Reader
 from paramctl.store.io.atomic import Temporary, replacing
 from paramctl.store.io.extents import Extent, ExtentReader, as_bytes
 from paramctl.store.io.json_limits import parse_json
@@ -107,7 +107,10 @@ def metadata_of(contents: Contents) -> dict[str, Any]:
     carried = {
         key: value
         for key, value in contents.origin.metadata.items()
-        if key in KEYS or (key not in model.tied and not (isinstance(value, str) and value in model.parameters))
+        if key in KEYS
+        or not (
+            key in model.tied or isinstance(value, Omitted) or (isinstance(value, str) and value in model.parameters)
+        )
     }
     # transformers refuses to load a file without the key "format"
     return {FRAMEWORK: "pt"} | ties | record | carried
