@@ -3,5 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-SAMPLES: dict[str, Callable[[Path], Path]] = {}
+from tests import gguf_files
+
+SAMPLES: dict[str, Callable[[Path], Path]] = {
+    "GGUF": gguf_files.sample,
+}
 """A function for each format, by its name. It writes a sample in a folder, and returns the file to open."""
