@@ -67,6 +67,6 @@ class Cursor:
             self.offset = offset
 
     def check_within_file(self) -> None:
-        """Raise ValueError if bytes before the cursor are not in the file: what is skipped is not read."""
+        """Raise ValueError if bytes before the cursor are not in the file: skipped bytes are not read."""
         if self.position and not self.location.read(self.position - 1, 1):
             raise ValueError(f"truncated within the header: it has {self.position:,} bytes or more")
