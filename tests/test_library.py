@@ -40,6 +40,7 @@ PRINTING = {"format", "columns", "parameters", "quiet", "dry_run", "help", "find
 
 NAMES_IN_PYTHON = {
     "source": "weights",
+    "addresses": "select",
     "define": "variables",
     "input_shape": "input_shapes",
     "output": "path",

@@ -26,6 +26,7 @@ from paramctl.source.drawn import Drawn
 from paramctl.source.from_checkpoint import parse_scheme
 from paramctl.source.open import open_checkpoint, open_path, source_of
 from paramctl.source.save import save
+from paramctl.source.selected import Selecting, select_arrays
 from paramctl.store.contents import Origin, blocks, read_alias
 from tests.conftest import ROOT
 from tests.formats import ANY
@@ -101,12 +102,18 @@ def partial(tmp_path: Path) -> Source:
     return convert(incomplete, allowed=Allowed(["d2/*"]))[0]
 
 
+def selected(tmp_path: Path) -> Source:
+    addresses = ["dense/kernel[1:3, ::-1]", "dense_1"]
+    return select_arrays(stored(tmp_path), Selecting(addresses, ["dense_1/bias"])).source
+
+
 KINDS: dict[str, Callable[[Path], Source]] = {
     "drawn": drawn,
     "stored": stored,
     "initialized": initialized,
     "user_code": user_code,
     "rename": renamed,
+    "select": selected,
     "cast": cast,
     "retie": retied,
     "assign": assigned,

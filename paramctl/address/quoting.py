@@ -45,9 +45,9 @@ def partition_address(text: str) -> tuple[str, str, str]:
     """Split a text at the first ``=`` that is not within the quotes or brackets of an address, as str.partition does.
 
     A quote opens only at the beginning of a name: the path don't/kernel has none. In a regular expression, a backslash
-    takes the meaning from the next character.
+    takes the meaning from the next character, and parentheses are brackets too: ``re:a(?=b)=c``.
     """
-    quote, depth, is_expression, escaped = "", 0, text.lstrip().startswith("re:"), False
+    quote, depth, groups, is_expression, escaped = "", 0, 0, text.lstrip().startswith("re:"), False
     for position, character in enumerate(text):
         if escaped:
             escaped = False
@@ -59,7 +59,9 @@ def partition_address(text: str) -> tuple[str, str, str]:
             quote = character
         elif character in "[]":
             depth += 1 if character == "[" else -1
-        elif character == "=" and depth <= 0:
+        elif character in "()" and is_expression and depth <= 0:
+            groups += 1 if character == "(" else -1
+        elif character == "=" and depth <= 0 and groups <= 0:
             return text[:position], "=", text[position + 1 :]
     return text, "", ""
 

@@ -3,6 +3,9 @@
 Each wildcard of the pattern appears again in the name, in the same order, and is replaced by the text it matched:
 ``model.**=**`` removes a prefix, and ``*/w=*/kernel`` replaces the last name. Names in quotes are taken literally, as
 in addresses: ``'a=b'/w=c/w``.
+
+``re:EXPRESSION=REPLACEMENT`` replaces every match of a regular expression in a name, as ``re.sub`` does:
+``re:^module\\.=`` removes a prefix, and ``re:layer(\\d+)=blocks.\\1`` keeps the number.
 """
 
 from __future__ import annotations
@@ -11,12 +14,28 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from paramctl.address.expressions import compile_expression
 from paramctl.address.quoting import partition_address, shell_quoted, similar_address_hint
 from paramctl.address.tree import NamedTree
 from paramctl.errors import AddressError
 
 _TOKEN = re.compile(r"""((?:^|(?<=[/.]))(?:'[^']*'|"[^"]*")(?=[/.]|$))|(\*\*|\*|\?)""")
 """One or several names in quotes, or a wildcard."""
+
+
+class _Substitution(NamedTuple):
+    """A rule with a regular expression. position: among all rules."""
+
+    position: int
+    expression: re.Pattern[str]
+    replacement: str
+
+    def new_name(self, path: str) -> str | None:
+        """Return the new name of a path, or None if the expression does not occur in it."""
+        name, count = self.expression.subn(self.replacement, path)
+        if count and not name:
+            raise AddressError(f"--rename: {path} would have an empty name", repr(f"re:{self.expression.pattern}"))
+        return name if count else None
 
 
 class _Rule(NamedTuple):
@@ -42,18 +61,19 @@ def renamer(rules: Sequence[str], model: NamedTree) -> Callable[[str], str]:
     Raises AddressError if a rule is malformed or matches nothing, or if two parameters would have the same name.
     """
     plain: dict[str, tuple[int, str]] = {}
-    patterns: list[_Rule] = []
+    patterns: list[_Rule | _Substitution] = []
     for position, text in enumerate(rules):
-        pattern, old, new = _parse_rule(text)
-        if len(old) > 1:
-            rule = _Rule(position, _compile(old, model.separator), new)
+        rule = _parse_expression(position, text) or _parse_wildcards(position, text, model.separator)
+        hint = ""
+        if isinstance(rule, _Plain):
+            plain.setdefault(rule.old, (position, rule.new))
+            is_used = rule.old in model.parameters
+            hint = _hint(model, rule.old, rule.new)
+        else:
             patterns.append(rule)
             is_used = any(rule.new_name(path) is not None for path in model.parameters)
-        else:
-            plain.setdefault(old[0], (position, new[0]))
-            is_used = old[0] in model.parameters
         if not is_used:
-            hint = _hint(model, old[0], new[0]) if len(old) == 1 else ""
+            pattern = _partition(text)[0].strip()
             raise AddressError(f"--rename: {model.name} has no parameter with this name", repr(pattern), hint)
 
     def new_name(path: str) -> str:
@@ -66,6 +86,7 @@ def renamer(rules: Sequence[str], model: NamedTree) -> Callable[[str], str]:
         return plain_name
 
     names = {path: new_name(path) for path in model.parameters} if rules else {}
+    # a substitution may map many names to one: re:\d=0
     path_of: dict[str, str] = {}
     for path, name in names.items():
         # Two parameters under one name would overwrite each other in the new file.
@@ -84,12 +105,37 @@ def _hint(model: NamedTree, old: str, new: str) -> str:
     return similar_address_hint(old, model.parameters, separator)
 
 
-def _parse_rule(text: str) -> tuple[str, list[str], list[str]]:
-    """Return the pattern of a rule, and its parts and those of the new name: texts, with the wildcards between them."""
-    old, equals, new = partition_address(text)
-    if not equals:  # a bracket of a name may have no other
-        old, equals, new = text.partition("=")
-    old, new = old.strip(), new.strip()
+class _Plain(NamedTuple):
+    """A rule for one name."""
+
+    old: str
+    new: str
+
+
+def _partition(text: str) -> tuple[str, str, str]:
+    """Split a rule into its pattern, the equals sign, and the new name."""
+    parts = partition_address(text)
+    return parts if parts[1] else text.partition("=")  # a bracket of a name may have no other
+
+
+def _parse_expression(position: int, text: str) -> _Substitution | None:
+    """Return a rule with a regular expression; None for a rule without one."""
+    if not text.lstrip().startswith("re:"):
+        return None
+    old, equals, new = _partition(text)
+    if not equals or not old.strip().removeprefix("re:"):
+        raise AddressError("a renaming must have the form re:EXPRESSION=REPLACEMENT", repr(text))
+    expression = compile_expression(old.strip())
+    try:
+        expression.sub(new.strip(), "")  # reads the replacement, whatever matches
+    except (re.error, IndexError) as error:
+        raise AddressError(f"invalid replacement: {error}", repr(text)) from None
+    return _Substitution(position, expression, new.strip())
+
+
+def _parse_wildcards(position: int, text: str, separator: str) -> _Rule | _Plain:
+    """Return a rule with wildcards, or for one name."""
+    old, equals, new = (part.strip() for part in _partition(text))
     if not equals or not old or not new:
         raise AddressError("a renaming must have the form PATTERN=NAME", repr(text))
     old_parts, new_parts = _parts(old), _parts(new)
@@ -98,7 +144,9 @@ def _parse_rule(text: str) -> tuple[str, list[str], list[str]]:
     pairs = zip(old_parts[1::2], old_parts[2::2], old_parts[3::2], strict=False)
     if any(first == "**" and not text and second != "?" for first, text, second in pairs):
         raise AddressError("a renaming may not have two wildcards without a text between them", repr(text))
-    return old, old_parts, new_parts
+    if len(old_parts) == 1:
+        return _Plain(old_parts[0], new_parts[0])
+    return _Rule(position, _compile(old_parts, separator), new_parts)
 
 
 def _parts(pattern: str) -> list[str]:

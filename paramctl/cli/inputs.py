@@ -10,13 +10,12 @@ import click
 
 from paramctl.cli.options import DEFAULT_MODEL
 from paramctl.cli.render import tell
+from paramctl.core.text import abbreviate
 
 if TYPE_CHECKING:
     from paramctl.declare.located import Located
     from paramctl.library.weights import Weights
     from paramctl.model import Model
-
-SHOWN_NAMES = 5
 
 
 def open_argument(
@@ -83,12 +82,6 @@ def _name_others(folder: str) -> None:
     opened, others = beside(folder, tuple(suffix for format_ in FORMATS for suffix in format_.suffixes))
     if others:
         tell(f"{folder}: reading {opened}, not {abbreviate(others)}")
-
-
-def abbreviate(names: Sequence[str]) -> str:
-    """Return the first names, and the number of the others: ``a, b, c, d, e and 3 more``."""
-    more = len(names) - SHOWN_NAMES
-    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _variable(text: str) -> tuple[str, Located]:

@@ -162,7 +162,7 @@ rename: Callable[[F], F] = click.option(
     "--rename",
     metavar="PATTERN=NAME",
     multiple=True,
-    help="Rename arrays; NAME has the same wildcards as PATTERN; repeatable",
+    help="Rename arrays; NAME has PATTERN's wildcards; or re:REGEX=TEXT; repeatable",
 )
 
 force: Callable[[F], F] = click.option("--force", is_flag=True, help="Replace an existing file")
@@ -258,6 +258,28 @@ def format_(*formats: str) -> Callable[[F], F]:
     )
 
 
+_FILTERS: dict[str, Callable[[F], F]] = {
+    "trainable": click.option(
+        "--trainable/--frozen", default=None, help="Only parameters known to be trainable, or frozen"
+    ),
+    "dtype": click.option("--dtype", metavar="DTYPE", help="Only arrays of this dtype"),
+    "kind": click.option(
+        "--kind", type=click.Choice(("weight", "bias", "norm", "state")), help="Only parameters of this kind"
+    ),
+    "min_size": click.option(
+        "--min-size", type=click.IntRange(0), metavar="N", help="Only arrays of at least N values"
+    ),
+}
+
+
+def filters_without_dtype(function: F) -> F:
+    """Add the filters to a command whose --dtype is another option; they reach it under their own names."""
+    command = function
+    for name, option in reversed(_FILTERS.items()):  # a decorator puts its option before the earlier ones
+        command = option(command) if name != "dtype" else command
+    return command
+
+
 def filters(function: F) -> F:
     """Add --trainable/--frozen, --dtype, --kind and --min-size, which reach the command as one dict, ``filters``."""
 
@@ -268,15 +290,7 @@ def filters(function: F) -> F:
         filters = {"trainable": trainable, "dtype": dtype, "kind": kind, "min_size": min_size}
         return function(*args, filters=filters, **others)
 
-    options = [
-        click.option("--trainable/--frozen", default=None, help="Only parameters known to be trainable, or frozen"),
-        click.option("--dtype", metavar="DTYPE", help="Only arrays of this dtype"),
-        click.option(
-            "--kind", type=click.Choice(("weight", "bias", "norm", "state")), help="Only parameters of this kind"
-        ),
-        click.option("--min-size", type=click.IntRange(0), metavar="N", help="Only arrays of at least N values"),
-    ]
     command: Any = with_filters
-    for option in reversed(options):  # a decorator puts its option before the earlier ones
+    for option in reversed(_FILTERS.values()):
         command = option(command)
     return command  # type: ignore[no-any-return]

@@ -11,9 +11,9 @@ import click
 
 import paramctl
 from paramctl.cli import progress
-from paramctl.cli.inputs import abbreviate
 from paramctl.cli.options import DEFAULT_MODEL
 from paramctl.cli.render import tell
+from paramctl.core.text import abbreviate
 
 if TYPE_CHECKING:
     from paramctl.library.weights import Weights

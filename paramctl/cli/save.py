@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING, Any
+
 import click
 
 import paramctl
-from paramctl.cli import inputs, options
+from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
 from paramctl.cli.output import hold_source, report_written, warm_up, write_file, write_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows, tell
+
+if TYPE_CHECKING:
+    from paramctl.library.weights import Weights
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -19,9 +25,21 @@ COLUMNS = [
     Column("note", "Note", lambda row: row.note),
 ]
 
+PLANNED = [
+    Column("path", "Parameter", lambda row: row[0].path),
+    Column("shape", "Shape", lambda row: row[0].shape),
+    Column("dtype", "Dtype", lambda row: row[0].dtype),
+    Column("bytes", "Bytes", lambda row: 0 if row[1] else row[0].bytes, right=True),
+    Column("tied_to", "Tied to", lambda row: row[1]),
+]
+"""The columns of a dry run, for pairs of a parameter and the one that has its values."""
+
 
 @click.command(cls=Command, short_help="Write a model or checkpoint in any format")
 @options.source
+@options.addresses
+@click.option("--drop", metavar="PATTERN", multiple=True, help="Leave these arrays out; repeatable")
+@options.filters_without_dtype
 @options.output("File to write; its suffix sets the format; '-' is a safetensors stream")
 @click.option(
     "--max-shard-size",
@@ -55,12 +73,18 @@ COLUMNS = [
     help="Allow a cast to lose overflow, integers or parts; repeatable",
 )
 @options.force
+@click.option("--dry-run", is_flag=True, help="Check everything and print what would be written, without writing")
 @options.quiet("Print no report and no notes")
 @options.define
 @options.input_shape
 @options.format_(*ROW_FORMATS)
 def save(
     source: str | None,
+    addresses: tuple[str, ...],
+    drop: tuple[str, ...],
+    trainable: bool | None,
+    kind: str | None,
+    min_size: int | None,
     output: str | None,
     max_shard_size: int | None,
     rebuild_index: bool,
@@ -72,12 +96,17 @@ def save(
     dtype: tuple[str, ...],
     allow: tuple[str, ...],
     force: bool,
+    dry_run: bool,
     quiet: bool,
     define: tuple[str, ...],
     input_shape: tuple[str, ...],
     format: str,
 ) -> None:
     """Write a model, with values from its initializers, or a checkpoint to a file of any format.
+
+    With addresses, --drop or a filter, writes only these arrays, and says how many are left out. A slice is written
+    under the name of its parameter. If the name that keeps a shared array is left out, another of its names keeps it.
+    Addresses are those of the source.
 
     Formats: NAME.h5, .safetensors, .npz, .keras, .weights.h5 and .weights.json; FOLDER/ is a set of safetensors.
     NAME.safetensors, NAME.weights.json and FOLDER/ can be split by --max-shard-size. The .keras and .weights files
@@ -98,6 +127,9 @@ def save(
     With any of these, a report has each array's status: mapped, transposed, packed with others, added to another,
     made (without a source), or skipped.
 
+    --dry-run prints the arrays that would be written, and the files on standard error. It reads all values, so every
+    error of the real command occurs.
+
     --rebuild-index writes the index of a folder of safetensors or Keras shards again, from the headers of its files.
     With -o, the arrays of all files are written, and the index does not change.
 
@@ -107,6 +139,7 @@ def save(
     \b
     Examples:
       paramctl save mlp.yaml -o mlp.h5
+      paramctl save model.safetensors 'encoder/**' --drop '**/bias' -o encoder.safetensors --dry-run
       paramctl save folder/ --rebuild-index
       paramctl save weights.safetensors -o weights.h5 --dtype bfloat16
       paramctl save mlp.yaml -o - | paramctl dump - dense/bias
@@ -120,7 +153,7 @@ def save(
         raise click.UsageError("Missing option '-o' / '--output'.")
     if output != "-":
         warm_up(output)
-    if not rebuild_index:  # without an index, a folder has no file to hold
+    if not rebuild_index and not dry_run:  # without an index, a folder has no file to hold
         hold_source(source, output)
     arrays = inputs.open_argument(source, define, input_shape, rebuild_index)
     incomplete = not isinstance(arrays, paramctl.Model) and bool(arrays.source.origin.missing)
@@ -129,6 +162,11 @@ def save(
     reference = inputs.open_argument(like) if like is not None else None
     converted = paramctl.convert(
         arrays,
+        select=addresses,
+        drop=drop,
+        trainable=trainable,
+        kind=kind,
+        min_size=min_size,
         layout=layout,
         like=reference,
         partial=partial,
@@ -137,6 +175,9 @@ def save(
         dtype=dtype,
         allow=allow,
     )
+    if dry_run:
+        _plan(converted, output, force, max_shard_size, format, quiet)
+        return
     if output == "-":
         write_pipe(converted)
         return
@@ -145,6 +186,22 @@ def save(
         if report := converted.report:
             emit(rows(format, report, COLUMNS))
         report_written(converted, output)
+
+
+def _plan(weights: Weights, output: str, force: bool, max_shard_size: int | None, format: str, quiet: bool) -> None:
+    """Print the arrays that a save would write, and its files on standard error."""
+    options: dict[str, Any] = {"force": force, "max_shard_size": max_shard_size} if output != "-" else {}
+    with progress.bar("checking") as report:
+        target: Any = output if output != "-" else sys.stdout.buffer
+        files = paramctl.save(weights, target, **options, dry_run=True, progress=report)
+    tied = weights.model.tied
+    arrays = [(each, tied[path].kept if path in tied else None) for path, each in weights.parameters.items()]
+    emit(rows(format, arrays, PLANNED))
+    if not quiet:
+        for note in weights.notes:
+            tell(f"note: {note}")
+        for file in files:
+            tell(f"would write {file.path}: {file.bytes:,} bytes of values")
 
 
 def _write_index(path: str, quiet: bool) -> None:

@@ -12,7 +12,7 @@ from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.memory import print_memory
 from paramctl.cli.render import Column, binary, branches, choose, emit, json_text, plain, rows, style, table, tell
-from paramctl.core.text import printable
+from paramctl.core.text import abbreviate, printable
 from paramctl.inspect.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def summary(
     arrays = inputs.open_argument(model, define, input_shape)
     facts = paramctl.summary(arrays, *patterns, depth=depth, **filters)
     if facts.missing and format not in ("table", "tree", "json"):  # these show the parameters
-        names = inputs.abbreviate([*facts.missing])
+        names = abbreviate([*facts.missing])
         tell(f"{facts.model}: missing from the file: {names}")
     if not facts.inputs and not columns:
         shown = [column for column in shown if column.key not in OF_LAYERS]

@@ -7,8 +7,8 @@ import click
 import paramctl
 from paramctl.cli import options
 from paramctl.cli.command import Command
-from paramctl.cli.inputs import abbreviate
 from paramctl.cli.retie import retie
+from paramctl.core.text import abbreviate
 
 
 @click.command(cls=Command, short_help="Give tied parameters separate arrays")

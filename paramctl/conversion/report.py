@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -182,6 +183,10 @@ def _names(paths: Sequence[str]) -> str:
     return ", ".join(paths) if count <= 1 else f"{', '.join(paths[:MAX_NAMES])} and {count} more"
 
 
+_WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+"""The names by which torch.compile, DataParallel and FSDP wrap a module."""
+
+
 def prefix_hint(actual: Iterable[str], expected: Iterable[str], separator: str) -> str:
     """Return the --rename option that would make names match, if one side has all names of the other with a prefix.
 
@@ -195,4 +200,8 @@ def prefix_hint(actual: Iterable[str], expected: Iterable[str], separator: str) 
         for prefix in sorted(name.removesuffix(first) for name in names if first and name.endswith(suffix)):
             if all(f"{prefix}{other}" in names for other in others):
                 return f"Use --rename {shell_quoted(rule.format(prefix))} to match the names."
+    wrappers = sorted(_WRAPPERS & {part for name in actual for part in name.split(".")})
+    rule = rf"\b({'|'.join(wrappers)})\." if len(wrappers) > 1 else rf"\b{''.join(wrappers)}\."
+    if wrappers and len(expected & {re.sub(rule, "", name) for name in actual}) > len(expected & actual):
+        return f"Use --rename {shell_quoted(f're:{rule}=')} to match the names."
     return ""

@@ -1,4 +1,10 @@
-"""Text that a file may have chosen, made safe to print."""
+"""Text that a file may have chosen, made safe to print, and lists of names made short."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+SHOWN_NAMES = 5
 
 
 def printable(text: str) -> str:
@@ -15,3 +21,9 @@ def csv_field(text: str) -> str:
     if any(character in text for character in ',"\r\n'):
         return '"{}"'.format(text.replace('"', '""'))
     return text
+
+
+def abbreviate(names: Sequence[str]) -> str:
+    """Return the first names, and the number of the others: ``a, b, c, d, e and 3 more``."""
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more:,} more" if more > 0 else "")

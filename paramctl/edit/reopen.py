@@ -24,6 +24,7 @@ from paramctl.source.describe import distribution_from_json
 from paramctl.source.drawn import Drawn
 from paramctl.source.from_checkpoint import parse_scheme
 from paramctl.source.open import open_path
+from paramctl.source.selected import reopened as reopen_selected
 from paramctl.source.stored import Stored
 from paramctl.store.location import LocalFile
 
@@ -115,6 +116,7 @@ OPERATIONS: Mapping[str, Callable[..., Source]] = {
     "cast": lambda base, rules, allow: cast_source(reopen(base), rules, allow),
     "partial": lambda base, allowed: Partial(reopen(base), allowed),
     "retie": _retied,
+    "select": lambda base, matches, missing: reopen_selected(reopen(base), matches, missing),
     "assign": _assigned,
     "to_torch": _to_torch,
     "to_keras": _to_keras,

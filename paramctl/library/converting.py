@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from paramctl.core.parameter import FLOAT_DTYPES
-from paramctl.library.arguments import choice
+from paramctl.library.arguments import choice, filters
 from paramctl.library.opening import Openable, as_source, openable, rename_rules, texts
 from paramctl.library.weights import Weights
 from paramctl.model import Model
 from paramctl.source.base import Source
+from paramctl.source.selected import Selecting, select_arrays
 
 if TYPE_CHECKING:
     from paramctl.conversion.report import TensorRow
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 def convert(
     weights: Openable,
     *,
+    select: str | Sequence[str] = (),
+    drop: str | Sequence[str] = (),
+    trainable: bool | None = None,
+    kind: str | None = None,
+    min_size: int | None = None,
     layout: str | None = None,
     like: Openable | None = None,
     partial: str | Sequence[str] = (),
@@ -27,8 +33,11 @@ def convert(
     dtype: str | Sequence[str] = (),
     allow: str | Sequence[str] = (),
 ) -> Weights:
-    """Convert weights to the names, shapes and dtypes of another layout, and check them against a model.
+    """Select arrays, convert them to the names, shapes and dtypes of another layout, and check them against a model.
 
+    select: addresses of the arrays to keep, or of slices of them; all by default.
+    drop: patterns of arrays to leave out.
+    trainable, kind, min_size: only parameters like this.
     layout: ``keras``, that of documents, or ``torch``, that of torch.nn's modules; unchanged by default.
     like: the model that the arrays belong to.
     partial: patterns of names that may be missing, unexpected or of another shape. A file may also lack parameters of
@@ -37,8 +46,8 @@ def convert(
     seed: of a model's values.
     dtype: DTYPE, or PATTERN=DTYPE rules.
     allow: losses that a cast may have: ``overflow``, ``integers``, ``parts``, each optionally with ``=PATTERN``.
-    The report has the status of each array, and the notes the settings of torch code. Raises AddressError for
-    arrays that do not match.
+    The report has the status of each array. The notes have the arrays left out, and the settings of torch code. Raises
+    AddressError for arrays that do not match, and for an address or a pattern that matches nothing.
     """
     choice("layout", layout, ("keras", "torch"))
     arrays = openable(weights)
@@ -46,6 +55,10 @@ def convert(
     # Initializers generate in the dtype itself: a cast after them would round twice.
     generated = isinstance(arrays, Model) and not losses and len(dtypes) == 1 and dtypes[0] in FLOAT_DTYPES
     source = as_source(arrays, seed, dtypes[0] if generated else None)
+    selecting = Selecting(texts(select), texts(drop), filters(trainable, None, kind, min_size))
+    # a conversion to torch's layout requires all layers, so a selection by their names comes after it
+    selects_later = layout == "torch" and bool(source.model.inputs) and not selecting.selects_all
+    source, left_out = (source, []) if selects_later else select_arrays(source, selecting)
     rows: list[TensorRow] = []
     notes: Sequence[str] = ()
     if layout is not None or like is not None or rename or skipped or source.origin.missing:
@@ -54,12 +67,17 @@ def convert(
 
         reference = as_source(like) if like is not None else None
         allowed = Allowed(skipped, _name(source), _name(reference) if reference is not None else "")
-        source, rows, notes = convert_source(source, layout, reference, rename_rules(rename), allowed)
+        converted = convert_source(source, layout, reference, rename_rules(rename), allowed)
+        if selects_later:
+            from paramctl.conversion.selecting import select_converted
+
+            converted, left_out = select_converted(converted, source.model, selecting)
+        source, rows, notes = converted
     if (dtypes or losses) and not generated:
         from paramctl.edit.cast_rules import cast_source
 
         source = cast_source(source, dtypes, losses)
-    return Weights(source, lambda measured: rows, notes=notes)
+    return Weights(source, lambda measured: rows, notes=[*left_out, *notes])
 
 
 def _name(source: Source) -> str:

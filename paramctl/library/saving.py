@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike, fspath
 from os.path import realpath
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from paramctl.edit.save_edited import rewrite_target, save_edited
 from paramctl.errors import OutputError
@@ -21,6 +21,7 @@ from paramctl.parallel import Progress
 from paramctl.source.base import Source
 from paramctl.source.drawn import Drawn
 from paramctl.source.edited import Edited
+from paramctl.source.rehearse import rehearse
 from paramctl.source.save import check_complete, write_stream
 from paramctl.source.save import save as save_source
 from paramctl.store.folder import replaces, resolve_folder
@@ -36,6 +37,11 @@ def save(
     force: bool = False,
     in_place: bool = False,
     max_shard_size: int | None = None,
+    select: str | Sequence[str] = (),
+    drop: str | Sequence[str] = (),
+    trainable: bool | None = None,
+    kind: str | None = None,
+    min_size: int | None = None,
     layout: str | None = None,
     like: Openable | None = None,
     partial: str | Sequence[str] = (),
@@ -44,6 +50,7 @@ def save(
     dtype: str | Sequence[str] = (),
     allow: str | Sequence[str] = (),
     measure: bool = False,
+    dry_run: bool = False,
     progress: Progress | None = None,
 ) -> list[Any]:
     """Write weights, or a model with values from its initializers, to a file.
@@ -53,20 +60,24 @@ def save(
     force: replace an existing file.
     in_place: the path is the file that the weights come from. Where only values change, all other bytes stay.
     max_shard_size: of each file of a set, in bytes.
-    layout, like, partial, rename, seed, dtype, allow: see convert.
+    select, drop, trainable, kind, min_size, layout, like, partial, rename, seed, dtype, allow: see convert.
     measure: return a report: the mean and standard deviation of the values that ``initialize`` generated, or the
         changes that ``assign`` made.
+    dry_run: check all that a save checks, values too, and write nothing. Returns a PlannedFile for each file.
     progress: called with the bytes done and in total.
     A file is replaced atomically: until the new one is complete and on disk, the old one stays.
     Returns the report of a conversion, or that of ``measure``. Raises OutputError.
     """
     max_shard_size = whole("max_shard_size", max_shard_size, 1)
     arrays = openable(weights)
+    selection = {"select": select, "drop": drop, "trainable": trainable, "kind": kind, "min_size": min_size}
     conversion = {"layout": layout, "like": like, "partial": partial, "rename": rename, "dtype": dtype, "allow": allow}
-    converts = any(value is not None and value != () for value in conversion.values())
+    converts = any(value is not None and value != () for value in (*selection.values(), *conversion.values()))
     if isinstance(arrays, Model) or converts:
-        arrays = convert(arrays, seed=seed, **conversion)  # type: ignore[arg-type]  # one option each, of that type
+        arrays = convert(arrays, seed=seed, **selection, **conversion)  # type: ignore[arg-type]  # one option each
     measured: Mapping[str, Any] = {}
+    if dry_run:
+        return _plan_files(arrays.source, path, WriteOptions(force or in_place, max_shard_size), progress)
     if isinstance(path, (str, PathLike)):
         options = WriteOptions(force or in_place, max_shard_size)
         if in_place:
@@ -79,6 +90,19 @@ def save(
             raise TypeError(f"path must be a path or an open file (got {type(path).__name__})")
         write_stream(arrays.source, path, progress)
     return list(arrays.make_report(measured)) if converts or measure else []
+
+
+class PlannedFile(NamedTuple):
+    """A file that a save would write. bytes: of its values, without its header."""
+
+    path: str
+    bytes: int
+
+
+def _plan_files(source: Source, path: Any, options: WriteOptions, progress: Progress | None) -> list[PlannedFile]:
+    """Return the files that a save would write; none for an open file. Raises every error of the save."""
+    name = fspath(path) if isinstance(path, (str, PathLike)) else None
+    return [PlannedFile(*file) for file in rehearse(source, name, options, progress).items()]
 
 
 def _check_in_place(source: Source, path: str, max_shard_size: int | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from paramctl.store.location import Location
@@ -69,6 +69,10 @@ class Format(Protocol):
         from paramctl.store.io.atomic import check_target
 
         check_target(path, force)
+
+    def planned_files(self, path: str, contents: Contents, options: WriteOptions) -> Mapping[str, int]:
+        """Return the files that ``write`` would write, without an index: the bytes of their values, by path."""
+        return {path: sum(owner.bytes for owner in contents.model.owners())}
 
     def written_name(self, path: str) -> str:
         """Return the file to open after a write to a path: the path, or the index of a set."""

@@ -5,6 +5,7 @@ The index is written last, so the set that it replaces stays usable until then.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -63,6 +64,17 @@ class SetTarget:
         except (OSError, ValueError):  # an index that cannot be read may name any file: remove none
             return []
         return sorted(name for name in names if self.names.matches(self.stem, name))
+
+
+def planned_set(target: SetTarget, count: int) -> list[str]:
+    """Return the paths of the files of a set before it is written, without its index.
+
+    count: the number of files. Those of an existing set keep their names until the new set is complete.
+    """
+    present = {*os.listdir(target.folder)} if os.path.isdir(target.folder) else set()
+    generations = (target.names.of(target.stem, count, generation) for generation in itertools.count(1))
+    names = next(names for names in generations if not present & {*names})
+    return [os.path.join(os.path.dirname(target.index), name) for name in names]
 
 
 class Shard(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from paramctl.store.format import Format
@@ -99,3 +99,8 @@ class KerasShards(Format):
         from paramctl.store.keras import shards
 
         return shards.write(path, contents, options)
+
+    def planned_files(self, path: str, contents: Contents, options: WriteOptions) -> Mapping[str, int]:
+        from paramctl.store.keras import shards
+
+        return shards.planned_files(path, contents, options)

@@ -24,7 +24,7 @@ from paramctl.store.io.atomic import Temporary, replacing
 from paramctl.store.io.extents import Extent
 from paramctl.store.io.index_files import files_in_indexes
 from paramctl.store.io.new_index import NewIndex, find_set, refuse_duplicate
-from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, prepare, write_set
+from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, planned_set, prepare, write_set
 from paramctl.store.io.shard_index import read_index as read_shard_index
 from paramctl.store.io.shards import ShardNames, plan_shards
 from paramctl.store.io.write_values import WriteOptions, Written
@@ -108,6 +108,13 @@ def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Writ
 
 def _lay_out_shard(model: Model, layout: KerasLayout, temporary: Temporary) -> dict[str, Extent]:
     return lay_out(temporary, model, layout)
+
+
+def planned_files(path: str, contents: Contents, options: WriteOptions) -> dict[str, int]:
+    """Return the bytes of the values of each file that ``write`` would write, by path."""
+    cut = plan_shards(written_parameters(contents.model), options.max_shard_size or DEFAULT_SHARD_SIZE)
+    paths = planned_set(_target(path), len(cut))
+    return {path: sum(array.bytes for array in shard) for path, shard in zip(paths, cut, strict=True)}
 
 
 def _target(path: str) -> SetTarget:

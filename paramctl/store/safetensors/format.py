@@ -6,7 +6,7 @@ https://github.com/huggingface/safetensors#format
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from paramctl.store.format import Format
@@ -37,6 +37,13 @@ class _HasHeader(Format):
         from paramctl.store.safetensors.names import check_names
 
         check_names(model.parameters, model.tied, target)
+
+    def planned_files(self, path: str, contents: Contents, options: WriteOptions) -> Mapping[str, int]:
+        from paramctl.store.safetensors import shards
+
+        if options.max_shard_size is None and not path.endswith("/") and not shards.replaces_set(path):
+            return super().planned_files(path, contents, options)
+        return shards.planned_files(path, contents, options)
 
     def check_target(self, path: str, force: bool) -> None:
         from paramctl.store.safetensors import shards

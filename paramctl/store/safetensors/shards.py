@@ -25,7 +25,7 @@ from paramctl.store.foreign import check_not_foreign
 from paramctl.store.io.atomic import Temporary, remove, replacing, sync_folder
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.io.new_index import NewIndex, find_set, misfit, refuse_duplicate
-from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, prepare, write_set
+from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, planned_set, prepare, write_set
 from paramctl.store.io.shard_index import ShardIndex, read_index
 from paramctl.store.io.shards import ShardNames, plan_shards
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
@@ -157,17 +157,27 @@ def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Writ
     target = _target(path)
     if path.endswith("/"):
         _create_folder(path)
-        limit = options.max_shard_size or DEFAULT_SHARD_SIZE
-    else:
-        limit = options.max_shard_size or sys.maxsize
     prepare(target, options.force)
-    shards = plan_shards(contents.model.owners(), limit)
+    shards = _plan(path, contents, options)
     if len(shards) == 1:
         yield from _write_single(target, contents, options)
         return
     framework = {FRAMEWORK: str(metadata_of(contents)[FRAMEWORK])}
     files = [Shard(shard, partial(_lay_out_shard, shard, framework)) for shard in shards]
     yield from write_set(contents, target, files, partial(_index_text, contents, shards), options)
+
+
+def _plan(path: str, contents: Contents, options: WriteOptions) -> list[list[Parameter]]:
+    """Return the arrays of each file."""
+    default = DEFAULT_SHARD_SIZE if path.endswith("/") else sys.maxsize
+    return plan_shards(contents.model.owners(), options.max_shard_size or default)
+
+
+def planned_files(path: str, contents: Contents, options: WriteOptions) -> dict[str, int]:
+    """Return the bytes of the values of each file that ``write`` would write, by path."""
+    target, shards = _target(path), _plan(path, contents, options)
+    paths = [target.single] if len(shards) == 1 else planned_set(target, len(shards))
+    return {path: sum(array.bytes for array in shard) for path, shard in zip(paths, shards, strict=True)}
 
 
 def _lay_out_shard(shard: Sequence[Parameter], metadata: Mapping[str, str], temporary: Temporary) -> dict[str, Extent]:
