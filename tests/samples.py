@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import gguf_files
+from tests import gguf_files, onnx_files
 
 SAMPLES: dict[str, Callable[[Path], Path]] = {
     "GGUF": gguf_files.sample,
+    "ONNX": onnx_files.sample,
 }
 """A function for each format, by its name. It writes a sample in a folder, and returns the file to open."""

@@ -51,8 +51,8 @@ KINDS = (
     ),
     Kind(f"GGML, the predecessor of GGUF, {UNSUPPORTED}", rb"GGML|ggjt|tjgg|lmgg|fmgg|algg", (".ggml",)),
     Kind(f"TensorFlow Lite, {UNSUPPORTED}", rb".{4}TFL3", (".tflite",)),
-    Kind(f"ONNX or a TensorFlow model, {UNSUPPORTED}. {KERAS_HINT}", rb"\x08[\x01-\x20][\x12\x1a\x3a\x42]"),
-    Kind(f"ONNX, {UNSUPPORTED}", NEVER, (".onnx",)),
+    Kind("a damaged ONNX model, or another kind of protocol buffer", rb"\x08[\x02-\x20][\x12\x1a\x3a\x42]"),
+    Kind(f"a TensorFlow model, {UNSUPPORTED}. {KERAS_HINT}", rb"\x08\x01\x12"),
     Kind(f"a TensorFlow model, {UNSUPPORTED}. {KERAS_HINT}", NEVER, (".pb", ".pbtxt")),
     Kind(
         f"a TensorFlow checkpoint, {UNSUPPORTED}. {KERAS_HINT}",

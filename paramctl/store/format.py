@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from paramctl.errors import OutputError
 from paramctl.store.location import Location
 from paramctl.store.names import check_unicode
 
@@ -57,12 +58,13 @@ class Format(Protocol):
         """
         check_unicode(model.parameters, target)
 
-    @abstractmethod
     def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
         """Write a file, or a set of files, atomically, and yield each piece when it is written.
 
-        Raises OutputError, and then leaves an existing file at the path unchanged.
+        Raises OutputError, and then leaves an existing file at the path unchanged. A format that is only read has no
+        suffix for writing, so that this is not called.
         """
+        raise OutputError(f"{path}: {self.name} is only read")
 
     def check_target(self, path: str, force: bool) -> None:
         """Raise OutputError, before any work, for a target that exists (unless ``force``) or cannot be a file."""

@@ -13,6 +13,7 @@ from paramctl.store.keras.format import KerasArchive, KerasShards, KerasWeights
 from paramctl.store.location import Location
 from paramctl.store.npz.format import Npz
 from paramctl.store.npz.single import Npy
+from paramctl.store.onnx.format import Onnx
 from paramctl.store.safetensors.format import Safetensors, SafetensorsShards
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ FORMATS: tuple[Format, ...] = (
     Npz(),
     Npy(),
     Gguf(),
+    Onnx(),
     Hdf5(dialects=["paramctl.store.keras.dialect"]),  # last: a user block may begin as a file of any other format
 )
 """Every format. The first that matches a file reads it, so a special format precedes the general one."""
