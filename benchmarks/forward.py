@@ -249,6 +249,7 @@ def main() -> None:
                 (cpu, elapsed), (their_cpu, their_elapsed) = child(threads, "seconds", name, batch)
                 row = (name, batch, threads, 1e3 * cpu, 1e3 * their_cpu, cpu / their_cpu, elapsed / their_elapsed)
                 rows.append((*row, AIMS[batch], *memory, memory[0] / memory[1], MEMORY_AIM))
+                print(f"{name}, batch {batch}, threads {threads}: {cpu / their_cpu:.3g}", file=sys.stderr, flush=True)
     heads = ["network", "batch", "threads", "ours, CPU ms", "torch, CPU ms", "ratio", "elapsed, ratio", "aim: at most",
          "ours, MB", "torch, MB", "ratio", "aim: at most"]  # fmt: skip
     print(f"\nA forward pass, against torch\n\n{tabulate(rows, heads, floatfmt='.3g')}", flush=True)

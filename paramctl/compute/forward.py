@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from paramctl.compute.graph import Graph, Step
 from paramctl.errors import InputError
@@ -15,6 +14,33 @@ from paramctl.model.layers.call import Array, Call, NotComputed
 
 Observer = Callable[[Step, Array], Array]
 """Is given the output of each step, and returns the one that later steps take, usually the same."""
+
+Shapes = tuple[tuple[int, ...], ...]
+"""Of the inputs of a step."""
+
+
+class Turn(NamedTuple):
+    """A step in a pass. sources: the numbers of its inputs. is_used: True if a later step takes its output.
+
+    last: the inputs that no later step takes. They are dropped, so memory holds only values in use.
+    """
+
+    step: Step
+    sources: Sequence[int]
+    is_used: bool
+    last: Collection[int]
+
+
+def schedule(graph: Graph, targets: Sequence[int]) -> list[Turn]:
+    """Return the steps of a pass that returns these outputs, in order."""
+    needed = set(map(graph.source, targets))
+    turns = []
+    for step in reversed(graph.steps):
+        sources = [graph.source(number) for number in step.inputs]
+        last = set(sources) - needed
+        turns.append(Turn(step, sources, step.output in needed, last))
+        needed |= last
+    return turns[::-1]
 
 
 @dataclass
@@ -35,6 +61,8 @@ class Pass:
     ties: Mapping[str, Tie] = field(default_factory=dict)
     updates: dict[str, Array] = field(default_factory=dict)
     output_masks: dict[int, Array | None] = field(default_factory=dict)
+    _checked: dict[int, set[Shapes]] = field(default_factory=dict)
+    _schedules: dict[tuple[int, ...], Sequence[Turn]] = field(default_factory=dict)
 
     def run(
         self, inputs: Mapping[str, Array], wanted: Iterable[int] | None = None, observe: Observer | None = None
@@ -45,23 +73,19 @@ class Pass:
         Raises InputError for an input that a layer cannot take, with the layer.
         """
         graph = self.graph
-        targets = [*dict.fromkeys(graph.outputs if wanted is None else wanted)]
-        uses = Counter(graph.source(number) for step in graph.steps for number in step.inputs)
-        uses.update(map(graph.source, targets))
+        targets = tuple(dict.fromkeys(graph.outputs if wanted is None else wanted))
+        if targets not in self._schedules:
+            self._schedules[targets] = schedule(graph, targets)
         values = {number: inputs[name] for number, name in graph.inputs.items()}
         masks: dict[int, Array | None] = {}
-        for step in graph.steps:
-            sources = [graph.source(number) for number in step.inputs]
+        for step, sources, is_used, last in self._schedules[targets]:
             output, mask = self.apply(step, [values[source] for source in sources], [*map(masks.get, sources)])
             if observe is not None:
                 output = observe(step, output)
-            # an output that no later step takes is dropped here, so memory holds only values in use
-            if uses[step.output]:
+            if is_used:
                 values[step.output], masks[step.output] = output, mask
-            uses.subtract(sources)
-            for source in sources:
-                if not uses[source]:
-                    values.pop(source, None)
+            for source in last:
+                values.pop(source, None)
         self.output_masks = {number: masks.get(graph.source(number)) for number in targets}
         return {number: values[graph.source(number)] for number in targets}
 
@@ -72,10 +96,7 @@ class Pass:
         references = dict(zip(names, inputs[count:], strict=True))
         call = Call(self.xp, self._current(step), self.training, masks, self.random, trainable=step.trainable)
         try:
-            for value in inputs:
-                layer.check_axes(value.shape)
-            # the shapes are checked with the sizes that the document leaves open
-            layer.output(*(value.shape for value in inputs[:count]), **{name: references[name].shape for name in names})
+            self._check(step, tuple([value.shape for value in inputs]), count)
             output = layer.compute(call, *inputs[:count], **references)
             mask = layer.output_mask(call, *inputs[:count], **references)
         except NotComputed as error:
@@ -87,6 +108,18 @@ class Pass:
             kept, transposed = self._kept(step.parameters[name])
             self.updates[kept] = self.xp.transpose(value) if transposed else value
         return output, mask
+
+    def _check(self, step: Step, shapes: Shapes, count: int) -> None:
+        """Check the shapes of a step's inputs, which have the sizes that the document leaves open. Raises ShapeError.
+
+        count: of the inputs that precede the references. Each combination of shapes is checked once.
+        """
+        checked = self._checked.setdefault(step.output, set())
+        if shapes not in checked:
+            for shape in shapes:
+                step.layer.check_axes(shape)
+            step.layer.output(*shapes[:count], **dict(zip(step.references, shapes[count:], strict=True)))
+            checked.add(shapes)
 
     def _current(self, step: Step) -> Mapping[str, Array]:
         """Return the arrays of a step, with the updates of earlier steps: a shared layer updates its state in turn."""

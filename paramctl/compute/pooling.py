@@ -1,6 +1,6 @@
 """Sums and maxima of windows, and their adjoints, over any number of spatial axes.
 
-Arrays have the batch axis first and the channels last. Windows are never dilated.
+Arrays have the batch axis first and the channels last.
 """
 
 from __future__ import annotations
@@ -10,7 +10,15 @@ from itertools import product
 
 import numpy as np
 
-from paramctl.compute.windows import Block, add_windows, blocks, window_bytes, window_values
+from paramctl.compute.windows import (
+    Block,
+    add_windows,
+    blocks,
+    covered_values,
+    window_bytes,
+    window_counts,
+    window_values,
+)
 from paramctl.core.dtypes import Array
 from paramctl.model.layers.spatial import Window
 
@@ -67,16 +75,25 @@ POOLING_DERIVATIVES = {
 
 
 def _reduced(x: Array, window: Window, combine: Callable[..., Array], padding: float) -> Array:
-    """Return the values of each window combined, position by position."""
+    """Return the values of each window combined, axis by axis, because a window is a box."""
     shape = (len(x), *window.counts(x.shape[1:-1]))
     y = np.empty((*shape, x.shape[-1]), x.dtype)
     for block in blocks(shape, window_bytes(x, window)):
-        values, part = window_values(x, window, block, padding), y[block]
-        first, *others = product(*map(range, window.sizes))
-        part[...] = _tap(values, first)
-        for tap in others:
-            combine(part, _tap(values, tap), out=part)
+        part = covered_values(x, window, block, padding)
+        axes = zip(window_counts(block), window.sizes, window.rates, window.strides, strict=True)
+        for axis, (count, size, rate, stride) in enumerate(axes, 1):
+            first, *others = (_every(part, axis, tap * rate, count, stride) for tap in range(size))
+            # one position is a view, and into the last axis' result the others are combined in place
+            part = first.copy() if not others else combine(first, others[0])
+            for other in others[1:]:
+                combine(part, other, out=part)
+        y[block] = part
     return y
+
+
+def _every(x: Array, axis: int, start: int, count: int, stride: int) -> Array:
+    """Return this many positions along an axis, from start on, a stride apart."""
+    return x[(slice(None),) * axis + (slice(start, start + (count - 1) * stride + 1, stride),)]
 
 
 def _first_maxima(x: Array, window: Window) -> Iterator[tuple[Block, Iterator[tuple[tuple[int, ...], Array]]]]:

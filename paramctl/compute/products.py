@@ -61,11 +61,12 @@ class _ByMatrix:
         return bool(channels == 1 if self.groups == 1 else channels <= FEW_CHANNELS)
 
     def forward(self, values: Array, y: Array) -> None:
-        windows, kernel = self._windows(values), self._matrices(self.kernel)
         if self.groups == 1 and y.flags.c_contiguous:
-            np.matmul(windows[0], kernel[0], out=y.reshape(-1, y.shape[-1]))
+            filters = y.shape[-1]
+            np.matmul(self._of_one_group(values), self.kernel.reshape(-1, filters), out=y.reshape(-1, filters))
         else:
-            y[...] = np.moveaxis(windows @ kernel, 0, 1).reshape(y.shape)
+            products = self._windows(values) @ self._matrices(self.kernel)
+            y[...] = np.moveaxis(products, 0, 1).reshape(y.shape)
 
     def backward(self, y: Array) -> Array:
         products = self._matrices(y) @ self._matrices(self.kernel).swapaxes(1, 2)
@@ -81,8 +82,19 @@ class _ByMatrix:
         """Return a matrix for each group of filters: all other axes are the rows."""
         return np.moveaxis(array.reshape(-1, self.groups, array.shape[-1] // self.groups), 1, 0)
 
+    def _of_one_group(self, values: Array) -> Array:
+        """Return the matrix of windows if all channels are one group."""
+        first = values.ndim // 2  # of the axes of the positions
+        count = prod(values.shape[:first])
+        if self.channels_first:
+            axes = (*range(first, values.ndim), *range(first))
+            return values.transpose(axes).reshape(-1, count).T
+        return values.reshape(count, -1)
+
     def _windows(self, values: Array) -> Array:
         """Return a matrix of windows for each group of channels."""
+        if self.groups == 1:
+            return self._of_one_group(values)[None]
         rank = values.ndim // 2 - 1
         count, size = prod(values.shape[: 1 + rank]), prod(values.shape[1 + rank :]) // self.groups
         grouped = values.reshape(*values.shape[:-1], self.groups, -1)

@@ -23,20 +23,22 @@ def lstm(inputs: Array, kernel: Array, mask: Array | None = None) -> Array:
     gates = np.empty((batch, size), dtype)
     i, f, c, o = (gates[:, start : start + units] for start in range(0, size, units))
     carry, before, kept = (np.zeros((batch, units), dtype) for _ in range(3))
-    for scaled, output, skipped in zip(inputs * scale, outputs, [None] * steps if mask is None else ~mask, strict=True):
-        # np.matmul takes half as long again into an array that exists
-        np.dot(before, kernel, gates)
-        np.add(gates, scaled, gates)
-        np.tanh(gates, gates)
-        np.add(gates, offset, gates)
-        np.multiply(i, c, i)
+    skips = [None] * steps if mask is None else ~mask
+    # a step takes a few microseconds, so look-ups count; np.dot and np.matmul take longer than the method
+    add, multiply, tanh = np.add, np.multiply, np.tanh
+    for scaled, output, skipped in zip(inputs * scale, outputs, skips, strict=True):
+        before.dot(kernel, gates)
+        add(gates, scaled, gates)
+        tanh(gates, gates)
+        add(gates, offset, gates)
+        multiply(i, c, i)
         if skipped is not None:
             np.copyto(kept, carry)
-        np.multiply(f, carry, carry)
-        np.add(carry, i, carry)
-        np.multiply(carry, half, carry)
-        np.tanh(carry, output)
-        np.multiply(output, o, output)
+        multiply(f, carry, carry)
+        add(carry, i, carry)
+        multiply(carry, half, carry)
+        tanh(carry, output)
+        multiply(output, o, output)
         if skipped is not None:
             np.copyto(carry, kept, where=skipped)
             np.copyto(output, before, where=skipped)

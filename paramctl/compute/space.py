@@ -64,6 +64,10 @@ class NumPySpace:
         """Return x * Phi(x), where Phi is the standard normal CDF."""
         return special.gelu(x)
 
+    def gelu_tanh(self, x: Array) -> Array:
+        """Return x * Phi(x) by an approximation of Phi, the standard normal CDF; see special.gelu_tanh."""
+        return special.gelu_tanh(x)
+
     def softplus(self, x: Array) -> Array:
         """Return log(1 + exp(x)). Its derivative is sigmoid(x)."""
         y = np.exp(-np.abs(x))
@@ -113,6 +117,7 @@ DERIVATIVES: dict[str, tuple[Product, ...]] = {
     "negative_part": (lambda result, x: lambda vector: vector * (x <= 0),),
     "silu": (lambda result, x: lambda vector: vector * _silu_slope(result, NUMPY.sigmoid(x)),),
     "gelu": (lambda result, x: lambda vector: vector * special.gelu_slope(x),),
+    "gelu_tanh": (lambda result, x: lambda vector: vector * special.gelu_tanh_slope(x),),
     "softplus": (lambda result, x: lambda vector: vector * NUMPY.sigmoid(x),),
     "erf": (lambda result, x: lambda vector: vector * (1.1283791670955126 * np.exp(-x * x)),),  # 2 / sqrt(pi)
     "sparsemax": (lambda result, x, axis: partial(special.sparsemax_by_x, result, axis=axis),),

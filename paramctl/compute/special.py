@@ -57,6 +57,10 @@ LARGE: Coefficients = (
 """(1 / sqrt(pi) - x * exp(x^2) * (1 - erf(x))) * x^2 in 1 / x^2, for x >= 4."""
 
 
+_INNER = 0.7978845608028654  # sqrt(2 / pi)
+_CUBIC = _INNER * 0.044715
+
+
 def erf(x: Array) -> Array:
     """Return the error function of each value, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to the value.
 
@@ -68,6 +72,19 @@ def erf(x: Array) -> Array:
 def gelu(x: Array) -> Array:
     """Return x * Phi(x), where Phi is the standard normal CDF, (1 + erf(x / sqrt(2))) / 2."""
     return by_blocks(lambda values: values * _normal_cdf(values), x)
+
+
+def gelu_tanh(x: Array) -> Array:
+    """Return 0.5 * x * (1 + tanh(u)), where u = sqrt(2 / pi) * (x + 0.044715 * x^3). Hendrycks and Gimpel (2016)."""
+    return by_blocks(_gelu_tanh, x)
+
+
+def gelu_tanh_slope(x: Array) -> Array:
+    """Return the derivative of gelu_tanh, (1 + t) / 2 + x * (1 - t^2) * u' / 2, where t = tanh(u)."""
+    square = x * x
+    t = np.tanh(x * (_INNER + _CUBIC * square))
+    slope: Array = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (_INNER + 3 * _CUBIC * square)
+    return slope
 
 
 def gelu_slope(x: Array) -> Array:
@@ -92,6 +109,8 @@ def silu(x: Array) -> Array:
 def by_blocks(function: Callable[[Array], Array], x: Array) -> Array:
     """Return a function of each value. Only blocks of values have intermediate results, which stay in the cache."""
     values = x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
+    if values.size <= BLOCK:
+        return function(values)
     flat = values.reshape(-1)
     result = np.empty_like(flat)
     for start in range(0, flat.size, BLOCK):
@@ -104,6 +123,18 @@ def _sigmoid(x: Array) -> Array:
     np.exp(y, out=y)
     y += 1
     return np.reciprocal(y, out=y)
+
+
+def _gelu_tanh(x: Array) -> Array:
+    y = x * x
+    y *= _CUBIC
+    y += _INNER
+    y *= x
+    np.tanh(y, out=y)
+    y += 1
+    y *= x
+    y *= 0.5
+    return y
 
 
 def _normal_cdf(x: Array) -> Array:

@@ -39,22 +39,27 @@ def blocks(shape: Sequence[int], window_bytes: int) -> Iterator[Block]:
     yield from product(*reversed(axes))
 
 
+def covered_values(x: Array, window: Window, block: Block, padding: float = 0.0) -> Array:
+    """Return the part of x that a block's windows cover. padding: the value of positions beyond the ends of x."""
+    inside, placed, extents = _covered(window, block, x.shape[1:-1])
+    part = x[(block[0], *inside)]
+    if part.shape[1:-1] == extents:
+        return part
+    padded = np.full((len(part), *extents, x.shape[-1]), padding, x.dtype)
+    padded[(slice(None), *placed)] = part
+    return padded
+
+
 def window_values(x: Array, window: Window, block: Block, padding: float = 0.0, channels_first: bool = False) -> Array:
     """Return the values of a block's windows as a view: (examples, windows..., positions in a window..., channels).
 
-    padding: the value of positions beyond the ends of x. channels_first: make the positions neighbours in memory, not
-    the channels.
+    padding: as in `covered_values`. channels_first: make the positions neighbours in memory, not the channels.
     """
-    inside, placed, extents = _covered(window, block, x.shape[1:-1])
-    part = x[(block[0], *inside)]
-    if part.shape[1:-1] != extents:
-        padded = np.full((len(part), *extents, x.shape[-1]), padding, x.dtype)
-        padded[(slice(None), *placed)] = part
-        part = padded
-    if channels_first:
+    part = covered_values(x, window, block, padding)
+    if channels_first and x.shape[-1] > 1:
         part = np.moveaxis(np.ascontiguousarray(np.moveaxis(part, -1, 0)), 0, -1)
     examples, *axes, channels = part.strides
-    counts = [along.stop - along.start for along in block[1:]]
+    counts = window_counts(block)
     steps = [size * stride for size, stride in zip(axes, window.strides, strict=True)]
     taps = [size * rate for size, rate in zip(axes, window.rates, strict=True)]
     shape = (len(part), *counts, *window.sizes, x.shape[-1])
@@ -75,6 +80,11 @@ def add_windows(x: Array, values: Array, window: Window, block: Block) -> None:
         at = (slice(step * rate, step * rate + (n - 1) * stride + 1, stride) for step, rate, stride, n in axes)
         part[(slice(None), *at)] += values[(slice(None),) * (1 + rank) + tap]
     x[(block[0], *inside)] += part[(slice(None), *placed)]
+
+
+def window_counts(block: Block) -> list[int]:
+    """Return the number of a block's windows along each axis."""
+    return [along.stop - along.start for along in block[1:]]
 
 
 def window_bytes(x: Array, window: Window) -> int:

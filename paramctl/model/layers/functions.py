@@ -129,9 +129,7 @@ class Gelu(Function):
     approximate: Flag = False
 
     def compute(self, xp: Any, x: Array) -> Array:
-        if self.approximate:
-            return 0.5 * x * (1 + xp.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))  # sqrt(2 / pi)
-        return xp.gelu(x)
+        return xp.gelu_tanh(x) if self.approximate else xp.gelu(x)
 
     def torch_text(self, axis: int | None = None) -> str:
         return "torch.nn.GELU(approximate='tanh')" if self.approximate else "torch.nn.GELU()"

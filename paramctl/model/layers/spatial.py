@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from paramctl.declare.option_types import ChoiceType
@@ -89,15 +90,19 @@ class Window(NamedTuple):
     margins: tuple[tuple[int, int], ...]
 
     @classmethod
+    @lru_cache
     def of(
         cls,
-        space: Sequence[int],
+        space: tuple[int, ...],
         sizes: tuple[int, ...],
         strides: tuple[int, ...],
         padding: str,
         rates: tuple[int, ...] | None = None,
     ) -> Window:
-        """Return windows with the margins that an option padding adds. space: the sizes of the axes."""
+        """Return windows with the margins that an option padding adds. space: the sizes of the axes.
+
+        Cached, because a pass over one example takes hardly longer than this.
+        """
         window = cls(sizes, strides, rates or (1,) * len(sizes), ((0, 0),) * len(sizes))
         if padding == "causal":
             return window._replace(margins=tuple((reach - 1, 0) for reach in window.reaches))
