@@ -170,7 +170,7 @@ def test_variables_under_names_of_their_own_are_parameters(paramctl: Run, tmp_pa
         file.create_group("optimizer/vars")["0"] = np.ones(6, "float32")
     expected = ["d/bias", "d/kernel", "loose", "own/0", "own/alpha", "own/deep/beta"]
     assert sorted(names(paramctl, path)) == expected
-    assert "Also in the file: 1 optimizer or metric array\n" in paramctl("summary", str(path)).stdout
+    assert "Optimizer state: 1 array, 6 values, 24 bytes\n" in paramctl("summary", str(path)).stdout
     refused = paramctl("save", str(path), "-o", "x.weights.json")
     assert (refused.returncode, [*tmp_path.glob("x*")]) == (2, [])
     assert "loose belongs to no object of Keras" in refused.stderr

@@ -27,6 +27,7 @@ from paramctl.source.from_checkpoint import parse_scheme
 from paramctl.source.open import open_checkpoint, open_path, source_of
 from paramctl.source.save import save
 from paramctl.source.selected import Selecting, select_arrays
+from paramctl.source.with_state import split_state, with_state
 from paramctl.store.contents import Origin, blocks, read_alias
 from tests.conftest import ROOT
 from tests.formats import ANY
@@ -107,6 +108,14 @@ def selected(tmp_path: Path) -> Source:
     return select_arrays(stored(tmp_path), Selecting(addresses, ["dense_1/bias"])).source
 
 
+def with_the_optimizer(tmp_path: Path) -> Source:
+    return with_state(open_checkpoint(str(ROOT / "tests/fixtures/keras2_full_model.h5")))
+
+
+def without_the_optimizer(tmp_path: Path) -> Source:
+    return split_state(with_the_optimizer(tmp_path))[0]
+
+
 KINDS: dict[str, Callable[[Path], Source]] = {
     "drawn": drawn,
     "stored": stored,
@@ -121,6 +130,8 @@ KINDS: dict[str, Callable[[Path], Source]] = {
     "to_keras": in_keras_layout,
     "match": matched,
     "partial": partial,
+    "with_state": with_the_optimizer,
+    "without_state": without_the_optimizer,
 }
 
 REOPENED = """

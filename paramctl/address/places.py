@@ -82,6 +82,8 @@ class Places:
         first_uses: dict[str | None, Place] = {}
         for block in self.model.blocks:
             self._add_block(root, block, first_uses)
+            if self.model.optimizer and _is_state(block):
+                root.layers.pop()  # layers[-1] stays the last layer of the model
         return root
 
     def _add_block(self, parent: Place, block: NamedBlock, first_uses: dict[str | None, Place]) -> None:
@@ -149,7 +151,9 @@ class Places:
         """Return every parameter in a place once, in the model's order."""
         if place.path not in self._weights:
             inside = {descendant.path: descendant for descendant in place.descendants() if descendant.is_parameter}
-            self._weights[place.path] = [inside[path] for path in self.parameters.ordered(inside)]
+            ordered = self.parameters.ordered(inside)
+            own = [path for path in ordered if self.model.parameters[path].is_parameter]
+            self._weights[place.path] = [inside[path] for path in own or ordered]
         return self._weights[place.path]
 
     def range_hint(self, segments: Sequence[Segment]) -> str:
@@ -164,6 +168,13 @@ class Places:
                 if not -count <= (index or 0) < count:
                     return f"{place.path or self.model.name} has {count:,} {noun}."
         return ""
+
+
+def _is_state(block: NamedBlock) -> bool:
+    """Return whether a block has the arrays of an optimizer, and so nothing else."""
+    while not block.parameters and block.blocks:
+        block = block.blocks[0]
+    return bool(block.parameters) and not block.parameters[0].is_parameter
 
 
 def _item(places: list[Place], index: int) -> list[Place]:

@@ -19,6 +19,9 @@ from paramctl.core.indexing import Index
 from paramctl.core.parameter import Parameter
 from paramctl.errors import AddressError
 
+OF_FILES = ("unknown", "optimizer")
+"""The kinds that arrays have in a file that records no kinds."""
+
 
 class Filters(NamedTuple):
     """Conditions on parameters besides their address. None accepts every value."""
@@ -64,8 +67,10 @@ class Filters(NamedTuple):
 
     def _unrecorded(self, parameters: Sequence[Parameter]) -> str:
         """Return a hint if the file does not record what a filter tests, or an empty string."""
-        if self.kind is not None and all(parameter.kind == "unknown" for parameter in parameters):
+        if self.kind not in (None, "optimizer") and all(parameter.kind in OF_FILES for parameter in parameters):
             return "This file does not record the kinds of its parameters."
+        if self.kind == "optimizer" and all(parameter.is_parameter for parameter in parameters):
+            return "Add --state for the optimizer's state."
         if self.trainable is not None and all(parameter.trainable is None for parameter in parameters):
             return "This file does not record which parameters are trainable."
         return ""
@@ -94,7 +99,7 @@ def resolve(model: NamedTree, text: str) -> Match:
     # ``dense`` is a parameter of that name, or, if no parameter has it, all parameters of the block.
     paths = places.parameters.ordered(exact) or places.parameters.ordered(inside) or _find_aliases(places, address)
     if not paths:
-        _check_not_skipped(model, address)
+        _check_not_elsewhere(model, address)
         nearest = nearest_address_hint(address.text, model.parameters, model.separator)
         hint = nearest if address.text in model.parameters else places.range_hint(address.segments) or nearest
         raise AddressError(f"{model.name} has no parameter with this name", repr(address.text), hint)
@@ -161,6 +166,7 @@ def _subtree(model: NamedTree, text: str) -> set[str]:
     exact, inside = _find_parameters(places, address)
     blocks = _find_blocks(places, address)
     if not exact and not inside and not blocks:
+        _check_not_elsewhere(model, address)
         known = [*dict.fromkeys(block.path for block in model.walk()), *model.parameters]
         hint = places.range_hint(address.segments) or nearest_address_hint(address.text, known, model.separator)
         raise AddressError(f"{model.name} has no layer or parameter with this name", repr(text), hint)
@@ -226,14 +232,24 @@ def _find_blocks(places: Places, address: Address) -> Collection[str]:
     return [inner.path for place in places.follow(address.segments) for inner in place.descendants()]
 
 
-def _check_not_skipped(model: NamedTree, address: Address) -> None:
-    """Raise AddressError for an address that matches content of the file which is not an array of numbers."""
+def _check_not_elsewhere(model: NamedTree, address: Address) -> None:
+    """Raise AddressError for an address that matches arrays of an optimizer, or content that is no array of numbers."""
+    if _in_state(model, address):
+        rule = f"{model.name}: only the optimizer's state has this name"
+        raise AddressError(rule, repr(address.text), "Add --state.")
     if not address.names:
         return
     matches = compile_names(address.names, model.separator)
     for name, kind in model.skipped.items():
         if matches(name):
             raise AddressError(f"{model.name}: {name} is not an array of numbers, but {kind}", repr(address.text))
+
+
+def _in_state(model: NamedTree, address: Address) -> bool:
+    """Return whether an address matches an array of an optimizer in the file, or a group of such arrays."""
+    if address.expression is not None:
+        return bool(full_matches(address.expression, model.optimizer))
+    return bool(address.names) and any(_match_names(PathIndex(model.optimizer, model.separator), address.names or []))
 
 
 def _find_aliases(places: Places, address: Address) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from paramctl.core.parameter import Parameter
@@ -33,6 +33,7 @@ class NamedTree(Protocol):
 
     aliases: the name in the file of each path, if it differs.
     skipped: the kind of everything in the file that is not an array of numbers, by name.
+    optimizer: the names of the arrays of an optimizer in the file, which are not in the tree.
     places: made once for each model, because every address looks its names up there.
     """
 
@@ -53,6 +54,9 @@ class NamedTree(Protocol):
 
     @property
     def skipped(self) -> Mapping[str, str]: ...
+
+    @property
+    def optimizer(self) -> Collection[str]: ...
 
     @property
     def places(self) -> Places: ...

@@ -68,6 +68,7 @@ def _measures() -> Iterable[str]:
 )
 @click.option("--top", type=click.IntRange(1), metavar="N", help="Only the N largest differences")
 @click.option("--total", is_flag=True, help="Add a row for all values; reads equal arrays too")
+@options.state
 @options.quiet("Print nothing; the exit code is the result")
 @options.seed
 @options.define
@@ -85,6 +86,7 @@ def diff(
     by: str | None,
     top: int | None,
     total: bool,
+    state: bool,
     quiet: bool,
     seed: int | None,
     define: tuple[str, ...],
@@ -107,6 +109,8 @@ def diff(
     If one side has the layout of torch.nn modules and the other that of a document, the arrays of one are rearranged
     first. This needs the model's layers: from A, from B or from --like. --rename applies to B, and -D to each model
     document.
+
+    With --state, the arrays of the files' optimizers are compared too, under their own names.
 
     \b
     Examples:
@@ -138,6 +142,7 @@ def diff(
             top=top,
             total=total,
             seed=seed,
+            state=state,
             progress=report,
         )
     if not quiet and (difference.rows or format in ("json", "csv")):

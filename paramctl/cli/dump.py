@@ -36,6 +36,7 @@ BINARY = ("npy", "npz", "raw")
 )
 @click.option("--full", is_flag=True, help="numpy: abbreviate no array")
 @options.filters
+@options.state
 @options.seed
 @options.define
 @options.input_shape
@@ -47,6 +48,7 @@ def dump(
     threshold: int | None,
     full: bool,
     filters: dict[str, Any],
+    state: bool,
     seed: int | None,
     define: tuple[str, ...],
     input_shape: tuple[str, ...],
@@ -61,6 +63,8 @@ def dump(
     strings in JSON. npy holds one parameter, npz any number. raw is the bytes alone, little-endian. npy and npz
     store bfloat16 as float32.
 
+    With --state, the arrays of the file's optimizer follow the parameters, and addresses select them too.
+
     \b
     Examples:
       paramctl dump mlp.h5 dense/bias
@@ -68,6 +72,7 @@ def dump(
       paramctl dump mlp.h5 '**/kernel[..., 0]' --format csv
       paramctl dump mlp.h5 dense/kernel --format npy > kernel.npy
       paramctl dump mlp.h5 dense --format raw | python -c 'import sys, numpy; print(numpy.frombuffer(sys.stdin.buffer.read(), "f4"))'
+      paramctl dump fitted.keras --state 'optimizer/**'
       paramctl init mlp.yaml --scheme constant:1 -o - | paramctl dump -
     """  # noqa: E501  a command is copied as one line
     styling = {"--precision": precision is not None, "--threshold": threshold is not None, "--full": full}
@@ -76,6 +81,8 @@ def dump(
     if format in BINARY:
         refuse_terminal(format)
     arrays = inputs.open_argument(source, define, input_shape)
+    if state:
+        inputs.note_state(arrays, source)
     paramctl.dump(
         arrays,
         *addresses,
@@ -85,6 +92,7 @@ def dump(
         full=full,
         **filters,
         seed=seed,
+        state=state,
     )
     if not arrays.parameters:
         tell(f"{source}: contains no arrays")

@@ -53,6 +53,14 @@ def open_argument(
     return from_opened(opened)
 
 
+def note_state(arrays: Model | Weights, path: str | None) -> None:
+    """Write to standard error that a file has no optimizer state, for --state."""
+    import paramctl
+
+    if isinstance(arrays, paramctl.Model) or arrays.source.origin.optimizer is None:
+        tell(f"{path or DEFAULT_MODEL}: holds no optimizer state")
+
+
 def input_files(words: tuple[str, ...]) -> str | dict[str, str] | None:
     """Return the files that --input names: None for random values, a file, or files by the names of inputs."""
     if not words or words == ("random",):

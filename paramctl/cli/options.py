@@ -10,6 +10,7 @@
     weights, input_, data   --weights, --input and --data of the commands that compute
     rows, batch_size        --rows, --batch-size; and compute_dtype, --dtype of a computation
     output, force, in_place -o FILE, --force, --in-place
+    state                   --state
     quiet, format_          -q, --format, one of a list of formats
 
 Option help is a phrase without a full stop that fits two lines of an 80-column terminal.
@@ -172,6 +173,11 @@ in_place: Callable[[F], F] = click.option(
 )
 
 
+state: Callable[[F], F] = click.option(
+    "--state", is_flag=True, help="Include the optimizer's state, such as Adam's moments"
+)
+
+
 def quiet(help: str) -> Callable[[F], F]:
     """Return the option -q, --quiet."""
     return click.option("-q", "--quiet", is_flag=True, help=help)
@@ -264,7 +270,9 @@ _FILTERS: dict[str, Callable[[F], F]] = {
     ),
     "dtype": click.option("--dtype", metavar="DTYPE", help="Only arrays of this dtype"),
     "kind": click.option(
-        "--kind", type=click.Choice(("weight", "bias", "norm", "state")), help="Only parameters of this kind"
+        "--kind",
+        type=click.Choice(("weight", "bias", "norm", "state", "optimizer")),
+        help="Only parameters of this kind",
     ),
     "min_size": click.option(
         "--min-size", type=click.IntRange(0), metavar="N", help="Only arrays of at least N values"

@@ -106,6 +106,12 @@ def note_ties(model: Model, changed: Collection[str]) -> None:
         tell(f"changed through a tie: {abbreviate(shared)}")
 
 
+def _state_text(model: Model) -> str:
+    """Return the words for the arrays of an optimizer among those of a model."""
+    count = sum(not owner.is_parameter for owner in model.owners())
+    return ", and " + ("1 array" if count == 1 else f"{count:,} arrays") + " of the optimizer" if count else ""
+
+
 def report_written(weights: Weights, path: str, more: str = "", in_place: bool = False) -> None:
     """Write to standard error what was written, the notes, and a line for each part of the source that was not.
 
@@ -119,9 +125,9 @@ def report_written(weights: Weights, path: str, more: str = "", in_place: bool =
 
     path = written_name(path)
     sys.stdout.flush()  # the report comes first, also where both streams go to one file
-    owners = list(weights.model.owners())
+    owners = [owner for owner in weights.model.owners() if owner.is_parameter]
     count = "1 array" if len(owners) == 1 else f"{len(owners):,} arrays"
-    tell(f"wrote {path}: {count}, {totals(owners).parameters:,} values{more}")
+    tell(f"wrote {path}: {count}, {totals(owners).parameters:,} values{_state_text(weights.model)}{more}")
     for note in weights.notes:
         tell(f"note: {note}")
     source = weights.source

@@ -72,6 +72,7 @@ PLANNED = [
     multiple=True,
     help="Allow a cast to lose overflow, integers or parts; repeatable",
 )
+@options.state
 @options.force
 @click.option("--dry-run", is_flag=True, help="Check everything and print what would be written, without writing")
 @options.quiet("Print no report and no notes")
@@ -95,6 +96,7 @@ def save(
     seed: int | None,
     dtype: tuple[str, ...],
     allow: tuple[str, ...],
+    state: bool,
     force: bool,
     dry_run: bool,
     quiet: bool,
@@ -136,6 +138,9 @@ def save(
     --allow overflow lets a cast write infinities, integers lets it round whole numbers or truncate fractions, and
     parts lets it drop imaginary parts.
 
+    --state writes the arrays of the file's optimizer too, under their own names. .h5, .safetensors and .npz record
+    that they are not parameters. A Keras file keeps those of its own kind without it.
+
     \b
     Examples:
       paramctl save mlp.yaml -o mlp.h5
@@ -174,6 +179,7 @@ def save(
         seed=seed,
         dtype=dtype,
         allow=allow,
+        state=state,
     )
     if dry_run:
         _plan(converted, output, force, max_shard_size, format, quiet)

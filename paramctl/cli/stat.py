@@ -42,6 +42,7 @@ COLUMNS = [
 @options.source
 @options.addresses
 @options.filters
+@options.state
 @options.seed
 @options.define
 @options.input_shape
@@ -50,6 +51,7 @@ def stat(
     source: str | None,
     addresses: tuple[str, ...],
     filters: dict[str, Any],
+    state: bool,
     seed: int | None,
     define: tuple[str, ...],
     input_shape: tuple[str, ...],
@@ -65,6 +67,8 @@ def stat(
     dtype; min and max are exact. A norm too large for float64 is empty. A bool counts as 0 or 1, and -0.0 as zero.
     Complex arrays have a complex mean (a string in JSON), no min and no max; std and norm use absolute values.
 
+    With --state, the arrays of the file's optimizer follow the parameters, and addresses select them too.
+
     The exit code is 0 even if values are NaN. The first example with jq prints their paths; the last exits with 1 if a
     value is NaN or infinite, and fails too if the file cannot be read.
 
@@ -77,6 +81,8 @@ def stat(
       paramctl stat model.safetensors --format json | jq -e -n 'input | all(.nan + .inf == 0)'
     """
     arrays = inputs.open_argument(source, define, input_shape)
+    if state:
+        inputs.note_state(arrays, source)
     with progress.bar("reading") as report:
-        statistics = paramctl.stat(arrays, *addresses, **filters, seed=seed, progress=report)
+        statistics = paramctl.stat(arrays, *addresses, **filters, seed=seed, state=state, progress=report)
     emit(rows(format, statistics.rows, COLUMNS))

@@ -118,6 +118,7 @@ Columns with --parameters: {", ".join(column.key for column in PARAMETER_COLUMNS
 )
 @click.option("--batch", type=click.IntRange(1), metavar="N", show_default="1", help="With --memory: examples at once")
 @options.filters
+@options.state
 @options.define
 @options.input_shape
 @options.format_("table", "tree", "json", "jsonl", "csv", "markdown")
@@ -131,6 +132,7 @@ def summary(
     optimizer: str | None,
     batch: int | None,
     filters: dict[str, Any],
+    state: bool,
     define: tuple[str, ...],
     input_shape: tuple[str, ...],
     format: str,
@@ -150,6 +152,9 @@ def summary(
     position in the receptive field, and 'batch' indexes independent entries, such as channels or rows of an embedding.
     In csv, jsonl and json, a tied parameter has its own size, and tied_to names the parameter that has its values.
 
+    The arrays of the file's optimizer are not parameters: a line has their number, values and bytes, and no other
+    total includes them. With --state, prints a row for each of them after those of --parameters.
+
     The columns macs and activations have the multiply-accumulates for one example, and the number of values of the
     output. Here a layer that is applied again counts again, and a row of a block has the sum of the layers inside. With
     these columns, the table and json have their totals. COSTS in paramctl-model(5) says which operations count.
@@ -168,12 +173,13 @@ def summary(
       paramctl summary resnet50.yaml --memory --optimizer adamw --batch 32 --dtype bfloat16
     """
     if memory:
-        _check_memory_options(bool(patterns), depth, parameters, columns, filters)
+        _check_memory_options(bool(patterns), depth, parameters, columns, filters, state)
         arrays = inputs.open_argument(model, define, input_shape)
         print_memory(
             paramctl.memory(arrays, optimizer=optimizer or "adam", batch=batch or 1, dtype=filters["dtype"]), format
         )
         return
+    parameters = parameters or state
     if optimizer is not None or batch is not None:
         raise click.UsageError(f"--{'batch' if optimizer is None else 'optimizer'} requires --memory")
     if columns is not None and format == "tree":
@@ -181,16 +187,19 @@ def summary(
     if depth is not None and parameters and format in ("table", "jsonl", "csv", "markdown"):
         raise click.UsageError("--depth applies to layers, and --parameters prints no rows for them")
     available = PARAMETER_COLUMNS if parameters else LAYER_COLUMNS
-    shown = choose(available, columns, PARAMETER_TABLE if parameters else LAYER_TABLE)
-    exported = PARAMETER_JSON if parameters else LAYER_JSON
+    kind = ("kind",) if state else ()
+    shown = choose(available, columns, (*PARAMETER_TABLE, *kind) if parameters else LAYER_TABLE)
+    exported = (*PARAMETER_JSON, *kind) if parameters else LAYER_JSON
     arrays = inputs.open_argument(model, define, input_shape)
-    facts = paramctl.summary(arrays, *patterns, depth=depth, **filters)
+    if state:
+        inputs.note_state(arrays, model)
+    facts = paramctl.summary(arrays, *patterns, depth=depth, **filters, state=state)
     if facts.missing and format not in ("table", "tree", "json"):  # these show the parameters
         names = abbreviate([*facts.missing])
         tell(f"{facts.model}: missing from the file: {names}")
     if not facts.inputs and not columns:
         shown = [column for column in shown if column.key not in OF_LAYERS]
-    items: list[Any] = list(facts.parameters if parameters else facts.layers)
+    items: list[Any] = [*facts.parameters, *facts.optimizer] if parameters else [*facts.layers]
     if format == "json":
         emit([json_text(_object(facts, parameters, shown if columns else None))])
     elif format in ("jsonl", "csv"):
@@ -202,14 +211,10 @@ def summary(
         emit(_tree(facts, parameters) if format == "tree" else table(items, shown))
         emit(_totals(facts))
         emit(f"Total {COSTS[each.key]}: {_total_text(facts, each.key)}" for each in shown if each.key in COSTS)
-        if isinstance(arrays, paramctl.Model):
-            return
-        if state := arrays.source.origin.optimizer:
-            emit([f"Also in the file: {state}"])
 
 
 def _check_memory_options(
-    patterns: bool, depth: int | None, parameters: bool, columns: str | None, filters: dict[str, Any]
+    patterns: bool, depth: int | None, parameters: bool, columns: str | None, filters: dict[str, Any], state: bool
 ) -> None:
     """Raise UsageError for options that select rows, which --memory has none of."""
     options = {
@@ -220,6 +225,7 @@ def _check_memory_options(
         "--trainable or --frozen": filters["trainable"] is not None,
         "--kind": filters["kind"] is not None,
         "--min-size": filters["min_size"] is not None,
+        "--state": state,
     }
     for name, is_used in options.items():
         if is_used:
@@ -275,7 +281,15 @@ def _object(facts: Summary, parameters: bool, chosen: list[Column] | None) -> di
             **{key: getattr(facts.cost, key) for key in costs},
         },
         **({"packed": packed} if packed else {}),
+        **({"optimizer_state": _state(facts, parameter_columns)} if facts.optimizer_totals else {}),
     }
+
+
+def _state(facts: Summary, columns: list[Column]) -> dict[str, Any]:
+    """Return the optimizer's state as JSON has it: the totals, and the rows if they were asked for."""
+    assert facts.optimizer_totals is not None
+    rows = [{column.key: column.value(row) for column in columns} for row in facts.optimizer]
+    return {**facts.optimizer_totals._asdict(), **({"rows": rows} if rows else {})}
 
 
 def _heading(facts: Summary) -> Iterator[str]:
@@ -320,6 +334,10 @@ def _tree_rows(facts: Summary, parameters: bool) -> Iterator[TreeRow]:
         for leaf in leaves:
             name = leaf.path[len(layer.path) + 1 :]
             yield TreeRow(layer.depth + 1, name, leaf.dtype, plain(leaf.shape), _size_text(leaf), _size_note(leaf))
+    if facts.optimizer:
+        yield TreeRow(1, "optimizer state", "", "", "", "")
+    for row in facts.optimizer:
+        yield TreeRow(2, row.path, row.dtype, plain(row.shape), _size_text(row), "")
 
 
 def _totals(facts: Summary) -> Iterator[str]:
@@ -350,6 +368,10 @@ def _totals(facts: Summary) -> Iterator[str]:
         yield f"Bits a value, on average: {8 * sum(counts.bytes.values()) / counts.parameters:.2f}"
     from paramctl.model import shared_text
 
+    if state := facts.optimizer_totals:
+        arrays = "1 array" if state.arrays == 1 else f"{state.arrays:,} arrays"
+        values = "1 value" if state.values == 1 else f"{state.values:,} values"
+        yield f"Optimizer state: {arrays}, {values}, {state.bytes:,} bytes{binary(state.bytes)}"
     for tie in facts.ties:
         yield printable(f"Tied: {tie.tied} {shared_text(tie.kept, tie.transpose)}")
 

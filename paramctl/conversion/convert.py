@@ -29,6 +29,7 @@ from paramctl.conversion.report import (
 from paramctl.errors import AddressError
 from paramctl.source.base import Source
 from paramctl.source.derived import Partial, rename
+from paramctl.source.with_state import split_state, with_state
 
 
 def convert(
@@ -83,6 +84,15 @@ def _complete(source: Source, like: Source | None, allowed: Allowed) -> tuple[So
 
 
 def _in_layout(source: Source, layout: str | None, like: Reference | None, allowed: Allowed) -> Converted:
+    """Return the parameters in a layout. The arrays of an optimizer follow them, as they are."""
+    if layout is None and like is None:
+        return Converted(source, unchanged_rows(source.model))
+    parameters, state = split_state(source)
+    converted = _parameters_in_layout(parameters, layout, like, allowed)
+    return converted if state is None else converted._replace(source=with_state(converted.source, source))
+
+
+def _parameters_in_layout(source: Source, layout: str | None, like: Reference | None, allowed: Allowed) -> Converted:
     known = like or reference(source)
     if layout is not None and known is None:
         received = f"{allowed.source or source.model.name}, which has only arrays"

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from paramctl.declare.located import Located
 
 Role = Literal["in", "out", "field", "batch", "unknown"]
-ParameterKind = Literal["weight", "bias", "norm", "state", "unknown"]
+ParameterKind = Literal["weight", "bias", "norm", "state", "optimizer", "unknown"]
 
 FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
 """The dtypes in which values can be drawn."""
@@ -100,8 +100,9 @@ class Parameter:
     """A named array.
 
     path: its name in a model, or within its layer.
-    kind: weight, bias, norm (the scale or offset of a normalization), state (not trained, such as a moving average), or
-        unknown if the file does not record it.
+    kind: weight, bias, norm (the scale or offset of a normalization), state (not trained, such as a moving average),
+        optimizer (an array of an optimizer's state, which is not a parameter of the model), or unknown if the file does
+        not record it.
     trainable: whether training changes it; None if the file does not record it.
     initializer: the scheme that its layer declares for it.
     dtype: a key of DTYPE_BYTES or PACKED_BITS.
@@ -141,6 +142,11 @@ class Parameter:
         if self.encoding and self.dtype == self.encoding.dtype:
             return self.size // self.encoding.values * self.encoding.bytes
         return self.bytes
+
+    @property
+    def is_parameter(self) -> bool:
+        """False for an array of an optimizer's state, which no count of parameters includes."""
+        return self.kind != "optimizer"
 
     @property
     def fans(self) -> tuple[int | float, int] | None:

@@ -35,7 +35,8 @@ def cast_source(source: Source, rules: Sequence[str], allow: Sequence[str] = ())
         if equals:
             paths = [model.owner(path).path for path in resolve_whole(model, pattern, "cast")]
         else:
-            paths = [owner.path for owner in model.owners() if is_float(owner.dtype) or owner.dtype in PACKED_BITS]
+            owners = (owner for owner in model.owners() if owner.is_parameter)
+            paths = [owner.path for owner in owners if is_float(owner.dtype) or owner.dtype in PACKED_BITS]
             if not is_float(dtype):
                 raise AddressError("a dtype that is not floating-point needs a pattern: PATTERN=DTYPE", repr(text))
         for path in paths:

@@ -26,6 +26,7 @@ from paramctl.source.from_checkpoint import parse_scheme
 from paramctl.source.open import open_path
 from paramctl.source.selected import reopened as reopen_selected
 from paramctl.source.stored import Stored
+from paramctl.source.with_state import split_state, with_state
 from paramctl.store.location import LocalFile
 
 
@@ -117,6 +118,8 @@ OPERATIONS: Mapping[str, Callable[..., Source]] = {
     "partial": lambda base, allowed: Partial(reopen(base), allowed),
     "retie": _retied,
     "select": lambda base, matches, missing: reopen_selected(reopen(base), matches, missing),
+    "with_state": lambda base, other=None: with_state(reopen(base), None if other is None else reopen(other)),
+    "without_state": lambda base: split_state(reopen(base))[0],
     "assign": _assigned,
     "to_torch": _to_torch,
     "to_keras": _to_keras,

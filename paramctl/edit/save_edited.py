@@ -15,7 +15,8 @@ from paramctl.source import save
 from paramctl.source.base import Source
 from paramctl.source.derived import Retied
 from paramctl.source.edited import Edited, Tally
-from paramctl.store.contents import Piece, Provenance
+from paramctl.source.with_state import with_state
+from paramctl.store.contents import Contents, Piece, Provenance
 from paramctl.store.format import Patchable
 from paramctl.store.io.atomic import replacing
 from paramctl.store.io.extents import as_bytes
@@ -43,7 +44,7 @@ def save_edited(
         return counting.counted
     if in_place:
         path, options = rewrite_target(path, edited, options)
-    save.save(counting, path, options, progress)
+    save.save(with_kept_state(counting) if in_place else counting, path, options, progress)
     return counting.counted
 
 
@@ -95,6 +96,12 @@ def _copy_and_patch(counting: _Counting, path: str, options: WriteOptions) -> It
             return Written(name, values.size, values.nbytes)
 
         yield from in_parallel(write, edited.touched())
+
+
+def with_kept_state(source: Contents) -> Contents:
+    """Return a source with the arrays of its optimizer, for writing its file again, unless the format keeps them."""
+    carries = by_name(source.origin.format).carries if source.origin.format else frozenset()
+    return source if "optimizer" in carries else with_state(cast(Source, source))
 
 
 def rewrite_target(path: str, source: Source, options: WriteOptions) -> tuple[str, WriteOptions]:

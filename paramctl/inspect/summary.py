@@ -104,6 +104,21 @@ class ParameterRow:
     parameters: int
 
 
+class StateTotals(NamedTuple):
+    """The arrays of an optimizer, which are not parameters: their number, their values, and their bytes."""
+
+    arrays: int
+    values: int
+    bytes: int
+
+    @classmethod
+    def of(cls, arrays: Sequence[Parameter | ParameterRow]) -> StateTotals | None:
+        """Return the totals of arrays, None without any."""
+        return (
+            cls(len(arrays), sum(each.size for each in arrays), sum(each.bytes for each in arrays)) if arrays else None
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The rows and totals of a model.
@@ -113,6 +128,8 @@ class Summary:
     encodings: the quantizations of selected arrays, by name.
     packed: the arrays of low-precision parameters. The totals count these parameters, and not their scales.
     stored, scales: the number of all stored values, and that of the values of scales.
+    optimizer: the arrays of an optimizer, as rows, if they were asked for. optimizer_totals: of these rows, or of all
+        arrays of the file's optimizer; None without any. No other number of the summary includes them.
     cost: of the selected layers, each application of a layer counted. why_unknown: if a cost is; else empty.
     """
 
@@ -132,6 +149,8 @@ class Summary:
     scales: int
     cost: Cost
     why_unknown: str
+    optimizer: list[ParameterRow]
+    optimizer_totals: StateTotals | None
 
 
 def summarize(
@@ -142,6 +161,7 @@ def summarize(
     keep: Filters = NO_FILTERS,
     missing: Mapping[str, tuple[int, ...] | None] = MappingProxyType({}),
     packed: Sequence[Packed] = (),
+    optimizer: Sequence[Parameter | ParameterRow] = (),
 ) -> Summary:
     """Return the summary of a model.
 
@@ -151,6 +171,7 @@ def summarize(
     keep: the parameters that count.
     missing: the parameters that a file lacks; see Origin.
     packed: the arrays that hold packed parameters.
+    optimizer: the arrays of the file's optimizer. The model may have them too, and then they are rows.
 
     Raises AddressError for a pattern that matches nothing, and for a filter by what the file does not record.
     """
@@ -158,6 +179,9 @@ def summarize(
     candidates = [parameter for path, parameter in model.parameters.items() if matches(path)]
     selected = {parameter.path for parameter in candidates if keep(parameter)}
     keep.check_recorded(model.name, candidates)
+    state = [row for row in _parameter_rows(model, selected, {}, {}) if row.kind == "optimizer"] if optimizer else []
+    if (parameters := model.without_optimizer()) is not model:
+        model, optimizer = parameters, state
     counted = [model.owner(path) for path in model.parameters if path in selected and model.counted_at(path) == path]
     lacking = {
         path: shape for path, shape in missing.items() if not patterns or any(map(matches, _layers_around(path)))
@@ -182,6 +206,8 @@ def summarize(
         scales=sum(parameter.size for parameter in counted if parameter.path in scales),
         cost=cost,
         why_unknown=why_unknown(model) if None in cost else "",
+        optimizer=state,
+        optimizer_totals=StateTotals.of(optimizer),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from paramctl.core.parameter import FLOAT_DTYPES
@@ -12,6 +13,7 @@ from paramctl.library.weights import Weights
 from paramctl.model import Model
 from paramctl.source.base import Source
 from paramctl.source.selected import Selecting, select_arrays
+from paramctl.source.with_state import drop_state, with_state
 
 if TYPE_CHECKING:
     from paramctl.conversion.report import TensorRow
@@ -32,11 +34,12 @@ def convert(
     seed: int | None = None,
     dtype: str | Sequence[str] = (),
     allow: str | Sequence[str] = (),
+    state: bool = False,
 ) -> Weights:
     """Select arrays, convert them to the names, shapes and dtypes of another layout, and check them against a model.
 
     select: addresses of the arrays to keep, or of slices of them; all by default.
-    drop: patterns of arrays to leave out.
+    drop: patterns of arrays to leave out, those of the optimizer among them.
     trainable, kind, min_size: only parameters like this.
     layout: ``keras``, that of documents, or ``torch``, that of torch.nn's modules; unchanged by default.
     like: the model that the arrays belong to.
@@ -45,6 +48,8 @@ def convert(
     rename: new names, of the written arrays for the layout torch, otherwise of the arrays read.
     seed: of a model's values.
     dtype: DTYPE, or PATTERN=DTYPE rules.
+    state: convert the arrays of the file's optimizer too. They keep their shapes, and their dtypes unless a rule of
+        ``dtype`` names them.
     allow: losses that a cast may have: ``overflow``, ``integers``, ``parts``, each optionally with ``=PATTERN``.
     The report has the status of each array. The notes have the arrays left out, and the settings of torch code. Raises
     AddressError for arrays that do not match, and for an address or a pattern that matches nothing.
@@ -56,6 +61,8 @@ def convert(
     generated = isinstance(arrays, Model) and not losses and len(dtypes) == 1 and dtypes[0] in FLOAT_DTYPES
     source = as_source(arrays, seed, dtypes[0] if generated else None)
     selecting = Selecting(texts(select), texts(drop), filters(trainable, None, kind, min_size))
+    source, patterns = drop_state(source, selecting.drop)
+    source, selecting = with_state(source) if state else source, replace(selecting, drop=patterns)
     # a conversion to torch's layout requires all layers, so a selection by their names comes after it
     selects_later = layout == "torch" and bool(source.model.inputs) and not selecting.selects_all
     source, left_out = (source, []) if selects_later else select_arrays(source, selecting)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paramctl.inspect.diff import DiffRow, compare
@@ -13,8 +13,9 @@ from paramctl.inspect.tolerance import Tolerance
 from paramctl.library.arguments import choice, filters, tolerance, whole
 from paramctl.library.opening import Openable, as_source, rename_rules
 from paramctl.parallel import Progress
-from paramctl.source.base import select_values
+from paramctl.source.base import Source, select_values
 from paramctl.source.save import verify
+from paramctl.source.with_state import with_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,15 @@ def stat(
     kind: str | None = None,
     min_size: int | None = None,
     seed: int | None = None,
+    state: bool = False,
     progress: Progress | None = None,
 ) -> Statistics:
     """Compute the statistics of arrays, or of the slices that addresses select: mean, std, min, max, norm, NaN, Inf.
 
+    state: add the arrays of the file's optimizer.
     Sums are in float64, and NaN and infinities are left out of all but their counts. Raises AddressError.
     """
-    source = as_source(weights, seed)
+    source = as_source(weights, seed, state=state)
     if not addresses:
         verify(source)
     selected = select_values(source, addresses, filters(trainable, dtype, kind, min_size))
@@ -76,6 +79,7 @@ def diff(
     top: int | None = None,
     total: bool = False,
     seed: int | None = None,
+    state: bool = False,
     progress: Progress | None = None,
 ) -> Difference:
     """Compare two models or files of any formats: names, shapes, dtypes, ties and values.
@@ -89,6 +93,7 @@ def diff(
     by: the measure that sorts the rows, largest difference first: max_abs, max_rel, norm, relative_norm, cosine or
         different. A row without numbers, such as a missing parameter, comes first, then rows with NaN or infinities.
     top: the number of rows to return of these, by max_abs unless ``by`` is given.
+    state: compare the arrays of the files' optimizers too, under their own names.
     total: return a row for all compared values too. This reads equal arrays once more.
     """
     from paramctl.conversion.convert import align  # of these functions, only this one needs it
@@ -98,12 +103,20 @@ def diff(
     top = whole("top", top, 1)
     reference = as_source(like) if like is not None else None
     first, second, names = align(as_source(a, seed), as_source(b, seed), rename_rules(rename), reference)
+    if state:
+        first, second, names = with_state(first), with_state(second), _except_state(second, names)
     options = {"structure": structure, "any_dtype": any_dtype, "total": total}
     rows = compare(first, second, names, tolerance=allowed, **options, progress=progress)
     overall = rows.pop() if rows and rows[-1].status == "total" else None
     if by is not None or top is not None:
         rows = rank(rows, by or MEASURES[0])[:top]
     return Difference(rows, overall)
+
+
+def _except_state(source: Source, names: Callable[[str], str]) -> Callable[[str], str]:
+    """Return a function of names that leaves those of the optimizer's arrays unchanged."""
+    optimizer = source.origin.optimizer
+    return lambda path: path if optimizer is not None and path in optimizer.arrays else names(path)
 
 
 def find_ties(weights: Openable, *, progress: Progress | None = None) -> list[list[str]]:

@@ -114,13 +114,19 @@ def from_opened(opened: Opened) -> Model | Weights:
     return Weights(source_of(opened), skipped=opened.checkpoint.skipped)
 
 
-def as_source(arrays: Openable, seed: int | None = None, dtype: str | None = None) -> Source:
+def as_source(arrays: Openable, seed: int | None = None, dtype: str | None = None, state: bool = False) -> Source:
     """Return the values of weights or a checkpoint, or those that a model's own initializers generate.
 
-    seed, dtype: of generated values; the document's by default.
+    seed, dtype: of generated values; the document's by default. state: add the arrays of the file's optimizer.
     """
     opened, seed = openable(arrays), checked_seed(seed)
-    return source_of(Opened(opened, None), seed, dtype) if isinstance(opened, Model) else opened.source
+    if isinstance(opened, Model):
+        return source_of(Opened(opened, None), seed, dtype)
+    if not state:
+        return opened.source
+    from paramctl.source.with_state import with_state  # imports NumPy, as weights do
+
+    return with_state(opened.source)
 
 
 def as_model(arrays: Openable) -> Model:

@@ -53,6 +53,7 @@ def dump(
     kind: str | None = None,
     min_size: int | None = None,
     seed: int | None = None,
+    state: bool = False,
 ) -> None:
     """Write values as text or bytes; without addresses, every array once.
 
@@ -61,7 +62,7 @@ def dump(
     precision, threshold, full: of NumPy's format: digits after the decimal point, the size above which arrays are
         abbreviated, and whether none is.
     trainable, dtype, kind, min_size: only parameters like this.
-    seed: of a model's values.
+    seed: of a model's values. state: add the arrays of the file's optimizer.
     Raises AddressError for an address that matches nothing, and for values that the format cannot hold.
     """
     expect("format", format, str, "a text")
@@ -69,7 +70,9 @@ def dump(
     if file is not None and not hasattr(file, "write"):
         raise TypeError(f"file must be an open file (got {type(file).__name__})")
     style = Style(whole("precision", precision, 0), whole("threshold", threshold, 0), full)
-    selections = select_values(as_source(weights, seed), addresses, filters(trainable, dtype, kind, min_size))
+    selections = select_values(
+        as_source(weights, seed, state=state), addresses, filters(trainable, dtype, kind, min_size)
+    )
     if format == "npy" and len(selections) != 1:
         raise AddressError("npy holds one parameter", f"{len(selections):,}", "Use the format npz.")
     if file is None:

@@ -9,7 +9,7 @@ from os import PathLike, fspath
 from os.path import realpath
 from typing import IO, Any, NamedTuple
 
-from paramctl.edit.save_edited import rewrite_target, save_edited
+from paramctl.edit.save_edited import rewrite_target, save_edited, with_kept_state
 from paramctl.errors import OutputError
 from paramctl.inspect.measured import sums_about
 from paramctl.inspect.plan import shifts
@@ -49,6 +49,7 @@ def save(
     seed: int | None = None,
     dtype: str | Sequence[str] = (),
     allow: str | Sequence[str] = (),
+    state: bool = False,
     measure: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -60,7 +61,7 @@ def save(
     force: replace an existing file.
     in_place: the path is the file that the weights come from. Where only values change, all other bytes stay.
     max_shard_size: of each file of a set, in bytes.
-    select, drop, trainable, kind, min_size, layout, like, partial, rename, seed, dtype, allow: see convert.
+    select, drop, trainable, kind, min_size, layout, like, partial, rename, seed, dtype, allow, state: see convert.
     measure: return a report: the mean and standard deviation of the values that ``initialize`` generated, or the
         changes that ``assign`` made.
     dry_run: check all that a save checks, values too, and write nothing. Returns a PlannedFile for each file.
@@ -73,8 +74,8 @@ def save(
     selection = {"select": select, "drop": drop, "trainable": trainable, "kind": kind, "min_size": min_size}
     conversion = {"layout": layout, "like": like, "partial": partial, "rename": rename, "dtype": dtype, "allow": allow}
     converts = any(value is not None and value != () for value in (*selection.values(), *conversion.values()))
-    if isinstance(arrays, Model) or converts:
-        arrays = convert(arrays, seed=seed, **selection, **conversion)  # type: ignore[arg-type]  # one option each
+    if isinstance(arrays, Model) or converts or state:
+        arrays = convert(arrays, seed=seed, state=state, **selection, **conversion)  # type: ignore[arg-type]
     measured: Mapping[str, Any] = {}
     if dry_run:
         return _plan_files(arrays.source, path, WriteOptions(force or in_place, max_shard_size), progress)
@@ -136,4 +137,4 @@ def _write_file(
         path, options = rewrite_target(path, source, options)
     if measure and isinstance(source, Drawn):
         options = replace(options, measure=sums_about(shifts(source.model, source.assigned)))
-    return save_source(source, path, options, progress)
+    return save_source(with_kept_state(source) if in_place else source, path, options, progress)

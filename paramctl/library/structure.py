@@ -17,6 +17,7 @@ def summary(
     dtype: str | None = None,
     kind: str | None = None,
     min_size: int | None = None,
+    state: bool = False,
 ) -> Summary:
     """Summarize a model or a checkpoint: rows of layers and of parameters, and totals that count each array once.
 
@@ -27,6 +28,8 @@ def summary(
 
     patterns: only what they match, and everything below it. depth: levels of blocks to expand; all by default.
     trainable, dtype, kind, min_size: only parameters like this.
+    state: add a row for each array of the file's optimizer, and let patterns select these too. ``optimizer`` in the
+        summary has the rows, and no count of parameters includes them. Without it, ``optimizer`` counts the arrays.
     Raises AddressError for a pattern that matches nothing.
     """
     selected = filters(trainable, dtype, kind, min_size)
@@ -34,6 +37,8 @@ def summary(
     arrays = openable(model)
     if isinstance(arrays, Model):
         return summarize(arrays, patterns, depth, None, selected)
+    from paramctl.source.with_state import with_state  # imports NumPy, as weights do
+
     source, origin = arrays.source, arrays.source.origin
     schemes = {path: recorded.scheme for path, recorded in origin.provenance.items()}
 
@@ -41,7 +46,9 @@ def summary(
         return source.read(path, 0, arrays.parameters[path].size).tobytes()
 
     packed = find_packed(arrays.model, read)
-    return summarize(arrays.model, patterns, depth, schemes, selected, origin.missing, packed)
+    optimizer = origin.optimizer.arrays.values() if origin.optimizer is not None else ()
+    model = with_state(source).model if state else source.model
+    return summarize(model, patterns, depth, schemes, selected, origin.missing, packed, list(optimizer))
 
 
 def ties(model: Openable) -> tuple[Tie, ...]:

@@ -1,4 +1,7 @@
-"""The state of a training in a file, from which it goes on: the values, the optimizer's arrays, and the settings."""
+"""The state of a training in a file, from which it goes on: the values, the optimizer's arrays, and the settings.
+
+The file records all but the values as an optimizer's state, so that they do not count as parameters.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ def read_step(output: str) -> int | None:
     """Return the number of steps that the state for an output has, or None without a valid state."""
     try:
         with open_weights(state_path(output)) as state:
-            return _step(state)
+            return _step(state.with_state())
     except (ParamctlError, OSError, _Damaged):
         return None
 
@@ -92,12 +95,14 @@ class Saved:
         arrays: dict[str, Array] = {"settings": text, "step": np.array(self.training.step)}
         arrays |= {f"values/{name}": array for name, array in self.training.changed.items()}
         arrays |= {f"slots/{slot}/{name}": kept[slot] for name, kept in self.training.slots.items() for slot in kept}
-        save(Computed("state", arrays), self.state, options)
+        others = [name for name in arrays if not name.startswith("values/")]
+        save(Computed("state", arrays, optimizer=others), self.state, options)
 
     def restore(self) -> None:
         """Go on from the state. Raises InputError unless it is one of the same training."""
         training = self.training
-        with open_weights(self.state) as state:
+        with open_weights(self.state) as file:
+            state = file.with_state()
             try:
                 saved, step = _settings(state), _step(state)
                 _check_same(self.state, self.settings, saved)

@@ -74,6 +74,15 @@ class Weights(Mapping[str, LazyArray]):
         """The parameters by path: shape, dtype, axes, kind, and whether they are trainable."""
         return self.source.model.parameters
 
+    def with_state(self) -> Weights:
+        """Return weights that have the arrays of the file's optimizer too, of the kind "optimizer".
+
+        These weights again if the file has none.
+        """
+        from paramctl.source.with_state import with_state
+
+        return Weights(with_state(self.source), self.make_report, self.skipped, self.seed, self.notes)
+
     def __getitem__(self, path: str) -> LazyArray:
         if path not in self.parameters:
             hint = nearest_hint(path, self)

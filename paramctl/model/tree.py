@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -160,6 +160,8 @@ class Model:
     """The names in the file of parameters that have another name here. Addresses may use both."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """The kind of everything in the file that is not an array of numbers, by name: ``text``, ``a soft link``."""
+    optimizer: Collection[str] = ()
+    """The names of the arrays of an optimizer in the file, which this model leaves out."""
 
     def map_parameters(self, change: Callable[[Parameter], Parameter]) -> Model:
         """Return this model with ``change`` applied to each parameter. ``change`` must keep the path."""
@@ -174,6 +176,12 @@ class Model:
                 replace(parameter, dtype=dtype, encoding=None) if parameter.dtype in FLOAT_DTYPES else parameter
             )
         )
+
+    def without_optimizer(self) -> Model:
+        """Return this model without the arrays of an optimizer, and without the blocks that have nothing else."""
+        if all(parameter.is_parameter for parameter in self.parameters.values()):
+            return self
+        return replace(self, blocks=tuple(_parameters_of(self.blocks)))
 
     def walk(self) -> Iterator[Block]:
         """Yield every block in the order of the document, outer before inner."""
@@ -233,7 +241,10 @@ class Model:
     def _display(self) -> tuple[str, list[Row], str]:
         """Return a heading, a row for each block, and the totals. A shared array counts where it comes first."""
         inputs = ", ".join(f"{tensor.name} {shape_text(tensor.shape)}" for tensor in self.inputs)
-        sizes = {path: parameter.size for path, parameter in self.parameters.items() if self.counted_at(path) == path}
+        counted = (
+            each for path, each in self.parameters.items() if each.is_parameter and self.counted_at(path) == path
+        )
+        sizes = {parameter.path: parameter.size for parameter in counted}
         rows: list[Row] = []
         stack = [(1, block) for block in reversed(self.blocks)]
         while stack:
@@ -268,11 +279,26 @@ def _map_block(block: Block, change: Callable[[Parameter], Parameter]) -> Block:
     )
 
 
+def _parameters_of(blocks: Iterable[Block]) -> Iterator[Block]:
+    for block in blocks:
+        held = [parameter.is_parameter for each in block.walk() for parameter in each.parameters]
+        if all(held):
+            yield block
+        elif any(held):
+            kept = tuple(parameter for parameter in block.parameters if parameter.is_parameter)
+            yield replace(block, parameters=kept, blocks=tuple(_parameters_of(block.blocks)))
+
+
 def totals(parameters: Iterable[Parameter], counts: Mapping[str, int] | None = None) -> Totals:
-    """Return the totals of distinct parameters. counts: the number of values by path, where it is not the size."""
+    """Return the totals of distinct parameters, without the arrays of an optimizer.
+
+    counts: the number of values by path, where it is not the size.
+    """
     trainable = other = unknown = 0
     by_dtype: Counter[str] = Counter()
     for parameter in parameters:
+        if not parameter.is_parameter:
+            continue
         by_dtype[parameter.stored_dtype] += parameter.stored_bytes
         size = (counts or {}).get(parameter.path, parameter.size)
         if parameter.trainable:

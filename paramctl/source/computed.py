@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from math import prod
 from types import MappingProxyType
@@ -27,13 +27,17 @@ class Computed:
     """Arrays by name, as a computation gave them. They exist in this process only.
 
     like: a model, whose parameters and ties those of the arrays have that have the name of one of its own.
+    optimizer: the names of arrays that are an optimizer's state.
     """
 
-    def __init__(self, name: str, arrays: Mapping[str, Array], like: Model | None = None) -> None:
+    def __init__(
+        self, name: str, arrays: Mapping[str, Array], like: Model | None = None, optimizer: Collection[str] = ()
+    ) -> None:
         self.arrays = arrays
         known = {} if like is None else like.parameters
         ties = () if like is None else tuple(tie for tie in like.ties if tie.kept in arrays)
         parameters = {path: _parameter(path, array, known.get(path)) for path, array in arrays.items()}
+        parameters |= {path: replace(parameters[path], kind="optimizer") for path in optimizer}
         parameters |= {tie.tied: tied_parameter(tie, parameters[tie.kept]) for tie in ties}
         order = {path: number for number, path in enumerate([*known, *arrays])}
         ordered = {path: parameters[path] for path in sorted(parameters, key=order.__getitem__)}

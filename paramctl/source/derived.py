@@ -52,6 +52,9 @@ def rename(source: Source, rules: Sequence[str]) -> Renamed:
         extents={},
         rewrite=None,
     )
+    if state := [path for path, parameter in parameters.items() if not parameter.is_parameter]:
+        renamed = replace(renamed, optimizer=state)
+        origin = replace(origin, optimizer=None)  # it is among the arrays, under other names
     return Renamed(source, renamed, old_names, origin, rules=list(rules))
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import suppress
-from typing import IO, Any
+from dataclasses import replace
+from typing import IO, Any, cast
 
 from paramctl.core.parameter import PACKED_BITS, Parameter
 from paramctl.errors import InputError, OutputError, message
 from paramctl.model import shared_text
 from paramctl.parallel import Progress, advancing
+from paramctl.source.base import Source
+from paramctl.source.with_state import split_state
 from paramctl.store.checkpoint import build_model
-from paramctl.store.contents import Contents, Omitted, Origin, check_decodable, kept_origin
+from paramctl.store.contents import Contents, Omitted, OptimizerState, Origin, check_decodable, kept_origin
 from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.registry import by_name, for_writing
 from paramctl.store.safetensors import NAME as SAFETENSORS
@@ -54,6 +57,8 @@ def write(source: Contents, path: str, options: WriteOptions = DEFAULTS) -> Iter
     format_ = for_writing(path)
     if options.max_shard_size is not None and not format_.shardable:
         raise OutputError(f"{path}: shards must be written to NAME.safetensors, NAME.weights.json or FOLDER/")
+    if "optimizer" in format_.carries:
+        source = _in_its_layout(source, path)
     format_.check_names(source.model, path)
     check_complete(source)
     packed = next((owner for owner in source.model.owners() if owner.dtype in PACKED_BITS), None)
@@ -63,6 +68,25 @@ def write(source: Contents, path: str, options: WriteOptions = DEFAULTS) -> Iter
     check_encodings(source)
     verify(source)  # before the first byte is written
     return format_.write(path, source, options)
+
+
+def _in_its_layout(source: Contents, target: str) -> Contents:
+    """Return a source without the arrays of its optimizer, which the format carries over by itself.
+
+    Raises OutputError if it does not carry over these.
+    """
+    source, state = split_state(cast(Source, source))
+    if state is None:
+        return source
+    carried = kept_origin(source, target).carried_optimizer
+    if carried is None or _types(carried) != _types(state):
+        rule = f"{target}: Keras' files have an optimizer's state only as Keras wrote it, whole and with its layout"
+        raise OutputError(message(rule, hint="Leave out --state"))
+    return source
+
+
+def _types(state: OptimizerState) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {path: (array.shape, array.dtype) for path, array in state.arrays.items()}
 
 
 def check_target(path: str, force: bool, names: Collection[str] = ()) -> None:
@@ -139,8 +163,9 @@ def not_carried(source: Contents, path: str) -> list[str]:
     with suppress(OutputError):  # a set that is written in place may have any name
         carries = for_writing(path).carries
     missing = []
-    if origin.optimizer and not (origin.carried_optimizer and "optimizer" in carries):
-        missing.append(str(origin.optimizer))
+    if (state := origin.optimizer) and not (origin.carried_optimizer and "optimizer" in carries):
+        arrays = {path: array for path, array in state.arrays.items() if path not in source.model.parameters}
+        missing += [str(replace(state, arrays=arrays))] if arrays else []
     return [*missing, *other_content_lost(origin, path)]
 
 

@@ -145,7 +145,9 @@ class Selected(Arranged):
         # the layout of a Keras file is that of all its arrays, and its attributes say so
         companion = None if base.origin.keras is not None or model.aliases else base.origin.companion
         lacking = {path: base.origin.missing[path] for path in absent}
-        self.origin = replace(self.origin, companion=companion, missing=lacking)
+        has_state = any(not parameter.is_parameter for parameter in model.parameters.values())
+        optimizer = None if has_state else self.origin.optimizer  # a note names those of its arrays that are left out
+        self.origin = replace(self.origin, companion=companion, missing=lacking, optimizer=optimizer)
 
 
 def reopened(base: Source, matches: Sequence[Sequence[str | None]], missing: Iterable[str]) -> Selected:

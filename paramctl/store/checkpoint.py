@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from paramctl.core.ordering import in_numeric_order
 from paramctl.core.parameter import Axis, Encoding, Parameter, ParameterKind
@@ -13,9 +13,10 @@ from paramctl.declare.located import MAX_DEPTH
 from paramctl.errors import ParamctlError
 from paramctl.model import Document, Model, Tie, from_document
 from paramctl.model.tree import Block
-from paramctl.store.contents import Origin, Reader
+from paramctl.store.contents import OptimizerState, Origin, Reader
 
 MAX_NAME_PARTS = 10 * MAX_DEPTH
+KINDS = get_args(ParameterKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def stored_parameter(
     roles = text.split(", ") if isinstance(text, str) and text else []
     roles = roles if len(roles) == len(shape) else ["unknown"] * len(shape)
     axes = tuple(_parse_axis(size, role) for size, role in zip(shape, roles, strict=True))
-    kind: ParameterKind = known["kind"] if known.get("kind") in ("weight", "bias", "norm", "state") else "unknown"
+    kind: ParameterKind = known["kind"] if known.get("kind") in KINDS else "unknown"
     trainable = known.get("trainable")
     return Parameter(name, axes, kind, trainable if isinstance(trainable, bool) else None, None, dtype, encoding)
 
@@ -72,6 +73,14 @@ def tied_parameter(tie: Tie, kept: Parameter) -> Parameter:
     return Parameter(tie.tied, axes, kept.kind, kept.trainable, None, kept.dtype)
 
 
+def take_state(parameters: dict[str, Parameter], reader: Reader) -> OptimizerState | None:
+    """Remove the arrays that a file of paramctl's own records as an optimizer's, and return them; None without any."""
+    arrays = {path: parameter for path, parameter in parameters.items() if not parameter.is_parameter}
+    for path in arrays:
+        del parameters[path]
+    return OptimizerState(arrays, reader) if arrays else None
+
+
 def build_model(
     name: str, parameters: Mapping[str, Parameter], ties: tuple[Tie, ...], document: Document | None = None
 ) -> tuple[Model, Document | None]:
@@ -88,12 +97,10 @@ def build_model(
             declared = {path: parameter.shape for path, parameter in model.parameters.items()}
             if declared == {path: parameter.shape for path, parameter in parameters.items()}:
                 return model.map_parameters(lambda parameter: _as_stored(parameter, parameters[parameter.path])), None
-    if any(path.count("/") + path.count(".") > MAX_NAME_PARTS for path in parameters):
-        raise TooManyParts(f"a name has more than {MAX_NAME_PARTS} parts")
     # torch's names: layers.0.weight. With a slash in any name, dots are ordinary characters: block/conv2.5x5/kernel.
     is_dotted = not any("/" in path for path in parameters) and any("." in path for path in parameters)
     separator = "." if is_dotted else "/"
-    return Model(name, (), (), tuple(_groups(parameters, separator)), ties, separator=separator), origin
+    return Model(name, (), (), name_tree(parameters, separator), ties, separator=separator), origin
 
 
 def _as_stored(declared: Parameter, stored: Parameter) -> Parameter:
@@ -102,8 +109,10 @@ def _as_stored(declared: Parameter, stored: Parameter) -> Parameter:
     return replace(declared, trainable=trainable, dtype=stored.dtype)
 
 
-def _groups(parameters: Mapping[str, Parameter], separator: str) -> Iterator[Block]:
-    """Yield the tree that the names of arrays form, groups in the order of their first array."""
+def name_tree(parameters: Mapping[str, Parameter], separator: str) -> tuple[Block, ...]:
+    """Return the tree that the names of arrays form, groups in the order of their first array. Raises TooManyParts."""
+    if any(path.count("/") + path.count(".") > MAX_NAME_PARTS for path in parameters):
+        raise TooManyParts(f"a name has more than {MAX_NAME_PARTS} parts")
     tree: dict[str, Any] = {}
     for path, parameter in parameters.items():
         *folders, _ = path.split(separator)
@@ -112,7 +121,7 @@ def _groups(parameters: Mapping[str, Parameter], separator: str) -> Iterator[Blo
             # a group's key ends in the separator, so that it cannot clash with an array of the same name
             group = group.setdefault(f"{folder}{separator}", {})
         group[path] = parameter
-    yield from _blocks(tree, "", separator)
+    return tuple(_blocks(tree, "", separator))
 
 
 def _blocks(tree: Mapping[str, Any], prefix: str, separator: str) -> Iterator[Block]:

@@ -6,6 +6,7 @@ The readers here treat damaged or foreign metadata as missing, because the array
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from paramctl import __version__
@@ -13,7 +14,7 @@ from paramctl.core.parameter import Axis, Parameter
 from paramctl.declare.located import MAX_INTEGER
 from paramctl.init.engines.native import RECIPE
 from paramctl.model import Document, Tie
-from paramctl.store.contents import Contents, KerasLayout, Provenance
+from paramctl.store.contents import Contents, KerasLayout, OptimizerState, Provenance
 
 VERSION = 1
 """The version of this metadata."""
@@ -35,6 +36,9 @@ def file_metadata(contents: Contents) -> dict[str, Any]:
     if origin.keras is not None:
         keras = origin.keras
         metadata["keras"] = [dict(keras.variables), dict(keras.names), keras.config, *([True] if keras.legacy else [])]
+        state = origin.carried_optimizer
+        if state is not None and state.arrays.keys() <= model.parameters.keys():
+            metadata["keras"][3:] = [keras.legacy, dict(state.names)]
     document = model.document or origin.document
     if document is not None:
         metadata["document"] = document.text
@@ -90,12 +94,25 @@ def keras_of(metadata: Mapping[str, Any], parameters: Mapping[str, Parameter]) -
     """Return the recorded layout of a Keras file, or None if it is missing, malformed, or of other parameters."""
     try:
         variables, names, config, *legacy = metadata["keras"]
-        layout = KerasLayout(dict(variables), dict(names), config, legacy == [True])
+        layout = KerasLayout(dict(variables), dict(names), config, legacy[:1] == [True])
         texts = [*layout.variables.values(), *layout.names.values(), *layout.names, config or ""]
     except (ValueError, TypeError, KeyError):
         return None
     fits = layout.variables.keys() == parameters.keys() and all(isinstance(text, str) for text in texts)
     return layout if fits else None
+
+
+def with_keras(
+    state: OptimizerState | None, metadata: Mapping[str, Any], layout: KerasLayout | None
+) -> OptimizerState | None:
+    """Return an optimizer's state with the names that its objects have in a Keras file, if these are recorded."""
+    try:
+        names = dict(metadata["keras"][4])
+    except (ValueError, TypeError, KeyError, IndexError):
+        return state
+    if state is None or layout is None or not all(isinstance(text, str) for item in names.items() for text in item):
+        return state
+    return replace(state, names=names, layout=layout)
 
 
 def ties_of(metadata: Mapping[str, Any]) -> tuple[Tie, ...]:

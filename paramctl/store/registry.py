@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from paramctl.errors import InputError, OutputError
@@ -45,9 +46,17 @@ def read(location: Location, format_: Format) -> Checkpoint:
     from paramctl.store.checkpoint import TooManyParts  # imports NumPy, which a model document does not need
 
     try:
-        return format_.read(location)
+        return _with_state_names(format_.read(location))
     except TooManyParts as error:
         raise InputError(f"{location.name}: {error}") from error
+
+
+def _with_state_names(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint whose model knows the names of its optimizer's arrays, for hints."""
+    state = checkpoint.origin.optimizer
+    if state is None:
+        return checkpoint
+    return replace(checkpoint, model=replace(checkpoint.model, optimizer=state.arrays.keys()))
 
 
 def by_suffix(path: str) -> Format | None:

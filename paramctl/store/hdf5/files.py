@@ -18,7 +18,7 @@ from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import Parameter
 from paramctl.errors import OutputError, message
 from paramctl.model import Model
-from paramctl.store.checkpoint import Checkpoint, build_model, tied_parameter
+from paramctl.store.checkpoint import Checkpoint, build_model, take_state, tied_parameter
 from paramctl.store.contents import Contents, Origin
 from paramctl.store.hdf5 import NAME, user_block
 from paramctl.store.hdf5.client import Client, WorkerExited
@@ -30,7 +30,15 @@ from paramctl.store.io.extents import Extent
 from paramctl.store.io.json_limits import MAX_TOKENS, parse_json
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.location import Location
-from paramctl.store.metadata import document_of, file_metadata, keras_of, sort_ties, ties_of, transposed_ties_of
+from paramctl.store.metadata import (
+    document_of,
+    file_metadata,
+    keras_of,
+    sort_ties,
+    ties_of,
+    transposed_ties_of,
+    with_keras,
+)
 
 HEADER = 2_048
 """An upper bound for the bytes of an object header with its attributes and link."""
@@ -66,6 +74,7 @@ def _checkpoint(listing: Listing) -> Checkpoint:
     arrays = ParameterCollector(listing)
     for entry in listing.arrays:
         arrays.add(entry, entry["path"], entry["attributes"])
+    state = take_state(arrays.parameters, arrays.reader)
     metadata = _parse_metadata(listing.metadata)
     document, transposed = document_of(metadata), transposed_ties_of(metadata, arrays.parameters)
     for tie in transposed:
@@ -82,6 +91,7 @@ def _checkpoint(listing: Listing) -> Checkpoint:
         provenance=arrays.notes,
         document=other_document,
         keras=layout,
+        optimizer=with_keras(state, metadata, layout),
         extents=arrays.extents,
         skipped=listing.skipped,
         other_content=(*listing.user_block, *listing.lost),

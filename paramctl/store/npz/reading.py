@@ -16,13 +16,13 @@ from paramctl.core.dtypes import Array
 from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError
 from paramctl.model import Tie
-from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter, tied_parameter
+from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter, take_state, tied_parameter
 from paramctl.store.contents import Origin, Provenance
 from paramctl.store.foreign import zip_kind
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.io.zips import LOCAL_HEADER, ZIP_ERRORS, DamagedZip, data_offset, open_zip
 from paramctl.store.location import Location
-from paramctl.store.metadata import document_of, keras_of, provenance_of, sort_ties, ties_of
+from paramctl.store.metadata import document_of, keras_of, provenance_of, sort_ties, ties_of, with_keras
 from paramctl.store.npz import NAME, comments
 from paramctl.store.npz.inflate import InflatedStream
 from paramctl.store.npz.npy import MAX_HEADER, PREAMBLE, Header, NotNumbers, read_header
@@ -84,6 +84,8 @@ def _read(file: Location) -> Checkpoint:
         name: stored_parameter(name, stored.header.shape, stored.header.dtype.name, stored.facts)
         for name, stored in members.items()
     }
+    reader = _reader(file, archive, members)
+    state = take_state(parameters, reader)
     metadata |= comments.join_text(metadata, facts.values())
     metadata.setdefault("ties", _ties_of_members(facts))  # present unless they did not fit the archive's comment
     ties = _possible_ties(metadata, parameters)
@@ -96,7 +98,8 @@ def _read(file: Location) -> Checkpoint:
     recorded = {path: provenance_of(attributes) for path, attributes in facts.items()}
     provenance = {path: known for path, known in recorded.items() if known != Provenance()}
     origin = Origin(file, NAME, provenance=provenance, document=other_document, keras=keras, skipped=skipped)
-    return Checkpoint(replace(model, skipped=skipped), _reader(file, archive, members), origin)
+    origin = replace(origin, optimizer=with_keras(state, metadata, keras))
+    return Checkpoint(replace(model, skipped=skipped), reader, origin)
 
 
 def _arrays(

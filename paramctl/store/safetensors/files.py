@@ -17,14 +17,22 @@ from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError
 from paramctl.model import Tie
 from paramctl.parallel import in_parallel
-from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter, tied_parameter
+from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter, take_state, tied_parameter
 from paramctl.store.contents import Contents, Omitted, Origin, Reader
 from paramctl.store.io.atomic import Temporary, replacing
 from paramctl.store.io.extents import Extent, ExtentReader, as_bytes
 from paramctl.store.io.json_limits import parse_json
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.location import LocalFile, Location
-from paramctl.store.metadata import document_of, file_metadata, keras_of, provenance_of, sort_ties, transposed_ties_of
+from paramctl.store.metadata import (
+    document_of,
+    file_metadata,
+    keras_of,
+    provenance_of,
+    sort_ties,
+    transposed_ties_of,
+    with_keras,
+)
 from paramctl.store.safetensors import NAME
 from paramctl.store.safetensors.header import METADATA, arrays_of, build_header, header_text, parse_header
 from paramctl.store.safetensors.names import FRAMEWORK, KEYS, RECORD
@@ -66,6 +74,7 @@ def as_checkpoint(
     attributes = {path: value for path, value in attributes.items() if isinstance(value, dict)}
     for path, parameter in parameters.items():
         parameters[path] = stored_parameter(path, parameter.shape, parameter.dtype, attributes.get(path))
+    state = take_state(parameters, reader)
     # A tie is an entry {second name: first name}. Other texts, such as {"format": "pt"}, name no array of the file.
     plain = tuple(
         Tie(kept, tied)
@@ -82,7 +91,8 @@ def as_checkpoint(
         origin,
         provenance={path: provenance_of(value) for path, value in attributes.items()},
         document=other_document,
-        keras=keras_of(record, parameters),
+        keras=(layout := keras_of(record, parameters)),
+        optimizer=with_keras(state, record, layout),
         metadata=others,
     )
     return Checkpoint(model, reader, origin)
