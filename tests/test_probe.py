@@ -122,6 +122,18 @@ def test_schemes_side_by_side(folder: Path, paramctl: Run) -> None:
     assert done.stderr == "signals change least with he\n"
 
 
+def test_inputs_from_a_pipe_serve_every_scheme(folder: Path, paramctl: Run) -> None:
+    """A pipe can be read once; the file with the same inputs gives the same rows."""
+    np.save(folder / "x.npy", np.random.default_rng(0).standard_normal((8, 4)))
+    (folder / "p.yaml").write_text("input: [4]\nlayers: [{dense: {units: 3, activation: tanh}}, {dense: 2}]\n")
+    command = ["probe", "p.yaml", "--compare", "glorot,he,lsuv", "--format", "csv", "--input"]
+    with open(folder / "x.npy", "rb") as file:
+        piped = paramctl(*command, "-", stdin=file)
+    assert piped.returncode == 0, piped.stderr
+    assert piped.stdout.count("\n") == 4
+    assert piped.stdout == paramctl(*command, "x.npy").stdout
+
+
 def test_every_format(folder: Path, paramctl: Run) -> None:
     whole = json.loads(paramctl("probe", "deep.yaml", "--format", "json").stdout)
     assert len(whole["layers"]) == 30

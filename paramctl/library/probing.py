@@ -17,7 +17,7 @@ from paramctl.library.arguments import InputLike, choice, whole
 from paramctl.library.arguments import seed as checked_seed
 from paramctl.library.initialization import SchemeLike, initialize
 from paramctl.library.opening import Openable, openable
-from paramctl.library.running import checked_inputs, with_values
+from paramctl.library.running import as_arrays, checked_inputs, with_values
 from paramctl.model import Model
 from paramctl.source.base import Source
 
@@ -54,15 +54,15 @@ def probe(
     if weights is not None and (scheme is not None or compare):
         raise AddressError("schemes and weights exclude each other", "both")
     opened = openable(model)
+    examples = None if inputs is None else as_arrays(inputs)  # once: every scheme needs them, and a pipe has them once
 
     def measure(scheme: SchemeLike | None) -> Probe:
         if scheme is None:
             source = with_values(opened, weights, seed)
         else:
-            examples = inputs if scheme == LSUV else None
-            source = initialize(opened, scheme=scheme, seed=seed, inputs=examples).source
+            source = initialize(opened, scheme=scheme, seed=seed, inputs=examples if scheme == LSUV else None).source
         name = scheme if scheme is None or isinstance(scheme, str) else str(scheme)
-        return _probe(source, name, inputs, count, seed, dtype)
+        return _probe(source, name, examples, count, seed, dtype)
 
     probes = [*map(measure, compare)] if compare else [measure(scheme)]
     if suggest and not compare and probes[0].findings and isinstance(opened, Model) and weights is None:

@@ -105,6 +105,8 @@ def output_names(model: Openable, taps: str | Sequence[str] = ()) -> list[str]:
 
 def as_arrays(inputs: InputLike) -> Arrays:
     """Return arrays by name. A single array without a name has an empty one."""
+    if isinstance(inputs, Arrays):
+        return inputs
     if isinstance(inputs, Weights):
         return _stored(inputs)
     if isinstance(inputs, Mapping):
