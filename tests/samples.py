@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import gguf_files, onnx_files
+from tests import flax_files, gguf_files, onnx_files
 
 SAMPLES: dict[str, Callable[[Path], Path]] = {
+    "Flax msgpack": flax_files.sample,
     "GGUF": gguf_files.sample,
     "ONNX": onnx_files.sample,
 }

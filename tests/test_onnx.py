@@ -267,7 +267,7 @@ def test_what_a_saved_file_does_not_include_is_named(paramctl: Run, tmp_path: Pa
     w = tensor("layer.weight", 1, (1,), field(9, FLOAT))
     (tmp_path / "m.onnx").write_bytes(model(w, graph=node("Relu", "y")))
     done = paramctl("save", "m.onnx", "-o", "m.npz", check=True)
-    assert "the graph of 1 nodes" in done.stderr
+    assert "the graph of 1 node" in done.stderr
     assert "'ir_version'" in done.stderr
     done = paramctl("save", "m.onnx", "-o", "m.safetensors", check=True)
     assert "ir_version" not in done.stderr

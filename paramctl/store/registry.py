@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from paramctl.errors import InputError, OutputError
+from paramctl.store.flax.format import FlaxMsgpack
 from paramctl.store.format import Format
 from paramctl.store.gguf.format import Gguf
 from paramctl.store.hdf5.format import Hdf5
@@ -31,6 +32,7 @@ FORMATS: tuple[Format, ...] = (
     Npy(),
     Gguf(),
     Onnx(),
+    FlaxMsgpack(),
     Hdf5(dialects=["paramctl.store.keras.dialect"]),  # last: a user block may begin as a file of any other format
 )
 """Every format. The first that matches a file reads it, so a special format precedes the general one."""

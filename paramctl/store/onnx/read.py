@@ -52,7 +52,8 @@ class _Arrays:
             self._add(name, tensor)
         name = PurePath(self.location.name).stem
         model, _ = build_model(name, self.parameters, tuple(self.ties))
-        others = [f"the graph of {self.model.nodes:,} nodes"] if self.model.nodes else []
+        nodes = self.model.nodes
+        others = [f"the graph of {nodes:,} node{'s' * (nodes > 1)}"] if nodes else []
         others += ["the training information"] if self.model.has_training else []
         origin = Origin(
             self.location, NAME, skipped=self.skipped, metadata=self.model.metadata, other_content=tuple(others)

@@ -1,0 +1,52 @@
+"""Flax's msgpack as a format that is only read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from paramctl.store.flax import NAME
+from paramctl.store.format import Format
+from paramctl.store.location import Location
+
+if TYPE_CHECKING:
+    from paramctl.store.checkpoint import Checkpoint
+
+START = 512
+FIRST_KEY = re.compile(
+    rb"(?:[\x81-\x8f]|\xde(?!\0\0)..|\xdf(?!\0{4}).{4})"  # a map that is not empty
+    rb"(?:([\xa1-\xbf])|\xd9(.)|\xda(..))",  # the length of a text
+    re.DOTALL,
+)
+HUGGING_FACE = "flax_model.msgpack"
+
+
+class FlaxMsgpack(Format):
+    """A map of names to arrays and to further maps."""
+
+    name = NAME
+    suffixes = ()
+    read_suffixes = (".msgpack",)
+    writable = False
+
+    def matches(self, location: Location) -> bool:
+        start = location.read(0, START)
+        head = FIRST_KEY.match(start)
+        if head is None:
+            return False
+        short, *longer = head.groups()
+        size = short[0] & 0x1F if short else int.from_bytes(longer[0] or longer[1], "big")
+        key = start[head.end() : head.end() + size]
+        try:
+            return len(key) == size and key.decode().isprintable()
+        except UnicodeDecodeError:
+            return False
+
+    def read(self, location: Location) -> Checkpoint:
+        from paramctl.store.flax.read import read
+
+        return read(location)
+
+    def opens_folder(self, names: Sequence[str]) -> str | None:
+        return HUGGING_FACE if HUGGING_FACE in names else None
