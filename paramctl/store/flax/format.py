@@ -35,6 +35,7 @@ class FlaxMsgpack(Format):
         head = FIRST_KEY.match(start)
         if head is None:
             return False
+        # the first key is checked too: the first byte alone begins many other files
         short, *longer = head.groups()
         size = short[0] & 0x1F if short else int.from_bytes(longer[0] or longer[1], "big")
         key = start[head.end() : head.end() + size]

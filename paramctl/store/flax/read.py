@@ -70,6 +70,7 @@ def _checkpoint(location: Location, tree: Mapping[str, Tree]) -> Checkpoint:
     skipped: dict[str, str] = {}
     metadata: dict[str, Any] = {}
     for path, leaf in leaves(tree):
+        # the key "a/b", and "b" in the map "a", give one name to two items
         if not path or path in arrays or path in skipped or path in metadata:
             raise ValueError(f"two items are named {path!r}" if path else "an item has no name")
         if isinstance(leaf, StoredArray):
@@ -93,6 +94,7 @@ def _without(parameters: Mapping[str, Parameter], state: Mapping[str, Parameter]
 
 def _optimizer_states(tree: Mapping[str, Tree], prefix: str = "") -> Iterator[str]:
     """Yield the beginning of the paths of an optimizer's arrays, each with a slash at its end."""
+    # a file that has nothing else is the state of an optimizer by itself, and its arrays are the content
     if "opt_state" in tree and len(tree) > 1:
         yield from (f"{prefix}opt_state/", f"{prefix}step/")
     elif set(tree) == {"target", "state"}:

@@ -84,6 +84,7 @@ def _read_map(cursor: Cursor, item: Item, depth: int) -> Tree:
         if key in tree:
             raise ValueError(f"a map has the key {key!r} twice")
         tree[key] = read_tree(cursor, depth + 1)
+    # chunks have the keys of an ordinary map, which only this marker distinguishes
     return _join_chunks(tree) if CHUNKED in tree else tree
 
 
@@ -104,6 +105,7 @@ def _read_extension(cursor: Cursor, item: Item) -> Leaf:
     if data.kind != BYTES:
         raise ValueError("the values of an array must be bytes")
     offset = cursor.skip(data.size)
+    # a size that does not fit would move all that follows
     if cursor.position - begin != item.size:
         raise ValueError(f"an array has {item.size:,} bytes, but its parts have {cursor.position - begin:,}")
     dtype, bits = NARROW.get(name, (name, 0))

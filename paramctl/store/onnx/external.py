@@ -39,6 +39,7 @@ class ExternalFiles:
             if len(self.files) >= MAX_FILES:
                 raise InputError(f"{self.model.name}: a model may name at most {MAX_FILES:,} files")
             self._check_inside(name, path)
+            # a missing file is no error yet: the shapes are known without it
             try:
                 self.files[path] = self.model.sibling(path)
             except InputError as error:
@@ -70,6 +71,7 @@ def range_of(name: str, keys: Mapping[str, str], size: int, file_size: int) -> i
     begin = offset or 0
     if length not in (None, size):
         raise ValueError(f"{name} must have {size:,} bytes (got {length:,})")
+    # without both, the tensor is the whole file
     if length is None and "offset" not in keys and file_size != size:
         raise ValueError(f"{name} must have {size:,} bytes (got {file_size:,} in {keys['location']})")
     if begin + size > file_size:

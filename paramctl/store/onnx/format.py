@@ -34,6 +34,7 @@ class Onnx(Format):
                     return False
                 if field.number == GRAPH:
                     first = next(field.message.fields(), None)
+                    # the graph may be cut: a damaged model is still a model
                     return first is None or (first.number in GRAPH_FIELDS and first.kind == BYTES)
         except ValueError:
             pass

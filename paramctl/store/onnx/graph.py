@@ -62,6 +62,7 @@ class ModelReader:
 
         Raises ValueError for two tensors of one name in a graph, and for a tensor without a name.
         """
+        # both branches of an If may have an initializer "weight", whose values differ
         counts = Counter(tensor.name for _, tensor in self.tensors)
         by_name: dict[str, Tensor] = {}
         for scope, tensor in self.tensors:
@@ -120,6 +121,7 @@ class ModelReader:
                 name = entry.text(MAX_NAME)
             elif entry.number == 2:
                 output = output or entry.text(MAX_NAME)
+        # the kind of a node may follow its attributes, as the fields of a message have no order
         for attribute in attributes:
             self._read_attribute(attribute, output if kind == "Constant" else "", f"{scope}{name or output}/", depth)
 
@@ -129,7 +131,7 @@ class ModelReader:
         for entry in attribute.fields():
             if entry.number == 1:
                 name = entry.text(MAX_NAME)
-            elif entry.number in (6, 11):
+            elif entry.number in (6, 11):  # a body or a branch, or a list of these
                 self._read_graph(entry.message, f"{scope}{name}/", depth + 1)
             elif constant and entry.number == 5:
                 tensor = read_tensor(entry.message, self.gathered)

@@ -50,6 +50,7 @@ class VarintReader:
         lead = min(MAX_VARINT, begin - place.start)  # the first value of a block may begin before it
         end = min(place.stop, place.start + last * BLOCK)
         data = np.frombuffer(self.location.read(begin - lead, end - begin + lead), np.uint8)
+        # the numbers that end in the lead, and those of the first block before the range
         skipped = int(np.count_nonzero(data[:lead] < 0x80)) + start - int(counts[first])
         numbers = self._decode(data, path)[skipped : skipped + stop - start]
         return _typed(numbers, place.dtype)
@@ -80,6 +81,7 @@ class VarintReader:
         if longest > MAX_VARINT:
             raise InputError(f"{self.location.name}: {path} has a number of more than 64 bits")
         numbers = np.zeros(ends.size, np.uint64)
+        # one step for each byte of the longest number, not for each number: most have one or two bytes
         for byte in range(longest):
             has_byte = sizes > byte
             part = (data[starts[has_byte] + byte] & 0x7F).astype(np.uint64)
@@ -115,6 +117,7 @@ class BitReader:
         values = values[start - first * 8 // width :][: stop - start]
         if self.bits[path] > 0:
             return values
+        # flips the sign bit and takes it off again: 0b1111 of 4 bits becomes -1
         sign = np.uint8(1 << (width - 1))
         return ((values ^ sign) - sign).view(np.int8)
 

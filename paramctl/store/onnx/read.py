@@ -85,6 +85,7 @@ class _Arrays:
             self.readers[name] = MissingValues(str(file))
             return
         offset = range_of(name, keys, kind.bytes(tensor.size), file.size())
+        # torch shares one range of the file between tied parameters
         place = (file.name, offset, tensor.shape, tensor.code)
         if tensor.size and (kept := self.owners.setdefault(place, name)) != name:
             self.ties.append(Tie(kept, name))
@@ -100,6 +101,7 @@ class _Arrays:
                 raise ValueError(f"{name} must have {size:,} bytes (got {got:,})")
             self._add_raw(name, location, span.start, kind)
             return
+        # int4 has two values in each number, as in each byte
         numbers = size if kind.bits < 8 else count
         if not numbers <= got <= MAX_VARINT * numbers:
             raise ValueError(f"{name} must have {numbers:,} values (got {got:,} bytes)")

@@ -162,6 +162,7 @@ def _join(name: str, numbers: list[Field], raw: Span | None, gathered: bytearray
     first = numbers[0].payload
     if len(numbers) == 1 and first is not None:
         return Span(number, first.start, first.stop)
+    # without [packed = true], each number is a field of its own
     start = len(gathered)
     for field in numbers:
         gathered += field.read(MAX_GATHERED) if field.payload is not None else _packed(name, field)
