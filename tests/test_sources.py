@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from paramctl.conversion.convert import convert
 from paramctl.conversion.report import Allowed
@@ -116,12 +117,21 @@ def without_the_optimizer(tmp_path: Path) -> Source:
     return split_state(with_the_optimizer(tmp_path))[0]
 
 
+def folded(tmp_path: Path) -> Source:
+    rng = np.random.default_rng(0)
+    arrays = {"dense.weight_g": rng.normal(size=(4, 1)), "dense.weight_v": rng.normal(size=(4, 4))}
+    others = {"dense.bias": np.zeros(4), "dense_1.weight": np.ones((1, 4)), "dense_1.bias": np.zeros(1)}
+    save_file({name: array.astype("f4") for name, array in (arrays | others).items()}, tmp_path / "g.safetensors")
+    return convert(open_checkpoint(f"{tmp_path}/g.safetensors"), "keras", source_of(open_path(MLP)))[0]
+
+
 KINDS: dict[str, Callable[[Path], Source]] = {
     "drawn": drawn,
     "stored": stored,
     "initialized": initialized,
     "user_code": user_code,
     "rename": renamed,
+    "fold": folded,
     "select": selected,
     "cast": cast,
     "retie": retied,

@@ -127,7 +127,9 @@ def save(
     applies to the written names with --layout torch, otherwise to the names read.
 
     With any of these, a report has each array's status: mapped, transposed, packed with others, added to another,
-    made (without a source), or skipped.
+    folded (a weight and its
+    weight normalization), made (without a source), or skipped. Weight normalization is folded where --like or --layout
+    expects the weight.
 
     --dry-run prints the arrays that would be written, and the files on standard error. It reads all values, so every
     error of the real command occurs.

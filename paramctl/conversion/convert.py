@@ -26,6 +26,8 @@ from paramctl.conversion.report import (
     with_source_names,
     with_target_names,
 )
+from paramctl.conversion.torch import torch_layout
+from paramctl.conversion.weight_norm import Factors, fold, folded_rows
 from paramctl.errors import AddressError
 from paramctl.source.base import Source
 from paramctl.source.derived import Partial, rename
@@ -53,8 +55,10 @@ def convert(
     if rules and layout != "torch":
         renamed = rename(source, rules)
         source, old_names = renamed, renamed.old_names
-    converted = _in_layout(source, layout, like_reference(like) if like is not None else None, allowed)
-    rows = converted.rows
+    model = like_reference(like) if like is not None else None
+    source, folded = _fold(source, layout, model)
+    converted = _in_layout(source, layout, model, allowed)
+    rows = folded_rows(converted.rows, folded)
     if rules and layout == "torch":  # torch's names exist only in the result
         renamed = rename(converted.source, rules)
         converted, rows = converted._replace(source=renamed), with_target_names(rows, renamed.old_names)
@@ -62,6 +66,15 @@ def convert(
     rows = with_source_names(rows, old_names)
     named = {name for row in rows for name in row.source}
     return converted._replace(rows=rows + [row for row in skipped if row.source[0] not in named])
+
+
+def _fold(source: Source, layout: str | None, like: Reference | None) -> tuple[Source, Mapping[str, Factors]]:
+    """Return a source with its weight normalization folded, where the model that it must match has the weights."""
+    known = like or (reference(source) if layout is not None else None)
+    if known is None or source.model.inputs:
+        return source, {}
+    expected = known.model
+    return fold(source, lambda: expected.parameters.keys() | torch_layout(expected).tensors.keys())
 
 
 def _complete(source: Source, like: Source | None, allowed: Allowed) -> tuple[Source, list[TensorRow]]:

@@ -21,6 +21,7 @@ from paramctl.conversion.report import (
     skipped_row,
 )
 from paramctl.conversion.torch import TorchLayout, check_same_dtype, torch_layout, torch_parameters, torch_ties
+from paramctl.conversion.weight_norm import spectral_hint
 from paramctl.core.dtypes import Array
 from paramctl.core.indexing import select_all
 from paramctl.core.parameter import Parameter
@@ -134,7 +135,7 @@ def to_keras(source: Source, like: Reference, allowed: Allowed) -> tuple[Source,
             check_same_dtype({name: source.model.owner(name).dtype for name in arrangement.paths})
         except NoCounterpart as error:
             mismatches.add(path, f"{path}: {error}")
-    mismatches.finish(lambda: prefix_hint(actual, tensors, source.model.separator))
+    mismatches.finish(lambda: spectral_hint(actual, tensors) or prefix_hint(actual, tensors, source.model.separator))
     used = {name for arrangement in arrangements.values() for name in arrangement.paths}
     unused = sorted(name for name in matching - used if not tensors[name].synthetic)
     rows = [skipped_row(name, shapes[name], "other tensors of its layer are missing") for name in unused]
@@ -194,7 +195,8 @@ def _hint(model: Model, like: Reference) -> str:
     """Return how a model would match another: in the other layout, or under other names, in either layout."""
     if is_torch_layout(model, like):
         return "It has torch.nn's layout: use --layout keras."
-    hint = prefix_hint(model.parameters, like.model.parameters, model.separator)
+    hint = spectral_hint(model.parameters, like.model.parameters)
+    hint = hint or prefix_hint(model.parameters, like.model.parameters, model.separator)
     return hint or prefix_hint(model.parameters, torch_layout(like.model).tensors, model.separator)
 
 

@@ -13,7 +13,7 @@ from paramctl.core.views import Arrangement
 from paramctl.errors import AddressError
 from paramctl.model import Model
 
-Status = Literal["mapped", "transposed", "packed", "added", "made", "skipped"]
+Status = Literal["mapped", "transposed", "packed", "added", "folded", "made", "skipped"]
 Shape = tuple[int, ...]
 
 TIED = "tied to "

@@ -12,6 +12,7 @@ import numpy as np
 from paramctl.address.resolve import Filters
 from paramctl.conversion.match import align_lenient, like_reference, match_to, to_keras, to_torch, torch_reference
 from paramctl.conversion.report import Allowed
+from paramctl.conversion.weight_norm import Factors, Folded
 from paramctl.core.dtypes import Array, numpy_dtype
 from paramctl.edit.assign import Assignment, assign
 from paramctl.edit.cast_rules import cast_source
@@ -116,6 +117,7 @@ OPERATIONS: Mapping[str, Callable[..., Source]] = {
     "rename": lambda base, rules: rename(reopen(base), rules),
     "cast": lambda base, rules, allow: cast_source(reopen(base), rules, allow),
     "partial": lambda base, allowed: Partial(reopen(base), allowed),
+    "fold": lambda base, factors: Folded(reopen(base), {name: Factors(*pair) for name, pair in factors.items()}),
     "retie": _retied,
     "select": lambda base, matches, missing: reopen_selected(reopen(base), matches, missing),
     "with_state": lambda base, other=None: with_state(reopen(base), None if other is None else reopen(other)),
