@@ -200,6 +200,7 @@ def prefix_hint(actual: Iterable[str], expected: Iterable[str], separator: str) 
         for prefix in sorted(name.removesuffix(first) for name in names if first and name.endswith(suffix)):
             if all(f"{prefix}{other}" in names for other in others):
                 return f"Use --rename {shell_quoted(rule.format(prefix))} to match the names."
+    # module._orig_mod.fc.weight, or a wrapped part of a model: encoder._orig_mod.fc.weight
     wrappers = sorted(_WRAPPERS & {part for name in actual for part in name.split(".")})
     rule = rf"\b({'|'.join(wrappers)})\." if len(wrappers) > 1 else rf"\b{''.join(wrappers)}\."
     if wrappers and len(expected & {re.sub(rule, "", name) for name in actual}) > len(expected & actual):

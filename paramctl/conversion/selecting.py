@@ -24,6 +24,7 @@ def select_converted(converted: Converted, model: Model, selecting: Selecting) -
         if indices is not None:
             raise AddressError("with --layout, whole parameters are selected, not slices", repr(path))
     rows = [row for row in converted.rows if row.path and row.source and _is_chosen(row, chosen.keys())]
+    # dense.weight of a selected dense/kernel makes dense a layer of the result
     layers = {row.path.rpartition(".")[0] for row in rows}
     # an array without a source, such as num_batches_tracked, belongs to the arrays of its layer
     kept = {row.path for row in rows} | {
@@ -35,6 +36,7 @@ def select_converted(converted: Converted, model: Model, selecting: Selecting) -
 
 def _is_chosen(row: TensorRow, chosen: Container[str]) -> bool:
     """Return whether all arrays that a row comes from are selected. Raises AddressError if only some are."""
+    # in_proj_weight holds query, key and value: two of the three are no tensor that torch loads
     selected = [path for path in row.source if path in chosen]
     if selected and len(selected) < len(row.source):
         others = " and ".join(path for path in row.source if path not in chosen)

@@ -41,6 +41,7 @@ def fold(source: Source, expects: Callable[[], Container[str]]) -> tuple[Source,
     expects: returns the names of the model; called only if the source has normalized weights.
     """
     normalized = _normalized(source.model)
+    # without any, the torch layout of the model need not be computed
     expected = expects() if normalized else ()
     foldable = {name: factors for name, factors in normalized.items() if name in expected and factors.g not in expected}
     return (Folded(source, foldable), foldable) if foldable else (source, {})
@@ -68,7 +69,7 @@ def folded_rows(rows: Sequence[TensorRow], folded: Mapping[str, Factors]) -> lis
             continue
         names = tuple(each for name in row.source for each in folded.get(name, (name,)))
         how = "" if row.status == "mapped" else f"and {row.status}"
-        if row.status == "skipped":
+        if row.status == "skipped":  # by --partial, because of another shape
             result.append(replace(row, source=names))
         else:
             result.append(replace(row, source=names, status="folded", note=row.note or how))
@@ -98,6 +99,7 @@ def _fit(model: Model, factors: Factors) -> bool:
     if len(dtypes) > 1 or not dtypes <= {*FLOAT_DTYPES}:
         return False
     sizes = zip(g.shape, v.shape, strict=False)
+    # (5, 1) with (5, 6) is a norm for each row; (1, 1) or () is one norm over all values
     return g.shape == () or (len(g.shape) == len(v.shape) and all(size in (1, whole) for size, whole in sizes))
 
 
@@ -107,6 +109,7 @@ class Folded(Derived):
     def __init__(self, base: Source, factors: Mapping[str, Factors]) -> None:
         model = base.model
         names = {name: weight for weight, pair in factors.items() for name in pair}
+        # the weight stands where the direction did, so that the order of the arrays stays
         weights = {pair.v: _weight(model, name, pair) for name, pair in factors.items()}
         parameters = {
             weights[path].path if path in weights else path: weights.get(path, parameter)
@@ -148,6 +151,7 @@ class Folded(Derived):
     def _scale(self, pair: Factors) -> Array:
         """Return g / ||v||, flat."""
         g, v = (self.base.model.parameters[name] for name in pair)
+        # piece by piece, so that memory is bounded by a piece and the size of g
         squares = np.zeros(g.size)
         for _, start, stop in blocks(v):
             values = read_alias(self.base, pair.v, start, stop).astype(np.float64)
@@ -176,6 +180,7 @@ def _weight(model: Model, name: str, pair: Factors) -> Parameter:
 def _ties(model: Model, factors: Mapping[str, Factors], names: Mapping[str, str]) -> tuple[Tie, ...]:
     """Return the ties of other arrays, and of weights of which both factors are tied to those of one other weight."""
     ties = [tie for tie in model.ties if tie.kept not in names and tie.tied not in names]
+    # a.weight_g = b.weight_g and a.weight_v = b.weight_v becomes a.weight = b.weight; one of the two alone is no tie
     by_tied = model.tied
     for name, pair in factors.items():
         pairs = [by_tied.get(each) for each in pair]

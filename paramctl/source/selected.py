@@ -102,6 +102,7 @@ def _left_out(model: Model, chosen: Chosen) -> list[str]:
 
 def _missing(source: Source, selecting: Selecting) -> list[str]:
     """Return the parameters that the source's file lacks, and that a selection would have."""
+    # --partial is needed for those that the selection would have: conv/kernel for conv, but not for dense
     absent = source.origin.missing
     parameters = {path: Parameter(path, (), "unknown", None) for path in absent}
     model, _ = build_model("", parameters, ())
@@ -190,7 +191,7 @@ def _ties(model: Model, whole: Iterable[str]) -> tuple[Tie, ...]:
     # the first tie of each array whose own name is left out: a = b, a = c becomes b = c
     keepers: dict[str, Tie] = {}
     for tie in model.ties:
-        if tie.tied not in names:
+        if tie.tied not in names:  # its name is left out, or only a slice of it is selected
             continue
         if tie.kept in names:
             ties.append(tie)

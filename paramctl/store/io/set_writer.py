@@ -72,6 +72,7 @@ def planned_set(target: SetTarget, count: int) -> list[str]:
     count: the number of files. Those of an existing set keep their names until the new set is complete.
     """
     present = {*os.listdir(target.folder)} if os.path.isdir(target.folder) else set()
+    # as PendingFiles.publish chooses them: the first names of which no file exists
     generations = (target.names.of(target.stem, count, generation) for generation in itertools.count(1))
     names = next(names for names in generations if not present & {*names})
     return [os.path.join(os.path.dirname(target.index), name) for name in names]
