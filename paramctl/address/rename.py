@@ -115,6 +115,7 @@ class _Plain(NamedTuple):
 def _partition(text: str) -> tuple[str, str, str]:
     """Split a rule into its pattern, the equals sign, and the new name."""
     parts = partition_address(text)
+    # a[b=c has no closing bracket, but one equals sign
     return parts if parts[1] else text.partition("=")  # a bracket of a name may have no other
 
 
@@ -122,6 +123,7 @@ def _parse_expression(position: int, text: str) -> _Substitution | None:
     """Return a rule with a regular expression; None for a rule without one."""
     if not text.lstrip().startswith("re:"):
         return None
+    # the new name may be empty, which removes a prefix: re:^module\.=
     old, equals, new = _partition(text)
     if not equals or not old.strip().removeprefix("re:"):
         raise AddressError("a renaming must have the form re:EXPRESSION=REPLACEMENT", repr(text))

@@ -202,6 +202,7 @@ def _plan(weights: Weights, output: str, force: bool, max_shard_size: int | None
     with progress.bar("checking") as report:
         target: Any = output if output != "-" else sys.stdout.buffer
         files = paramctl.save(weights, target, **options, dry_run=True, progress=report)
+    # a tied name is written too, and takes no bytes
     tied = weights.model.tied
     arrays = [(each, tied[path].kept if path in tied else None) for path, each in weights.parameters.items()]
     emit(rows(format, arrays, PLANNED))

@@ -73,6 +73,7 @@ def _fold(source: Source, layout: str | None, like: Reference | None) -> tuple[S
     known = like or (reference(source) if layout is not None else None)
     if known is None or source.model.inputs:
         return source, {}
+    # a file may have the model's own names or those of torch
     expected = known.model
     return fold(source, lambda: expected.parameters.keys() | torch_layout(expected).tensors.keys())
 

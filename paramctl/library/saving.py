@@ -77,7 +77,7 @@ def save(
     if isinstance(arrays, Model) or converts or state:
         arrays = convert(arrays, seed=seed, state=state, **selection, **conversion)  # type: ignore[arg-type]
     measured: Mapping[str, Any] = {}
-    if dry_run:
+    if dry_run:  # after the conversion, whose refusals are the same
         return _plan_files(arrays.source, path, WriteOptions(force or in_place, max_shard_size), progress)
     if isinstance(path, (str, PathLike)):
         options = WriteOptions(force or in_place, max_shard_size)

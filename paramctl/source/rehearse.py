@@ -48,6 +48,7 @@ def rehearse(
 def _without_new_folders(path: str) -> Iterator[None]:
     """Remove the folders that a save to this path creates in the block."""
     created, folder = [], os.path.dirname(os.path.abspath(path) + ("/" if path.endswith("/") else ""))
+    # new/set/ is created with all its parents, the innermost of which must go first
     while not os.path.lexists(folder):
         created.append(folder)
         folder = os.path.dirname(folder)

@@ -176,6 +176,7 @@ def _shortened(axis: Axis, size: int) -> Axis:
 def _unchanged(model: Model, path: str) -> Arrangement:
     """Return a whole array as an arrangement. A transposed tie views the array that has its values."""
     owner, tie = model.owner(path), model.tied.get(path)
+    # a view of the owner is read slab by slab; reading the alias would cross the whole array for each block
     axes = tuple(reversed(range(len(owner.shape)))) if tie is not None and tie.transpose else None
     return Arrangement(model.parameters[path].shape, (view(owner.path, owner.shape, axes),))
 
