@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import flax_files, gguf_files, onnx_files
+from tests import flax_files, gguf_files, onnx_files, tensorflow_files
 
 SAMPLES: dict[str, Callable[[Path], Path]] = {
     "Flax msgpack": flax_files.sample,
     "GGUF": gguf_files.sample,
     "ONNX": onnx_files.sample,
+    "TensorFlow": tensorflow_files.sample,
 }
 """A function for each format, by its name. It writes a sample in a folder, and returns the file to open."""

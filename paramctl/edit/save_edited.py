@@ -110,6 +110,8 @@ def rewrite_target(path: str, source: Source, options: WriteOptions) -> tuple[st
     Raises OutputError if the path does not name the file's own format.
     """
     origin, model = source.origin, source.model
+    if origin.format and not by_name(origin.format).writable:
+        raise OutputError(f"{path}: {origin.format} is only read (use -o to write another file)")
     only_links = origin.keras is None or any(tie.transpose for tie in model.ties)  # a hard link cannot transpose
     if isinstance(source, Retied) and model.aliases and only_links:
         raise OutputError(message(f"{path}: Keras' layout cannot store these ties", hint="Use -o NAME.h5"))

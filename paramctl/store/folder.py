@@ -20,11 +20,13 @@ SHARD_SUFFIXES = (".safetensors", ".weights.h5")
 def resolve_folder(path: str) -> str:
     """Return the file to open for a path: itself, or, for a folder, its index or its only safetensors file.
 
-    Without these, a folder of another format is opened by the file that the format names. Raises InputError for a
-    folder that no format opens, and for one that has shards without their index.
+    A path that is the prefix of a checkpoint's files is opened by the file that the format names, and so is a folder
+    of another format. Raises InputError for a folder that no format opens, and for one that has shards without their
+    index.
     """
     if not os.path.isdir(path):
-        return path
+        # the prefix of a TensorFlow checkpoint, such as ckpt-1, is no file itself
+        return next((opened for format_ in FORMATS if (opened := format_.opens_path(path))), path)
     present = sorted(os.listdir(path))
     if not any(name.endswith(SUFFIXES) for name in present):
         for format_ in FORMATS:

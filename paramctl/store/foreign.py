@@ -19,6 +19,7 @@ DOCUMENTS = (".yaml", ".yml")
 """The suffixes of model documents, whose errors are the parser's."""
 PICKLE = "which can run code, so it is never read. Save its arrays as safetensors"
 UNSUPPORTED = "which is not supported"
+SAVED_MODEL_HINT = "Name its folder, whose variables are read"
 KERAS_HINT = "In Keras, save the weights as NAME.weights.h5"
 
 
@@ -52,13 +53,10 @@ KINDS = (
     Kind(f"GGML, the predecessor of GGUF, {UNSUPPORTED}", rb"GGML|ggjt|tjgg|lmgg|fmgg|algg", (".ggml",)),
     Kind(f"TensorFlow Lite, {UNSUPPORTED}", rb".{4}TFL3", (".tflite",)),
     Kind("a damaged ONNX model, or another kind of protocol buffer", rb"\x08[\x02-\x20][\x12\x1a\x3a\x42]"),
-    Kind(f"a TensorFlow model, {UNSUPPORTED}. {KERAS_HINT}", rb"\x08\x01\x12"),
+    Kind(f"the graph of a TensorFlow SavedModel. {SAVED_MODEL_HINT}", rb"\x08\x01\x12"),
     Kind(f"a TensorFlow model, {UNSUPPORTED}. {KERAS_HINT}", NEVER, (".pb", ".pbtxt")),
-    Kind(
-        f"a TensorFlow checkpoint, {UNSUPPORTED}. {KERAS_HINT}",
-        rb"(all_)?model_checkpoint_path",
-        (".index", ".data-00000-of-00001", ".meta"),
-    ),
+    Kind("data of a TensorFlow checkpoint, whose .index file is missing", NEVER, (".data-00000-of-00001",)),
+    Kind("the graph of a TensorFlow checkpoint. Name its .index file", NEVER, (".meta",)),
     Kind(
         f"MessagePack, as Flax writes it, {UNSUPPORTED}. Save its arrays as safetensors",
         rb"([\x81-\x8f]|\xde[^\x80-\xbf].|\xdf.{4})[\xa0-\xbf\xd9\xda]",
@@ -98,9 +96,8 @@ KINDS = (
 """Kinds of files, the special ones first."""
 
 FOLDERS = {
-    "saved_model.pb": f"a TensorFlow SavedModel, {UNSUPPORTED}. {KERAS_HINT}",
-    "keras_metadata.pb": f"a TensorFlow SavedModel, {UNSUPPORTED}. {KERAS_HINT}",
-    "checkpoint": f"a TensorFlow checkpoint, {UNSUPPORTED}. {KERAS_HINT}",
+    "saved_model.pb": "a TensorFlow SavedModel without variables",
+    "checkpoint": "a TensorFlow checkpoint without its .index file",
     "_CHECKPOINT_METADATA": f"an Orbax checkpoint, {UNSUPPORTED}. Save its arrays as safetensors",
     "manifest.ocdbt": f"an Orbax checkpoint, {UNSUPPORTED}. Save its arrays as safetensors",
     "pytorch_model.bin": f"a model in a pickle, pytorch_model.bin, {PICKLE}",

@@ -87,6 +87,13 @@ class Format(Protocol):
         """
         return None
 
+    def opens_path(self, path: str) -> str | None:
+        """Return the file to open for a path that is the common prefix of a checkpoint's files, or one of its files.
+
+        None for a path of another format, and for one that can be opened itself.
+        """
+        return None
+
     def rebuild_index(self, path: str) -> NewIndex | None:
         """Return a new index of the files of this format in a folder; None if it has none. Most formats have no index.
 

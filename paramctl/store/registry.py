@@ -17,6 +17,7 @@ from paramctl.store.npz.format import Npz
 from paramctl.store.npz.single import Npy
 from paramctl.store.onnx.format import Onnx
 from paramctl.store.safetensors.format import Safetensors, SafetensorsShards
+from paramctl.store.tensorflow.format import TensorFlow
 
 if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
@@ -33,6 +34,7 @@ FORMATS: tuple[Format, ...] = (
     Gguf(),
     Onnx(),
     FlaxMsgpack(),
+    TensorFlow(),
     Hdf5(dialects=["paramctl.store.keras.dialect"]),  # last: a user block may begin as a file of any other format
 )
 """Every format. The first that matches a file reads it, so a special format precedes the general one."""

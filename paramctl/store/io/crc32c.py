@@ -27,6 +27,7 @@ def checksum(data: bytes | bytearray | memoryview) -> int:
     register = 0xFFFFFFFF
     for start in range(0, len(data), BLOCK_BYTES):
         block = data[start : start + BLOCK_BYTES]
+        # folding has a cost of its own, so a few bytes are divided one by one
         if len(block) > 4 * DISTANCES[-1]:
             folded = np.frombuffer(block, np.uint8).copy()
             folded[:4] ^= np.frombuffer(register.to_bytes(4, "little"), np.uint8)
@@ -54,6 +55,7 @@ def _fold(data: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype
     while scale:
         while (size := min(len(data) - start - scale * DISTANCES[-1], scale * DISTANCES[0])) > 0:
             dropped = data[start : start + size]
+            # no target overlaps the dropped bytes: the shortest distance is as long as they can be
             for distance in DISTANCES:
                 target = data[start + scale * distance :][:size]
                 np.bitwise_xor(target, dropped, out=target)
@@ -83,6 +85,7 @@ def _table() -> list[int]:
 @lru_cache(maxsize=1024)
 def _power(size: int) -> int:
     """Return the remainder of x to the power of 8 times a size, by repeated squaring."""
+    # x^0 and x^8
     power, square = 1 << 31, 1 << 23
     while size:
         if size & 1:

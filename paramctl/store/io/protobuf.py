@@ -45,6 +45,7 @@ class Message:
             end = min(self.stop - base, len(buffer))
             tag, at = parse_varint(buffer, position - base, end)
             number, kind = tag >> 3, tag & 7
+            # random bytes fail here or at the wire type, before they pass for a long payload
             if not 1 <= number <= MAX_NUMBER:
                 raise ValueError(f"a field must have a number from 1 to {MAX_NUMBER:,} (got {number:,})")
             if kind == BYTES:
@@ -52,6 +53,7 @@ class Message:
                 if size > self.stop - base - at:
                     raise ValueError(f"truncated: a field of {size:,} bytes is longer than its message")
                 start, position = base + at, base + at + size
+                # the caller may move the window, so the next field is looked up by its position
                 yield Field(number, kind, 0, Message(self.wire, start, position))
                 continue
             value, at = _parse_number(buffer, at, end, kind)
