@@ -29,13 +29,14 @@ class Onnx(Format):
 
     def matches(self, location: Location) -> bool:
         try:
-            for field in message_at(_Padded(location), 0, 1 << 60, MAX_FIELDS).fields():
+            for place, field in enumerate(message_at(_Padded(location), 0, 1 << 60, MAX_FIELDS).fields()):
                 if MODEL_FIELDS.get(field.number) != field.kind:
                     return False
                 if field.number == GRAPH:
                     first = next(field.message.fields(), None)
-                    # the graph may be cut: a damaged model is still a model
-                    return first is None or (first.number in GRAPH_FIELDS and first.kind == BYTES)
+                    if first is None:  # the graph may be cut, but its head alone may begin any file
+                        return place > 0
+                    return first.number in GRAPH_FIELDS and first.kind == BYTES
         except ValueError:
             pass
         return False
