@@ -6,6 +6,7 @@ import os
 import re
 from contextlib import suppress
 
+from paramctl.core.ordering import in_numeric_order
 from paramctl.errors import InputError, message
 from paramctl.store.foreign import folder_kind
 from paramctl.store.io.new_index import rebuild_hint
@@ -31,7 +32,7 @@ def resolve_folder(path: str) -> str:
     if not any(name.endswith(SUFFIXES) for name in present):
         for format_ in FORMATS:
             if name := format_.opens_folder(present):
-                return os.path.join(path, name)
+                return resolve_folder(os.path.join(path, name))
         if kind := folder_kind(present):
             raise InputError(f"{path}: {kind}")
     single = {name: re.sub(SHARD, ".safetensors", name) for name in present}
@@ -51,11 +52,17 @@ def resolve_folder(path: str) -> str:
 
 
 def beside(path: str, suffixes: tuple[str, ...]) -> tuple[str, list[str]]:
-    """Return the name of the file that opens a folder, and those of the other checkpoints, which are not read.
+    """Return the name of the file or folder that opens a folder, and those of other checkpoints, which are not read.
 
-    suffixes: of the names of checkpoints. The files that an index names are part of the same checkpoint.
+    suffixes: of the names of checkpoints. The files that an index names are part of the same checkpoint. If a folder
+    within the folder is opened, such as that of the latest step, the others are its other folders.
     """
-    opened = os.path.basename(resolve_folder(path))
+    resolved = os.path.relpath(resolve_folder(path), path)
+    inner, opened = os.path.split(resolved)
+    if inner:
+        first = inner.split(os.sep)[0]
+        folders = [entry.name for entry in os.scandir(path) if entry.is_dir() and entry.name != first]
+        return inner, in_numeric_order(sorted(folders))
     index = ""
     if opened.endswith(".json"):
         with open(os.path.join(path, opened), encoding="utf-8", errors="replace") as file:

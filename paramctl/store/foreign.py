@@ -98,8 +98,7 @@ KINDS = (
 FOLDERS = {
     "saved_model.pb": "a TensorFlow SavedModel without variables",
     "checkpoint": "a TensorFlow checkpoint without its .index file",
-    "_CHECKPOINT_METADATA": f"an Orbax checkpoint, {UNSUPPORTED}. Save its arrays as safetensors",
-    "manifest.ocdbt": f"an Orbax checkpoint, {UNSUPPORTED}. Save its arrays as safetensors",
+    "_CHECKPOINT_METADATA": "an Orbax checkpoint of several items. Open the folder of one of them",
     "pytorch_model.bin": f"a model in a pickle, pytorch_model.bin, {PICKLE}",
     "pytorch_model.bin.index.json": f"a model in pickles, pytorch_model-*.bin, {PICKLE}",
 }

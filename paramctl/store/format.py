@@ -81,7 +81,7 @@ class Format(Protocol):
         return path
 
     def opens_folder(self, names: Sequence[str]) -> str | None:
-        """Return the path, in a folder of this format, of the file to read; None for a folder of another format.
+        """Return the path, in a folder of this format, of the file or folder to read; None for another format's.
 
         names: of the files and folders in it, sorted. Folders of safetensors or Keras files are not asked about.
         """

@@ -16,6 +16,7 @@ from paramctl.store.location import Location
 from paramctl.store.npz.format import Npz
 from paramctl.store.npz.single import Npy
 from paramctl.store.onnx.format import Onnx
+from paramctl.store.orbax.format import Orbax
 from paramctl.store.safetensors.format import Safetensors, SafetensorsShards
 from paramctl.store.tensorflow.format import TensorFlow
 
@@ -34,6 +35,7 @@ FORMATS: tuple[Format, ...] = (
     Gguf(),
     Onnx(),
     FlaxMsgpack(),
+    Orbax(),
     TensorFlow(),
     Hdf5(dialects=["paramctl.store.keras.dialect"]),  # last: a user block may begin as a file of any other format
 )

@@ -82,6 +82,7 @@ def _sibling(location: Location, name: str, number: int, count: int) -> tuple[Lo
     """Open a later file of a set. Raises InputError unless it says that it is this one."""
     file = location.sibling(name)
     header = _parse(file)
+    # a file of an older conversion may have stayed in the folder
     recorded = header.keys.get(NUMBER), header.keys.get(COUNT)
     if recorded != (number, count):
         rule = f"must have {NUMBER} {number} and {COUNT} {count} (got {recorded[0]} and {recorded[1]})"

@@ -40,5 +40,6 @@ class Gguf(Format):
 
     def opens_folder(self, names: Sequence[str]) -> str | None:
         """Return the only file, or the first of the only set."""
+        # w-00002-of-00003.gguf is part of the set that w-00001-of-00003.gguf opens
         first = [name for name in names if name.lower().endswith(SUFFIX) and not LATER_FILE.search(name)]
         return first[0] if len(first) == 1 else None

@@ -78,6 +78,7 @@ def _check_version(cursor: Cursor) -> None:
     if cursor.take(len(MAGIC)) != MAGIC:
         raise ValueError(f"must begin with {MAGIC.decode()}")
     version = cursor.code()
+    # 3 as 00 00 00 03 is 50,331,648
     swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
     if version not in VERSIONS and 0 < swapped < 1 << 16:
         raise ValueError("GGUF for big-endian machines is not supported. Convert it with gguf-convert-endian")

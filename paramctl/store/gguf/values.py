@@ -78,6 +78,7 @@ class ValueReader:
 
     def text(self) -> str | Omitted:
         size = self.cursor.length()
+        # a template of a chat has some 10,000 bytes
         if size > min(MAX_TEXT, self.texts):
             self.cursor.skip(size)
             return Omitted(f"a text of {size:,} bytes")

@@ -1,0 +1,148 @@
+"""Orbax checkpoints, read: parameters, the optimizer's state, and plain values such as the step.
+
+Values of the optimizer are those below ``opt_state``, as Flax calls it. Numbers that Python or NumPy had as scalars,
+and the number of the step, are metadata; an array without axes is one for JAX alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any
+
+from paramctl.core.parameter import DTYPE_BYTES, Parameter
+from paramctl.errors import InputError
+from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter
+from paramctl.store.contents import Omitted, OptimizerState, Origin
+from paramctl.store.io.json_limits import parse_json
+from paramctl.store.location import LocalFile, Location
+from paramctl.store.orbax import MAIN_ITEMS, NAME, NUMBERED, OTHERS, STEP, TREE
+from paramctl.store.orbax.arrays import ArrayReader, Arrays, StoredArray
+from paramctl.store.orbax.tree import SCALAR, STRING, Leaf, Tree, parse_tree
+
+OPTIMIZER = frozenset({"opt_state", "optimizer_state", "optimizer"})
+STEP_KEY = "step"
+STRINGS = "_strings.json"
+MAX_JSON = 16 << 20
+MAX_DEPTH = 8
+"""Levels of nested objects whose values are metadata."""
+
+
+def read(location: Location) -> Checkpoint:
+    """Read the names, shapes and dtypes of a checkpoint. Raises InputError if it is damaged."""
+    if not isinstance(location, LocalFile) or not os.path.isfile(location.name):
+        raise InputError(f"{location.name}: an Orbax checkpoint must be a folder on a disk")
+    folder = os.path.dirname(location.name) or "."
+    tree, arrays = _tree(location, folder)
+    leaves = [leaf for leaf in tree.leaves if leaf.kind != STRING]
+    stored = arrays.inspect([leaf.stored_name for leaf in leaves])
+    metadata, skipped = _texts(location, tree)
+    metadata |= dict(_flat("", tree.metadata, 0))
+    parameters: dict[str, Parameter] = {}
+    state: dict[str, Parameter] = {}
+    names: dict[str, str] = {}
+    for leaf in leaves:
+        array = stored[leaf.stored_name]
+        if array.dtype not in DTYPE_BYTES:
+            skipped[leaf.path] = array.dtype
+        elif _is_plain(leaf, array):
+            metadata[leaf.stored_name] = arrays.read(leaf.stored_name, ()).item()
+        else:
+            # opt_state/0/mu/kernel, or model/opt_state/0/mu/kernel in a tree of several models
+            group = state if OPTIMIZER.intersection(leaf.keys[:2]) else parameters
+            group[leaf.path] = stored_parameter(leaf.path, array.shape, array.dtype)
+            names[leaf.path] = leaf.stored_name
+    reader = ArrayReader(arrays, names, {path: stored[name].shape for path, name in names.items()})
+    model, _ = build_model(_model_name(folder), parameters, ())
+    items, others = _other_items(location, folder)
+    origin = Origin(
+        location,
+        NAME,
+        optimizer=OptimizerState(state, reader) if state else None,
+        skipped=skipped,
+        metadata=metadata | items,
+        other_content=others,
+    )
+    return Checkpoint(model, reader, origin)
+
+
+def _tree(location: Location, folder: str) -> tuple[Tree, Arrays]:
+    """Return the tree and the arrays of a folder. Without a file of names, those of the database are the tree."""
+    if os.path.basename(location.name) == TREE or location.read(0, 1).strip() == b"{":
+        try:
+            tree = parse_tree(location)
+        except ValueError as error:
+            raise InputError(f"{location.name}: {error}") from error
+        return tree, Arrays(location.name, folder, tree.zarr3, tree.is_complete)
+    arrays = Arrays(location.name, folder, zarr3=False, is_complete=False)
+    arrays.zarr3 = arrays.uses_zarr3()
+    # dots may separate keys, or be part of them, so names stay unchanged
+    leaves = tuple(Leaf((name,), "array") for name in arrays.names())
+    return Tree(leaves, arrays.zarr3, False, {}), arrays
+
+
+def _is_plain(leaf: Leaf, array: StoredArray) -> bool:
+    is_step = leaf.keys[-1] == STEP_KEY and len(leaf.keys) == 1 and array.dtype.startswith(("int", "uint"))
+    is_real = not array.dtype.startswith("complex")
+    return array.shape == () and is_real and (is_step or leaf.kind == SCALAR)
+
+
+def _texts(location: LocalFile, tree: Tree) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the texts of the tree, and the kinds of those that are missing."""
+    leaves = [leaf for leaf in tree.leaves if leaf.kind == STRING]
+    values = _json_beside(location, STRINGS) if leaves else {}
+    texts = {leaf.stored_name: values.get(leaf.stored_name) for leaf in leaves}
+    present = {name: text for name, text in texts.items() if isinstance(text, str)}
+    return present, {leaf.path: "a text" for leaf in leaves if leaf.stored_name not in present}
+
+
+def _json_beside(location: LocalFile, name: str) -> dict[str, Any]:
+    """Return the object in a file of JSON in the same folder, empty if it is missing or damaged."""
+    try:
+        file = location.sibling(name)
+        data = file.read(0, MAX_JSON + 1)
+        value = parse_json(data.decode()) if len(data) <= MAX_JSON else {}
+    except (InputError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _flat(prefix: str, values: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Any]]:
+    """Yield the plain values of nested objects by dotted key; an Omitted for anything else."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and depth < MAX_DEPTH:
+            yield from _flat(f"{name}.", value, depth + 1)
+        elif isinstance(value, (str, int, float)) or (
+            isinstance(value, list) and all(isinstance(item, (str, int, float)) for item in value)
+        ):
+            yield name, value
+        elif value is not None:
+            yield name, Omitted("nested values")
+
+
+def _other_items(location: LocalFile, folder: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the plain values of the other items of the same step, and the names of the items that have arrays."""
+    parent, item = os.path.split(os.path.abspath(folder))
+    if not os.path.isfile(os.path.join(parent, STEP)):
+        return {}, ()
+    values: dict[str, Any] = {}
+    others = []
+    for name in sorted(os.listdir(parent)):
+        if name == item or not os.path.isdir(os.path.join(parent, name)):
+            continue
+        # an item of plain values is a file of JSON, called metadata, or metrics in the item metrics
+        plain = _json_beside(location, f"../{name}/{'metrics' if name == 'metrics' else 'metadata'}")
+        values |= dict(_flat(f"{name}.", plain, 0))
+        if not plain:
+            others.append(f"the item {name!r}")
+    return values, tuple(others)
+
+
+def _model_name(folder: str) -> str:
+    """Return the name of a checkpoint: of its folder, or of the one that has its step."""
+    parts = [part for part in PurePath(os.path.abspath(folder)).parts if part != os.sep]
+    while len(parts) > 1 and (parts[-1] in MAIN_ITEMS or NUMBERED.fullmatch(parts[-1]) or parts[-1] in OTHERS):
+        parts.pop()
+    return parts[-1] if parts else NAME
