@@ -30,6 +30,7 @@ class Cursor:
         """Let the window have this many bytes from the cursor on."""
         if self.offset + size <= len(self.window):
             return
+        # a skip may have left the window, so the rest of it is not kept
         self.start, self.offset = self.position, 0
         self.window = self.location.read(self.start, max(size, WINDOW))
         if len(self.window) < size:
@@ -64,6 +65,7 @@ class Cursor:
             while count and offset <= last:
                 offset += LENGTH.size + unpack(window, offset)[0]
                 count -= 1
+            # the last string may end beyond the window, and the next fill begins there
             self.offset = offset
 
     def check_within_file(self) -> None:

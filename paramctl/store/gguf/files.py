@@ -42,6 +42,7 @@ def read(location: Location) -> Checkpoint:
         pattern = _name_pattern(location, number, count)
         stem = pattern.removesuffix(f"-{{:05d}}-of-{count:05d}.gguf")
         files += [_sibling(location, pattern.format(k + 1), k, count) for k in range(1, count)]
+    # only the first file has the keys of the model
     tensors: dict[str, Tensor] = {}
     readers: dict[str, Reader] = {}
     for file, its_header in files:
@@ -74,6 +75,7 @@ def _name_pattern(location: Location, number: int, count: int) -> str:
     if number or match[2] != "00001":
         rule = f"is not the first of a set of {count:,} files"
         raise InputError(f"{location.name}: {rule}. Open {match[1]}-00001-of-{count:05d}.gguf, which opens all")
+    # braces in a name are not places of the pattern
     stem = match[1].replace("{", "{{").replace("}", "}}")
     return f"{stem}-{{:05d}}-of-{count:05d}.gguf"
 

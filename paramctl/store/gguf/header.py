@@ -66,6 +66,7 @@ def parse_header(location: Location) -> Header:
         if tensor.name in tensors:
             raise ValueError(f"has the tensor {tensor.name!r} twice")
         tensors[tensor.name] = tensor
+    # the last value may be an array that was skipped
     cursor.check_within_file()
     alignment = _alignment(keys)
     start = cursor.position + -cursor.position % alignment
@@ -99,6 +100,7 @@ def _tensor(reader: ValueReader) -> Tensor:
     axes = cursor.code()
     if axes > MAX_AXES:
         raise ValueError(f"{name!r} has {axes:,} axes; at most {MAX_AXES} are allowed")
+    # ggml counts axes from the fastest: a weight of (out, in) has the dims in, out
     shape = tuple(cursor.length() for _ in range(axes))[::-1]
     code, begin = cursor.code(), cursor.length()
     # an empty array may still have a shape that NumPy cannot represent
@@ -109,6 +111,7 @@ def _tensor(reader: ValueReader) -> Tensor:
     if code not in BLOCKS:
         raise ValueError(f"{name!r} has an unsupported type: {REFUSED.get(code, f'number {code:,}')}")
     words, values, size = BLOCKS[code]
+    # ggml divides each row into blocks of its own
     if not shape or shape[-1] % values:
         raise ValueError(f"the last axis of {name!r} must be a multiple of {values} in {words} (got the shape {shape})")
     return Tensor(name, shape, code, begin, prod(shape) // values * size)
@@ -121,8 +124,10 @@ def _check_places(tensors: Mapping[str, Tensor], start: int, alignment: int, loc
         if (tensor.begin - start) % alignment:
             offset = tensor.begin - start
             raise ValueError(f"the offset of {tensor.name!r} must be a multiple of {alignment:,} (got {offset:,})")
+        # an empty tensor takes no place
         if tensor.size and tensor.begin < end:
             raise ValueError(f"{tensor.name!r} begins at byte {tensor.begin:,}, within the tensor before it")
         end = max(end, tensor.begin + tensor.size)
+    # a pipe has no size, so the last byte is read; padding after it may be missing
     if tensors and end > start and not location.read(end - 1, 1):
         raise ValueError(f"truncated: its tensors end at byte {end:,}")

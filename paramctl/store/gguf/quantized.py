@@ -30,10 +30,12 @@ class QuantizedReader:
     def _decode(self, tensor: Tensor, start: int, stop: int) -> Array:
         name, count, size = BLOCKS[tensor.code]
         first, last = start // count, -(-stop // count)
+        # a slice may begin and end within blocks, which are decoded as a whole
         data = np.empty((last - first) * size, np.uint8)
         if self.location.read_into(tensor.begin + first * size, data.data) < len(data):
             raise InputError(f"{self.location.name}: truncated within {tensor.name}")
         place = f"{self.location.name}: {tensor.name}"
+        # slow to import, and needed for no plain tensor
         try:
             from gguf import GGMLQuantizationType
             from gguf.quants import dequantize

@@ -71,6 +71,7 @@ class ValueReader:
             return self.text()
         if code == ARRAY:
             return self.array(depth)
+        # without its size, an unknown type hides where the next key begins
         if code not in NUMBERS:
             raise ValueError(f"unknown type {code} of a value")
         number = self.cursor.number(NUMBERS[code])
@@ -93,6 +94,7 @@ class ValueReader:
             raise ValueError(f"arrays are nested deeper than {MAX_DEPTH} levels")
         code, count = self.cursor.code(), self.cursor.length()
         if code in (STRING, ARRAY):
+            # each takes eight bytes of the file, and some time to skip
             self.strings -= count
             if self.strings < 0:
                 raise ValueError(f"arrays may have at most {MAX_STRINGS:,} texts and arrays")
@@ -116,6 +118,7 @@ class ValueReader:
         complete = True
         for _ in range(count):
             item = self.array(depth + 1)
+            # items are read to the last, because the next value begins after them
             complete = complete and len(items) < MAX_LISTED and not isinstance(item, Omitted)
             if complete:
                 items.append(item)

@@ -76,6 +76,7 @@ class Arrays:
         """Return the names of all arrays in the database."""
         with _errors_at(self.place):
             keys = self.library.KvStore.open(self._place(), context=self.context).result().list().result()
+        # each array has a file of metadata and its chunks: w/.zarray, w/0.0
         texts = [key.decode("utf-8", "replace") for key in keys]
         ending = self._metadata_file()
         return [text.removesuffix(ending) for text in texts if text.endswith(ending)]
@@ -110,6 +111,7 @@ class Arrays:
 
     def read(self, name: str, selection: tuple[slice, ...]) -> Array:
         with _errors_at(f"{self.place}: {name}"):
+            # opened once, by the first of the threads that want it
             with self.lock:
                 if name not in self.stores:
                     self.stores[name] = self.library.open(self._spec(name), **self._options()).result()

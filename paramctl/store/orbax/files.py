@@ -143,6 +143,7 @@ def _other_items(location: LocalFile, folder: str) -> tuple[dict[str, Any], tupl
 def _model_name(folder: str) -> str:
     """Return the name of a checkpoint: of its folder, or of the one that has its step."""
     parts = [part for part in PurePath(os.path.abspath(folder)).parts if part != os.sep]
+    # run/500/default is a step of the run
     while len(parts) > 1 and (parts[-1] in MAIN_ITEMS or NUMBERED.fullmatch(parts[-1]) or parts[-1] in OTHERS):
         parts.pop()
     return parts[-1] if parts else NAME

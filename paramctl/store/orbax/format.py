@@ -43,13 +43,16 @@ class Orbax(Format):
         for file in (TREE, MANIFEST):
             if file in names:
                 return file
+        # a step has a folder for each item, such as default, or state and metrics
         items = [name for name in names if name not in OTHERS]
+        # older versions write no file beside the only item
         if STEP in names or set(items) == {MAIN_ITEMS[0]}:
             main = [name for name in MAIN_ITEMS if name in items] or (items if len(items) == 1 else [])
             return main[0] if main else None
         steps = [match for match in map(NUMBERED.fullmatch, names) if match]
         if not steps or len({match["prefix"] for match in steps}) > 1 or not _only_steps(names):
             return None
+        # by number: 10 comes after 9
         return max(steps, key=lambda match: int(match["step"]))[0]
 
 

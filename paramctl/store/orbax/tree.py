@@ -56,6 +56,7 @@ def parse_tree(location: Location) -> Tree:
     if not isinstance(entries, dict):
         raise ValueError("tree_metadata must be an object")
     leaves = [leaf for name, entry in entries.items() if (leaf := _leaf(name, entry)) is not None]
+    # ("a", "b.c") and ("a.b", "c") would share an array
     for attribute in ("path", "stored_name"):
         names = [getattr(leaf, attribute) for leaf in leaves]
         if len(set(names)) < len(names):
