@@ -79,7 +79,7 @@ def test_it_is_only_read(paramctl: Run, tmp_path: Path) -> None:
     for arguments in (("save", "m.gguf", "-o", "x.gguf"), ("set", "m.gguf", "a.weight=1", "--in-place")):
         done = paramctl(*arguments)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-        assert "the suffix must name a format" in done.stderr
+        assert "the suffix must name a format" in done.stderr or "GGUF is only read" in done.stderr
     assert (tmp_path / "m.gguf").read_bytes() == data
     assert os.listdir(tmp_path) == ["m.gguf"]
 
