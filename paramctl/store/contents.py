@@ -5,6 +5,7 @@ Sources (paramctl.source) satisfy the protocol.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -21,11 +22,9 @@ from paramctl.model import Document, Model
 from paramctl.parallel import in_parallel
 from paramctl.store.io.extents import Extent
 from paramctl.store.location import Location
+from paramctl.store.parts import BLOCK_SIZE as BLOCK_SIZE  # the constant of every module that cuts arrays
+from paramctl.store.parts import MAX_GAP, Part, read_parts
 
-BLOCK_SIZE = 1 << 18
-"""The number of values that are read, written, and compared at once."""
-MIN_RUN = 256
-"""The number of values of a row that are worth a separate read."""
 MAX_TRANSPOSED = 16 * BLOCK_SIZE
 """The number of values of a transposed array to gather at once. Each time, the whole array is read."""
 
@@ -230,7 +229,8 @@ def gather(contents: Contents, path: str, selection: Selection) -> Iterator[Arra
     model = contents.model
     check_decodable(model, path)
     if selection.everything and not is_transposed(model, path):
-        yield from in_parallel(lambda piece: contents.read(*piece), contents.pieces(model.owner(path)))
+        pieces = contents.pieces(model.owner(path))
+        yield from in_parallel(lambda piece: contents.read(*piece), pieces, connections(contents))
     else:
         yield from gather_reshaped(contents, path, model.parameters[path].shape, selection)
 
@@ -242,7 +242,7 @@ def gather_reshaped(contents: Contents, path: str, shape: Sequence[int], selecti
     if is_transposed(contents.model, path):
         yield from _gather_transposed(contents, owner, selection)
     else:
-        yield from _gather(contents, owner.path, shape, selection.ranges, 0)
+        yield from _gather(contents, owner.path, shape, selection.ranges)
 
 
 def _gather_transposed(contents: Contents, owner: Parameter, selection: Selection) -> Iterator[Array]:
@@ -251,39 +251,31 @@ def _gather_transposed(contents: Contents, owner: Parameter, selection: Selectio
     count = max(1, MAX_TRANSPOSED // max(1, prod(map(len, rest))))
     for start in range(0, len(first), count):
         ranges = (*reversed(rest), first[start : start + count])
-        pieces = list(_gather(contents, owner.path, owner.shape, ranges, 0))
+        pieces = list(_gather(contents, owner.path, owner.shape, ranges))
         if pieces:
             yield np.concatenate(pieces).reshape([len(axis) for axis in ranges]).T.reshape(-1)
 
 
-def _gather(
-    contents: Contents, path: str, shape: Sequence[int], ranges: Sequence[range], offset: int
-) -> Iterator[Array]:
-    """Yield selected values of the part of an array that begins at a flat offset, at most a block at once."""
-    size = prod(shape)
-    if not size or not all(map(len, ranges)):
-        return
-    # a small part, unless it is a vector of which less than a quarter is selected: read all of it, then pick
-    if size <= BLOCK_SIZE and (len(shape) != 1 or 4 * len(ranges[0]) >= size):
-        values = contents.read(path, offset, offset + size).reshape(shape)
-        yield _take(values, ranges).reshape(-1)
-        return
-    first, row = ranges[0], size // shape[0]
-    # a few values of a long row of a file are cheaper to read alone; drawing them costs whole blocks anyway
-    is_narrow = contents.origin.location is not None and MIN_RUN <= prod(map(len, ranges[1:])) < row // 32
-    if row > BLOCK_SIZE // 2 or is_narrow:
-        for index in first:
-            yield from _gather(contents, path, shape[1:], ranges[1:], offset + index * row)
-        return
-    count = max(1, BLOCK_SIZE // row // abs(first.step))
-    for start in range(0, len(first), count):
-        group = first[start : start + count]
-        low, high = min(group[0], group[-1]), max(group[0], group[-1]) + 1
-        values = contents.read(path, offset + low * row, offset + high * row).reshape(high - low, *shape[1:])
-        shifted = range(group.start - low, group.stop - low, group.step)
-        yield _take(values, (shifted, *ranges[1:])).reshape(-1)
+def _gather(contents: Contents, path: str, shape: Sequence[int], ranges: Sequence[range]) -> Iterator[Array]:
+    """Yield selected values of an array, at most a block at once."""
+    location = contents.origin.location
+    if location is None:
+        near = sys.maxsize  # drawing a few values costs whole blocks anyway
+    elif location.connections > 1:
+        near = MAX_GAP
+    else:
+        near = 0
+    parts = read_parts(shape, ranges, near)
+
+    def read(part: Part) -> Array:
+        start, stop = part.span
+        return part.take(contents.read(path, part.offset + start, part.offset + stop))
+
+    threads = connections(contents)
+    yield from map(read, parts) if threads is None else in_parallel(read, parts, threads)
 
 
-def _take(values: Array, ranges: Sequence[range]) -> Array:
-    # a range that counts down to -1 ends before the first value, which a slice writes as None
-    return values[tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in ranges)]
+def connections(contents: Contents) -> int | None:
+    """Return the number of values to request at once from a server; None for a disk, and for drawn values."""
+    location = contents.origin.location
+    return location.connections if location is not None and location.connections > 1 else None
