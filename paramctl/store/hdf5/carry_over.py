@@ -16,9 +16,10 @@ from h5py import h5a, h5o, h5t
 
 from paramctl.core.indexing import boxes
 from paramctl.store.hdf5.element_types import holds_references, is_numeric, is_opaque, plain_value
-from paramctl.store.hdf5.limits import limit_parsing, size_of_data
+from paramctl.store.hdf5.limits import limit_parsing
 from paramctl.store.hdf5.native import ATTRIBUTES, METADATA_GROUP
 from paramctl.store.hdf5.refusal import Refused, library_error
+from paramctl.store.hdf5.window import Whole, Window
 
 SPARE = 1 << 20
 """Bytes that may be carried over beyond the size of the old file."""
@@ -30,19 +31,18 @@ HEADER, REFERENCE = 256, 16
 """Bytes counted for a dataset's object header, and for the reference to a variable-length value."""
 
 
-def carry_over(path: str, by_name: bool, new: Any) -> None:
+def carry_over(whole: Whole, new: Any) -> None:
     """Copy into a new file the attributes of groups and arrays that both files have, and data that is not numeric.
 
     Args:
-        path, by_name: the old file; see Parser.
+        whole: the old file.
         new: the identifier of the new file.
 
     Raises Refused if the total exceeds the size of the old file.
     """
-    size = size_of_data(path)
-    limit_parsing(size, TIME_FACTOR)
-    with h5py.File(path if by_name else open(path, "rb"), "r", locking=False if by_name else None) as old:
-        _Copy(size + SPARE).copy_all(old, h5py.File(new))
+    limit_parsing(whole.data_size, TIME_FACTOR)
+    with h5py.File(whole.path or Window(whole), "r", locking=False if whole.path else None) as old:
+        _Copy(whole.data_size + SPARE).copy_all(old, h5py.File(new))
 
 
 class _Copy:

@@ -20,9 +20,13 @@ from pathlib import PurePath
 from typing import Any
 
 import paramctl
+from paramctl.errors import InputError
+from paramctl.store.location import Location
 
 MAX_READERS = 32
 """Workers that keep a file open at one time."""
+PART = 1 << 12
+"""Bytes of the blocks in which a file behind a URL is read for the worker."""
 MAX_SPARE = 2
 """One to read a file, one to write another."""
 
@@ -64,9 +68,14 @@ class WorkerExited(Exception):
 
 
 class Client:
-    """A handle on the worker for one file. The process starts with the first request."""
+    """A handle on the worker for one file. The process starts with the first request.
 
-    def __init__(self) -> None:
+    file: the file that the worker reads, and for whose bytes it asks if it cannot open it.
+    """
+
+    def __init__(self, file: Location | None = None) -> None:
+        self.file = file
+        self.failure: InputError | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.lock = threading.Lock()
 
@@ -102,16 +111,35 @@ class Client:
         assert self.process is not None
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        try:
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = b""
-        if not line.endswith(b"\n"):  # a worker killed in mid-answer leaves half a line
-            raise WorkerExited(self.process.wait())
-        answer: dict[str, Any] = json.loads(line)
+        message, data = request, b""
+        while True:
+            try:
+                self.process.stdin.write(json.dumps(message).encode() + b"\n" + data)
+                self.process.stdin.flush()
+                line = self.process.stdout.readline()
+            except BrokenPipeError:
+                line = b""
+            if not line.endswith(b"\n"):  # a worker killed in mid-answer leaves half a line
+                raise WorkerExited(self.process.wait())
+            answer: dict[str, Any] = json.loads(line)
+            if "wanted" not in answer:
+                break
+            data = self._part(*answer["wanted"])
+            message = {"bytes": len(data)}
+        if self.failure is not None:  # the worker only says that it could not read
+            raise self.failure
         return answer
+
+    def _part(self, offset: int, size: int) -> bytes:
+        """Return a part of the file for the worker, read in blocks: the library asks for a few bytes at a time."""
+        assert self.file is not None
+        begin = offset - offset % PART
+        end = -(-(offset + size) // PART) * PART
+        try:
+            return self.file.read(begin, end - begin)[offset - begin : offset - begin + size]
+        except InputError as error:
+            self.failure = error
+            return b""
 
     def __del__(self) -> None:
         """End the worker with its last reader."""

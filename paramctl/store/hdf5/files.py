@@ -23,7 +23,7 @@ from paramctl.store.contents import Contents, Origin
 from paramctl.store.hdf5 import NAME, user_block
 from paramctl.store.hdf5.client import Client, WorkerExited
 from paramctl.store.hdf5.dialect import Dialect
-from paramctl.store.hdf5.listing import Listing, ParameterCollector, link_ties, list_file, model_name, shared_path
+from paramctl.store.hdf5.listing import Listing, ParameterCollector, link_ties, list_file, model_name, shared_file
 from paramctl.store.hdf5.native import TEXTS
 from paramctl.store.io.atomic import Temporary, replacing
 from paramctl.store.io.extents import Extent
@@ -175,7 +175,8 @@ def lay_out(
         links=links,
         metadata=attributes if metadata is not None else None,
         texts=texts,
-        like=shared_path(like) if like is not None and is_hdf5 else None,
+        like_file=like,
+        like=shared_file(like) if like is not None and is_hdf5 else None,
     )
     temporary.reserve(temporary.size())  # the layout is sparse: the library allocates no blocks for the values
     return {
@@ -190,10 +191,15 @@ def clear_provenance(temporary: Temporary, paths: Sequence[str]) -> None:
     _change(temporary, "clearing schemes and seeds", "clear_provenance", arrays=paths)
 
 
-def _change(temporary: Temporary, work: str, task: str, **arguments: Any) -> dict[str, Any]:
-    """Return the worker's answer to a task that writes the file. ``work`` describes the task in errors."""
+def _change(
+    temporary: Temporary, work: str, task: str, like_file: Location | None = None, **arguments: Any
+) -> dict[str, Any]:
+    """Return the worker's answer to a task that writes the file.
+
+    work: the task in words, for errors. like_file: another file, for whose bytes the worker may ask.
+    """
     try:
-        answer = Client().ask(task, path=temporary.address, **arguments)
+        answer = Client(like_file).ask(task, path=temporary.address, **arguments)
     except WorkerExited as exited:
         hint = ". Is the disk full?" if exited.crashed else ""
         raise OutputError(f"{temporary.target}: {work} {exited}{hint}") from exited

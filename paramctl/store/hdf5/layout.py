@@ -16,6 +16,7 @@ from h5py import h5a, h5d, h5f, h5g, h5o, h5p, h5s, h5t
 from paramctl.store.hdf5.carry_over import carry_over
 from paramctl.store.hdf5.element_types import is_opaque
 from paramctl.store.hdf5.native import METADATA_GROUP, PROVENANCE
+from paramctl.store.hdf5.window import Whole
 
 ALIGNED_FROM, ALIGNMENT = 1 << 16, 1 << 12
 """Arrays of at least 64 KiB begin on a page."""
@@ -68,17 +69,19 @@ class Layout:
         self.file.close()
 
 
-def lay_out(request: dict[str, Any]) -> dict[str, Any]:
-    """Lay out a new file. Return the offsets of the arrays, in the order of the request."""
+def lay_out(request: dict[str, Any], like: Whole | None) -> dict[str, Any]:
+    """Lay out a new file. Return the offsets of the arrays, in the order of the request.
+
+    like: the file whose attributes and non-numeric data are carried over.
+    """
     layout = Layout(request["path"])
     for path, attributes in request["groups"]:
         layout.add_group(path, attributes)
     offsets = [layout.add_array(*array) for array in request["arrays"]]
     for path, other in request["links"]:
         layout.add_link(path, other)
-    if request["like"]:
-        old, by_name = request["like"]
-        carry_over(old, by_name, layout.file)
+    if like is not None:
+        carry_over(like, layout.file)
     if request["metadata"] is not None:
         layout.add_group(METADATA_GROUP, request["metadata"])
     for name, text in request["texts"].items():

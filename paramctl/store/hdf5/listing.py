@@ -88,10 +88,9 @@ def list_file(
     if size is None and user_block(file) is None:
         check_not_foreign(file)  # a shard may be of another kind, such as a pointer of Git LFS
         raise InputError(f"{file.name}: not an HDF5 file, or damaged at its beginning, for the signature is missing")
-    client = Client()
+    client = Client(file)
     try:
-        path, by_name = shared_path(file)
-        answer = client.ask("list", path=path, by_name=by_name, begin=begin, size=size, texts=texts, lists=lists)
+        answer = client.ask("list", file=shared_file(file), begin=begin, size=size, texts=texts, lists=lists)
     except WorkerExited as exited:
         raise InputError(f"{file.name}: {exited}") from exited
     if "error" in answer:
@@ -100,13 +99,28 @@ def list_file(
     return Listing(file, client, begin, *parts)
 
 
-def shared_path(file: Location) -> tuple[str, bool]:
-    """Return a path by which the worker opens the same file, and whether the HDF5 library can open it by that path.
+class SharedFile(TypedDict):
+    """A file that the worker reads too.
+
+    path: by which it opens the same file; None if it must ask its parent for the bytes, as those of a URL.
+    by_name: True if the HDF5 library can open it by that path.
+    bytes: the size of the file, if it has no path.
+    """
+
+    path: str | None
+    by_name: bool
+    bytes: int | None
+
+
+def shared_file(file: Location) -> SharedFile:
+    """Return the way by which the worker reads a file.
 
     The path goes through this process's descriptor, so a file that is replaced meanwhile is not mixed up.
     """
+    if file.connections > 1:  # to have a descriptor, all of it would be read
+        return {"path": None, "by_name": False, "bytes": file.size()}
     path = f"/proc/{os.getpid()}/fd/{file.descriptor()}" if _PROC else file.name
-    return path, isinstance(file, LocalFile)
+    return {"path": path, "by_name": isinstance(file, LocalFile), "bytes": None}
 
 
 def model_name(file: Location) -> str:

@@ -9,7 +9,6 @@ https://support.hdfgroup.org/documentation/hdf5/latest/
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,30 +21,29 @@ from paramctl.store.hdf5.native import METADATA_GROUP, NUMBERS, TEXTS
 from paramctl.store.hdf5.refusal import Refused
 from paramctl.store.hdf5.values import ValueReader
 from paramctl.store.hdf5.walk import Budget, Walk
-from paramctl.store.hdf5.window import Window
+from paramctl.store.hdf5.window import Whole, Window
 
 
 class Parser:
     """An open file.
 
     Args:
-        path: the file, or the file that contains it.
-        by_name: True if the library can open it by its path. Otherwise, as for a pipe, it reads through a Python file.
+        whole: the file, or the file that contains it.
         begin, size: the part of the file that is HDF5, in bytes. A size of None is all that follows.
         data_size: the bytes of data, without holes, by which the number of objects is limited.
     """
 
-    def __init__(self, path: str, by_name: bool, begin: int, size: int | None, data_size: int) -> None:
-        whole = by_name and not begin and size is None
+    def __init__(self, whole: Whole, begin: int, size: int | None, data_size: int) -> None:
+        by_name = whole.path is not None and not begin and size is None
         # the chunk cache holds one chunk of any size allowed, so that reading row by row inflates each chunk once
         self.file = h5py.File(
-            path if whole else Window(path, begin, size),
+            whole.path if by_name else Window(whole, begin, size),
             "r",
-            locking=False if whole else None,
+            locking=False if by_name else None,
             rdcc_nbytes=MAX_CHUNK,
         )
         self.types = ElementTypes()
-        self.claims = Claims(os.stat(path).st_size if size is None else size)
+        self.claims = Claims(whole.size if size is None else size)
         self.budget = Budget(data_size)
         self.walk: Walk | None = None
         self.values = ValueReader(self.file)

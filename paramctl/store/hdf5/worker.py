@@ -5,7 +5,8 @@ parses files under limits (limits.py, parser.py) and sends its parent the offset
 files (layout.py), because the library may crash when a disk is full.
 
 A request is one line of JSON on standard input. The answer is one line of JSON on standard output. The bytes of values
-follow the answer that announces them.
+follow the answer that announces them. Before it answers, the worker may ask for parts of a file that it cannot open:
+{"wanted": [offset, size]}, answered by {"bytes": count} and so many bytes.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from paramctl.store.hdf5 import layout
-from paramctl.store.hdf5.limits import SECONDS, limit_parsing, limit_time, size_of_data
+from paramctl.store.hdf5.limits import SECONDS, limit_parsing, limit_time
 from paramctl.store.hdf5.parser import Parser
 from paramctl.store.hdf5.refusal import Refused, library_error
+from paramctl.store.hdf5.window import open_whole
 
 READ_PER_SECOND = 16 << 20
 
@@ -35,7 +37,8 @@ class Session:
     def answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Return the answer to a request, and the bytes that follow it."""
         if request["task"] == "lay_out":
-            return layout.lay_out(request), b""
+            like = request["like"]
+            return layout.lay_out(request, open_whole(like, _ask_parent) if like else None), b""
         if request["task"] == "clear_provenance":
             return layout.clear_provenance(request), b""
         if request["task"] == "list":
@@ -44,13 +47,12 @@ class Session:
 
     def _list(self, request: dict[str, Any]) -> dict[str, Any]:
         """List a file. It stays open if only this process can read some of its values."""
-        path, begin, size = request["path"], request["begin"], request["size"]
+        whole, begin, size = open_whole(request["file"], _ask_parent), request["begin"], request["size"]
         if size is not None:  # a zip's directory may claim a member larger than the file
-            size = max(0, min(size, os.stat(path).st_size - begin))
-        data_size = size_of_data(path)
-        data_size = data_size if size is None else min(data_size, size)
+            size = max(0, min(size, whole.size - begin))
+        data_size = whole.data_size if size is None else min(whole.data_size, size)
         limit_parsing(data_size)  # before the library sees the file
-        self.parser = Parser(path, request["by_name"], begin, size, data_size)
+        self.parser = Parser(whole, begin, size, data_size)
         answer = self.parser.list(request["texts"], request["lists"])
         if all(entry["offset"] is not None for entry in answer["arrays"]):
             self.parser.close()
@@ -86,6 +88,12 @@ def serve() -> NoReturn:
             _send({"error": f"{session.place()}{library_error(error)}"})
         limit_time(0)
     os._exit(0)  # closing an open damaged file may crash
+
+
+def _ask_parent(offset: int, size: int) -> bytes:
+    """Return a part of a file that only the parent can read, empty if it fails."""
+    _send({"wanted": [offset, size]})
+    return sys.stdin.buffer.read(json.loads(sys.stdin.buffer.readline())["bytes"])
 
 
 def _send(answer: dict[str, Any], data: bytes = b"") -> None:
