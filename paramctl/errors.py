@@ -10,6 +10,7 @@ The message is one line: the place, the rule, and the value received. Foreign er
 converted to these where they are raised. The command line prints them.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import NamedTuple
@@ -33,7 +34,10 @@ class Place(NamedTuple):
 
 
 class ParamctlError(Exception):
-    """The root of all errors except defects of paramctl itself."""
+    """The root of all errors except defects of paramctl itself. A URL in its message is without credentials."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(without_credentials(text))
 
 
 class DocumentError(ParamctlError, ValueError):
@@ -62,6 +66,17 @@ class OutputError(ParamctlError, OSError):
     def __init__(self, message: str, errno: int | None = None) -> None:
         super().__init__(message)
         self.errno = errno
+
+
+def without_credentials(text: str) -> str:
+    """Return a text in which no URL has a user, a password or a query, which may be a signature.
+
+    The @ of hf://ORG/MODEL@REVISION is no user's.
+    """
+    if "://" not in text:
+        return text
+    text = re.sub(r"((?!hf:)\b[A-Za-z][A-Za-z0-9+.-]*://)[^/\s?#]*@", r"\1", text)
+    return re.sub(r"(://[^\s?'\"]*)\?[^\s'\"\[\]]*", r"\1", text)
 
 
 def message(rule: str, received: str | None = None, hint: str = "") -> str:

@@ -78,7 +78,9 @@ ONLY_IN = {
     "random": set(),
     "secrets": {"cli/options.py", "store/io/atomic.py"},
     "subprocess": {"store/hdf5/client.py", "address/expressions.py"},
-    "time": {"cli/progress.py", "store/io/locks.py"},
+    "ssl": {"store/remote/http.py", "store/remote/http_ranges.py"},
+    "fsspec": {"store/remote/fsspec_files.py"},
+    "time": {"cli/progress.py", "store/io/locks.py", "store/remote/retries.py"},
     "datetime": set(),
 }
 

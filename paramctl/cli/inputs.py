@@ -35,6 +35,8 @@ def open_argument(
     """
     from paramctl.library.opening import from_opened
     from paramctl.source.open import open_path, open_rebuilt
+    from paramctl.store.folder import others_of
+    from paramctl.store.urls import local_path
 
     if path is None:
         if not exists(DEFAULT_MODEL):
@@ -44,9 +46,12 @@ def open_argument(
         opened, index = open_rebuilt(path)
         name_gone(index.path, index.gone)
         return from_opened(opened)
+    path = local_path(path)
     if isdir(path):
         _name_others(path)
     opened = open_path(path, dict(map(_variable, variables)), dict(map(_input_shape, input_shapes)), lenient)
+    if opened.checkpoint and (location := opened.checkpoint.origin.location) and (others := others_of(location)):
+        tell(f"{path}: reading {location.name.rpartition('/')[2]}, not {abbreviate(others)}")
     if opened.checkpoint and (skipped := opened.checkpoint.skipped):
         items = "1 non-numeric item" if len(skipped) == 1 else f"{len(skipped):,} non-numeric items"
         tell(f"{path}: skipped {items}: {abbreviate(skipped)}")
@@ -85,9 +90,8 @@ def name_gone(index: str, names: Sequence[str]) -> None:
 def _name_others(folder: str) -> None:
     """Write to standard error which of several checkpoints in a folder is read."""
     from paramctl.store.folder import beside
-    from paramctl.store.registry import FORMATS
 
-    opened, others = beside(folder, tuple(suffix for format_ in FORMATS for suffix in format_.suffixes))
+    opened, others = beside(folder)
     if others:
         tell(f"{folder}: reading {opened}, not {abbreviate(others)}")
 

@@ -13,7 +13,7 @@ from paramctl.cli import paramctl as group
 from paramctl.cli import signals
 from paramctl.cli.render import PipeClosed
 from paramctl.core.text import printable
-from paramctl.errors import ParamctlError
+from paramctl.errors import ParamctlError, without_credentials
 
 LONGEST_LINE = 2_000
 
@@ -86,7 +86,7 @@ def _report(error: Exception) -> int:
 
 def _write_line(line: str) -> None:
     """Write one line to standard error, with control characters escaped and at most LONGEST_LINE characters."""
-    line = printable(" ".join(line.splitlines()))
+    line = printable(without_credentials(" ".join(line.splitlines())))
     if sys.stderr is not None:
         try:
             sys.stderr.write(f"{line[:LONGEST_LINE]}...\n" if len(line) > LONGEST_LINE else f"{line}\n")

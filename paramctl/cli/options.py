@@ -86,10 +86,11 @@ def complete_address(context: click.Context, parameter: click.Parameter, incompl
     """Return the paths of blocks and parameters, in the model on the command line, that begin with a text."""
     from paramctl.errors import ParamctlError
     from paramctl.source.open import open_path
+    from paramctl.store.urls import is_remote
 
     file = context.params.get("source") or context.params.get("model") or DEFAULT_MODEL
-    if file == "-":
-        return []  # completion must not wait for standard input, which is the terminal
+    if file == "-" or is_remote(file):
+        return []  # completion must not wait for standard input, which is the terminal, nor for a server
     try:
         tree = open_path(file).model
     except ParamctlError:

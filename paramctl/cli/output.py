@@ -21,16 +21,20 @@ if TYPE_CHECKING:
 
 
 def check_destination(source: str | None, output: str | None, in_place: bool, dry_run: bool = False) -> None:
-    """Raise UsageError, before any work, unless exactly one of -o and --in-place is given and possible.
+    """Raise UsageError or OutputError, before any work, unless exactly one of -o and --in-place is given and possible.
 
     If the destination is the source, no other process replaces it until the command ends.
     """
+    from paramctl.store.urls import check_local
+
     if in_place and output is not None:
         raise click.UsageError("-o and --in-place exclude each other")
     if in_place and source in (None, "-"):
         raise click.UsageError("--in-place requires the name of a file")
     if output is None and not in_place and not dry_run:
         raise click.UsageError("No destination: use -o FILE or --in-place")
+    if in_place and source is not None:
+        check_local(source)
     if not dry_run:
         hold_source(source, source if in_place else output)
 

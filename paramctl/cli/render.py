@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from paramctl.core.text import csv_field, printable
+from paramctl.errors import without_credentials
 
 ROW_FORMATS = ("table", "json", "jsonl", "csv", "markdown")
 
@@ -74,8 +75,8 @@ def emit(lines: Iterable[str]) -> None:
 
 
 def tell(text: str) -> None:
-    """Write a line to standard error, which is for words, with control characters escaped."""
-    click.echo(printable(text), err=True)
+    """Write a line to standard error, which is for words, with control characters escaped. URLs lose credentials."""
+    click.echo(printable(without_credentials(text)), err=True)
 
 
 def rows(format_: str, items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:

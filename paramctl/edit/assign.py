@@ -17,7 +17,7 @@ from paramctl.address.resolve import NO_FILTERS, Filters, resolve
 from paramctl.core.dtypes import Array, cast, numpy_dtype
 from paramctl.core.indexing import Selection, select
 from paramctl.core.parameter import Parameter
-from paramctl.errors import AddressError, InputError
+from paramctl.errors import AddressError, InputError, without_credentials
 from paramctl.init.registry import SchemeMismatch, Target
 from paramctl.init.rules import AssignedScheme, Scheme
 from paramctl.model.document import parse_value
@@ -65,7 +65,7 @@ def parse_assignment(text: str) -> Assignment:
     Raises AddressError, DocumentError, and InputError for a file that is not an array of numbers.
     """
     address, operator, value = split_assignment(text)
-    return Assignment(text, address, operator, _parse_value(value, operator, text))
+    return Assignment(without_credentials(text), address, operator, _parse_value(value, operator, text))
 
 
 def _parse_value(text: str, operator: str, assignment: str) -> Array | Number | Scheme:

@@ -28,7 +28,6 @@ from paramctl.source.open import open_path
 from paramctl.source.selected import reopened as reopen_selected
 from paramctl.source.stored import Stored
 from paramctl.source.with_state import split_state, with_state
-from paramctl.store.location import LocalFile
 
 
 def reopen(description: Description) -> Source:
@@ -47,7 +46,7 @@ def _stored(path: str, fingerprint: list[Any], dtype: str | None) -> Source:
     checkpoint = open_path(path).checkpoint
     location = checkpoint.origin.location if checkpoint is not None else None
     # a changed file would give other values than the source that was described
-    if checkpoint is None or not isinstance(location, LocalFile) or location.fingerprint() != fingerprint:
+    if checkpoint is None or location is None or location.fingerprint() != fingerprint:
         raise InputError(f"{path}: changed since it was described")
     return Stored(checkpoint, dtype)
 

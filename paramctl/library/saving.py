@@ -28,6 +28,7 @@ from paramctl.store.folder import replaces, resolve_folder
 from paramctl.store.io.atomic import changed
 from paramctl.store.io.write_values import WriteOptions
 from paramctl.store.location import LocalFile
+from paramctl.store.urls import check_local
 
 
 def save(
@@ -107,7 +108,8 @@ def _plan_files(source: Source, path: Any, options: WriteOptions, progress: Prog
 
 
 def _check_in_place(source: Source, path: str, max_shard_size: int | None) -> None:
-    """Raise OutputError unless a path is that of the file that values come from."""
+    """Raise OutputError unless a path is that of the local file that values come from."""
+    check_local(path)
     location = source.origin.location
     if location is None or realpath(location.name) != realpath(resolve_folder(path)):
         raise OutputError(f"{path}: only the file that the weights come from can be changed in place")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paramctl.address.patterns import nearest_hint
 from paramctl.core.dtypes import Array, to_native
-from paramctl.errors import InputError
+from paramctl.errors import InputError, without_credentials
 from paramctl.init import parse
 from paramctl.init.distributions import Distribution, ExistingValues
 from paramctl.init.registry import SchemeMismatch, Target
@@ -12,6 +12,7 @@ from paramctl.init.rules import Scheme
 from paramctl.source.base import Description, Source
 from paramctl.source.open import open_checkpoint
 from paramctl.store.contents import check_decodable
+from paramctl.store.urls import is_url
 
 PREFIX = "from:"
 
@@ -54,7 +55,11 @@ def parse_scheme(text: str, option: str) -> Scheme:
     """
     if not text.startswith(PREFIX):
         return parse.parse_scheme(text, option)
-    file, bracket, path = text.removeprefix(PREFIX).partition("[")
+    address = text.removeprefix(PREFIX)
+    # a URL may have a bracket before the path: http://[::1]/w.h5[path]
+    file, bracket, path = address.partition("[")
+    if is_url(address) and address.endswith("]"):
+        file, bracket, path = address.rpartition("[")
     if bracket and not path.endswith("]"):
         raise InputError(f"{option}: must be written from:FILE[PATH] (got {text})")
-    return FromCheckpoint(text, open_checkpoint(file), path.removesuffix("]"))
+    return FromCheckpoint(without_credentials(text), open_checkpoint(file), path.removesuffix("]"))

@@ -10,9 +10,10 @@ from paramctl.errors import DocumentError, InputError
 from paramctl.model import Model, from_bytes
 from paramctl.model.document import MAX_BYTES
 from paramctl.store import registry
-from paramctl.store.folder import resolve_folder
 from paramctl.store.foreign import check_not_binary, check_not_foreign, may_be_document
-from paramctl.store.location import in_memory, open_location
+from paramctl.store.location import in_memory
+from paramctl.store.opening import open_source
+from paramctl.store.urls import is_url
 
 if TYPE_CHECKING:
     from paramctl.source.base import Source
@@ -34,13 +35,12 @@ def open_path(
     input_shapes: Mapping[str | None, Located] | None = None,
     lenient: bool = False,
 ) -> Opened:
-    """Open a model document or a checkpoint: a file or folder, or standard input for ``-``.
+    """Open a model document or a checkpoint: a file, folder or URL, or standard input for ``-``.
 
     variables and input_shapes are a document's; see model.load. lenient: a checkpoint ignores them.
     Raises InputError and DocumentError.
     """
-    # a pipe is spooled, so detection may read its beginning before a format or the document's parser does
-    location = open_location(resolve_folder(path) if path != "-" else path)
+    location = open_source(path)
     format_ = registry.detect(location)
     if format_ is None:
         check_not_foreign(location)
@@ -48,7 +48,8 @@ def open_path(
         format_ = None if may_be_document(location) else registry.by_suffix(location.name)
     if format_ is None:
         check_not_binary(location)
-        return Opened(from_bytes(location.read(0, MAX_BYTES + 1), path, variables, input_shapes), None)
+        name = location.name if is_url(path) else path  # a document keeps its name
+        return Opened(from_bytes(location.read(0, MAX_BYTES + 1), name, variables, input_shapes), None)
     if (variables or input_shapes) and not lenient:
         raise InputError(f"{location.name}: variables and input shapes are for model documents, not for checkpoints")
     checkpoint = registry.read(location, format_)

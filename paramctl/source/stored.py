@@ -10,7 +10,6 @@ from paramctl.errors import InputError, OutputError
 from paramctl.source.base import Description
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.contents import Piece, blocks
-from paramctl.store.location import LocalFile
 
 
 class Stored:
@@ -31,11 +30,13 @@ class Stored:
 
     def describe(self) -> Description:
         location = self.origin.location
-        if not isinstance(location, LocalFile):
-            raise InputError(f"{self.model.name}: only a regular file can be opened again in another process")
+        address = None if location is None else location.address()
+        if location is None or address is None:
+            rule = "only a regular file, or a URL without credentials, can be opened again in another process"
+            raise InputError(f"{self.model.name}: {rule}")
         return {
             "source": "stored",
-            "path": location.name,
+            "path": address,
             "fingerprint": location.fingerprint(),
             "dtype": self.dtype,
         }

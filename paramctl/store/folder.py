@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 
 from paramctl.core.ordering import in_numeric_order
 from paramctl.errors import InputError, message
 from paramctl.store.foreign import folder_kind
+from paramctl.store.io.index_files import MAX_INDEX_BYTES
 from paramctl.store.io.new_index import rebuild_hint
+from paramctl.store.location import Location
 from paramctl.store.registry import FORMATS
+from paramctl.store.urls import local_path
 
 SHARD = r"(-[0-9]+)?-[0-9]{5}-of-(?!00001)[0-9]{5}\.safetensors$"
 SUFFIXES = (".safetensors.index.json", ".safetensors", ".weights.json")
@@ -22,17 +26,22 @@ def resolve_folder(path: str) -> str:
     """Return the file to open for a path: itself, or, for a folder, its index or its only safetensors file.
 
     A path that is the prefix of a checkpoint's files is opened by the file that the format names, and so is a folder
-    of another format. Raises InputError for a folder that no format opens, and for one that has shards without their
-    index.
+    of another format. A ``file://`` URL is a path. Raises InputError for a folder that no format opens, and for one
+    that has shards without their index.
     """
+    path = local_path(path)
     if not os.path.isdir(path):
         # the prefix of a TensorFlow checkpoint, such as ckpt-1, is no file itself
         return next((opened for format_ in FORMATS if (opened := format_.opens_path(path))), path)
-    present = sorted(os.listdir(path))
+    return resolve_folder(os.path.join(path, choose(path, sorted(os.listdir(path)))))
+
+
+def choose(path: str, present: Sequence[str]) -> str:
+    """Return the name of the file or folder that opens a folder or a URL, by the names in it; see resolve_folder."""
     if not any(name.endswith(SUFFIXES) for name in present):
         for format_ in FORMATS:
             if name := format_.opens_folder(present):
-                return resolve_folder(os.path.join(path, name))
+                return name
         if kind := folder_kind(present):
             raise InputError(f"{path}: {kind}")
     single = {name: re.sub(SHARD, ".safetensors", name) for name in present}
@@ -41,21 +50,21 @@ def resolve_folder(path: str) -> str:
     for suffix in SUFFIXES:
         candidates = [name for name in names if name.endswith(suffix)]
         if len(candidates) == 1 and single[candidates[0]] == candidates[0]:
-            return os.path.join(path, candidates[0])
+            return candidates[0]
     shards = [name for name in names if single[name] != name]
     if shards and not any(name.endswith(SUFFIXES[0]) for name in names):
-        hint = rebuild_hint(path)
-        raise InputError(f"{path}: the index of {shards[0]} is missing (*.safetensors.index.json). {hint}")
+        rule = f"{path}: the index of {shards[0]} is missing (*.safetensors.index.json)"
+        raise InputError(message(rule, hint=rebuild_hint(path)))
     rule = "a folder must have one index (*.safetensors.index.json) or one safetensors file"
     is_set = any(name.endswith(SHARD_SUFFIXES) for name in names) and not any(name.endswith(".json") for name in names)
     raise InputError(message(f"{path}: {rule}", hint=rebuild_hint(path) if is_set else ""))
 
 
-def beside(path: str, suffixes: tuple[str, ...]) -> tuple[str, list[str]]:
+def beside(path: str) -> tuple[str, list[str]]:
     """Return the name of the file or folder that opens a folder, and those of other checkpoints, which are not read.
 
-    suffixes: of the names of checkpoints. The files that an index names are part of the same checkpoint. If a folder
-    within the folder is opened, such as that of the latest step, the others are its other folders.
+    The files that an index names are part of the same checkpoint. If a folder within the folder is opened, such as
+    that of the latest step, the others are its other folders.
     """
     resolved = os.path.relpath(resolve_folder(path), path)
     inner, opened = os.path.split(resolved)
@@ -67,10 +76,29 @@ def beside(path: str, suffixes: tuple[str, ...]) -> tuple[str, list[str]]:
     if opened.endswith(".json"):
         with open(os.path.join(path, opened), encoding="utf-8", errors="replace") as file:
             index = file.read()
-    names = sorted(name for name in os.listdir(path) if name.lower().endswith(suffixes) and name != opened)
+    return opened, [name for name in beside_in(opened, sorted(os.listdir(path))) if f'"{name}"' not in index]
+
+
+def beside_in(opened: str, present: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of other checkpoints in a folder, those in the index that opens it included.
+
+    opened: the name of the file that opens it. present: the names in it, sorted.
+    """
+    suffixes = tuple(suffix for format_ in FORMATS for suffix in format_.suffixes)
     stem = opened.removesuffix(".safetensors")
     # shards of an older set with the name of the single file, as in resolve_folder
-    return opened, [name for name in names if f'"{name}"' not in index and re.sub(SHARD, "", name) != stem]
+    return tuple(
+        name
+        for name in present
+        if name.lower().endswith(suffixes) and name != opened and re.sub(SHARD, "", name) != stem
+    )
+
+
+def others_of(location: Location) -> list[str]:
+    """Return the names of the checkpoints in the remote folder of a file that are not read, as beside does."""
+    is_index = bool(location.others) and location.name.endswith(".json")
+    index = location.read(0, MAX_INDEX_BYTES).decode(errors="replace") if is_index else ""
+    return [name for name in location.others if f'"{name}"' not in index]
 
 
 def replaces(target: str, source: str) -> bool:

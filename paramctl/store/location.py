@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from paramctl.errors import InputError
@@ -14,10 +16,20 @@ from paramctl.store.io.locks import IN_USE, is_in_use
 BLOCK_BYTES = 1 << 20
 
 
+class MissingFile(InputError):
+    """A file that does not exist."""
+
+
 class Location(Protocol):
-    """A place with bytes, and a name for errors. A read beyond the end returns fewer bytes than requested."""
+    """A place with bytes, and a name for errors. A read beyond the end returns fewer bytes than requested.
+
+    connections: the number of reads, and of siblings, that are worth reading at once: 1 for a disk.
+    others: the names of other checkpoints in the folder that was named, if it is remote.
+    """
 
     name: str
+    connections: int
+    others: Sequence[str]
 
     def read(self, offset: int, size: int) -> bytes: ...
 
@@ -25,19 +37,31 @@ class Location(Protocol):
         """Fill a buffer from an offset on, and return the number of bytes that were read."""
 
     def size(self) -> int:
-        """Return the number of bytes."""
+        """Return the number of bytes. A pipe is read to its end."""
 
     def descriptor(self) -> int:
         """Return the descriptor of an open file that holds all the bytes."""
 
+    def as_file(self) -> io.RawIOBase:
+        """Return a file object that reads the same bytes, for zipfile."""
+
     def sibling(self, name: str) -> Location:
-        """Open a regular file in the same folder. Raises InputError if it does not exist."""
+        """Open a regular file in the same folder. Raises MissingFile if it does not exist."""
+
+    def address(self) -> str | None:
+        """Return the path or URL by which another process opens the same file, None if it cannot."""
+
+    def fingerprint(self) -> list[Any]:
+        """Return facts, in the types of JSON, of which one changes whenever the file does."""
 
     def close(self) -> None: ...
 
 
 class LocalFile:
     """A regular file, read by position: safe to share between threads."""
+
+    connections: int = 1
+    others: Sequence[str] = ()
 
     def __init__(self, descriptor: int, name: str) -> None:
         self.opened: list[int] = [descriptor]
@@ -70,6 +94,12 @@ class LocalFile:
     def size(self) -> int:
         return os.fstat(self.descriptor()).st_size
 
+    def as_file(self) -> io.RawIOBase:
+        return io.FileIO(self.descriptor(), closefd=False)
+
+    def address(self) -> str | None:
+        return self.name
+
     def close(self) -> None:
         while self.opened:
             os.close(self.opened.pop())
@@ -98,7 +128,8 @@ class LocalFile:
             # O_NONBLOCK: opening a named pipe must not wait for its writer
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
-            raise InputError(f"{path}: {error.strerror or error}") from error
+            kind = InputError if os.path.lexists(path) else MissingFile  # a broken link is there
+            raise kind(f"{path}: {error.strerror or error}") from error
         except UnicodeEncodeError as error:
             raise InputError(f"{path!r}: {error}") from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -115,6 +146,9 @@ def _fingerprint(status: os.stat_result) -> list[Any]:
 
 class SpooledPipe:
     """A pipe, copied into an unnamed temporary file as far as it was read, so that any offset can be read again."""
+
+    connections: int = 1
+    others: Sequence[str] = ()
 
     def __init__(self, descriptor: int, name: str) -> None:
         import tempfile  # slow to import, and needed for pipes only
@@ -141,6 +175,16 @@ class SpooledPipe:
     def descriptor(self) -> int:
         self.spool_until(sys.maxsize)
         return self.disk.descriptor()
+
+    def as_file(self) -> io.RawIOBase:
+        self.spool_until(sys.maxsize)
+        return self.disk.as_file()
+
+    def address(self) -> str | None:
+        return None
+
+    def fingerprint(self) -> list[Any]:
+        return []
 
     def sibling(self, name: str) -> Location:
         raise InputError(f"{self.name}: an index cannot be read from a pipe, for its files are in the same folder")

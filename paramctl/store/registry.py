@@ -19,6 +19,7 @@ from paramctl.store.onnx.format import Onnx
 from paramctl.store.orbax.format import Orbax
 from paramctl.store.safetensors.format import Safetensors, SafetensorsShards
 from paramctl.store.tensorflow.format import TensorFlow
+from paramctl.store.urls import check_local
 
 if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
@@ -85,8 +86,9 @@ def rebuild_index(path: str) -> tuple[Format, NewIndex]:
 def for_writing(path: str) -> Format:
     """Return the format in which a file of this name is written: the one with the longest matching suffix.
 
-    Raises OutputError if no format matches.
+    Raises OutputError if no format matches, and for a URL.
     """
+    check_local(path)
     suffixes = {suffix: format_ for format_ in FORMATS if format_.writable for suffix in format_.suffixes}
     if format_ := _by_longest_suffix(path, suffixes):
         return format_

@@ -8,11 +8,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from paramctl.errors import InputError
+from paramctl.errors import InputError, message
 from paramctl.store.io.atomic import write_text
 from paramctl.store.io.index_files import INDEX_SUFFIXES, files_in_indexes
 from paramctl.store.io.locks import exclusive, locked
 from paramctl.store.location import Location
+from paramctl.store.urls import check_local_folder, is_url
 
 
 class NewIndex(NamedTuple):
@@ -53,6 +54,7 @@ def find_set(path: str, index_suffix: str, file: re.Pattern[str]) -> SetFiles | 
 
     Raises InputError for a folder with several indexes, and for a path that cannot be listed.
     """
+    check_local_folder(path)
     folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
     try:
         present = sorted(os.listdir(folder))
@@ -82,10 +84,12 @@ def refuse_duplicate(folder: str, name: str, first: str, second: str) -> InputEr
 
 
 def rebuild_hint(folder: str) -> str:
-    """Return the hint of an error about an index that is missing or does not fit its files."""
+    """Return the hint of an error about an index that is missing or does not fit its files; "" for a URL's."""
+    if is_url(folder):
+        return ""
     return f"Index the files again with: paramctl save {shlex.quote(folder or '.')} --rebuild-index"
 
 
 def misfit(index: Location, problem: str) -> InputError:
     """Return the error for an index that does not fit its files."""
-    return InputError(f"{index.name}: {problem}. {rebuild_hint(os.path.dirname(index.name))}")
+    return InputError(message(f"{index.name}: {problem}", hint=rebuild_hint(os.path.dirname(index.name))))

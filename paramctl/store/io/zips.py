@@ -6,7 +6,6 @@ https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zipfile
 import zlib
@@ -58,7 +57,7 @@ def open_zip(file: Location) -> zipfile.ZipFile:
     """Open an archive. Raises one of ZIP_ERRORS if its central directory is damaged or too large."""
     if file.read(0, 2) != SIGNATURE:  # zipfile searches for the end record alone
         raise DamagedZip("the signature at its beginning is missing")
-    guarded = _GuardedFile(io.FileIO(file.descriptor(), closefd=False))
+    guarded = _GuardedFile(file.as_file())
     archive = zipfile.ZipFile(guarded)
     guarded.guarded = False  # the limit is for the directory only: a member may have any size
     _check_whole_comment(file, len(archive.comment))
@@ -70,7 +69,7 @@ def _check_whole_comment(file: Location, length: int) -> None:
 
     zipfile returns the rest of the comment, and an npz would lose its document and ties without an error.
     """
-    size = os.fstat(file.descriptor()).st_size
+    size = file.size()
     record = file.read(size - length - END_RECORD, END_RECORD)
     if record.startswith(END_SIGNATURE) and (claimed := int.from_bytes(record[-2:], "little")) > length:
         raise DamagedZip(f"truncated within its comment: {length:,} of {claimed:,} bytes")

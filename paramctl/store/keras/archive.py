@@ -202,7 +202,7 @@ def _decompressed(like: Location, archive: zipfile.ZipFile, member: zipfile.ZipI
 
 def _decompressed_limit(file: Location) -> int:
     """Return the limit on the bytes of an archive's decompressed members."""
-    return MAX_RATIO * os.fstat(file.descriptor()).st_size + MAX_SPARE
+    return MAX_RATIO * file.size() + MAX_SPARE
 
 
 def _damaged(file: Location, error: Exception) -> InputError:

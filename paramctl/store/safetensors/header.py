@@ -20,7 +20,7 @@ from paramctl.errors import OutputError
 from paramctl.store.checkpoint import stored_parameter
 from paramctl.store.io.extents import Extent
 from paramctl.store.io.json_limits import parse_integer
-from paramctl.store.location import LocalFile, Location
+from paramctl.store.location import Location, SpooledPipe
 from paramctl.store.safetensors import MAX_HEADER
 
 MAX_METADATA = 32_000_000
@@ -250,7 +250,8 @@ def arrays_of(header: Header, location: Location) -> tuple[dict[str, Parameter],
         parameters[name] = stored_parameter(name, entry.shape, dtype)
         extents[name] = _extent(header.start + entry.begin, dtype)
         end = entry.end
-    if isinstance(location, LocalFile) and location.size() != header.start + end:
+    # a pipe is not read to its end for its size
+    if not isinstance(location, SpooledPipe) and location.size() != header.start + end:
         raise ValueError(f"the file has {location.size():,} bytes, but its header describes {header.start + end:,}")
     return parameters, extents
 

@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError, OutputError
+from paramctl.parallel import in_parallel
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.contents import Contents, JoinedReader, Origin, Reader
 from paramctl.store.foreign import check_not_foreign
@@ -29,7 +30,7 @@ from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, p
 from paramctl.store.io.shard_index import ShardIndex, read_index
 from paramctl.store.io.shards import ShardNames, plan_shards
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
-from paramctl.store.location import Location, open_location
+from paramctl.store.location import Location, MissingFile, open_location
 from paramctl.store.safetensors import SHARDS_NAME, has_header
 from paramctl.store.safetensors.files import as_checkpoint, lay_out, metadata_of, read_arrays
 from paramctl.store.safetensors.header import build_header
@@ -48,9 +49,9 @@ def read(location: Location) -> Checkpoint:
     readers: dict[str, Reader] = {}
     sizes: dict[str, int] = {}
     metadata: dict[str, Any] = {}
-    for name in index.files:
-        shard = _open_shard(location, name)
-        arrays, extents, shard_metadata = read_arrays(shard)
+    # a disk gives one header after the other; a server gives several at once
+    shards = in_parallel(partial(_read_shard, location), index.files, location.connections)
+    for name, (shard, arrays, extents, shard_metadata) in zip(index.files, shards, strict=True):
         metadata |= shard_metadata
         sizes[name] = sum(array.bytes for array in arrays.values())
         _check_listed(arrays, name, index, location)
@@ -73,15 +74,22 @@ def _check_listed(arrays: Mapping[str, Any], name: str, index: ShardIndex, locat
             raise misfit(location, f"{path!r} is in {name}, but the index says {listed!r}")
 
 
-def _open_shard(location: Location, name: str) -> Location:
+class _ReadShard(NamedTuple):
+    """A file of a set, and what its header says."""
+
+    file: Location
+    arrays: dict[str, Parameter]
+    extents: dict[str, Extent]
+    metadata: dict[str, str]
+
+
+def _read_shard(location: Location, name: str) -> _ReadShard:
     try:
         shard = location.sibling(name)
-    except InputError as error:
-        if os.path.lexists(os.path.join(os.path.dirname(location.name), name)):
-            raise
+        _check_kind(shard)
+    except MissingFile as error:
         raise misfit(location, f"the index names {name}, which does not exist") from error
-    _check_kind(shard)
-    return shard
+    return _ReadShard(shard, *read_arrays(shard))
 
 
 def _check_kind(shard: Location) -> None:

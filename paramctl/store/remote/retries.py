@@ -1,0 +1,66 @@
+"""When to try a request again, and how long to wait before."""
+
+from __future__ import annotations
+
+import time
+
+from paramctl.errors import InputError
+
+TRIES = 5
+FIRST_DELAY = 0.25
+"""Seconds before the second try. Each further delay doubles."""
+MAX_DELAY = 30.0
+"""Seconds that a server may ask to wait."""
+TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""The statuses of a server that may answer later."""
+
+
+class TryLater(Exception):
+    """A failure that may pass. seconds: the wait that the server asks for."""
+
+    def __init__(self, reason: str, seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
+class Deadline:
+    """The end of the time for an answer, seconds from now."""
+
+    def __init__(self, seconds: float) -> None:
+        self.end = time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raise TryLater after the end."""
+        if time.monotonic() > self.end:
+            raise TryLater("the server is too slow")
+
+
+class Tries:
+    """The tries of one request."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.failed = name, 0
+
+    def wait(self, error: TryLater) -> None:
+        """Wait before another try. Raises InputError after the last one."""
+        self.failed += 1
+        if self.failed >= TRIES:
+            raise InputError(f"{self.name}: {error}, in {TRIES} tries") from error
+        seconds = error.seconds if error.seconds is not None else FIRST_DELAY * 2 ** (self.failed - 1)
+        if seconds > MAX_DELAY:
+            raise InputError(f"{self.name}: {error}, and asks to wait {seconds:,.0f} seconds. Try later") from error
+        time.sleep(seconds)
+
+
+def seconds_to_wait(retry_after: str | None) -> float | None:
+    """Return the seconds in a Retry-After header, which has a number or a date; None for neither."""
+    if retry_after is None:
+        return None
+    if retry_after.strip().isdecimal() and len(retry_after) < 10:
+        return float(retry_after)
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
