@@ -65,6 +65,7 @@ class RemoteFile:
             end = max(end, start + self.ahead)
         else:
             self.ahead = 0
+        # what follows may be cached already, such as the tail of a zip
         later = [offset for offset in self.cached.spans if offset >= start]
         end = min([self._clipped(end), *later])
         self.requests += 1
@@ -79,7 +80,7 @@ class RemoteFile:
         with self.lock:
             is_cached = not any(self.cached.missing(offset, stop))
             data: bytes | bytearray = self.cached.read(offset, stop) if is_cached else b""
-        if not is_cached:
+        if not is_cached:  # outside of the lock, so that threads read at the same time
             data = self.ranges.fetch(offset, stop)
         buffer[: len(data)] = data
         return len(data)
@@ -116,6 +117,7 @@ class RemoteFile:
             return LocalFile(os.dup(file.fileno()), self.name)
 
     def as_file(self) -> io.RawIOBase:
+        # zipfile searches backward from the end, in several short reads
         self.read(max(0, self.size() - TAIL), TAIL)
         return _File(self)
 

@@ -70,7 +70,7 @@ class FsspecFile:
         if start >= stop:
             return b""
         data: bytes = _ask(self.name, lambda: self.system.cat_file(self.path, start=start, end=stop))
-        self.reads += 1
+        self.reads += 1  # the first read follows the question for the facts at once
         if self.reads > 1 and self._changed(self._info()):
             raise InputError(f"{self.name}: changed while it was being read. Run the command again")
         if len(data) != stop - start:

@@ -20,7 +20,7 @@ TIMEOUT = 20.0
 MAX_REDIRECTS = 10
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_DISCARDED = 1 << 16
-"""Bytes of a body that nobody wants, to read so that the connection can be used again."""
+"""Bytes of an unneeded body to read, so that the connection can be used again."""
 PORTS = {"http": 80, "https": 443}
 BROKEN = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError, ConnectionAbortedError)
 """The errors on a kept connection that the server has closed meanwhile."""
@@ -86,6 +86,7 @@ class Connections:
         hops: tuple[http.client.HTTPMessage, ...] = ()
         while True:
             parts = split(url)
+            # a redirect to another host, port or scheme gets no credentials
             mine = credentials[1] if origin_of(parts) == credentials[0] else {}
             connection, response = self._send(parts, {**headers, **mine})
             hops = (*hops, response.headers)
@@ -103,7 +104,7 @@ class Connections:
     def _send(
         self, parts: SplitResult, headers: Mapping[str, str]
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        proxy = self._proxy(parts)
+        proxy = self._proxy(parts)  # it relays http, and opens a tunnel for https
         is_relayed = proxy is not None and parts.scheme == "http"
         target = parts.geturl() if is_relayed else parts._replace(scheme="", netloc="").geturl() or "/"
         sent = {"User-Agent": f"paramctl/{paramctl.__version__}", "Accept-Encoding": "identity", **headers}
@@ -116,7 +117,7 @@ class Connections:
                 return connection, connection.getresponse()
             except BROKEN:
                 connection.close()
-                if not is_used:
+                if not is_used:  # a kept connection may have been closed meanwhile, and a new one is tried
                     raise
             except BaseException:
                 connection.close()
@@ -156,7 +157,7 @@ class Connections:
             exchange.connection.close()
 
     def discard(self, exchange: Exchange) -> None:
-        """Read the short body of an answer that nobody wants, and keep the connection; close it for a long one."""
+        """Read the short body of an unneeded answer, and keep the connection; close it for a long body."""
         length = exchange.response.length
         if length is not None and length <= MAX_DISCARDED:
             try:

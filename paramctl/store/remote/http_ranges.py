@@ -97,7 +97,7 @@ class HttpRanges:
         data = bytearray()
         tries = Tries(self.name)
         while start + len(data) < (stop if self.size is None else min(stop, self.size)):
-            if self.whole is not None:
+            if self.whole is not None:  # from a server without ranges
                 return self.whole[start:stop]
             try:
                 self._receive(start + len(data), stop, data)
@@ -129,7 +129,7 @@ class HttpRanges:
                 if int(match[1]) <= start:
                     return
             self._check_status(exchange, start)
-            if response.status != 206:
+            if response.status != 206:  # 200: the server ignores ranges
                 self._receive_whole(exchange, MAX_WHOLE)
                 return
             match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
@@ -138,12 +138,13 @@ class HttpRanges:
                 raise InputError(f"{self.name}: the server answers with another range than bytes {start}-{stop - 1}")
             self._pin(exchange, size)
             self._read_body(exchange, data, last + 1 - first)
+            # a server may limit the length of an answer, and the loop in fetch requests the rest
             if last + 1 < min(stop, size) and last - first < LEAST_PART:
                 raise TryLater("the server sends less than was asked for", 0)
 
     def _receive_whole(self, exchange: Exchange, most: int) -> None:
         """Keep a whole file that is short. Raises InputError for a long one."""
-        length = exchange.response.length
+        length = exchange.response.length  # None for a chunked body
         data = bytearray()
         if length is None or length <= most:
             self._read_body(exchange, data, most + 1 if length is None else length, must_end=length is not None)
@@ -181,6 +182,7 @@ class HttpRanges:
             self.resolved = ""  # a signed URL has expired: the server that made it gives another
             raise TryLater(f"the server answers {_status(status)}", 0)
         if status not in (200, 206):
+            # the caller of a set names the index that lists the missing file
             kind = MissingFile if status in (404, 410) else InputError
             raise kind(f"{self.name}: {self.access.reasons.get(status, f'the server answers {_status(status)}')}")
         if (encoding := response.headers.get("Content-Encoding", "").strip().lower()) not in PLAIN:
@@ -190,7 +192,7 @@ class HttpRanges:
         """Keep the version of the first answer. Raises InputError if a later one has another."""
         headers = exchange.response.headers
         version = Version(headers.get("ETag"), headers.get("Last-Modified"), size)
-        if self.pinned is None:
+        if self.pinned is None:  # the first answer decides which version is read
             self.access.on_answer(exchange.hops[0])
             self.pinned, self.size = version, size
         elif not self.pinned.agrees(version):

@@ -57,7 +57,7 @@ class Address(NamedTuple):
 
     @property
     def is_file(self) -> bool:
-        """Whether the path is that of a file, which has a suffix."""
+        """True for the path of a file, which has a suffix."""
         return bool(self.path) and not self.path.endswith("/") and "." in self.path.rpartition("/")[2]
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ def open_url(url: str) -> Location:
         if is_offline:
             raise InputError(f"{address}: is not in the hub's cache, {_cache()}, and HF_HUB_OFFLINE is set")
     hub = Hub()
-    if address.is_file:
+    if address.is_file:  # the API is asked only for the names in a folder
         return RemoteFile(HubFile(hub, address))
     return hub.open_folder(address)
 
@@ -108,6 +108,7 @@ def _cached(address: Address) -> str | None:
             commit = (folder / "refs" / commit).read_text().strip()
         except (OSError, UnicodeDecodeError):
             return None
+    # a file in a snapshot is a link to its content, which other revisions share
     path = folder / "snapshots" / commit / address.path
     if address.is_file or not path.is_dir():
         return str(path) if path.is_file() else None
@@ -139,8 +140,9 @@ class Hub:
         names = [entry.get("rfilename") for entry in files or () if isinstance(entry, dict)]
         inside = [name[len(prefix) :] for name in names if isinstance(name, str) and name.startswith(prefix)]
         present = sorted({name.partition("/")[0] for name in inside})
-        if not present:
+        if not present:  # such as a path that has neither a suffix nor files below it
             raise MissingFile(f"{address}: no such folder, or it is empty")
+        # a repository may also have other variants, such as model.fp16.safetensors
         name = next((name for name in PREFERRED if name in inside), None) or choose(str(address), present)
         pinned = commit if isinstance(commit, str) and COMMIT.fullmatch(commit) else ""
         file = HubFile(self, address._replace(path=f"{prefix}{name}"), pinned)
@@ -164,12 +166,12 @@ class Hub:
 class HubFile(HttpRanges):
     """A file of a repository. commit: that of the repository, "" until the first answer names it."""
 
-    def __init__(self, hub: Hub, of: Address, commit: str = "") -> None:
+    def __init__(self, hub: Hub, parts: Address, commit: str = "") -> None:
         access = hub.access
-        self.hub, self.of, self.commit = hub, of, commit
-        asked = of._replace(revision=commit) if commit else of
+        self.hub, self.parts, self.commit = hub, parts, commit
+        asked = parts._replace(revision=commit) if commit else parts
         own = Access(access.connections, access.credentials, access.reasons, partial(self._see_commit))
-        super().__init__(hub.url(asked), own, str(of))
+        super().__init__(hub.url(asked), own, str(parts))
 
     def _see_commit(self, headers: HTTPMessage) -> None:
         named = headers.get("X-Repo-Commit", "")
@@ -177,10 +179,10 @@ class HubFile(HttpRanges):
             self.commit = named
 
     def address(self) -> str | None:
-        return str(self.of._replace(revision=self.commit) if self.commit else self.of)
+        return str(self.parts._replace(revision=self.commit) if self.commit else self.parts)
 
     def sibling(self, name: str) -> HubFile:
-        return HubFile(self.hub, self.of._replace(path=f"{_folder(self.of.path)}{name}"), self.commit)
+        return HubFile(self.hub, self.parts._replace(path=f"{_folder(self.parts.path)}{name}"), self.commit)
 
 
 def _folder(path: str) -> str:

@@ -1,4 +1,4 @@
-"""When to try a request again, and how long to wait before."""
+"""Further tries of a request after a failure that may pass, and the waits between them."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Spans:
         """Return the bytes of a range, as far as the spans have them without a gap."""
         parts = []
         for offset, data in sorted(self._overlapping(start, stop)):
-            if offset > start:
+            if offset > start:  # a gap, beyond which nothing is returned
                 break
             part = memoryview(data)[start - offset : stop - offset]
             parts.append(part)
