@@ -144,6 +144,8 @@ class Hub:
             raise MissingFile(f"{address}: no such folder, or it is empty")
         # a repository may also have other variants, such as model.fp16.safetensors
         name = next((name for name in PREFERRED if name in inside), None) or choose(str(address), present)
+        if name not in inside:  # a folder of a format, such as that of the latest step
+            return self.open_folder(address._replace(path=f"{prefix}{name}"))
         pinned = commit if isinstance(commit, str) and COMMIT.fullmatch(commit) else ""
         file = HubFile(self, address._replace(path=f"{prefix}{name}"), pinned)
         return RemoteFile(file, beside_in(name, present))
