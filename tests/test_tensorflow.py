@@ -206,6 +206,22 @@ def test_any_range_of_a_partitioned_variable(axis: int, lengths: list[int], tmp_
             assert checkpoint.reader.read("w", start, stop).tolist() == flat[start:stop].tolist()
 
 
+def test_slices_along_several_axes(tmp_path: Path) -> None:
+    """TensorFlow's policy of a largest shard cuts an axis of what another axis has cut."""
+    array = np.arange(4 * 6 * 5, dtype="float32").reshape(4, 6, 5)
+    cuts = [(0, 2, 0, 6), (2, 1, 0, 4), (2, 1, 4, 2), (3, 1, 0, 1), (3, 1, 1, 5)]
+    bundle = Bundle(shards=2)
+    boxes = [[(a, b), (c, d), (0, 5)] for a, b, c, d in cuts]
+    for box in reversed(boxes):
+        part = array[tuple(slice(start, start + length) for start, length in box)]
+        bundle.add(slice_key("w", box), np.ascontiguousarray(part))
+    bundle.entries[b"w"] = Entry(1, array.shape, slices=boxes).encode()
+    checkpoint = opened(bundle.write(tmp_path / "m"))
+    for start in range(0, 120, 3):
+        for stop in range(start, 121):
+            assert checkpoint.reader.read("w", start, stop).tolist() == array.reshape(-1)[start:stop].tolist()
+
+
 def test_keys_of_slices_are_encoded_as_tensorflow_does() -> None:
     """The first is in the fixture; the others are by the definition: longer numbers, a NUL, and the whole axis."""
     assert slice_key("part", [(4, 3), (0, 3)]) == b"\0part\0\1\1\2\x84\x83\x80\x83"
@@ -384,7 +400,9 @@ def sliced(boxes: list[list[tuple[int, int]]], shape: tuple[int, ...] = (4, 4)) 
         ([[(0, 2), (0, 4)]], "leave a gap, or overlap"),
         ([[(0, 2), (0, 4)], [(3, 1), (0, 4)]], "leave a gap, or overlap"),
         ([[(0, 3), (0, 4)], [(2, 2), (0, 4)]], "leave a gap, or overlap"),
-        ([[(0, 2), (0, 4)], [(2, 2), (0, 2)], [(2, 2), (2, 2)]], "partitioned along 2 axes"),
+        ([[(0, 2), (0, 4)], [(2, 2), (0, 2)], [(2, 2), (1, 2)]], "leave a gap, or overlap"),
+        ([[(0, 4), (0, 4)], [(0, 4), (0, 4)]], "leave a gap, or overlap"),
+        ([[(-1, 5), (0, 4)]], "must have its entry's shape"),
         ([[(0, 4)]], "must have 2 axes (got 1)"),
     ],
 )
