@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from paramctl.errors import InputError
 from paramctl.store.io.locks import IN_USE, is_in_use
+from paramctl.store.lfs import MAX_POINTER, object_path
 
 BLOCK_BYTES = 1 << 20
 
@@ -136,7 +137,7 @@ class LocalFile:
             os.close(descriptor)
             raise InputError(f"{path}: must be a regular file, as every file that an index names")
         _check_not_in_use(descriptor, path)
-        self.siblings.append(LocalFile(descriptor, path))
+        self.siblings.append(_resolved(LocalFile(descriptor, path)))
         return self.siblings[-1]
 
 
@@ -237,7 +238,7 @@ def open_location(path: str) -> LocalFile | SpooledPipe:
             _check_not_in_use(descriptor, name)
         # standard input may be a file that another command has read in part: its content begins at its offset
         if stat.S_ISREG(os.fstat(descriptor).st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0:
-            return LocalFile(descriptor, name)
+            return _resolved(LocalFile(descriptor, name))
         return SpooledPipe(descriptor, name)
     except InputError:
         raise
@@ -245,6 +246,19 @@ def open_location(path: str) -> LocalFile | SpooledPipe:
         raise InputError(f"{name}: {error.strerror or error}") from error
     except ValueError as error:  # a NUL in the name
         raise InputError(f"{name!r}: {error}") from error
+
+
+def _resolved(file: LocalFile) -> LocalFile:
+    """Return a file; for a pointer of Git LFS, its object, under the pointer's name."""
+    pointer = file.read(0, MAX_POINTER) if file.size() <= MAX_POINTER else b""
+    path = object_path(pointer, file.name) if pointer.startswith(b"version ") else None
+    if path is None:
+        return file
+    opened = LocalFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC), file.name)
+    # a change of the pointer is a change of the file; an edit in place replaces the pointer, never the object
+    opened.when_opened = file.when_opened
+    file.close()
+    return opened
 
 
 def _check_not_in_use(descriptor: int, name: str) -> None:
