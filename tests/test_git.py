@@ -98,7 +98,7 @@ def test_pointers_in_a_set_open_their_objects(repository: Path) -> None:
 
 
 def test_a_pointer_in_another_work_tree_and_in_a_submodule(repository: Path) -> None:
-    """There .git is a file; the objects are those of the repository itself, or of the submodule."""
+    """In both, .git is a file. The objects are those of the repository itself, or of the submodule."""
     pc.save(MLP, repository / "m.safetensors")
     data = (repository / "m.safetensors").read_bytes()
     (repository / "m.safetensors").write_text(pointer_to(repository, data))

@@ -41,7 +41,8 @@ def _preset_names() -> Iterable[str]:
 
 @click.command(cls=Command, short_help="Initialize parameters by named schemes")
 @options.model
-@click.option("--scheme", metavar="SCHEME", help="Scheme of trainable weights that have fans")
+@options.patterns
+@click.option("--scheme", metavar="SCHEME", help="Scheme of matching parameters, or of trainable weights with fans")
 @options.input_("For --scheme lsuv: values of an input, as in 'paramctl run'")
 @click.option(
     "--rule",
@@ -58,6 +59,8 @@ def _preset_names() -> Iterable[str]:
 @options.fan_convention("the preset's, or true")
 @options.seed
 @options.dtype
+@options.layout("Layout of a checkpoint whose axes have no roles", "that of --like")
+@click.option("--like", metavar="MODEL", help="Model whose layers the arrays of a checkpoint belong to")
 @options.output("File to write; '-' is a safetensors stream", default="MODEL.h5, by the model's name")
 @options.force
 @click.option("--dry-run", is_flag=True, help="Print the report without writing")
@@ -67,6 +70,7 @@ def _preset_names() -> Iterable[str]:
 @options.format_(*ROW_FORMATS)
 def init(
     model: str | None,
+    patterns: tuple[str, ...],
     scheme: str | None,
     input_: tuple[str, ...],
     rules_: tuple[str, ...],
@@ -74,6 +78,8 @@ def init(
     fan_convention: str | None,
     seed: int | None,
     dtype: str | None,
+    layout: str | None,
+    like: str | None,
     output: str | None,
     force: bool,
     dry_run: bool,
@@ -88,6 +94,12 @@ def init(
     layer's own initializer; the document's initializers; --preset; the default of the layer type. Biases, norms and
     frozen parameters therefore keep their declared initializers unless a rule names them. A rule that
     matches several parameters skips those that its scheme does not fit, such as biases under glorot.
+
+    With patterns, --scheme is for the parameters that they match, as by a --rule.
+
+    A checkpoint of another framework does not record which axes are inputs, which schemes with fans require. --like
+    takes the roles of the axes from a model, by names and shapes, in its own layout or that of torch.nn. --layout torch
+    alone gives arrays called weight the fans that torch.nn.init computes from their shape.
 
     SCHEME is NAME, NAME:option=value,..., a mapping as in a document, FILE.py:NAME for a custom function or class, or
     from:FILE[PATH] to copy values from a checkpoint. 'paramctl schemes' lists the names.
@@ -110,6 +122,7 @@ def init(
       paramctl init mlp.yaml --scheme normal:stddev=0.01 --seed 1 --force
       paramctl init rgnet.yaml --rule 'block2/**/kernel=glorot' --rule 'dense/kernel=constant:42' --dry-run
       paramctl init gpt2.yaml --preset torch --dtype bfloat16 -o gpt2.safetensors
+      paramctl init model.safetensors 'fc.*' --scheme kaiming_uniform --layout torch -o new.safetensors
       paramctl init weights.h5 --rule 'head/kernel=he_normal' --rule 'head/bias=zeros' -o new.h5
     """
     if output is not None and output != "-" and not dry_run:
@@ -117,12 +130,15 @@ def init(
         hold_source(model, output)
     weights = paramctl.initialize(
         inputs.open_argument(model, define, input_shape),
+        patterns=patterns,
         scheme=scheme if scheme == "lsuv" else _scheme(scheme, "--scheme"),
         rules=[*map(_rule, rules_)],
         preset=preset,
         fan_convention=fan_convention,
         seed=seed,
         dtype=dtype,
+        layout=layout,
+        like=inputs.open_argument(like) if like is not None else None,
         inputs=inputs.input_files(input_),
     )
     if dry_run:

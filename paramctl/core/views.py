@@ -48,7 +48,7 @@ def of_owner(view: View, path: str, shape: Sequence[int]) -> View | None:
 
     view: a view of the transpose. path: the array. shape: the transpose's shape.
     """
-    groups = [[axis] for axis in range(len(shape))] if view.shape == tuple(shape) else _axis_groups(view.shape, shape)
+    groups = [[axis] for axis in range(len(shape))] if view.shape == tuple(shape) else axis_groups(view.shape, shape)
     if not groups:
         return None
     # Transposing reverses the axes of `shape`, but keeps the order within the axes that one of them was split into.
@@ -57,7 +57,7 @@ def of_owner(view: View, path: str, shape: Sequence[int]) -> View | None:
     return View(path, tuple(view.shape[axis] for axis in axes), ranges, tuple(map(axes.index, view.axes)))
 
 
-def _axis_groups(fine: Sequence[int], coarse: Sequence[int]) -> list[list[int]]:
+def axis_groups(fine: Sequence[int], coarse: Sequence[int]) -> list[list[int]]:
     """Return, for each axis of a coarse shape, the axes of a finer shape that it was split into; [] if it was not.
 
     (4, 3, 2) refines (12, 2): [[0, 1], [2]].

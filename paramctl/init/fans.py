@@ -33,6 +33,8 @@ def fans(parameter: Parameter, convention: str = "true") -> Fans | None:
         packed = convention == "torch" and roles == ["in", "out", "out"]
         return (fan_in, 3 * fan_out) if packed else parameter.fans
     *field, first, last = parameter.shape
+    if roles[-1] == "field":  # in torch's layout: (outputs, inputs, field...), transposed (inputs, outputs, field...)
+        last, first, *field = parameter.shape
     if convention == "keras":
         # Keras takes the last two axes as inputs and outputs, even for a transposed kernel, which has outputs first.
         return first * prod(field), last * prod(field)

@@ -6,9 +6,11 @@ value alone means, unless the decorator says how to write it instead. Its other 
 and defaults are Keras'; those of a scheme that only torch has are torch's.
 """
 
+from collections.abc import Sequence
 from math import ceil, fsum, prod, sqrt
 from typing import Annotated
 
+from paramctl.core.parameter import Axis
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import (
     ChoiceType,
@@ -218,6 +220,8 @@ def orthogonal(target: Target, gain: Gain = 1.0) -> Distribution:
     """gain times a matrix with orthonormal rows or columns (all axes but the last x last); Saxe et al. (2014)"""
     if len(target.axes) < 2:
         raise SchemeMismatch("requires two or more axes")
+    if target.axes[-1].role == "field":  # in torch's layout, torch.nn.init flattens all axes but the first
+        return Orthogonal(gain, target.shape[0], prod(target.shape[1:]))
     *rows, columns = target.shape
     return Orthogonal(gain, prod(rows), columns)
 
@@ -253,6 +257,8 @@ def dirac(target: Target, groups: Count = 1) -> Distribution:
     if not fields or len(rest) != 2:
         raise SchemeMismatch("requires the kernel of a convolution")
     first, last = rest
+    if target.axes[-1].role == "field":
+        return _dirac_in_torch(rest, fields, groups)
     if groups > 1 and first.role == "batch":
         raise SchemeMismatch("groups must be 1 for a depthwise convolution, which has a group for each channel")
     start = _flat([size // 2 for size in fields], fields) * first.size * last.size
@@ -264,6 +270,17 @@ def dirac(target: Target, groups: Count = 1) -> Distribution:
     width = last.size // groups
     runs = tuple((start + group * width, last.size + 1, min(width, first.size)) for group in range(groups))
     return Delta(1.0, runs, size)
+
+
+def _dirac_in_torch(rest: Sequence[Axis], fields: list[int], groups: int) -> Distribution:
+    """Return dirac for a kernel in torch's layout, (outputs, inputs, field...). rest: the first two axes."""
+    outputs, inputs, field = rest[0].size, rest[1].size, prod(fields)
+    if outputs % groups:
+        raise SchemeMismatch(f"groups must divide the first axis ({outputs} / {groups})")
+    width, center = outputs // groups, _flat([size // 2 for size in fields], fields)
+    count, step = min(width, inputs), (inputs + 1) * field
+    runs = tuple((group * width * inputs * field + center, step, count) for group in range(groups))
+    return Delta(1.0, runs, outputs * inputs * field)
 
 
 @scheme()

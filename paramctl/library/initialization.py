@@ -13,7 +13,7 @@ from paramctl.init.rules import LSUV, InitRequest, Rule, Scheme, assign_schemes,
 from paramctl.inspect.plan import PlanRow, plan
 from paramctl.library.arguments import InputLike, as_json, choice, expect
 from paramctl.library.arguments import seed as checked_seed
-from paramctl.library.opening import Openable, openable
+from paramctl.library.opening import Openable, as_source, openable, texts
 from paramctl.library.weights import Weights
 from paramctl.model import Model
 from paramctl.source.base import Source
@@ -29,23 +29,29 @@ SchemeLike = str | Mapping[str, Any] | Scheme
 def initialize(
     model: Openable,
     *,
+    patterns: str | Sequence[str] = (),
     scheme: SchemeLike | None = None,
     rules: Mapping[str, SchemeLike | None] | Sequence[tuple[str, SchemeLike | None]] = (),
     preset: str | None = None,
     fan_convention: str | None = None,
     seed: int | None = None,
     dtype: str | None = None,
+    layout: str | None = None,
+    like: Openable | None = None,
     inputs: InputLike = None,
 ) -> Weights:
     """Initialize a model by named schemes, or some arrays of a checkpoint.
 
-    scheme: for every trainable weight that has fans. ``lsuv``: an orthogonal one, scaled until the outputs of each
+    patterns: of the parameters that get the scheme, as by a rule; every trainable weight that has fans by default.
+    scheme: for these. ``lsuv``: an orthogonal one, scaled until the outputs of each
         layer have variance 1 for the examples in ``inputs``, which ``run`` describes; None for 128 random ones.
     rules: schemes by pattern, the first that matches; None keeps what the parameter would have without rules.
     preset: the defaults of a framework or a family of models.
     fan_convention: ``true``, ``keras`` or ``torch``; the preset's by default, else ``true``.
     seed: the document's by default, else 0.
     dtype: of floating-point arrays.
+    layout, like: for a checkpoint that does not record the roles of its axes. ``torch``: arrays called weight have the
+        fans of torch.nn.init. like: the model whose arrays these are, in the layout of their names or this one.
     Values are generated when they are read. They depend only on the seed, each parameter's path and shape, and its
     scheme. The report has the scheme of each array and what chose it.
     Raises DocumentError for a scheme that is unknown or does not fit, and AddressError for a rule that matches nothing.
@@ -53,6 +59,8 @@ def initialize(
     if scheme == LSUV:
         from paramctl.library.lsuv import scaled  # computes with the model
 
+        if layout is not None or like is not None or patterns:
+            raise AddressError("lsuv is for a whole model with layers", "patterns, layout or like")
         drawn = initialize(
             model,
             scheme="orthogonal",
@@ -75,23 +83,72 @@ def initialize(
     base = None if isinstance(arrays, Model) else _in_dtype(arrays.source, dtype)
     typed = structure.with_dtype(dtype)
     chosen = PRESETS[preset] if preset is not None else None
-    convention = fan_convention or (chosen.convention if chosen else "true")
     pairs = rules.items() if isinstance(rules, Mapping) else [*map(_pair, rules)]
+    pairs = [*pairs, *_scheme_rules(texts(patterns), scheme)]
+    if layout is not None or like is not None:
+        typed, known = _with_roles(typed, base is not None, layout, like, scheme if not patterns else None)
+        fan_convention = _convention(fan_convention, layout, like)
+    else:
+        known = typed
+    convention = fan_convention or (chosen.convention if chosen else "true")
     request = InitRequest(
         tuple(_rule(pattern, value) for pattern, value in pairs),
-        as_scheme(scheme, "scheme"),
+        as_scheme(scheme, "scheme") if not patterns else None,
         preset or "",
         chosen.schemes(structure) if chosen else {},
         convention,
     )
-    assigned = assign_schemes(typed, request, stored=base is not None)
+    assigned = assign_schemes(known, request, stored=base is not None)
 
     def report(measured: Mapping[str, Any]) -> list[PlanRow]:
         moments = {path: sums.mean_and_stddev for path, sums in measured.items()}
-        return list(plan(typed, assigned, convention, moments.get))
+        return list(plan(known, assigned, convention, moments.get))
 
     source = Drawn(typed, assigned, resolve_seed(structure, seed), base)
     return Weights(source, report, seed=source.seed)
+
+
+def _scheme_rules(patterns: Sequence[str], scheme: SchemeLike | None) -> list[tuple[str, SchemeLike | None]]:
+    """Return the rules that give a scheme to patterns."""
+    if patterns and scheme is None:
+        raise AddressError("patterns require a scheme", ", ".join(map(repr, patterns)))
+    return [(pattern, scheme) for pattern in patterns]
+
+
+def _with_roles(
+    model: Model, stored: bool, layout: str | None, like: Openable | None, scheme: SchemeLike | None
+) -> tuple[Model, Model]:
+    """Return the model to write, and the model with the roles that decide about schemes.
+
+    stored: True for the arrays of a checkpoint. scheme: for all weights with fans.
+    The roles that torch's layout gives without a model hold for fans alone, so they are not written.
+    """
+    from paramctl.conversion.match import like_reference
+    from paramctl.conversion.roles import with_roles_of, with_torch_roles
+
+    choice("layout", layout, ("keras", "torch"))
+    if not stored:
+        raise AddressError("--layout and --like are for checkpoints, because a document has layers", model.name)
+    if like is not None:
+        reference = like_reference(as_source(like))
+        known = with_roles_of(model, reference, layout, reference.model.name)
+        return known, known
+    if layout != "torch":
+        raise AddressError("--layout keras requires the model: name it with --like", model.name)
+    if scheme is not None:
+        rule = "--layout torch does not say which weights are of embeddings, so --scheme requires patterns or --like"
+        raise AddressError(rule, model.name)
+    return model, with_torch_roles(model)
+
+
+def _convention(fan_convention: str | None, layout: str | None, like: Openable | None) -> str | None:
+    """Return the convention of fans: without a model, only that of torch.nn.init follows from a shape."""
+    if layout is None or like is not None:
+        return fan_convention
+    if fan_convention not in (None, "torch"):
+        rule = "--layout torch has the fans of torch.nn.init; others require the layers, from --like"
+        raise AddressError(rule, f"--fan-convention {fan_convention}")
+    return "torch"
 
 
 def _in_dtype(source: Source, dtype: str | None) -> Source:

@@ -1,4 +1,4 @@
-"""Git LFS: the object that a pointer file stands for, if the repository has it.
+"""Git LFS: the object that a pointer file names, if the repository has it.
 
 https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 """
