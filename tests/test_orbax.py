@@ -131,6 +131,28 @@ def test_the_database_alone(tmp_path: Path) -> None:
     }
 
 
+def test_the_state_of_an_optimizer(tmp_path: Path) -> None:
+    """It is below opt_state, wherever that is, with the step beside it; alone it is the content."""
+    step = np.array(3, "int32")
+    several = {("model", *keys): array for keys, array in (PARAMETERS | STATE | {("step",): step}).items()}
+    for number, (arrays, parameters, states) in enumerate(
+        [
+            (PARAMETERS | STATE | {("step",): step}, 2, 2),
+            (several, 2, 2),
+            (STATE, 1, 0),
+            (PARAMETERS | {("step",): step}, 2, 0),
+        ]
+    ):
+        path = checkpoint(tmp_path / str(number) / "m", arrays)
+        for has_tree in (True, False):
+            if not has_tree:
+                path.unlink()
+            weights = pc.open(path.parent)
+            state = weights.source.origin.optimizer
+            assert (len(weights), len(state.arrays) if state else 0) == (parameters, states)
+    assert weights.source.origin.metadata == {"step": 3}
+
+
 def test_a_lost_chunk_is_not_zeros(paramctl: Run, tmp_path: Path) -> None:
     path = checkpoint(tmp_path / "m", PARAMETERS, ocdbt=False)
     (tmp_path / "m/params.Dense_0.bias/0").unlink()

@@ -1,13 +1,13 @@
 """Orbax checkpoints, read: parameters, the optimizer's state, and plain values such as the step.
 
-Values of the optimizer are those below ``opt_state``, as Flax calls it. Numbers that Python or NumPy had as scalars,
-and the number of the step, are metadata; an array without axes is one for JAX alone.
+The optimizer's are those below ``opt_state``, as a TrainState of Flax has them, with its step. Numbers that Python or
+NumPy had as scalars are metadata, and so is the number of a step without an optimizer.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -21,7 +21,7 @@ from paramctl.store.orbax import MAIN_ITEMS, NAME, NUMBERED, OTHERS, STEP, TREE
 from paramctl.store.orbax.arrays import ArrayReader, Arrays, StoredArray
 from paramctl.store.orbax.tree import SCALAR, STRING, Leaf, Tree, parse_tree
 
-OPTIMIZER = frozenset({"opt_state", "optimizer_state", "optimizer"})
+STATE = "opt_state"
 STEP_KEY = "step"
 STRINGS = "_strings.json"
 MAX_JSON = 16 << 20
@@ -39,6 +39,7 @@ def read(location: Location) -> Checkpoint:
     stored = arrays.inspect([leaf.stored_name for leaf in leaves])
     metadata, skipped = _texts(location, tree)
     metadata |= dict(_flat("", tree.metadata, 0))
+    of_optimizer = _optimizer_names(tree.leaves)
     parameters: dict[str, Parameter] = {}
     state: dict[str, Parameter] = {}
     names: dict[str, str] = {}
@@ -46,11 +47,10 @@ def read(location: Location) -> Checkpoint:
         array = stored[leaf.stored_name]
         if array.dtype not in DTYPE_BYTES:
             skipped[leaf.path] = array.dtype
-        elif _is_plain(leaf, array):
-            metadata[leaf.stored_name] = arrays.read(leaf.stored_name, ()).item()
+        elif _is_plain(leaf, array) and (leaf.kind == SCALAR or leaf.stored_name not in of_optimizer):
+            metadata[leaf.path] = arrays.read(leaf.stored_name, ()).item()
         else:
-            # opt_state/0/mu/kernel, or model/opt_state/0/mu/kernel in a tree of several models
-            group = state if OPTIMIZER.intersection(leaf.keys[:2]) else parameters
+            group = state if leaf.stored_name in of_optimizer else parameters
             group[leaf.path] = stored_parameter(leaf.path, array.shape, array.dtype)
             names[leaf.path] = leaf.stored_name
     reader = ArrayReader(arrays, names, {path: stored[name].shape for path, name in names.items()})
@@ -82,19 +82,38 @@ def _tree(location: Location, folder: str) -> tuple[Tree, Arrays]:
     return Tree(leaves, arrays.zarr3, False, {}), arrays
 
 
+def _optimizer_names(leaves: Sequence[Leaf]) -> set[str]:
+    """Return the stored names of values below opt_state, and of the step beside it.
+
+    Without anything beside it, opt_state is the content of the checkpoint.
+    """
+    # by stored names, because a database without a tree has no others
+    parts = {leaf.stored_name: tuple(leaf.stored_name.split(".")) for leaf in leaves}
+    children: dict[tuple[str, ...], set[str]] = {}
+    for keys in parts.values():
+        for place, key in enumerate(keys):
+            children.setdefault(keys[:place], set()).add(key)
+    states = {start for start, keys in children.items() if STATE in keys and len(keys) > 1}
+    return {
+        name
+        for name, keys in parts.items()
+        if any(key in (STATE, STEP_KEY) and keys[:place] in states for place, key in enumerate(keys))
+    }
+
+
 def _is_plain(leaf: Leaf, array: StoredArray) -> bool:
-    is_step = leaf.keys[-1] == STEP_KEY and len(leaf.keys) == 1 and array.dtype.startswith(("int", "uint"))
-    is_real = not array.dtype.startswith("complex")
-    return array.shape == () and is_real and (is_step or leaf.kind == SCALAR)
+    """Return whether a value is a number for the metadata: a scalar, or the number of the step."""
+    is_step = leaf.keys == (STEP_KEY,) and array.dtype.startswith(("int", "uint"))
+    return array.shape == () and not array.dtype.startswith("complex") and (is_step or leaf.kind == SCALAR)
 
 
 def _texts(location: LocalFile, tree: Tree) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the texts of the tree, and the kinds of those that are missing."""
     leaves = [leaf for leaf in tree.leaves if leaf.kind == STRING]
     values = _json_beside(location, STRINGS) if leaves else {}
-    texts = {leaf.stored_name: values.get(leaf.stored_name) for leaf in leaves}
-    present = {name: text for name, text in texts.items() if isinstance(text, str)}
-    return present, {leaf.path: "a text" for leaf in leaves if leaf.stored_name not in present}
+    texts = {leaf.path: values.get(leaf.stored_name) for leaf in leaves}
+    present = {path: text for path, text in texts.items() if isinstance(text, str)}
+    return present, {path: "a text" for path in texts if path not in present}
 
 
 def _json_beside(location: LocalFile, name: str) -> dict[str, Any]:
