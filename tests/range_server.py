@@ -62,12 +62,13 @@ class Handler(BaseHTTPRequestHandler):
         """Print nothing."""
 
     def do_HEAD(self) -> None:
-        request = Request("HEAD", self.path, dict(self.headers))
+        request = Request("HEAD", self.path, {name.title(): value for name, value in self.headers.items()})
         self.files.requests.append(request)
-        self.answer(request, 405)
+        if not self.files.behave(self, request):
+            self.answer(request, 405)
 
     def do_GET(self) -> None:
-        request = Request("GET", self.path, dict(self.headers))
+        request = Request("GET", self.path, {name.title(): value for name, value in self.headers.items()})
         self.files.requests.append(request)
         self.files.connections.add(self.client_address)
         if self.files.behave(self, request):
@@ -87,7 +88,10 @@ class Handler(BaseHTTPRequestHandler):
         if "Transfer_Encoding" not in headers:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if request.method == "HEAD":
+            request.sent = 0
+        else:
+            self.wfile.write(body)
 
     def send_file(self, request: Request, data: bytes, **headers: str) -> None:
         """Send the range that a request asks for."""

@@ -7,9 +7,9 @@ https://huggingface.co/docs/hub/api
 
 from __future__ import annotations
 
-import json
 import os
 import re
+from contextlib import suppress
 from functools import partial
 from http.client import HTTPMessage
 from pathlib import Path
@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote
 
 from paramctl.errors import InputError
 from paramctl.store.folder import beside_in, choose, resolve_folder
+from paramctl.store.io.json_limits import parse_json
 from paramctl.store.location import Location, MissingFile, open_location
 from paramctl.store.remote.credentials import hub_home, is_on, of_hub
 from paramctl.store.remote.file import RemoteFile
@@ -31,8 +32,8 @@ ADDRESS = re.compile(
 )
 COMMIT = re.compile(r"[0-9a-f]{40}")
 PREFERRED = ("model.safetensors.index.json", "model.safetensors")
-MAX_ANSWER = 1 << 26
-"""Bytes of the API's answer about a repository, which has a line for each file."""
+MAX_ANSWER, MAX_TOKENS = 1 << 26, 1 << 22
+"""Bytes of the API's answer about a repository, which has an entry for each file; and its names, values and commas."""
 LOGIN = "Set HF_TOKEN, or log in with: hf auth login"
 HUB_REASONS = REASONS | {
     401: f"requires a login, or does not exist (401). {LOGIN}",
@@ -135,9 +136,15 @@ class Hub:
     def open_folder(self, address: Address) -> Location:
         """Open the file that opens a repository, or a folder in it."""
         prefix = f"{address.path.rstrip('/')}/" if address.path else ""
-        answer = self._ask(address)
+        try:
+            answer = self._ask(address)
+        except MissingFile:
+            if preferred := self._preferred(address, prefix):
+                return preferred
+            raise
         commit, files = answer.get("sha"), answer.get("siblings")
-        names = [entry.get("rfilename") for entry in files or () if isinstance(entry, dict)]
+        entries = files if isinstance(files, list) else []
+        names = [entry.get("rfilename") for entry in entries if isinstance(entry, dict)]
         inside = [name[len(prefix) :] for name in names if isinstance(name, str) and name.startswith(prefix)]
         present = sorted({name.partition("/")[0] for name in inside})
         if not present:  # such as a path that has neither a suffix nor files below it
@@ -150,16 +157,23 @@ class Hub:
         file = HubFile(self, address._replace(path=f"{prefix}{name}"), pinned)
         return RemoteFile(file, beside_in(name, present))
 
+    def _preferred(self, address: Address, prefix: str) -> Location | None:
+        """Return the file that opens a folder of a mirror without the API, None if none has a usual name."""
+        for name in PREFERRED:
+            file = RemoteFile(HubFile(self, address._replace(path=f"{prefix}{name}")))
+            with suppress(MissingFile):
+                file.size()
+                return file
+        return None
+
     def _ask(self, address: Address) -> dict[str, Any]:
         """Return the API's facts about a revision: its commit, and the names of its files."""
         url = f"{self.endpoint}/api/{address.kind}/{quote(address.repository)}"
         file = HttpRanges(f"{url}/revision/{quote(address.revision, safe='')}", self.access, str(address))
         try:
-            answer = json.loads(file.fetch_whole(MAX_ANSWER))
+            answer = parse_json(file.fetch_whole(MAX_ANSWER).decode(), MAX_TOKENS)
         except ValueError as error:
             raise InputError(f"{address}: the hub's answer is not JSON ({self.endpoint})") from error
-        except RecursionError as error:
-            raise InputError(f"{address}: the hub's answer is nested too deep ({self.endpoint})") from error
         if not isinstance(answer, dict):
             raise InputError(f"{address}: the hub's answer is not an object of JSON ({self.endpoint})")
         return answer
