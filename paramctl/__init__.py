@@ -23,6 +23,7 @@ _MODULES = {
     "paramctl.library.saving": ("save",),
     "paramctl.library.structure": ("summary", "ties"),
     "paramctl.library.memory": ("memory",),
+    "paramctl.library.metadata": ("metadata", "set_metadata"),
     "paramctl.library.measures": ("diff", "find_ties", "stat"),
     "paramctl.library.printing": ("dump",),
     "paramctl.library.gradients": ("gradients",),
@@ -60,6 +61,8 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.measures import find_ties as find_ties
     from paramctl.library.measures import stat as stat
     from paramctl.library.memory import memory as memory
+    from paramctl.library.metadata import metadata as metadata
+    from paramctl.library.metadata import set_metadata as set_metadata
     from paramctl.library.opening import load_model as load_model
     from paramctl.library.opening import open as open  # noqa: A004
     from paramctl.library.opening import rebuild_index as rebuild_index

@@ -152,6 +152,7 @@ class Places:
         if place.path not in self._weights:
             inside = {descendant.path: descendant for descendant in place.descendants() if descendant.is_parameter}
             ordered = self.parameters.ordered(inside)
+            # weights[-1] stays the last parameter of the model, unless the place has nothing but an optimizer's arrays
             own = [path for path in ordered if self.model.parameters[path].is_parameter]
             self._weights[place.path] = [inside[path] for path in own or ordered]
         return self._weights[place.path]

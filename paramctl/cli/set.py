@@ -9,6 +9,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
+from paramctl.cli.metadata import change_metadata
 from paramctl.cli.output import check_destination, note_ties, report_written, warm_up, write_file, write_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
 
@@ -26,12 +27,13 @@ COLUMNS = [
 @options.source
 @click.argument(
     "assignments",
-    metavar="ASSIGNMENT...",
+    metavar="[ASSIGNMENT]...",
     nargs=-1,
-    required=True,
     shell_complete=options.complete_address,
     help="ADDRESS=VALUE, or with +=, -=, *= or /=",
 )
+@click.option("--metadata", metavar="KEY=VALUE", multiple=True, help="Set metadata of the file instead; repeatable")
+@click.option("--drop-metadata", metavar="KEY", multiple=True, help="Remove metadata of the file instead; repeatable")
 @options.output("File to write; '-' writes safetensors to standard output")
 @options.in_place
 @options.force
@@ -45,6 +47,8 @@ COLUMNS = [
 def set_(
     source: str | None,
     assignments: tuple[str, ...],
+    metadata: tuple[str, ...],
+    drop_metadata: tuple[str, ...],
     output: str | None,
     in_place: bool,
     force: bool,
@@ -65,15 +69,27 @@ def set_(
     --in-place changes a temporary copy, syncs it and renames it over the file, so the file is always complete.
     Attributes, ties and other parameters do not change.
 
+    --metadata changes the metadata of a safetensors file or set, or attributes of an HDF5 file: NAME=VALUE of the file,
+    PATH@NAME=VALUE of a group or an array. An attribute that is a number stays one. The bytes of the arrays stay the
+    same. Metadata that describes the arrays, such as a tie, is refused.
+
     \b
     Examples:
       paramctl set mlp.h5 'dense/kernel[0, 0] = 42' 'dense/kernel += 1' --in-place
       paramctl set mlp.h5 '**/bias* = 0.5' 'dense_1/kernel=@new.npy' -o new.h5
       paramctl set gpt2.h5 'tokens/embeddings[0]=zeros' --dry-run
+      paramctl set model.safetensors --metadata license=mit --drop-metadata epoch --in-place
       paramctl init mlp.yaml -o - | paramctl set - 'dense/kernel[0,0]=42' -o - | paramctl dump - 'dense/kernel[0]'
     """
     _check_quoted(assignments)
     check_destination(source, output, in_place, dry_run)
+    if metadata or drop_metadata:
+        if dry_run:
+            raise click.UsageError("--metadata does not support --dry-run")
+        change_metadata(source, metadata, drop_metadata, output, force=force, quiet=quiet, assignments=assignments)
+        return
+    if not assignments:
+        raise click.UsageError("Missing argument 'ASSIGNMENT...'.")
     if output is not None and output != "-" and not dry_run:
         warm_up(output)
     if source == "-" and any(text.rstrip().endswith("@-") for text in assignments):

@@ -11,6 +11,7 @@ import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.memory import print_memory
+from paramctl.cli.metadata import print_metadata
 from paramctl.cli.render import Column, binary, branches, choose, emit, json_text, plain, rows, style, table, tell
 from paramctl.core.text import abbreviate, printable
 from paramctl.inspect.optimizers import OPTIMIZERS
@@ -117,6 +118,7 @@ Columns with --parameters: {", ".join(column.key for column in PARAMETER_COLUMNS
     "--optimizer", type=click.Choice(tuple(OPTIMIZERS)), show_default="adam", help="With --memory: of the training"
 )
 @click.option("--batch", type=click.IntRange(1), metavar="N", show_default="1", help="With --memory: examples at once")
+@click.option("--metadata", is_flag=True, help="Print what the file records beside its arrays instead")
 @options.filters
 @options.state
 @options.define
@@ -131,6 +133,7 @@ def summary(
     memory: bool,
     optimizer: str | None,
     batch: int | None,
+    metadata: bool,
     filters: dict[str, Any],
     state: bool,
     define: tuple[str, ...],
@@ -155,6 +158,10 @@ def summary(
     The arrays of the file's optimizer are not parameters: a line has their number, values and bytes, and no other
     total includes them. With --state, prints a row for each of them after those of --parameters.
 
+    With --metadata, prints the metadata of a safetensors file, the attributes of an HDF5 file, the configuration of a
+    Keras file, the keys of GGUF, or plain values beside the arrays of another format, and paramctl's own record. On a
+    terminal, long values are shortened. No other option but --format applies.
+
     The columns macs and activations have the multiply-accumulates for one example, and the number of values of the
     output. Here a layer that is applied again counts again, and a row of a block has the sum of the layers inside. With
     these columns, the table and json have their totals. COSTS in paramctl-model(5) says which operations count.
@@ -170,6 +177,7 @@ def summary(
       paramctl summary gpt2.yaml 'block-0/**/kernel' --parameters
       paramctl summary mlp.yaml --format jsonl | jq .parameters
       paramctl summary resnet50.yaml --columns path,output_shape,macs,activations
+      paramctl summary model.safetensors --metadata
       paramctl summary resnet50.yaml --memory --optimizer adamw --batch 32 --dtype bfloat16
     """
     if memory:
@@ -178,6 +186,9 @@ def summary(
         print_memory(
             paramctl.memory(arrays, optimizer=optimizer or "adam", batch=batch or 1, dtype=filters["dtype"]), format
         )
+        return
+    if metadata:
+        print_metadata(model, format)
         return
     parameters = parameters or state
     if optimizer is not None or batch is not None:

@@ -101,6 +101,7 @@ def _in_layout(source: Source, layout: str | None, like: Reference | None, allow
     """Return the parameters in a layout. The arrays of an optimizer follow them, as they are."""
     if layout is None and like is None:
         return Converted(source, unchanged_rows(source.model))
+    # an optimizer's arrays have the shapes of parameters, but no layer says which, so they are never rearranged
     parameters, state = split_state(source)
     converted = _parameters_in_layout(parameters, layout, like, allowed)
     return converted if state is None else converted._replace(source=with_state(converted.source, source))

@@ -35,6 +35,7 @@ def cast_source(source: Source, rules: Sequence[str], allow: Sequence[str] = ())
         if equals:
             paths = [model.owner(path).path for path in resolve_whole(model, pattern, "cast")]
         else:
+            # a moment that is cast with the parameters could underflow; a rule that names it may cast it
             owners = (owner for owner in model.owners() if owner.is_parameter)
             paths = [owner.path for owner in owners if is_float(owner.dtype) or owner.dtype in PACKED_BITS]
             if not is_float(dtype):

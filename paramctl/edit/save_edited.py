@@ -100,6 +100,7 @@ def _copy_and_patch(counting: _Counting, path: str, options: WriteOptions) -> It
 
 def with_kept_state(source: Contents) -> Contents:
     """Return a source with the arrays of its optimizer, for writing its file again, unless the format keeps them."""
+    # otherwise a tie in place would drop the state
     carries = by_name(source.origin.format).carries if source.origin.format else frozenset()
     return source if "optimizer" in carries else with_state(cast(Source, source))
 

@@ -180,6 +180,7 @@ def summarize(
     selected = {parameter.path for parameter in candidates if keep(parameter)}
     keep.check_recorded(model.name, candidates)
     state = [row for row in _parameter_rows(model, selected, {}, {}) if row.kind == "optimizer"] if optimizer else []
+    # patterns and filters select among all arrays, but only parameters have layers, costs and totals
     if (parameters := model.without_optimizer()) is not model:
         model, optimizer = parameters, state
     counted = [model.owner(path) for path in model.parameters if path in selected and model.counted_at(path) == path]

@@ -95,6 +95,7 @@ class Saved:
         arrays: dict[str, Array] = {"settings": text, "step": np.array(self.training.step)}
         arrays |= {f"values/{name}": array for name, array in self.training.changed.items()}
         arrays |= {f"slots/{slot}/{name}": kept[slot] for name, kept in self.training.slots.items() for slot in kept}
+        # summary lists these with --state, and counts the values alone
         others = [name for name in arrays if not name.startswith("values/")]
         save(Computed("state", arrays, optimizer=others), self.state, options)
 

@@ -57,6 +57,7 @@ def write(source: Contents, path: str, options: WriteOptions = DEFAULTS) -> Iter
     format_ = for_writing(path)
     if options.max_shard_size is not None and not format_.shardable:
         raise OutputError(f"{path}: shards must be written to NAME.safetensors, NAME.weights.json or FOLDER/")
+    # a Keras file has the optimizer where Keras keeps it, so its arrays are not written as the model's
     if "optimizer" in format_.carries:
         source = _in_its_layout(source, path)
     format_.check_names(source.model, path)

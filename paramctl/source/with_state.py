@@ -41,6 +41,7 @@ def with_state(source: Source, other: Source | None = None) -> Source:
     other: the source whose arrays of an optimizer to take instead.
     Raises AddressError for an array that has the name of a parameter.
     """
+    # a conversion of the parameters begins with other arrays than those that --drop and --dtype leave
     if other is not None:
         arrays = {path: each for path, each in other.model.parameters.items() if not each.is_parameter}
         return WithState(source, OptimizerState(arrays, other), other) if arrays else source
@@ -74,6 +75,7 @@ def drop_state(source: Source, patterns: Sequence[str]) -> tuple[Source, list[st
     for pattern in patterns:
         matched = _matched(tree, pattern)
         dropped |= matched
+        # a pattern such as **/3 may match parameters too, and one that matches nothing is an error there
         if not matched or _matched(source.model, pattern):
             others.append(pattern)
     if not dropped:
@@ -94,6 +96,7 @@ def _with_arrays(model: Model, state: OptimizerState) -> Model:
     """Return a model with the arrays of an optimizer as blocks after its own."""
     if clash := next((path for path in state.arrays if path in model.parameters), None):
         raise AddressError(f"{model.name}: an array of the optimizer must not have the name of a parameter", clash)
+    # no training changes them as it does a parameter, so a filter by trainable leaves them out
     arrays = {path: replace(array, kind="optimizer", trainable=False) for path, array in state.arrays.items()}
     try:
         added = name_tree(arrays, model.separator)

@@ -75,6 +75,7 @@ def tied_parameter(tie: Tie, kept: Parameter) -> Parameter:
 
 def take_state(parameters: dict[str, Parameter], reader: Reader) -> OptimizerState | None:
     """Remove the arrays that a file of paramctl's own records as an optimizer's, and return them; None without any."""
+    # before the model is built: a document declares the parameters alone
     arrays = {path: parameter for path, parameter in parameters.items() if not parameter.is_parameter}
     for path in arrays:
         del parameters[path]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from os.path import realpath
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -102,6 +102,18 @@ class Omitted:
 
     def __str__(self) -> str:
         return self.text
+
+
+class MetadataItem(NamedTuple):
+    """A value that a file has beside its arrays.
+
+    place: the path of the group or array that it belongs to; empty for the file.
+    value: a text, a number, a boolean, a list or a mapping of these; an Omitted for one that is not kept.
+    """
+
+    place: str
+    key: str
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)

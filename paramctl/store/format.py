@@ -13,7 +13,7 @@ from paramctl.store.names import check_unicode
 if TYPE_CHECKING:
     from paramctl.model import Model
     from paramctl.store.checkpoint import Checkpoint
-    from paramctl.store.contents import Contents
+    from paramctl.store.contents import Contents, MetadataItem
     from paramctl.store.io.atomic import Temporary
     from paramctl.store.io.new_index import NewIndex
     from paramctl.store.io.write_values import WriteOptions, Written
@@ -79,6 +79,17 @@ class Format(Protocol):
     def written_name(self, path: str) -> str:
         """Return the file to open after a write to a path: the path, or the index of a set."""
         return path
+
+    def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
+        """Yield the metadata of a file, except for that in ``Origin.metadata``. Raises InputError."""
+        return iter(())
+
+    def change_metadata(self, temporary: Temporary, location: Location, changes: Mapping[str, str | None]) -> None:
+        """Write a copy of a file with other metadata, and the same arrays.
+
+        changes: the new text of each key; None removes it. Raises OutputError for a key that cannot be changed.
+        """
+        raise OutputError(f"{temporary.target}: {self.name} has no metadata that can be changed")
 
     def opens_folder(self, names: Sequence[str]) -> str | None:
         """Return the path, in a folder of this format, of the file or folder to read; None for another format's.

@@ -5,7 +5,7 @@ The readers here treat damaged or foreign metadata as missing, because the array
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from paramctl.core.parameter import Axis, Parameter
 from paramctl.declare.located import MAX_INTEGER
 from paramctl.init.engines.native import RECIPE
 from paramctl.model import Document, Tie
-from paramctl.store.contents import Contents, KerasLayout, OptimizerState, Provenance
+from paramctl.store.contents import Contents, KerasLayout, MetadataItem, OptimizerState, Provenance
 
 VERSION = 1
 """The version of this metadata."""
@@ -38,6 +38,7 @@ def file_metadata(contents: Contents) -> dict[str, Any]:
         metadata["keras"] = [dict(keras.variables), dict(keras.names), keras.config, *([True] if keras.legacy else [])]
         state = origin.carried_optimizer
         if state is not None and state.arrays.keys() <= model.parameters.keys():
+            # older versions read the fourth item, and ignore the fifth
             metadata["keras"][3:] = [keras.legacy, dict(state.names)]
     document = model.document or origin.document
     if document is not None:
@@ -113,6 +114,23 @@ def with_keras(
     if state is None or layout is None or not all(isinstance(text, str) for item in names.items() for text in item):
         return state
     return replace(state, names=names, layout=layout)
+
+
+def record_items(record: Mapping[str, Any]) -> Iterator[MetadataItem]:
+    """Yield paramctl's own record of a file as metadata: of the file, and of each array, the origin of its values."""
+    for key, value in record.items():
+        if key not in ("parameters", "keras") and value not in ([], None):
+            yield MetadataItem("", f"paramctl.{key}", value)
+    arrays = record.get("parameters")
+    for path, attributes in arrays.items() if isinstance(arrays, dict) else ():
+        yield from origin_items(path, attributes)
+
+
+def origin_items(path: str, attributes: object) -> Iterator[MetadataItem]:
+    """Yield the scheme and the seed among the attributes of an array."""
+    for key in ("scheme", "seed"):
+        if isinstance(attributes, Mapping) and key in attributes:
+            yield MetadataItem(path, key, attributes[key])
 
 
 def ties_of(metadata: Mapping[str, Any]) -> tuple[Tie, ...]:

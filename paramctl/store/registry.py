@@ -60,6 +60,7 @@ def read(location: Location, format_: Format) -> Checkpoint:
 
 def _with_state_names(checkpoint: Checkpoint) -> Checkpoint:
     """Return a checkpoint whose model knows the names of its optimizer's arrays, for hints."""
+    # one place for all formats: none of them needs to think of hints
     state = checkpoint.origin.optimizer
     if state is None:
         return checkpoint

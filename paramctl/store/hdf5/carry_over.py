@@ -80,7 +80,7 @@ class _Copy:
             with _naming(path):
                 self._spend(item.id.get_storage_size() + HEADER)
                 for value in _variable_values(item):
-                    self._spend(_size(value))
+                    self._spend(size_of(value))
                 item.file.copy(item, new, path)
         return is_group
 
@@ -92,7 +92,7 @@ class _Copy:
                     value = old.attrs[name]
                     if name == "dtype" and is_opaque(plain_value(value)):
                         continue  # of the old values; the new file has its own
-                    self._spend(_size(value))
+                    self._spend(size_of(value))
                     new.attrs[name] = value
 
     def _spend(self, size: int) -> None:
@@ -142,12 +142,12 @@ def _variable_values(dataset: Any) -> Iterator[Any]:
             yield dataset[tuple(slice(axis.start, axis.stop) for axis in box)]
 
 
-def _size(value: Any) -> int:
+def size_of(value: Any) -> int:
     """Estimate the bytes of a value in a file."""
     if isinstance(value, (str, bytes)):
         return len(value) + REFERENCE
     if not isinstance(value, (np.ndarray, np.generic)):
         return REFERENCE
     if value.dtype.names:
-        return sum(_size(np.asarray(value)[name]) for name in value.dtype.names)
-    return sum(map(_size, value.flat)) if value.dtype.hasobject else value.nbytes
+        return sum(size_of(np.asarray(value)[name]) for name in value.dtype.names)
+    return sum(map(size_of, value.flat)) if value.dtype.hasobject else value.nbytes

@@ -86,7 +86,7 @@ class Client:
         """
         if self.process is None:
             # only a listing may go to a worker that has parsed another file
-            pool = _listers if task == "list" and _listers else _spare
+            pool = _listers if task in ("list", "attributes") and _listers else _spare
             self.process = pool.pop() if pool else _start()
         answer = self._answer({"task": task, **arguments})
         if task == "list" and "error" not in answer:

@@ -75,7 +75,7 @@ def _checkpoint(listing: Listing) -> Checkpoint:
     for entry in listing.arrays:
         arrays.add(entry, entry["path"], entry["attributes"])
     state = take_state(arrays.parameters, arrays.reader)
-    metadata = _parse_metadata(listing.metadata)
+    metadata = parse_metadata(listing.metadata)
     document, transposed = document_of(metadata), transposed_ties_of(metadata, arrays.parameters)
     for tie in transposed:
         arrays.parameters[tie.tied] = tied_parameter(tie, arrays.parameters[tie.kept])
@@ -100,7 +100,7 @@ def _checkpoint(listing: Listing) -> Checkpoint:
     return Checkpoint(replace(model, aliases=arrays.stored, skipped=listing.skipped), arrays.reader, origin)
 
 
-def _parse_metadata(metadata: dict[str, Any] | None) -> dict[str, Any]:
+def parse_metadata(metadata: dict[str, Any] | None) -> dict[str, Any]:
     """Return paramctl's metadata with its JSON parsed, empty if any of it is damaged: the arrays can still be read."""
     coded = [key for key in TEXTS if key != "document"]
     most = MAX_TOKENS // len(coded)  # the limit is for the file, not for each text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from paramctl.store.format import Format
@@ -12,7 +12,7 @@ from paramctl.store.location import Location
 if TYPE_CHECKING:
     from paramctl.model import Model
     from paramctl.store.checkpoint import Checkpoint
-    from paramctl.store.contents import Contents
+    from paramctl.store.contents import Contents, MetadataItem
     from paramctl.store.io.atomic import Temporary
     from paramctl.store.io.write_values import WriteOptions, Written
 
@@ -44,6 +44,16 @@ class Hdf5(Format):
         from paramctl.store.hdf5 import files
 
         return files.read(location, dialects=[import_module(name).DIALECT for name in self.dialects])
+
+    def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
+        from paramctl.store.hdf5 import metadata
+
+        return metadata.read_metadata(location)
+
+    def change_metadata(self, temporary: Temporary, location: Location, changes: Mapping[str, str | None]) -> None:
+        from paramctl.store.hdf5 import metadata
+
+        metadata.change(temporary, location, changes)
 
     def check_names(self, model: Model, target: str) -> None:
         from paramctl.store.hdf5.names import check_paths

@@ -19,7 +19,7 @@ import sys
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from paramctl.store.hdf5 import layout
+from paramctl.store.hdf5 import attributes, layout
 from paramctl.store.hdf5.limits import SECONDS, limit_parsing, limit_time
 from paramctl.store.hdf5.parser import Parser
 from paramctl.store.hdf5.refusal import Refused, library_error
@@ -41,6 +41,10 @@ class Session:
             return layout.lay_out(request, open_whole(like, _ask_parent) if like else None), b""
         if request["task"] == "clear_provenance":
             return layout.clear_provenance(request), b""
+        if request["task"] == "attributes":
+            return attributes.read_attributes(open_whole(request["file"], _ask_parent), request["native"]), b""
+        if request["task"] == "set_attributes":
+            return attributes.set_attributes(request), b""
         if request["task"] == "list":
             return self._list(request), b""
         return self._read(request["path"], request["start"], request["stop"])

@@ -20,7 +20,7 @@ from paramctl import __version__
 from paramctl.address.quoting import shell_quoted
 from paramctl.errors import InputError, OutputError, ParamctlError, message
 from paramctl.store.checkpoint import Checkpoint
-from paramctl.store.contents import Contents, KerasLayout, WithOrigin, kept_origin
+from paramctl.store.contents import Contents, KerasLayout, MetadataItem, WithOrigin, kept_origin
 from paramctl.store.hdf5 import files as hdf5
 from paramctl.store.io.atomic import replacing, scratch
 from paramctl.store.io.json_limits import parse_json
@@ -79,6 +79,21 @@ def read(file: Location) -> Checkpoint:
         optimizer = optimizer and replace(optimizer, layout=keras)
         origin = replace(origin, keras=keras, optimizer=optimizer, other_content=more)
     return replace(checkpoint, origin=origin)
+
+
+def read_metadata(file: Location) -> Iterator[MetadataItem]:
+    """Yield the texts of metadata.json and config.json. Raises InputError if the file is damaged."""
+    try:
+        archive = open_zip(file)
+        for name in (METADATA, CONFIG):
+            with suppress(KeyError):
+                member = archive.getinfo(name)
+                limit = min(MAX_CONFIG, _decompressed_limit(file))
+                if member.file_size > limit:
+                    raise DamagedZip(message(f"{name} must have at most {limit:,} bytes", f"{member.file_size:,}"))
+                yield MetadataItem("", name, archive.read(member).decode("utf-8", "replace"))
+    except ZIP_ERRORS as error:
+        raise _damaged(file, error) from error
 
 
 def _without_weights(file: Location, archive: zipfile.ZipFile) -> InputError:

@@ -13,7 +13,7 @@ from paramctl.store.npz.format import ZIP_SIGNATURES
 
 if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
-    from paramctl.store.contents import Contents
+    from paramctl.store.contents import Contents, MetadataItem
     from paramctl.store.io.new_index import NewIndex
     from paramctl.store.io.write_values import WriteOptions, Written
 
@@ -45,6 +45,11 @@ class KerasArchive(Format):
 
         return archive.read(location)
 
+    def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
+        from paramctl.store.keras import archive
+
+        return archive.read_metadata(location)
+
     def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
         from paramctl.store.keras import archive
 
@@ -68,6 +73,11 @@ class KerasWeights(Format):
 
         return files.read(location, dialects=[DIALECT])
 
+    def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
+        from paramctl.store.hdf5 import metadata
+
+        return metadata.read_metadata(location)
+
     def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
         from paramctl.store.keras import weights_file
 
@@ -89,6 +99,12 @@ class KerasShards(Format):
         from paramctl.store.keras import shards
 
         return shards.read(location)
+
+    def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
+        from paramctl.store.contents import MetadataItem
+        from paramctl.store.io.shard_index import read_index
+
+        return (MetadataItem("", key, value) for key, value in read_index(location).metadata.items())
 
     def rebuild_index(self, path: str) -> NewIndex | None:
         from paramctl.store.keras import shards

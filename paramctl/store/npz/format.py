@@ -19,7 +19,7 @@ from paramctl.store.npz import NAME
 if TYPE_CHECKING:
     from paramctl.model import Model
     from paramctl.store.checkpoint import Checkpoint
-    from paramctl.store.contents import Contents
+    from paramctl.store.contents import Contents, MetadataItem
     from paramctl.store.io.write_values import WriteOptions, Written
 
 ZIP_SIGNATURES = (b"PK\3\4", b"PK\5\6")
@@ -38,6 +38,11 @@ class Npz(Format):
         from paramctl.store.npz import reading
 
         return reading.read(location)
+
+    def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
+        from paramctl.store.npz import reading
+
+        return reading.read_metadata(location)
 
     def check_names(self, model: Model, target: str) -> None:
         from paramctl.store.npz.names import check_names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -17,12 +17,21 @@ from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError
 from paramctl.model import Tie
 from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter, take_state, tied_parameter
-from paramctl.store.contents import Origin, Provenance
+from paramctl.store.contents import MetadataItem, Origin, Provenance
 from paramctl.store.foreign import zip_kind
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.io.zips import LOCAL_HEADER, ZIP_ERRORS, DamagedZip, data_offset, open_zip
 from paramctl.store.location import Location
-from paramctl.store.metadata import document_of, keras_of, provenance_of, sort_ties, ties_of, with_keras
+from paramctl.store.metadata import (
+    document_of,
+    keras_of,
+    origin_items,
+    provenance_of,
+    record_items,
+    sort_ties,
+    ties_of,
+    with_keras,
+)
 from paramctl.store.npz import NAME, comments
 from paramctl.store.npz.inflate import InflatedStream
 from paramctl.store.npz.npy import MAX_HEADER, PREAMBLE, Header, NotNumbers, read_header
@@ -43,6 +52,23 @@ def read(file: Location) -> Checkpoint:
     except ZIP_ERRORS as error:
         reason = " ".join(str(error).split()) or "unexpected end"
         raise InputError(f"{file.name}: damaged zip file ({reason})") from error
+
+
+def read_metadata(file: Location) -> Iterator[MetadataItem]:
+    """Yield paramctl's own record, which is in the comments of the zip, or the comment of another writer."""
+    # of the members only the comments are read, so a damaged array does not matter here
+    archive = open_zip(file)
+    record = comments.parse_comment(archive.comment)
+    if archive.comment and not record:
+        yield MetadataItem("", "comment", archive.comment.decode("utf-8", "replace"))
+    facts = {
+        member.filename.removesuffix(".npy"): comments.parse_comment(member.comment) for member in archive.filelist
+    }
+    record |= comments.join_text(record, facts.values())
+    record.pop(comments.REST, None)
+    yield from record_items(record)
+    for name, of_member in facts.items():
+        yield from origin_items(name, of_member)
 
 
 def read_single(file: Location, name: str) -> Checkpoint:

@@ -67,7 +67,7 @@ def as_checkpoint(
     metadata: of a file, whose values are texts, or of a set, whose values can be any JSON.
     name: the name of the model, if no document names it.
     """
-    record = _parse_record(metadata, len(parameters))
+    record = parse_record(metadata, len(parameters))
     document, transposed = document_of(record), transposed_ties_of(record, parameters)
     by_path = record.get("parameters")
     attributes = by_path if isinstance(by_path, dict) else {}
@@ -98,7 +98,7 @@ def as_checkpoint(
     return Checkpoint(model, reader, origin)
 
 
-def _parse_record(metadata: Mapping[str, Any], arrays: int) -> dict[str, Any]:
+def parse_record(metadata: Mapping[str, Any], arrays: int) -> dict[str, Any]:
     """Return paramctl's own metadata, empty if it is malformed."""
     limit = MAX_TOKENS_PER_ARRAY * (arrays + len(metadata) + SPARE_ARRAYS)
     try:
@@ -159,7 +159,7 @@ def clear_provenance(temporary: Temporary, paths: Sequence[str]) -> None:
     """Remove the scheme and seed of these arrays from a file. Spaces keep the length of its header."""
     location = LocalFile(os.dup(temporary.descriptor), temporary.target)
     header = parse_header(location)
-    record = _parse_record(header.metadata, len(header.entries))
+    record = parse_record(header.metadata, len(header.entries))
     attributes = record.get("parameters")
     if not isinstance(attributes, dict):
         return

@@ -16,7 +16,7 @@ from paramctl.store.safetensors import NAME, SHARDS_NAME, has_header
 if TYPE_CHECKING:
     from paramctl.model import Model
     from paramctl.store.checkpoint import Checkpoint
-    from paramctl.store.contents import Contents
+    from paramctl.store.contents import Contents, MetadataItem
     from paramctl.store.io.atomic import Temporary
     from paramctl.store.io.new_index import NewIndex
     from paramctl.store.io.write_values import WriteOptions, Written
@@ -72,6 +72,16 @@ class Safetensors(_HasHeader):
             return shards.write(path, contents, options)
         return files.write(path, contents, options)
 
+    def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
+        from paramctl.store.safetensors import metadata
+
+        return metadata.read_record(location)
+
+    def change_metadata(self, temporary: Temporary, location: Location, changes: Mapping[str, str | None]) -> None:
+        from paramctl.store.safetensors import metadata
+
+        metadata.change(temporary, location, changes)
+
     def written_name(self, path: str) -> str:
         from paramctl.store.safetensors import shards
 
@@ -97,6 +107,16 @@ class SafetensorsShards(_HasHeader):
         from paramctl.store.safetensors import shards
 
         return shards.read(location)
+
+    def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
+        from paramctl.store.safetensors import metadata
+
+        return metadata.read_index_record(location)
+
+    def change_metadata(self, temporary: Temporary, location: Location, changes: Mapping[str, str | None]) -> None:
+        from paramctl.store.safetensors import metadata
+
+        metadata.change_index(temporary, location, changes)
 
     def rebuild_index(self, path: str) -> NewIndex | None:
         from paramctl.store.safetensors import shards
