@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-import paramctl
-from paramctl.cli import inputs
 from paramctl.cli.options import DEFAULT_MODEL
 from paramctl.cli.render import Column, emit, json_value, rows, tell
 
@@ -41,11 +39,8 @@ JSON = [PLACE, KEY, Column("value", "Value", lambda row: row.value), OMITTED]
 CSV = [PLACE, KEY, Column("value", "Value", _exact_text)]
 
 
-def print_metadata(path: str | None, format: str) -> None:
-    """Write the metadata of a file to standard output, or to standard error that it has none.
-
-    Raises UsageError for an option of summary that does not apply.
-    """
+def check_alone(format: str) -> None:
+    """Raise UsageError for an option of summary that does not apply to metadata."""
     context = click.get_current_context()
     # an option that has no effect must not be accepted in silence
     for parameter in context.command.params:
@@ -55,11 +50,10 @@ def print_metadata(path: str | None, format: str) -> None:
             raise click.UsageError(f"--metadata prints all of a file's metadata, so it does not support {name}")
     if format == "tree":
         raise click.UsageError("--metadata has rows, and no tree")
-    items = paramctl.metadata(inputs.open_argument(path))
-    _print_rows(items, path or DEFAULT_MODEL, format)
 
 
-def _print_rows(items: Sequence[MetadataRow], path: str, format: str) -> None:
+def print_metadata(items: Sequence[MetadataRow], path: str | None, format: str) -> None:
+    """Write the metadata of a file to standard output, or to standard error that it has none."""
     columns: list[Column]
     # JSON keeps the types of values, a row of CSV has one text for each
     if format in ("json", "jsonl"):
@@ -70,7 +64,7 @@ def _print_rows(items: Sequence[MetadataRow], path: str, format: str) -> None:
         has_places = any(row.place is not None for row in items)
         columns = [*([PLACE] if has_places else []), KEY, Column("value", "Value", _exact_text, _text)]
     if not items:
-        tell(f"{path}: has no metadata")
+        tell(f"{path or DEFAULT_MODEL}: has no metadata")
     if items or format in ("json", "csv"):
         emit(rows(format, items, columns))
 
@@ -88,19 +82,15 @@ def parse_pairs(words: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def change_metadata(
-    source: str | None, metadata: Sequence[str], dropped: Sequence[str], output: str | None, **options: Any
-) -> None:
-    """Change the metadata of a file, and say so on standard error. options: force, quiet, and the assignments."""
-    if options["assignments"]:
+def check_separate(source: str | None, assignments: Sequence[str], output: str | None, dry_run: bool) -> None:
+    """Raise UsageError for arguments of set that do not apply to metadata."""
+    if assignments:
         raise click.UsageError("Values and metadata are changed by separate commands: --metadata takes no ASSIGNMENT")
     if source in (None, "-") or output == "-":
         raise click.UsageError("--metadata requires the name of a file, and no pipe")
-    assert source is not None
-    pairs = parse_pairs(metadata)
-    path = paramctl.set_metadata(source, pairs, drop_metadata=dropped, output=output, force=options["force"])
-    if not options["quiet"]:
-        count = len(pairs) + len(dropped)
-        tell(
-            f"wrote {path}: " + ("1 item of metadata changed" if count == 1 else f"{count:,} items of metadata changed")
-        )
+    if dry_run:
+        raise click.UsageError("--metadata does not support --dry-run")
+
+
+def changed_text(count: int) -> str:
+    return "1 item of metadata changed" if count == 1 else f"{count:,} items of metadata changed"

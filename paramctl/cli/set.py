@@ -9,9 +9,9 @@ import click
 import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
-from paramctl.cli.metadata import change_metadata
+from paramctl.cli.metadata import changed_text, check_separate, parse_pairs
 from paramctl.cli.output import check_destination, note_ties, report_written, warm_up, write_file, write_pipe
-from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
+from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows, tell
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -84,9 +84,11 @@ def set_(
     _check_quoted(assignments)
     check_destination(source, output, in_place, dry_run)
     if metadata or drop_metadata:
-        if dry_run:
-            raise click.UsageError("--metadata does not support --dry-run")
-        change_metadata(source, metadata, drop_metadata, output, force=force, quiet=quiet, assignments=assignments)
+        check_separate(source, assignments, output, dry_run)
+        pairs = parse_pairs(metadata)
+        path = paramctl.set_metadata(str(source), pairs, drop_metadata=drop_metadata, output=output, force=force)
+        if not quiet:
+            tell(f"wrote {path}: {changed_text(len(pairs) + len(drop_metadata))}")
         return
     if not assignments:
         raise click.UsageError("Missing argument 'ASSIGNMENT...'.")

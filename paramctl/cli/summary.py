@@ -11,7 +11,7 @@ import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.memory import print_memory
-from paramctl.cli.metadata import print_metadata
+from paramctl.cli.metadata import check_alone, print_metadata
 from paramctl.cli.render import Column, binary, branches, choose, emit, json_text, plain, rows, style, table, tell
 from paramctl.core.text import abbreviate, printable
 from paramctl.inspect.optimizers import OPTIMIZERS
@@ -188,7 +188,8 @@ def summary(
         )
         return
     if metadata:
-        print_metadata(model, format)
+        check_alone(format)
+        print_metadata(paramctl.metadata(inputs.open_argument(model)), model, format)
         return
     parameters = parameters or state
     if optimizer is not None or batch is not None:
