@@ -19,11 +19,13 @@ _MODULES = {
     "paramctl.library.opening": ("load_model", "open", "rebuild_index", "reopen"),
     "paramctl.library.initialization": ("initialize",),
     "paramctl.library.edits": ("assign", "rename", "tie", "untie"),
+    "paramctl.library.combining": ("arithmetic", "average"),
     "paramctl.library.converting": ("convert",),
     "paramctl.library.saving": ("save",),
     "paramctl.library.structure": ("summary", "ties"),
     "paramctl.library.memory": ("memory",),
     "paramctl.library.metadata": ("metadata", "set_metadata"),
+    "paramctl.library.lora": ("extract_lora", "merge"),
     "paramctl.library.measures": ("diff", "find_ties", "stat"),
     "paramctl.library.printing": ("dump",),
     "paramctl.library.gradients": ("gradients",),
@@ -50,6 +52,8 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.catalog import layers as layers
     from paramctl.library.catalog import schema as schema
     from paramctl.library.catalog import schemes as schemes
+    from paramctl.library.combining import arithmetic as arithmetic
+    from paramctl.library.combining import average as average
     from paramctl.library.converting import convert as convert
     from paramctl.library.edits import assign as assign
     from paramctl.library.edits import rename as rename
@@ -57,6 +61,8 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.edits import untie as untie
     from paramctl.library.gradients import gradients as gradients
     from paramctl.library.initialization import initialize as initialize
+    from paramctl.library.lora import extract_lora as extract_lora
+    from paramctl.library.lora import merge as merge
     from paramctl.library.measures import diff as diff
     from paramctl.library.measures import find_ties as find_ties
     from paramctl.library.measures import stat as stat

@@ -24,15 +24,18 @@ from paramctl.cli.render import Column
 from paramctl.compute.probe import Probe
 from paramctl.compute.signals import LayerSignal, ParameterSignal
 from paramctl.conversion.report import TensorRow
+from paramctl.edit.extract_lora import ExtractedRow
+from paramctl.edit.merge import MergeRow
 from paramctl.library.gradients import GradientRow
 from paramctl.library.printing import FORMATS
 from paramctl.model import Tie
 from tests.conftest import ROOT
+from tests.formats import ANY
 
 SAMPLES = ROOT / "sample_models"
 MLP = SAMPLES / "mlp.yaml"
 
-FUNCTIONS = {"init": "initialize", "set": "assign", "grad": "gradients"}
+FUNCTIONS = {"init": "initialize", "set": "assign", "grad": "gradients", "extract-lora": "extract_lora"}
 """The functions whose command has another name: set is a builtin type, and init says little outside a command line."""
 
 PRINTING = {"format", "columns", "parameters", "quiet", "dry_run", "help", "find", "plot", "split_ties"}
@@ -58,7 +61,7 @@ def commands() -> list[str]:
 
 def called(name: str) -> set[str]:
     """Return the library's functions that a command calls, as ``paramctl.NAME`` or through write_file."""
-    nodes = ast.walk(ast.parse((ROOT / f"paramctl/cli/{name}.py").read_text()))
+    nodes = ast.walk(ast.parse((ROOT / f"paramctl/cli/{name.replace('-', '_')}.py").read_text()))
     texts = {ast.unparse(node) for node in nodes if isinstance(node, (ast.Attribute, ast.Name))}
     return {function for function in pc.__all__ if f"paramctl.{function}" in texts} | (
         {"save"} if "write_file" in texts else set()
@@ -427,6 +430,21 @@ def test_a_set_of_keras_weights_stays_a_set_in_place(tmp_path: Path) -> None:
     assert len(set(json.loads(path.read_text())["weight_map"].values())) == files
 
 
+@pytest.mark.parametrize("name", ANY)
+def test_an_assignment_after_another_change_keeps_both(name: str, tmp_path: Path) -> None:
+    """A patched copy of the file would have its old dtypes and ties, so an untied name would change with the other."""
+    model = pc.initialize(SAMPLES / "rgnet.yaml", scheme="normal")
+    kept, tied = "block2/block-0/dense/kernel", "block2/block-1/dense/kernel"
+    pc.save(pc.tie(model, kept, tied), f"{tmp_path}/a{name}")
+    weights = pc.open(f"{tmp_path}/a{name}")
+    pc.save(pc.assign(pc.untie(weights, tied), {tied: 5}), f"{tmp_path}/b{name}")
+    untied = pc.open(f"{tmp_path}/b{name}")
+    assert np.array_equal(untied[kept][...], weights[kept][...])
+    assert untied[tied][...].max() == untied[tied][...].min() == 5
+    pc.save(pc.assign(pc.convert(weights, dtype="float16"), {"**/bias": 5}), f"{tmp_path}/c{name}")
+    assert {array.dtype.name for array in pc.open(f"{tmp_path}/c{name}").values()} == {"float16"}
+
+
 DOCUMENT_WORDS = {"ties": {"keep", "tie"}, "summary": {"from"}, "probe": {"forward_bar", "gradient_bar"}}
 """Keys that are the words of a document instead: its ties have keep, tie and transpose, and its layers from.
 
@@ -443,11 +461,11 @@ def test_columns_are_called_as_the_fields_of_rows() -> None:
         if dataclasses.is_dataclass(row)
         for field in dataclasses.fields(row)
     }
-    others = (TensorRow, Tie, GradientRow, LayerSignal, ParameterSignal, Probe)
+    others = (ExtractedRow, MergeRow, TensorRow, Tie, GradientRow, LayerSignal, ParameterSignal, Probe)
     fields |= {field.name for row in others for field in dataclasses.fields(row)}
     seen = 0
     for name in commands():
-        for columns in vars(importlib.import_module(f"paramctl.cli.{name}")).values():
+        for columns in vars(importlib.import_module(f"paramctl.cli.{name.replace('-', '_')}")).values():
             keys = (
                 {column.key for column in columns if isinstance(column, Column)} if isinstance(columns, list) else set()
             )

@@ -10,18 +10,22 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import paramctl as pc
 from paramctl.conversion.convert import convert
 from paramctl.conversion.report import Allowed
 from paramctl.core.dtypes import Array
 from paramctl.core.parameter import Parameter
 from paramctl.edit.assign import Assignment, assign
 from paramctl.edit.cast_rules import cast_source
+from paramctl.edit.combine import combine
+from paramctl.edit.merge import merge
 from paramctl.edit.reopen import OPERATIONS, reopen
 from paramctl.edit.tie import add_ties
 from paramctl.errors import InputError
 from paramctl.init.rules import InitRequest, Rule, assign_schemes
 from paramctl.model import Tie, load
 from paramctl.source.base import Description, Source
+from paramctl.source.combined import Expression
 from paramctl.source.derived import Retied, rename
 from paramctl.source.drawn import Drawn
 from paramctl.source.from_checkpoint import parse_scheme
@@ -125,6 +129,20 @@ def folded(tmp_path: Path) -> Source:
     return convert(open_checkpoint(f"{tmp_path}/g.safetensors"), "keras", source_of(open_path(MLP)))[0]
 
 
+def combined(tmp_path: Path) -> Source:
+    save(source_of(open_path(MLP), seed=9), f"{tmp_path}/other.safetensors")
+    sources = {"a": stored(tmp_path), "b": open_checkpoint(f"{tmp_path}/other.safetensors")}
+    return combine(sources, Expression("a + 0.5 * (b - a)"), dtype=["float16"]).source
+
+
+def merged(tmp_path: Path) -> Source:
+    """A base of torch's names, and an adapter that ``extract`` writes."""
+    for seed, name in ((1, "base"), (2, "tuned")):
+        save(convert(source_of(open_path(MLP), seed=seed), "torch")[0], f"{tmp_path}/{name}.safetensors")
+    pc.extract_lora(f"{tmp_path}/base.safetensors", f"{tmp_path}/tuned.safetensors", f"{tmp_path}/adapter", rank=2)
+    return merge(open_checkpoint(f"{tmp_path}/base.safetensors"), [f"{tmp_path}/adapter"], 0.5).source
+
+
 KINDS: dict[str, Callable[[Path], Source]] = {
     "drawn": drawn,
     "stored": stored,
@@ -142,6 +160,8 @@ KINDS: dict[str, Callable[[Path], Source]] = {
     "partial": partial,
     "with_state": with_the_optimizer,
     "without_state": without_the_optimizer,
+    "combine": combined,
+    "merge": merged,
 }
 
 REOPENED = """

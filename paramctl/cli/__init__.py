@@ -17,6 +17,7 @@ from paramctl.cli.command import Group
 NAMES = (
     *("summary", "init", "dump", "save", "set", "diff", "stat", "run", "grad", "train", "probe"),
     *("tie", "untie", "ties"),
+    *("average", "arithmetic", "merge", "extract-lora"),
     *("schemes", "layers", "schema", "completion"),
 )
 
@@ -26,7 +27,7 @@ EPILOG = "'paramctl COMMAND --help' describes a command, 'man paramctl-model' th
 
 def _load(name: str) -> click.Command:
     """Return the click command that the module of this name defines."""
-    module = import_module(f"{__name__}.{name}")
+    module = import_module(f"{__name__}.{name.replace('-', '_')}")
     return next(value for value in vars(module).values() if isinstance(value, click.Command))
 
 

@@ -6,6 +6,10 @@
     define, input_shape     -D NAME=VALUE, --input-shape [NAME=]SIZE,...
     seed, dtype             --seed N|random, --dtype
     fan_convention, layout  --fan-convention, --layout
+    sources, combined       the files that a command combines, and the options of all commands that do
+    shard_size, partial     --max-shard-size, --partial PATTERN
+    cast_dtype, allow       --dtype [PATTERN=]DTYPE, --allow LOSS[=PATTERN]
+    result                  -o with these, --force and --quiet
     rename                  --rename PATTERN=NAME
     weights, input_, data   --weights, --input and --data of the commands that compute
     rows, batch_size        --rows, --batch-size; and compute_dtype, --dtype of a computation
@@ -112,6 +116,15 @@ def _opened(name: str) -> Callable[[F], F]:
 model = _opened("model")
 source = _opened("source")
 
+sources: Callable[[F], F] = click.argument(
+    "sources",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(allow_dash=True),
+    help="Checkpoints or model documents, '-' for standard input",
+)
+
 patterns: Callable[[F], F] = click.argument(
     "patterns",
     shell_complete=complete_address,
@@ -165,6 +178,29 @@ rename: Callable[[F], F] = click.option(
     metavar="PATTERN=NAME",
     multiple=True,
     help="Rename arrays; NAME has PATTERN's wildcards; or re:REGEX=TEXT; repeatable",
+)
+
+shard_size: Callable[[F], F] = click.option(
+    "--max-shard-size",
+    type=Size(),
+    metavar="N[MB|GB]",
+    show_default="one file; 5GB in a folder",
+    help="Largest size of a file of a set",
+)
+
+cast_dtype: Callable[[F], F] = click.option(
+    "--dtype",
+    metavar="[PATTERN=]DTYPE",
+    multiple=True,
+    show_default="unchanged",
+    help="Dtype of floating-point or matching arrays; repeatable",
+)
+
+allow: Callable[[F], F] = click.option(
+    "--allow",
+    metavar="LOSS[=PATTERN]",
+    multiple=True,
+    help="Allow a cast to lose overflow, integers or parts; repeatable",
 )
 
 force: Callable[[F], F] = click.option("--force", is_flag=True, help="Replace an existing file")
@@ -232,6 +268,25 @@ def weights(help: str) -> Callable[[F], F]:
 def input_(help: str) -> Callable[[F], F]:
     """Return the option --input, which reaches the command as ``input_``; see inputs.input_files."""
     return click.option("--input", "input_", metavar="[NAME=]FILE", multiple=True, show_default="random", help=help)
+
+
+def result(function: F) -> F:
+    """Add the options of a command that writes an edited or combined checkpoint: -o, its size, dtypes, and --force."""
+    command: Any = function
+    written = output("File to write; its suffix sets the format; '-' is a safetensors stream", required=True)
+    for option in (quiet("Print no notes"), force, allow, cast_dtype, shard_size, written):
+        command = option(command)  # a decorator puts its option before the earlier ones
+    return command  # type: ignore[no-any-return]
+
+
+def partial(help: str) -> Callable[[F], F]:
+    """Return the option --partial."""
+    return click.option("--partial", metavar="PATTERN", multiple=True, help=help)
+
+
+def combined(function: F) -> F:
+    """Add the options of a command that computes a checkpoint from several."""
+    return result(partial("Keep these from the first file if they are missing or differ; repeatable")(function))
 
 
 def data(required: bool = False) -> Callable[[F], F]:

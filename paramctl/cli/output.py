@@ -124,7 +124,7 @@ def report_written(weights: Weights, path: str, more: str = "", in_place: bool =
     from paramctl.edit.save_edited import copies_file
     from paramctl.model import totals
     from paramctl.source.edited import Edited
-    from paramctl.source.save import copied_ties, dequantized, not_carried
+    from paramctl.source.save import copied_ties, dequantized, not_carried, not_combined
     from paramctl.store.registry import written_name
 
     path = written_name(path)
@@ -143,3 +143,7 @@ def report_written(weights: Weights, path: str, more: str = "", in_place: bool =
         return  # a patched copy has everything
     for part in not_carried(source, path):
         tell(f"{path} does not include {part} of the source")
+    for other in source.origin.others:
+        if parts := not_combined(other, source.origin):
+            place = other.location.name if other.location else "a model"
+            tell(f"{path} does not include, of {place}: {abbreviate(parts)}")

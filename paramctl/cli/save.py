@@ -41,37 +41,15 @@ PLANNED = [
 @click.option("--drop", metavar="PATTERN", multiple=True, help="Leave these arrays out; repeatable")
 @options.filters_without_dtype
 @options.output("File to write; its suffix sets the format; '-' is a safetensors stream")
-@click.option(
-    "--max-shard-size",
-    type=options.Size(),
-    metavar="N[MB|GB]",
-    show_default="one file; 5GB in a folder",
-    help="Largest size of a file of a set",
-)
+@options.shard_size
 @click.option("--rebuild-index", is_flag=True, help="Index the files of a set again; without -o, write only that index")
 @options.layout("Framework whose names and shapes to write", "the source's")
 @click.option("--like", metavar="MODEL", help="Check the source against this model, and take its layers from it")
-@click.option(
-    "--partial",
-    metavar="PATTERN",
-    multiple=True,
-    help="Skip these if missing, unexpected or of another shape; repeatable",
-)
+@options.partial("Skip these if missing, unexpected or of another shape; repeatable")
 @options.rename
 @options.seed
-@click.option(
-    "--dtype",
-    metavar="[PATTERN=]DTYPE",
-    multiple=True,
-    show_default="unchanged",
-    help="Dtype of floating-point or matching arrays; repeatable",
-)
-@click.option(
-    "--allow",
-    metavar="LOSS[=PATTERN]",
-    multiple=True,
-    help="Allow a cast to lose overflow, integers or parts; repeatable",
-)
+@options.cast_dtype
+@options.allow
 @options.state
 @options.force
 @click.option("--dry-run", is_flag=True, help="Check everything and print what would be written, without writing")

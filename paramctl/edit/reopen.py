@@ -16,10 +16,13 @@ from paramctl.conversion.weight_norm import Factors, Folded
 from paramctl.core.dtypes import Array, numpy_dtype
 from paramctl.edit.assign import Assignment, assign
 from paramctl.edit.cast_rules import cast_source
+from paramctl.edit.combine import combine
+from paramctl.edit.merge import merge
 from paramctl.errors import InputError
 from paramctl.init.rules import AssignedScheme
 from paramctl.model import Document, Tie, from_document
 from paramctl.source.base import Description, Source
+from paramctl.source.combined import rule_from_json
 from paramctl.source.derived import Partial, Retied, rename
 from paramctl.source.describe import distribution_from_json
 from paramctl.source.drawn import Drawn
@@ -110,6 +113,21 @@ def _matched(base: Description, like: Description, partial: list[str], layout: s
     return match_to(reopen(base), known, Allowed(partial))[0]
 
 
+def _combined(
+    sources: Mapping[str, Description],
+    rule: Mapping[str, Any],
+    partial: list[str],
+    dtype: list[str],
+    allow: list[str],
+) -> Source:
+    opened = {name: reopen(description) for name, description in sources.items()}
+    return combine(opened, rule_from_json(rule), partial, dtype, allow).source
+
+
+def _merged(base: Description, adapters: list[str], scale: float, dtype: list[str], allow: list[str]) -> Source:
+    return merge(reopen(base), adapters, scale, dtype, allow).source
+
+
 OPERATIONS: Mapping[str, Callable[..., Source]] = {
     "stored": _stored,
     "drawn": _drawn,
@@ -125,6 +143,8 @@ OPERATIONS: Mapping[str, Callable[..., Source]] = {
     "to_torch": _to_torch,
     "to_keras": _to_keras,
     "match": _matched,
+    "combine": _combined,
+    "merge": _merged,
     "align": lambda base, like: align_lenient(reopen(base), like_reference(reopen(like))),
 }
 """The functions that make sources again from the options of their descriptions, by the operation's name."""

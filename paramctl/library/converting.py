@@ -11,7 +11,7 @@ from paramctl.library.arguments import choice, filters
 from paramctl.library.opening import Openable, as_source, openable, rename_rules, texts
 from paramctl.library.weights import Weights
 from paramctl.model import Model
-from paramctl.source.base import Source
+from paramctl.source.base import place_of
 from paramctl.source.selected import Selecting, select_arrays
 from paramctl.source.with_state import drop_state, with_state
 
@@ -73,7 +73,7 @@ def convert(
         from paramctl.conversion.report import Allowed
 
         reference = as_source(like) if like is not None else None
-        allowed = Allowed(skipped, _name(source), _name(reference) if reference is not None else "")
+        allowed = Allowed(skipped, place_of(source), place_of(reference) if reference is not None else "")
         converted = convert_source(source, layout, reference, rename_rules(rename), allowed)
         if selects_later:
             from paramctl.conversion.selecting import select_converted
@@ -85,11 +85,3 @@ def convert(
 
         source = cast_source(source, dtypes, losses)
     return Weights(source, lambda measured: rows, notes=[*left_out, *notes])
-
-
-def _name(source: Source) -> str:
-    """Return the name of the file that a source comes from, for errors."""
-    location, document = source.origin.location, source.model.document
-    if location is not None:
-        return location.name
-    return (document.source if document is not None else "") or source.model.name

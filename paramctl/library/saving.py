@@ -11,6 +11,7 @@ from typing import IO, Any, NamedTuple
 
 from paramctl.edit.save_edited import rewrite_target, save_edited, with_kept_state
 from paramctl.errors import OutputError
+from paramctl.inspect.combined import count_nonfinite
 from paramctl.inspect.measured import sums_about
 from paramctl.inspect.plan import shifts
 from paramctl.library.arguments import whole
@@ -19,8 +20,10 @@ from paramctl.library.opening import Openable, openable
 from paramctl.model import Model
 from paramctl.parallel import Progress
 from paramctl.source.base import Source
+from paramctl.source.combined import Combined
 from paramctl.source.drawn import Drawn
 from paramctl.source.edited import Edited
+from paramctl.source.merged import Merged
 from paramctl.source.rehearse import rehearse
 from paramctl.source.save import check_complete, write_stream
 from paramctl.source.save import save as save_source
@@ -63,8 +66,8 @@ def save(
     in_place: the path is the file that the weights come from. Where only values change, all other bytes stay.
     max_shard_size: of each file of a set, in bytes.
     select, drop, trainable, kind, min_size, layout, like, partial, rename, seed, dtype, allow, state: see convert.
-    measure: return a report: the mean and standard deviation of the values that ``initialize`` generated, or the
-        changes that ``assign`` made.
+    measure: return a report: the mean and standard deviation of the values that ``initialize`` generated, the
+        changes that ``assign`` made, or the NaN and infinities in a combination of files.
     dry_run: check all that a save checks, values too, and write nothing. Returns a PlannedFile for each file.
     progress: called with the bytes done and in total.
     A file is replaced atomically: until the new one is complete and on disk, the old one stays.
@@ -127,10 +130,11 @@ def _write_file(
     source: Source, path: str, options: WriteOptions, in_place: bool, measure: bool, progress: Progress | None
 ) -> Mapping[str, Any]:
     """Write a file, and return what was measured of each array."""
-    location = source.origin.location
-    if isinstance(location, LocalFile) and replaces(path, location.name):
-        _check_unchanged(location)  # before the work, and again after it
-        options = replace(options, confirm=partial(_check_unchanged, location))
+    for origin in (source.origin, *source.origin.others):
+        location = origin.location
+        if isinstance(location, LocalFile) and replaces(path, location.name):
+            _check_unchanged(location)  # before the work, and again after it
+            options = replace(options, confirm=partial(_check_unchanged, location))
     if isinstance(source, Edited):
         if not in_place:  # which adds no file that its readers refuse
             check_complete(source)
@@ -139,4 +143,6 @@ def _write_file(
         path, options = rewrite_target(path, source, options)
     if measure and isinstance(source, Drawn):
         options = replace(options, measure=sums_about(shifts(source.model, source.assigned)))
+    elif measure and isinstance(source, (Combined, Merged)):
+        options = replace(options, measure=count_nonfinite)
     return save_source(with_kept_state(source) if in_place else source, path, options, progress)

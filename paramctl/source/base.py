@@ -28,6 +28,14 @@ class Source(Contents, Protocol):
         """Return a description from which ``reopen`` makes this source again. Raises InputError if it cannot."""
 
 
+def place_of(source: Contents) -> str:
+    """Return the name of the file that a source comes from, or that of its model, for errors."""
+    location, document = source.origin.location, source.model.document
+    if location is not None:
+        return location.name
+    return (document.source if document is not None else "") or source.model.name
+
+
 class Derived:
     """A source that an operation derives from another source. Subclasses implement ``read``.
 

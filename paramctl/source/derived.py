@@ -68,11 +68,15 @@ class Cast(Derived):
     """A source whose arrays have the dtypes of ``model``. losses: the allowed losses, by path (see checked_cast)."""
 
     def __init__(self, base: Source, model: Model, losses: Callable[[str], frozenset[str]], **options: Any) -> None:
-        super().__init__(base, model, base.origin, "cast", **options)
+        # a copy of the file would keep its dtypes, so its values cannot be changed there
+        super().__init__(base, model, replace(base.origin, extents={}), "cast", **options)
         self.losses = losses
 
     def read(self, path: str, start: int, stop: int) -> Array:
-        values = self.base.read(path, start, stop)
+        return self.cast(path, self.base.read(path, start, stop))
+
+    def cast(self, path: str, values: Array) -> Array:
+        """Return values of an array in its dtype. Raises OutputError for a loss that is not allowed."""
         try:
             return checked_cast(values, self.model.parameters[path].dtype, self.losses(path))
         except CastLoss as loss:
@@ -94,7 +98,8 @@ class Retied(Derived):
 
     def __init__(self, base: Source, model: Model) -> None:
         ties = [[tie.kept, tie.tied, tie.transpose] for tie in model.ties]
-        super().__init__(base, model, base.origin, "retie", ties=ties)
+        # a copy of the file would keep its ties, and a value changed there would change under both names
+        super().__init__(base, model, replace(base.origin, extents={}), "retie", ties=ties)
 
     def read(self, path: str, start: int, stop: int) -> Array:
         return read_alias(self.base, path, start, stop)

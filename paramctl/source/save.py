@@ -149,12 +149,12 @@ def dequantized(source: Contents) -> list[str]:
 
 
 def verify(source: Contents) -> None:
-    """Check the checksums of the file that a source comes from, where its format has any. Raises InputError."""
-    location = source.origin.location
-    if location is not None and location.read(0, 2) == b"PK":
-        from paramctl.store.io.zips import verify_checksums  # zipfile is slow to import
+    """Check the checksums of the files that a source comes from, where their formats have any. Raises InputError."""
+    for origin in (source.origin, *source.origin.others):
+        if origin.location is not None and origin.location.read(0, 2) == b"PK":
+            from paramctl.store.io.zips import verify_checksums  # zipfile is slow to import
 
-        verify_checksums(location)
+            verify_checksums(origin.location)
 
 
 def not_carried(source: Contents, path: str) -> list[str]:
@@ -168,6 +168,17 @@ def not_carried(source: Contents, path: str) -> list[str]:
         arrays = {path: array for path, array in state.arrays.items() if path not in source.model.parameters}
         missing += [str(replace(state, arrays=arrays))] if arrays else []
     return [*missing, *other_content_lost(origin, path)]
+
+
+def not_combined(origin: Origin, first: Origin) -> list[str]:
+    """Describe the content of a further file of a combination that differs from the content of the first."""
+    metadata = [key for key, value in origin.metadata.items() if key not in KEYS and first.metadata.get(key) != value]
+    skipped = [name for name in origin.skipped if name not in first.skipped]
+    parts = [str(origin.optimizer)] if origin.optimizer else []
+    parts += [f"{name} ({origin.skipped[name]})" for name in skipped[:MOST_LISTED]]
+    parts += [f"the metadata {key!r}" for key in metadata[:MOST_LISTED]]
+    more = max(len(skipped) - MOST_LISTED, 0) + max(len(metadata) - MOST_LISTED, 0)
+    return [*parts, f"{more:,} more items"] if more else parts
 
 
 def copied_ties(source: Contents, path: str) -> list[str]:

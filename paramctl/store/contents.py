@@ -137,6 +137,7 @@ class Origin:
     missing: the shapes of the parameters that the file's own configuration has and the file lacks, by path. None for a
         variable of an optimizer.
     rewrite: (path, shard size) for writing a set of files again; None for a single file.
+    others: the origins of further files whose values are combined with those of this one.
     """
 
     location: Location | None = None
@@ -153,6 +154,7 @@ class Origin:
     extents: Mapping[str, Extent] = field(default_factory=dict)
     missing: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
     rewrite: tuple[str, int] | None = None
+    others: tuple[Origin, ...] = ()
 
     @property
     def carried_optimizer(self) -> OptimizerState | None:

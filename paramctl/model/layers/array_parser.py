@@ -43,6 +43,7 @@ _OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Pow: operator.pow,
 }
 ELEMENTWISE = ("sqrt", "exp", "log", "abs")
+ELEMENTWISE_SUPPORTED = f"an expression of files supports numbers, names, + - * / **, {', '.join(ELEMENTWISE)}"
 REDUCTIONS = ("mean", "sum", "max", "min")
 ARRANGING = ("transpose", "reshape", "concatenate")
 
@@ -71,17 +72,29 @@ class FormulaType(OptionType):
             raise node.error("the expression must use its input x")
         if not isinstance(node.value, str):
             raise self.refuse(node, name)
-        if len(node.value) > MAX_LENGTH:
-            rule = f"an expression of arrays may have at most {MAX_LENGTH:,} characters"
-            raise node.error(rule, f"{len(node.value):,}")
+        _check_length(node)
         return _Parser(node).formula()
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string"}
 
 
+def elementwise_formula(node: Located) -> Formula:
+    """Parse an expression in which every operation applies to each element alone. Raises DocumentError."""
+    _check_length(node)
+    return _ElementwiseParser(node).formula()
+
+
+def _check_length(node: Located) -> None:
+    if len(str(node.value)) > MAX_LENGTH:
+        rule = f"an expression of arrays may have at most {MAX_LENGTH:,} characters"
+        raise node.error(rule, f"{len(str(node.value)):,}")
+
+
 class _Parser:
-    """The parsing of one expression."""
+    """The parsing of one expression. supported: the rule of an error about anything else."""
+
+    supported = SUPPORTED
 
     def __init__(self, node: Located) -> None:
         self.node = node
@@ -95,7 +108,7 @@ class _Parser:
         if tree is None:
             # in { }, a comma ends the text: {formula: mean(x, axis=1)}
             is_cut = self.text.count("(") != self.text.count(")") or self.text.count("[") != self.text.count("]")
-            raise self.node.error(SUPPORTED, hint="Inside { }, put it in quotes." if is_cut else "")
+            raise self.node.error(self.supported, hint="Inside { }, put it in quotes." if is_cut else "")
         return Formula(self.convert(tree, 0), self.names, self.node, self.parts)
 
     def at(self, tree: ast.AST) -> Located:
@@ -136,7 +149,7 @@ class _Parser:
             return self.indexed(tree, self.convert(tree.value, depth + 1))
         if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name):
             return self.call(tree, tree.func.id, [self.convert(part, depth + 1) for part in self.arrays(tree)])
-        return self.refuse(tree, SUPPORTED)
+        return self.refuse(tree, self.supported)
 
     def operation(self, tree: ast.expr, function: Callable[..., Any], *parts: Node) -> Node:
         """Return an elementwise operation; of numbers alone, the number that it gives."""
@@ -150,7 +163,7 @@ class _Parser:
 
     def number(self, tree: ast.expr, value: object) -> Number:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self.refuse(tree, SUPPORTED)
+            self.refuse(tree, self.supported)
         if not abs(value) <= 1.7e308:
             self.refuse(tree, "the number must be finite")
         return Number(str(self.at(tree).value), float(value))
@@ -258,6 +271,19 @@ class _Parser:
             return slice(*bounds)
         value = self.literal(tree)
         return None if value is None else self.integer(tree, value)
+
+
+class _ElementwiseParser(_Parser):
+    """The parsing of an expression of elementwise operations. Each of its values depends on one value of each array."""
+
+    supported = ELEMENTWISE_SUPPORTED
+
+    def convert(self, tree: ast.expr, depth: int) -> Node:
+        is_product = isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.MatMult)
+        is_other_call = isinstance(tree, ast.Call) and getattr(tree.func, "id", None) not in ELEMENTWISE
+        if is_product or is_other_call or isinstance(tree, ast.Subscript):
+            self.refuse(tree, self.supported)
+        return super().convert(tree, depth)
 
 
 _UNSET = object()
