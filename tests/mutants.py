@@ -341,7 +341,7 @@ MUTANTS = [
     ),
     Mutant(
         "Fortran order is read as C order",
-        "store/npz/fortran_order.py",
+        "store/io/fortran_order.py",
         r"start = _fortran_place\(slab\.row, strips\.before\)",
         "start = slab.row",
         "npz -k fortrans_order",

@@ -26,7 +26,7 @@ from paramctl.parallel import in_parallel
 from paramctl.source.open import Opened, open_path
 from paramctl.source.stored import Stored
 from paramctl.store.contents import Provenance
-from paramctl.store.npz import fortran_order, inflate, slab_reader
+from paramctl.store.io import fortran_order, inflate, slab_reader
 from paramctl.store.safetensors.header import CODES
 from tests import forks
 from tests.conftest import ROOT, Run

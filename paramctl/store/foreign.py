@@ -39,8 +39,13 @@ NEVER = b"(?!)"
 """The pattern of a kind whose first bytes can be any."""
 
 KINDS = (
-    Kind(f"a pickle of torch.save, {PICKLE}", rb"\x80\x02\x8a\x0a", (".pt", ".pth", ".bin", ".ckpt")),
-    Kind(f"a pickle, {PICKLE}", rb"\x80[\x02-\x05]", (".pkl", ".pickle", ".joblib")),
+    Kind("a pickle of torch.save. Save its arrays as safetensors", rb"\x80\x02\x8a\x0a"),
+    Kind("a pickle. Save its arrays as safetensors", rb"\x80[\x02-\x05]"),
+    Kind(f"a pickle of joblib, {PICKLE}", NEVER, (".joblib",)),
+    Kind(
+        "a tar archive of torch before version 0.1.12, which is not supported. Save its tensors with a newer torch",
+        rb"(sys_info|pickle|storages|tensors)\0.{240,260}ustar",
+    ),
     Kind(
         "a Git LFS pointer, not the file itself. Fetch it with git lfs pull",
         rb"version https://git-lfs",
@@ -99,8 +104,6 @@ FOLDERS = {
     "saved_model.pb": "a TensorFlow SavedModel without variables",
     "checkpoint": "a TensorFlow checkpoint without its .index file",
     "_CHECKPOINT_METADATA": "an Orbax checkpoint of several items. Open the folder of one of them",
-    "pytorch_model.bin": f"a model in a pickle, pytorch_model.bin, {PICKLE}",
-    "pytorch_model.bin.index.json": f"a model in pickles, pytorch_model-*.bin, {PICKLE}",
 }
 """Folders of other formats, by the name of a file in each."""
 
@@ -154,10 +157,6 @@ def _is_binary(location: Location) -> bool:
 def zip_kind(names: Collection[str], location: Location) -> str | None:
     """Return the kind of a zip that is not an npz, by the names of its members; None for an npz."""
     last = {name.rpartition("/")[2] for name in names}
-    if "data.pkl" in last:
-        scripted = "constants.pkl" in last or any("/code/" in name for name in names)
-        kind = "TorchScript" if scripted else "torch.save"
-        return f"a {kind} file, whose pickle can run code. Save its tensors as safetensors"
     suffix = PurePath(location.name.lower()).suffix
     if {CONFIG, WEIGHTS, "metadata.json"} & set(names) or (not names and suffix == ".keras"):
         missing = [name for name in (CONFIG, WEIGHTS) if name not in names]

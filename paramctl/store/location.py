@@ -58,6 +58,35 @@ class Location(Protocol):
     def close(self) -> None: ...
 
 
+class PositionedFile(io.RawIOBase):
+    """A location as a file with a position of its own: two archives on one descriptor would move each other's."""
+
+    def __init__(self, location: Location) -> None:
+        self.location, self.position = location, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.position}.get(whence)
+        position = offset + (self.location.size() if base is None else base)
+        if position < 0:
+            raise OSError("a position before the beginning of the file")
+        self.position = position
+        return position
+
+    def tell(self) -> int:
+        return self.position
+
+    def readinto(self, buffer: Any, /) -> int:
+        done = self.location.read_into(self.position, memoryview(buffer).cast("B"))
+        self.position += done
+        return done
+
+
 class LocalFile:
     """A regular file, read by position: safe to share between threads."""
 
@@ -96,7 +125,7 @@ class LocalFile:
         return os.fstat(self.descriptor()).st_size
 
     def as_file(self) -> io.RawIOBase:
-        return io.FileIO(self.descriptor(), closefd=False)
+        return PositionedFile(self)
 
     def address(self) -> str | None:
         return self.name

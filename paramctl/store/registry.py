@@ -19,6 +19,7 @@ from paramctl.store.onnx.format import Onnx
 from paramctl.store.orbax.format import Orbax
 from paramctl.store.safetensors.format import Safetensors, SafetensorsShards
 from paramctl.store.tensorflow.format import TensorFlow
+from paramctl.store.torch.format import Torch, TorchShards
 from paramctl.store.urls import check_local
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from paramctl.store.io.new_index import NewIndex
 
 FORMATS: tuple[Format, ...] = (
+    Torch(),
+    TorchShards(),
     KerasArchive(),
     KerasWeights(),
     KerasShards(),

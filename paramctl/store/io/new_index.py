@@ -15,6 +15,9 @@ from paramctl.store.io.locks import exclusive, locked
 from paramctl.store.location import Location
 from paramctl.store.urls import check_local_folder, is_url
 
+NOT_REBUILT = ".bin.index.json"
+"""The suffix of the indexes of pickles, which are not written."""
+
 
 class NewIndex(NamedTuple):
     """The text of an index that is not written yet. path: its file. weight_map: as in the text.
@@ -92,4 +95,5 @@ def rebuild_hint(folder: str) -> str:
 
 def misfit(index: Location, problem: str) -> InputError:
     """Return the error for an index that does not fit its files."""
-    return InputError(message(f"{index.name}: {problem}", hint=rebuild_hint(os.path.dirname(index.name))))
+    hint = "" if index.name.endswith(NOT_REBUILT) else rebuild_hint(os.path.dirname(index.name))
+    return InputError(message(f"{index.name}: {problem}", hint=hint))

@@ -5,14 +5,14 @@ Hugging Face's index maps arrays to files. Keras' maps groups of variables to a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from paramctl.errors import InputError
 from paramctl.store.io.index_files import MAX_INDEX_BYTES
 from paramctl.store.io.json_limits import parse_json
 from paramctl.store.io.new_index import misfit
-from paramctl.store.location import Location
+from paramctl.store.location import Location, MissingFile
 
 MAX_FILES = 10_000
 
@@ -61,3 +61,21 @@ def _files(weight_map: Mapping[str, Any], location: Location) -> list[str]:
     if len(names) > MAX_FILES:
         raise InputError(f"{location.name}: an index may name at most {MAX_FILES:,} files")
     return list(names)
+
+
+def check_listed(arrays: Iterable[str], name: str, index: ShardIndex, location: Location) -> None:
+    """Raise InputError for an array of a file that the index does not list there."""
+    for path in arrays:
+        if index.weight_map.get(path) != name:
+            listed = index.weight_map.get(path)
+            raise misfit(location, f"{path!r} is in {name}, but the index says {listed!r}")
+
+
+def open_shard(location: Location, name: str) -> Location:
+    """Open a file that an index names. Raises InputError if it does not exist."""
+    try:
+        shard = location.sibling(name)
+        shard.read(0, 1)  # a server says only then that it lacks a file
+    except MissingFile as error:
+        raise misfit(location, f"the index names {name}, which does not exist") from error
+    return shard

@@ -9,6 +9,8 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
+from itertools import pairwise
 
 from paramctl.errors import InputError
 from paramctl.store.location import Location
@@ -24,6 +26,8 @@ SIGNATURE = b"PK"
 END_SIGNATURE = b"PK\5\6"
 DIRECTORY_ENTRY = b"PK\1\2"
 
+ENCRYPTED = 1
+"""The flag of a member that needs a password."""
 AT_ONCE = 1 << 20
 
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, OverflowError, RuntimeError)
@@ -93,7 +97,10 @@ def verify_checksums(file: Location) -> None:
 
 def _check_stored_members(file: Location) -> None:
     """Check the stored members of an archive against their CRC-32. Raises DamagedZip for one that differs."""
-    for member in open_zip(file).infolist():
+    members = open_zip(file).infolist()
+    if not any(member.CRC for member in members):  # torch can leave them out, and then writes zeros
+        return
+    for member in members:
         if member.compress_type != zipfile.ZIP_STORED:
             continue  # zipfile checks compressed members as they are read; stored ones are read by their offset
         offset, left, checksum = data_offset(file, member), member.file_size, 0
@@ -115,3 +122,22 @@ def data_offset(file: Location, member: zipfile.ZipInfo) -> int:
     header = file.read(member.header_offset, LOCAL_HEADER)
     name, extra = struct.unpack("<HH", header[26:LOCAL_HEADER])  # the lengths of the two fields after the header
     return member.header_offset + LOCAL_HEADER + int(name) + int(extra)
+
+
+def check_members(members: Sequence[zipfile.ZipInfo], methods: str) -> None:
+    """Raise DamagedZip for a member that is encrypted, not stored and not deflated, or that overlaps another.
+
+    methods: the compression methods of the format, for the message.
+    """
+    for member in members:
+        name = repr(member.filename)
+        if member.flag_bits & ENCRYPTED:
+            raise DamagedZip(f"the member {name} is encrypted")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DamagedZip(f"the member {name} has an unsupported compression method ({methods})")
+        if member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
+            raise DamagedZip(f"the member {name} is not compressed but has two different sizes")
+    # overlapping members are how a zip bomb of 40 KB makes gigabytes
+    for first, second in pairwise(sorted(members, key=lambda member: member.header_offset)):
+        if first.header_offset + LOCAL_HEADER + first.compress_size > second.header_offset:
+            raise DamagedZip(f"the members {first.filename!r} and {second.filename!r} overlap")

@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from math import prod
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -20,7 +19,10 @@ from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter,
 from paramctl.store.contents import MetadataItem, Origin, Provenance
 from paramctl.store.foreign import zip_kind
 from paramctl.store.io.extents import Extent, ExtentReader
-from paramctl.store.io.zips import LOCAL_HEADER, ZIP_ERRORS, DamagedZip, data_offset, open_zip
+from paramctl.store.io.inflate import InflatedStream
+from paramctl.store.io.slab_reader import SLAB, SlabArray, SlabReader
+from paramctl.store.io.strided import FileBytes
+from paramctl.store.io.zips import ZIP_ERRORS, DamagedZip, check_members, data_offset, open_zip
 from paramctl.store.location import Location
 from paramctl.store.metadata import (
     document_of,
@@ -33,12 +35,7 @@ from paramctl.store.metadata import (
     with_keras,
 )
 from paramctl.store.npz import NAME, comments
-from paramctl.store.npz.inflate import InflatedStream
 from paramctl.store.npz.npy import MAX_HEADER, PREAMBLE, Header, NotNumbers, read_header
-from paramctl.store.npz.slab_reader import SLAB, SlabArray, SlabReader
-
-ENCRYPTED = 1
-"""The flag of a member that needs a password."""
 
 
 def read(file: Location) -> Checkpoint:
@@ -86,7 +83,7 @@ def read_single(file: Location, name: str) -> Checkpoint:
         PurePath(file.name).stem, {name: stored_parameter(name, header.shape, header.dtype.name)}, ()
     )
     if header.fortran:
-        source = SlabArray(header.shape, header.dtype, _FileBytes(file, header.begin, name))
+        source = SlabArray(header.shape, header.dtype, FileBytes(file, header.begin, name))
         return Checkpoint(model, SlabReader({name: source}), Origin(file, "npy"))
     extent = Extent(header.begin, header.dtype)
     return Checkpoint(model, ExtentReader(file, {name: extent}), Origin(file, "npy"))
@@ -168,19 +165,9 @@ def _check_members(archive: zipfile.ZipFile, file: Location) -> list[zipfile.Zip
     if kind := zip_kind(names, file):
         raise DamagedZip(kind)
     for member in members:
-        name = repr(member.filename)
         if f"{member.filename}.npy" in names:  # NumPy reads only one of the two under this name
-            raise DamagedZip(f"the member {name} is not an .npy file")
-        if member.flag_bits & ENCRYPTED:
-            raise DamagedZip(f"the member {name} is encrypted")
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise DamagedZip(f"the member {name} has an unsupported compression method (NumPy uses deflate)")
-        if member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
-            raise DamagedZip(f"the member {name} is not compressed but has two different sizes")
-    # overlapping members are how a zip bomb of 40 KB makes gigabytes
-    for first, second in pairwise(sorted(members, key=lambda member: member.header_offset)):
-        if first.header_offset + LOCAL_HEADER + first.compress_size > second.header_offset:
-            raise DamagedZip(f"the members {first.filename!r} and {second.filename!r} overlap")
+            raise DamagedZip(f"the member {member.filename!r} is not an .npy file")
+    check_members(members, "NumPy uses deflate")
     return members
 
 
@@ -203,24 +190,9 @@ def _reader(file: Location, archive: zipfile.ZipFile, members: Mapping[str, _Sto
             extents[name] = Extent(begin, header.dtype)
             continue
         shape = header.shape if header.fortran else (prod(header.shape),)
-        source = _FileBytes(file, begin, name) if in_place else _inflated(file, archive, member, header)
+        source = FileBytes(file, begin, name) if in_place else _inflated(file, archive, member, header)
         slabs[name] = SlabArray(shape, header.dtype, source)
     return _Reader(ExtentReader(file, extents), SlabReader(slabs))
-
-
-class _FileBytes(NamedTuple):
-    """The bytes of an array that is stored uncompressed."""
-
-    file: Location
-    begin: int
-    path: str
-
-    def fill(self, offset: int, buffer: memoryview) -> None:
-        if self.file.read_into(self.begin + offset, buffer) < len(buffer):
-            raise InputError(f"{self.file.name}: truncated within {self.path}")
-
-    def close(self) -> None:
-        """Do nothing: the file is the checkpoint's to close."""
 
 
 def _inflated(file: Location, archive: zipfile.ZipFile, member: zipfile.ZipInfo, header: Header) -> InflatedStream:

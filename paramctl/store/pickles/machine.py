@@ -11,7 +11,7 @@ from struct import Struct, error
 from typing import Any
 
 from paramctl.store.pickles.opcodes import COLD
-from paramctl.store.pickles.state import BadPickle, BytesSource, Machine, PersistentLoad, Source
+from paramctl.store.pickles.state import NO_CALLS, BadPickle, BytesSource, Calls, Machine, PersistentLoad, Source
 
 MAX_OPCODES = 5_000_000
 """An array takes about 40."""
@@ -29,13 +29,14 @@ def unpickle(data: bytes, persistent_load: PersistentLoad | None = None) -> Any:
 
 
 def unpickle_from(
-    source: Source, start: int, stop: int, persistent_load: PersistentLoad | None = None
+    source: Source, start: int, stop: int, persistent_load: PersistentLoad | None = None, calls: Calls = NO_CALLS
 ) -> tuple[Any, int]:
     """Return the value of the pickle that begins at an offset of a source, and the offset behind it; see unpickle.
 
     stop: the offset at which the source ends.
+    calls: our functions for calls of these names. Each receives the arguments, and returns what the call gives.
     """
-    machine = Machine(source, start, stop, persistent_load)
+    machine = Machine(source, start, stop, persistent_load, calls)
     try:
         return _run(machine), machine.base
     except BadPickle:

@@ -76,12 +76,13 @@ def extend(target: Any, values: Iterable[Any]) -> None:
 
 
 def call(machine: Machine, function: Any, args: Any, keywords: Any = None) -> None:
-    """Push a Record of a call."""
+    """Push a Record of a call, or the result of our own function for it."""
     if not isinstance(function, (Global, Record)) or not isinstance(args, tuple):
         raise BadPickle(f"a {type(function).__name__} is called with a {type(args).__name__}")
     if keywords is not None and not isinstance(keywords, dict):
         raise BadPickle(f"a call has a {type(keywords).__name__} of keywords")
-    machine.stack.append(Record(function, args, keywords))
+    known = machine.calls.get(function.name)
+    machine.stack.append(Record(function, args, keywords) if known is None else known(*args))
 
 
 def reduce_(machine: Machine, index: int) -> int:

@@ -55,6 +55,7 @@ def string(size_layout: str, is_text: bool) -> Handler:
         index += struct.size
         if size < 0:
             raise BadPickle(f"a string has {size} bytes")
+        # a long string is mostly the values of an array, which stay in the file until they are needed
         if size > limit:
             machine.stack.append(Span(machine.base + index, size, is_text))
             return machine.skip(index, size)

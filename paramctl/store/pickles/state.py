@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from paramctl.store.pickles.objects import Global
@@ -19,6 +19,10 @@ SLACK = 1024
 
 class BadPickle(ValueError):
     """A pickle that is damaged, over a limit, or of a form that no pickler writes. The caller adds the file's name."""
+
+
+class Unsupported(BadPickle):
+    """A pickle that is not damaged, but has content that is not read."""
 
 
 class Source(Protocol):
@@ -38,6 +42,8 @@ class BytesSource:
 
 
 PersistentLoad = Callable[[Any], Any]
+Calls = Mapping[str, Callable[..., Any]]
+NO_CALLS: Calls = {}
 
 
 class Machine:
@@ -46,9 +52,11 @@ class Machine:
     base: the offset in the source of the window's first byte. low: the index in it from which the window moves on.
     """
 
-    def __init__(self, source: Source, start: int, stop: int, persistent_load: PersistentLoad | None) -> None:
+    def __init__(
+        self, source: Source, start: int, stop: int, persistent_load: PersistentLoad | None, calls: Calls
+    ) -> None:
         self.source, self.base, self.stop = source, start, stop
-        self.persistent_load = persistent_load
+        self.persistent_load, self.calls = persistent_load, calls
         self.data, self.low, self.left = b"", -1, MAX_BYTES
         self.stack: list[Any] = []
         self.marks: list[int] = []
@@ -66,6 +74,7 @@ class Machine:
         if self.left < 0:
             raise BadPickle(f"the pickle has more than {MAX_BYTES:,} bytes besides its arrays")
         self.data = kept + read
+        # at the end the window never moves, so that a missing byte is an IndexError
         is_end = len(read) < wanted or self.base + len(self.data) >= self.stop
         self.low = sys.maxsize if is_end else len(self.data) - SLACK
         return 0

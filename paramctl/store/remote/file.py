@@ -16,7 +16,7 @@ from typing import Any
 
 from paramctl.errors import InputError
 from paramctl.parallel import in_parallel
-from paramctl.store.location import LocalFile, Location
+from paramctl.store.location import LocalFile, Location, PositionedFile
 from paramctl.store.remote.ranges import Ranges
 from paramctl.store.remote.spans import Spans
 
@@ -139,30 +139,14 @@ class RemoteFile:
         return stop if self.ranges.size is None else min(stop, self.ranges.size)
 
 
-class _File(io.RawIOBase):
-    """A location as a file object, for zipfile."""
+class _File(PositionedFile):
+    """A file of a server, of which more is read ahead while a member is read to its end."""
 
     def __init__(self, location: RemoteFile) -> None:
-        self.location, self.position = location, 0
+        super().__init__(location)
         self.end_of_last, self.ahead = -1, 0
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.location.size()}[whence]
-        if start + offset < 0:
-            raise OSError("negative seek position")
-        self.position = start + offset
-        return self.position
-
-    def tell(self) -> int:
-        return self.position
-
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer).cast("B")
         # a compressed member is read from its beginning to its end
         is_next = self.position == self.end_of_last

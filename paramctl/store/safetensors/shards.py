@@ -27,10 +27,10 @@ from paramctl.store.io.atomic import Temporary, remove, replacing, sync_folder
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.io.new_index import NewIndex, find_set, misfit, refuse_duplicate
 from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, planned_set, prepare, write_set
-from paramctl.store.io.shard_index import ShardIndex, read_index
+from paramctl.store.io.shard_index import ShardIndex, check_listed, open_shard, read_index
 from paramctl.store.io.shards import ShardNames, plan_shards
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
-from paramctl.store.location import Location, MissingFile, open_location
+from paramctl.store.location import Location, open_location
 from paramctl.store.safetensors import SHARDS_NAME, has_header
 from paramctl.store.safetensors.files import as_checkpoint, lay_out, metadata_of, read_arrays
 from paramctl.store.safetensors.header import build_header
@@ -54,7 +54,7 @@ def read(location: Location) -> Checkpoint:
     for name, (shard, arrays, extents, shard_metadata) in zip(index.files, shards, strict=True):
         metadata |= shard_metadata
         sizes[name] = sum(array.bytes for array in arrays.values())
-        _check_listed(arrays, name, index, location)
+        check_listed(arrays, name, index, location)
         parameters |= arrays
         readers |= dict.fromkeys(arrays, ExtentReader(shard, extents))
     for path, name in index.weight_map.items():
@@ -67,13 +67,6 @@ def read(location: Location) -> Checkpoint:
     return as_checkpoint(ordered, metadata, stem, JoinedReader(readers), origin)
 
 
-def _check_listed(arrays: Mapping[str, Any], name: str, index: ShardIndex, location: Location) -> None:
-    for path in arrays:
-        if index.weight_map.get(path) != name:
-            listed = index.weight_map.get(path)
-            raise misfit(location, f"{path!r} is in {name}, but the index says {listed!r}")
-
-
 class _ReadShard(NamedTuple):
     """A file of a set, and what its header says."""
 
@@ -84,11 +77,8 @@ class _ReadShard(NamedTuple):
 
 
 def _read_shard(location: Location, name: str) -> _ReadShard:
-    try:
-        shard = location.sibling(name)
-        _check_kind(shard)
-    except MissingFile as error:
-        raise misfit(location, f"the index names {name}, which does not exist") from error
+    shard = open_shard(location, name)
+    _check_kind(shard)
     return _ReadShard(shard, *read_arrays(shard))
 
 

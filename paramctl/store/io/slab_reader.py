@@ -1,4 +1,4 @@
-"""Arrays without an extent, in Fortran order or compressed, read in C order from any place.
+"""Arrays without an extent, in another order or compressed, read in C order from any place.
 
 They are read in slabs of some megabytes: one read call for each value, or one pass over the file for each block, would
 be slow. The last two slabs are kept: threads ask for neighboring blocks, and a comparison reads two arrays in step. A
@@ -11,18 +11,34 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from paramctl.core.dtypes import Array
-from paramctl.store.npz.fortran_order import ArrayBytes, Slab, Strips, divide, in_c_order, load_slab
+from paramctl.store.io.fortran_order import ArrayBytes, Slab, Strips, divide, in_c_order, load_slab
 
 SLAB = 24 << 20
 """Bytes of a slab. Two are kept."""
 
 RAW = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
 """Dtypes that move values of each size unchanged: arithmetic on floats could alter the bits of a NaN."""
+
+
+class Slabbed(Protocol):
+    """An array with at least one value, which is read in slabs."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def source(self) -> ArrayBytes: ...
+
+    def load(self, strips: Strips, slab: Slab, values: Array) -> Array:
+        """Read a slab into flat values of its size. Return a view of them as an array in C order."""
 
 
 class SlabArray(NamedTuple):
@@ -32,11 +48,16 @@ class SlabArray(NamedTuple):
     dtype: np.dtype[Any]
     source: ArrayBytes
 
+    def load(self, strips: Strips, slab: Slab, values: Array) -> Array:
+        load_slab(self.source, strips, slab, values.reshape(strips.columns, slab.length))
+        # in the file, the axes run in reverse: reshaped in reverse and transposed, the buffer is a view in C order
+        return values.reshape(*reversed(strips.after), slab.length).T
+
 
 class SlabReader:
     """A reader of arrays in slabs, with two buffers, for one thread at a time."""
 
-    def __init__(self, arrays: Mapping[str, SlabArray]) -> None:
+    def __init__(self, arrays: Mapping[str, Slabbed]) -> None:
         self.arrays = arrays
         self.kept: OrderedDict[tuple[str, Slab], tuple[Array, Array]] = OrderedDict()
         """The last slabs, oldest first: the buffer of each, and the slab as a view in C order."""
@@ -93,18 +114,16 @@ class SlabReader:
             buffer = self.kept.popitem(last=False)[1][0] if len(self.kept) > 1 else np.empty(SLAB, np.uint8)
             raw = np.dtype(RAW[self.arrays[path].dtype.itemsize])
             size = strips.columns * slab.length * raw.itemsize
-            values: Array = buffer[:size].view(raw).reshape(strips.columns, slab.length)
-            load_slab(self._source(path), strips, slab, values)
             # kept only after it is loaded: a failed read must not leave a slab of stale values
-            # in the file, the axes run in reverse: reshaped in reverse and transposed, the buffer is a view in C order
-            self.kept[key] = buffer, values.reshape(*reversed(strips.after), slab.length).T
+            self.kept[key] = buffer, self._open(path).load(strips, slab, buffer[:size].view(raw))
         self.kept.move_to_end(key)
         return self.kept[key][1]
 
-    def _source(self, path: str) -> ArrayBytes:
-        """Return an array's source. Only the last two stay open, for a compressed one may hold a temporary file."""
-        self.open[path] = self.arrays[path].source
+    def _open(self, path: str) -> Slabbed:
+        """Return an array. Only the sources of the last two stay open: a compressed one may hold a temporary file."""
+        array = self.arrays[path]
+        self.open[path] = array.source
         self.open.move_to_end(path)
         if len(self.open) > 2:
             self.open.popitem(last=False)[1].close()
-        return self.open[path]
+        return array

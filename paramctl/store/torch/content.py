@@ -1,0 +1,170 @@
+"""The content of a pickled checkpoint as a flat list: arrays, plain values, and the kinds of everything else.
+
+A checkpoint is any nest of dicts, lists, and modules. Each item of the list has the keys that lead to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from paramctl.store.pickles.objects import Global, Record, Span
+from paramctl.store.pickles.state import BadPickle
+from paramctl.store.torch.modules import Sources, mapping_of, members_of, module_state
+from paramctl.store.torch.numpy_arrays import array_of
+from paramctl.store.torch.storages import Storage
+from paramctl.store.torch.tensors import Tensor, Unreadable, tensor_of
+
+MAX_ITEMS = 1_000_000
+MAX_DEPTH = 100
+MAX_PLAIN = 1_000
+"""Plain values of one dict, such as a vocabulary, beyond which they are not listed."""
+MAX_LIST = 10_000
+STATE = re.compile(
+    r"(^|_)(optim(izer)?s?|opt)($|_)|optimizer|(^|_)(lr_)?sched(uler)?s?($|_)|scheduler|(^|_)(grad_)?scalers?($|_)"
+    r"|(^|_)amp($|_)|rng|random_state|(^|_)callbacks($|_)|(^|_)loops($|_)",
+    re.IGNORECASE,
+)
+"""The keys of what training keeps besides the parameters."""
+
+
+class Item(NamedTuple):
+    """Something in a checkpoint.
+
+    keys: those that lead to it. value: a Tensor, an Unreadable, or a plain value.
+    is_state: True if it belongs to an optimizer, or to other state of training.
+    """
+
+    keys: tuple[str, ...]
+    value: Any
+    is_state: bool
+
+
+def items_of(root: Any, code_of: Sources) -> list[Item]:
+    """Return everything in a checkpoint, in order. A container that contains itself is listed as such."""
+    items: list[Item] = []
+    for item in _walk(root, (), False, frozenset(), code_of):
+        items.append(item)
+        if len(items) > MAX_ITEMS:
+            raise BadPickle(f"more than {MAX_ITEMS:,} arrays and values")
+    return items
+
+
+def _walk(value: Any, keys: tuple[str, ...], is_state: bool, outer: frozenset[int], code_of: Sources) -> Iterator[Item]:
+    leaf = _leaf(value)
+    if leaf is not None:
+        yield Item(keys, leaf, is_state)
+        return
+    if module_state(value) is not None:
+        yield from _module(value, keys, is_state, code_of)
+        return
+    entries = _entries(value)
+    if entries is None:
+        if value is not None:
+            yield Item(keys, Unreadable(_kind(value)), is_state)
+        return
+    if id(value) in outer or len(keys) >= MAX_DEPTH:
+        yield Item(keys, Unreadable("a container in itself, or nested too deep"), is_state)
+        return
+    is_state = is_state or {"state", "param_groups"} <= {key for key, _ in entries}
+    plain = sum(isinstance(inner, (str, int, float)) for _, inner in entries)
+    if plain > MAX_PLAIN:
+        yield Item(keys, Unreadable(f"a {_noun(value)} of {plain:,} plain values"), is_state)
+    # the same container in two places is listed twice, as torch's state_dict lists a module; MAX_ITEMS ends a bomb
+    inside = outer | {id(value)}
+    for key, inner in entries:
+        if plain <= MAX_PLAIN or not isinstance(inner, (str, int, float)):
+            is_inner_state = is_state or (not keys and _names_state(key, inner))
+            yield from _walk(inner, (*keys, key), is_inner_state, inside, code_of)
+
+
+def _names_state(key: str, value: Any) -> bool:
+    """Return whether a key of the file itself is that of state. A state_dict can have a parameter scheduler.betas."""
+    return STATE.search(key) is not None and ("rng" in key.lower() or not isinstance(_leaf(value), Tensor))
+
+
+def _noun(value: Any) -> str:
+    return "list" if isinstance(value, (list, tuple)) else "dict"
+
+
+def _module(module: Record, keys: tuple[str, ...], is_state: bool, code_of: Sources) -> Iterator[Item]:
+    """Yield the arrays of a module, each under one key: the name in its state_dict."""
+    members, left_out = members_of(module, code_of)
+    for name, record, is_buffer in members:
+        value = _leaf(record)
+        if isinstance(value, Tensor) and is_buffer:
+            value = replace(value, trainable=False, state=True)
+        yield Item((*keys, name), Unreadable("not a tensor") if value is None else value, is_state)
+    for name in left_out:
+        yield Item((*keys, name), Unreadable("a buffer that state_dict leaves out"), is_state)
+    kind = f"the attributes and code of a module of {module.name.rpartition('.')[2]}"
+    yield Item((*keys, "module"), Unreadable(kind), is_state)
+
+
+def _entries(value: Any) -> Sequence[tuple[str, Any]] | None:
+    """Return the entries of a dict or a list, by key or by number; None for anything else."""
+    if isinstance(value, (list, tuple)):
+        return [(str(number), inner) for number, inner in enumerate(value)]
+    mapping = mapping_of(value)
+    if mapping is not None:
+        return [(key if isinstance(key, str) else _key(key), inner) for key, inner in mapping.items()]
+    if isinstance(value, Record) and value.elements is not None:
+        return [(str(number), inner) for number, inner in enumerate(value.elements)]
+    return None
+
+
+def _key(key: Any) -> str:
+    """Return a key that is no text as one: 3, or "a, 1" for a tuple."""
+    if isinstance(key, (Global, Record)):
+        return key.name
+    return ", ".join(map(_key, key)) if isinstance(key, tuple) else str(key)
+
+
+def _leaf(value: Any) -> Any:
+    """Return an array, a plain value, or an Unreadable; None for a container, and for what gets a kind."""
+    if isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, Record):
+        tensor = tensor_of(value) or array_of(value)
+        return tensor if tensor is not None else _plain_record(value)
+    if isinstance(value, (list, tuple)):
+        is_plain = 0 < len(value) <= MAX_LIST and all(isinstance(inner, (str, int, float)) for inner in value)
+        return list(value) if is_plain else None
+    if isinstance(value, Global) and value.name.startswith("torch."):  # a dtype
+        return value.name
+    return None
+
+
+def _plain_record(record: Record) -> Any:
+    """Return a record that means a plain value, such as a path, as that value; None for another."""
+    args = record.args
+    if record.name == "torch.Size" and len(args) == 1 and isinstance(args[0], (list, tuple)):
+        return [size for size in args[0] if isinstance(size, int)]
+    if record.name == "torch.device" and all(isinstance(part, (str, int)) for part in args):
+        return ":".join(map(str, args))
+    if record.name.startswith("pathlib.") and all(isinstance(part, str) for part in args):
+        return "/".join(args).replace("//", "/")
+    return None
+
+
+def _kind(value: Any) -> str:
+    """Return the kind of a value that is neither an array nor plain nor a container."""
+    if isinstance(value, Record):
+        return f"an object of {value.name}" if value.name else "an object"
+    if isinstance(value, Global):
+        return f"the class or function {value.name}"
+    if isinstance(value, Storage):
+        return "a storage without a tensor"
+    if isinstance(value, (bytes, Span)):
+        return "bytes"
+    return f"a {type(value).__name__}"
+
+
+def root_kind(root: Any) -> str:
+    """Return the kind of the object of a file that has no arrays."""
+    entries = _entries(root)
+    if entries is None:
+        return _kind(root)
+    return f"a {_noun(root)} of {len(entries):,} other values" if entries else f"an empty {_noun(root)}"

@@ -1,0 +1,114 @@
+"""Pickled modules: their parameters and buffers under the names that their state_dict has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from paramctl.store.pickles.objects import Record
+from paramctl.store.pickles.state import BadPickle
+
+SCRIPT = "__torch__."
+"""The beginning of the name of a class in TorchScript."""
+MAX_MODULES = 100_000
+MAX_DEPTH = 200
+
+Sources = Callable[[str], str]
+"""Returns the code of a class of TorchScript, by the full name of the class."""
+Member = tuple[str, Any, bool]
+"""The name of an array, its record, and whether it is a buffer."""
+
+
+def mapping_of(value: Any) -> Mapping[Any, Any] | None:
+    """Return the entries of a dict, or of an object that is built like one; None for anything else."""
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, Record):
+        return None
+    if value.entries is not None:
+        return value.entries
+    if value.name == "collections.OrderedDict":
+        pairs = value.args[0] if value.args else []
+        items = pairs if isinstance(pairs, list) else []
+        return {
+            pair[0]: pair[1]
+            for pair in items
+            if isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], str)
+        }
+    if value.name in ("argparse.Namespace", "types.SimpleNamespace") and isinstance(value.state, dict):
+        return value.state
+    if value.name == "collections.Counter" and value.args and isinstance(value.args[0], dict):
+        return value.args[0]
+    return {} if value.name in ("collections.defaultdict", "builtins.dict") else None
+
+
+def module_state(value: Any) -> Mapping[Any, Any] | None:
+    """Return the attributes of a pickled module; None for anything else."""
+    if not isinstance(value, Record):
+        return None
+    state = value.state
+    if value.name.startswith("torch.fx.graph_module.reduce_") and value.args:  # a traced module
+        state = value.args[0]
+    if not isinstance(state, dict):
+        return None
+    is_module = value.name.startswith(SCRIPT) or ("_parameters" in state and "_modules" in state)
+    return state if is_module else None
+
+
+def members_of(module: Record, code_of: Sources) -> tuple[list[Member], list[str]]:
+    """Return the parameters and buffers of a module in the order of its state_dict, and the buffers that it leaves out.
+
+    code_of: for a module of TorchScript, whose code names its parameters and buffers.
+    """
+    members: list[Member] = []
+    left_out: list[str] = []
+    waiting: list[tuple[str, Any, int]] = [("", module, 0)]
+    count = 0
+    while waiting:
+        prefix, value, depth = waiting.pop()
+        state = module_state(value)
+        if state is None:
+            continue
+        count += 1
+        if count > MAX_MODULES or depth > MAX_DEPTH:
+            raise BadPickle(f"more than {MAX_MODULES:,} modules, or {MAX_DEPTH} in each other")
+        is_script = value.name.startswith(SCRIPT)
+        direct, inner = _script(value, state, code_of) if is_script else _eager(state)
+        # torch's state_dict leaves these buffers out, and load_state_dict refuses them
+        transient = state.get("_non_persistent_buffers_set")
+        names = set(_elements(transient)) if transient is not None else set()
+        for name, array, is_buffer in direct:
+            if is_buffer and name in names:
+                left_out.append(f"{prefix}{name}")
+            else:
+                members.append((f"{prefix}{name}", array, is_buffer))
+        # the last one pushed is visited first
+        waiting += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(inner)]
+    return members, left_out
+
+
+def _eager(state: Mapping[Any, Any]) -> tuple[list[Member], list[tuple[str, Any]]]:
+    """Return a module's own parameters and buffers, and its inner modules."""
+    parameters, buffers, modules = (mapping_of(state.get(key)) or {} for key in ("_parameters", "_buffers", "_modules"))
+    members = [(str(name), value, False) for name, value in parameters.items() if value is not None]
+    members += [(str(name), value, True) for name, value in buffers.items() if value is not None]
+    return members, [(str(name), value) for name, value in modules.items()]
+
+
+def _script(value: Record, state: Mapping[Any, Any], code_of: Sources) -> tuple[list[Member], list[tuple[str, Any]]]:
+    """Return the same of a module of TorchScript, whose code has ``__parameters__ = ["weight", "bias", ]``."""
+    code = code_of(value.name)
+    members: list[Member] = []
+    for kind, is_buffer in (("parameters", False), ("buffers", True)):
+        listed = re.search(rf"__{kind}__ = \[(.*?)\]", code)
+        names = re.findall(r'"((?:[^"\\]|\\.)*)"', listed[1]) if listed else []
+        members += [(name, state[name], is_buffer) for name in names if state.get(name) is not None]
+    return members, [(str(name), child) for name, child in state.items() if module_state(child) is not None]
+
+
+def _elements(value: Any) -> Iterator[str]:
+    """Yield the texts of a pickled set."""
+    if isinstance(value, Record):
+        values = value.elements or (value.args[0] if value.args and isinstance(value.args[0], list) else [])
+        yield from (element for element in values if isinstance(element, str))

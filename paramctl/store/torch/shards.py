@@ -1,0 +1,49 @@
+"""A set of files of torch.save and its index, ``pytorch_model.bin.index.json``, which names the file of each array.
+
+https://huggingface.co/docs/transformers/big_models
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from paramctl.model import Tie
+from paramctl.store.checkpoint import Checkpoint, build_model, tied_parameter
+from paramctl.store.contents import JoinedReader, Origin, Reader
+from paramctl.store.io.new_index import misfit
+from paramctl.store.io.shard_index import check_listed, open_shard, read_index
+from paramctl.store.location import Location
+from paramctl.store.torch import SHARDS_NAME
+from paramctl.store.torch.placing import reader_of
+from paramctl.store.torch.reading import parameter_of, read_arrays, ties_of
+from paramctl.store.torch.tensors import Tensor
+
+
+def read(location: Location) -> Checkpoint:
+    """Read the pickles of all files of an index. Raises InputError unless they have exactly the listed arrays."""
+    index = read_index(location)
+    tensors: dict[str, Tensor] = {}
+    readers: dict[str, Reader] = {}
+    skipped: dict[str, str] = {}
+    ties: tuple[Tie, ...] = ()
+    metadata = {key: value for key, value in index.metadata.items() if isinstance(value, (str, int, float))}
+    for name in index.files:
+        shard = open_shard(location, name)
+        arrays, file = read_arrays(shard)
+        check_listed(arrays.parameters, name, index, location)
+        tensors |= arrays.parameters
+        # a tie joins arrays of one file: places in two files are not comparable
+        ties += ties_of((path, arrays.parameters[path]) for path in index.weight_map if path in arrays.parameters)
+        readers |= dict.fromkeys(arrays.parameters, reader_of(arrays.parameters, file))
+        skipped |= arrays.skipped
+        metadata |= arrays.metadata
+    for path, name in index.weight_map.items():
+        if path not in tensors:
+            raise misfit(location, f"{name} must hold {path!r}, but does not")
+    ordered = {path: tensors[path] for path in index.weight_map}
+    parameters = {path: parameter_of(path, tensor) for path, tensor in ordered.items()}
+    for tie in ties:
+        parameters[tie.tied] = tied_parameter(tie, parameters[tie.kept])
+    stem = PurePath(location.name).name.removesuffix(".index.json").removesuffix(".bin")
+    model, _ = build_model(stem, parameters, ties)
+    return Checkpoint(model, JoinedReader(readers), Origin(location, SHARDS_NAME, skipped=skipped, metadata=metadata))
