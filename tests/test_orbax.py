@@ -13,6 +13,7 @@ from paramctl.errors import InputError
 from paramctl.store.folder import resolve_folder
 from paramctl.store.orbax.format import Orbax
 from tests.conftest import Run
+from tests.flax_files import pack
 from tests.orbax_folders import PARAMETERS, STATE, checkpoint, entry, tree
 
 
@@ -31,6 +32,10 @@ def test_without_the_library_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
         (["_CHECKPOINT_METADATA", "_METADATA", "d", "manifest.ocdbt", "ocdbt.process_0"], "_METADATA"),
         (["d", "manifest.ocdbt"], "manifest.ocdbt"),
         (["_METADATA", "params.w"], "_METADATA"),
+        (["checkpoint", "params.Dense_0.kernel"], "checkpoint"),
+        (["checkpoint", "d", "manifest.ocdbt"], "checkpoint"),
+        (["checkpoint", "m.data-00000-of-00001", "m.index"], None),
+        (["checkpoint"], None),
         (["1", "10", "9"], "10"),
         (["1", "10.orbax-checkpoint-tmp-3", "9", "_root", ".lock"], "9"),
         (["step_00000100", "step_00000020"], "step_00000100"),
@@ -151,6 +156,39 @@ def test_the_state_of_an_optimizer(tmp_path: Path) -> None:
             state = weights.source.origin.optimizer
             assert (len(weights), len(state.arrays) if state else 0) == (parameters, states)
     assert weights.source.origin.metadata == {"step": 3}
+
+
+@pytest.mark.parametrize("ocdbt", [True, False])
+def test_a_tree_of_older_versions(ocdbt: bool, paramctl: Run, tmp_path: Path) -> None:
+    """A file of msgpack with a placeholder for each array, and small arrays in itself."""
+    arrays = {("params", "mlp/~/linear", "w"): np.arange(6, dtype="float32").reshape(2, 3)} | STATE
+    path = checkpoint(tmp_path / "m", arrays, ocdbt)
+    path.unlink()
+    tree = {
+        "params": {"mlp/~/linear": {"w": "PLACEHOLDER://params.mlp/~/linear.w", "b": np.ones(3, "float16")}},
+        "opt_state": {"0": {"mu": {"Dense_0": {"kernel": "PLACEHOLDER://opt_state.0.mu.Dense_0.kernel"}}}},
+        "step": 7,
+        "name": "tiny",
+    }
+    (tmp_path / "m/checkpoint").write_bytes(pack(tree))
+    weights = pc.open(tmp_path / "m")
+    assert {name: np.asarray(array).tolist() for name, array in weights.items()} == {
+        "params/mlp/~/linear/w": [[0, 1, 2], [3, 4, 5]],
+        "params/mlp/~/linear/b": [1, 1, 1],
+    }
+    origin = weights.source.origin
+    assert (origin.format, origin.metadata) == ("Orbax", {"step": 7, "name": "tiny"})
+    assert origin.optimizer is not None
+    assert origin.optimizer.reader.read("opt_state/0/mu/Dense_0/kernel", 0, 12).tolist() == [1] * 12
+    tree["params"] = {"w": "PLACEHOLDER://../../other"}
+    (tmp_path / "m/checkpoint").write_bytes(pack(tree))
+    done = paramctl("summary", "m")
+    assert (done.returncode, done.stderr) == (2, "m/checkpoint: 'params/w' cannot be the name of an array\n")
+    tree["params"] = {"w": "PLACEHOLDER://lost"}
+    (tmp_path / "m/checkpoint").write_bytes(pack(tree))
+    done = paramctl("summary", "m")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("m/checkpoint: lost: damaged (")
 
 
 def test_a_lost_chunk_is_not_zeros(paramctl: Run, tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ FORMATS: tuple[Format, ...] = (
     Npy(),
     Gguf(),
     Onnx(),
-    FlaxMsgpack(),
     Orbax(),
+    FlaxMsgpack(),
     TensorFlow(),
     Hdf5(dialects=["paramctl.store.keras.dialect"]),  # last: a user block may begin as a file of any other format
 )

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from paramctl.errors import OutputError
 from paramctl.store.format import Format
 from paramctl.store.gguf import MAGIC, NAME, SUFFIX
 from paramctl.store.location import Location
 
 if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
-    from paramctl.store.contents import Contents
-    from paramctl.store.io.write_values import WriteOptions, Written
 
 LATER_FILE = re.compile(r"-(?!00001-)[0-9]{5}-of-[0-9]{5}\.gguf$")
 
@@ -34,9 +31,6 @@ class Gguf(Format):
         from paramctl.store.gguf import files
 
         return files.read(location)
-
-    def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
-        raise OutputError(f"{path}: {NAME} is only read")
 
     def opens_folder(self, names: Sequence[str]) -> str | None:
         """Return the only file, or the first of the only set."""

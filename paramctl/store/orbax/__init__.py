@@ -10,6 +10,12 @@ TREE = "_METADATA"
 """The file with the names."""
 MANIFEST = "manifest.ocdbt"
 """A file of the database that holds all arrays, unless each has a folder of its own."""
+MANIFEST_START = b"\x0c\xdb\x3a\x2a"
+AGGREGATE = "checkpoint"
+"""The file with the names in older versions."""
+PLACEHOLDER = "PLACEHOLDER://"
+PLACEHOLDER_WITHIN = 1 << 16
+"""The bytes in which the first array of such a file is named."""
 STEP = "_CHECKPOINT_METADATA"
 """A file in the folder of the items that were saved together."""
 NUMBERED = re.compile(r"(?P<prefix>([^.]*_)?)(?P<step>[0-9]{1,18})")

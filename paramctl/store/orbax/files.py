@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from paramctl.core.parameter import DTYPE_BYTES, Parameter
+from paramctl.core.parameter import DTYPE_BYTES
 from paramctl.errors import InputError
 from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter
-from paramctl.store.contents import Omitted, OptimizerState, Origin
+from paramctl.store.contents import JoinedReader, Omitted, OptimizerState, Origin
 from paramctl.store.io.json_limits import parse_json
 from paramctl.store.location import LocalFile, Location
-from paramctl.store.orbax import MAIN_ITEMS, NAME, NUMBERED, OTHERS, STEP, TREE
+from paramctl.store.orbax import MAIN_ITEMS, MANIFEST_START, NAME, NUMBERED, OTHERS, STEP
+from paramctl.store.orbax.aggregate import Inline, is_aggregate, parse_aggregate
 from paramctl.store.orbax.arrays import ArrayReader, Arrays, StoredArray
 from paramctl.store.orbax.tree import SCALAR, STRING, Leaf, Tree, parse_tree
 
@@ -34,14 +35,14 @@ def read(location: Location) -> Checkpoint:
     if not isinstance(location, LocalFile) or not os.path.isfile(location.name):
         raise InputError(f"{location.name}: an Orbax checkpoint must be a folder on a disk")
     folder = os.path.dirname(location.name) or "."
-    tree, arrays = _tree(location, folder)
+    tree, arrays, inline = _contents(location, folder)
     leaves = [leaf for leaf in tree.leaves if leaf.kind != STRING]
     stored = arrays.inspect([leaf.stored_name for leaf in leaves])
     metadata, skipped = _texts(location, tree)
     metadata |= dict(_flat("", tree.metadata, 0))
     of_optimizer = _optimizer_names(tree.leaves)
-    parameters: dict[str, Parameter] = {}
-    state: dict[str, Parameter] = {}
+    parameters = dict(inline.parameters)
+    state = dict(inline.state)
     names: dict[str, str] = {}
     for leaf in leaves:
         array = stored[leaf.stored_name]
@@ -53,33 +54,41 @@ def read(location: Location) -> Checkpoint:
             group = state if leaf.stored_name in of_optimizer else parameters
             group[leaf.path] = stored_parameter(leaf.path, array.shape, array.dtype)
             names[leaf.path] = leaf.stored_name
-    reader = ArrayReader(arrays, names, {path: stored[name].shape for path, name in names.items()})
+    shapes = {path: stored[name].shape for path, name in names.items()}
+    reader = JoinedReader({**inline.readers, **dict.fromkeys(names, ArrayReader(arrays, names, shapes))})
     model, _ = build_model(_model_name(folder), parameters, ())
     items, others = _other_items(location, folder)
     origin = Origin(
         location,
         NAME,
         optimizer=OptimizerState(state, reader) if state else None,
-        skipped=skipped,
-        metadata=metadata | items,
+        skipped=skipped | inline.skipped,
+        metadata=metadata | inline.metadata | items,
         other_content=others,
     )
     return Checkpoint(model, reader, origin)
 
 
-def _tree(location: Location, folder: str) -> tuple[Tree, Arrays]:
-    """Return the tree and the arrays of a folder. Without a file of names, those of the database are the tree."""
-    if os.path.basename(location.name) == TREE or location.read(0, 1).strip() == b"{":
-        try:
+def _contents(location: LocalFile, folder: str) -> tuple[Tree, Arrays, Inline]:
+    """Return the tree of a folder, its arrays, and those in the file of the tree.
+
+    Without a file of names, those of the database are the tree. Raises InputError.
+    """
+    place = location.name
+    try:
+        if is_aggregate(location):
+            tree, inline = parse_aggregate(location)
+            return tree, Arrays(place, folder, zarr3=False, is_complete=False), inline
+        if location.read(0, len(MANIFEST_START)) != MANIFEST_START:
             tree = parse_tree(location)
-        except ValueError as error:
-            raise InputError(f"{location.name}: {error}") from error
-        return tree, Arrays(location.name, folder, tree.zarr3, tree.is_complete)
-    arrays = Arrays(location.name, folder, zarr3=False, is_complete=False)
+            return tree, Arrays(place, folder, tree.zarr3, tree.is_complete), Inline()
+    except ValueError as error:
+        raise error if isinstance(error, InputError) else InputError(f"{place}: {error}") from error
+    arrays = Arrays(place, folder, zarr3=False, is_complete=False)
     arrays.zarr3 = arrays.uses_zarr3()
     # dots may separate keys, or be part of them, so names stay unchanged
-    leaves = tuple(Leaf((name,), "array") for name in arrays.names())
-    return Tree(leaves, arrays.zarr3, False, {}), arrays
+    leaves = tuple(Leaf((name,), "array", name) for name in arrays.names())
+    return Tree(leaves, arrays.zarr3, False, {}), arrays, Inline()
 
 
 def _optimizer_names(leaves: Sequence[Leaf]) -> set[str]:

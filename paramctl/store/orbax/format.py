@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from paramctl.errors import OutputError
 from paramctl.store.format import Format
 from paramctl.store.location import Location
-from paramctl.store.orbax import MAIN_ITEMS, MANIFEST, NAME, NUMBERED, OTHERS, STEP, TREE
+from paramctl.store.orbax import (
+    AGGREGATE,
+    MAIN_ITEMS,
+    MANIFEST,
+    MANIFEST_START,
+    NAME,
+    NUMBERED,
+    OTHERS,
+    PLACEHOLDER,
+    PLACEHOLDER_WITHIN,
+    STEP,
+    TREE,
+)
 
 if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
-    from paramctl.store.contents import Contents
-    from paramctl.store.io.write_values import WriteOptions, Written
 
-TREE_START = re.compile(rb'\s*\{\s*"tree_metadata"\s*:')
-MANIFEST_START = b"\x0c\xdb\x3a\x2a"
+TREE_START = re.compile(rb'\s*\{[^{}]{0,200}"tree_metadata"\s*:')
+START = 512
+OF_TENSORFLOW = re.compile(r"\.(index|meta|data-[0-9]{5}-of-[0-9]{5})$")
 
 
 class Orbax(Format):
@@ -28,21 +38,27 @@ class Orbax(Format):
     writable = False
 
     def matches(self, location: Location) -> bool:
-        return TREE_START.match(location.read(0, 64)) is not None or location.read(0, 4) == MANIFEST_START
+        start = location.read(0, START)
+        if start.startswith(MANIFEST_START) or TREE_START.match(start):
+            return True
+        # a map of msgpack begins with such a byte
+        return start[:1] >= b"\x80" and PLACEHOLDER.encode() in location.read(0, PLACEHOLDER_WITHIN)
 
     def read(self, location: Location) -> Checkpoint:
         from paramctl.store.orbax import files
 
         return files.read(location)
 
-    def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
-        raise OutputError(f"{path}: {NAME} is only read")
-
     def opens_folder(self, names: Sequence[str]) -> str | None:
         """Return the file with the names, or the folder with it: an item of a step, or the latest step of several."""
-        for file in (TREE, MANIFEST):
-            if file in names:
-                return file
+        if TREE in names:
+            return TREE
+        others = [name for name in names if name != AGGREGATE and not name.startswith((".", "_"))]
+        # TensorFlow has a file of this name too, beside nothing but checkpoints
+        if AGGREGATE in names and others and not any(map(OF_TENSORFLOW.search, others)):
+            return AGGREGATE
+        if MANIFEST in names:
+            return MANIFEST
         # a step has a folder for each item, such as default, or state and metrics
         items = [name for name in names if name not in OTHERS]
         # older versions write no file beside the only item

@@ -18,19 +18,19 @@ STRING, SCALAR = "string", "scalar"
 
 
 class Leaf(NamedTuple):
-    """A value of the tree. keys: from the root to it. kind: of the value, such as ``jax.Array`` or ``scalar``."""
+    """A value of the tree.
+
+    keys: from the root to it. kind: of the value, such as ``jax.Array`` or ``scalar``.
+    stored_name: the name of its array in the database, or of its folder.
+    """
 
     keys: tuple[str, ...]
     kind: str
+    stored_name: str
 
     @property
     def path(self) -> str:
         return "/".join(self.keys)
-
-    @property
-    def stored_name(self) -> str:
-        """The name of its array in the database, or of its folder."""
-        return ".".join(self.keys)
 
 
 class Tree(NamedTuple):
@@ -79,10 +79,14 @@ def _leaf(name: str, entry: Any) -> Leaf | None:
         raise ValueError(f"the entry {name[:60]!r} must have key_metadata and value_metadata") from error
     if kind in EMPTY_KINDS:
         return None
-    leaf = Leaf(keys, str(kind))
-    # a name is a path in the folder, where it must not lead elsewhere
-    if any(part in ("", ".", "..") or "\0" in part for part in (*keys, *leaf.stored_name.split("/"))) or not keys:
+    leaf = Leaf(keys, str(kind), ".".join(keys))
+    check_name(leaf)
+    return leaf
+
+
+def check_name(leaf: Leaf) -> None:
+    """Raise ValueError for a name that leads out of the folder, or that no file can have."""
+    if any(part in ("", ".", "..") or "\0" in part for part in (*leaf.keys, *leaf.stored_name.split("/"))):
         raise ValueError(f"{leaf.path[:60]!r} cannot be the name of an array")
     if len(leaf.path) > MAX_NAME:
         raise ValueError(f"a name may have at most {MAX_NAME:,} characters")
-    return leaf
