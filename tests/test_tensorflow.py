@@ -254,6 +254,26 @@ def test_full_names_are_used_only_if_each_is_the_only_one(tmp_path: Path) -> Non
     assert set(checkpoint.model.parameters) == {"a", "b"}, "a key that the graph does not have is a parameter too"
 
 
+@pytest.mark.parametrize(
+    ("names", "inner", "expected"),
+    [
+        (("m/a/w", "m/b/w"), "_functional", {"a/w", "b/w"}),
+        (("sequential_2/a/w", "sequential_2/b/w"), "x", {"a/w", "b/w"}),
+        (("m/a/w", "m/b/w"), "x", {"m/a/w", "m/b/w"}),
+        (("m/a/w", "n/b/w"), "_functional", {"m/a/w", "n/b/w"}),
+        (("m/a/w", "m/w"), "_functional", {"m/a/w", "m/w"}),
+    ],
+)
+def test_the_name_of_a_sequential_model_is_left_out(
+    names: tuple[str, str], inner: str, expected: set[str], tmp_path: Path
+) -> None:
+    """Keras 3 puts it before the names of all variables, but neither files of Keras nor documents have it."""
+    keys = [f"model/{inner}/{name}{KEY}" for name in "ab"]
+    variables = [Node(variable=pair) for pair in zip(names, keys, strict=True)]
+    nodes = [Node({"model": 1}), Node({inner: 2}), Node({"a": 3, "b": 4}), *variables]
+    assert set(with_graph(nodes, keys, tmp_path).model.parameters) == expected
+
+
 def test_equal_names_of_different_variables_are_not_copies(tmp_path: Path) -> None:
     """Keras 3's export writes each variable twice. Two variables are never taken for one because of their name."""
     keys = [f"{name}{KEY}" for name in ("variables/0", "_all_variables/0")]

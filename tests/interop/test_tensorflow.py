@@ -80,4 +80,4 @@ def test_a_trained_model_becomes_one_of_keras(folder: Path, paramctl: Run, tmp_p
     assert len(model.weights) == len(expected)
     by_name = {path.removeprefix("block/"): data for path, (_, _, data) in expected.items()}
     for weight in model.weights:
-        assert keras.ops.convert_to_numpy(weight).tobytes() == by_name[weight.path]
+        assert keras.ops.convert_to_numpy(weight).tobytes() == by_name[weight.path.removeprefix("network/")]

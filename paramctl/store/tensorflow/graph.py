@@ -125,6 +125,12 @@ def trainable_keys(graph: Graph) -> dict[str, bool]:
     return {key: key in trained for key in lists["variables"]}
 
 
+def is_sequential(graph: Graph) -> bool:
+    """Return whether the root, or an object that it holds, is a Sequential model of Keras 3."""
+    nodes = [graph[0], *(graph[number] for _, number in graph[0].children)] if graph else []
+    return any(name == "_functional" for node in nodes for name, _ in node.children)
+
+
 def export_copies(graph: Graph) -> list[Variable]:
     """Return the variables that Keras 3's ``export`` may have written a second time, under ``_all_variables``."""
     lists = dict(graph[0].children) if graph else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from paramctl.store.tensorflow.graph import (
     Graph,
     Variable,
     export_copies,
+    is_sequential,
     object_path,
     parameter_keys,
     second_names,
@@ -26,6 +28,8 @@ SLOTS = frozenset(
 """The last parts of names that optimizers of TensorFlow 1 give to the state of a variable."""
 POWERS = frozenset({"beta1_power", "beta2_power"})
 """Adam's scalars, under any scope."""
+SEQUENTIAL = re.compile(r"sequential(_[0-9]+)?")
+"""The name that Keras gives a Sequential model."""
 GLOBAL_STEP = "global_step"
 
 
@@ -58,7 +62,7 @@ def names_in(bundle: Bundle, graph: Graph | None) -> Names:
     keys = [key for key in keys if key != counter and key not in copied]
     keys.sort(key=lambda key: places.get(key, len(places)))
     model_keys = [key for key in keys if key in wanted or key not in places]
-    parameters = _full_names(graph, model_keys) or {key: object_path(key) for key in model_keys}
+    parameters = _without_model(graph, _full_names(graph, model_keys)) or {key: object_path(key) for key in model_keys}
     state_keys = [key for key in keys if key not in parameters]
     state = _full_names(graph, state_keys) or {key: object_path(key) for key in state_keys}
     ties = {}
@@ -77,6 +81,20 @@ def _full_names(graph: Graph, keys: Collection[str]) -> dict[str, str]:
     if "" in names.values() or len(set(names.values())) < len(names):
         return {}
     return names
+
+
+def _without_model(graph: Graph, names: dict[str, str]) -> dict[str, str]:
+    """Return names without that of a Sequential model of Keras 3, with which those of all its variables begin.
+
+    Neither a document nor a file of Keras has it. The names of other models do not begin with the model's.
+    """
+    firsts = {name.partition("/")[0] for name in names.values()}
+    if len(firsts) != 1 or not all(name.count("/") > 1 for name in names.values()):
+        return names
+    # the graph of an exported model has the variables alone, but Keras' own name for such a model
+    if not (is_sequential(graph) or SEQUENTIAL.fullmatch(*firsts)):
+        return names
+    return {key: name.partition("/")[2] for key, name in names.items()}
 
 
 def _copies(entries: Mapping[str, Entry], graph: Graph) -> set[str]:
