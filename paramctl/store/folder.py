@@ -71,12 +71,20 @@ def beside(path: str) -> tuple[str, list[str]]:
     if inner:
         first = inner.split(os.sep)[0]
         folders = [entry.name for entry in os.scandir(path) if entry.is_dir() and entry.name != first]
-        return inner, in_numeric_order(sorted(folders))
+        # a SavedModel has other folders than its variables, but those are no checkpoints
+        return inner, in_numeric_order(sorted(name for name in folders if _is_checkpoint(os.path.join(path, name))))
     index = ""
     if opened.endswith(".json"):
         with open(os.path.join(path, opened), encoding="utf-8", errors="replace") as file:
             index = file.read()
     return opened, [name for name in beside_in(opened, sorted(os.listdir(path))) if f'"{name}"' not in index]
+
+
+def _is_checkpoint(folder: str) -> bool:
+    """Return whether a folder has a file that opens it."""
+    with suppress(InputError):
+        return resolve_folder(folder) != folder
+    return False
 
 
 def beside_in(opened: str, present: Sequence[str]) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def _without_model(graph: Graph, names: dict[str, str]) -> dict[str, str]:
     if len(firsts) != 1 or not all(name.count("/") > 1 for name in names.values()):
         return names
     # the graph of an exported model has the variables alone, but Keras' own name for such a model
-    if not (is_sequential(graph) or SEQUENTIAL.fullmatch(*firsts)):
+    if not (is_sequential(graph) or SEQUENTIAL.fullmatch(min(firsts))):
         return names
     return {key: name.partition("/")[2] for key, name in names.items()}
 
