@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 
 import paramctl as pc
 from paramctl.errors import OutputError
+from paramctl.source.open import open_checkpoint
+from paramctl.source.save import not_carried, save
+from paramctl.store.io.write_values import WriteOptions
 from paramctl.store.registry import FORMATS
 from tests.conftest import ROOT, Run
 from tests.formats import NAMES
@@ -260,14 +264,41 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
     assert pc.metadata(str(tmp_path / "m.safetensors")) == []
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("format", "best"), ("total_size", 3), ("paramctl", "{}"), ("best", "w"), ("__metadata__", "x")]
+)
+def test_a_value_that_would_have_another_meaning_is_named(key: str, value: Any, tmp_path: Path) -> None:
+    """Such as a key that safetensors reserves, or a text that would be read as a tie: it is dropped with a line."""
+    np.savez(tmp_path / "m.npz", w=np.ones(2))
+    source = open_checkpoint(str(tmp_path / "m.npz"))
+    source.origin = replace(source.origin, metadata={key: value, "epoch": 3})
+    for name in ("m.safetensors", "m/"):
+        path = f"{tmp_path}/{name}"
+        save(source, path)
+        assert not_carried(source, path) == [f"the metadata {key!r}"]
+        read = pc.open(path)
+        assert [*read] == ["w"]
+        assert {row.key: row.value for row in pc.metadata(read)}.items() >= {"epoch": "3", "format": "pt"}.items()
+
+
+def test_numbers_that_json_lacks_become_texts(tmp_path: Path) -> None:
+    """The index of a set is JSON, which other readers parse strictly."""
+    np.savez(tmp_path / "m.npz", v=np.ones(2), w=np.ones(2))
+    source = open_checkpoint(str(tmp_path / "m.npz"))
+    source.origin = replace(source.origin, metadata={"best": float("inf"), "losses": [1.0, float("nan")]})
+    save(source, f"{tmp_path}/m/", WriteOptions(max_shard_size=16))
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    text = (tmp_path / "m/model.safetensors.index.json").read_text()
+    metadata = json.loads(text, parse_constant=refuse)["metadata"]
+    assert (metadata["best"], metadata["losses"]) == ("Infinity", "[1.0, NaN]")
+
+
 @pytest.mark.parametrize("value", [3, 0.5, True, ["a", "b"], "text"])
 def test_plain_values_are_carried_into_safetensors(value: Any, paramctl: Run, tmp_path: Path) -> None:
     """The values of another format become texts there: a text as it is, anything else as JSON."""
-    from dataclasses import replace
-
-    from paramctl.source.open import open_checkpoint
-    from paramctl.source.save import save
-
     np.savez(tmp_path / "m.npz", w=np.ones(2))
     source = open_checkpoint(str(tmp_path / "m.npz"))
     source.origin = replace(source.origin, metadata={"training.value": value})

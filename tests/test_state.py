@@ -11,6 +11,7 @@ import paramctl as pc
 from paramctl.errors import OutputError
 from tests.conftest import ROOT, Run
 from tests.formats import ANY, KERAS
+from tests.samples import SAMPLES
 from tests.test_keras_files import dense, floats, keras3
 
 KERAS2 = str(ROOT / "tests/fixtures/keras2_full_model.h5")
@@ -214,6 +215,25 @@ def test_conversions_leave_the_state_as_it_is(paramctl: Run, trained: Path, tmp_
     renamed = pc.open(tmp_path / "r.npz").with_state()
     assert renamed["adam/2"].dtype == np.float64
     assert [*renamed.parameters][2:] == ["adam/0", "adam/1", "adam/2"]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_state_of_every_format_that_is_read(name: str, paramctl: Run, tmp_path: Path) -> None:
+    """The arrays that a format keeps as an optimizer's state are listed, and kept as such in another format."""
+    path = SAMPLES[name](tmp_path)
+    optimizer = pc.open(path).source.origin.optimizer
+    expected = {} if optimizer is None else optimizer.arrays
+    facts = json.loads(paramctl("summary", str(path), "--state", "--format", "json").stdout)
+    rows = facts.get("optimizer_state", {}).get("rows", [])
+    assert {row["path"] for row in rows} == expected.keys()
+    assert not {row["path"] for row in facts["parameters"]} & expected.keys()
+    if expected:
+        before = state(path)
+        done = paramctl("save", str(path), "-o", "kept.npz", "--state")
+        assert done.returncode == 0, done.stderr
+        assert "does not include" not in done.stderr or "optimizer" not in done.stderr.split("does not include", 1)[1]
+        assert state(tmp_path / "kept.npz") == before
+        assert pc.summary(tmp_path / "kept.npz").totals.parameters == facts["totals"]["parameters"]
 
 
 def test_a_name_of_both_is_refused(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def rewrite_target(path: str, source: Source, options: WriteOptions) -> tuple[st
         path, shard_size = origin.rewrite
         return path, replace(options, max_shard_size=shard_size)
     if not os.path.isdir(path) and for_writing(path).name == origin.format:
-        if lost := save.other_content_lost(origin, path):
+        if lost := save.other_content_lost(origin, model, path):
             rule = f"changed in place, the file would lose {', '.join(lost)}"
             raise OutputError(f"{path}: {rule} (use -o to write another file)")
         return path, options

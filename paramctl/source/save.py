@@ -10,7 +10,7 @@ from typing import IO, Any, cast
 
 from paramctl.core.parameter import PACKED_BITS, Parameter
 from paramctl.errors import InputError, OutputError, message
-from paramctl.model import shared_text
+from paramctl.model import Model, shared_text
 from paramctl.parallel import Progress, advancing
 from paramctl.source.base import Source
 from paramctl.source.with_state import split_state
@@ -19,6 +19,7 @@ from paramctl.store.contents import Contents, Omitted, OptimizerState, Origin, c
 from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.registry import by_name, for_writing
 from paramctl.store.safetensors import NAME as SAFETENSORS
+from paramctl.store.safetensors import SHARDS_NAME
 from paramctl.store.safetensors import files as safetensors
 from paramctl.store.safetensors.names import KEYS
 
@@ -167,7 +168,7 @@ def not_carried(source: Contents, path: str) -> list[str]:
     if (state := origin.optimizer) and not (origin.carried_optimizer and "optimizer" in carries):
         arrays = {path: array for path, array in state.arrays.items() if path not in source.model.parameters}
         missing += [str(replace(state, arrays=arrays))] if arrays else []
-    return [*missing, *other_content_lost(origin, path)]
+    return [*missing, *other_content_lost(origin, source.model, path)]
 
 
 def not_combined(origin: Origin, first: Origin) -> list[str]:
@@ -190,11 +191,12 @@ def copied_ties(source: Contents, path: str) -> list[str]:
     return []
 
 
-def other_content_lost(origin: Origin, path: str) -> list[str]:
-    """Describe the content besides arrays of numbers that a file at this path does not include."""
+def other_content_lost(origin: Origin, model: Model, path: str) -> list[str]:
+    """Describe the content besides arrays of numbers that a file of a model at this path does not include."""
     lost = list(origin.other_content)
     skipped = [*_attributes(origin), *(f"{name} ({kind})" for name, kind in origin.skipped.items())]
-    dropped = [key for key in origin.metadata if key not in KEYS]
+    is_safetensors = origin.format in (SAFETENSORS, SHARDS_NAME)
+    dropped = [key for key in origin.metadata if not (is_safetensors and key in KEYS)]
     with suppress(OutputError):  # as in not_carried
         format_ = for_writing(path)
         if origin.keras and "other_content" in format_.carries:
@@ -202,7 +204,8 @@ def other_content_lost(origin: Origin, path: str) -> list[str]:
         if origin.companion is not None and "skipped" in format_.carries and format_.name == origin.format:
             skipped = []
         if "metadata" in format_.carries:
-            dropped = [key for key in dropped if isinstance(origin.metadata[key], Omitted)]
+            carried = safetensors.carried_metadata(model, origin)
+            dropped = [key for key in dropped if key not in carried]
     items = list(dict.fromkeys([*lost, *skipped, *_metadata(origin, dropped)]))
     more = len(items) - MOST_LISTED
     return items if more <= 0 else [*items[:MOST_LISTED], f"{more:,} more items"]

@@ -15,7 +15,7 @@ from typing import Any
 
 from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError
-from paramctl.model import Tie
+from paramctl.model import Model, Tie
 from paramctl.parallel import in_parallel
 from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter, take_state, tied_parameter
 from paramctl.store.contents import Contents, Omitted, Origin, Reader
@@ -33,7 +33,7 @@ from paramctl.store.metadata import (
     transposed_ties_of,
     with_keras,
 )
-from paramctl.store.safetensors import NAME
+from paramctl.store.safetensors import NAME, SHARDS_NAME
 from paramctl.store.safetensors.header import METADATA, arrays_of, build_header, header_text, parse_header
 from paramctl.store.safetensors.names import FRAMEWORK, KEYS, RECORD
 
@@ -113,17 +113,37 @@ def metadata_of(contents: Contents) -> dict[str, Any]:
     model = contents.model
     ties = {tie.tied: tie.kept for tie in model.ties if not tie.transpose}
     record = {RECORD: json.dumps(file_metadata(contents), ensure_ascii=False)}
-    # a key that is a tied name now would undo the tie, and a text that is a name would be read as one
-    carried = {
-        key: value
-        for key, value in contents.origin.metadata.items()
-        if key in KEYS
+    # transformers refuses to load a file without the key "format"
+    return {FRAMEWORK: "pt"} | ties | record | carried_metadata(model, contents.origin)
+
+
+def carried_metadata(model: Model, origin: Origin) -> dict[str, Any]:
+    """Return the metadata of the file that values come from, as a safetensors file of a model has it.
+
+    Left out are values that are too large, keys with another meaning here, a key that is a tied name now and would undo
+    the tie, and a text that is a name and would be read as one.
+    """
+    is_own = origin.format in (NAME, SHARDS_NAME)  # there, "format" and "total_size" have this meaning
+    return {
+        key: value if _is_json(value) else json.dumps(value)
+        for key, value in origin.metadata.items()
+        if (key in KEYS and is_own)
         or not (
-            key in model.tied or isinstance(value, Omitted) or (isinstance(value, str) and value in model.parameters)
+            key in (*KEYS, METADATA)
+            or key in model.tied
+            or isinstance(value, Omitted)
+            or (isinstance(value, str) and value in model.parameters)
         )
     }
-    # transformers refuses to load a file without the key "format"
-    return {FRAMEWORK: "pt"} | ties | record | carried
+
+
+def _is_json(value: Any) -> bool:
+    """Return False for a value with a NaN or an infinity, which the JSON of an index does not have."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _texts(metadata: Mapping[str, Any]) -> dict[str, str]:
