@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import flax_files, gguf_files, onnx_files, orbax_folders, tensorflow_files
+from tests import dcp_files, flax_files, gguf_files, onnx_files, orbax_folders, tensorflow_files
 from tests.conftest import ROOT
 
 FIXTURES = ROOT / "tests/fixtures"
@@ -28,5 +28,6 @@ SAMPLES: dict[str, Callable[[Path], Path]] = {
     "TensorFlow": tensorflow_files.sample,
     "torch": torch_file,
     "torch set": torch_set,
+    "torch distributed": dcp_files.sample,
 }
 """A function for each format, by its name. It writes a sample in a folder, and returns the file to open."""

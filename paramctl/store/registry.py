@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from paramctl.errors import InputError, OutputError
+from paramctl.store.dcp.format import Distributed
 from paramctl.store.flax.format import FlaxMsgpack
 from paramctl.store.format import Format
 from paramctl.store.gguf.format import Gguf
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from paramctl.store.io.new_index import NewIndex
 
 FORMATS: tuple[Format, ...] = (
+    Distributed(),
     Torch(),
     TorchShards(),
     KerasArchive(),

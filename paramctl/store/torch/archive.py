@@ -39,6 +39,9 @@ class Archive:
         pickles = [name for name in self.members if name == PICKLE or name.endswith(f"/{PICKLE}")]
         if not pickles:
             raise DamagedZip("a zip archive without the data.pkl of torch.save")
+        # zipfile finds the last of several archives alone, such as those of each tensor in a .distcp
+        if min(member.header_offset for member in members):
+            raise DamagedZip("several archives in one file. Of a distributed checkpoint, open the folder")
         # a file of a dataset may have the same name in a folder of the archive
         self.prefix = min(pickles, key=len).removesuffix(PICKLE)
         self.storages: dict[str, Storage] = {}

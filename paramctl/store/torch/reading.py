@@ -103,7 +103,7 @@ def arrays_of(items: Sequence[Item], file: Location) -> Arrays:
     around that entry are plain values.
     """
     parameters = [item for item in items if isinstance(item.value, Tensor) and not item.is_state]
-    prefix = _common([item.keys for item in parameters if item.value.shape] or [item.keys for item in parameters])
+    prefix = common_keys([item.keys for item in parameters if item.value.shape] or [item.keys for item in parameters])
     arrays = Arrays({}, {}, {}, {})
     scalars: dict[str, Tensor] = {}
     for keys, value, is_state in items:
@@ -122,7 +122,7 @@ def arrays_of(items: Sequence[Item], file: Location) -> Arrays:
     return arrays
 
 
-def _common(keys: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+def common_keys(keys: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """Return the keys of the containers around all parameters."""
     prefix: tuple[str, ...] = ()
     while keys and all(len(path) > len(prefix) + 1 for path in keys):
