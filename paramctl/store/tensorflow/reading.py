@@ -12,7 +12,7 @@ from paramctl.errors import InputError
 from paramctl.model import Tie
 from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter, tied_parameter
 from paramctl.store.contents import OptimizerState, Origin, Reader
-from paramctl.store.location import Location
+from paramctl.store.location import Location, MissingFile
 from paramctl.store.tensorflow import FIRST_VERSION, INDEX, NAME, START_BYTES, STATE_START
 from paramctl.store.tensorflow.bundle import DTYPES, KINDS, TEXT, Bundle, parse_bundle
 from paramctl.store.tensorflow.graph import GRAPH_KEY, Graph, parse_graph
@@ -30,7 +30,12 @@ PREFIX = "variables"
 def read(location: Location) -> Checkpoint:
     """Read the index of a checkpoint, or the file that names the latest. Raises InputError if it is damaged."""
     if location.read(0, len(STATE_START)) == STATE_START:
-        location = location.sibling(latest(location) + INDEX)
+        name = latest(location) + INDEX
+        try:
+            location = location.sibling(name)
+        except MissingFile as error:
+            rule = f"names the TensorFlow checkpoint {name[:200]!r}, which does not exist"
+            raise InputError(f"{location.name}: {rule}") from error
     # slim's models of 2016 are of this kind: one file without a suffix
     if FIRST_VERSION.match(location.read(0, START_BYTES)):
         rule = f"a {NAME} checkpoint of the Saver's first version is not supported"
