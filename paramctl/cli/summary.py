@@ -12,93 +12,30 @@ from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.memory import print_memory
 from paramctl.cli.metadata import check_alone, print_metadata
-from paramctl.cli.render import Column, binary, branches, choose, emit, json_text, plain, rows, style, table, tell
+from paramctl.cli.render import Column, branches, choose, emit, json_text, plain, rows, style, table, tell
+from paramctl.cli.several import of_each, refuse_standard_input, split_files, summary_lines
+from paramctl.cli.summary_columns import (
+    COSTS,
+    LAYER_COLUMNS,
+    LAYER_JSON,
+    LAYER_TABLE,
+    OF_LAYERS,
+    PARAMETER_COLUMNS,
+    PARAMETER_JSON,
+    PARAMETER_TABLE,
+    count_note,
+    count_text,
+    shape_text,
+    size_note,
+    size_text,
+)
+from paramctl.cli.summary_totals import total_lines
 from paramctl.core.text import abbreviate, printable
 from paramctl.inspect.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
-    from paramctl.inspect.summary import LayerRow, ParameterRow, Summary
+    from paramctl.inspect.summary import Summary
 
-
-def _count_text(row: LayerRow) -> str:
-    if row.parameters is None:
-        return "" if row.expanded else "?"
-    return f"{row.parameters:,}"
-
-
-def _count_note(row: LayerRow) -> str:
-    """Return where shared parameters are counted, ``(= shared)``, ``(kernel = tokens/embeddings)``, or are missing."""
-    notes = list(dict.fromkeys(" ".join(filter(None, (each.name, each.text))) for each in row.shared))
-    notes += [f"{path[len(row.path) + 1 :]} is missing" for path in row.missing]
-    return f"({', '.join(notes[:2])}{', ...' if len(notes) > 2 else ''})" if notes else ""
-
-
-def _size_text(row: ParameterRow) -> str:
-    return f"{row.size:,}" if row.counted_at == row.path else "0"
-
-
-def _bytes_text(row: ParameterRow) -> str:
-    return f"{row.bytes:,}" if row.counted_at == row.path else "0"
-
-
-def _size_note(row: ParameterRow) -> str:
-    if row.shared or row.parameters == row.size:
-        return f"({row.shared})" if row.shared else ""
-    return f"(holds {row.parameters:,} parameters)" if row.parameters else "(counted apart)"
-
-
-def _macs_text(row: LayerRow) -> str:
-    return "?" if row.macs is None else f"{row.macs:,}"
-
-
-def _activations_text(row: LayerRow) -> str:
-    return "?" if row.activations is None else f"{row.activations:,}"
-
-
-def _shape_text(shape: tuple[int | None, ...] | None) -> str:
-    return "?" if shape is None else str(shape)
-
-
-LAYER_COLUMNS = [
-    Column("path", "Layer", lambda row: row.path),
-    Column("type", "Type", lambda row: row.type),
-    Column("output_shape", "Output shape", lambda row: row.output_shape, lambda row: _shape_text(row.output_shape)),
-    Column("parameters", "Parameters", lambda row: row.parameters, _count_text, True, _count_note),
-    Column("trainable", "Trainable", lambda row: row.trainable, right=True),
-    Column("non_trainable", "Non-trainable", lambda row: row.non_trainable, right=True),
-    Column("unknown", "Unknown", lambda row: row.unknown, right=True),
-    Column("bytes", "Bytes", lambda row: row.bytes, right=True),
-    Column("macs", "MACs", lambda row: row.macs, _macs_text, right=True),
-    Column("activations", "Activations", lambda row: row.activations, _activations_text, right=True),
-    Column("reuse_of", "Reuse of", lambda row: row.reuse_of),
-    Column("from", "From", lambda row: list(row.inputs)),
-]
-COSTS = {"macs": "MACs", "activations": "activations"}
-"""The columns with a total of their own, and its name."""
-LAYER_TABLE = ("path", "type", "output_shape", "parameters")
-LAYER_JSON = ("path", "type", "output_shape", "parameters", "reuse_of", "from")
-
-PARAMETER_COLUMNS = [
-    Column("path", "Parameter", lambda row: row.path),
-    Column("shape", "Shape", lambda row: row.shape),
-    Column("dtype", "Dtype", lambda row: row.dtype),
-    Column("trainable", "Trainable", lambda row: row.trainable),
-    Column("size", "Size", lambda row: row.size, _size_text, True, _size_note),
-    Column("axes", "Axes", lambda row: None if row.axes is None else list(row.axes)),
-    Column("fan_in", "Fan in", lambda row: row.fan_in, right=True),
-    Column("fan_out", "Fan out", lambda row: row.fan_out, right=True),
-    Column("scheme", "Scheme", lambda row: row.scheme),
-    Column("tied_to", "Tied to", lambda row: row.tied_to),
-    Column("kind", "Kind", lambda row: row.kind),
-    Column("bytes", "Bytes", lambda row: row.bytes, _bytes_text, right=True),
-    Column("parameters", "Parameters", lambda row: row.parameters, right=True),
-    Column("bits", "Bits", lambda row: row.bits, right=True),
-]
-PARAMETER_TABLE = ("path", "shape", "dtype", "size", "axes", "fan_in", "fan_out", "trainable", "scheme")
-PARAMETER_JSON = tuple(column.key for column in PARAMETER_COLUMNS[:10])
-
-OF_LAYERS = ("output_shape", "axes", "fan_in", "fan_out", "scheme")
-"""The columns that are empty without layers, as in a file of arrays."""
 
 EPILOG = f"""
 Columns: {", ".join(column.key for column in LAYER_COLUMNS)}.
@@ -139,7 +76,7 @@ def summary(
     define: tuple[str, ...],
     input_shape: tuple[str, ...],
     format: str,
-) -> None:
+) -> int:
     """Show the layers of a model, their output shapes, and the number of their parameters.
 
     A shared array is counted once, at its first occurrence, and a block that is expanded has no count of its own, so
@@ -166,6 +103,9 @@ def summary(
     output. Here a layer that is applied again counts again, and a row of a block has the sum of the layers inside. With
     these columns, the table and json have their totals. COSTS in paramctl-model(5) says which operations count.
 
+    Several files give one table with a column File, and a table of totals. A file that cannot be read is an error, but
+    the others are shown.
+
     With --memory, prints an estimate of the bytes that inference and training take. The filters do not apply; --dtype
     is the dtype to assume for floating-point parameters and activations. COSTS in paramctl-model(5) has the formula.
 
@@ -174,54 +114,107 @@ def summary(
       paramctl summary
       paramctl summary resnet50.yaml --depth 1
       paramctl summary gpt2.yaml -D width=1024 -D depth=24 -D heads=16
+      paramctl summary *.safetensors --parameters
       paramctl summary gpt2.yaml 'block-0/**/kernel' --parameters
       paramctl summary mlp.yaml --format jsonl | jq .parameters
       paramctl summary resnet50.yaml --columns path,output_shape,macs,activations
       paramctl summary model.safetensors --metadata
       paramctl summary resnet50.yaml --memory --optimizer adamw --batch 32 --dtype bfloat16
     """
+    files, patterns = split_files(model, patterns)
+    refuse_standard_input(files)
     if memory:
+        if len(files) > 1:
+            raise click.UsageError("--memory is for one model")
         _check_memory_options(bool(patterns), depth, parameters, columns, filters, state)
         arrays = inputs.open_argument(model, define, input_shape)
         print_memory(
             paramctl.memory(arrays, optimizer=optimizer or "adam", batch=batch or 1, dtype=filters["dtype"]), format
         )
-        return
+        return 0
     if metadata:
+        if len(files) > 1:
+            raise click.UsageError("--metadata is for one file")
         check_alone(format)
         print_metadata(paramctl.metadata(inputs.open_argument(model)), model, format)
-        return
+        return 0
     parameters = parameters or state
     if optimizer is not None or batch is not None:
         raise click.UsageError(f"--{'batch' if optimizer is None else 'optimizer'} requires --memory")
+    view = _view(parameters, columns, depth, state, format, len(files) > 1)
+
+    def facts_of(file: str | None) -> Summary:
+        arrays = inputs.open_argument(file, define, input_shape, lenient=len(files) > 1)
+        if state:
+            inputs.note_state(arrays, file)
+        facts = paramctl.summary(arrays, *patterns, depth=depth, **filters, state=state)
+        if facts.missing and (len(files) > 1 or format not in ("table", "tree", "json")):  # these show the parameters
+            names = abbreviate([*facts.missing])
+            tell(f"{facts.model}: missing from the file: {names}")
+        return facts
+
+    if len(files) == 1:
+        _print_one(facts_of(model), view)
+        return 0
+    summaries, code = of_each(files, facts_of)
+    if summaries:
+        shown = view.shown if format in ("table", "markdown") else view.exported
+        emit(summary_lines(summaries, view.rows, shown, format, view.as_object))
+    return code
+
+
+class _View(NamedTuple):
+    """The rows and columns to print.
+
+    parameters: True for rows of parameters, False for layers. shown: the columns of a table. exported: of csv and JSON
+    lines. chosen: True if --columns names them.
+    """
+
+    parameters: bool
+    shown: list[Column]
+    exported: list[Column]
+    chosen: bool
+    format: str
+
+    def rows(self, facts: Summary) -> list[Any]:
+        return [*facts.parameters, *facts.optimizer] if self.parameters else [*facts.layers]
+
+    def as_object(self, facts: Summary) -> dict[str, Any]:
+        return _object(facts, self.parameters, self.shown if self.chosen else None)
+
+
+def _view(
+    parameters: bool, columns: str | None, depth: int | None, state: bool, format: str, is_several: bool
+) -> _View:
+    """Return the rows and columns that options select. Raises UsageError for options that exclude each other."""
     if columns is not None and format == "tree":
         raise click.UsageError(f"--columns requires a format with columns (got {format})")
     if depth is not None and parameters and format in ("table", "jsonl", "csv", "markdown"):
         raise click.UsageError("--depth applies to layers, and --parameters prints no rows for them")
+    if is_several and format == "tree":
+        raise click.UsageError("--format tree is for one file")
     available = PARAMETER_COLUMNS if parameters else LAYER_COLUMNS
     kind = ("kind",) if state else ()
     shown = choose(available, columns, (*PARAMETER_TABLE, *kind) if parameters else LAYER_TABLE)
-    exported = (*PARAMETER_JSON, *kind) if parameters else LAYER_JSON
-    arrays = inputs.open_argument(model, define, input_shape)
-    if state:
-        inputs.note_state(arrays, model)
-    facts = paramctl.summary(arrays, *patterns, depth=depth, **filters, state=state)
-    if facts.missing and format not in ("table", "tree", "json"):  # these show the parameters
-        names = abbreviate([*facts.missing])
-        tell(f"{facts.model}: missing from the file: {names}")
-    if not facts.inputs and not columns:
+    exported = choose(available, columns, (*PARAMETER_JSON, *kind) if parameters else LAYER_JSON)
+    return _View(parameters, shown, exported, columns is not None, format)
+
+
+def _print_one(facts: Summary, view: _View) -> None:
+    """Print the summary of one file."""
+    shown, items = view.shown, view.rows(facts)
+    if not facts.inputs and not view.chosen:
         shown = [column for column in shown if column.key not in OF_LAYERS]
-    items: list[Any] = [*facts.parameters, *facts.optimizer] if parameters else [*facts.layers]
-    if format == "json":
-        emit([json_text(_object(facts, parameters, shown if columns else None))])
-    elif format in ("jsonl", "csv"):
-        emit(rows(format, items, shown if columns else choose(available, None, exported)))
-    elif format == "markdown":
-        emit(rows(format, items, shown))
+    if view.format == "json":
+        emit([json_text(view.as_object(facts))])
+    elif view.format in ("jsonl", "csv"):
+        emit(rows(view.format, items, view.exported))
+    elif view.format == "markdown":
+        emit(rows(view.format, items, shown))
     else:
         emit(_heading(facts))
-        emit(_tree(facts, parameters) if format == "tree" else table(items, shown))
-        emit(_totals(facts))
+        emit(_tree(facts, view.parameters) if view.format == "tree" else table(items, shown))
+        emit(total_lines(facts))
         emit(f"Total {COSTS[each.key]}: {_total_text(facts, each.key)}" for each in shown if each.key in COSTS)
 
 
@@ -305,7 +298,7 @@ def _state(facts: Summary, columns: list[Column]) -> dict[str, Any]:
 
 
 def _heading(facts: Summary) -> Iterator[str]:
-    inputs = ", ".join(f"{input_.name} {_shape_text(input_.shape)}" for input_ in facts.inputs)
+    inputs = ", ".join(f"{input_.name} {shape_text(input_.shape)}" for input_ in facts.inputs)
     yield style(printable(f"{facts.model}: {inputs}" if inputs else facts.model), bold=True)
     yield ""
 
@@ -340,59 +333,13 @@ def _tree_rows(facts: Summary, parameters: bool) -> Iterator[TreeRow]:
     by_path = {row.path: row for row in facts.parameters} if parameters else {}
     for layer in facts.layers:
         leaves = [by_path[path] for path in layer.holds if path in by_path]
-        count, note = ("", "") if leaves else (_count_text(layer), _count_note(layer))
+        count, note = ("", "") if leaves else (count_text(layer), count_note(layer))
         name = layer.path.rpartition(facts.separator)[2]
-        yield TreeRow(layer.depth, name, layer.type, _shape_text(layer.output_shape), count, note)
+        yield TreeRow(layer.depth, name, layer.type, shape_text(layer.output_shape), count, note)
         for leaf in leaves:
             name = leaf.path[len(layer.path) + 1 :]
-            yield TreeRow(layer.depth + 1, name, leaf.dtype, plain(leaf.shape), _size_text(leaf), _size_note(leaf))
+            yield TreeRow(layer.depth + 1, name, leaf.dtype, plain(leaf.shape), size_text(leaf), size_note(leaf))
     if facts.optimizer:
         yield TreeRow(1, "optimizer state", "", "", "", "")
     for row in facts.optimizer:
-        yield TreeRow(2, row.path, row.dtype, plain(row.shape), _size_text(row), "")
-
-
-def _totals(facts: Summary) -> Iterator[str]:
-    counts = facts.totals
-    yield ""
-    if facts.unbuilt:
-        from paramctl.source.open import missing_input
-
-        yield f"Total parameters: ? ({missing_input(facts.unbuilt)}; use --input-shape)"
-        return
-    width = len(f"{counts.parameters:,}")
-    yield f"Total parameters:  {counts.parameters:>{width},}"
-    if counts.any_known:
-        if counts.known_trainable or not counts.unknown:
-            yield f"    trainable:     {counts.known_trainable:>{width},}"
-        yield f"    non-trainable: {counts.known_non_trainable:>{width},}"
-        if counts.unknown:
-            yield f"    unknown:       {counts.unknown:>{width},}"
-    if facts.missing:
-        names = (f"{path} {shape}" if shape is not None else path for path, shape in facts.missing.items())
-        yield printable(f"Missing from the file: {', '.join(names)}")
-    yield from _packed(facts)
-    for dtype, size in counts.bytes.items():
-        encoding = facts.encodings.get(dtype)
-        decoded = f"; {encoding.bits:g} bits a value, read as {encoding.dtype}" if encoding else ""
-        yield f"Bytes in {dtype}: {size:,}{binary(size)}{decoded}"
-    if facts.encodings and counts.parameters:
-        yield f"Bits a value, on average: {8 * sum(counts.bytes.values()) / counts.parameters:.2f}"
-    from paramctl.model import shared_text
-
-    if state := facts.optimizer_totals:
-        arrays = "1 array" if state.arrays == 1 else f"{state.arrays:,} arrays"
-        values = "1 value" if state.values == 1 else f"{state.values:,} values"
-        yield f"Optimizer state: {arrays}, {values}, {state.bytes:,} bytes{binary(state.bytes)}"
-    for tie in facts.ties:
-        yield printable(f"Tied: {tie.tied} {shared_text(tie.kept, tie.transpose)}")
-
-
-def _packed(facts: Summary) -> Iterator[str]:
-    """Yield a line for each precision of packed parameters, and one for their scales."""
-    for bits, dtype in dict.fromkeys((each.bits, each.dtype) for each in facts.packed):
-        alike = [each for each in facts.packed if (each.bits, each.dtype) == (bits, dtype)]
-        parameters, stored = sum(each.parameters for each in alike), sum(each.stored for each in alike)
-        yield f"Packed: {parameters:,} logical parameters in {bits} bits, stored in {stored:,} values of {dtype}"
-    if facts.scales:
-        yield f"Scales: {facts.scales:,} values for packed parameters, counted apart"
+        yield TreeRow(2, row.path, row.dtype, plain(row.shape), size_text(row), "")

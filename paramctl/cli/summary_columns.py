@@ -1,0 +1,95 @@
+"""The columns of a summary: for rows of layers, and for rows of parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paramctl.cli.render import Column
+
+if TYPE_CHECKING:
+    from paramctl.inspect.summary import LayerRow, ParameterRow
+
+
+def count_text(row: LayerRow) -> str:
+    """Return the count of a layer: empty for a block with rows of its own, ? if a shape is unknown."""
+    if row.parameters is None:
+        return "" if row.expanded else "?"
+    return f"{row.parameters:,}"
+
+
+def count_note(row: LayerRow) -> str:
+    """Return where shared parameters are counted, ``(= shared)``, ``(kernel = tokens/embeddings)``, or are missing."""
+    notes = list(dict.fromkeys(" ".join(filter(None, (each.name, each.text))) for each in row.shared))
+    notes += [f"{path[len(row.path) + 1 :]} is missing" for path in row.missing]
+    return f"({', '.join(notes[:2])}{', ...' if len(notes) > 2 else ''})" if notes else ""
+
+
+def size_text(row: ParameterRow) -> str:
+    """Return the size of a parameter where it is counted, and 0 elsewhere."""
+    return f"{row.size:,}" if row.counted_at == row.path else "0"
+
+
+def _bytes_text(row: ParameterRow) -> str:
+    return f"{row.bytes:,}" if row.counted_at == row.path else "0"
+
+
+def size_note(row: ParameterRow) -> str:
+    """Return where a shared parameter is counted, or how many parameters a packed one holds."""
+    if row.shared or row.parameters == row.size:
+        return f"({row.shared})" if row.shared else ""
+    return f"(holds {row.parameters:,} parameters)" if row.parameters else "(counted apart)"
+
+
+def _macs_text(row: LayerRow) -> str:
+    return "?" if row.macs is None else f"{row.macs:,}"
+
+
+def _activations_text(row: LayerRow) -> str:
+    return "?" if row.activations is None else f"{row.activations:,}"
+
+
+def shape_text(shape: tuple[int | None, ...] | None) -> str:
+    """Return a shape, or ? if it is unknown."""
+    return "?" if shape is None else str(shape)
+
+
+LAYER_COLUMNS = [
+    Column("path", "Layer", lambda row: row.path),
+    Column("type", "Type", lambda row: row.type),
+    Column("output_shape", "Output shape", lambda row: row.output_shape, lambda row: shape_text(row.output_shape)),
+    Column("parameters", "Parameters", lambda row: row.parameters, count_text, True, count_note),
+    Column("trainable", "Trainable", lambda row: row.trainable, right=True),
+    Column("non_trainable", "Non-trainable", lambda row: row.non_trainable, right=True),
+    Column("unknown", "Unknown", lambda row: row.unknown, right=True),
+    Column("bytes", "Bytes", lambda row: row.bytes, right=True),
+    Column("macs", "MACs", lambda row: row.macs, _macs_text, right=True),
+    Column("activations", "Activations", lambda row: row.activations, _activations_text, right=True),
+    Column("reuse_of", "Reuse of", lambda row: row.reuse_of),
+    Column("from", "From", lambda row: list(row.inputs)),
+]
+COSTS = {"macs": "MACs", "activations": "activations"}
+"""The columns with a total of their own, and its name."""
+LAYER_TABLE = ("path", "type", "output_shape", "parameters")
+LAYER_JSON = ("path", "type", "output_shape", "parameters", "reuse_of", "from")
+
+PARAMETER_COLUMNS = [
+    Column("path", "Parameter", lambda row: row.path),
+    Column("shape", "Shape", lambda row: row.shape),
+    Column("dtype", "Dtype", lambda row: row.dtype),
+    Column("trainable", "Trainable", lambda row: row.trainable),
+    Column("size", "Size", lambda row: row.size, size_text, True, size_note),
+    Column("axes", "Axes", lambda row: None if row.axes is None else list(row.axes)),
+    Column("fan_in", "Fan in", lambda row: row.fan_in, right=True),
+    Column("fan_out", "Fan out", lambda row: row.fan_out, right=True),
+    Column("scheme", "Scheme", lambda row: row.scheme),
+    Column("tied_to", "Tied to", lambda row: row.tied_to),
+    Column("kind", "Kind", lambda row: row.kind),
+    Column("bytes", "Bytes", lambda row: row.bytes, _bytes_text, right=True),
+    Column("parameters", "Parameters", lambda row: row.parameters, right=True),
+    Column("bits", "Bits", lambda row: row.bits, right=True),
+]
+PARAMETER_TABLE = ("path", "shape", "dtype", "size", "axes", "fan_in", "fan_out", "trainable", "scheme")
+PARAMETER_JSON = tuple(column.key for column in PARAMETER_COLUMNS[:10])
+
+OF_LAYERS = ("output_shape", "axes", "fan_in", "fan_out", "scheme")
+"""The columns that are empty without layers, as in a file of arrays."""

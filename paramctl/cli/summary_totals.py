@@ -1,0 +1,59 @@
+"""The lines of totals below a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from paramctl.cli.render import binary
+from paramctl.core.text import printable
+
+if TYPE_CHECKING:
+    from paramctl.inspect.summary import Summary
+
+
+def total_lines(facts: Summary) -> Iterator[str]:
+    """Yield the totals of a summary: parameters, missing ones, bytes, the state of an optimizer, and ties."""
+    counts = facts.totals
+    yield ""
+    if facts.unbuilt:
+        from paramctl.source.open import missing_input
+
+        yield f"Total parameters: ? ({missing_input(facts.unbuilt)}; use --input-shape)"
+        return
+    width = len(f"{counts.parameters:,}")
+    yield f"Total parameters:  {counts.parameters:>{width},}"
+    if counts.any_known:
+        if counts.known_trainable or not counts.unknown:
+            yield f"    trainable:     {counts.known_trainable:>{width},}"
+        yield f"    non-trainable: {counts.known_non_trainable:>{width},}"
+        if counts.unknown:
+            yield f"    unknown:       {counts.unknown:>{width},}"
+    if facts.missing:
+        names = (f"{path} {shape}" if shape is not None else path for path, shape in facts.missing.items())
+        yield printable(f"Missing from the file: {', '.join(names)}")
+    yield from _packed(facts)
+    for dtype, size in counts.bytes.items():
+        encoding = facts.encodings.get(dtype)
+        decoded = f"; {encoding.bits:g} bits a value, read as {encoding.dtype}" if encoding else ""
+        yield f"Bytes in {dtype}: {size:,}{binary(size)}{decoded}"
+    if facts.encodings and counts.parameters:
+        yield f"Bits a value, on average: {8 * sum(counts.bytes.values()) / counts.parameters:.2f}"
+    from paramctl.model import shared_text
+
+    if state := facts.optimizer_totals:
+        arrays = "1 array" if state.arrays == 1 else f"{state.arrays:,} arrays"
+        values = "1 value" if state.values == 1 else f"{state.values:,} values"
+        yield f"Optimizer state: {arrays}, {values}, {state.bytes:,} bytes{binary(state.bytes)}"
+    for tie in facts.ties:
+        yield printable(f"Tied: {tie.tied} {shared_text(tie.kept, tie.transpose)}")
+
+
+def _packed(facts: Summary) -> Iterator[str]:
+    """Yield a line for each precision of packed parameters, and one for their scales."""
+    for bits, dtype in dict.fromkeys((each.bits, each.dtype) for each in facts.packed):
+        alike = [each for each in facts.packed if (each.bits, each.dtype) == (bits, dtype)]
+        parameters, stored = sum(each.parameters for each in alike), sum(each.stored for each in alike)
+        yield f"Packed: {parameters:,} logical parameters in {bits} bits, stored in {stored:,} values of {dtype}"
+    if facts.scales:
+        yield f"Scales: {facts.scales:,} values for packed parameters, counted apart"
