@@ -103,7 +103,7 @@ TOTALS = [
 
 def _totals(summaries: Sequence[tuple[str, Summary]]) -> list[FileTotals]:
     """Return the totals of each file, and those of all together."""
-    # a file without a record of what is trained makes that count unknown for all
+    # a file that does not record trainable makes the count unknown for all
     by_file = []
     for file, facts in summaries:
         counts = facts.totals
