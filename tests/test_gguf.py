@@ -236,6 +236,17 @@ def test_the_first_file_opens_its_set_and_so_does_the_folder(paramctl: Run, tmp_
     assert (done.returncode, done.stderr) == (0, "wrote x.safetensors: 3 arrays, 12 values\n")
 
 
+def test_a_folder_of_several_files(paramctl: Run, tmp_path: Path) -> None:
+    """As repositories of quantizations are: the user chooses."""
+    for name in ("m-Q4_0.gguf", "m-Q8_0.gguf"):
+        (tmp_path / name).write_bytes(gguf(TWO))
+    done = paramctl("summary", ".")
+    assert (done.returncode, done.stderr) == (
+        2,
+        ".: has several checkpoints (m-Q4_0.gguf, m-Q8_0.gguf). Open one of them\n",
+    )
+
+
 def test_another_file_names_the_first(paramctl: Run, tmp_path: Path) -> None:
     split(tmp_path)
     done = paramctl("summary", "m-00002-of-00003.gguf")

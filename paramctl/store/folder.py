@@ -20,6 +20,7 @@ SHARD = r"(-[0-9]+)?-[0-9]{5}-of-(?!00001)[0-9]{5}\.safetensors$"
 SUFFIXES = (".safetensors.index.json", ".safetensors", ".weights.json")
 """The suffixes of the file that opens a folder, in order of preference."""
 SHARD_SUFFIXES = (".safetensors", ".weights.h5")
+MOST_NAMED = 5
 
 
 def resolve_folder(path: str) -> str:
@@ -55,9 +56,21 @@ def choose(path: str, present: Sequence[str]) -> str:
     if shards and not any(name.endswith(SUFFIXES[0]) for name in names):
         rule = f"{path}: the index of {shards[0]} is missing (*.safetensors.index.json)"
         raise InputError(message(rule, hint=rebuild_hint(path)))
+    several = [name for name in present if name.lower().endswith(_only_read())]
+    if len(several) > 1 and not any(name.endswith(SUFFIXES) for name in present):
+        raise InputError(f"{path}: has several checkpoints ({_first(several)}). Open one of them")
     rule = "a folder must have one index (*.safetensors.index.json) or one safetensors file"
     is_set = any(name.endswith(SHARD_SUFFIXES) for name in names) and not any(name.endswith(".json") for name in names)
     raise InputError(message(f"{path}: {rule}", hint=rebuild_hint(path) if is_set else ""))
+
+
+def _only_read() -> tuple[str, ...]:
+    """Return the suffixes of formats that are only read."""
+    return tuple(suffix for format_ in FORMATS if not format_.writable for suffix in format_.read_suffixes)
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
 
 
 def beside(path: str) -> tuple[str, list[str]]:
