@@ -182,6 +182,7 @@ def test_a_prefix_that_only_one_side_has_is_found_and_named(tmp_path: Path, chan
         (factors("m.q", 5, 4) | {"m.norm.weight": normal(5)}, {}, "must fit m.norm.weight"),
         ({"m.q.lora_A.weight": normal(2, 4)}, {}, "the factor B (up) of m.q is missing"),
         ({"m.q.lora_A.weight": normal(2, 4), "m.q.lora_B.weight": normal(5, 3)}, {}, "do not fit"),
+        ({key: array.astype(np.int8) for key, array in factors("m.q", 5, 4).items()}, {}, "must have numbers"),
         (factors("m.q", 5, 4, 3), {}, "the rank of m.q is 2, but its factors have 3"),
         (factors("m.q", 5, 4) | factors("m.q", 5, 4, 2, ".other"), {}, "one adapter"),
         (factors("m.q", 5, 4) | {"m.q.lora_magnitude_vector": normal(5)}, {}, "DoRA"),
@@ -360,6 +361,34 @@ def test_the_same_bytes_each_time(tmp_path: Path) -> None:
         pc.extract_lora(tmp_path / "b.safetensors", tmp_path / "t.safetensors", tmp_path / folder, rank=2)
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         assert (tmp_path / "x" / name).read_bytes() == (tmp_path / "y" / name).read_bytes()
+
+
+def test_a_merge_reopens_unless_an_adapter_has_changed(tmp_path: Path) -> None:
+    base(tmp_path / "b.safetensors")
+    adapter(tmp_path / "a", factors("m.q", 5, 4))
+    merged = pc.merge(tmp_path / "b.safetensors", tmp_path / "a")
+    description = json.loads(json.dumps(merged.describe()))
+    assert pc.diff(merged, pc.reopen(description)).equal
+    adapter(tmp_path / "a", factors("m.q", 5, 4))
+    with pytest.raises(pc.InputError, match="changed since it was described"):
+        pc.reopen(description)
+
+
+def test_a_counter_that_an_adapter_replaces_keeps_its_bits(tmp_path: Path) -> None:
+    """Beyond 2^53, float64 would round it."""
+    base(tmp_path / "b.safetensors", **{"m.count": np.array(2**62 + 1)})
+    adapter(tmp_path / "a", factors("m.q", 5, 4) | {"m.count": np.array(2**62 + 3)})
+    assert np.asarray(pc.merge(tmp_path / "b.safetensors", tmp_path / "a")["m.count"]) == 2**62 + 3
+
+
+def test_a_difference_that_is_not_finite_has_no_factors(tmp_path: Path) -> None:
+    weights = base(tmp_path / "b.safetensors")
+    save_file(weights | {"m.q.weight": np.full((5, 4), np.nan, np.float32)}, tmp_path / "t.safetensors")
+    paths = tmp_path / "b.safetensors", tmp_path / "t.safetensors", tmp_path / "a"
+    with pytest.raises(pc.AddressError, match=r"--full 'm\.q\.weight'"):
+        pc.extract_lora(*paths, rank=1)
+    assert not (tmp_path / "a").exists()
+    assert [row.stored for row in pc.extract_lora(*paths, rank=1, full="m.q.weight")] == ["in full"]
 
 
 def test_what_cannot_be_extracted_is_one_line(paramctl: Run, tmp_path: Path) -> None:

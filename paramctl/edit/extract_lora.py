@@ -169,6 +169,9 @@ def extract(
             and layers.directions[path.removesuffix(".weight")] is not None
         ):
             difference = _whole(tuned, names[path]) - _whole(base, path)
+            if not np.isfinite(difference).all():
+                rule = f"{path}: factors require a difference that is finite"
+                raise AddressError(rule, "NaN or infinite values", f"Store it in full with --full '{path}'.")
             if difference.any():
                 extracted.add_factors(path, difference)
         elif not is_equal(base, tuned, owner, names[path]):

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 
 from paramctl.edit.lora_config import NAME as CONFIG
 from paramctl.edit.lora_config import LoraConfig, read_config
+from paramctl.edit.pairing import is_number
 from paramctl.errors import InputError
 from paramctl.source.base import Source, place_of
 from paramctl.source.open import open_checkpoint
+from paramctl.store.location import MissingFile
 
 FILES = ("adapter_model.safetensors", "adapter_model.bin")
 """The names of the file of an adapter in its folder, in order of preference."""
@@ -63,18 +65,27 @@ def open_adapter(path: str) -> Adapter:
     """Open an adapter: a folder as PEFT writes it, or a file. Raises InputError if it is damaged or not supported."""
     file = path
     if os.path.isdir(path):
+        # the folder of a training run has other checkpoints too
         names = [name for name in FILES if os.path.exists(os.path.join(path, name))]
         if not names:
             raise InputError(f"{path}: must have the file {FILES[0]} of a LoRA adapter")
         file = os.path.join(path, names[0])
-    beside = os.path.join(os.path.dirname(file), CONFIG)
-    config = read_config(beside) if os.path.exists(beside) else None
-    adapter = Adapter(open_checkpoint(file), config)
+    source = open_checkpoint(file)
+    adapter = Adapter(source, _config_beside(source))
     adapters = set(_sort_tensors(adapter))
     if len(adapters) > 1:
-        raise InputError(f"{file}: must have the tensors of one adapter (got {', '.join(sorted(adapters))})")
+        raise InputError(f"{adapter.place}: must have the tensors of one adapter (got {', '.join(sorted(adapters))})")
     _check(adapter)
     return adapter
+
+
+def _config_beside(source: Source) -> LoraConfig | None:
+    """Return the configuration in the folder, or at the URL, of an adapter; None if no file has its name."""
+    try:
+        location = source.origin.location.sibling(CONFIG) if source.origin.location is not None else None
+    except MissingFile:
+        return None
+    return read_config(location) if location is not None else None
 
 
 def _sort_tensors(adapter: Adapter) -> Iterator[str]:
@@ -110,6 +121,9 @@ def _check(adapter: Adapter) -> None:
         if not module.down or not module.up:
             missing = "A (down)" if not module.down else "B (up)"
             raise InputError(f"{adapter.place}: the factor {missing} of {name} is missing")
+        for path in (module.down, module.up):
+            if not is_number(parameters[path].dtype):
+                raise InputError(f"{adapter.place}: {path} must have numbers (got {parameters[path].dtype})")
         down, up = parameters[module.down].shape, parameters[module.up].shape
         if len(down) < 2 or len(up) != len(down) or up[1] != down[0] or not down[0] or set(up[2:]) - {1}:
             raise InputError(f"{adapter.place}: the factors of {name} do not fit: {down} and {up}")

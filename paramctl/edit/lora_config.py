@@ -11,7 +11,7 @@ from typing import Any
 from paramctl.address.expressions import compile_expression, full_matches
 from paramctl.errors import AddressError, InputError
 from paramctl.store.io.json_limits import parse_json
-from paramctl.store.location import open_location
+from paramctl.store.location import Location
 
 NAME = "adapter_config.json"
 MAX_BYTES = 4 << 20
@@ -81,19 +81,18 @@ class LoraConfig:
         return numbers
 
 
-def read_config(path: str) -> LoraConfig:
+def read_config(location: Location) -> LoraConfig:
     """Read a configuration. Raises InputError if it is damaged, or has settings that are not supported."""
-    location = open_location(path)
+    path = location.name
     try:
-        if location.size() > MAX_BYTES:
+        data = location.read(0, MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES:,} bytes")
-        config = parse_json(location.read(0, MAX_BYTES).decode())
+        config = parse_json(data.decode())
         if not isinstance(config, dict):
             raise ValueError("must be a mapping")
     except ValueError as error:
         raise InputError(f"{path}: damaged ({error})") from error
-    finally:
-        location.close()
     _check_supported(path, config)
     patterns = {key: _patterns(path, key, config.get(key)) for key in ("rank_pattern", "alpha_pattern")}
     return LoraConfig(

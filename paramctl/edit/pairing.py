@@ -13,7 +13,7 @@ from paramctl.core.text import abbreviate
 from paramctl.edit.cast_rules import is_float
 from paramctl.model import Model, Tie
 from paramctl.source.base import Source, place_of
-from paramctl.store.contents import is_transposed, read_alias
+from paramctl.store.contents import check_decodable, is_transposed, read_alias
 
 
 class Paired(NamedTuple):
@@ -109,7 +109,9 @@ def _compare(first: Source, other: Source, allowed: Allowed) -> _Compared:
         dtype, problem = model.owner(names[path]).dtype, ""
         if dtype != owner.dtype and not (is_number(dtype) and is_number(owner.dtype)):
             problem = f"{path} of {dtype}, expected {owner.dtype}"
-        elif not is_computed(first.model, owner) and not is_equal(first, other, owner, names[path]):
+        elif is_computed(first.model, owner):
+            check_decodable(model, names[path])
+        elif not is_equal(first, other, owner, names[path]):
             different.add(path)
             problem = f"{path} of {dtype} with other values" if len(owner.shape) > 1 else ""
         if problem:

@@ -124,7 +124,16 @@ def _combined(
     return combine(opened, rule_from_json(rule), partial, dtype, allow).source
 
 
-def _merged(base: Description, adapters: list[str], scale: float, dtype: list[str], allow: list[str]) -> Source:
+def _merged(
+    base: Description,
+    adapters: list[str],
+    scale: float,
+    dtype: list[str],
+    allow: list[str],
+    files: list[Description],
+) -> Source:
+    for file in files:
+        reopen(file)  # raises InputError if it has changed
     return merge(reopen(base), adapters, scale, dtype, allow).source
 
 

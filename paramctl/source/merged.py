@@ -14,7 +14,7 @@ import numpy as np
 from paramctl.core.dtypes import Array
 from paramctl.core.indexing import select_all
 from paramctl.core.parameter import Parameter
-from paramctl.source.base import BlockCache, Derived, Source
+from paramctl.source.base import BlockCache, Derived, Description, Source
 from paramctl.source.combined import widened
 from paramctl.source.derived import Cast
 from paramctl.store.contents import Origin, Piece, blocks, gather, read_alias
@@ -59,20 +59,27 @@ class Merged(Derived):
         self.typed, self.changes = typed, changes
         self._factors = BlockCache(CACHED_FACTORS)
 
+    def describe(self) -> Description:
+        # the files themselves, so that a changed one is not merged elsewhere
+        sources = {id(change.source): change.source for changes in self.changes.values() for change in changes}
+        return {**super().describe(), "files": [source.describe() for source in sources.values()]}
+
     def pieces(self, parameter: Parameter) -> Iterator[Piece]:
         return blocks(parameter) if parameter.path in self.changes else self.base.pieces(parameter)
 
     def read(self, path: str, start: int, stop: int) -> Array:
         if path not in self.changes or start >= stop:
             return self.typed.cast(path, self.base.read(path, start, stop))
-        values = widened(self.base.read(path, start, stop))
+        values = self.base.read(path, start, stop)
         with np.errstate(all="ignore"):
             for change in self.changes[path]:
                 if isinstance(change, LowRank):
-                    values = values + self._product(change, self.model.parameters[path].shape[0], path, start, stop)
-                else:
-                    array = widened(read_alias(change.source, change.path, start, stop))
-                    values = array if change.scale is None else values + array * change.scale
+                    product = self._product(change, self.model.parameters[path].shape[0], path, start, stop)
+                    values = widened(values) + product
+                    continue
+                array = read_alias(change.source, change.path, start, stop)
+                # an array of integers, such as a counter, is only ever replaced, and keeps every bit
+                values = array if change.scale is None else widened(values) + widened(array) * change.scale
         return self.typed.cast(path, values)
 
     def _product(self, change: LowRank, rows: int, path: str, start: int, stop: int) -> Array:
