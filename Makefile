@@ -48,6 +48,7 @@ bench: .venv/ready .venv-interop/ready
 	KERAS_BACKEND=torch .venv/bin/python benchmarks/checkpoints.py .venv-interop/bin/python
 	.venv-interop/bin/python benchmarks/forward.py
 	.venv-interop/bin/python benchmarks/quantized.py
+	.venv-interop/bin/python benchmarks/bundles.py
 
 clean:
 	rm -rf .venv .venv-oldest .venv-newest .venv-interop .venv-lint
