@@ -388,6 +388,13 @@ def test_unusual_values(what: str, tmp_path: Path) -> None:
     assert pc.open(tmp_path / "m.gguf").source.origin.metadata == {"k": ACCEPTED[what]}
 
 
+def test_numbers_that_are_not_finite(paramctl: Run, tmp_path: Path) -> None:
+    """JSON has none, so they are texts."""
+    (tmp_path / "m.gguf").write_bytes(gguf(TWO, {"a": float("inf"), "b": [float("nan"), 1.0]}))
+    rows = json.loads(paramctl("summary", "m.gguf", "--metadata", "--format", "json").stdout)
+    assert [row["value"] for row in rows] == ["inf", ["nan", 1.0]]
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [

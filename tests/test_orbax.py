@@ -231,11 +231,14 @@ def test_plain_values(tmp_path: Path) -> None:
         ("step",): np.array(7, "int32"),
         ("scale",): np.array(2.5, "float32"),
         ("lr",): np.array(0.5, "float32"),
+        ("best",): np.array(np.inf, "float32"),
         ("w",): np.ones(2, "float32"),
     }
     path = checkpoint(tmp_path / "m", arrays)
     facts = json.loads(path.read_text())
-    facts["tree_metadata"] |= dict([entry(("lr",), "scalar"), entry(("name",), "string"), entry(("no",), "None")])
+    facts["tree_metadata"] |= dict(
+        [entry(("lr",), "scalar"), entry(("best",), "scalar"), entry(("name",), "string"), entry(("no",), "None")]
+    )
     facts["custom_metadata"] = {"run": {"id": "a1", "tags": ["x", "y"]}}
     path.write_text(json.dumps(facts))
     (tmp_path / "m/_strings.json").write_text('{"name": "tiny"}')
@@ -244,6 +247,7 @@ def test_plain_values(tmp_path: Path) -> None:
     assert weights.source.origin.metadata == {
         "step": 7,
         "lr": 0.5,
+        "best": "inf",
         "name": "tiny",
         "run.id": "a1",
         "run.tags": ["x", "y"],
