@@ -21,6 +21,7 @@ _MODULES = {
     "paramctl.library.edits": ("assign", "rename", "tie", "untie"),
     "paramctl.library.combining": ("arithmetic", "average"),
     "paramctl.library.converting": ("convert",),
+    "paramctl.library.suggesting": ("suggest_renames",),
     "paramctl.library.saving": ("save",),
     "paramctl.library.structure": ("summary", "ties"),
     "paramctl.library.memory": ("memory",),
@@ -79,6 +80,7 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.saving import save as save
     from paramctl.library.structure import summary as summary
     from paramctl.library.structure import ties as ties
+    from paramctl.library.suggesting import suggest_renames as suggest_renames
     from paramctl.library.training import train as train
     from paramctl.library.weights import Weights as Weights
     from paramctl.model import Model as Model

@@ -12,6 +12,7 @@ from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
 from paramctl.cli.output import hold_source, report_written, warm_up, write_file, write_pipe
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows, tell
+from paramctl.cli.suggestion import print_suggestion
 
 if TYPE_CHECKING:
     from paramctl.library.weights import Weights
@@ -47,6 +48,7 @@ PLANNED = [
 @click.option("--like", metavar="MODEL", help="Check the source against this model, and take its layers from it")
 @options.partial("Skip these if missing, unexpected or of another shape; repeatable")
 @options.rename
+@click.option("--suggest-renames", is_flag=True, help="Print --rename options that give the names of --like, and end")
 @options.seed
 @options.cast_dtype
 @options.allow
@@ -71,6 +73,7 @@ def save(
     like: str | None,
     partial: tuple[str, ...],
     rename: tuple[str, ...],
+    suggest_renames: bool,
     seed: int | None,
     dtype: tuple[str, ...],
     allow: tuple[str, ...],
@@ -81,7 +84,7 @@ def save(
     define: tuple[str, ...],
     input_shape: tuple[str, ...],
     format: str,
-) -> None:
+) -> int:
     """Write a model, with values from its initializers, or a checkpoint to a file of any format.
 
     With addresses, --drop or a filter, writes only these arrays, and says how many are left out. A slice is written
@@ -109,6 +112,9 @@ def save(
     weight normalization), made (without a source), or skipped. Weight normalization is folded where --like or --layout
     expects the weight.
 
+    --suggest-renames writes nothing. It proposes --rename options that give the arrays the names of --like, by shape,
+    order and similar names. Arrays that could be matched in several ways are listed, and the exit code is 1.
+
     --dry-run prints the arrays that would be written, and the files on standard error. It reads all values, so every
     error of the real command occurs.
 
@@ -131,9 +137,15 @@ def save(
       paramctl save model.keras -o model.safetensors --layout torch
       paramctl save net.safetensors --like lenet.yaml --layout keras --rename 'net.**=**' -o lenet.weights.h5
     """
+    if suggest_renames:
+        if like is None or layout == "torch":
+            raise click.UsageError("--suggest-renames requires --like, and the names read, so not --layout torch")
+        return print_suggestion(
+            paramctl.suggest_renames(inputs.open_argument(source), inputs.open_argument(like)), like
+        )
     if rebuild_index and output is None:
         _write_index(source or ".", quiet)
-        return
+        return 0
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
     if output != "-":
@@ -163,15 +175,16 @@ def save(
     )
     if dry_run:
         _plan(converted, output, force, max_shard_size, format, quiet)
-        return
+        return 0
     if output == "-":
         write_pipe(converted)
-        return
+        return 0
     write_file(converted, output, force=force, max_shard_size=max_shard_size)
     if not quiet:
         if report := converted.report:
             emit(rows(format, report, COLUMNS))
         report_written(converted, output)
+    return 0
 
 
 def _plan(weights: Weights, output: str, force: bool, max_shard_size: int | None, format: str, quiet: bool) -> None:
