@@ -142,6 +142,20 @@ def test_dtypes_that_are_unknown_are_named(paramctl: Run, tmp_path: Path) -> Non
     assert opened(tmp_path).origin.skipped == {"z": "a tensor of complex32"}
 
 
+def test_a_changed_value_is_detected(paramctl: Run, tmp_path: Path) -> None:
+    """Each part has a checksum, which is checked before all values are read."""
+    sample(tmp_path)
+    data = bytearray((tmp_path / "__1_0.distcp").read_bytes())
+    place = data.index(np.arange(24, 42, dtype="<f4").tobytes())
+    data[place] ^= 1
+    (tmp_path / "__1_0.distcp").write_bytes(data)
+    for command in (("stat", "."), ("save", ".", "-o", "x.h5")):
+        done = paramctl(*command)
+        assert done.returncode == 2
+        assert "__1_0.distcp: damaged zip file" in done.stderr
+    assert not (tmp_path / "x.h5").exists()
+
+
 def test_one_file_of_several_is_not_read_alone(paramctl: Run, tmp_path: Path) -> None:
     """It is a zip behind another, of which a reader of zips finds the last alone."""
     sample(tmp_path)

@@ -9,6 +9,7 @@ import click
 import pytest
 
 from paramctl.cli import all_commands
+from tests import samples
 from tests.conftest import ROOT, Run
 
 
@@ -78,3 +79,19 @@ def test_a_changed_value_is_detected(paramctl: Run, tmp_path: Path) -> None:
             assert "damaged zip file" in done.stderr
             assert "CRC-32" in done.stderr
         assert not (tmp_path / "x.h5").exists()
+
+
+def test_a_changed_value_of_a_set_is_detected(paramctl: Run, tmp_path: Path) -> None:
+    """Each file of a set of pickles is a zip with checksums."""
+    samples.torch_set(tmp_path)
+    changed = tmp_path / "pytorch_model-00002-of-00002.bin"
+    with zipfile.ZipFile(changed) as archive:
+        member = next(info for info in archive.infolist() if "/data/" in info.filename and info.file_size)
+        values = archive.read(member)
+    data = bytearray(changed.read_bytes())
+    data[data.index(values)] ^= 1
+    changed.write_bytes(data)
+    done = paramctl("save", ".", "-o", "x.h5")
+    assert done.returncode == 2
+    assert "pytorch_model-00002-of-00002.bin: damaged zip file" in done.stderr
+    assert not (tmp_path / "x.h5").exists()

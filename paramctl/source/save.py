@@ -152,10 +152,11 @@ def dequantized(source: Contents) -> list[str]:
 def verify(source: Contents) -> None:
     """Check the checksums of the files that a source comes from, where their formats have any. Raises InputError."""
     for origin in (source.origin, *source.origin.others):
-        if origin.location is not None and origin.location.read(0, 2) == b"PK":
-            from paramctl.store.io.zips import verify_checksums  # zipfile is slow to import
+        for location in (origin.location, *origin.archives):
+            if location is not None and location.read(0, 2) == b"PK":
+                from paramctl.store.io.zips import verify_checksums  # zipfile is slow to import
 
-            verify_checksums(origin.location)
+                verify_checksums(location)
 
 
 def not_carried(source: Contents, path: str) -> list[str]:

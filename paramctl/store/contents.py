@@ -136,6 +136,7 @@ class Origin:
     extents: the values that can be changed in a copy of the file.
     missing: the shapes of the parameters that the file's own configuration has and the file lacks, by path. None for a
         variable of an optimizer.
+    archives: further zip archives with values, such as the files of a set, whose checksums can be checked.
     rewrite: (path, shard size) for writing a set of files again; None for a single file.
     others: the origins of further files whose values are combined with those of this one.
     """
@@ -153,6 +154,7 @@ class Origin:
     attributes: tuple[str, ...] = ()
     extents: Mapping[str, Extent] = field(default_factory=dict)
     missing: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
+    archives: tuple[Location, ...] = ()
     rewrite: tuple[str, int] | None = None
     others: tuple[Origin, ...] = ()
 

@@ -74,7 +74,15 @@ class _Content:
                 self._add(entry, entry.value, prefix)
         model, _ = build_model(_name(self.location), _parameters(self.parameters), ())
         optimizer = OptimizerState(_parameters(self.state), PartReader(self.files, self.state)) if self.state else None
-        origin = Origin(self.location, NAME, optimizer=optimizer, skipped=self.skipped, metadata=self.metadata)
+        places = [part.place for tensor in self.parameters.values() for part in tensor.parts]
+        origin = Origin(
+            self.location,
+            NAME,
+            optimizer=optimizer,
+            skipped=self.skipped,
+            metadata=self.metadata,
+            archives=tuple(map(self.files.window, places)),
+        )
         return Checkpoint(model, PartReader(self.files, self.parameters), origin)
 
     def _is_state(self, entry: Entry) -> bool:

@@ -26,10 +26,12 @@ def read(location: Location) -> Checkpoint:
     readers: dict[str, Reader] = {}
     skipped: dict[str, str] = {}
     ties: tuple[Tie, ...] = ()
+    archives: list[Location] = []
     metadata = {key: value for key, value in index.metadata.items() if isinstance(value, (str, int, float))}
     for name in index.files:
         shard = open_shard(location, name)
         arrays, file = read_arrays(shard)
+        archives.append(shard)
         check_listed(arrays.parameters, name, index, location)
         tensors |= arrays.parameters
         # a tie joins arrays of one file: places in two files are not comparable
@@ -46,4 +48,5 @@ def read(location: Location) -> Checkpoint:
         parameters[tie.tied] = tied_parameter(tie, parameters[tie.kept])
     stem = PurePath(location.name).name.removesuffix(".index.json").removesuffix(".bin")
     model, _ = build_model(stem, parameters, ties)
-    return Checkpoint(model, JoinedReader(readers), Origin(location, SHARDS_NAME, skipped=skipped, metadata=metadata))
+    origin = Origin(location, SHARDS_NAME, skipped=skipped, metadata=metadata, archives=tuple(archives))
+    return Checkpoint(model, JoinedReader(readers), origin)
