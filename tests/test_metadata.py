@@ -109,6 +109,16 @@ def test_values_are_whole_in_a_pipe(paramctl: Run, tmp_path: Path) -> None:
     assert "long " * 1000 + "\\nend\\x07\n" in table
 
 
+def test_numbers_that_are_not_finite(paramctl: Run, tmp_path: Path) -> None:
+    """They are texts in JSON, as in dump, and never an empty value."""
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file["w"] = np.ones(2)
+        file.attrs["best"] = np.inf
+        file.attrs["losses"] = [1.0, np.nan, -np.inf]
+    assert listed(paramctl, "m.h5") == {(None, "best"): "Infinity", (None, "losses"): [1.0, "NaN", "-Infinity"]}
+    assert "Infinity\n" in paramctl("summary", "m.h5", "--metadata").stdout
+
+
 def test_files_without_metadata(paramctl: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "m.npz", w=np.ones(2))
     done = paramctl("summary", "m.npz", "--metadata")

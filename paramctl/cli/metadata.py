@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from math import isfinite, isnan
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,7 +23,19 @@ def _exact_text(row: MetadataRow) -> str:
     """Return a value as a text; a list or a mapping as JSON."""
     if row.omitted is not None:
         return f"({row.omitted})"
-    return row.value if isinstance(row.value, str) else json_value(row.value)
+    value = _with_texts(row.value)
+    return value if isinstance(value, str) else json_value(value)
+
+
+def _with_texts(value: Any) -> Any:
+    """Return a value in which NaN and infinities are texts, as in dump, because JSON does not have them."""
+    if isinstance(value, dict):
+        return {key: _with_texts(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [*map(_with_texts, value)]
+    if isinstance(value, float) and not isfinite(value):
+        return "NaN" if isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def _text(row: MetadataRow) -> str:
@@ -35,7 +48,7 @@ def _text(row: MetadataRow) -> str:
 PLACE = Column("place", "Place", lambda row: row.place)
 KEY = Column("key", "Key", lambda row: row.key)
 OMITTED = Column("omitted", "Left out", lambda row: row.omitted)
-JSON = [PLACE, KEY, Column("value", "Value", lambda row: row.value), OMITTED]
+JSON = [PLACE, KEY, Column("value", "Value", lambda row: _with_texts(row.value)), OMITTED]
 CSV = [PLACE, KEY, Column("value", "Value", _exact_text)]
 
 

@@ -89,6 +89,9 @@ class Client:
             pool = _listers if task in ("list", "attributes") and _listers else _spare
             self.process = pool.pop() if pool else _start()
         answer = self._answer({"task": task, **arguments})
+        if task == "attributes" and "error" not in answer and self.process is not None:
+            _listers.append(self.process)  # it has closed the file
+            self.process = None
         if task == "list" and "error" not in answer:
             if all(entry["offset"] is not None for entry in answer["arrays"]):
                 _listers.append(self.process)  # every array has an extent, so the worker has closed the file
