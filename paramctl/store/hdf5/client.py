@@ -88,13 +88,14 @@ class Client:
             # only a listing may go to a worker that has parsed another file
             pool = _listers if task in ("list", "attributes") and _listers else _spare
             self.process = pool.pop() if pool else _start()
+        process = self.process
         answer = self._answer({"task": task, **arguments})
-        if task == "attributes" and "error" not in answer and self.process is not None:
-            _listers.append(self.process)  # it has closed the file
+        if task == "attributes" and "error" not in answer:
+            _listers.append(process)  # it has closed the file
             self.process = None
         if task == "list" and "error" not in answer:
             if all(entry["offset"] is not None for entry in answer["arrays"]):
-                _listers.append(self.process)  # every array has an extent, so the worker has closed the file
+                _listers.append(process)  # every array has an extent, so the worker has closed the file
                 self.process = None
             elif len(_readers) < MAX_READERS:
                 _readers.add(self)
