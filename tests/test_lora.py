@@ -80,6 +80,13 @@ def test_the_scale_of_the_option_multiplies(tmp_path: Path) -> None:
     assert pc.diff(again, tmp_path / "b.safetensors", atol=1e-6).equal
 
 
+@pytest.mark.parametrize("scale", [float("nan"), float("inf")])
+def test_a_scale_must_be_finite(tmp_path: Path, scale: float) -> None:
+    base(tmp_path / "b.safetensors")
+    with pytest.raises(pc.AddressError, match="scale must be finite"):
+        pc.merge(tmp_path / "b.safetensors", adapter(tmp_path / "a", factors("m.q", 5, 4)), scale=scale)
+
+
 def test_several_adapters_add_up(tmp_path: Path) -> None:
     weights, one, two = base(tmp_path / "b.safetensors"), factors("m.q", 5, 4), factors("m.q", 5, 4, 1, ".default")
     paths = [adapter(tmp_path / "one", one), adapter(tmp_path / "two", two, r=1, lora_alpha=1)]

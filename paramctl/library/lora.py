@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,8 @@ def merge(
     from paramctl.edit.merge import merge as merge_adapters
 
     expect("scale", scale, (int, float), "a number")
+    if not isfinite(scale):
+        raise AddressError("scale must be finite", f"{scale}")
     adapters = [lora] if isinstance(lora, (str, PathLike)) else list(lora)
     if not adapters:
         raise AddressError("merge requires an adapter", "none")

@@ -153,6 +153,9 @@ def test_a_merged_model_of_transformers_gives_the_logits_of_the_adapted_one(
         logits = cls.from_pretrained(target).eval()(tokens).logits
         before = cls.from_pretrained(tmp_path / "base").eval()(tokens).logits
     assert torch.allclose(logits, expected, atol=1e-5)
+    torch.save(load_file(tmp_path / "adapter/adapter_model.safetensors"), tmp_path / "adapter/adapter_model.bin")
+    (tmp_path / "adapter/adapter_model.safetensors").unlink()  # the format of older versions of PEFT
+    assert pc.diff(pc.merge(tmp_path / "base", tmp_path / "adapter"), target / "model.safetensors").equal
     assert not torch.allclose(logits, before, atol=1e-2)
 
 
@@ -198,11 +201,11 @@ def test_peft_merges_an_extracted_adapter_as_paramctl_does(rank: int, tmp_path: 
 
 
 def test_an_average_equals_that_of_swa_utils(tmp_path: Path) -> None:
-    """Equal weights and EMA, with the buffers of batch normalization."""
+    """Equal weights and EMA, from torch's files, with the buffers of batch normalization."""
     nets = [randomized(Net(), seed) for seed in range(4)]
-    paths = [tmp_path / f"{number}.safetensors" for number in range(4)]
+    paths = [tmp_path / f"{number}.pt" for number in range(4)]
     for net, path in zip(nets, paths, strict=True):
-        save_file(state(net), path)
+        torch.save(net.state_dict(), path)
     swa = AveragedModel(nets[0], use_buffers=True)
     ema = AveragedModel(nets[0], multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
     for net in nets:
