@@ -97,9 +97,24 @@ ENVIRONMENT = """.Sh ENVIRONMENT
 .Bl -tag -width indent
 .It Ev NO_COLOR
 If set, output has no colors.
+.It Ev HF_ENDPOINT , HF_TOKEN , HF_TOKEN_PATH , HF_HOME , HF_HUB_CACHE , HF_HUB_OFFLINE
+The server of
+.Li hf://
+addresses, the token and its file, the cache, and 1 to read that cache alone, as Hugging Face's libraries take them.
+.It Ev HTTP_PROXY , HTTPS_PROXY , NO_PROXY
+The proxies of URLs, and the hosts without one.
+.It Ev NETRC
+The file with users and passwords for
+.Li https://
+URLs; by default
+.Pa ~/.netrc .
 .It Ev PARAMCTL_<COMMAND>_<OPTION>
 The default of an option, such as
 .Ev PARAMCTL_SUMMARY_FORMAT .
+.It Ev SSL_CERT_FILE
+The certificates to trust for
+.Li https://
+URLs.
 .El
 .Sh FILES
 .Bl -tag -width indent

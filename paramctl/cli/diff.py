@@ -42,7 +42,9 @@ def _measures() -> Iterable[str]:
 
 
 @click.command(cls=Command, short_help="Compare two models or files")
-@click.argument("a", type=click.Path(allow_dash=True), help="Model document or checkpoint, '-' for standard input")
+@click.argument(
+    "a", type=click.Path(allow_dash=True), help="Model document or checkpoint, or its URL; '-' for standard input"
+)
 @click.argument("b", type=click.Path(allow_dash=True), help="Another, of the same format or not")
 @click.option(
     "--rtol",

@@ -109,7 +109,7 @@ def _opened(name: str) -> Callable[[F], F]:
         name,
         required=False,
         type=click.Path(allow_dash=True),
-        help=f"Model document or checkpoint, '-' for standard input  [default: {DEFAULT_MODEL}]",
+        help=f"Model document or checkpoint, or its URL; '-' for standard input  [default: {DEFAULT_MODEL}]",
     )
 
 

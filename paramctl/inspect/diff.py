@@ -18,7 +18,7 @@ from paramctl.inspect.pairing import Pairing, pair
 from paramctl.inspect.tolerance import EXACT, Tolerance
 from paramctl.parallel import Progress, advancing
 from paramctl.source.base import Source
-from paramctl.store.contents import BLOCK_SIZE, check_decodable
+from paramctl.store.contents import BLOCK_SIZE, check_decodable, connections
 
 SPARE = 1 << 24
 """Bytes allocated and freed, untouched, at the start. glibc then keeps the memory of freed pieces for the next ones.
@@ -97,6 +97,7 @@ def compare(
     size = sum(a.model.parameters[name].bytes for name in compared)
     np.empty(SPARE, np.uint8)
     spans = ((name, (0, a.model.parameters[name].size)) for name in compared)
+    threads = threads or connections(a, b)
     differences = fold(_pieces(pairing, spans, _compare_span, tolerance), advancing(progress, size), threads)
     # Arrays that differ are measured in full, so the pieces with equal bytes are read once more.
     unequal = ((name, difference) for name, difference in differences.items() if difference.different or total)

@@ -15,6 +15,7 @@ from paramctl.inspect.fold import PieceToMeasure, fold
 from paramctl.inspect.tally import EMPTY, Tally, tally
 from paramctl.parallel import Progress, advancing
 from paramctl.source.base import SelectedValues
+from paramctl.store.contents import connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ def statistics(
     threads: the number of workers, which does not affect the result.
     """
     total = sum(bytes_of(selected.dtype, selected.selection.size) for selected in selection)
-    tallies = fold(_pieces(selection), advancing(progress, total), threads)
+    workers = threads or connections(*(selected.source for selected in selection))
+    tallies = fold(_pieces(selection), advancing(progress, total), workers)
     return [_row(selected, tallies.get(number, EMPTY)) for number, selected in enumerate(selection)]
 
 

@@ -16,7 +16,7 @@ from paramctl.inspect.layers import default_text
 from paramctl.model import Block, Model
 from paramctl.parallel import Progress, advancing
 from paramctl.source.base import Source
-from paramctl.store.contents import blocks
+from paramctl.store.contents import blocks, connections
 from paramctl.store.io.extents import as_bytes
 
 
@@ -43,7 +43,7 @@ def equal_arrays(source: Source, progress: Progress | None = None, threads: int 
     # The only array of its shape and dtype equals no other, so it is not read.
     candidates = [parameter for alike in by_form.values() if len(alike) > 1 for parameter in alike]
     advance = advancing(progress, sum(parameter.bytes for parameter in candidates))
-    checksums = fold(_pieces(source, candidates), advance, threads)
+    checksums = fold(_pieces(source, candidates), advance, threads or connections(source))
     groups: dict[tuple[object, ...], list[str]] = {}
     for parameter in candidates:
         key = (parameter.shape, parameter.dtype, checksums[parameter.path].digest)

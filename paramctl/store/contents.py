@@ -291,7 +291,8 @@ def _gather(contents: Contents, path: str, shape: Sequence[int], ranges: Sequenc
     yield from map(read, parts) if threads is None else in_parallel(read, parts, threads)
 
 
-def connections(contents: Contents) -> int | None:
-    """Return the number of values to request at once from a server; None for a disk, and for drawn values."""
-    location = contents.origin.location
-    return location.connections if location is not None and location.connections > 1 else None
+def connections(*sources: Contents) -> int | None:
+    """Return the number of pieces to request at once from servers; None for disks, and for drawn values."""
+    locations = [contents.origin.location for contents in sources]
+    most = max((location.connections for location in locations if location is not None), default=1)
+    return most if most > 1 else None

@@ -10,7 +10,7 @@ from paramctl.core.dtypes import Array
 from paramctl.core.indexing import select_all
 from paramctl.core.parameter import Parameter
 from paramctl.parallel import in_parallel
-from paramctl.store.contents import Contents, Piece, blocks, gather
+from paramctl.store.contents import Contents, Piece, blocks, connections, gather
 from paramctl.store.io.atomic import Temporary
 from paramctl.store.io.extents import Extent, as_bytes
 
@@ -67,7 +67,8 @@ def write_values(
         return written(path, values, options.measure)
 
     owners = (parameter for parameter in present if parameter.path not in tied)
-    yield from in_parallel(write, (piece for owner in owners for piece in contents.pieces(owner)), options.threads)
+    threads = options.threads or connections(contents)
+    yield from in_parallel(write, (piece for owner in owners for piece in contents.pieces(owner)), threads)
     for parameter in copies:
         values = gather(contents, parameter.path, select_all(parameter.shape))
         yield from _write_in_order(parameter.path, values, temporary, extents[parameter.path])

@@ -89,6 +89,8 @@ def member_names(file: Location) -> frozenset[str]:
 
 def verify_checksums(file: Location) -> None:
     """Check the members of a zip archive against their checksums. Raises InputError for a damaged one."""
+    if file.connections > 1:
+        file.descriptor()  # a temporary copy, so that a server sends the values only once
     try:
         _check_stored_members(file)
     except ZIP_ERRORS as error:

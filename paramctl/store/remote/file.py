@@ -122,6 +122,8 @@ class RemoteFile:
         return _File(self)
 
     def sibling(self, name: str) -> Location:
+        if {"", ".", ".."} & set(name.split("/")):
+            raise InputError(f"{self.name}: another file of its folder cannot be called {name!r}")
         return RemoteFile(self.ranges.sibling(name))
 
     def address(self) -> str | None:
