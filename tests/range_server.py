@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             self.answer(request, 404)
             return
-        self.send_file(request, path.read_bytes())
+        self.send_file(request, path.read_bytes() if path.stat().st_size < 1 << 20 else mapped(path))
 
     def answer(self, request: Request, status: int, body: bytes = b"", **headers: str) -> None:
         """Send an answer. headers: with underscores for hyphens."""
@@ -93,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(body)
 
-    def send_file(self, request: Request, data: bytes, **headers: str) -> None:
+    def send_file(self, request: Request, data: bytes | mmap, **headers: str) -> None:
         """Send the range that a request asks for."""
         if self.files.etag is not None:
             headers["ETag"] = self.files.etag
@@ -102,7 +103,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
         if match is None or not self.files.ranges:
-            self.answer(request, 200, data, **headers)
+            self.answer(request, 200, data[:], **headers)
             return
         first, last = int(match[1]), min(int(match[2]), len(data) - 1)
         if first >= len(data):
@@ -116,6 +117,12 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
         self.close_connection = True
+
+
+def mapped(path: Path) -> mmap:
+    """Return the content of a long file, of which a range is read without the rest."""
+    with path.open("rb") as file:
+        return mmap(file.fileno(), 0, access=ACCESS_READ)
 
 
 class _Server(ThreadingHTTPServer):

@@ -24,7 +24,7 @@ FIRST = 16
 """Bytes of the first request, by which a format is recognized."""
 SMALL = 1 << 12
 """Bytes of a request that is so small that more are read with it, if it reads on from the last one."""
-LEAST_AHEAD, MOST_AHEAD = 1 << 10, 1 << 20
+LEAST_AHEAD, MOST_AHEAD = 1 << 10, 1 << 18
 MAX_CACHED = 1 << 24
 TAIL = 1 << 14
 """Bytes at the end of a zip, where its directory is."""
