@@ -106,8 +106,9 @@ def parameter_keys(graph: Graph) -> set[str]:
 
 
 def _model_children(graph: Graph, node: Node) -> Iterator[int]:
+    is_optimizer = node.is_optimizer  # it looks at all children
     for name, number in node.children:
-        if node.is_optimizer and name != TRAINED:
+        if is_optimizer and name != TRAINED:
             continue
         # the lists of a layer in a SavedModel, one of which has its metrics
         if name == "keras_api":

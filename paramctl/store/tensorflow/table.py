@@ -17,7 +17,7 @@ TRAILER = 5
 """Bytes after a block: its compression, and the checksum of both."""
 UNCOMPRESSED = 0
 COMPRESSIONS = {1: "Snappy", 2: "zstd"}
-MAX_ENTRIES = 1_000_000
+MAX_ENTRIES = 300_000
 MAX_KEY_BYTES = 1 << 27
 """Bytes of all keys together: a key repeats the start of the key before it at no cost to the file."""
 
@@ -51,7 +51,7 @@ def _blocks(data: bytes, handles: Iterator[bytes]) -> Iterator[bytes]:
     for handle in handles:
         offset, at = parse_varint(handle, 0, len(handle))
         size, _ = parse_varint(handle, at, len(handle))
-        # an index could name one block a million times
+        # an index could name one block many times
         if offset < end:
             raise ValueError("its blocks overlap")
         yield _block(data, offset, size)
