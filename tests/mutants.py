@@ -445,6 +445,49 @@ MUTANTS = [
         "self.absolute + 0 * magnitude",
         "diff -k tolerances",
     ),
+    # combinations
+    Mutant(
+        "a mean adds the files, and does not divide",
+        "source/combined.py",
+        r"return total / len\(self\.names\)",
+        "return total",
+        "combine -k mean",
+    ),
+    Mutant(
+        "integers that differ are those of the first file",
+        "edit/pairing.py",
+        r"last_key if owner\.path in different else first_key",
+        "first_key",
+        "combine -k integers",
+    ),
+    Mutant(
+        "the result of an expression may be NaN",
+        "source/combined.py",
+        r"self\._check_finite\(path, values, operands\)",
+        "pass",
+        "combine -k overflow",
+    ),
+    Mutant(
+        "an adapter is merged without its scale",
+        "source/merged.py",
+        r"return values \* change\.scale",
+        "return values",
+        "lora -k scale",
+    ),
+    Mutant(
+        "a square weight takes the way of the configuration",
+        "edit/lora_match.py",
+        r"way = evident\.get\(.*?\) if way is None else way",
+        "way = way",
+        "lora -k square",
+    ),
+    Mutant(
+        "an extracted factor has the wrong sign",
+        "edit/extract_lora.py",
+        r"\(up \* signs\)",
+        "up",
+        "lora -k signs",
+    ),
 ]
 
 

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import paramctl as pc
+from paramctl.edit.extract_lora import factorize
 from paramctl.source.save import save as save_source
 from paramctl.store.io.write_values import WriteOptions
 from tests.conftest import Run
@@ -198,6 +199,7 @@ def test_a_prefix_that_only_one_side_has_is_found_and_named(tmp_path: Path, chan
         (factors("m.q", 5, 4), {"init_lora_weights": "pissa"}, "'pissa'"),
         (factors("m.q", 5, 4), {"target_parameters": ["w"]}, "target_parameters"),
         (factors("m.q", 5, 4), {"r": "x"}, "r must be a number"),
+        (factors("m.q", 5, 4), {"use_rslora": 1}, "use_rslora must be true or false"),
         (factors("m.q", 5, 4), {"rank_pattern": {"(": 2}}, "invalid regular expression"),
         (factors("m.q", 5, 4), {"rank_pattern": {f"{n}.*": 2 for n in range(99)}}, "at most 50"),
         (factors("m.q", 5, 4), {"rank_pattern": []}, "must be a mapping"),
@@ -323,6 +325,18 @@ def test_the_error_is_that_of_the_best_approximation(tmp_path: Path) -> None:
     merged = np.asarray(pc.merge(tmp_path / "b.safetensors", tmp_path / "a")["m.q.weight"])
     left = np.linalg.norm(expected["m.q.weight"] - merged) / np.linalg.norm(difference)
     assert left == pytest.approx(error, abs=1e-6)
+
+
+def test_factors_have_determined_signs() -> None:
+    """LAPACK may return either sign of each pair; their product is the same."""
+    for _ in range(20):
+        matrix = RNG.normal(size=(5, 4))
+        down, up, error = factorize(matrix, 4)
+        assert error < 1e-12
+        assert np.allclose(up.astype(np.float64) @ down, matrix, atol=1e-6)
+        assert (up[np.abs(up).argmax(0), np.arange(4)] > 0).all()
+        again = factorize(-matrix, 4)
+        assert np.allclose(again[1], up, atol=1e-6)
 
 
 def test_every_kind_of_array_comes_back(tmp_path: Path) -> None:

@@ -99,8 +99,8 @@ def read_config(location: Location) -> LoraConfig:
         path,
         _number(path, "r", config.get("r", 8)),
         _number(path, "lora_alpha", config.get("lora_alpha", 8)),
-        config.get("use_rslora") is True,
-        config.get("fan_in_fan_out") is True,
+        _flag(path, "use_rslora", config.get("use_rslora")),
+        _flag(path, "fan_in_fan_out", config.get("fan_in_fan_out")),
         **patterns,
     )
 
@@ -119,9 +119,15 @@ def _check_supported(path: str, config: Mapping[str, Any]) -> None:
         raise InputError(f"{path}: {rule}, so that the adapter alone cannot be merged. {hint}")
 
 
+def _flag(path: str, key: str, value: object) -> bool:
+    if not isinstance(value, (bool, type(None))):
+        raise InputError(f"{path}: {key} must be true or false (got {value!r:.100})")
+    return bool(value)
+
+
 def _number(path: str, key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
-        raise InputError(f"{path}: {key} must be a number (got {value!r})")
+        raise InputError(f"{path}: {key} must be a number (got {value!r:.100})")
     return value
 
 
