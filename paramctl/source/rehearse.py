@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 from paramctl.core.parameter import PACKED_BITS
 from paramctl.parallel import Progress, advancing, in_parallel
-from paramctl.source.save import check_writable, verify
+from paramctl.source.save import check_encodings, check_writable, verify
 from paramctl.store.contents import Contents, Piece
 from paramctl.store.io.write_values import WriteOptions
 from paramctl.store.registry import by_name, for_writing
@@ -29,6 +29,7 @@ def rehearse(
             planned = for_writing(path).planned_files(path, source, options)
     else:
         by_name(SAFETENSORS).check_names(source.model, "standard output")
+        check_encodings(source)
         verify(source)
     advance = advancing(progress, sum(owner.bytes for owner in source.model.owners()))
     # a cast fails only where it meets the value, and a truncated file where it ends

@@ -165,7 +165,8 @@ def _part(model: Model, path: str, selection: Selection) -> Parameter:
         for axis, positions, dropped in zip(parameter.axes, selection.ranges, selection.dropped, strict=True)
         if not dropped
     ]
-    return replace(parameter, axes=tuple(axes), dtype=model.owner(path).dtype)
+    owner = model.owner(path)
+    return replace(parameter, axes=tuple(axes), dtype=owner.dtype, encoding=owner.encoding)
 
 
 def _shortened(axis: Axis, size: int) -> Axis:
