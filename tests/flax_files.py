@@ -1,5 +1,6 @@
 """Files of Flax's msgpack, built item by item."""
 
+import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -52,4 +53,17 @@ def sample(folder: Path) -> Path:
     path = folder / "m.msgpack"
     kernel = np.arange(6, dtype=np.float32).reshape(2, 3)
     path.write_bytes(pack({"params": {"kernel": kernel, "bias": np.ones(3, np.float16)}, "step": 7}))
+    return path
+
+
+def sample_set(folder: Path) -> Path:
+    """Write two files and their index, as transformers does."""
+    parts = {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.ones(3, np.float32)}
+    weight_map = {}
+    for number, (name, values) in enumerate(parts.items(), 1):
+        file = f"flax_model-{number:05}-of-00002.msgpack"
+        (folder / file).write_bytes(pack({"model": {"dense": {name: values}}}))
+        weight_map[f"model/dense/{name}"] = file
+    path = folder / "flax_model.msgpack.index.json"
+    path.write_text(json.dumps({"metadata": {"total_size": 36}, "weight_map": weight_map}, indent=2))
     return path

@@ -22,6 +22,7 @@ def torch_set(folder: Path) -> Path:
 
 SAMPLES: dict[str, Callable[[Path], Path]] = {
     "Flax msgpack": flax_files.sample,
+    "Flax msgpack set": flax_files.sample_set,
     "GGUF": gguf_files.sample,
     "ONNX": onnx_files.sample,
     "Orbax": orbax_folders.sample,

@@ -19,7 +19,13 @@ from tests.samples import SAMPLES as READ_ONLY
 READ_AS = {"Keras weights": "HDF5"}
 """Formats that are only written. Another format reads their files."""
 
-MATCHED_TOO = {("Keras", "npz"), ("torch", "npz"), ("torch set", "sharded safetensors"), ("torch distributed", "torch")}
+MATCHED_TOO = {
+    ("Keras", "npz"),
+    ("torch", "npz"),
+    ("torch set", "sharded safetensors"),
+    ("torch distributed", "torch"),
+    ("Flax msgpack set", "sharded safetensors"),
+}
 """Files, and a general format that matches them too. It must come later in the registry."""
 
 EVERY = pytest.mark.parametrize("format_", FORMATS, ids=lambda format_: format_.name)

@@ -12,7 +12,7 @@ from paramctl.errors import InputError
 from paramctl.source.open import open_path
 from paramctl.store.checkpoint import Checkpoint
 from tests.conftest import Run
-from tests.flax_files import Extension, array, pack
+from tests.flax_files import Extension, array, pack, sample_set
 
 
 def opened(folder: Path, tree: Any) -> Checkpoint:
@@ -120,6 +120,20 @@ def test_a_folder_of_hugging_face(paramctl: Run, tmp_path: Path) -> None:
     (tmp_path / "f/flax_model.msgpack").write_bytes(pack({"w": np.ones(2, np.float32)}))
     (tmp_path / "f/config.json").write_text("{}")
     assert "w" in paramctl("summary", "f", check=True).stdout
+
+
+def test_a_set_of_hugging_face(paramctl: Run, tmp_path: Path) -> None:
+    """The files of an index are one model, opened by its folder; a file that does not fit is refused."""
+    sample_set(tmp_path)
+    checkpoint = open_path(str(tmp_path)).checkpoint
+    assert checkpoint is not None
+    assert checkpoint.reader.read("model/dense/kernel", 0, 6).tolist() == [0, 1, 2, 3, 4, 5]
+    assert checkpoint.reader.read("model/dense/bias", 0, 3).tolist() == [1, 1, 1]
+    (tmp_path / "flax_model-00002-of-00002.msgpack").write_bytes(pack({"other": np.ones(2, np.float32)}))
+    done = paramctl("summary", ".")
+    assert done.returncode == 2
+    assert "'other' is in flax_model-00002-of-00002.msgpack, but the index says None" in done.stderr
+    assert "--rebuild-index" not in done.stderr
 
 
 DEEP: Any = 1

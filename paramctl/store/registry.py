@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from paramctl.errors import InputError, OutputError
 from paramctl.store.dcp.format import Distributed
-from paramctl.store.flax.format import FlaxMsgpack
+from paramctl.store.flax.format import FlaxMsgpack, FlaxShards
 from paramctl.store.format import Format
 from paramctl.store.gguf.format import Gguf
 from paramctl.store.hdf5.format import Hdf5
@@ -31,6 +31,7 @@ FORMATS: tuple[Format, ...] = (
     Distributed(),
     Torch(),
     TorchShards(),
+    FlaxShards(),
     KerasArchive(),
     KerasWeights(),
     KerasShards(),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from paramctl.store.flax import NAME
+from paramctl.store.flax import INDEX, NAME, SHARDS_NAME
 from paramctl.store.format import Format
 from paramctl.store.location import Location
 
@@ -20,6 +20,8 @@ FIRST_KEY = re.compile(
     re.DOTALL,
 )
 HUGGING_FACE = "flax_model.msgpack"
+INDEX_START = 1 << 20
+INDEX_OF_FLAX = re.compile(rb'"weight_map"\s*:\s*\{\s*"(?:[^"\\]|\\.)*"\s*:\s*"[^"]*\.msgpack"')
 
 
 class FlaxMsgpack(Format):
@@ -51,3 +53,24 @@ class FlaxMsgpack(Format):
 
     def opens_folder(self, names: Sequence[str]) -> str | None:
         return HUGGING_FACE if HUGGING_FACE in names else None
+
+
+class FlaxShards(Format):
+    """A set of files, and ``flax_model.msgpack.index.json``, which names the file of each array."""
+
+    name = SHARDS_NAME
+    suffixes = ()
+    read_suffixes = (INDEX,)
+    writable = False
+
+    def matches(self, location: Location) -> bool:
+        return location.read(0, 1) == b"{" and INDEX_OF_FLAX.search(location.read(0, INDEX_START)) is not None
+
+    def read(self, location: Location) -> Checkpoint:
+        from paramctl.store.flax.shards import read
+
+        return read(location)
+
+    def opens_folder(self, names: Sequence[str]) -> str | None:
+        indexes = [name for name in names if name.endswith(INDEX)]
+        return indexes[0] if len(indexes) == 1 else None

@@ -15,8 +15,8 @@ from paramctl.store.io.locks import exclusive, locked
 from paramctl.store.location import Location
 from paramctl.store.urls import check_local_folder, is_url
 
-NOT_REBUILT = ".bin.index.json"
-"""The suffix of the indexes of pickles, which are not written."""
+NOT_REBUILT = (".bin.index.json", ".msgpack.index.json")
+"""The suffixes of the indexes of formats that are only read."""
 
 
 class NewIndex(NamedTuple):
