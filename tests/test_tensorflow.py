@@ -440,8 +440,8 @@ def test_slices_that_do_not_fit(boxes: list[list[tuple[int, int]]], rule: str, t
         ('model_checkpoint_path: "../m"', "must name a checkpoint in its own folder (got '../m')"),
         ('model_checkpoint_path: "sub/m"', "must name a checkpoint in its own folder (got 'sub/m')"),
         ("model_checkpoint_path: 3", "must name a checkpoint in its own folder (got '')"),
-        ('model_checkpoint_path: "gone"', "gone.index: No such file"),
-        ('model_checkpoint_path: "/a/.."', "...index: No such file"),
+        ('model_checkpoint_path: "gone"', "names the TensorFlow checkpoint 'gone.index', which does not exist"),
+        ('model_checkpoint_path: "/a/.."', "names the TensorFlow checkpoint '...index', which does not exist"),
     ],
 )
 def test_the_file_checkpoint_leads_nowhere_else(text: str, rule: str, tmp_path: Path) -> None:
