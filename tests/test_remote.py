@@ -12,6 +12,7 @@ import pytest
 
 import paramctl as library
 from paramctl.errors import InputError, OutputError
+from paramctl.store.folder import resolve_folder
 from paramctl.store.registry import FORMATS
 from paramctl.store.remote import http, http_ranges, retries
 from tests.conftest import ROOT, Run
@@ -95,6 +96,13 @@ def test_a_slice_takes_what_it_selects(
     assert len(server.requests) == 2 + requests
 
 
+def test_a_saved_selection_takes_its_bytes(server: FileServer, folder: Path, paramctl: Run) -> None:
+    """A file of some arrays of a URL transfers the header and these arrays."""
+    result = paramctl("save", f"{server.url}/m.safetensors", "head/**", "-o", "part.safetensors")
+    assert result.returncode == 0, result.stderr
+    assert server.bytes == header_size(folder / "m.safetensors") + 4 * (5000 * 3 + 3)
+
+
 def every_file() -> list[str]:
     return [name for name in NAMES if name not in ("m/",)] + ["set/model.safetensors.index.json"]
 
@@ -117,7 +125,7 @@ def test_formats_that_are_only_read(name: str, tmp_path: Path) -> None:
     """A sample of each format that is only read is equal at a URL, or refused in one line if only a folder has it."""
     if name not in SAMPLES:
         pytest.skip("no sample")
-    path = SAMPLES[name](tmp_path)
+    path = Path(resolve_folder(str(SAMPLES[name](tmp_path))))
     with serving(tmp_path) as server:
         url = f"{server.url}/{path.relative_to(tmp_path)}"
         if name == "Orbax":  # TensorStore reads it, from a disk
