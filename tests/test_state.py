@@ -202,6 +202,17 @@ def test_addresses_in_save_select_among_both(paramctl: Run, trained: Path, tmp_p
     assert state(tmp_path / "m.npz") == {"optimizer/vars/2": state(trained)["optimizer/vars/2"][:4]}
 
 
+def test_addresses_and_a_layout_select_among_both(paramctl: Run, tmp_path: Path) -> None:
+    """The selection by the source's names comes after the conversion, in which the state has no part."""
+    words = ["--layout", "torch", "--state", "dense_2", "optimizer_weights/Adam/m/dense_2/*"]
+    done = paramctl("save", KERAS2, "-o", "m.npz", *words)
+    assert done.returncode == 0, done.stderr
+    assert [*pc.open(tmp_path / "m.npz")] == ["dense_2.weight", "dense_2.bias"]
+    assert sorted(state(tmp_path / "m.npz")) == [
+        f"optimizer_weights/Adam/m/dense_2/{name}:0" for name in ("bias", "kernel")
+    ]
+
+
 def test_conversions_leave_the_state_as_it_is(paramctl: Run, trained: Path, tmp_path: Path) -> None:
     """Its names and shapes are no layers': only a rule that names it changes its dtype or its name."""
     (tmp_path / "m.yaml").write_text("input: [2]\nlayers: [{dense: 2}]\n")

@@ -30,6 +30,8 @@ def select_converted(converted: Converted, model: Model, selecting: Selecting) -
     kept = {row.path for row in rows} | {
         row.path for row in converted.rows if row.path and not row.source and row.path.rpartition(".")[0] in layers
     }
+    # no layer's conversion has the arrays of an optimizer, which keep their names
+    kept |= {path for path in chosen if not model.parameters[path].is_parameter}
     source, notes = keep(converted.source, {path: None for path in converted.source.model.parameters if path in kept})
     return converted._replace(source=source, rows=[row for row in converted.rows if row.path in kept]), notes
 
