@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import collections
+import json
 import pickle
+import subprocess
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -14,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, load_model
+from safetensors.torch import load_file, load_model, save_file
 from torch import nn
 
 import paramctl
@@ -290,7 +293,6 @@ def test_a_set_with_an_index(tmp_path: Path) -> None:
     names = dict.fromkeys(first, "pytorch_model-00001-of-00002.bin") | dict.fromkeys(
         second, "pytorch_model-00002-of-00002.bin"
     )
-    import json
 
     (tmp_path / "pytorch_model.bin.index.json").write_text(
         json.dumps({"metadata": {"total_size": 52}, "weight_map": names})
@@ -299,3 +301,47 @@ def test_a_set_with_an_index(tmp_path: Path) -> None:
     assert {name: np.asarray(model[name]).tolist() for name in model} == {
         k: v.tolist() for k, v in (first | second).items()
     }
+
+
+WHEELS = ["lpips==0.1.4", "facenet-pytorch==2.6.0", "DISTS-pytorch==0.1", "silero-vad", "Resemblyzer==0.1.4"]
+"""Small packages that have checkpoints of torch inside."""
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Download the packages, without installing them, and unpack their checkpoints."""
+    folder = tmp_path_factory.mktemp("wheels")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), *WHEELS]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    if result.returncode:
+        pytest.skip(f"the packages cannot be downloaded: {result.stderr[-300:]}")
+    for wheel in folder.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            names = [name for name in archive.namelist() if name.endswith((".pt", ".pth", ".jit"))]
+            archive.extractall(folder / wheel.stem, names)
+    return sorted(path for path in folder.rglob("*") if path.suffix in (".pt", ".pth", ".jit"))
+
+
+def test_published_files(published: list[Path]) -> None:
+    """Files that people published have the arrays that torch loads, under the names that load_state_dict wants."""
+    assert len(published) > 10
+    for path in published:
+        value = torch.load(path, weights_only=False, map_location="cpu")
+        state = value.state_dict() if hasattr(value, "state_dict") else value.get("model_state", value)
+        check_equal(path, {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)})
+
+
+def test_a_checkpoint_of_torch_becomes_one_of_keras(tmp_path: Path) -> None:
+    """--layout keras works from torch's file as from safetensors, with equal values."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    (tmp_path / "m.yaml").write_text(
+        "input: [9, 9, 3]\nlayers: [{conv2d: {filters: 4, kernel_size: 3, activation: relu}}, {conv2d: {filters: 2, kernel_size: 3}}]\n"
+    )
+    torch.save({"epoch": 1, "state_dict": net.state_dict()}, tmp_path / "m.pth")
+    save_file(net.state_dict(), tmp_path / "m.safetensors")
+    for name in ("m.pth", "m.safetensors"):
+        source = paramctl.open(str(tmp_path / name))
+        converted = paramctl.convert(source, layout="keras", like=str(tmp_path / "m.yaml"))
+        arrays = [np.asarray(converted[path]) for path in converted]
+        assert np.array_equal(arrays[0], net[0].weight.detach().permute(2, 3, 1, 0).numpy())
+        assert np.array_equal(arrays[-1], net[2].bias.detach().numpy())

@@ -17,8 +17,10 @@ from paramctl.store.torch.numpy_arrays import array_of
 from paramctl.store.torch.storages import Storage
 from paramctl.store.torch.tensors import Tensor, Unreadable, tensor_of
 
-MAX_ITEMS = 1_000_000
-MAX_DEPTH = 100
+MAX_ITEMS = 500_000
+MAX_DEPTH = 32
+MAX_REPEATS = 1_000
+"""Further places of containers. A file that saves the same state_dict as model and as EMA has one."""
 MAX_PLAIN = 1_000
 """Plain values of one dict, such as a vocabulary, beyond which they are not listed."""
 MAX_LIST = 10_000
@@ -42,42 +44,64 @@ class Item(NamedTuple):
     is_state: bool
 
 
+class _Visits:
+    """The containers that a walk has visited. Those around the current one are in ``around``."""
+
+    def __init__(self, code_of: Sources) -> None:
+        self.code_of = code_of
+        self.visited: set[int] = set()
+        self.around: set[int] = set()
+        self.repeats = 0
+
+    def enter(self, container: Any) -> None:
+        """Count a container. Raises BadPickle if containers occur in many places, and so their content many times."""
+        self.repeats += id(container) in self.visited
+        if self.repeats > MAX_REPEATS:
+            raise BadPickle(f"containers occur in more than {MAX_REPEATS:,} further places")
+        self.visited.add(id(container))
+        self.around.add(id(container))
+
+
 def items_of(root: Any, code_of: Sources) -> list[Item]:
     """Return everything in a checkpoint, in order. A container that contains itself is listed as such."""
     items: list[Item] = []
-    for item in _walk(root, (), False, frozenset(), code_of):
+    for item in _walk(root, (), False, _Visits(code_of)):
         items.append(item)
         if len(items) > MAX_ITEMS:
             raise BadPickle(f"more than {MAX_ITEMS:,} arrays and values")
     return items
 
 
-def _walk(value: Any, keys: tuple[str, ...], is_state: bool, outer: frozenset[int], code_of: Sources) -> Iterator[Item]:
+def _walk(value: Any, keys: tuple[str, ...], is_state: bool, visits: _Visits) -> Iterator[Item]:
     leaf = _leaf(value)
+    entries = None if leaf is not None else _entries(value)
     if leaf is not None:
         yield Item(keys, leaf, is_state)
-        return
-    if module_state(value) is not None:
-        yield from _module(value, keys, is_state, code_of)
-        return
-    entries = _entries(value)
-    if entries is None:
+    elif module_state(value) is not None:
+        yield from _module(value, keys, is_state, visits.code_of)
+    elif entries is None:
         if value is not None:
             yield Item(keys, Unreadable(_kind(value)), is_state)
-        return
-    if id(value) in outer or len(keys) >= MAX_DEPTH:
+    elif id(value) in visits.around or len(keys) >= MAX_DEPTH:
         yield Item(keys, Unreadable("a container in itself, or nested too deep"), is_state)
-        return
+    else:
+        visits.enter(value)
+        yield from _container(value, entries, keys, is_state, visits)
+        visits.around.remove(id(value))
+
+
+def _container(
+    value: Any, entries: Sequence[tuple[str, Any]], keys: tuple[str, ...], is_state: bool, visits: _Visits
+) -> Iterator[Item]:
+    """Yield the content of a dict or a list. Of very many plain values, only their number is listed."""
     is_state = is_state or {"state", "param_groups"} <= {key for key, _ in entries}
     plain = sum(isinstance(inner, (str, int, float)) for _, inner in entries)
     if plain > MAX_PLAIN:
         yield Item(keys, Unreadable(f"a {_noun(value)} of {plain:,} plain values"), is_state)
-    # the same container in two places is listed twice, as torch's state_dict lists a module; MAX_ITEMS ends a bomb
-    inside = outer | {id(value)}
     for key, inner in entries:
         if plain <= MAX_PLAIN or not isinstance(inner, (str, int, float)):
             is_inner_state = is_state or (not keys and _names_state(key, inner))
-            yield from _walk(inner, (*keys, key), is_inner_state, inside, code_of)
+            yield from _walk(inner, (*keys, key), is_inner_state, visits)
 
 
 def _names_state(key: str, value: Any) -> bool:

@@ -13,6 +13,7 @@ SCRIPT = "__torch__."
 """The beginning of the name of a class in TorchScript."""
 MAX_MODULES = 100_000
 MAX_DEPTH = 200
+MAX_MEMBERS = 500_000
 
 Sources = Callable[[str], str]
 """Returns the code of a class of TorchScript, by the full name of the class."""
@@ -71,8 +72,10 @@ def members_of(module: Record, code_of: Sources) -> tuple[list[Member], list[str
         if state is None:
             continue
         count += 1
-        if count > MAX_MODULES or depth > MAX_DEPTH:
-            raise BadPickle(f"more than {MAX_MODULES:,} modules, or {MAX_DEPTH} in each other")
+        if count > MAX_MODULES or depth > MAX_DEPTH or len(members) > MAX_MEMBERS:
+            raise BadPickle(
+                f"more than {MAX_MODULES:,} modules or {MAX_MEMBERS:,} arrays, or {MAX_DEPTH} modules in each other"
+            )
         is_script = value.name.startswith(SCRIPT)
         direct, inner = _script(value, state, code_of) if is_script else _eager(state)
         # torch's state_dict leaves these buffers out, and load_state_dict refuses them

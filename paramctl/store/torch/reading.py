@@ -109,7 +109,7 @@ def arrays_of(items: Sequence[Item], file: Location) -> Arrays:
     for keys, value, is_state in items:
         name = ".".join(keys)
         if isinstance(value, Unreadable):
-            arrays.skipped[name or "the object"] = value.kind
+            arrays.skipped[name or "object"] = value.kind
         elif not isinstance(value, Tensor):
             arrays.metadata[name] = value
         elif is_state:
