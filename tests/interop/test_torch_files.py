@@ -333,7 +333,7 @@ def test_published_files(published: list[Path]) -> None:
 
 def test_a_checkpoint_of_torch_becomes_one_of_keras(tmp_path: Path) -> None:
     """--layout keras works from torch's file as from safetensors, with equal values."""
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    net = nn.ModuleDict({"conv2d": nn.Conv2d(3, 4, 3), "conv2d_1": nn.Conv2d(4, 2, 3)})
     (tmp_path / "m.yaml").write_text(
         "input: [9, 9, 3]\nlayers: [{conv2d: {filters: 4, kernel_size: 3, activation: relu}}, {conv2d: {filters: 2, kernel_size: 3}}]\n"
     )
@@ -343,5 +343,5 @@ def test_a_checkpoint_of_torch_becomes_one_of_keras(tmp_path: Path) -> None:
         source = paramctl.open(str(tmp_path / name))
         converted = paramctl.convert(source, layout="keras", like=str(tmp_path / "m.yaml"))
         arrays = [np.asarray(converted[path]) for path in converted]
-        assert np.array_equal(arrays[0], net[0].weight.detach().permute(2, 3, 1, 0).numpy())
-        assert np.array_equal(arrays[-1], net[2].bias.detach().numpy())
+        assert np.array_equal(arrays[0], net["conv2d"].weight.detach().permute(2, 3, 1, 0).numpy())
+        assert np.array_equal(arrays[-1], net["conv2d_1"].bias.detach().numpy())
