@@ -28,7 +28,9 @@ READERS = [command for command in all_commands() if any(each.name in FILES for e
 def command_line(command: click.Command, file: str) -> list[str]:
     """Return a complete command line that reads this file."""
     arguments = [each for each in command.params if isinstance(each, click.Argument)]
-    words = [file if each.name in FILES else "w=1" for each in arguments if each.name in FILES or each.required]
+    # 'set' may do without assignments, but only when it changes metadata
+    needed = [each for each in arguments if each.required or each.name in (*FILES, "assignments")]
+    words = [file if each.name in FILES else "w=1" for each in needed]
     output = ["-o", "x.h5"] if any("-o" in each.opts for each in command.params) else []
     data = ["--data", file] if any("--data" in each.opts and each.required for each in command.params) else []
     return [str(command.name), *words, *output, *data]

@@ -3,10 +3,10 @@
 With PARAMCTL_TORTURE set, ten times as many damaged files are tried.
 """
 
-import io
 import json
 import os
 import random
+import shutil
 import struct
 import subprocess
 import sys
@@ -30,49 +30,45 @@ ROUNDS = 30 * forks.ROUNDS
 
 READ_ONLY = {f"sample of {name}": build for name, build in samples.SAMPLES.items()}
 
-SAMPLES = [
-    *READ_ONLY,
-    "keras3_nested.weights.h5",
-    "keras2_full_model.h5",
-    "keras3_nested.keras",
-    "dtypes.safetensors",
-    "x.npz",
-    "m.h5",
-]
+FIXTURE_FILES = ("keras3_nested.weights.h5", "keras2_full_model.h5", "keras3_nested.keras", "dtypes.safetensors")
 
 
-@pytest.fixture(scope="module")
-def whole_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A file of each kind."""
-    folder = tmp_path_factory.mktemp("samples")
-    made = {name: (FIXTURES / name).read_bytes() for name in SAMPLES if (FIXTURES / name).exists()}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, a=np.arange(50.0), b=np.ones((3, 4), "float32"))
-    made["x.npz"] = buffer.getvalue()
-    model = ROOT / "sample_models/mlp.yaml"
-    Run(folder)("save", str(model), "-o", "m.h5", check=True)
-    made["m.h5"] = (folder / "m.h5").read_bytes()
-    for name, build in READ_ONLY.items():
-        (folder / name).mkdir()
-        made[name] = build(folder / name).read_bytes()
-    return made
+def small_npz(path: Path) -> Path:
+    np.savez_compressed(path, a=np.arange(50.0), b=np.ones((3, 4), "float32"))
+    return path
 
 
-@pytest.mark.parametrize("name", SAMPLES)
-def test_a_damaged_file_is_refused_or_read(name: str, whole_files: dict[str, bytes], tmp_path: Path) -> None:
+def small_hdf5(path: Path) -> Path:
+    Run(path.parent)("save", str(ROOT / "sample_models/mlp.yaml"), "-o", path.name, check=True)
+    return path
+
+
+WRITTEN = {"x.npz": small_npz, "m.h5": small_hdf5}
+
+
+def sample(name: str, folder: Path) -> Path:
+    """Write one sample in a folder, with the other files that it needs, and return the file to damage."""
+    if name in READ_ONLY:
+        return READ_ONLY[name](folder)
+    if name in WRITTEN:
+        return WRITTEN[name](folder / name)
+    return Path(shutil.copy(FIXTURES / name, folder / name))
+
+
+@pytest.mark.parametrize("name", [*READ_ONLY, *FIXTURE_FILES, *WRITTEN])
+def test_a_damaged_file_is_refused_or_read(name: str, tmp_path: Path) -> None:
     """Bytes changed, cut and repeated at random places, mostly in the headers."""
     rng = random.Random(name)  # noqa: S311
-    whole = whole_files[name]
-    sample = READ_ONLY[name](tmp_path) if name in READ_ONLY else None  # with the other files of its folder
+    path = sample(name, tmp_path)
+    whole = path.read_bytes()
     refused = 0
-    for number in range(ROUNDS):
+    for _ in range(ROUNDS):
         data = bytearray(whole)
         for _ in range(rng.choice((1, 1, 3))):
             place = rng.randrange(len(data)) if rng.random() < 0.4 else rng.randrange(min(len(data), 3000))
             data[place] = rng.choice((0, 1, 0x7F, 0xFF, data[place] ^ (1 << rng.randrange(8))))
         if rng.random() < 0.2:
             del data[rng.randrange(len(data)) :]
-        path = sample or tmp_path / f"{number}-{name}"
         path.write_bytes(data)
         try:
             found = open_path(str(path))
@@ -81,7 +77,8 @@ def test_a_damaged_file_is_refused_or_read(name: str, whole_files: dict[str, byt
                     list(each.pieces())
         except ParamctlError as error:
             refused += 1
-            assert str(path if sample is None else path.parent) in str(error)
+            # a set names its damaged file, or its folder
+            assert str(path.parent if name in READ_ONLY else path) in str(error)
     assert refused > ROUNDS // 10, "damage is noticed"
 
 
