@@ -78,13 +78,23 @@ def test_an_index_that_is_written_again_is_read(tmp_path: Path) -> None:
     assert np.array_equal(values(found, "a.row"), WHOLE)
 
 
+def test_an_array_without_values_may_be_in_any_number_of_parts(tmp_path: Path) -> None:
+    sample(tmp_path)
+    index = Index()
+    index.add("none", (0, 6), [])
+    index.add("two", (0, 6), [((0, 0), (0, 3), *ROWS[0]), ((0, 3), (0, 3), *ROWS[1])])
+    index.write(tmp_path)
+    found = opened(tmp_path)
+    assert all(found.reader.read(name, 0, 0).tolist() == [] for name in ("none", "two"))
+
+
 def rows(first: tuple[Any, ...] = ROWS[0], offsets: Any = (0, 0), sizes: Any = (4, 6)) -> list[tuple[Any, ...]]:
     return [(offsets, sizes, *first), ((4, 0), (3, 6), *ROWS[1])]
 
 
 REFUSED: dict[str, tuple[Any, list[tuple[Any, ...]], str]] = {
     "a missing part": ((7, 6), rows()[:1], "the parts of w have 24 of 42 values"),
-    "parts that overlap": ((8, 6), [*rows(), ((3, 0), (1, 6), *ROWS[0])], "the part of w at (3, 0) overlaps another"),
+    "parts that overlap": ((8, 6), [*rows(), ((3, 0), (1, 6), *ROWS[0])], "the parts of w leave a gap, or overlap"),
     "a part outside": ((6, 6), rows(), "a part of w at (4, 0) ends outside the shape (6, 6)"),
     "other axes": ((7, 6), rows(offsets=(0,)), "a part of w has another number of axes"),
     "a negative size": ((7, -6), rows(), "must be non-negative integers"),

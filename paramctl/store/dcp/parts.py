@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from math import prod
 
-import numpy as np
-
-from paramctl.core.dtypes import Array, numpy_dtype
-from paramctl.core.indexing import boxes
+from paramctl.core.dtypes import Array
 from paramctl.core.parameter import DTYPE_BYTES
 from paramctl.errors import InputError
 from paramctl.store.contents import Reader
 from paramctl.store.dcp.index import Part, Place, ShardedTensor
 from paramctl.store.dcp.window import Window
+from paramctl.store.io.boxes import Box, BoxPart, check_filled, read_boxes
 from paramctl.store.io.zips import ZIP_ERRORS
 from paramctl.store.location import Location
 from paramctl.store.pickles.objects import Record
@@ -59,17 +58,17 @@ def check_parts(name: str, tensor: ShardedTensor) -> None:
         ends = map(sum, zip(part.offsets, part.sizes, strict=True))
         if any(end > size for end, size in zip(ends, tensor.shape, strict=True)):
             raise BadPickle(f"a part of {name} at {part.offsets} ends outside the shape {tensor.shape}")
-    filled = [part for part in tensor.parts if prod(part.sizes)]
-    if sum(prod(part.sizes) for part in filled) != prod(tensor.shape):
-        saved = sum(prod(part.sizes) for part in filled)
+    saved = sum(prod(part.sizes) for part in tensor.parts)
+    if saved != prod(tensor.shape):
         raise BadPickle(f"the parts of {name} have {saved:,} of {prod(tensor.shape):,} values")
-    begins = np.array([part.offsets for part in filled])
-    ends_ = begins + np.array([part.sizes for part in filled])
-    for number in range(1, len(filled)):
-        # two boxes overlap if they do so on every axis
-        overlaps = (begins[:number] < ends_[number]) & (begins[number] < ends_[:number])
-        if overlaps.all(axis=1).any():
-            raise BadPickle(f"the part of {name} at {filled[number].offsets} overlaps another")
+    try:
+        check_filled(name, tensor.shape, list(map(_box, tensor.parts)))
+    except ValueError as error:
+        raise BadPickle(str(error)) from error
+
+
+def _box(part: Part) -> Box:
+    return [range(start, start + size) for start, size in zip(part.offsets, part.sizes, strict=True)]
 
 
 class PartReader:
@@ -84,37 +83,12 @@ class PartReader:
         tensor = self.tensors[path]
         filled = [part for part in tensor.parts if prod(part.sizes)]
         if start < stop and len(filled) == 1:
-            return self._reader(path, tensor.dtype, filled[0]).read(VALUES, start, stop)
-        values = np.empty(stop - start, numpy_dtype(tensor.dtype))
-        done = 0
-        for box in boxes(tensor.shape, start, stop) if start < stop else ():
-            size = prod(map(len, box))
-            target = values[done : done + size].reshape([len(axis) for axis in box])
-            for part in filled:
-                self._copy(path, part, box, target)
-            done += size
-        return values
+            return self._read_part(path, filled[0], start, stop)
+        parts = [BoxPart(_box(part), partial(self._read_part, path, part)) for part in filled]
+        return read_boxes(tensor.shape, tensor.dtype, parts, start, stop)
 
-    def _copy(self, path: str, part: Part, box: Sequence[range], target: Array) -> None:
-        """Copy the values that a part and a box share.
-
-        A box is whole along the axes behind its range, so what it shares with a part is one run of the part's values.
-        """
-        shared = [
-            range(max(axis.start, begin), min(axis.stop, begin + size))
-            for axis, begin, size in zip(box, part.offsets, part.sizes, strict=True)
-        ]
-        if not all(map(len, shared)):
-            return
-        first = 0
-        for axis, begin, size in zip(shared, part.offsets, part.sizes, strict=True):
-            first = first * size + axis.start - begin
-        count = prod(map(len, shared))
-        values = self._reader(path, self.tensors[path].dtype, part).read(VALUES, first, first + count)
-        places = tuple(
-            slice(axis.start - whole.start, axis.stop - whole.start) for axis, whole in zip(shared, box, strict=True)
-        )
-        target[places] = values.reshape([len(axis) for axis in shared])
+    def _read_part(self, path: str, part: Part, start: int, stop: int) -> Array:
+        return self._reader(path, self.tensors[path].dtype, part).read(VALUES, start, stop)
 
     def _reader(self, path: str, dtype: str, part: Part) -> Reader:
         reader = self.readers.get(part.place)

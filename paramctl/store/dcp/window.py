@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from paramctl.errors import InputError
-from paramctl.store.location import Location
+from paramctl.store.location import Location, PositionedFile
 
 
 class Window:
@@ -31,7 +31,7 @@ class Window:
         raise InputError(f"{self.name}: a part of the file has no descriptor")
 
     def as_file(self) -> io.RawIOBase:
-        return _WindowFile(self)
+        return PositionedFile(self)
 
     def address(self) -> str | None:
         return None
@@ -44,31 +44,3 @@ class Window:
 
     def close(self) -> None:
         """Do nothing: the whole file stays open for its other parts."""
-
-
-class _WindowFile(io.RawIOBase):
-    """A file object that reads a window, for zipfile."""
-
-    def __init__(self, window: Window) -> None:
-        self.window, self.position = window, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.window.bytes}[whence]
-        if start + offset < 0:
-            raise OSError("negative seek position")
-        self.position = start + offset
-        return self.position
-
-    def tell(self) -> int:
-        return self.position
-
-    def readinto(self, buffer: Any) -> int:
-        count = self.window.read_into(self.position, memoryview(buffer).cast("B"))
-        self.position += count
-        return count

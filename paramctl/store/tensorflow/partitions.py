@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import product
-from math import prod
+from functools import partial
 from typing import NamedTuple
 
-import numpy as np
-
-from paramctl.core.dtypes import Array, numpy_dtype
-from paramctl.core.indexing import boxes
+from paramctl.core.dtypes import Array
 from paramctl.store.contents import Reader
+from paramctl.store.io.boxes import BoxPart, check_filled, read_boxes
 from paramctl.store.tensorflow.bundle import DTYPES, Entry, Slice
 
-MAX_CUT_AXES = 8
 Box = tuple[range, ...]
 
 
@@ -30,7 +25,7 @@ class Partition(NamedTuple):
     """A partitioned variable. Its parts together are the whole of it."""
 
     shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
+    dtype: str
     parts: tuple[Part, ...]
 
 
@@ -44,29 +39,8 @@ class PartitionReader:
         partition = self.partitions.get(path)
         if partition is None:
             return self.reader.read(path, start, stop)
-        values, place = np.empty(stop - start, partition.dtype), 0
-        for box in boxes(partition.shape, start, stop) if start < stop else ():
-            sizes = [len(axis) for axis in box]
-            region = values[place : place + prod(sizes)].reshape(sizes)
-            for part in partition.parts:
-                self._fill(region, box, part)
-            place += region.size
-        return values
-
-    def _fill(self, region: Array, box: Box, part: Part) -> None:
-        """Fill the region of a box with the values that a part has of it.
-
-        The box is one of a range in C order: single indices, a range, and whole axes. So it is one run of the part too.
-        """
-        common = [range(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, part.box, strict=True)]
-        if not all(common):
-            return
-        first = 0
-        for axis, whole in zip(common, part.box, strict=True):
-            first = first * len(whole) + axis.start - whole.start
-        read = self.reader.read(part.key, first, first + prod(map(len, common)))
-        target = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(common, box, strict=True))
-        region[target] = read.reshape([len(axis) for axis in common])
+        parts = [BoxPart(part.box, partial(self.reader.read, part.key)) for part in partition.parts]
+        return read_boxes(partition.shape, partition.dtype, parts, start, stop)
 
 
 def join_slices(name: str, entry: Entry, slices: Sequence[tuple[str, Slice, Entry]]) -> Partition:
@@ -75,20 +49,8 @@ def join_slices(name: str, entry: Entry, slices: Sequence[tuple[str, Slice, Entr
     slices: the key of the values of each, its bounds, and its entry.
     """
     parts = tuple(Part(key, _box(name, bounds, entry.shape, part)) for key, bounds, part in slices)
-    cut = [axis for axis, size in enumerate(entry.shape) if any(part.box[axis] != range(size) for part in parts)]
-    if len(cut) > MAX_CUT_AXES:
-        raise ValueError(f"{name} must be partitioned along at most {MAX_CUT_AXES} axes (got {len(cut)})")
-    corners: Counter[tuple[int, ...]] = Counter()
-    # Boxes fill a box exactly if their corners do, those with an odd number of ends counted negative: the count of
-    # boxes over a place is the sum of the corners before it.
-    whole = tuple(map(range, entry.shape))
-    for box, weight in [*((part.box, 1) for part in parts), (whole, -1)]:
-        for ends in product((False, True), repeat=len(cut)):
-            corner = tuple(box[axis].stop if end else box[axis].start for axis, end in zip(cut, ends, strict=True))
-            corners[corner] += -weight if sum(ends) % 2 else weight
-    if any(corners.values()):
-        raise ValueError(f"the slices of {name} leave a gap, or overlap")
-    return Partition(entry.shape, numpy_dtype(DTYPES[entry.dtype]), parts)
+    check_filled(name, entry.shape, [part.box for part in parts])
+    return Partition(entry.shape, DTYPES[entry.dtype], parts)
 
 
 def _box(name: str, bounds: Slice, shape: Sequence[int], part: Entry) -> Box:
