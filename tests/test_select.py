@@ -238,6 +238,22 @@ def test_a_dry_run_refuses_what_a_save_refuses(paramctl: Run, tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
 
+@pytest.mark.parametrize("target", ["y.safetensors", "y.npz", "y.h5", "set/"])
+@pytest.mark.parametrize("empty", [{}, {"e": np.zeros((0, 3), "f4")}])
+def test_a_dry_run_of_empty_arrays_writes_nothing(tmp_path: Path, target: str, empty: dict[str, Any]) -> None:
+    """Such a file is complete before the first value is written, and must not replace another one."""
+    save_file(empty, tmp_path / "empty.safetensors")
+    pc.save(MLP, f"{tmp_path}/{target}")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    planned = pc.save(tmp_path / "empty.safetensors", f"{tmp_path}/{target}", force=True, dry_run=True)
+    assert [file.bytes for file in planned] == [0]
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    # and a new one is not left behind
+    new = "new/" if target == "set/" else f"new-{target}"
+    pc.save(tmp_path / "empty.safetensors", f"{tmp_path}/{new}", dry_run=True)
+    assert not (tmp_path / new).exists()
+
+
 def test_a_selection_can_be_opened_again(tmp_path: Path, arrays: dict[str, Any]) -> None:
     """Its description is JSON, and gives the same values."""
     selected = pc.convert(tmp_path / "x.safetensors", select=["enc.0.weight[1:5:2]", "step"])

@@ -105,10 +105,20 @@ def check_target(path: str, force: bool, names: Collection[str] = ()) -> None:
 
 def check_writable(source: Contents, path: str, options: WriteOptions = DEFAULTS) -> None:
     """Raise the error that write would raise before the first value. The file is begun and removed."""
-    pieces = write(source, path, options)
-    next(pieces, None)
+    # a file of empty arrays is complete before its first piece, and would replace the old one
+    pieces = write(source, path, replace(options, confirm=_stop))
+    with suppress(_Complete):
+        next(pieces, None)
     if isinstance(pieces, Generator):
         pieces.close()
+
+
+class _Complete(Exception):
+    """The end of a write that must not replace a file."""
+
+
+def _stop() -> None:
+    raise _Complete
 
 
 def write_stream(source: Contents, file: IO[bytes], progress: Progress | None = None) -> None:
