@@ -61,7 +61,7 @@ def convert(
     generated = isinstance(arrays, Model) and not losses and len(dtypes) == 1 and dtypes[0] in FLOAT_DTYPES
     source = as_source(arrays, seed, dtypes[0] if generated else None)
     selecting = Selecting(texts(select), texts(drop), filters(trainable, None, kind, min_size))
-    source, patterns = drop_state(source, selecting.drop)
+    source, patterns, dropped = drop_state(source, selecting.drop)
     source, selecting = with_state(source) if state else source, replace(selecting, drop=patterns)
     # a conversion to torch's layout requires all layers, so a selection by their names comes after it
     selects_later = layout == "torch" and bool(source.model.inputs) and not selecting.selects_all
@@ -84,4 +84,4 @@ def convert(
         from paramctl.edit.cast_rules import cast_source
 
         source = cast_source(source, dtypes, losses)
-    return Weights(source, lambda measured: rows, notes=[*left_out, *notes])
+    return Weights(source, lambda measured: rows, notes=[*dropped, *left_out, *notes])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from paramctl.address.resolve import resolve_whole
 from paramctl.core.dtypes import Array, cast
 from paramctl.core.parameter import Parameter
+from paramctl.core.text import abbreviate
 from paramctl.errors import AddressError, InputError
 from paramctl.model import Model
 from paramctl.source.base import Derived, Description, Source
@@ -65,11 +67,19 @@ class _WithoutNamed(Derived):
         return self.base.describe()
 
 
-def drop_state(source: Source, patterns: Sequence[str]) -> tuple[Source, list[str]]:
-    """Return a source without the arrays of its optimizer that patterns match, and the patterns for its parameters."""
+class DroppedState(NamedTuple):
+    """A source without some arrays of its optimizer, the patterns for its parameters, and a line about the arrays."""
+
+    source: Source
+    patterns: list[str]
+    notes: list[str]
+
+
+def drop_state(source: Source, patterns: Sequence[str]) -> DroppedState:
+    """Return a source without the arrays of its optimizer that patterns match."""
     state = source.origin.optimizer
     if state is None or not patterns:
-        return source, [*patterns]
+        return DroppedState(source, [*patterns], [])
     tree = Model(source.model.name, (), (), name_tree(state.arrays, source.model.separator))
     dropped, others = set(), []
     for pattern in patterns:
@@ -79,10 +89,13 @@ def drop_state(source: Source, patterns: Sequence[str]) -> tuple[Source, list[st
         if not matched or _matched(source.model, pattern):
             others.append(pattern)
     if not dropped:
-        return source, others
+        return DroppedState(source, others, [])
+    names = [path for path in state.arrays if path in dropped]
+    note = f"dropped {len(names):,} of {len(state.arrays):,} arrays of the optimizer: {abbreviate(names)}"
     arrays = {path: array for path, array in state.arrays.items() if path not in dropped}
     # Keras reads all variables of an optimizer or none, so the others are not carried over
-    return _WithoutNamed(source, replace(state, arrays=arrays, layout=None) if arrays else None), others
+    without = _WithoutNamed(source, replace(state, arrays=arrays, layout=None) if arrays else None)
+    return DroppedState(without, others, [note])
 
 
 def _matched(model: Model, pattern: str) -> set[str]:
