@@ -107,7 +107,7 @@ def test_other_items_are_metadata_or_skipped(paramctl: Run, tmp_path: Path) -> N
         "config/lr": 0.5,
         "config/name": "adam",
         "config/tied": False,
-        "config/rate": "inf",
+        "config/rate": float("inf"),
     }
     assert found.origin.skipped == {"z": "a complex number", "blob": "bytes"}
     done = paramctl("save", "m.msgpack", "-o", "m.npz", check=True)

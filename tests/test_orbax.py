@@ -247,7 +247,7 @@ def test_plain_values(tmp_path: Path) -> None:
     assert weights.source.origin.metadata == {
         "step": 7,
         "lr": 0.5,
-        "best": "inf",
+        "best": np.inf,
         "name": "tiny",
         "run.id": "a1",
         "run.tags": ["x", "y"],

@@ -7,7 +7,6 @@ The names of arrays are their keys, joined by slashes: ``params/Dense_0/kernel``
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from math import isfinite
 from pathlib import PurePath
 from typing import Any
 
@@ -78,7 +77,7 @@ def _checkpoint(location: Location, tree: Mapping[str, Tree]) -> Checkpoint:
         elif isinstance(leaf, Skipped):
             skipped[path] = leaf.kind
         elif leaf is not None:  # an item without a value, such as a missing bias
-            metadata[path] = str(leaf) if isinstance(leaf, float) and not isfinite(leaf) else leaf
+            metadata[path] = leaf
     reader = ChunkReader(location, arrays)
     states = tuple(_optimizer_states(tree))
     parameters = {path: stored_parameter(path, array.shape, array.dtype) for path, array in arrays.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from struct import Struct
 from typing import Any
 
@@ -76,8 +75,6 @@ class ValueReader:
         if code not in NUMBERS:
             raise ValueError(f"unknown type {code} of a value")
         number = self.cursor.number(NUMBERS[code])
-        if isinstance(number, float) and not isfinite(number):
-            return str(number)  # JSON has no such numbers
         return bool(number) if code == BOOL else number
 
     def text(self) -> str | Omitted:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paramctl.core.dtypes import Array
+from paramctl.core.dtypes import Array, numpy_dtype
 from paramctl.core.indexing import boxes
 from paramctl.core.parameter import DTYPE_BYTES
 from paramctl.errors import InputError
@@ -140,14 +140,17 @@ class Arrays:
 
 
 class ArrayReader:
-    """A reader of arrays by their paths. names: the stored name of each. shapes: by path."""
+    """A reader of arrays by their paths. names: the stored name of each. stored: its shape and dtype."""
 
-    def __init__(self, arrays: Arrays, names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self.arrays, self.names, self.shapes = arrays, names, shapes
+    def __init__(self, arrays: Arrays, names: Mapping[str, str], stored: Mapping[str, StoredArray]) -> None:
+        self.arrays, self.names, self.stored = arrays, names, stored
 
     def read(self, path: str, start: int, stop: int) -> Array:
+        stored = self.stored[path]
+        if start == stop:
+            return np.empty(0, numpy_dtype(stored.dtype))
         pieces = [
             self.arrays.read(self.names[path], tuple(slice(axis.start, axis.stop) for axis in box)).reshape(-1)
-            for box in boxes(self.shapes[path], start, stop)
+            for box in boxes(stored.shape, start, stop)
         ]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite
 from pathlib import PurePath
 from typing import Any
 
@@ -50,13 +49,13 @@ def read(location: Location) -> Checkpoint:
         if array.dtype not in DTYPE_BYTES:
             skipped[leaf.path] = array.dtype
         elif _is_plain(leaf, array) and (leaf.kind == SCALAR or leaf.stored_name not in of_optimizer):
-            metadata[leaf.path] = _finite(arrays.read(leaf.stored_name, ()).item())
+            metadata[leaf.path] = arrays.read(leaf.stored_name, ()).item()
         else:
             group = state if leaf.stored_name in of_optimizer else parameters
             group[leaf.path] = stored_parameter(leaf.path, array.shape, array.dtype)
             names[leaf.path] = leaf.stored_name
-    shapes = {path: stored[name].shape for path, name in names.items()}
-    reader = JoinedReader({**inline.readers, **dict.fromkeys(names, ArrayReader(arrays, names, shapes))})
+    array_reader = ArrayReader(arrays, names, {path: stored[name] for path, name in names.items()})
+    reader = JoinedReader({**inline.readers, **dict.fromkeys(names, array_reader)})
     model, _ = build_model(_model_name(folder), parameters, ())
     items, others = _other_items(location, folder)
     origin = Origin(
@@ -146,14 +145,9 @@ def _flat(prefix: str, values: Mapping[str, Any], depth: int) -> Iterator[tuple[
         elif isinstance(value, (str, int, float)) or (
             isinstance(value, list) and all(isinstance(item, (str, int, float)) for item in value)
         ):
-            yield name, [*map(_finite, value)] if isinstance(value, list) else _finite(value)
+            yield name, value
         elif value is not None:
             yield name, Omitted("nested values")
-
-
-def _finite(value: Any) -> Any:
-    """Return a plain value; as text, an infinite number or NaN, which JSON does not have."""
-    return str(value) if isinstance(value, float) and not isfinite(value) else value
 
 
 def _other_items(location: LocalFile, folder: str) -> tuple[dict[str, Any], tuple[str, ...]]:
