@@ -1,5 +1,6 @@
 """Files of torch, read without torch. The fixtures were written by torch itself; see tests/interop/test_torch_files.py."""
 
+import json
 import os
 import pickle
 import random
@@ -18,7 +19,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import paramctl
-from paramctl.errors import ParamctlError
+from paramctl.errors import InputError, ParamctlError
 from paramctl.store.pickles.objects import Global, Record
 from paramctl.store.pickles.state import BadPickle
 from paramctl.store.torch.content import items_of
@@ -99,6 +100,18 @@ def test_a_set_is_checked_against_its_index(paramctl: Run, tmp_path: Path) -> No
         assert "--rebuild-index" not in result.stderr
 
 
+def test_a_set_drops_no_array_that_is_called_like_state(tmp_path: Path) -> None:
+    """The index lists the parameters. An array that it does not list is an error, as any other."""
+    arrays = {"w": np.ones(2, "float32"), "rng_state": np.arange(3, dtype="uint8")}
+    (tmp_path / "m.bin").write_bytes(pickle.dumps(arrays, protocol=4))
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(arrays, "m.bin")}))
+    assert {name: value.tolist() for name, value in values(index).items()} == {"w": [1, 1], "rng_state": [0, 1, 2]}
+    index.write_text(json.dumps({"weight_map": {"w": "m.bin"}}))
+    with pytest.raises(InputError, match=r"'rng_state' is in m\.bin, but the index says None"):
+        values(index)
+
+
 def test_a_folder_opens_its_model(tmp_path: Path) -> None:
     """pytorch_model.bin is preferred, files of training are not models, and safetensors are preferred to pickles."""
     shutil.copy(FIXTURES / "torch_tied.pt", tmp_path / "pytorch_model.bin")
@@ -139,6 +152,7 @@ ROOTS: dict[str, tuple[Any, list[str], list[str], list[str]]] = {
         ["d.param_groups.0.lr"],
     ),
     "a parameter named like state": ({"scheduler.betas": tensor(), "w": tensor("1")}, ["scheduler.betas", "w"], [], []),
+    "a parameter with these letters": ({"charngram.w": tensor(), "w": tensor("1")}, ["charngram.w", "w"], [], []),
     "list": ([W, W], ["0.w", "0.b", "1.w", "1.b"], [], []),
     "tuple": ((W, 3), ["w", "b"], [], ["1"]),
     "bare": (tensor(), ["tensor"], [], []),
@@ -286,7 +300,7 @@ def test_tensors_are_read_in_bounded_memory(tmp_path: Path) -> None:
 GUARDED = """
 import os, pickle, sys
 import paramctl
-from paramctl.errors import ParamctlError
+from paramctl.errors import InputError, ParamctlError
 from tests.test_pickles import HARMLESS, REFUSED
 allowed = {"open", "builtins.id", "os.listdir", "object.__getattr__", "tempfile.mkstemp", "os.remove", "fcntl.flock", "fcntl.fcntl"}
 events, armed = [], False

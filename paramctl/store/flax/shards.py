@@ -10,8 +10,7 @@ from paramctl.store.checkpoint import Checkpoint, build_model
 from paramctl.store.contents import JoinedReader, Origin, Reader
 from paramctl.store.flax import INDEX, SHARDS_NAME
 from paramctl.store.flax.read import read as read_file
-from paramctl.store.io.new_index import misfit
-from paramctl.store.io.shard_index import check_listed, open_shard, read_index
+from paramctl.store.io.shard_index import check_complete, check_listed, open_shard, read_index
 from paramctl.store.location import Location
 
 
@@ -24,16 +23,15 @@ def read(location: Location) -> Checkpoint:
     metadata: dict[str, Any] = {}
     for name in index.files:
         part = read_file(open_shard(location, name))
-        # the index of a model lists no state of an optimizer, so a file that has some does not fit it
+        # the index lists the parameters, whatever they are called
         state = part.origin.optimizer.arrays if part.origin.optimizer else {}
-        check_listed([*part.model.parameters, *state], name, index, location)
-        parameters |= part.model.parameters
-        readers |= dict.fromkeys(part.model.parameters, part.reader)
+        arrays = {**part.model.parameters, **state}
+        check_listed(arrays, name, index, location)
+        parameters |= arrays
+        readers |= dict.fromkeys(arrays, part.reader)
         skipped |= part.origin.skipped
         metadata |= part.origin.metadata
-    for path, name in index.weight_map.items():
-        if path not in parameters:
-            raise misfit(location, f"{name} must hold {path!r}, but does not")
+    check_complete(parameters, index, location)
     metadata |= {key: value for key, value in index.metadata.items() if isinstance(value, (str, int, float))}
     stem = PurePath(location.name).name.removesuffix(INDEX)
     model, _ = build_model(stem, {path: parameters[path] for path in index.weight_map}, ())

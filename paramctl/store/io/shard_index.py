@@ -5,7 +5,7 @@ Hugging Face's index maps arrays to files. Keras' maps groups of variables to a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from paramctl.errors import InputError
@@ -69,6 +69,13 @@ def check_listed(arrays: Iterable[str], name: str, index: ShardIndex, location: 
         if index.weight_map.get(path) != name:
             listed = index.weight_map.get(path)
             raise misfit(location, f"{path!r} is in {name}, but the index says {listed!r}")
+
+
+def check_complete(arrays: Container[str], index: ShardIndex, location: Location) -> None:
+    """Raise InputError for an array that the index lists and no file has."""
+    for path, name in index.weight_map.items():
+        if path not in arrays:
+            raise misfit(location, f"{name} must hold {path!r}, but does not")
 
 
 def open_shard(location: Location, name: str) -> Location:

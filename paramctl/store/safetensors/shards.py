@@ -25,9 +25,9 @@ from paramctl.store.contents import Contents, JoinedReader, Origin, Reader
 from paramctl.store.foreign import check_not_foreign
 from paramctl.store.io.atomic import Temporary, remove, replacing, sync_folder
 from paramctl.store.io.extents import Extent, ExtentReader
-from paramctl.store.io.new_index import NewIndex, find_set, misfit, refuse_duplicate
+from paramctl.store.io.new_index import NewIndex, find_set, refuse_duplicate
 from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, planned_set, prepare, write_set
-from paramctl.store.io.shard_index import ShardIndex, check_listed, open_shard, read_index
+from paramctl.store.io.shard_index import ShardIndex, check_complete, check_listed, open_shard, read_index
 from paramctl.store.io.shards import ShardNames, plan_shards
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.location import Location, open_location
@@ -57,9 +57,7 @@ def read(location: Location) -> Checkpoint:
         check_listed(arrays, name, index, location)
         parameters |= arrays
         readers |= dict.fromkeys(arrays, ExtentReader(shard, extents))
-    for path, name in index.weight_map.items():
-        if path not in parameters:
-            raise misfit(location, f"{name} must hold {path!r}, but does not")
+    check_complete(parameters, index, location)
     metadata |= index.metadata  # it replaces that of the files
     ordered = {path: parameters[path] for path in index.weight_map}
     stem = PurePath(location.name).name.removesuffix(INDEX).removesuffix(SUFFIX)

@@ -30,6 +30,8 @@ STATE = re.compile(
     re.IGNORECASE,
 )
 """The keys of what training keeps besides the parameters."""
+RANDOM = re.compile(r"(?<![a-z])rngs?(?![a-z])", re.IGNORECASE)
+"""The keys of the state of random numbers, which is a tensor itself: rng_state, but not charngram.weight."""
 
 
 class Item(NamedTuple):
@@ -106,7 +108,7 @@ def _container(
 
 def _names_state(key: str, value: Any) -> bool:
     """Return whether a key of the file itself is that of state. A state_dict can have a parameter scheduler.betas."""
-    return STATE.search(key) is not None and ("rng" in key.lower() or not isinstance(_leaf(value), Tensor))
+    return STATE.search(key) is not None and (RANDOM.search(key) is not None or not isinstance(_leaf(value), Tensor))
 
 
 def _noun(value: Any) -> str:

@@ -10,8 +10,7 @@ from pathlib import PurePath
 from paramctl.model import Tie
 from paramctl.store.checkpoint import Checkpoint, build_model, tied_parameter
 from paramctl.store.contents import JoinedReader, Origin, Reader
-from paramctl.store.io.new_index import misfit
-from paramctl.store.io.shard_index import check_listed, open_shard, read_index
+from paramctl.store.io.shard_index import check_complete, check_listed, open_shard, read_index
 from paramctl.store.location import Location
 from paramctl.store.torch import SHARDS_NAME
 from paramctl.store.torch.placing import reader_of
@@ -32,16 +31,16 @@ def read(location: Location) -> Checkpoint:
         shard = open_shard(location, name)
         arrays, file = read_arrays(shard)
         archives.append(shard)
-        check_listed(arrays.parameters, name, index, location)
-        tensors |= arrays.parameters
+        # the index lists the parameters, whatever they are called
+        listed = arrays.parameters | arrays.state
+        check_listed(listed, name, index, location)
+        tensors |= listed
         # a tie joins arrays of one file: places in two files are not comparable
-        ties += ties_of((path, arrays.parameters[path]) for path in index.weight_map if path in arrays.parameters)
-        readers |= dict.fromkeys(arrays.parameters, reader_of(arrays.parameters, file))
+        ties += ties_of((path, listed[path]) for path in index.weight_map if path in listed)
+        readers |= dict.fromkeys(listed, reader_of(listed, file))
         skipped |= arrays.skipped
         metadata |= arrays.metadata
-    for path, name in index.weight_map.items():
-        if path not in tensors:
-            raise misfit(location, f"{name} must hold {path!r}, but does not")
+    check_complete(tensors, index, location)
     ordered = {path: tensors[path] for path in index.weight_map}
     parameters = {path: parameter_of(path, tensor) for path, tensor in ordered.items()}
     for tie in ties:
