@@ -1,10 +1,13 @@
 """Detection: each format recognizes its own files by their content, and no others, whatever their names."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from paramctl.errors import ParamctlError
+from paramctl.address.quoting import address_of
+from paramctl.address.resolve import resolve
+from paramctl.errors import AddressError, OutputError, ParamctlError
 from paramctl.source.open import open_path, source_of
 from paramctl.source.save import save
 from paramctl.store.folder import resolve_folder
@@ -154,3 +157,24 @@ def test_a_folder_of_several_checkpoints_says_which_is_read(paramctl: Run, tmp_p
     for name in ("one.h5", "two.npz", "one.safetensors"):
         (folder / name).unlink()
     assert paramctl("summary", "f").stderr == ""
+
+
+def test_a_format_that_is_only_read_says_so_when_its_suffix_is_written() -> None:
+    suffixes = {suffix: format_.name for format_ in FORMATS if not format_.writable for suffix in format_.read_suffixes}
+    assert len(suffixes) > 8
+    for suffix, name in suffixes.items():
+        with pytest.raises(OutputError, match=f"{name} is only read: "):
+            for_writing(f"x{suffix}")
+
+
+@EVERY
+def test_a_model_knows_everything_else_in_its_file(format_: Format, tmp_path: Path) -> None:
+    """An address of an optimizer's array, or of content that is no array, gets an error that says so."""
+    checkpoint = open_path(str(written(format_, tmp_path))).checkpoint
+    assert checkpoint is not None
+    assert checkpoint.model.skipped == checkpoint.origin.skipped
+    state = checkpoint.origin.optimizer
+    assert set(checkpoint.model.optimizer) == (set(state.arrays) if state else set())
+    for name, kind in checkpoint.origin.skipped.items():
+        with pytest.raises(AddressError, match=re.escape(kind)):
+            resolve(checkpoint.model, address_of(name, checkpoint.model.separator))

@@ -79,7 +79,7 @@ def test_it_is_only_read(paramctl: Run, tmp_path: Path) -> None:
     for arguments in (("save", "m.gguf", "-o", "x.gguf"), ("set", "m.gguf", "a.weight=1", "--in-place")):
         done = paramctl(*arguments)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-        assert "the suffix must name a format" in done.stderr or "GGUF is only read" in done.stderr
+        assert "GGUF is only read" in done.stderr
     assert (tmp_path / "m.gguf").read_bytes() == data
     assert os.listdir(tmp_path) == ["m.gguf"]
 
@@ -389,10 +389,10 @@ def test_unusual_values(what: str, tmp_path: Path) -> None:
 
 
 def test_numbers_that_are_not_finite(paramctl: Run, tmp_path: Path) -> None:
-    """JSON has none, so they are texts."""
+    """JSON has none, so they are texts there, the same for every format."""
     (tmp_path / "m.gguf").write_bytes(gguf(TWO, {"a": float("inf"), "b": [float("nan"), 1.0]}))
     rows = json.loads(paramctl("summary", "m.gguf", "--metadata", "--format", "json").stdout)
-    assert [row["value"] for row in rows] == ["inf", ["nan", 1.0]]
+    assert [row["value"] for row in rows] == ["Infinity", ["NaN", 1.0]]
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,6 @@ NEVER = b"(?!)"
 """The pattern of a kind whose first bytes can be any."""
 
 KINDS = (
-    Kind("a pickle of torch.save. Save its arrays as safetensors", rb"\x80\x02\x8a\x0a"),
-    Kind("a pickle. Save its arrays as safetensors", rb"\x80[\x02-\x05]"),
     Kind(f"a pickle of joblib, {PICKLE}", NEVER, (".joblib",)),
     Kind(
         "a tar archive of torch before version 0.1.12, which is not supported. Save its tensors with a newer torch",
@@ -63,7 +61,7 @@ KINDS = (
     Kind("data of a TensorFlow checkpoint, whose .index file is missing", NEVER, (".data-00000-of-00001",)),
     Kind("the graph of a TensorFlow checkpoint. Name its .index file", NEVER, (".meta",)),
     Kind(
-        f"MessagePack, as Flax writes it, {UNSUPPORTED}. Save its arrays as safetensors",
+        "MessagePack of another kind than Flax writes: a map of names to arrays",
         rb"([\x81-\x8f]|\xde[^\x80-\xbf].|\xdf.{4})[\xa0-\xbf\xd9\xda]",
         (".msgpack",),
     ),

@@ -59,18 +59,17 @@ def read(location: Location, format_: Format) -> Checkpoint:
     from paramctl.store.checkpoint import TooManyParts  # imports NumPy, which a model document does not need
 
     try:
-        return _with_state_names(format_.read(location))
+        return _with_other_names(format_.read(location))
     except TooManyParts as error:
         raise InputError(f"{location.name}: {error}") from error
 
 
-def _with_state_names(checkpoint: Checkpoint) -> Checkpoint:
-    """Return a checkpoint whose model knows the names of its optimizer's arrays, for hints."""
+def _with_other_names(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint whose model knows the names of everything else in its file, for hints."""
     # one place for all formats: none of them needs to think of hints
-    state = checkpoint.origin.optimizer
-    if state is None:
-        return checkpoint
-    return replace(checkpoint, model=replace(checkpoint.model, optimizer=state.arrays.keys()))
+    state, skipped = checkpoint.origin.optimizer, checkpoint.origin.skipped
+    optimizer = state.arrays.keys() if state else ()
+    return replace(checkpoint, model=replace(checkpoint.model, optimizer=optimizer, skipped=skipped))
 
 
 def by_suffix(path: str) -> Format | None:
@@ -100,7 +99,9 @@ def for_writing(path: str) -> Format:
     if format_ := _by_longest_suffix(path, suffixes):
         return format_
     names = ", ".join(suffix for suffix in suffixes if suffix != "/")
-    raise OutputError(f"{path}: the suffix must name a format: {names}, or / for a folder of safetensors")
+    known = by_suffix(path)
+    words = f"a format that is written, and {known.name} is only read" if known else "a format"
+    raise OutputError(f"{path}: the suffix must name {words}: {names}, or / for a folder of safetensors")
 
 
 def _by_longest_suffix(path: str, suffixes: Mapping[str, Format]) -> Format | None:

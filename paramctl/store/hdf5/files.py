@@ -97,7 +97,7 @@ def _checkpoint(listing: Listing) -> Checkpoint:
         other_content=(*listing.user_block, *listing.lost),
         attributes=tuple(listing.attributes),
     )
-    return Checkpoint(replace(model, aliases=arrays.stored, skipped=listing.skipped), arrays.reader, origin)
+    return Checkpoint(replace(model, aliases=arrays.stored), arrays.reader, origin)
 
 
 def parse_metadata(metadata: dict[str, Any] | None) -> dict[str, Any]:

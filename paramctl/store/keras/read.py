@@ -187,7 +187,7 @@ def _checkpoint(
         missing={**missing, **_gaps(optimizer)},
     )
     aliases = {path: stored for part in parts for path, stored in part.stored.items()}
-    return Checkpoint(replace(model, aliases=aliases, skipped=origin.skipped), _reader(parts), origin), paths
+    return Checkpoint(replace(model, aliases=aliases), _reader(parts), origin), paths
 
 
 def _shapes(listings: Sequence[Listing], variables: Variables) -> dict[str, tuple[int, ...]]:

@@ -122,7 +122,7 @@ def _read(file: Location) -> Checkpoint:
     provenance = {path: known for path, known in recorded.items() if known != Provenance()}
     origin = Origin(file, NAME, provenance=provenance, document=other_document, keras=keras, skipped=skipped)
     origin = replace(origin, optimizer=with_keras(state, metadata, keras))
-    return Checkpoint(replace(model, skipped=skipped), reader, origin)
+    return Checkpoint(model, reader, origin)
 
 
 def _arrays(

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from paramctl.errors import OutputError
 from paramctl.store.format import Format
 from paramctl.store.location import Location
 from paramctl.store.tensorflow import BUNDLE, FIRST_VERSION, INDEX, NAME, START_BYTES, STATE_START
 
 if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
-    from paramctl.store.contents import Contents
-    from paramctl.store.io.write_values import WriteOptions, Written
 
 DATA = re.compile(r"\.data-[0-9]{5}-of-[0-9]{5}$")
 SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
@@ -37,9 +34,6 @@ class TensorFlow(Format):
         from paramctl.store.tensorflow import reading
 
         return reading.read(location)
-
-    def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
-        raise OutputError(f"{path}: {NAME} is only read")
 
     def opens_folder(self, names: Sequence[str]) -> str | None:
         if any(name in names for name in SAVED_MODEL) and "variables" in names:

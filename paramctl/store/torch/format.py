@@ -6,10 +6,9 @@ https://pytorch.org/docs/stable/notes/serialization.html
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from paramctl.errors import OutputError
 from paramctl.store.format import Format
 from paramctl.store.location import Location
 from paramctl.store.npz.format import ZIP_SIGNATURES
@@ -18,8 +17,6 @@ from paramctl.store.torch import NAME, SHARDS_NAME
 
 if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
-    from paramctl.store.contents import Contents
-    from paramctl.store.io.write_values import WriteOptions, Written
 
 PICKLE = re.compile(rb"\x80[\x02-\x05]")
 LOCAL_HEADER = 30
@@ -33,20 +30,12 @@ NO_MODEL = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state.*|ra
 """Files beside a model that keep the state of its training."""
 
 
-class _ReadOnly(Format):
-    """Files of pickles, which are never written: safetensors takes their place."""
-
-    writable = False
-    suffixes = ()
-
-    def write(self, path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
-        raise OutputError(f"{path}: pickles are not written. Save to a file NAME.safetensors")
-
-
-class Torch(_ReadOnly):
-    """A file of torch.save or of TorchScript, or a plain pickle of arrays."""
+class Torch(Format):
+    """A file of torch.save or of TorchScript, or a plain pickle of arrays. It is only read."""
 
     name = NAME
+    suffixes = ()
+    writable = False
     read_suffixes = SUFFIXES
 
     def matches(self, location: Location) -> bool:
@@ -77,10 +66,12 @@ class Torch(_ReadOnly):
         return files[0] if len(files) == 1 else None
 
 
-class TorchShards(_ReadOnly):
+class TorchShards(Format):
     """A set of files, and ``pytorch_model.bin.index.json``, which names the file of each array."""
 
     name = SHARDS_NAME
+    suffixes = ()
+    writable = False
     read_suffixes = (INDEX,)
 
     def matches(self, location: Location) -> bool:

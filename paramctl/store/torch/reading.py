@@ -159,7 +159,7 @@ def as_checkpoint(arrays: Arrays, file: Location, name: str, origin: Origin) -> 
     origin = replace(origin, optimizer=optimizer, skipped=arrays.skipped, metadata=arrays.metadata)
     model, _ = build_model(name, parameters, ties)
     reader = reader_of({path: tensor for path, tensor in tensors.items() if path not in tied}, file)
-    return Checkpoint(replace(model, skipped=arrays.skipped), reader, origin)
+    return Checkpoint(model, reader, origin)
 
 
 def parameter_of(path: str, tensor: Tensor) -> Parameter:
