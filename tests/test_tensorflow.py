@@ -439,6 +439,7 @@ def test_slices_that_do_not_fit(boxes: list[list[tuple[int, int]]], rule: str, t
     [
         ('model_checkpoint_path: "../m"', "must name a checkpoint in its own folder (got '../m')"),
         ('model_checkpoint_path: "sub/m"', "must name a checkpoint in its own folder (got 'sub/m')"),
+        ('model_checkpoint_path: "m\0"', "must name a checkpoint in its own folder (got 'm\\x00')"),
         ("model_checkpoint_path: 3", "must name a checkpoint in its own folder (got '')"),
         ('model_checkpoint_path: "gone"', "names the TensorFlow checkpoint 'gone.index', which does not exist"),
         ('model_checkpoint_path: "/a/.."', "names the TensorFlow checkpoint '...index', which does not exist"),
@@ -529,3 +530,65 @@ def test_entries_that_share_long_keys_are_limited(tmp_path: Path) -> None:
     assert mask(0) == 0xA282EAD8
     with pytest.raises(InputError, match="bytes of keys"):
         opened(tmp_path / "m.index")
+
+
+def test_a_variable_without_a_name_has_the_path_of_its_object(tmp_path: Path) -> None:
+    """TensorFlow's default name is no name, and the other variables keep theirs."""
+    keys = [f"{name}{KEY}" for name in "wv"]
+    checkpoint = with_graph(objects({"w": "dense/kernel", "v": "Variable"}), keys, tmp_path)
+    assert set(checkpoint.model.parameters) == {"dense/kernel", "v"}
+    assert set(with_graph(objects({"w": "Variable"}), keys[:1], tmp_path).model.parameters) == {"w"}
+
+
+@pytest.mark.parametrize("is_numbered", [True, False])
+def test_a_numbered_checkpoint_has_its_step_as_metadata(is_numbered: bool, tmp_path: Path) -> None:
+    """The integer beside a model is no parameter if ``save`` has numbered the checkpoint."""
+    values = {"step": np.int64(7), "w": np.float32([1, 2])} | ({"save_counter": np.int64(3)} if is_numbered else {})
+    bundle = Bundle()
+    for name in sorted(values):
+        bundle.add(f"{name}{KEY}", np.asarray(values[name]))
+    bundle.add_text(GRAPH, graph(objects(dict.fromkeys(values, "Variable"))))
+    checkpoint = opened(bundle.write(tmp_path / "m"))
+    assert set(checkpoint.model.parameters) == ({"w"} if is_numbered else {"w", "step"})
+    assert checkpoint.origin.metadata == ({"step": 7, "save_counter": 3} if is_numbered else {})
+
+
+def test_the_iterations_of_an_optimizer_are_not_a_parameter_under_a_second_name(tmp_path: Path) -> None:
+    """A checkpoint often holds them as its own step, whose path is the shorter one."""
+    nodes = [
+        Node({"step": 2, "optimizer": 1, "w": 3}),
+        Node({"_iterations": 2, "_variables": 1}),
+        Node(variable=("iteration", f"step{KEY}")),
+        Node(variable=("w", f"w{KEY}")),
+    ]
+    checkpoint = with_graph(nodes, [f"step{KEY}", f"w{KEY}"], tmp_path)
+    assert set(checkpoint.model.parameters) == {"w"}
+    assert state(checkpoint) == {"iteration"}
+
+
+def test_the_state_of_a_random_generator_is_not_a_parameter(tmp_path: Path) -> None:
+    """Keras' export writes it beside the variables of the model."""
+    names = {"w": "sequential/dense/kernel", "g": "seed_generator/seed_generator_state"}
+    checkpoint = with_graph(objects(names), [f"{name}{KEY}" for name in "gw"], tmp_path)
+    assert set(checkpoint.model.parameters) == {"dense/kernel"}
+    assert state(checkpoint) == {names["g"]}
+
+
+def test_slots_of_renamed_optimizers_are_not_parameters(tmp_path: Path) -> None:
+    """An optimizer may have any name; Adafactor's sums have other shapes; moving averages are slots too."""
+    slots = {"a/MyAdam": (2,), "a/MyAdam_1": (2,), "b/MyAdam": (3, 4), "b/MyAdam_1": (3, 4), "beta1_power_1": ()}
+    slots |= {"b_slot_vr": (3,), "b_slot_vc": (4,), "a_slot_v": (2,), "a/ExponentialMovingAverage": (2,)}
+    bundle = Bundle()
+    for name, shape in {"a": (2,), "b": (3, 4), "v": (), "a/v": (2,), "global_step": (), **slots}.items():
+        bundle.add(name, np.ones(shape, "float32"))
+    bundle.entries = dict(sorted(bundle.entries.items()))
+    checkpoint = opened(bundle.write(tmp_path / "m"))
+    assert state(checkpoint) == {*slots, "global_step"}
+    assert set(checkpoint.model.parameters) == {"a", "b", "v", "a/v"}, "v is also the last part of a variable's name"
+
+
+def test_an_absolute_url_in_the_file_checkpoint_is_an_absolute_path(tmp_path: Path) -> None:
+    """TensorFlow writes one where it saves into a bucket. The folder has since been downloaded."""
+    mixed()[0].write(tmp_path / "m")
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "gs://bucket/run/m"')
+    assert opened(tmp_path).model.name == "m"

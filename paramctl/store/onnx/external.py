@@ -10,6 +10,8 @@ from paramctl.errors import InputError
 from paramctl.store.location import Location
 
 MAX_FILES = 10_000
+MAX_PATH = 4_096
+"""Characters of a path. Linux allows no more bytes."""
 
 
 class MissingValues:
@@ -54,7 +56,7 @@ class ExternalFiles:
         A link may lead to where the model itself is if that is a link too, as in the cache of Hugging Face.
         """
         parts = path.split("/")
-        is_inside = bool(path) and not set(path) & set("\\\0") and not {"", ".."} & set(parts)
+        is_inside = 0 < len(path) <= MAX_PATH and not set(path) & set("\\\0") and not {"", ".."} & set(parts)
         if is_inside and "\0" not in self.model.name:
             folder = os.path.dirname(os.path.abspath(self.model.name))
             target = os.path.realpath(os.path.join(folder, path))

@@ -23,6 +23,8 @@ OPTIMIZERS = (
 """Names of children that an optimizer, or the loss scale in it, has together."""
 TRAINED = "_trainable_variables"
 """The child of an optimizer with the parameters that it trains."""
+ITERATIONS = frozenset({"iter", "_iterations"})
+"""The child of an optimizer with its number of steps, which a checkpoint may hold as its own step too."""
 TRACKERS = frozenset({"variables", "trainable_variables", "non_trainable_variables", "_all_variables"})
 """Lists of variables that have a place of their own in the graph too."""
 
@@ -94,6 +96,7 @@ def parameter_keys(graph: Graph) -> set[str]:
     """
     # a slot is a child of its variable's path in the keys, but only of its optimizer in the graph
     slots = {number for node in graph for number in node.slots}
+    slots |= {number for node in graph if node.is_optimizer for name, number in node.children if name in ITERATIONS}
     seen: set[int] = set()
     waiting = [0] if graph else []
     while waiting:

@@ -17,7 +17,7 @@ from paramctl.store.tensorflow import FIRST_VERSION, INDEX, NAME, START_BYTES, S
 from paramctl.store.tensorflow.bundle import DTYPES, KINDS, TEXT, Bundle, parse_bundle
 from paramctl.store.tensorflow.graph import GRAPH_KEY, Graph, parse_graph
 from paramctl.store.tensorflow.graph import MAX_BYTES as MAX_GRAPH
-from paramctl.store.tensorflow.names import COUNTER, Names, names_in
+from paramctl.store.tensorflow.names import Names, names_in
 from paramctl.store.tensorflow.tensors import open_shards, open_tensors
 
 MAX_INDEX = 1 << 28
@@ -54,7 +54,8 @@ def latest(location: Location) -> str:
     match = LATEST.match(location.read(0, MAX_STATE))
     text = match[1].decode(errors="replace") if match else ""
     name = text.rpartition("/")[2]
-    if not name or "\\" in text or ("/" in text and not text.startswith("/")):
+    is_absolute = text.startswith("/") or "://" in text  # such as gs://bucket/run/model.ckpt-7
+    if not name or set(text) & set("\\\0") or ("/" in text and not is_absolute):
         raise InputError(
             f"{location.name}: must name a checkpoint in its own folder (got {text!r}). Name its .index file"
         )
@@ -71,8 +72,7 @@ def _read_index(location: Location) -> Checkpoint:
     prefix = path.name.removesuffix(INDEX)
     bundle = parse_bundle(location.read(0, size))
     names = names_in(bundle, _read_graph(bundle, location, prefix))
-    counter = {names.counter: COUNTER} if names.counter else {}
-    reader = open_tensors(bundle, {**names.parameters, **names.state, **counter}, location, prefix)
+    reader = open_tensors(bundle, {**names.parameters, **names.state, **names.numbers}, location, prefix)
     others = {key: entry for key, entry in bundle.entries.items() if entry.dtype not in DTYPES and key != GRAPH_KEY}
     # no extents: a value changed in a copy would not match its checksum
     origin = Origin(
@@ -80,7 +80,7 @@ def _read_index(location: Location) -> Checkpoint:
         NAME,
         optimizer=_optimizer_state(bundle, names, reader),
         skipped={key: KINDS.get(entry.dtype, f"dtype {entry.dtype}") for key, entry in others.items()},
-        metadata={COUNTER: int(reader.read(names.counter, 0, 1)[0])} if names.counter else {},
+        metadata={name: int(reader.read(key, 0, 1)[0]) for key, name in names.numbers.items()},
     )
     return _checkpoint(_model_name(path), bundle, names, reader, origin)
 
