@@ -9,7 +9,7 @@ from paramctl.address.quoting import address_of
 from paramctl.address.resolve import resolve
 from paramctl.errors import AddressError, OutputError, ParamctlError
 from paramctl.source.open import open_path, source_of
-from paramctl.source.save import save
+from paramctl.source.save import other_content_lost, save
 from paramctl.store.folder import resolve_folder
 from paramctl.store.format import Format
 from paramctl.store.io.write_values import WriteOptions
@@ -178,3 +178,15 @@ def test_a_model_knows_everything_else_in_its_file(format_: Format, tmp_path: Pa
     for name, kind in checkpoint.origin.skipped.items():
         with pytest.raises(AddressError, match=re.escape(kind)):
             resolve(checkpoint.model, address_of(name, checkpoint.model.separator))
+
+
+@EVERY
+def test_what_describes_a_file_alone_is_not_reported_as_lost(format_: Format, tmp_path: Path) -> None:
+    """The sum of a set's bytes is metadata of the set. Another file has its own size."""
+    checkpoint = open_path(str(written(format_, tmp_path))).checkpoint
+    assert checkpoint is not None
+    keys = by_name(checkpoint.origin.format).file_keys
+    if format_.name in ("torch set", "Flax msgpack set", "sharded safetensors"):
+        assert keys & checkpoint.origin.metadata.keys()
+    lost = other_content_lost(checkpoint.origin, checkpoint.model, "x.npz")
+    assert not [words for words in lost for key in keys if repr(key) in words]

@@ -20,10 +20,11 @@ from safetensors.numpy import load_file
 
 import paramctl
 from paramctl.errors import InputError, ParamctlError
+from paramctl.model import Tie
 from paramctl.store.pickles.objects import Global, Record
 from paramctl.store.pickles.state import BadPickle
 from paramctl.store.torch.content import items_of
-from paramctl.store.torch.reading import arrays_of
+from paramctl.store.torch.reading import arrays_of, ties_of
 from paramctl.store.torch.storages import Storage
 from paramctl.store.torch.tensors import Tensor, Unreadable, tensor_of
 from tests import forks
@@ -181,6 +182,23 @@ def test_containers_that_contain_themselves_end() -> None:
         laughs = [laughs, laughs]
     with pytest.raises(BadPickle, match="occur in more than 1,000"):
         names(laughs)
+
+
+def test_views_that_share_their_values_are_tied() -> None:
+    """A transpose is tied as one. Views of other shapes, dtypes, or places are arrays of their own."""
+    storage = Storage("0", "float32", 48)
+    views = {
+        "w": {"shape": (3, 4)},
+        "again": {"shape": (3, 4)},
+        "turned": {"shape": (4, 3), "strides": (1, 4)},
+        "flat": {"shape": (12,)},
+        "rows": {"shape": (2, 4)},
+        "later": {"shape": (2, 4), "offset": 4},
+    }
+    arrays = {name: tensor_of(tensor(storage=storage, **facts)) for name, facts in views.items()}
+    tensors = [(name, array) for name, array in arrays.items() if isinstance(array, Tensor)]
+    assert len(tensors) == len(views)
+    assert ties_of(tensors) == (Tie("w", "again"), Tie("w", "turned", transpose=True))
 
 
 BAD: dict[str, dict[str, Any]] = {

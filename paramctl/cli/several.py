@@ -35,12 +35,13 @@ def split_files(first: str | None, words: Sequence[str]) -> tuple[list[str | Non
         return [first], ()
     from paramctl.store.foreign import DOCUMENTS
     from paramctl.store.registry import FORMATS
+    from paramctl.store.urls import is_url
 
     suffixes = (*DOCUMENTS, *(suffix for each in FORMATS for suffix in (*each.suffixes, *each.read_suffixes)))
     count = 0
     while count < len(words):
         word = words[count]
-        if "://" not in word and not (word.lower().endswith(suffixes) and exists(word)):
+        if not is_url(word) and not (word.lower().endswith(suffixes) and exists(word)):
             break
         count += 1
     return [first, *words[:count]], tuple(words[count:])

@@ -19,9 +19,7 @@ from paramctl.store.contents import Contents, Omitted, OptimizerState, Origin, c
 from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.registry import by_name, for_writing
 from paramctl.store.safetensors import NAME as SAFETENSORS
-from paramctl.store.safetensors import SHARDS_NAME
 from paramctl.store.safetensors import files as safetensors
-from paramctl.store.safetensors.names import KEYS
 
 DEFAULTS = WriteOptions()
 MOST_LISTED = 20
@@ -184,7 +182,7 @@ def not_carried(source: Contents, path: str) -> list[str]:
 
 def not_combined(origin: Origin, first: Origin) -> list[str]:
     """Describe the content of a further file of a combination that differs from the content of the first."""
-    metadata = [key for key, value in origin.metadata.items() if key not in KEYS and first.metadata.get(key) != value]
+    metadata = [key for key in _described_keys(origin) if first.metadata.get(key) != origin.metadata[key]]
     skipped = [name for name in origin.skipped if name not in first.skipped]
     parts = [str(origin.optimizer)] if origin.optimizer else []
     parts += [f"{name} ({origin.skipped[name]})" for name in skipped[:MOST_LISTED]]
@@ -206,8 +204,7 @@ def other_content_lost(origin: Origin, model: Model, path: str) -> list[str]:
     """Describe the content besides arrays of numbers that a file of a model at this path does not include."""
     lost = list(origin.other_content)
     skipped = [*_attributes(origin), *(f"{name} ({kind})" for name, kind in origin.skipped.items())]
-    is_safetensors = origin.format in (SAFETENSORS, SHARDS_NAME)
-    dropped = [key for key in origin.metadata if not (is_safetensors and key in KEYS)]
+    dropped = _described_keys(origin)
     with suppress(OutputError):  # as in not_carried
         format_ = for_writing(path)
         if origin.keras and "other_content" in format_.carries:
@@ -220,6 +217,12 @@ def other_content_lost(origin: Origin, model: Model, path: str) -> list[str]:
     items = list(dict.fromkeys([*lost, *skipped, *_metadata(origin, dropped)]))
     more = len(items) - MOST_LISTED
     return items if more <= 0 else [*items[:MOST_LISTED], f"{more:,} more items"]
+
+
+def _described_keys(origin: Origin) -> list[str]:
+    """Return the keys of metadata that are about the arrays, not about the file that they come from."""
+    of_file = by_name(origin.format).file_keys if origin.format else frozenset()
+    return [key for key in origin.metadata if key not in of_file]
 
 
 def _metadata(origin: Origin, keys: Sequence[str]) -> list[str]:

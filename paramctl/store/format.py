@@ -29,6 +29,7 @@ class Format(Protocol):
     shardable: True if ``write`` can write a set of files.
     packed: True if a file can hold dtypes in PACKED_BITS.
     transposed_ties: True if a file can record that an array is the transpose of another. Otherwise it has a copy.
+    file_keys: the keys of metadata that describe a file of this format itself, which no other file needs.
     carries: the parts of an Origin that a file of this format carries over: "optimizer", "other_content",
         "skipped" with "attributes", "metadata".
     """
@@ -40,6 +41,7 @@ class Format(Protocol):
     unnamed: ClassVar[bool] = False
     shardable: ClassVar[bool] = False
     packed: ClassVar[bool] = False
+    file_keys: ClassVar[frozenset[str]] = frozenset()
     carries: ClassVar[frozenset[str]] = frozenset()
     transposed_ties: ClassVar[bool] = True
 

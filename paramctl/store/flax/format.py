@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from paramctl.store.flax import INDEX, NAME, SHARDS_NAME
 from paramctl.store.format import Format
 from paramctl.store.location import Location
+from paramctl.store.safetensors import TOTAL
 
 if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
@@ -62,6 +63,7 @@ class FlaxShards(Format):
     suffixes = ()
     read_suffixes = (INDEX,)
     writable = False
+    file_keys = frozenset({TOTAL})
 
     def matches(self, location: Location) -> bool:
         return location.read(0, 1) == b"{" and INDEX_OF_FLAX.search(location.read(0, INDEX_START)) is not None

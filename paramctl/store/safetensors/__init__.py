@@ -8,6 +8,14 @@ NAME = "safetensors"
 SHARDS_NAME = "sharded safetensors"
 MAX_HEADER = 100_000_000
 """Bytes of a header, the limit of the safetensors library."""
+RECORD = "paramctl"
+"""The key of paramctl's own metadata."""
+FRAMEWORK = "format"
+"""The key of the framework that wrote a file, ``pt`` for torch. transformers refuses a file without it."""
+TOTAL = "total_size"
+"""The key of the bytes of all values, in the index of a set."""
+KEYS = (FRAMEWORK, RECORD, TOTAL)
+"""The keys of metadata that are never the second name of an array."""
 
 
 def has_header(location: Location) -> bool:

@@ -33,9 +33,8 @@ from paramctl.store.metadata import (
     transposed_ties_of,
     with_keras,
 )
-from paramctl.store.safetensors import NAME, SHARDS_NAME
+from paramctl.store.safetensors import FRAMEWORK, KEYS, NAME, RECORD, SHARDS_NAME
 from paramctl.store.safetensors.header import METADATA, arrays_of, build_header, header_text, parse_header
-from paramctl.store.safetensors.names import FRAMEWORK, KEYS, RECORD
 
 MAX_TOKENS_PER_ARRAY = 32
 """JSON tokens of paramctl's own metadata for each array."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from paramctl.store.format import Format
 from paramctl.store.location import Location
-from paramctl.store.safetensors import NAME, SHARDS_NAME, has_header
+from paramctl.store.safetensors import KEYS, NAME, SHARDS_NAME, has_header
 
 if TYPE_CHECKING:
     from paramctl.model import Model
@@ -56,6 +56,7 @@ class Safetensors(_HasHeader):
 
     name = NAME
     suffixes = (".safetensors",)
+    file_keys = frozenset(KEYS)
 
     def matches(self, location: Location) -> bool:
         return has_header(location)
@@ -99,6 +100,7 @@ class SafetensorsShards(_HasHeader):
     name = SHARDS_NAME
     suffixes = ("/",)
     read_suffixes = (".safetensors.index.json",)
+    file_keys = frozenset(KEYS)
 
     def matches(self, location: Location) -> bool:
         return location.read(0, 1) == b"{" and HUGGING_FACE_INDEX.search(location.read(0, INDEX_START)) is not None

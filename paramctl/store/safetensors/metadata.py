@@ -13,10 +13,9 @@ from paramctl.store.io.json_limits import parse_json
 from paramctl.store.io.shard_index import read_index
 from paramctl.store.location import BLOCK_BYTES, Location
 from paramctl.store.metadata import record_items
-from paramctl.store.safetensors import MAX_HEADER
+from paramctl.store.safetensors import FRAMEWORK, MAX_HEADER, RECORD, TOTAL
 from paramctl.store.safetensors.files import parse_record
 from paramctl.store.safetensors.header import METADATA, header_text, parse_header
-from paramctl.store.safetensors.names import FRAMEWORK, RECORD, TOTAL
 
 
 def read_record(location: Location) -> Iterator[MetadataItem]:

@@ -6,16 +6,8 @@ from collections.abc import Collection, Iterable
 
 from paramctl.errors import OutputError
 from paramctl.store.names import bad_name, check_unicode
+from paramctl.store.safetensors import KEYS
 from paramctl.store.safetensors.header import MAX_ARRAYS, METADATA
-
-RECORD = "paramctl"
-"""The key of paramctl's own metadata."""
-FRAMEWORK = "format"
-"""The key of the framework that wrote a file, ``pt`` for torch. transformers refuses a file without it."""
-TOTAL = "total_size"
-"""The key of the bytes of all values, in the index of a set."""
-KEYS = (FRAMEWORK, RECORD, TOTAL)
-"""The keys of metadata that are never the second name of an array."""
 
 
 def check_names(names: Collection[str], tied: Iterable[str], target: str) -> None:

@@ -31,10 +31,9 @@ from paramctl.store.io.shard_index import ShardIndex, check_complete, check_list
 from paramctl.store.io.shards import ShardNames, plan_shards
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.location import Location, open_location
-from paramctl.store.safetensors import SHARDS_NAME, has_header
+from paramctl.store.safetensors import FRAMEWORK, SHARDS_NAME, TOTAL, has_header
 from paramctl.store.safetensors.files import as_checkpoint, lay_out, metadata_of, read_arrays
 from paramctl.store.safetensors.header import build_header
-from paramctl.store.safetensors.names import FRAMEWORK, TOTAL
 
 SUFFIX = ".safetensors"
 INDEX = ".index.json"

@@ -24,14 +24,14 @@ MAX_REPEATS = 1_000
 MAX_PLAIN = 1_000
 """Plain values of one dict, such as a vocabulary, beyond which they are not listed."""
 MAX_LIST = 10_000
+RANDOM = re.compile(r"(?<![a-z])p?rngs?(?![a-z])", re.IGNORECASE)
+"""The keys of the state of random numbers, which is a tensor itself: rng_state, but not charngram.weight."""
 STATE = re.compile(
-    r"(^|_)(optim(izer)?s?|opt)($|_)|optimizer|(^|_)(lr_)?sched(uler)?s?($|_)|scheduler|(^|_)(grad_)?scalers?($|_)"
-    r"|(^|_)amp($|_)|rng|random_state|(^|_)callbacks($|_)|(^|_)loops($|_)",
+    rf"(^|_)(optim(izer)?s?|opt)($|_)|optimizer|(^|_)(lr_)?sched(uler)?s?($|_)|scheduler|(^|_)(grad_)?scalers?($|_)"
+    rf"|(^|_)amp($|_)|{RANDOM.pattern}|random_state|(^|_)callbacks($|_)|(^|_)loops($|_)",
     re.IGNORECASE,
 )
 """The keys of what training keeps besides the parameters."""
-RANDOM = re.compile(r"(?<![a-z])rngs?(?![a-z])", re.IGNORECASE)
-"""The keys of the state of random numbers, which is a tensor itself: rng_state, but not charngram.weight."""
 
 
 class Item(NamedTuple):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from paramctl.store.format import Format
 from paramctl.store.location import Location
 from paramctl.store.npz.format import ZIP_SIGNATURES
-from paramctl.store.safetensors import has_header
+from paramctl.store.safetensors import TOTAL, has_header
 from paramctl.store.torch import NAME, SHARDS_NAME
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class TorchShards(Format):
     suffixes = ()
     writable = False
     read_suffixes = (INDEX,)
+    file_keys = frozenset({TOTAL})
 
     def matches(self, location: Location) -> bool:
         return location.read(0, 1) == b"{" and INDEX_OF_PICKLES.search(location.read(0, INDEX_START)) is not None
