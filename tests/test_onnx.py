@@ -124,6 +124,40 @@ def test_many_varints_are_read_block_by_block(tmp_path: Path) -> None:
         assert np.array_equal(found.reader.read("w", start, start + 1000), want[start : start + 1000])
 
 
+def test_nodes_with_one_name_keep_their_graphs_apart(tmp_path: Path) -> None:
+    """Only the outputs of nodes are unique, and exporters repeat names."""
+
+    def branch(number: int) -> bytes:
+        weight = tensor("w", 6, (1,), field(5, varint(number)))
+        return field(1, "then_branch") + field(6, field(5, weight))
+
+    found = opened(tmp_path, model(graph=b"".join(node("If", f"o{k}", branch(k), name="if") for k in (1, 2, 3))))
+    names = {"if/then_branch/w": 1, "o2/then_branch/w": 2, "o3/then_branch/w": 3}
+    assert {name: int(values(found, name)[0]) for name in found.model.parameters} == names
+
+
+def test_constants_without_a_tensor(tmp_path: Path) -> None:
+    """A constant may be a number or a list, packed or not. A zero may be missing, and a text is skipped by name."""
+    float_bits = np.array([1.5, -2], "<f4").tobytes()
+    attributes = {
+        "f": field(1, "value_float") + varint(2 << 3 | 5) + float_bits[:4],
+        "zero": field(1, "value_float"),
+        "fs": field(1, "value_floats") + field(7, float_bits),
+        "none": field(1, "value_floats"),
+        "i": field(1, "value_int") + varint(3 << 3) + varint((1 << 64) - 7),
+        "is": field(1, "value_ints") + field(8, 300) + field(8, 2),
+        "packed": field(1, "value_ints") + field(8, varint(300) + varint(2)),
+        "s": field(1, "value_string") + field(4, "text"),
+    }
+    graph = b"".join(node("Constant", output, attribute) for output, attribute in attributes.items())
+    found = opened(tmp_path, model(graph=graph))
+    expected = {"f": 1.5, "zero": 0, "fs": [1.5, -2], "none": [], "i": -7, "is": [300, 2], "packed": [300, 2]}
+    shown = {name: values(found, name).reshape(item.shape).tolist() for name, item in found.model.parameters.items()}
+    assert shown == expected
+    assert {item.dtype for item in found.model.parameters.values()} == {"float32", "int64"}
+    assert found.origin.skipped == {"s": "text"}
+
+
 def test_constants_and_graphs_within_graphs(tmp_path: Path) -> None:
     """A name is that of the initializer or of the constant's output, with its scope if several graphs have it."""
     one, two = (tensor(name, 6, (1,), field(5, varint(number))) for name, number in (("x", 1), ("x", 2)))

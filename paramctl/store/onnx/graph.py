@@ -8,7 +8,7 @@ from typing import Any
 
 from paramctl.store.io.protobuf import Field, Message
 from paramctl.store.onnx.fields import GRAPH, MODEL_FIELDS
-from paramctl.store.onnx.tensors import MAX_NAME, Tensor, read_pair, read_tensor
+from paramctl.store.onnx.tensors import LISTS, MAX_NAME, TEXT_LISTS, Tensor, read_numbers, read_pair, read_tensor
 
 MAX_GRAPHS = 30
 """The depth of graphs within graphs."""
@@ -22,13 +22,14 @@ class ModelReader:
     """A walk over the message of a model.
 
     tensors: the tensors, each with its scope, which is empty for the main graph. skipped: kinds of others, by name.
-    gathered: the bytes of numbers that are not in one piece of the file.
+    gathered: the bytes of numbers that are not in one piece of the file. scopes: of the nodes with attributes.
     """
 
     tensors: list[tuple[str, Tensor]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     gathered: bytearray = field(default_factory=bytearray)
+    scopes: set[str] = field(default_factory=set)
     nodes: int = 0
     graphs: int = 0
     has_training: bool = False
@@ -122,8 +123,12 @@ class ModelReader:
             elif entry.number == 2:
                 output = output or entry.text(MAX_NAME)
         # the kind of a node may follow its attributes, as the fields of a message have no order
+        inner = f"{scope}{name or output}/"
+        if attributes and inner in self.scopes:  # nodes may share a name, but not an output
+            inner = f"{scope}{output}/"
+        self.scopes.update([inner] if attributes else ())
         for attribute in attributes:
-            self._read_attribute(attribute, output if kind == "Constant" else "", f"{scope}{name or output}/", depth)
+            self._read_attribute(attribute, output if kind == "Constant" else "", inner, depth)
 
     def _read_attribute(self, attribute: Message, constant: str, scope: str, depth: int) -> None:
         """Read the graphs of an attribute, and the value of a constant, which is named after its output."""
@@ -138,6 +143,10 @@ class ModelReader:
                 self.tensors.append((scope, tensor._replace(name=constant)))
             elif constant and entry.number == 22:
                 self._skip_sparse(entry.message, scope, constant)
+        if constant and name in LISTS:
+            self.tensors.append((scope, read_numbers(constant, attribute, name, self.gathered)))
+        elif constant and name in TEXT_LISTS:
+            self.skipped[f"{scope}{constant}" if constant in self.skipped else constant] = "text"
 
     def _skip_sparse(self, sparse: Message, scope: str, constant: str) -> None:
         values: Field | None = next((entry for entry in sparse.fields() if entry.number == 1), None)

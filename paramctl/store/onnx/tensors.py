@@ -17,6 +17,10 @@ RAW = 9
 FLOATS, INT32S, INT64S, DOUBLES, UINT64S = 4, 5, 7, 10, 11
 """The fields of a tensor's numbers."""
 WIRE_TYPES = {FLOATS: FIXED32, INT32S: VARINT, INT64S: VARINT, DOUBLES: FIXED64, UINT64S: VARINT}
+LISTS = {"value_float": (2, 1, FLOATS), "value_int": (3, 7, INT64S)}
+LISTS |= {"value_floats": (7, 1, FLOATS), "value_ints": (8, 7, INT64S)}
+"""The attributes of a constant without a tensor: the field of the numbers, the type, and its field in a tensor."""
+TEXT_LISTS = frozenset({"value_string", "value_strings"})
 MAX_NAME = 1 << 16
 MAX_AXES = 64
 MAX_SIZE = 1 << 60
@@ -137,6 +141,24 @@ def read_tensor(tensor: Message, gathered: bytearray) -> Tensor:
     shape = _shape(name, dims)
     span = None if is_external else raw if raw and not numbers else _join(name, numbers, raw, gathered)
     return Tensor(name, code, shape, span, external if is_external else None)
+
+
+def read_numbers(name: str, attribute: Message, kind: str, gathered: bytearray) -> Tensor:
+    """Return the number or the list of numbers of an attribute, which is one of LISTS, as a tensor."""
+    place, code, number = LISTS[kind]
+    numbers = [field._replace(number=number) for field in attribute.fields() if field.number == place]
+    if not kind.endswith("s"):
+        # a number that is 0 may be missing
+        numbers = numbers[-1:] or [Field(number, WIRE_TYPES[number], 0, None)]
+        return Tensor(name, code, (), _join(name, numbers, None, gathered), None)
+    sizes = [_count(field) for field in numbers]
+    return Tensor(name, code, (sum(sizes),), _join(name, numbers, None, gathered), None)
+
+
+def _count(field: Field) -> int:
+    if field.payload is None:
+        return 1
+    return len(field.payload) // 4 if field.number == FLOATS else sum(byte < 0x80 for byte in field.read(MAX_GATHERED))
 
 
 def read_pair(entry: Message) -> tuple[str, str]:
