@@ -265,6 +265,25 @@ def test_a_file_of_kohyas_scripts(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(merged["m.q.weight"]), expected.astype(np.float32))
 
 
+def test_names_that_fit_several_parts_of_the_base_are_refused(tmp_path: Path) -> None:
+    """The text and the vision model of CLIP have layers of one name, and none is guessed."""
+    save_file({"text.q.weight": normal(5, 4), "vision.q.weight": normal(5, 4)}, tmp_path / "b.safetensors")
+    adapter(tmp_path / "a", factors("q", 5, 4))
+    with pytest.raises(pc.AddressError, match=r"one part of .*the prefix text\. or names with the prefix vision\."):
+        pc.merge(tmp_path / "b.safetensors", tmp_path / "a")
+    adapter(tmp_path / "a", factors("vision.q", 5, 4))
+    assert [row.path for row in pc.merge(tmp_path / "b.safetensors", tmp_path / "a").report] == ["vision.q.weight"]
+
+
+def test_names_of_kohyas_scripts_that_mean_two_layers_are_refused(tmp_path: Path) -> None:
+    save_file({"a.b_c.weight": normal(5, 4), "a_b.c.weight": normal(5, 4)}, tmp_path / "b.safetensors")
+    name = "lora_unet_a_b_c"
+    tensors = {f"{name}.lora_down.weight": normal(2, 4), f"{name}.lora_up.weight": normal(5, 2)}
+    save_file(tensors | {f"{name}.alpha": np.ones((), np.float32)}, tmp_path / "style.safetensors")
+    with pytest.raises(pc.AddressError, match="each tensor must belong to an array"):
+        pc.merge(tmp_path / "b.safetensors", tmp_path / "style.safetensors")
+
+
 def test_half_precision_is_rounded_once_and_overflow_is_refused(tmp_path: Path) -> None:
     weights = {"q.weight": normal(5, 4).astype(ml_dtypes.bfloat16), "k.weight": np.full((5, 4), 6e4, np.float16)}
     save_file(weights, tmp_path / "b.safetensors")

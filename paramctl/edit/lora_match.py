@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -123,6 +124,7 @@ def _find_names(base: Source, adapter: Adapter) -> tuple[dict[str, str], list[st
     """Return the array of the base for each module, and for each whole array, of the adapter; and notes.
 
     A file may lack the prefix that another class of its model has: ``h.0.attn`` for ``transformer.h.0.attn``.
+    Raises AddressError for names that fit no part of the base, or several.
     """
     names = [*adapter.arrays, *adapter.modules]
 
@@ -130,10 +132,18 @@ def _find_names(base: Source, adapter: Adapter) -> tuple[dict[str, str], list[st
         path = new if name in adapter.arrays else f"{new}.weight"
         return path if path in base.model.parameters else ""
 
+    found: dict[str, dict[str, str]] = {}
     for note, change in _renamings(names, [*base.model.parameters]):
         targets = {name: target(change(name), name) for name in names}
-        if all(targets.values()):
-            return targets, [f"{adapter.place}: {note}"] if note else []
+        if all(targets.values()) and targets not in found.values():
+            found[note] = targets
+        # names that fit as they are need no other
+        if "" in found:
+            return targets, []
+    if len(found) > 1:  # the layers of CLIP's text and vision models have the same names below their prefixes
+        raise AddressError(f"{adapter.place}: the names must fit one part of {place_of(base)}", " or ".join(found))
+    for note, targets in found.items():
+        return targets, [f"{adapter.place}: {note}"]
     missing = [name for name in names if not target(name, name)]
     rule = f"{adapter.place}: each tensor must belong to an array of {place_of(base)}"
     raise AddressError(rule, abbreviate(missing))
@@ -144,7 +154,9 @@ def _renamings(names: Sequence[str], paths: Sequence[str]) -> Iterator[tuple[str
     yield "", lambda name: name
     if names and all(map(_KOHYA_PREFIX.match, names)):
         modules = {path.rpartition(".")[0] for path in paths}
-        plain = {module.replace(".", "_"): module for module in modules}
+        written = Counter(module.replace(".", "_") for module in modules)
+        # a.b_c and a_b.c are written the same, so that neither is known
+        plain = {text: module for module in modules if written[text := module.replace(".", "_")] == 1}
         yield "", lambda name: plain.get(_KOHYA_PREFIX.sub("", name, count=1), "")
     for prefix in sorted({name.partition(".")[0] for name in names}):
         yield f"names without the prefix {prefix}.", lambda name, prefix=prefix: name.removeprefix(f"{prefix}.")  # type: ignore[misc]
