@@ -315,3 +315,15 @@ def test_plain_values_are_carried_into_safetensors(value: Any, paramctl: Run, tm
     save(source, str(tmp_path / "m.safetensors"))
     text = listed(paramctl, "m.safetensors")[None, "training.value"]
     assert text == (value if isinstance(value, str) else json.dumps(value))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_copy_of_a_format_that_is_only_read_is_refused(name: str, paramctl: Run, tmp_path: Path) -> None:
+    """Such a format has no suffix to suggest: the error names the way, whatever the suffix of the copy."""
+    path = SAMPLES[name](tmp_path)
+    for output in ("new.safetensors", f"new{path.suffix}"):
+        done = paramctl("set", str(path), "--metadata", "a=b", "-o", output)
+        expected = "has no metadata that can be changed. Save the arrays as .safetensors first.\n"
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert done.stderr.endswith(expected)
+        assert not (tmp_path / output).exists()

@@ -27,6 +27,9 @@ def change_metadata(path: str, changes: Mapping[str, str | None], output: str | 
     if format_ is None:
         check_not_foreign(location)
         raise InputError(f"{opened}: must be a checkpoint, because a model document has no metadata")
+    if not format_.edits_metadata:
+        rule = f"{opened}: {format_.name} has no metadata that can be changed"
+        raise OutputError(message(rule, hint="Save the arrays as .safetensors first."))
     # a folder is changed at its index or its only file
     target = opened if output is None else output
     if output is not None and not output.lower().endswith(format_.suffixes):

@@ -32,6 +32,7 @@ class Format(Protocol):
     file_keys: the keys of metadata that describe a file of this format itself, which no other file needs.
     carries: the parts of an Origin that a file of this format carries over: "optimizer", "other_content",
         "skipped" with "attributes", "metadata".
+    edits_metadata: True if ``change_metadata`` works.
     """
 
     name: ClassVar[str]
@@ -43,6 +44,7 @@ class Format(Protocol):
     packed: ClassVar[bool] = False
     file_keys: ClassVar[frozenset[str]] = frozenset()
     carries: ClassVar[frozenset[str]] = frozenset()
+    edits_metadata: ClassVar[bool] = False
     transposed_ties: ClassVar[bool] = True
 
     @abstractmethod

@@ -23,6 +23,7 @@ class Hdf5(Format):
     name = NAME
     suffixes = (".h5", ".hdf5")
     carries = frozenset({"skipped"})
+    edits_metadata = True
 
     def __init__(self, dialects: Sequence[str] = ()) -> None:
         self.dialects = dialects

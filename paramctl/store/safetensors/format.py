@@ -32,6 +32,7 @@ class _HasHeader(Format):
     shardable = True
     packed = True
     carries = frozenset({"metadata"})
+    edits_metadata = True
 
     def check_names(self, model: Model, target: str) -> None:
         from paramctl.store.safetensors.names import check_names
