@@ -24,6 +24,8 @@ def in_numeric_order(names: Iterable[str]) -> list[str]:
     Formats and libraries list names as sorted text: [layer_0, layer_1, layer_10, layer_2]. Any other order is kept.
     """
     ordered = list(names)
+    if len(ordered) < 2:
+        return ordered
     series: dict[str, list[int]] = {}  # the places of the names that differ only in numbers
     for place, name in enumerate(ordered):
         template = _NUMBER.sub("0", name)

@@ -141,7 +141,7 @@ class Parameter:
         """The bytes of the values as they are stored."""
         # a cast to another dtype has left the encoding behind
         if self.encoding and self.dtype == self.encoding.dtype:
-            return self.size // self.encoding.values * self.encoding.bytes
+            return -(-self.size // self.encoding.values) * self.encoding.bytes
         return self.bytes
 
     @property

@@ -57,6 +57,8 @@ def stored_parameter(
 
 def _parse_axis(size: int, text: str) -> Axis:
     """Parse an axis as metadata.axis_text writes it: ``out/4:2``. Its role is unknown if the text is malformed."""
+    if text == "unknown":  # in the files of most programs, which may have many thousands of arrays
+        return Axis(size, "unknown")
     role, _, stride = text.partition(":")
     role, _, groups = role.partition("/")
     # Nine digits are more than any kernel has; int() raises ValueError beyond 4,300, which a hostile file can have.
@@ -70,7 +72,7 @@ def _parse_axis(size: int, text: str) -> Axis:
 def tied_parameter(tie: Tie, kept: Parameter) -> Parameter:
     """Return the second name of an array as a parameter."""
     axes = kept.axes[::-1] if tie.transpose else kept.axes
-    return Parameter(tie.tied, axes, kept.kind, kept.trainable, None, kept.dtype)
+    return Parameter(tie.tied, axes, kept.kind, kept.trainable, None, kept.dtype, kept.encoding)
 
 
 def take_state(parameters: dict[str, Parameter], reader: Reader) -> OptimizerState | None:

@@ -253,7 +253,6 @@ def test_everything_else_is_named(tmp_path: Path) -> None:
         "epoch": 3,
         "best": torch.tensor(0.5),
         "args": argparse.Namespace(width=3, name="x"),
-        "quantized": torch.quantize_per_tensor(torch.eye(2), 0.1, 0, torch.qint8),
         "sparse": torch.eye(2).to_sparse(),
         "meta": torch.ones(2, device="meta"),
         "half_complex": torch.ones(2, dtype=torch.complex32),
@@ -268,7 +267,56 @@ def test_everything_else_is_named(tmp_path: Path) -> None:
     assert origin.metadata["optimizer.param_groups.0.lr"] == 0.01
     first = value["optimizer"]["state"][0]["exp_avg"]
     assert np.array_equal(origin.optimizer.reader.read("optimizer.state.0.exp_avg", 0, first.numel()), first.flatten())
-    assert origin.skipped.keys() == {"quantized", "sparse", "meta", "half_complex", "conjugated", "function"}
+    assert origin.skipped.keys() == {"sparse", "meta", "half_complex", "conjugated", "function"}
+
+
+def quantized() -> Arrays:
+    """Return tensors of each quantized dtype and scheme, in each order of axes."""
+    arrays: Arrays = {}
+    for dtype in (torch.qint8, torch.quint8, torch.qint32):
+        whole = torch.quantize_per_tensor(torch.randn(300, 1000), 0.013, 3, dtype)
+        arrays |= {f"{dtype} whole": whole, f"{dtype} turned": whole.t(), f"{dtype} steps": whole[5:9, ::3]}
+        for axis, shape in ((0, (3, 300, 400)), (1, (2, 300_000)), (3, (6, 5, 4, 3)), (0, (1,))):
+            scales = torch.rand(shape[axis], dtype=torch.float64) / 7 + 0.01
+            zeros = torch.arange(shape[axis]) % 90
+            arrays[f"{dtype} {axis} of {shape[0]}"] = torch.quantize_per_channel(
+                torch.randn(shape), scales, zeros, axis, dtype
+            )
+    image = torch.randn(40, 3, 5, 5).to(memory_format=torch.channels_last)
+    scales = torch.rand(40, dtype=torch.float64) + 0.1
+    arrays["last"] = torch.quantize_per_channel(image, scales, torch.zeros(40, dtype=torch.long), 0, torch.qint8)
+    for dtype in (torch.quint8, torch.quint4x2, torch.quint2x4):
+        for rows in (3, 8):
+            facts = (torch.rand(rows) + 0.1, torch.rand(rows), 0, dtype)
+            arrays[f"{dtype} {rows}"] = torch.quantize_per_channel(torch.randn(rows, 701), *facts)
+    arrays = {name.removeprefix("torch."): tensor for name, tensor in arrays.items()}
+    return arrays | {"scalar": torch.quantize_per_tensor(torch.tensor(1.5), 0.1, 0, torch.qint8)}
+
+
+@pytest.mark.parametrize("write", [write_new, write_old, write_deflated], ids=lambda write: write.__name__)
+def test_quantized_tensors(write: Callable[[Any, Path], None], tmp_path: Path) -> None:
+    """Each value is that of dequantize(), bit for bit, directly and through safetensors."""
+    torch.manual_seed(0)
+    arrays = quantized()
+    write(arrays, tmp_path / "q.pt")
+    check_equal(tmp_path / "q.pt", {name: tensor.dequantize() for name, tensor in arrays.items()})
+
+
+def test_a_quantized_network(tmp_path: Path) -> None:
+    """The tensors of a state_dict, packed ones too, are read. The packed weights of a pickled module are named."""
+    net = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5)), {nn.Linear})
+    state = net.state_dict()
+    torch.save(state, tmp_path / "state.pt")
+    model = paramctl.open(str(tmp_path / "state.pt"))
+    weight, bias = state["0._packed_params._packed_params"]
+    packed = [f"0._packed_params._packed_params.{k}" for k in (0, 1)]
+    assert list(model) == ["0.scale", "0.zero_point", *packed, "1.weight", "1.bias"]
+    assert np.array_equal(np.asarray(model["0._packed_params._packed_params.0"]), weight.dequantize().numpy())
+    assert np.array_equal(np.asarray(model["0._packed_params._packed_params.1"]), bias.detach().numpy())
+    assert model.source.origin.metadata == {"0._packed_params.dtype": "torch.qint8"}
+    torch.save({"net": net, "scale": torch.ones(2)}, tmp_path / "net.pt")
+    skipped = paramctl.open(str(tmp_path / "net.pt")).source.origin.skipped
+    assert "net.0._packed_params._packed_params" in skipped
 
 
 def test_ties_and_load_state_dict(tmp_path: Path) -> None:

@@ -102,8 +102,8 @@ def _open_part(window: Window, path: str, dtype: str, part: Part) -> Reader:
     try:
         pickled = open_pickle(window)
         tensor = tensor_of(pickled.root) if isinstance(pickled.root, Record) else None
-        if not isinstance(tensor, Tensor) or (tensor.dtype, tensor.shape) != (dtype, part.sizes):
-            got = f"{tensor.dtype} {tensor.shape}" if isinstance(tensor, Tensor) else "another object"
+        if not isinstance(tensor, Tensor) or (tensor.value_dtype, tensor.shape) != (dtype, part.sizes):
+            got = f"{tensor.value_dtype} {tensor.shape}" if isinstance(tensor, Tensor) else "another object"
             raise BadPickle(f"must be {dtype} {part.sizes} (got {got})")
     except InputError:
         raise

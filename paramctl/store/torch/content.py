@@ -123,8 +123,8 @@ def _module(module: Record, keys: tuple[str, ...], is_state: bool, code_of: Sour
         if isinstance(value, Tensor) and is_buffer:
             value = replace(value, trainable=False, state=True)
         yield Item((*keys, name), Unreadable("not a tensor") if value is None else value, is_state)
-    for name in left_out:
-        yield Item((*keys, name), Unreadable("a buffer that state_dict leaves out"), is_state)
+    for name, kind in left_out.items():
+        yield Item((*keys, name), Unreadable(kind), is_state)
     kind = f"the attributes and code of a module of {module.name.rpartition('.')[2]}"
     yield Item((*keys, "module"), Unreadable(kind), is_state)
 

@@ -8,12 +8,19 @@ from typing import Any
 
 from paramctl.store.pickles.objects import Record
 from paramctl.store.pickles.state import BadPickle
+from paramctl.store.torch.tensors import REBUILD
 
 SCRIPT = "__torch__."
 """The beginning of the name of a class in TorchScript."""
 MAX_MODULES = 100_000
 MAX_DEPTH = 200
 MAX_MEMBERS = 500_000
+OWN = ("_parameters", "_buffers", "_modules")
+"""The attributes of a module that name its parameters, its buffers, and its inner modules."""
+OTHER_TENSORS = "tensors that are neither parameters nor buffers of a module"
+"""The kind of an attribute, such as the packed weights of a quantized layer."""
+MAX_SEARCHED = 1_000
+"""Values of an attribute in which to look for tensors."""
 
 Sources = Callable[[str], str]
 """Returns the code of a class of TorchScript, by the full name of the class."""
@@ -57,13 +64,15 @@ def module_state(value: Any) -> Mapping[Any, Any] | None:
     return state if is_module else None
 
 
-def members_of(module: Record, code_of: Sources) -> tuple[list[Member], list[str]]:
-    """Return the parameters and buffers of a module in the order of its state_dict, and the buffers that it leaves out.
+def members_of(module: Record, code_of: Sources) -> tuple[list[Member], dict[str, str]]:
+    """Return the parameters and buffers of a module in the order of its state_dict.
+
+    Returns also the kind of each buffer that it leaves out, and of each attribute that has tensors, by name.
 
     code_of: for a module of TorchScript, whose code names its parameters and buffers.
     """
     members: list[Member] = []
-    left_out: list[str] = []
+    left_out: dict[str, str] = {}
     waiting: list[tuple[str, Any, int]] = [("", module, 0)]
     count = 0
     while waiting:
@@ -83,9 +92,15 @@ def members_of(module: Record, code_of: Sources) -> tuple[list[Member], list[str
         names = set(_elements(transient)) if transient is not None else set()
         for name, array, is_buffer in direct:
             if is_buffer and name in names:
-                left_out.append(f"{prefix}{name}")
+                left_out[f"{prefix}{name}"] = "a buffer that state_dict leaves out"
             else:
                 members.append((f"{prefix}{name}", array, is_buffer))
+        listed = {name for name, _, _ in direct}
+        left_out |= {
+            f"{prefix}{name}": OTHER_TENSORS
+            for name, value in (*state.items(), *(mapping_of(state.get("_modules")) or {}).items())
+            if name not in listed and name not in OWN and _has_tensors(value)
+        }
         # the last one pushed is visited first
         waiting += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(inner)]
     return members, left_out
@@ -108,6 +123,23 @@ def _script(value: Record, state: Mapping[Any, Any], code_of: Sources) -> tuple[
         names = re.findall(r'"((?:[^"\\]|\\.)*)"', listed[1]) if listed else []
         members += [(name, state[name], is_buffer) for name in names if state.get(name) is not None]
     return members, [(str(name), child) for name, child in state.items() if module_state(child) is not None]
+
+
+def _has_tensors(value: Any) -> bool:
+    """Return whether an attribute has tensors, in containers and in objects other than modules."""
+    waiting, count = [value], 0
+    while waiting and count < MAX_SEARCHED:
+        part = waiting.pop()
+        count += 1
+        if isinstance(part, Record) and part.name in REBUILD:
+            return True
+        if isinstance(part, Record) and module_state(part) is None:
+            waiting += [part.args, part.state, part.entries, part.elements]
+        elif isinstance(part, dict):
+            waiting += part.values()
+        elif isinstance(part, (list, tuple)):
+            waiting += part[:MAX_SEARCHED]
+    return False
 
 
 def _elements(value: Any) -> Iterator[str]:

@@ -16,6 +16,7 @@ from paramctl.store.io.inflate import AT_ONCE, InflatedStream
 from paramctl.store.io.slab_reader import SLAB, SlabReader
 from paramctl.store.io.strided import FileBytes, StridedArray, is_contiguous
 from paramctl.store.location import Location
+from paramctl.store.torch.quantized import QuantizedReader, integers_of
 from paramctl.store.torch.storages import Storage
 from paramctl.store.torch.tensors import Tensor
 
@@ -54,6 +55,24 @@ class _DecodedText:
 
 def reader_of(tensors: Mapping[str, Tensor], file: Location) -> Reader:
     """Return a reader of tensors, by path. file: that of the pickle."""
+    quantized = {path: tensor for path, tensor in tensors.items() if tensor.quantization is not None}
+    stored = _stored_reader({**tensors, **{path: integers_of(tensor) for path, tensor in quantized.items()}}, file)
+    if not quantized:
+        return stored
+    facts = {path: tensor.quantization for path, tensor in quantized.items() if tensor.quantization is not None}
+    scales, zero_points = (
+        _stored_reader({path: vector for path, vector in vectors.items() if isinstance(vector, Tensor)}, file)
+        for vectors in (
+            {path: quantization.scale for path, quantization in facts.items()},
+            {path: quantization.zero_point for path, quantization in facts.items()},
+        )
+    )
+    reader = QuantizedReader(quantized, stored, scales, zero_points)
+    return JoinedReader({**dict.fromkeys(tensors, stored), **dict.fromkeys(quantized, reader)})
+
+
+def _stored_reader(tensors: Mapping[str, Tensor], file: Location) -> JoinedReader:
+    """Return a reader of the values as they are stored."""
     extents: dict[int, tuple[Location, dict[str, Extent]]] = {}
     slabs: dict[str, StridedArray] = {}
     readers: dict[str, Reader] = {}
@@ -99,5 +118,16 @@ def place_of(tensor: Tensor) -> tuple[Any, ...] | None:
     # the stride of an axis of size 1 has no meaning
     strides = tuple(0 if size == 1 else stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
     offset = tensor.offset * itemsize
-    place = (start + offset, id(storage.file)) if in_file and isinstance(start, int) else (start, offset)
-    return (*place, tensor.dtype, tensor.is_big_endian, tensor.shape, strides)
+    place: tuple[Any, ...] = (
+        (start + offset, id(storage.file)) if in_file and isinstance(start, int) else (start, offset)
+    )
+    shape: tuple[Any, ...] = tensor.shape
+    if (quantization := tensor.quantization) is not None:
+        scale, zero_point = (
+            place_of(value) if isinstance(value, Tensor) else value
+            for value in (quantization.scale, quantization.zero_point)
+        )
+        place = (*place, quantization.name, scale, zero_point)
+        # the axis of the scales: reversed, no shape is equal, so no transpose of the integers is taken for a tie
+        shape = (shape, quantization.axis) if isinstance(quantization.scale, Tensor) else shape
+    return (*place, tensor.dtype, tensor.is_big_endian, shape, strides)

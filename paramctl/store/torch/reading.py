@@ -23,6 +23,7 @@ from paramctl.store.torch.legacy import MAGIC, Legacy
 from paramctl.store.torch.modules import Sources
 from paramctl.store.torch.nested import LOAD, Nested
 from paramctl.store.torch.placing import place_of, reader_of
+from paramctl.store.torch.quantized import encoding_of
 from paramctl.store.torch.tensors import Tensor, Unreadable
 
 BARE = "tensor"
@@ -164,10 +165,11 @@ def as_checkpoint(arrays: Arrays, file: Location, name: str, origin: Origin) -> 
 
 def parameter_of(path: str, tensor: Tensor) -> Parameter:
     """Return a tensor as a parameter. Only a module, and a torch.nn.Parameter, record trainability."""
+    encoding = encoding_of(tensor.quantization) if tensor.quantization else None
     if tensor.trainable is None:
-        return stored_parameter(path, tensor.shape, tensor.dtype)
+        return stored_parameter(path, tensor.shape, tensor.value_dtype, encoding=encoding)
     facts = {"trainable": tensor.trainable} | ({"kind": "state"} if tensor.state else {})
-    return stored_parameter(path, tensor.shape, tensor.dtype, facts)
+    return stored_parameter(path, tensor.shape, tensor.value_dtype, facts, encoding)
 
 
 def ties_of(tensors: Iterable[tuple[str, Tensor]]) -> tuple[Tie, ...]:
