@@ -238,6 +238,23 @@ def test_a_tie_that_the_files_share_stays_and_another_is_untied(tmp_path: Path) 
     assert np.array_equal(np.asarray(pc.average([untied, tied])[tie.tied]), np.asarray(mean[tie.tied]))
 
 
+def test_ties_of_a_document_are_untied_too(tmp_path: Path) -> None:
+    """Its values are generated, and it has no second name's values of its own."""
+    document = tmp_path / "m.yaml"
+    document.write_text(
+        "input: [null]\nlayers:\n- embedding: {name: a, input_dim: 7, output_dim: 4}\n"
+        "- dense: {name: b, units: 7, use_bias: false}\nties:\n- {keep: a/embeddings, tie: b/kernel, transpose: true}\n"
+    )
+    pc.save(pc.untie(pc.initialize(document), "b/kernel"), tmp_path / "untied.npz")
+    generated = np.asarray(pc.initialize(document)["a/embeddings"])
+    mean = pc.average([document, tmp_path / "untied.npz"])
+    assert mean.model.ties == ()
+    pc.save(mean, tmp_path / "mean.npz")
+    with np.load(tmp_path / "mean.npz") as saved:
+        assert np.array_equal(saved["b/kernel"], generated.T)
+        assert np.array_equal(saved["a/embeddings"], generated)
+
+
 def test_a_file_that_lacks_the_second_name_of_a_tie_has_the_array(tmp_path: Path) -> None:
     """Transformers writes one of the names into safetensors, and both into other formats."""
     both, one = tmp_path / "both.h5", tmp_path / "one.npz"

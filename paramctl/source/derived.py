@@ -101,5 +101,9 @@ class Retied(Derived):
         # a copy of the file would keep its ties, and a value changed there would change under both names
         super().__init__(base, model, replace(base.origin, extents={}), "retie", ties=ties)
 
+    def pieces(self, parameter: Parameter) -> Iterator[Piece]:
+        # a drawn source has no pieces of an array that is another's under a second name
+        return blocks(parameter) if parameter.path in self.base.model.tied else self.base.pieces(parameter)
+
     def read(self, path: str, start: int, stop: int) -> Array:
         return read_alias(self.base, path, start, stop)
