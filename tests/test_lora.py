@@ -394,6 +394,37 @@ def test_full_names_arrays_to_store_in_full(tmp_path: Path) -> None:
     assert len(pc.extract_lora(*paths, rank=1, force=True)) == 2
 
 
+def test_an_adapter_of_other_arrays_has_factors_of_zeros(tmp_path: Path) -> None:
+    """PEFT refuses an adapter whose configuration targets no module, so a layer gets factors that change nothing."""
+    weights = base(tmp_path / "b.safetensors", **{"m.conv.weight": normal(3, 2, 2, 2)})
+    paths = tmp_path / "b.safetensors", tmp_path / "t.safetensors", tmp_path / "a"
+    for changed in ("m.conv.weight", "m.q.weight"):
+        save_file(weights | {changed: weights[changed] + 1}, paths[1])
+        rows = pc.extract_lora(*paths, rank=2, full="m.q.weight", force=True)
+        assert [(row.path, row.stored) for row in rows] == [(changed, "in full")]
+        config = json.loads((tmp_path / "a/adapter_config.json").read_text())
+        assert (config["target_modules"], config["rank_pattern"]) == (["m.q"], {"m.q": 1})
+        merged = pc.merge(paths[0], paths[2])
+        assert all(np.array_equal(np.asarray(merged[name]), array) for name, array in load_file(paths[1]).items())
+    only = {"m.conv.weight": normal(3, 2, 2, 2)}
+    save_file(only, paths[0])
+    save_file({"m.conv.weight": only["m.conv.weight"] + 1}, paths[1])
+    with pytest.raises(pc.AddressError, match="only with factors"):
+        pc.extract_lora(*paths, rank=2, force=True)
+
+
+def test_a_square_linear_layer_of_a_model_of_conv1d_is_stored_in_full(tmp_path: Path) -> None:
+    """Its direction is unknown: taken for a Conv1D, its factors would be transposed in PEFT."""
+    weights = {"h.weight": normal(4, 12), "h.bias": normal(12), "head.weight": normal(4, 4), "head.bias": normal(4)}
+    save_file(weights, tmp_path / "b.safetensors")
+    save_file({name: array + 1 for name, array in weights.items()}, tmp_path / "t.safetensors")
+    rows = pc.extract_lora(tmp_path / "b.safetensors", tmp_path / "t.safetensors", tmp_path / "a", rank=2)
+    assert {row.path: row.stored for row in rows if row.path.endswith("weight")} == {
+        "h.weight": "factors",
+        "head.weight": "in full",
+    }
+
+
 def test_the_same_bytes_each_time(tmp_path: Path) -> None:
     weights = base(tmp_path / "b.safetensors")
     tuned(tmp_path / "t.safetensors", weights, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,8 +120,10 @@ class Extracted:
         self.rows.append(ExtractedRow(path, self.base.model.parameters[path].shape, "in full", None, 0.0))
 
     def finish(self) -> None:
-        """Give the arrays in full the names that PEFT loads."""
+        """Give the arrays in full the names that PEFT loads. Raises AddressError if it would not load the adapter."""
         tied = {name for tie in self.base.model.ties for name in (tie.kept, tie.tied)}
+        if not self.targets:
+            self._add_empty_factors(tied)
         for path in list(self.full.values()):
             module = path.rpartition(".")[0]
             arrays = [name for name in self.base.model.parameters if name.rpartition(".")[0] == module]
@@ -134,6 +136,21 @@ class Extracted:
             if is_leaf and not tied & {*arrays} and not self.layers.is_embedding(module):
                 self.full |= {f"{PREFIX}{name}": name for name in arrays}
                 self.saved_modules += [module] if module not in self.saved_modules else []
+
+    def _add_empty_factors(self, tied: Collection[str]) -> None:
+        """Add factors of zeros for the smallest linear layer: PEFT refuses an adapter without factors."""
+        linear = [owner for owner in self.base.model.owners() if owner.size and self.layers.is_factored(owner.path)]
+        if not (untied := [owner for owner in linear if owner.path not in tied]):
+            rule = "PEFT loads an adapter only with factors, and no linear layer can have some"
+            raise AddressError(f"{place_of(self.base)}: {rule}", f"{len(self.full)} arrays in full")
+        target = min(untied, key=lambda owner: owner.size)
+        module = target.path.removesuffix(".weight")
+        rows, columns = reversed(target.shape) if self.layers.directions[module] else target.shape
+        self.factors[f"{PREFIX}{module}.lora_A.weight"] = np.zeros((1, columns), np.float32)
+        self.factors[f"{PREFIX}{module}.lora_B.weight"] = np.zeros((rows, 1), np.float32)
+        self.targets.append(module)
+        if self.rank != 1:
+            self.ranks[module] = 1
 
 
 def extract(
@@ -163,11 +180,7 @@ def extract(
     for number, owner in enumerate(owners):
         path = owner.path
         layers = extracted.layers
-        if (
-            layers.is_linear(path)
-            and path not in in_full
-            and layers.directions[path.removesuffix(".weight")] is not None
-        ):
+        if path not in in_full and layers.is_factored(path):
             difference = _whole(tuned, names[path]) - _whole(base, path)
             if not np.isfinite(difference).all():
                 rule = f"{path}: factors require a difference that is finite"

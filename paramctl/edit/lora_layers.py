@@ -50,10 +50,10 @@ class Layers:
     def directions(self) -> Mapping[str, bool | None]:
         """True for each linear layer that stores (in, out), as Conv1D of GPT-2; None if that is not known.
 
-        If neither the layer nor its namesakes show it, all other layers together do. Most models have no Conv1D.
+        If neither the layer nor its namesakes show it, it is a Linear, unless the model has a Conv1D anywhere.
         """
-        others = {*self.evident_directions.values()} - {None} or {False}
-        common = others.pop() if len(others) == 1 else None
+        # a model of Conv1D may have a Linear too, such as a head; most models have no Conv1D
+        common = None if True in self.evident_directions.values() else False
         return {module: common if way is None else way for module, way in self.evident_directions.items()}
 
     @cached_property
