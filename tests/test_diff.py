@@ -742,3 +742,20 @@ def test_variables_are_those_of_each_document(paramctl: Run, tmp_path: Path) -> 
     refused = paramctl("diff", "two.npz", "two.npz", "-D", "width=2")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "-D requires a model document" in refused.stderr
+
+
+def test_names_that_differ_by_a_prefix_have_a_hint(paramctl: Run, tmp_path: Path) -> None:
+    """The note is a --rename option for B, and with it the files are equal. The error for A's names says so."""
+    values = {"fc.weight": np.ones((2, 3), "float32"), "fc.bias": np.zeros(2, "float32")}
+    np.savez(tmp_path / "a.npz", **{f"module.{name}": array for name, array in values.items()})
+    np.savez(tmp_path / "b.npz", **values)
+    done = paramctl("diff", "a.npz", "b.npz", "--top", "1")
+    assert done.stderr == "note: the names differ. Use --rename '**=module.**' to match the names.\n"
+    assert paramctl("diff", "a.npz", "b.npz", "--rename", "**=module.**").returncode == 0
+    done = paramctl("diff", "b.npz", "a.npz", "-q")
+    assert (done.returncode, done.stderr) == (1, "")
+    done = paramctl("diff", "a.npz", "b.npz", "--rename", "module.**=**")
+    assert done.returncode == 2
+    assert done.stderr.endswith("(got 'module.**'). The first of the two has it: exchange them.\n")
+    done = paramctl("diff", "a.npz", "b.npz", "--rename", "other.**=**")
+    assert "exchange" not in done.stderr

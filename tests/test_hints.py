@@ -147,3 +147,11 @@ def test_the_hint_of_any_name_works_when_it_is_typed(separator: str) -> None:
         assert split_assignment(f"{address} = 1") == (address, "=", "1")
         if not address.startswith("re:"):  # an expression has no slices
             assert resolve(tree, f"{address}[0]").paths == [name]
+
+
+def test_a_name_inside_a_wrapper_is_suggested_whole() -> None:
+    """DataParallel's names begin with module, so that a user asks for encoder."""
+    paths = ["module.stem.weight", "module.encoder.0.weight", "module.encoder.0.bias"]
+    for name in ("encoder", "encoder.0", "encoder.0.bias"):
+        assert nearest_address_hint(name, paths, ".") == f"Did you mean 'module.{name}'?"
+    assert "Did you mean" not in nearest_address_hint("coder", ["module.encoder.weight"], ".")

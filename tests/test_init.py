@@ -228,7 +228,7 @@ def test_a_scheme_or_preset_that_applies_to_nothing_is_an_error(
     done = paramctl("init", "m.npz", *option, "-o", "new.h5")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert f"{option[0]} {option[1]}: " in done.stderr
-    assert "arrays are; paramctl save --like MODEL writes a file that does" in done.stderr
+    assert "arrays are; add --like MODEL" in done.stderr
     assert not (tmp_path / "new.h5").exists()
 
 

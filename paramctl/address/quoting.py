@@ -83,10 +83,23 @@ def similar_address_hint(text: str, paths: Iterable[str], separator: str) -> str
     return suggest(text, paths, lambda path: shell_quoted(address_of(path, separator)))
 
 
+def _inner_hint(text: str, paths: Iterable[str], separator: str) -> str:
+    """Return a hint with the block or parameter that has this name inside another block, or "".
+
+    ``encoder`` for the paths ``module.encoder.weight`` and ``module.encoder.bias``: ``module.encoder``.
+    """
+    inner = f"{separator}{text}{separator}"
+    for path in paths:
+        before, is_inside, _ = f"{path}{separator}".partition(inner)
+        if text and is_inside:
+            return f"Did you mean {shell_quoted(address_of(f'{before}{separator}{text}', separator))}?"
+    return ""
+
+
 def nearest_address_hint(text: str, paths: Iterable[str], separator: str) -> str:
     """Return a hint with the most similar path as typed in a shell, or with the first paths, or ""."""
     known = list(islice(paths, MAX_COMPARED))
-    hint = similar_address_hint(text, known, separator)
+    hint = _inner_hint(text, known, separator) or similar_address_hint(text, known, separator)
     if hint or not known:
         return hint
     first = ", ".join(_typed(path, separator) for path in known[:LISTED])

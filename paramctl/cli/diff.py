@@ -9,7 +9,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
-from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
+from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows, tell
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: None if row.status == "total" else row.path),
@@ -152,4 +152,6 @@ def diff(
         exact = format in ("json", "jsonl", "csv")
         found = [column for column in NONFINITE if exact or any(column.value(row) for row in shown)]
         emit(rows(format, shown, COLUMNS + found))
+        if difference.hint:
+            tell(f"note: the names differ. {difference.hint}")
     return 0 if difference.equal else 1

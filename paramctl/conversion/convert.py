@@ -127,6 +127,18 @@ def _parameters_in_layout(source: Source, layout: str | None, like: Reference | 
     return Converted(source, unchanged_rows(source.model))
 
 
+def _renamed(b: Source, rules: Sequence[str], a: Source) -> Source:
+    """Return the second of two sources with new names. The error for rules that fit only the first says so."""
+    try:
+        return rename(b, rules)
+    except AddressError as error:
+        try:
+            renamer(rules, a.model)
+        except AddressError:
+            raise error from None
+        raise AddressError(error.rule, error.received, "The first of the two has it: exchange them.") from error
+
+
 def align(
     a: Source, b: Source, rules: Sequence[str] = (), like: Source | None = None
 ) -> tuple[Source, Source, Callable[[str], str]]:
@@ -136,7 +148,7 @@ def align(
 
     rules: for the names of b. like: a source of a model with layers; None takes the layers of a or b, if known.
     """
-    renamed_b = rename(b, rules) if rules else b
+    renamed_b = _renamed(b, rules, a) if rules else b
     named = like_reference(like) if like is not None else None
     layers_a, layers_b = (None, None) if named is not None else (reference(a), reference(b))
     # A file in torch's layout may be of the other's model, so that comes first for b.

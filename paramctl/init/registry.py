@@ -40,12 +40,10 @@ class Target(NamedTuple):
         """(fan_in, fan_out). Raises SchemeMismatch if the parameter has none."""
         if self.known_fans is None:
             if any(axis.role == "unknown" for axis in self.axes):
-                raise SchemeMismatch(f"requires fans, but the file does not record which axes are inputs; {LIKE}")
+                rule = "requires fans, but the file does not record which axes are inputs"
+                raise SchemeMismatch(f"{rule}; add --like MODEL, or --layout torch")
             raise SchemeMismatch("requires fans, which only a parameter that maps inputs to outputs has")
         return self.known_fans
-
-
-LIKE = "paramctl save --like MODEL writes a file that does"
 
 
 class RegisteredScheme(NamedTuple):

@@ -18,7 +18,7 @@ from paramctl.declare.located import Located
 from paramctl.errors import AddressError
 from paramctl.init import registry
 from paramctl.init.distributions import Distribution
-from paramctl.init.registry import LIKE, SchemeMismatch, Target
+from paramctl.init.registry import SchemeMismatch, Target
 from paramctl.model import Model
 
 
@@ -130,10 +130,11 @@ def _check_has_effect(assigned: Mapping[str, AssignedScheme], request: InitReque
     reasons = {assignment.reason for assignment in assigned.values()}
     if request.scheme and SCHEME not in reasons:
         rule = "the scheme is for weights with fans, but the file does not record which of its arrays are"
-        raise AddressError(f"{SCHEME} {request.scheme.text}: {rule}; {LIKE}", name)
+        hint = "add --like MODEL, or patterns and --layout torch"
+        raise AddressError(f"{SCHEME} {request.scheme.text}: {rule}; {hint}", name)
     if request.preset and not assigned:
         rule = "the preset is for layers, but the file does not record of which layers its arrays are"
-        raise AddressError(f"--preset {request.preset}: {rule}; {LIKE}", name)
+        raise AddressError(f"--preset {request.preset}: {rule}; add --like MODEL", name)
 
 
 def _required_distribution(scheme: Scheme, target: Target) -> Distribution:

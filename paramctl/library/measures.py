@@ -54,10 +54,12 @@ class Difference:
 
     rows: one for each parameter that differs; none if they are equal.
     total: the row of all compared values; None if they are equal or if it was not asked for.
+    hint: how to rename the arrays of b, if only a prefix of the names differs.
     """
 
     rows: list[DiffRow]
     total: DiffRow | None = None
+    hint: str = ""
 
     @property
     def equal(self) -> bool:
@@ -96,7 +98,8 @@ def diff(
     state: compare the arrays of the files' optimizers too, under their own names.
     total: return a row for all compared values too. This reads equal arrays once more.
     """
-    from paramctl.conversion.convert import align  # of these functions, only this one needs it
+    from paramctl.conversion.convert import align  # of these functions, only this one needs these
+    from paramctl.conversion.report import prefix_hint
 
     choice("by", by, MEASURES)
     allowed = Tolerance(tolerance("rtol", rtol), tolerance("atol", atol), equal_nan)
@@ -108,9 +111,11 @@ def diff(
     options = {"structure": structure, "any_dtype": any_dtype, "total": total}
     rows = compare(first, second, names, tolerance=allowed, **options, progress=progress)
     overall = rows.pop() if rows and rows[-1].status == "total" else None
+    only_a, only_b = ([row.path for row in rows if row.status == f"only in {side}"] for side in "AB")
+    hint = prefix_hint(only_b, only_a, second.model.separator) if only_a and only_b else ""
     if by is not None or top is not None:
         rows = rank(rows, by or MEASURES[0])[:top]
-    return Difference(rows, overall)
+    return Difference(rows, overall, hint)
 
 
 def _except_state(source: Source, names: Callable[[str], str]) -> Callable[[str], str]:
