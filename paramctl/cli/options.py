@@ -274,7 +274,7 @@ def result(function: F) -> F:
     """Add the options of a command that writes an edited or combined checkpoint: -o, its size, dtypes, and --force."""
     command: Any = function
     written = output("File to write; its suffix sets the format; '-' is a safetensors stream", required=True)
-    for option in (quiet("Print no notes"), force, allow, cast_dtype, shard_size, written):
+    for option in (quiet("Print no report and no notes"), force, allow, cast_dtype, shard_size, written):
         command = option(command)  # a decorator puts its option before the earlier ones
     return command  # type: ignore[no-any-return]
 
