@@ -46,6 +46,10 @@ class Layers:
         is_matrix = leaf == "weight" and len(self.model.parameters[path].shape) == 2 and bool(module)
         return is_matrix and not self.is_embedding(module)
 
+    def is_factored(self, path: str) -> bool:
+        """Return whether an array is the weight of a linear layer whose direction is known."""
+        return self.is_linear(path) and self.directions[path.rpartition(".")[0]] is not None
+
     @cached_property
     def directions(self) -> Mapping[str, bool | None]:
         """True for each linear layer that stores (in, out), as Conv1D of GPT-2; None if that is not known.
