@@ -392,3 +392,32 @@ def test_a_mutated_file_is_refused_or_read(name: str, tmp_path: Path) -> None:
             assert "\n" not in str(error)
             assert len(str(error)) < 500
     assert refused
+
+
+def test_a_second_object_of_a_file_is_named(paramctl: Run) -> None:
+    """Only the first object of several in one file is read, as torch.load does."""
+    pickled = pickle.dumps({"a": np.ones(2)}), pickle.dumps({"b": np.ones(2)})
+    (paramctl.folder / "two.pkl").write_bytes(b"".join(pickled))
+    legacy = (FIXTURES / "torch_legacy.pth").read_bytes()
+    (paramctl.folder / "two.pth").write_bytes(legacy + legacy)
+    for name, size in (("two.pkl", len(pickled[1])), ("two.pth", len(legacy))):
+        result = paramctl("summary", name, check=True)
+        assert f"rest ({size:,} bytes behind the object)" in result.stderr
+    shutil.copy(FIXTURES / "torch_legacy.pth", paramctl.folder / "one.pth")
+    assert "behind" not in paramctl("summary", "one.pth", check=True).stderr
+
+
+def test_two_arrays_of_one_name_are_no_damage(paramctl: Run) -> None:
+    (paramctl.folder / "clash.pkl").write_bytes(pickle.dumps({"a": {"b": np.ones(2)}, "a.b": np.ones(2)}))
+    result = paramctl("summary", "clash.pkl")
+    line = "clash.pkl: two arrays have the name 'a.b', because keys are joined by dots\n"
+    assert (result.returncode, result.stderr) == (2, line)
+
+
+def test_text_that_is_no_unicode_is_escaped(paramctl: Run) -> None:
+    """Half of a surrogate pair in a plain value, or in its key, is carried into another file as an escape."""
+    value = {"w": np.ones(2, "f4"), "note\udc80": "x\udc81", "notes": ["\udc82", "y"]}
+    (paramctl.folder / "old.pkl").write_bytes(pickle.dumps({"model": {"w": value.pop("w")}} | value))
+    paramctl("save", "old.pkl", "-o", "new.safetensors", check=True)
+    printed = paramctl("summary", "new.safetensors", "--metadata", check=True).stdout
+    assert all(text in printed for text in ("note\\udc80", "x\\udc81", "\\udc82"))

@@ -68,10 +68,20 @@ def items_of(root: Any, code_of: Sources) -> list[Item]:
     """Return everything in a checkpoint, in order. A container that contains itself is listed as such."""
     items: list[Item] = []
     for item in _walk(root, (), False, _Visits(code_of)):
-        items.append(item)
+        items.append(item if isinstance(item.value, (Tensor, Unreadable)) else _as_unicode(item))
         if len(items) > MAX_ITEMS:
             raise BadPickle(f"more than {MAX_ITEMS:,} arrays and values")
     return items
+
+
+def _as_unicode(item: Item) -> Item:
+    """Return a plain value with escapes for halves of surrogate pairs, which a pickle can have and no UTF-8."""
+
+    def escaped(value: Any) -> Any:
+        return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+    value = [escaped(inner) for inner in item.value] if isinstance(item.value, list) else escaped(item.value)
+    return item._replace(keys=tuple(map(escaped, item.keys)), value=value)
 
 
 def _walk(value: Any, keys: tuple[str, ...], is_state: bool, visits: _Visits) -> Iterator[Item]:
@@ -177,6 +187,9 @@ def _plain_record(record: Record) -> Any:
 
 def _kind(value: Any) -> str:
     """Return the kind of a value that is neither an array nor plain nor a container."""
+    # protocol 2 has no bytes, and writes a call that encodes a text
+    if isinstance(value, Record) and value.name == "_codecs.encode":
+        return "bytes"
     if isinstance(value, Record):
         return f"an object of {value.name}" if value.name else "an object"
     if isinstance(value, Global):

@@ -24,10 +24,10 @@ class Legacy:
         self.storages: dict[str, Storage] = {}
         self.views: dict[tuple[str, int, int], tuple[Storage, Storage, int]] = {}
 
-    def root(self) -> Any:
-        """Return the object of the file, whose storages have their places. Raises BadPickle.
+    def root(self) -> tuple[Any, int]:
+        """Return the object of the file, whose storages have their places, and the offset behind them.
 
-        start is the offset behind the magic number, in the file or in a part of it.
+        start is the offset behind the magic number, in the file or in a part of it. Raises BadPickle.
         """
         version, offset = unpickle_from(self.file, self.start, self.stop)
         machine, offset = unpickle_from(self.file, offset, self.stop)
@@ -37,8 +37,7 @@ class Legacy:
             raise Unsupported("unsupported byte order big")
         root, offset = unpickle_from(self.file, offset, self.stop, self.load)
         keys, offset = unpickle_from(self.file, offset, self.stop)
-        self.place(keys, offset)
-        return root
+        return root, self.place(keys, offset)
 
     def load(self, pid: Any) -> Any:
         """Return the storage of a persistent id, or the class in a record of a module's source code."""
@@ -61,8 +60,11 @@ class Legacy:
         part = Storage(root.key, root.dtype, size)
         return self.views.setdefault((root.key, first, size), (part, root, first))[0]
 
-    def place(self, keys: Any, offset: int) -> None:
-        """Give each storage its place. The bytes of each follow the number of its values. Raises BadPickle."""
+    def place(self, keys: Any, offset: int) -> int:
+        """Give each storage its place, and return the offset behind the last. Raises BadPickle.
+
+        The bytes of each follow the number of its values.
+        """
         listed = keys if isinstance(keys, list) and all(isinstance(key, str) for key in keys) else []
         if set(listed) != self.storages.keys() or len(listed) != len(self.storages):
             raise BadPickle("the keys of the storages are not those of the tensors")
@@ -77,3 +79,4 @@ class Legacy:
                 raise BadPickle(f"truncated within the storage {key!r}")
         for part, root, first in self.views.values():
             part.begin = root.begin + first
+        return offset

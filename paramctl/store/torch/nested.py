@@ -38,7 +38,7 @@ class Nested:
 
 def _storage(source: Source, start: int, stop: int) -> Storage:
     magic, offset = unpickle_from(source, start, stop)
-    storage = Legacy(source, offset, stop).root() if magic == MAGIC else None
+    storage = Legacy(source, offset, stop).root()[0] if magic == MAGIC else None
     if not isinstance(storage, Storage):
         raise BadPickle("the bytes of a storage must be those of torch.save")
     return storage

@@ -92,12 +92,14 @@ def open_pickle(location: Location) -> Pickled:
     root, offset = unpickle_from(location, 0, stop, calls={LOAD: Nested(location).load})
     # the older form begins with a pickle of this number, and a plain pickle is the object itself
     if root == MAGIC:
-        root = Legacy(location, offset, stop).root()
-    return Pickled(root, location, lambda name: "", {})
+        root, offset = Legacy(location, offset, stop).root()
+    # torch.load and pickle.load too read the first object alone
+    skipped = {"rest": f"{stop - offset:,} bytes behind the object"} if offset < stop else {}
+    return Pickled(root, location, lambda name: "", skipped)
 
 
 def arrays_of(items: Sequence[Item], file: Location) -> Arrays:
-    """Name the content of a file. Raises BadPickle if two arrays have the same name.
+    """Name the content of a file. Raises Unsupported if two arrays have the same name.
 
     If a single entry has all parameters, and there may be others without any around it, its key is not part of the
     names, and so on within it: {"epoch": 3, "model": {"w": ...}} has the parameter w. Numbers in arrays without axes
@@ -136,7 +138,7 @@ def common_keys(keys: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 def _add(arrays: dict[str, Tensor], name: str, tensor: Tensor) -> None:
     if name in arrays:
-        raise BadPickle(f"two arrays have the name {name!r}")
+        raise Unsupported(f"two arrays have the name {name!r}, because keys are joined by dots")
     arrays[name] = tensor
 
 
