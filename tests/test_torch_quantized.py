@@ -123,3 +123,22 @@ def test_the_packed_weights_of_a_pickled_module_are_named() -> None:
     assert (members, list(left_out)) == ([], ["conv", "inner.packed"])
     kinds = [item.value.kind for item in items_of({"net": net}, lambda name: "")]
     assert kinds[:2] == ["tensors that are neither parameters nor buffers of a module"] * 2
+
+
+def test_nested_quantization_takes_no_time() -> None:
+    """A tensor whose scales and zero points are quantized tensors themselves, 200 levels deep."""
+    tensor = quantized("per_tensor_affine", 0.1, 0)
+    for _ in range(200):
+        tensor = quantized(
+            "per_channel_affine", tensor, Record(Global("torch._utils._rebuild_parameter"), (tensor, True)), 0
+        )
+    assert isinstance(tensor_of(tensor), Unreadable)
+
+
+def test_attributes_of_many_modules_take_no_time() -> None:
+    """Modules that have the same attributes are refused, before they are searched again and again."""
+    state: dict[str, Any] = {"_parameters": {}, "_buffers": {}, "_modules": {}}
+    children = {str(k): Record(Global("M"), state=state) for k in range(50_000)}
+    state["shared"] = [list(range(900))] * 900
+    with pytest.raises(BadPickle, match="attributes"):
+        members_of(Record(Global("N"), state={**state, "_modules": children}), lambda name: "")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from paramctl.store.pickles.objects import Record
@@ -21,6 +22,8 @@ OTHER_TENSORS = "tensors that are neither parameters nor buffers of a module"
 """The kind of an attribute, such as the packed weights of a quantized layer."""
 MAX_SEARCHED = 1_000
 """Values of an attribute in which to look for tensors."""
+MAX_ATTRIBUTES = 2_000_000
+"""The same, of all attributes of all modules, which may have the same attributes many times."""
 
 Sources = Callable[[str], str]
 """Returns the code of a class of TorchScript, by the full name of the class."""
@@ -73,6 +76,7 @@ def members_of(module: Record, code_of: Sources) -> tuple[list[Member], dict[str
     """
     members: list[Member] = []
     left_out: dict[str, str] = {}
+    search = _Search()
     waiting: list[tuple[str, Any, int]] = [("", module, 0)]
     count = 0
     while waiting:
@@ -95,12 +99,8 @@ def members_of(module: Record, code_of: Sources) -> tuple[list[Member], dict[str
                 left_out[f"{prefix}{name}"] = "a buffer that state_dict leaves out"
             else:
                 members.append((f"{prefix}{name}", array, is_buffer))
-        listed = {name for name, _, _ in direct}
-        left_out |= {
-            f"{prefix}{name}": OTHER_TENSORS
-            for name, value in (*state.items(), *(mapping_of(state.get("_modules")) or {}).items())
-            if name not in listed and name not in OWN and _has_tensors(value)
-        }
+        others = search.attributes(state, {name for name, _, _ in direct})
+        left_out |= {f"{prefix}{name}": OTHER_TENSORS for name in others}
         # the last one pushed is visited first
         waiting += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(inner)]
     return members, left_out
@@ -125,21 +125,43 @@ def _script(value: Record, state: Mapping[Any, Any], code_of: Sources) -> tuple[
     return members, [(str(name), child) for name, child in state.items() if module_state(child) is not None]
 
 
-def _has_tensors(value: Any) -> bool:
-    """Return whether an attribute has tensors, in containers and in objects other than modules."""
-    waiting, count = [value], 0
-    while waiting and count < MAX_SEARCHED:
-        part = waiting.pop()
-        count += 1
-        if isinstance(part, Record) and part.name in REBUILD:
-            return True
-        if isinstance(part, Record) and module_state(part) is None:
-            waiting += [part.args, part.state, part.entries, part.elements]
-        elif isinstance(part, dict):
-            waiting += part.values()
-        elif isinstance(part, (list, tuple)):
-            waiting += part[:MAX_SEARCHED]
-    return False
+class _Search:
+    """A search for tensors in the attributes of modules, within a budget for all of them. left: of the budget."""
+
+    def __init__(self) -> None:
+        self.left = MAX_ATTRIBUTES
+
+    def attributes(self, state: Mapping[Any, Any], listed: Collection[str]) -> list[str]:
+        """Return the attributes of a module that have tensors, without those listed. Raises BadPickle."""
+        found: list[str] = []
+        for attributes in (state, mapping_of(state.get("_modules")) or {}):
+            self._spend(len(attributes))
+            for name, value in attributes.items():
+                if name not in listed and name not in OWN and self._has_tensors(value):
+                    found.append(str(name))
+        return found
+
+    def _has_tensors(self, value: Any) -> bool:
+        """Return whether an attribute has tensors, in containers and in objects other than modules."""
+        waiting, count = [value], 0
+        while waiting and count < MAX_SEARCHED:
+            part = waiting.pop()
+            count += 1
+            if isinstance(part, Record) and part.name in REBUILD:
+                return True
+            if isinstance(part, Record) and module_state(part) is None:
+                waiting += [part.args, part.state, part.entries, part.elements]
+            elif isinstance(part, dict):
+                waiting += islice(part.values(), MAX_SEARCHED)
+            elif isinstance(part, (list, tuple)):
+                waiting += part[:MAX_SEARCHED]
+        self._spend(count - 1)
+        return False
+
+    def _spend(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise BadPickle(f"the modules have more than {MAX_ATTRIBUTES:,} attributes")
 
 
 def _elements(value: Any) -> Iterator[str]:

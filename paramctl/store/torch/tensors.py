@@ -31,6 +31,7 @@ QUANTIZED = {
 }
 """The stored integers of each quantized dtype, and the number of values in each."""
 MAX_ZERO_POINT = 1 << 31
+PLAIN = [f"torch._utils._rebuild_tensor{version}" for version in ("", "_v2", "_v3")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class Unreadable:
 
 
 Rebuilt = Tensor | Unreadable
+NOT_PLAIN = Unreadable("a tensor that is not plain")
 
 
 def tensor_of(record: Record) -> Rebuilt | None:
@@ -196,7 +198,7 @@ def _quantization(
     if isinstance(scales, Unreadable) or isinstance(zero_points, Unreadable):
         return Unreadable("a quantized tensor whose scales cannot be read")
     for vector in (scales, zero_points):
-        if not is_count(axis) or axis >= len(shape) or vector.shape != (shape[axis],) or vector.quantization:
+        if not is_count(axis) or axis >= len(shape) or vector.shape != (shape[axis],):
             raise BadPickle("a quantized tensor must have a scale and a zero point for each index of an axis")
         if vector.dtype.startswith("complex"):
             raise BadPickle("the scales and the zero points of a quantized tensor must be real")
@@ -206,7 +208,8 @@ def _quantization(
 def _vector(value: Any, dtype: str) -> Rebuilt:
     """Return a tensor, or a list of numbers, which older versions of torch wrote, as a tensor."""
     if not isinstance(value, list):
-        return _inner(value)
+        # such a tensor refers to no other: with two others in each, the time would double with every level
+        return _inner(value) if isinstance(value, Record) and value.name in PLAIN else NOT_PLAIN
     try:
         data = np.array(value, dtype).tobytes()
     except (TypeError, ValueError, OverflowError) as error:
