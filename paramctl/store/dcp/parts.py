@@ -13,6 +13,7 @@ from paramctl.store.contents import Reader
 from paramctl.store.dcp.index import Part, Place, ShardedTensor
 from paramctl.store.dcp.window import Window
 from paramctl.store.io.boxes import Box, BoxPart, check_filled, read_boxes
+from paramctl.store.io.index_files import is_file_name
 from paramctl.store.io.zips import ZIP_ERRORS
 from paramctl.store.location import Location
 from paramctl.store.pickles.objects import Record
@@ -37,7 +38,7 @@ class Files:
         """Return the range of a part. Raises InputError if its file is missing, elsewhere, or too short."""
         name = place.file
         if name not in self.files:
-            if not name or set(name) & set("/\\\0") or name in (".", ".."):
+            if not is_file_name(name):
                 rule = "a file that the index names must be in its folder"
                 raise InputError(f"{self.index.name}: {rule} (got {name[:200]!r})")
             self.files[name] = self.index.sibling(name)

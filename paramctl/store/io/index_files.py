@@ -10,6 +10,11 @@ MAX_INDEX_BYTES = 64_000_000
 INDEX_SUFFIXES = (".index.json", ".weights.json")
 
 
+def is_file_name(name: object) -> bool:
+    """Return whether an index may name this file: it is in the same folder, so not ../../secrets.safetensors."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\\0")
+
+
 def files_in_index(path: str) -> set[str]:
     """Return the files that an index names; none if the index does not exist.
 

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from paramctl.errors import InputError
-from paramctl.store.io.index_files import MAX_INDEX_BYTES
+from paramctl.store.io.index_files import MAX_INDEX_BYTES, is_file_name
 from paramctl.store.io.json_limits import parse_json
 from paramctl.store.io.new_index import misfit
 from paramctl.store.location import Location, MissingFile
@@ -53,8 +53,7 @@ def _files(weight_map: Mapping[str, Any], location: Location) -> list[str]:
     names: dict[str, None] = {}
     for key, listed in weight_map.items():
         for name in listed if isinstance(listed, list) else [listed]:
-            # an index from elsewhere must not name ../../secrets.safetensors
-            if not isinstance(name, str) or not name or name in (".", "..") or set(name) & set("/\\\0"):
+            if not is_file_name(name):
                 rule = f"the file of {key!r} must be in the folder of the index"
                 raise InputError(f"{location.name}: {rule} (got {name!r})")
             names[name] = None
