@@ -60,10 +60,6 @@ class Layers:
         common = None if True in self.evident_directions.values() else False
         return {module: common if way is None else way for module, way in self.evident_directions.items()}
 
-    def is_factored(self, path: str) -> bool:
-        """Return whether an array is the weight of a linear layer whose direction is known."""
-        return self.is_linear(path) and self.directions[path.rpartition(".")[0]] is not None
-
     @cached_property
     def evident_directions(self) -> Mapping[str, bool | None]:
         """The same, from the biases of layers alone: a bias has one number for each output.
