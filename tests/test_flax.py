@@ -89,6 +89,19 @@ def test_the_state_of_an_optimizer_is_no_parameter(paramctl: Run, tmp_path: Path
     )
 
 
+@pytest.mark.parametrize("key", ["opt", "optimizer", "optimizer_state", "g_opt", "optim_states"])
+def test_the_state_of_an_optimizer_under_other_keys(key: str, tmp_path: Path) -> None:
+    """Scripts choose the key. Within the model, such a name is that of a module."""
+    w = np.ones(2, np.float32)
+    found = opened(tmp_path, {"params": {"w": w, key: {"w": w}}, key: {"0": {"mu": {"w": w}}}})
+    assert list(found.model.parameters) == ["params/w", f"params/{key}/w"]
+    assert list(found.origin.optimizer.arrays) == [f"{key}/0/mu/w"] if found.origin.optimizer else False
+    alone = opened(tmp_path, {key: {"0": {"mu": {"w": w}}}})
+    assert (list(alone.model.parameters), alone.origin.optimizer) == ([f"{key}/0/mu/w"], None)
+    wrapped = opened(tmp_path, {"version": 3, key: {"target": {"w": w}, "state": {"w": w}}})
+    assert list(wrapped.model.parameters) == [f"{key}/target/w"], "an Optimizer of older Flax has the parameters too"
+
+
 def test_other_items_are_metadata_or_skipped(paramctl: Run, tmp_path: Path) -> None:
     tree = {
         "w": np.ones(2, np.float32),

@@ -144,6 +144,8 @@ def test_the_state_of_an_optimizer(tmp_path: Path) -> None:
         [
             (PARAMETERS | STATE | {("step",): step}, 2, 2),
             (several, 2, 2),
+            (PARAMETERS | {("optimizer", *keys[1:]): array for keys, array in STATE.items()}, 2, 1),
+            ({("model", "opt", "kernel"): step, **STATE}, 1, 1),
             (STATE, 1, 0),
             (PARAMETERS | {("step",): step}, 2, 0),
         ]

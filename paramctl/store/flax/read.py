@@ -1,7 +1,8 @@
 """Read a file of Flax as a checkpoint.
 
 The names of arrays are their keys, joined by slashes: ``params/Dense_0/kernel``. The state of an optimizer is what
-``opt_state`` of a TrainState has, with its step, or ``state`` of the older ``flax.optim.Optimizer``.
+``opt_state`` of a TrainState has, with its step, ``state`` of the older ``flax.optim.Optimizer``, or a map at the root
+with a name such as ``optimizer``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from paramctl.store.flax.msgpack import Cursor
 from paramctl.store.flax.tree import Skipped, StoredArray, Tree, leaves, read_tree
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.location import Location
+from paramctl.store.optimizer_keys import WRAPPER, is_optimizer_key
+
+STATE = "opt_state"
 
 
 class ChunkReader:
@@ -93,11 +97,16 @@ def _without(parameters: Mapping[str, Parameter], state: Mapping[str, Parameter]
 
 def _optimizer_states(tree: Mapping[str, Tree], prefix: str = "") -> Iterator[str]:
     """Yield the beginning of the paths of an optimizer's arrays, each with a slash at its end."""
+    states = [key for key, value in tree.items() if key == STATE or (not prefix and _is_optimizer(key, value))]
     # a file that has nothing else is the state of an optimizer by itself, and its arrays are the content
-    if "opt_state" in tree and len(tree) > 1:
-        yield from (f"{prefix}opt_state/", f"{prefix}step/")
-    elif set(tree) == {"target", "state"}:
+    if states and len(tree) > len(states):
+        yield from (f"{prefix}{key}/" for key in (*states, "step"))
+    elif set(tree) == WRAPPER:
         yield f"{prefix}state/"
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from _optimizer_states(value, f"{prefix}{key}/")
+
+
+def _is_optimizer(key: str, value: Tree) -> bool:
+    return is_optimizer_key(key) and isinstance(value, dict) and not value.keys() >= WRAPPER

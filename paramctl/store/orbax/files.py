@@ -1,6 +1,7 @@
 """Orbax checkpoints, read: parameters, the optimizer's state, and plain values such as the step.
 
-The optimizer's are those below ``opt_state``, as a TrainState of Flax has them, with its step. Numbers that Python or
+The optimizer's are those below ``opt_state``, as a TrainState of Flax has them, or at the root below a key such as
+``optimizer``, with its step. Numbers that Python or
 NumPy had as scalars are metadata, and so is the number of a step without an optimizer.
 """
 
@@ -17,6 +18,7 @@ from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter
 from paramctl.store.contents import JoinedReader, Omitted, OptimizerState, Origin
 from paramctl.store.io.json_limits import parse_json
 from paramctl.store.location import LocalFile, Location
+from paramctl.store.optimizer_keys import WRAPPER, is_optimizer_key
 from paramctl.store.orbax import MAIN_ITEMS, MANIFEST_START, NAME, NUMBERED, OTHERS, STEP
 from paramctl.store.orbax.aggregate import Inline, is_aggregate, parse_aggregate
 from paramctl.store.orbax.arrays import ArrayReader, Arrays, StoredArray
@@ -92,7 +94,7 @@ def _contents(location: LocalFile, folder: str) -> tuple[Tree, Arrays, Inline]:
 
 
 def _optimizer_names(leaves: Sequence[Leaf]) -> set[str]:
-    """Return the stored names of values below opt_state, and of the step beside it.
+    """Return the stored names of values below opt_state, or a similar key at the root, and of the step beside it.
 
     Without anything beside it, opt_state is the content of the checkpoint.
     """
@@ -102,12 +104,20 @@ def _optimizer_names(leaves: Sequence[Leaf]) -> set[str]:
     for keys in parts.values():
         for place, key in enumerate(keys):
             children.setdefault(keys[:place], set()).add(key)
-    states = {start for start, keys in children.items() if STATE in keys and len(keys) > 1}
+    states: dict[tuple[str, ...], set[str]] = {}
+    for start, members in children.items():
+        found = {key for key in members if key == STATE or (not start and _is_optimizer(key, children))}
+        if found and len(members) > len(found):
+            states[start] = found | {STEP_KEY}
     return {
         name
-        for name, keys in parts.items()
-        if any(key in (STATE, STEP_KEY) and keys[:place] in states for place, key in enumerate(keys))
+        for name, path in parts.items()
+        if any(key in states.get(path[:place], ()) for place, key in enumerate(path))
     }
+
+
+def _is_optimizer(key: str, children: Mapping[tuple[str, ...], set[str]]) -> bool:
+    return is_optimizer_key(key) and (key,) in children and not children[(key,)] >= WRAPPER
 
 
 def _is_plain(leaf: Leaf, array: StoredArray) -> bool:

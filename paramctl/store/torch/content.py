@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from paramctl.store.optimizer_keys import OPTIMIZER_KEYS
 from paramctl.store.pickles.objects import Global, Record, Span
 from paramctl.store.pickles.state import BadPickle
 from paramctl.store.torch.modules import Sources, mapping_of, members_of, module_state
@@ -27,7 +28,7 @@ MAX_LIST = 10_000
 RANDOM = re.compile(r"(?<![a-z])p?rngs?(?![a-z])", re.IGNORECASE)
 """The keys of the state of random numbers, which is a tensor itself: rng_state, but not charngram.weight."""
 STATE = re.compile(
-    rf"(^|_)(optim(izer)?s?|opt)($|_)|optimizer|(^|_)(lr_)?sched(uler)?s?($|_)|scheduler|(^|_)(grad_)?scalers?($|_)"
+    rf"{OPTIMIZER_KEYS}|(^|_)(lr_)?sched(uler)?s?($|_)|scheduler|(^|_)(grad_)?scalers?($|_)"
     rf"|(^|_)amp($|_)|{RANDOM.pattern}|random_state|(^|_)callbacks($|_)|(^|_)loops($|_)",
     re.IGNORECASE,
 )
