@@ -19,6 +19,7 @@ _MODULES = {
     "paramctl.library.opening": ("load_model", "open", "rebuild_index", "reopen"),
     "paramctl.library.initialization": ("initialize",),
     "paramctl.library.edits": ("assign", "rename", "tie", "untie"),
+    "paramctl.library.freezing": ("freeze", "unfreeze"),
     "paramctl.library.combining": ("arithmetic", "average"),
     "paramctl.library.converting": ("convert",),
     "paramctl.library.suggesting": ("suggest_renames",),
@@ -60,6 +61,8 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.edits import rename as rename
     from paramctl.library.edits import tie as tie
     from paramctl.library.edits import untie as untie
+    from paramctl.library.freezing import freeze as freeze
+    from paramctl.library.freezing import unfreeze as unfreeze
     from paramctl.library.gradients import gradients as gradients
     from paramctl.library.initialization import initialize as initialize
     from paramctl.library.lora import extract_lora as extract_lora

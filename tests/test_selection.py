@@ -334,6 +334,7 @@ MINUS = {
     "set, with a slice": (["set", "t.yaml", "-1/0[0] *= 2", "--dry-run", "--format", "csv"], "b/kernel,"),
     "tie": (["tie", "t.yaml", "-2/bias", "-1/bias", "-o", "-"], "{keep: a/bias, tie: b/bias}"),
     "untie": (["untie", "t.yaml", "-1/kernel", "-o", "-"], "ties: []"),
+    "freeze": (["freeze", "t.yaml", "-2/bias", "-2/kernel", "-o", "-"], "trainable: false"),
     "init": (["init", "t.yaml", "--rule", "-1/bias=constant:3", "--dry-run", "--format", "csv"], "constant"),
 }
 
@@ -452,6 +453,8 @@ ADDRESSED = {
     "summary": "{}",
     "tie": "{}|dense/bias|-o|-",
     "untie": "{}|-o|-",
+    "freeze": "{}|-o|-",
+    "unfreeze": "{}|-o|-",
 }
 """The commands that take addresses, and how."""
 

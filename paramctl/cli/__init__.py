@@ -16,7 +16,7 @@ from paramctl.cli.command import Group
 
 NAMES = (
     *("summary", "init", "dump", "save", "set", "diff", "stat", "run", "grad", "train", "probe"),
-    *("tie", "untie", "ties"),
+    *("tie", "untie", "ties", "freeze", "unfreeze"),
     *("average", "arithmetic", "merge", "extract-lora"),
     *("schemes", "layers", "schema", "completion"),
 )

@@ -1,4 +1,4 @@
-"""The work that tie and untie share: write a document or a checkpoint with other ties."""
+"""The work that tie, untie, freeze and unfreeze share: write a document or a checkpoint with another structure."""
 
 from __future__ import annotations
 
@@ -28,23 +28,40 @@ def retie(
 
     change: from the opened source to the same with other ties.
     """
+    before, after = restructure(source, output, in_place, force, change)
+    unchanged = set(before.ties) & set(after.ties)
+    return [tie for tie in (*after.ties, *before.ties) if tie not in unchanged]
+
+
+def restructure(
+    source: str | None,
+    output: str | None,
+    in_place: bool,
+    force: bool,
+    change: Callable[[Model | Weights], Model | Weights],
+) -> tuple[Model, Model]:
+    """Write a source with another structure and the same values, and return its model before and after.
+
+    change: from the opened source to the same with another structure.
+    """
     check_destination(source, output, in_place)
     from paramctl.library.opening import as_model
     from paramctl.model import Model
 
     arrays = inputs.open_argument(source)
-    retied = change(arrays)
-    path = str(source) if in_place else str(output)
-    if isinstance(retied, Model):
-        _write_document(arrays, retied, source, path, force or in_place)
+    changed = change(arrays)
+    from paramctl.store.folder import resolve_folder
+
+    # a folder is changed at its index or its only file
+    path = resolve_folder(str(source)) if in_place else str(output)
+    if isinstance(changed, Model):
+        _write_document(arrays, changed, source, path, force or in_place)
     elif path == "-":
-        write_pipe(retied)
+        write_pipe(changed)
     else:
-        write_file(retied, path, force=force, in_place=in_place)
-        report_written(retied, path, in_place=in_place)
-    before, after = as_model(arrays).ties, as_model(retied).ties
-    unchanged = set(before) & set(after)
-    return [tie for tie in (*after, *before) if tie not in unchanged]
+        write_file(changed, path, force=force, in_place=in_place)
+        report_written(changed, path, in_place=in_place)
+    return as_model(arrays), as_model(changed)
 
 
 def _write_document(before: Model | Weights, model: Model, source: str | None, path: str, force: bool) -> None:

@@ -23,7 +23,7 @@ from paramctl.init.rules import AssignedScheme
 from paramctl.model import Document, Tie, from_document
 from paramctl.source.base import Description, Source
 from paramctl.source.combined import rule_from_json
-from paramctl.source.derived import Partial, Retied, rename
+from paramctl.source.derived import Marked, Partial, Retied, rename
 from paramctl.source.describe import distribution_from_json
 from paramctl.source.drawn import Drawn
 from paramctl.source.from_checkpoint import parse_scheme
@@ -145,6 +145,7 @@ OPERATIONS: Mapping[str, Callable[..., Source]] = {
     "partial": lambda base, allowed: Partial(reopen(base), allowed),
     "fold": lambda base, factors: Folded(reopen(base), {name: Factors(*pair) for name, pair in factors.items()}),
     "retie": _retied,
+    "mark": lambda base, paths, trainable: Marked(reopen(base), paths, trainable),
     "select": lambda base, matches, missing: reopen_selected(reopen(base), matches, missing),
     "with_state": lambda base, other=None: with_state(reopen(base), None if other is None else reopen(other)),
     "without_state": lambda base: split_state(reopen(base))[0],

@@ -116,6 +116,9 @@ def rewrite_target(path: str, source: Source, options: WriteOptions) -> tuple[st
     only_links = origin.keras is None or any(tie.transpose for tie in model.ties)  # a hard link cannot transpose
     if isinstance(source, Retied) and model.aliases and only_links:
         raise OutputError(message(f"{path}: Keras' layout cannot store these ties", hint="Use -o NAME.h5"))
+    if origin.marked and model.aliases and origin.keras is None:
+        rule = f"{path}: Keras' layout does not record which parameters are trainable"
+        raise OutputError(message(rule, hint="Use -o NAME.h5"))
     if origin.rewrite is not None:
         path, shard_size = origin.rewrite
         return path, replace(options, max_shard_size=shard_size)

@@ -13,6 +13,7 @@ from pathlib import PurePath
 from paramctl.declare.located import Located
 from paramctl.model import document
 from paramctl.model.build import build
+from paramctl.model.entry import Entry
 from paramctl.model.tree import Block, Document, Input, Model, Tie, Totals, shape_text, shared_text, totals
 
 __all__ = [
@@ -61,9 +62,12 @@ def from_bytes(
     return replace(model, document=Document(text, model.name, values, shapes, source))
 
 
-def from_document(written: Document, source: str) -> Model:
-    """Return the model of a document that is stored in a checkpoint, with the values of its variables."""
+def from_document(written: Document, source: str, entries: dict[str, Entry] | None = None) -> Model:
+    """Return the model of a document that is stored in a checkpoint, with the values of its variables.
+
+    entries: see build.
+    """
     variables = {key: document.parse_value(json.dumps(value), f"-D {key}") for key, value in written.variables.items()}
     shapes = {key: document.parse_value(json.dumps(value), "--input-shape") for key, value in written.input_shapes}
-    model = build(document.parse(written.text, source), written.name, variables, shapes)
+    model = build(document.parse(written.text, source), written.name, variables, shapes, entries)
     return replace(model, document=written)

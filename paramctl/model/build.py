@@ -9,7 +9,7 @@ from paramctl.declare.located import Located
 from paramctl.declare.option_types import SchemeType
 from paramctl.errors import AddressError, suggest
 from paramctl.model.context import Context
-from paramctl.model.entry import literal_names
+from paramctl.model.entry import Entry, literal_names
 from paramctl.model.expand import Expansion
 from paramctl.model.expressions import Variables
 from paramctl.model.header import Header, InputType, MappingType, TieDeclaration, mapping_of, read_header
@@ -27,12 +27,14 @@ def build(
     name: str = "model",
     variables: Mapping[str, Located] | None = None,
     input_shapes: Mapping[str | None, Located] | None = None,
+    entries: dict[str, Entry] | None = None,
 ) -> Model:
     """Return the model of a document.
 
     name: the model's name if the document has none.
     variables: values that replace those of the document's ``vars``, by name.
     input_shapes: shapes that replace those of the inputs, by name, or under None for the only input.
+    entries: filled with the entry of each block, by the block's path.
     Raises DocumentError, with line and column, if anything in the document is wrong.
     """
     bound = _bind_variables(document, variables or {})
@@ -45,7 +47,7 @@ def build(
         outer.put(entry.name, Output(entry.name, entry.shape, number=-1 - index))
     # Layers may have the name of an input, so inputs are in a scope around the layers.
     scope = Scope(outer, literal_names(header.layers))
-    expansion = Expansion(read_templates(header.blocks), bound)
+    expansion = Expansion(read_templates(header.blocks), bound, entries)
     first = next(iter(outer.outputs.values())) if len(inputs) == 1 else None
     blocks, last = expansion.expand(header.layers, Context("", scope, bound, True, header.dtype, 1), first)
     if not blocks or last is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -107,3 +107,24 @@ class Retied(Derived):
 
     def read(self, path: str, start: int, stop: int) -> Array:
         return read_alias(self.base, path, start, stop)
+
+
+class Marked(Derived):
+    """A source in which some arrays are trainable or frozen. paths: of the arrays, not of names tied to them."""
+
+    def __init__(self, base: Source, paths: Sequence[str], trainable: bool) -> None:
+        # a copy of the file would keep its record
+        origin = replace(base.origin, extents={}, marked=True)
+        model = with_trainable(base.model, paths, trainable)
+        super().__init__(base, model, origin, "mark", paths=list(paths), trainable=trainable)
+
+    def read(self, path: str, start: int, stop: int) -> Array:
+        return self.base.read(path, start, stop)
+
+
+def with_trainable(model: Model, paths: Collection[str], trainable: bool) -> Model:
+    """Return a model in which these arrays are trainable or frozen, under all of their names."""
+    marked = set(paths)
+    return model.map_parameters(
+        lambda each: replace(each, trainable=trainable) if model.owner(each.path).path in marked else each
+    )

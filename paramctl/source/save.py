@@ -60,6 +60,9 @@ def write(source: Contents, path: str, options: WriteOptions = DEFAULTS) -> Iter
     if "optimizer" in format_.carries:
         source = _in_its_layout(source, path)
     format_.check_names(source.model, path)
+    if source.origin.marked and not format_.records_trainable:
+        rule = f"{path}: {format_.name} does not record which parameters are trainable"
+        raise OutputError(message(rule, hint="Save it as .safetensors, .h5 or .npz"))
     check_complete(source)
     packed = next((owner for owner in source.model.owners() if owner.dtype in PACKED_BITS), None)
     if packed is not None and not format_.packed:

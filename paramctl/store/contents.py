@@ -139,6 +139,7 @@ class Origin:
     archives: further zip archives with values, such as the files of a set, whose checksums can be checked.
     rewrite: (path, shard size) for writing a set of files again; None for a single file.
     others: the origins of further files whose values are combined with those of this one.
+    marked: True if an edit has set which arrays are trainable, so that a file must record it.
     """
 
     location: Location | None = None
@@ -157,6 +158,7 @@ class Origin:
     archives: tuple[Location, ...] = ()
     rewrite: tuple[str, int] | None = None
     others: tuple[Origin, ...] = ()
+    marked: bool = False
 
     @property
     def carried_optimizer(self) -> OptimizerState | None:

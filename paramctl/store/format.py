@@ -30,6 +30,7 @@ class Format(Protocol):
     packed: True if a file can hold dtypes in PACKED_BITS.
     transposed_ties: True if a file can record that an array is the transpose of another. Otherwise it has a copy.
     file_keys: the keys of metadata that describe a file of this format itself, which no other file needs.
+    records_trainable: True if a file records which of its arrays are trainable, as ``freeze`` sets it.
     carries: the parts of an Origin that a file of this format carries over: "optimizer", "other_content",
         "skipped" with "attributes", "metadata".
     edits_metadata: True if ``change_metadata`` works.
@@ -46,6 +47,7 @@ class Format(Protocol):
     carries: ClassVar[frozenset[str]] = frozenset()
     edits_metadata: ClassVar[bool] = False
     transposed_ties: ClassVar[bool] = True
+    records_trainable: ClassVar[bool] = True
 
     @abstractmethod
     def matches(self, location: Location) -> bool:

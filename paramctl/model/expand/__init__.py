@@ -39,8 +39,10 @@ _FLAG, _DTYPE = FlagType(), ChoiceType(*FLOAT_DTYPES)
 class Expansion:
     """The expansion of one document."""
 
-    def __init__(self, templates: Mapping[str, Template], variables: Variables) -> None:
-        self.state = State(templates, variables)
+    def __init__(
+        self, templates: Mapping[str, Template], variables: Variables, entries: dict[str, Entry] | None = None
+    ) -> None:
+        self.state = State(templates, variables, entries)
 
     def expand(self, entries: Located, context: Context, previous: Output | None) -> tuple[list[Block], Output | None]:
         """Return the blocks of a list of entries, and the output of the last one.
@@ -60,6 +62,8 @@ class Expansion:
     def make(self, application: Application) -> Expanded:
         """Return the block of an entry that has a path and inputs."""
         entry, context, _, path = application
+        if self.state.entries is not None:
+            self.state.entries.setdefault(path, entry)
         as_of = self.state.completed  # before the entry: a reuse must not see what the entry itself adds
         if str(entry.type.value) in self.state.templates:
             expanded = expand_template(self, application)

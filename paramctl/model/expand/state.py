@@ -34,9 +34,12 @@ class State:
     active_reuses: the reuses in progress, as pairs of the new path and the path that holds the parameters.
     layers: the layers of entries without variables, by the identity of the entry's node. A repeated or reused entry
         reads its options once.
+    entries: filled with the entry of each block by its path, for an editor of the document; None to leave them out.
     """
 
-    def __init__(self, templates: Mapping[str, Template], variables: Variables) -> None:
+    def __init__(
+        self, templates: Mapping[str, Template], variables: Variables, entries: dict[str, Entry] | None = None
+    ) -> None:
         self.templates = templates
         self.variables = variables
         self.budget = Budget()
@@ -44,6 +47,7 @@ class State:
         self.active_templates: tuple[str, ...] = ()
         self.active_reuses: list[tuple[str, str]] = []
         self.layers: dict[int, Layer] = {}
+        self.entries = entries
         self._entries: dict[int, Entry] = {}
         self._numbered = 0
 

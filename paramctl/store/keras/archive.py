@@ -28,6 +28,7 @@ from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.io.zips import ZIP_ERRORS, DamagedZip, data_offset, open_zip
 from paramctl.store.keras import ARCHIVE_NAME, CONFIG, METADATA, NPZ_WEIGHTS, WEIGHTS
 from paramctl.store.keras.dialect import KerasDialect
+from paramctl.store.keras.marking import check_recorded, marked_config
 from paramctl.store.keras.objects import NotInKeras
 from paramctl.store.keras.paths import keras_layout
 from paramctl.store.keras.to_config import model_config
@@ -158,13 +159,17 @@ def configuration(contents: Contents, target: str) -> tuple[KerasLayout, str]:
     if keras is not None and keras.legacy and not contents.origin.is_at(target):
         rule = f"the configuration of Keras 2 in {model.name} has layers that cannot be translated for Keras 3"
         raise OutputError(message(f"{target}: {rule}", hint=hint))
+    marked = contents.origin.marked
     if keras is not None and keras.config is not None:
-        return keras, keras.config
+        return keras, marked_config(keras, model, target) if marked else keras.config
     top = keras_model(contents, target)
     try:
-        return keras_layout(top), json.dumps(model_config(model, top))
+        layout, text = keras_layout(top), json.dumps(model_config(model, top))
     except NotInKeras as error:
         raise OutputError(message(f"{target}: Keras cannot build {model.name}: {error}", hint=hint)) from error
+    if marked:
+        check_recorded(text, model, target)
+    return layout, text
 
 
 def _write_archive(file: IO[bytes], weights: IO[bytes], config: str, like: Location | None) -> None:

@@ -63,6 +63,7 @@ class KerasWeights(Format):
     suffixes = (".weights.h5",)
     carries = frozenset({"optimizer"})
     transposed_ties = False
+    records_trainable = False
 
     def matches(self, location: Location) -> bool:
         return False
@@ -91,6 +92,7 @@ class KerasShards(Format):
     suffixes = (".weights.json",)
     shardable = True
     transposed_ties = False
+    records_trainable = False
 
     def matches(self, location: Location) -> bool:
         return location.read(0, 1) == b"{" and KERAS_INDEX.search(location.read(0, INDEX_START)) is not None

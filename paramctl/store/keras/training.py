@@ -8,15 +8,18 @@ https://github.com/keras-team/keras/blob/master/keras/src/layers/layer.py (train
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from paramctl.core.parameter import Parameter
 from paramctl.model.layers import LAYERS
 from paramctl.store.keras.layer_config import GRAPHS, MALFORMED, inner_layers, is_builtin, layer_name, layer_type
 from paramctl.store.keras.names import prefixes
 from paramctl.store.keras.variables import CELLS, CONV_LSTM_CELL, FLOAT8, KERNELS, VARIABLES
+
+ATTENTION = ("multi_head_attention", "grouped_query_attention")
+"""The layers that create dense layers as they are built."""
 
 
 class _Owner(NamedTuple):
@@ -66,14 +69,29 @@ class Training:
         return parameter
 
 
+def layers_by_path(config: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each layer of a model, and then each that it contains, with its path."""
+    stack = [("", config)]
+    while stack:
+        path, layer = stack.pop()
+        if path:
+            yield path, cast(dict[str, Any], layer)
+        stack += reversed([(f"{path}/{layer_name(inner)}".lstrip("/"), inner) for inner in inner_layers(layer)])
+
+
+def owner_path(layers: Collection[str], parameter: str) -> str | None:
+    """Return the path of the layer that owns a parameter, or None."""
+    return next((path for path in prefixes(parameter) if path in layers), None)
+
+
 def _owners(config: Mapping[str, Any], inherited: bool) -> Iterator[tuple[str, _Owner]]:
     """Yield each layer of a model, and then each that it contains, with its path."""
     stack = [("", config, False)]
     while stack:
         path, layer, frozen = stack.pop()
         type_name = layer_type(str(layer["class_name"]))
-        # ConvLSTM2D in Keras 3 does not pass its setting on to its cell, which has the variables
-        has_effect = inherited or CELLS.get(type_name) != CONV_LSTM_CELL
+        # in Keras 3, these do not pass their setting on to the layers that they create, which have the variables
+        has_effect = inherited or not (CELLS.get(type_name) == CONV_LSTM_CELL or type_name in ATTENTION)
         frozen = (layer["config"].get("trainable") is False and has_effect) or (inherited and frozen)
         if path:
             known = is_builtin(layer) and (type_name in LAYERS or type_name in VARIABLES or type_name in CELLS)

@@ -28,6 +28,7 @@ class Npy(Format):
     name = "npy"
     suffixes = (".npy",)
     unnamed: ClassVar[bool] = True
+    records_trainable = False
 
     def matches(self, location: Location) -> bool:
         return location.read(0, 6) == b"\x93NUMPY"
