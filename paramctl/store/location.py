@@ -160,8 +160,8 @@ class LocalFile:
         except OSError as error:
             kind = InputError if os.path.lexists(path) else MissingFile  # a broken link is there
             raise kind(f"{path}: {error.strerror or error}") from error
-        except ValueError as error:  # a surrogate, or a NUL
-            raise InputError(f"{path[:200]!r}: {error}") from error
+        except ValueError as error:  # a surrogate, or a NUL: no file has such a name
+            raise MissingFile(f"{path[:200]!r}: {error}") from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise InputError(f"{path}: must be a regular file, as every file that an index names")
