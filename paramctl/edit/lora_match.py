@@ -132,17 +132,17 @@ def _find_names(base: Source, adapter: Adapter) -> tuple[dict[str, str], list[st
         path = new if name in adapter.arrays else f"{new}.weight"
         return path if path in base.model.parameters else ""
 
-    found: dict[str, dict[str, str]] = {}
+    fitting: dict[str, dict[str, str]] = {}
     for note, change in _renamings(names, [*base.model.parameters]):
         targets = {name: target(change(name), name) for name in names}
-        if all(targets.values()) and targets not in found.values():
-            found[note] = targets
+        if all(targets.values()) and targets not in fitting.values():
+            fitting[note] = targets
         # names that fit as they are need no other
-        if "" in found:
+        if "" in fitting:
             return targets, []
-    if len(found) > 1:  # the layers of CLIP's text and vision models have the same names below their prefixes
-        raise AddressError(f"{adapter.place}: the names must fit one part of {place_of(base)}", " or ".join(found))
-    for note, targets in found.items():
+    if len(fitting) > 1:  # the layers of CLIP's text and vision models have the same names below their prefixes
+        raise AddressError(f"{adapter.place}: the names must fit one part of {place_of(base)}", " or ".join(fitting))
+    for note, targets in fitting.items():
         return targets, [f"{adapter.place}: {note}"]
     missing = [name for name in names if not target(name, name)]
     rule = f"{adapter.place}: each tensor must belong to an array of {place_of(base)}"
