@@ -31,8 +31,14 @@ from tests import forks
 from tests.conftest import ROOT, Run
 
 FIXTURES = ROOT / "tests/fixtures"
-FILES = ["torch_tied.pt", "torch_legacy.pth", "torch_training.ckpt", "torch_script.pt", "torch_module.pt"]
-FILES += ["torch_quantized.pth"]
+FILES = [
+    "torch_tied.pt",
+    "torch_legacy.pth",
+    "torch_training.ckpt",
+    "torch_script.pt",
+    "torch_module.pt",
+    "torch_quantized.pth",
+]
 ROUNDS = 60 * forks.ROUNDS
 
 

@@ -133,13 +133,13 @@ class _Search:
 
     def attributes(self, state: Mapping[Any, Any], listed: Collection[str]) -> list[str]:
         """Return the attributes of a module that have tensors, without those listed. Raises BadPickle."""
-        found: list[str] = []
+        names: list[str] = []
         for attributes in (state, mapping_of(state.get("_modules")) or {}):
             self._spend(len(attributes))
             for name, value in attributes.items():
                 if name not in listed and name not in OWN and self._has_tensors(value):
-                    found.append(str(name))
-        return found
+                    names.append(str(name))
+        return names
 
     def _has_tensors(self, value: Any) -> bool:
         """Return whether an attribute has tensors, in containers and in objects other than modules."""
