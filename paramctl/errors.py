@@ -76,7 +76,11 @@ def without_credentials(text: str) -> str:
     if "://" not in text:
         return text
     text = re.sub(r"((?!hf:)\b[A-Za-z][A-Za-z0-9+.-]*://)[^/\s?#]*@", r"\1", text)
-    return re.sub(r"(://[^\s?'\"]*)\?[^\s'\"\[\]]*", r"\1", text)
+    # a password with an unescaped slash: http://user:pa/ss@host/, but not http://host:80/package@1/file
+    text = re.sub(r"(://)[^/\s:@]*:(?!\d+[/?#])[^\s@]*@", r"\1", text)
+    text = re.sub(r"(://[^\s?'\"]*)\?[^\s'\"\[\]]*", r"\1", text)
+    # a path may have spaces and quotes, after which only ?name=value is a query
+    return re.sub(r"(://[^?]*)\?[^\s'\"\[\]=]*=[^\s'\"\[\]]*", r"\1", text)
 
 
 def message(rule: str, received: str | None = None, hint: str = "") -> str:

@@ -12,6 +12,7 @@ import pytest
 
 import paramctl as library
 from paramctl.errors import InputError, OutputError
+from paramctl.source.from_checkpoint import parse_scheme
 from paramctl.store.folder import resolve_folder
 from paramctl.store.registry import FORMATS
 from paramctl.store.remote import http, http_ranges, retries
@@ -272,7 +273,6 @@ def test_retry_after_is_honored(server: FileServer) -> None:
 def test_a_silent_server(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not answer, or sends byte by byte, is given up."""
     monkeypatch.setattr(http, "TIMEOUT", 0.2)
-    monkeypatch.setattr(http_ranges, "TIMEOUT", 0.2)
 
     def drip(handler: Handler, request: Request) -> bool:
         handler.send_response(206)
@@ -310,6 +310,116 @@ def test_a_wrong_answer_is_refused(server: FileServer, headers: dict[str, str], 
     with pytest.raises(InputError, match=words):
         library.open(f"{server.url}/m.safetensors")
     assert server.requests[0].headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_longer_body_is_refused(server: FileServer, folder: Path, chunked: bool) -> None:
+    """A server that names the range in its headers, but sends the whole file, gives no wrong values."""
+    data = (folder / "m.safetensors").read_bytes()
+    weights = library.open(f"{server.url}/m.safetensors")
+
+    def whole(handler: Handler, request: Request) -> bool:
+        first, last = request.headers["Range"].removeprefix("bytes=").split("-")
+        headers = {"Content_Range": f"bytes {first}-{last}/{len(data)}", "ETag": '"one"'}
+        if chunked:
+            body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data)
+            handler.answer(request, 206, body, Transfer_Encoding="chunked", **headers)
+        else:
+            handler.answer(request, 206, data, **headers)
+        return True
+
+    server.behave = whole
+    with pytest.raises(InputError, match="sends more bytes than its headers say"):
+        weights["head/bias"][:]
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip"])
+def test_an_unknown_transfer_encoding_is_refused(server: FileServer, coding: str) -> None:
+    """Bytes that are not those of the file are never taken for values."""
+    headers = {"Transfer_Encoding": coding, "Content_Range": "bytes 0-15/1000"}
+    server.behave = lambda handler, request: not handler.answer(request, 206, b"x" * 16, **headers)
+    with pytest.raises(InputError, match="unsupported Transfer-Encoding"):
+        library.open(f"{server.url}/m.safetensors")
+
+
+def test_an_error_page_that_drips(server: FileServer) -> None:
+    """The body of an error is not waited for."""
+
+    def drip(handler: Handler, request: Request) -> bool:
+        handler.send_response(404)
+        handler.send_header("Content-Length", "60000")
+        handler.end_headers()
+        for _ in range(80):
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
+            time.sleep(0.1)
+        return True
+
+    server.behave = drip
+    begin = time.monotonic()
+    with pytest.raises(InputError, match="no such file"):
+        library.open(f"{server.url}/m.safetensors")
+    assert time.monotonic() - begin < 4
+
+
+def test_headers_that_drip(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sends its headers byte by byte is given up."""
+    monkeypatch.setattr(http, "TIMEOUT", 0.3)
+
+    def drip(handler: Handler, request: Request) -> bool:
+        handler.send_response(206)
+        handler.flush_headers()
+        for _ in range(20):
+            handler.wfile.write(b"X-Y: z\r\n")
+            handler.wfile.flush()
+            time.sleep(0.1)
+        handler.close_connection = True
+        return True
+
+    server.behave = drip
+    with pytest.raises(InputError, match="too slow, in 5 tries"):
+        library.open(f"{server.url}/m.safetensors")
+
+
+def test_an_answer_that_is_not_http(server: FileServer, paramctl: Run) -> None:
+    """The words of a server, which may repeat the credentials, are not shown."""
+
+    def echo(handler: Handler, request: Request) -> bool:
+        handler.wfile.write(request.headers["Authorization"].encode() + b"x" * 3000 + b"\r\n\r\n")
+        handler.close_connection = True
+        return True
+
+    server.behave = echo
+    result = paramctl("summary", f"{server.url.replace('://', '://user:s3cr3t@')}/m.h5")
+    assert result.stderr == f"{server.url}/m.h5: no answer (not HTTP), in 5 tries\n"
+
+
+def test_a_distributed_checkpoint_is_saved_from_a_url(tmp_path: Path, paramctl: Run) -> None:
+    """The archives in a file of a distributed checkpoint are verified at a URL as on a disk."""
+    path = SAMPLES["torch distributed"](tmp_path)
+    with serving(tmp_path) as files:
+        url = f"{files.url}/{path.relative_to(tmp_path)}"
+        assert paramctl("save", url, "-o", "out.safetensors").returncode == 0
+        local = paramctl("stat", str(path), "--format", "json").stdout
+        assert paramctl("stat", url, "--format", "json").stdout == local
+    assert paramctl("diff", str(path), "out.safetensors").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["m.npz", "compressed.npz"])
+def test_a_part_of_a_zip_is_saved(tmp_path: Path, paramctl: Run, name: str) -> None:
+    """A save of some arrays, or of a slice, transfers them, and says that the checksums were not checked."""
+    arrays = {"long": np.random.default_rng(0).normal(size=(1000, 500)), "bias": np.arange(5.0)}
+    (np.savez if name == "m.npz" else np.savez_compressed)(tmp_path / name, **arrays)
+    with serving(tmp_path) as files:
+        for address, expected in (("bias", arrays["bias"]), ("bias[1:3]", arrays["bias"][1:3])):
+            files.forget()
+            result = paramctl("save", f"{files.url}/{name}", address, "-o", "part.npz", "--force")
+            assert f"the checksums of {files.url}/{name} were not checked" in result.stderr
+            np.testing.assert_array_equal(library.open(tmp_path / "part.npz")["bias"][:], expected)
+            assert files.bytes < 100_000
+        files.forget()
+        assert "checksums" not in paramctl("save", f"{files.url}/{name}", "-o", "all.npz", "--force").stderr
+    assert "checksums" not in paramctl("save", name, "bias", "-o", "part.npz", "--force").stderr
 
 
 def test_a_body_of_another_length_is_no_range(server: FileServer) -> None:
@@ -459,7 +569,13 @@ def test_credentials_are_never_shown(server: FileServer, paramctl: Run, argument
     signed = [
         part + "?X-Amz-Signature=s3cr3t" if part.startswith("http") and "?" not in part else part for part in parts
     ]
-    for command in (parts, signed):
+    # characters that a URL may not have, and people write nevertheless
+    spaced = [
+        part.replace(base, f"{base}/a b's").replace(".h5", ".h5?X-Amz-Signature=s3cr3t") if base in part else part
+        for part in parts
+    ]
+    slashed = [part.replace(":s3cr3t", ":s3cr3t/s3cr3t") for part in parts]
+    for command in (parts, signed, spaced, slashed):
         result = paramctl(*command)
         assert "Traceback" not in result.stderr
         assert "s3cr3t" not in result.stdout + result.stderr
@@ -600,6 +716,24 @@ def test_other_schemes_use_fsspec(folder: Path) -> None:
     for url, words in (("memory://bucket/none.h5", "no such file"), ("nowhere://a/b", "[Pp]rotocol not known")):
         with pytest.raises(InputError, match=words):
             library.open(url)
+
+
+def test_names_of_urls(server: FileServer, folder: Path) -> None:
+    """The name of a URL has neither user, query nor fragment, whatever characters they have."""
+    file = http_ranges.HttpRanges("https://user:p?a@h/a b/m's.h5?X-Signature=a [s3cr3t]\" b#c".replace("p?a", "p%3Fa"))
+    assert file.name == "https://h/a b/m's.h5"
+    for password in ("pa/ss", "pa?ss", "pa#ss"):
+        with pytest.raises(InputError) as caught:
+            library.open(f"https://user:{password}@host/m.h5")
+        assert "pa" not in str(caught.value).replace("password", "")
+    assert "h:80/package@1/m" in str(InputError("http://h:80/package@1/m: no such file"))
+    assert str(InputError("http://h/m: no array 'x'. Did you mean 'y'?")).endswith("'y'?")
+
+
+def test_a_scheme_from_an_address_of_ipv6() -> None:
+    """The brackets of a host are no path of a parameter."""
+    with pytest.raises(InputError, match=r"^http://\[::1\]:1/w.h5: "):
+        parse_scheme("from:http://[::1]:1/w.h5", "--scheme")
 
 
 def test_the_extra_is_named_where_it_is_missing(paramctl: Run) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -325,3 +327,14 @@ def test_a_file_that_shrinks_after_it_was_opened_is_an_error(tmp_path: Path) -> 
     os.truncate(tmp_path / "m.safetensors", (tmp_path / "m.safetensors").stat().st_size - 1)
     with pytest.raises(InputError, match="w"):
         source.read("w", 0, 8)
+
+
+def test_a_file_outlives_the_modules() -> None:
+    """Python clears modules as it ends, and the file that it deletes after them is closed without a complaint."""
+    code = (
+        "import os, sys; from paramctl.store.location import open_location; "
+        "file = open_location('README.md'); "
+        "sys.kept = file; del os.close"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stderr == ""

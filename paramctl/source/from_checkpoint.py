@@ -57,9 +57,10 @@ def parse_scheme(text: str, option: str) -> Scheme:
         return parse.parse_scheme(text, option)
     address = text.removeprefix(PREFIX)
     # a URL may have a bracket before the path: http://[::1]/w.h5[path]
-    file, bracket, path = address.partition("[")
-    if is_url(address) and address.endswith("]"):
-        file, bracket, path = address.rpartition("[")
+    if is_url(address):
+        file, bracket, path = address.rpartition("[") if address.endswith("]") else (address, "", "")
+    else:
+        file, bracket, path = address.partition("[")
     if bracket and not path.endswith("]"):
         raise InputError(f"{option}: must be written from:FILE[PATH] (got {text})")
     return FromCheckpoint(without_credentials(text), open_checkpoint(file), path.removesuffix("]"))

@@ -163,8 +163,9 @@ def dequantized(source: Contents) -> list[str]:
 def verify(source: Contents) -> None:
     """Check the checksums of the files that a source comes from, where their formats have any. Raises InputError."""
     for origin in (source.origin, *source.origin.others):
-        for location in (origin.location, *origin.archives):
-            if location is not None and location.read(0, 2) == b"PK":
+        for location in origin.zips():
+            # for a part of a file at a URL, all of the file would be transferred
+            if not (origin.is_part and location.connections > 1):
                 from paramctl.store.io.zips import verify_checksums  # zipfile is slow to import
 
                 verify_checksums(location)

@@ -87,7 +87,8 @@ def keep(source: Source, chosen: Chosen, missing: Iterable[str] = ()) -> Kept:
     """
     if chosen.keys() == source.model.parameters.keys() and not any(chosen.values()):
         return Kept(source, [])
-    return Kept(Selected(source, chosen, missing), _left_out(source.model, chosen))
+    notes = [*_left_out(source.model, chosen), *_unverified(source)]
+    return Kept(Selected(source, chosen, missing), notes)
 
 
 def _left_out(model: Model, chosen: Chosen) -> list[str]:
@@ -98,6 +99,13 @@ def _left_out(model: Model, chosen: Chosen) -> list[str]:
     notes = [f"dropped {len(lost):,} of {len(owners):,} arrays: {abbreviate(lost)}"] if lost else []
     names = [path for path in model.parameters if path not in chosen and model.owner(path).path in kept]
     return [*notes, f"dropped names of shared arrays: {abbreviate(names)}"] if names else notes
+
+
+def _unverified(source: Source) -> list[str]:
+    """Return a line about the zips at URLs, whose checksums a save of a part does not check."""
+    remote = dict.fromkeys(location.name for location in source.origin.zips() if location.connections > 1)
+    names = abbreviate(list(remote))
+    return [f"the checksums of {names} were not checked, because only a part was read"] if remote else []
 
 
 def _missing(source: Source, selecting: Selecting) -> list[str]:
@@ -148,7 +156,7 @@ class Selected(Arranged):
         lacking = {path: base.origin.missing[path] for path in absent}
         has_state = any(not parameter.is_parameter for parameter in model.parameters.values())
         optimizer = None if has_state else self.origin.optimizer  # a note names those of its arrays that are left out
-        self.origin = replace(self.origin, companion=companion, missing=lacking, optimizer=optimizer)
+        self.origin = replace(self.origin, companion=companion, missing=lacking, optimizer=optimizer, is_part=True)
 
 
 def reopened(base: Source, matches: Sequence[Sequence[str | None]], missing: Iterable[str]) -> Selected:

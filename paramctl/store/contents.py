@@ -140,6 +140,7 @@ class Origin:
     rewrite: (path, shard size) for writing a set of files again; None for a single file.
     others: the origins of further files whose values are combined with those of this one.
     marked: True if an edit has set which arrays are trainable, so that a file must record it.
+    is_part: True if only some of the file's arrays are read, or slices of them.
     """
 
     location: Location | None = None
@@ -159,11 +160,17 @@ class Origin:
     rewrite: tuple[str, int] | None = None
     others: tuple[Origin, ...] = ()
     marked: bool = False
+    is_part: bool = False
 
     @property
     def carried_optimizer(self) -> OptimizerState | None:
         """The optimizer's arrays, if the parameters still have the layout of their Keras file."""
         return self.optimizer if self.optimizer and self.keras and self.optimizer.layout is self.keras else None
+
+    def zips(self) -> list[Location]:
+        """Return the zip archives with values, whose checksums can be checked."""
+        locations = (self.location, *self.archives)
+        return [location for location in locations if location is not None and location.read(0, 2) == b"PK"]
 
     def is_at(self, path: str) -> bool:
         """Return whether a path is that of the file."""

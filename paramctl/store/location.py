@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from paramctl.errors import InputError
@@ -136,9 +136,10 @@ class LocalFile:
         for sibling in self.siblings:
             sibling.close()
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # the default outlives the modules, which Python may have cleared before it deletes the last objects
         while self.opened:  # the siblings close themselves: a reader may still have one
-            os.close(self.opened.pop())
+            close(self.opened.pop())
 
     def fingerprint(self) -> list[Any]:
         """Return device, inode, size, and modification time in ns, one of which changes whenever the file does."""

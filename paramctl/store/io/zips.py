@@ -90,7 +90,8 @@ def member_names(file: Location) -> frozenset[str]:
 def verify_checksums(file: Location) -> None:
     """Check the members of a zip archive against their checksums. Raises InputError for a damaged one."""
     if file.connections > 1:
-        file.descriptor()  # a temporary copy, so that a server sends the values only once
+        # a temporary copy of the file, or of the whole of which it is a part, so that a server sends the values once
+        getattr(file, "whole", file).descriptor()
     try:
         _check_stored_members(file)
     except ZIP_ERRORS as error:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import http.client
+import io
 import ssl
 import threading
 from collections.abc import Mapping
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import paramctl
 from paramctl.errors import InputError
 from paramctl.store.remote.credentials import basic_proxy
+from paramctl.store.remote.retries import Deadline
 
 TIMEOUT = 20.0
 """Seconds to wait for a connection, and for the next bytes."""
@@ -21,6 +23,8 @@ MAX_REDIRECTS = 10
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_DISCARDED = 1 << 16
 """Bytes of an unneeded body to read, so that the connection can be used again."""
+MOST_DISCARDING = 1.0
+"""Seconds to wait for that body."""
 PORTS = {"http": 80, "https": 443}
 BROKEN = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError, ConnectionAbortedError)
 """The errors on a kept connection that the server has closed meanwhile."""
@@ -34,7 +38,11 @@ def split(url: str) -> SplitResult:
     if parts.scheme not in PORTS or not parts.hostname:
         raise ValueError("must be a URL such as https://HOST/PATH")
     parts.hostname.encode("idna")
-    _ = parts.port  # raises ValueError outside of 0 to 65535
+    try:
+        _ = parts.port
+    except ValueError as error:  # its text may have a part of a password
+        hint = "In a password, write %2F for /, %3F for ?, %23 for #"
+        raise ValueError(f"must have a port from 0 to 65535. {hint}") from error
     return parts
 
 
@@ -48,6 +56,41 @@ def without_user(parts: SplitResult) -> str:
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
     query = quote(parts.query, safe="/%:@!$&'()*+,;=~?")
     return parts._replace(netloc=host, path=path, query=query, fragment="").geturl()
+
+
+class TooSlow(TimeoutError):
+    """An answer that comes byte by byte."""
+
+
+class _Timed(io.RawIOBase):
+    """The bytes of an answer. They must come at LEAST_SPEED, which no timeout of a socket demands."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self.raw, self.received = raw, 0
+        self.deadline = Deadline(TIMEOUT)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        if self.deadline.is_over(self.received):
+            raise TooSlow
+        size = self.raw.readinto(buffer)
+        self.received += size or 0
+        return size
+
+    def close(self) -> None:
+        self.raw.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    """An answer whose headers and body must come at LEAST_SPEED."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.timed = _Timed(self.fp.detach())
+        self.fp = io.BufferedReader(self.timed)
 
 
 class Exchange(NamedTuple):
@@ -96,7 +139,7 @@ class Connections:
             self.discard(Exchange(url, response, connection, hops))
             if len(hops) > MAX_REDIRECTS:
                 raise ValueError(f"redirected more than {MAX_REDIRECTS} times")
-            target = split(urljoin(url, to))
+            target = _target(url, to)
             if parts.scheme == "https" and target.scheme != "https":
                 raise ValueError("redirected from https to http, which is refused")
             url = without_user(target)
@@ -131,10 +174,13 @@ class Connections:
                 return idle.pop(), True
         _, host, port = origin_of(parts)
         via = (host, port) if proxy is None else (proxy.hostname or "", proxy.port or PORTS.get(proxy.scheme, 80))
-        if parts.scheme == "http":
-            return http.client.HTTPConnection(*via, timeout=TIMEOUT), False
-        connection = http.client.HTTPSConnection(*via, timeout=TIMEOUT, context=self.tls)
-        if proxy is not None:
+        connection = (
+            http.client.HTTPConnection(*via, timeout=TIMEOUT)
+            if parts.scheme == "http"
+            else http.client.HTTPSConnection(*via, timeout=TIMEOUT, context=self.tls)
+        )
+        connection.response_class = _TimedResponse
+        if proxy is not None and parts.scheme == "https":
             connection.set_tunnel(host, port, basic_proxy(proxy))
         return connection, False
 
@@ -158,10 +204,23 @@ class Connections:
 
     def discard(self, exchange: Exchange) -> None:
         """Read the short body of an unneeded answer, and keep the connection; close it for a long body."""
-        length = exchange.response.length
-        if length is not None and length <= MAX_DISCARDED:
+        response, socket = exchange.response, exchange.connection.sock
+        length = response.length
+        if length is not None and length <= MAX_DISCARDED and socket is not None:
+            if isinstance(response, _TimedResponse):  # an error page that drips must not delay its error
+                response.timed.deadline = Deadline(MOST_DISCARDING)
+            socket.settimeout(MOST_DISCARDING)
             try:
-                exchange.response.read()
+                response.read()
+                socket.settimeout(TIMEOUT)
             except (OSError, http.client.HTTPException):
                 exchange.connection.close()
         self.release(exchange)
+
+
+def _target(url: str, to: str) -> SplitResult:
+    """Return the URL to which a server redirects. Raises ValueError."""
+    try:
+        return split(urljoin(url, to))
+    except ValueError as error:
+        raise ValueError("redirected, but the target must be a URL of http or https") from error

@@ -16,13 +16,11 @@ from urllib.parse import quote
 from paramctl.errors import InputError, without_credentials
 from paramctl.store.location import MissingFile
 from paramctl.store.remote.credentials import of_url
-from paramctl.store.remote.http import TIMEOUT, Connections, Exchange, Origin, origin_of, split, without_user
-from paramctl.store.remote.retries import TEMPORARY, Deadline, Tries, TryLater, seconds_to_wait
+from paramctl.store.remote.http import Connections, Exchange, Origin, TooSlow, origin_of, split, without_user
+from paramctl.store.remote.retries import TEMPORARY, Tries, TryLater, seconds_to_wait
 
 MAX_WHOLE = 1 << 23
 """Bytes of a file to read from a server that sends no ranges."""
-LEAST_SPEED = 1 << 14
-"""Bytes in a second, below which a server is given up."""
 LEAST_PART = 1 << 16
 """Bytes of an answer to a longer range. A server may send a part of it, but not byte by byte."""
 AT_ONCE = 1 << 18
@@ -70,11 +68,13 @@ class HttpRanges:
     """
 
     def __init__(self, url: str, access: Access | None = None, name: str = "") -> None:
-        self.name = name or without_credentials(url)
         try:
             parts = split(url)
         except ValueError as error:
-            raise InputError(f"{self.name}: {error}") from error
+            raise InputError(f"{name or without_credentials(url)}: {error}") from error
+        # without_credentials cannot know where a query with spaces ends
+        host = parts.netloc.rpartition("@")[2]
+        self.name = name or parts._replace(netloc=host, query="", fragment="").geturl()
         self.given, self.url = url, without_user(parts)
         self.access = access or Access(Connections(), (origin_of(parts), of_url(parts)))
         self.size: int | None = None
@@ -155,17 +155,20 @@ class HttpRanges:
         self.whole = bytes(data)
 
     def _read_body(self, exchange: Exchange, data: bytearray, size: int, must_end: bool = True) -> None:
-        """Append the bytes of a body. Raises TryLater for one that ends early, or comes too slowly."""
-        deadline = Deadline(TIMEOUT + size / LEAST_SPEED)
+        """Append the bytes of a body. Raises TryLater for one that ends early, or comes too slowly.
+
+        Raises InputError for one that is longer.
+        """
         end = len(data) + size
         try:
             while len(data) < end and (block := exchange.response.read1(min(AT_ONCE, end - len(data)))):
                 data += block
-                deadline.check()
-            if len(data) == end:
-                exchange.response.read1(1)  # the end of a chunked body, so that the connection can be kept
+            # the read finds the end of a chunked body, so that the connection can be kept
+            is_longer = len(data) == end and bool(exchange.response.read1(1))
         except (OSError, http.client.HTTPException) as error:
-            raise TryLater(f"the connection broke ({_words(error)})") from error
+            raise _later("the connection broke", error) from error
+        if is_longer and must_end:  # such as a whole file, whose first bytes are no part of the range
+            raise InputError(f"{self.name}: the server sends more bytes than its headers say")
         if must_end and len(data) < end:
             raise TryLater("the connection ended early")
 
@@ -185,7 +188,10 @@ class HttpRanges:
             # the caller of a set names the index that lists the missing file
             kind = MissingFile if status in (404, 410) else InputError
             raise kind(f"{self.name}: {self.access.reasons.get(status, f'the server answers {_status(status)}')}")
-        if (encoding := response.headers.get("Content-Encoding", "").strip().lower()) not in PLAIN:
+        if response.headers.get("Transfer-Encoding", "chunked").strip().lower() not in ("chunked", "identity"):
+            raise InputError(f"{self.name}: the server sends the file in an unsupported Transfer-Encoding")
+        encoding = ", ".join(response.headers.get_all("Content-Encoding", [])).strip().lower()
+        if encoding not in PLAIN:
             raise InputError(f"{self.name}: the server compresses the file ({encoding}), so it has no ranges")
 
     def _pin(self, exchange: Exchange, size: int) -> None:
@@ -217,7 +223,7 @@ class _Answer:
         except (TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
             if isinstance(error, http.client.InvalidURL):
                 raise InputError(f"{file.name}: must be a URL of printable characters") from error
-            raise TryLater(f"no answer ({_words(error)})") from error
+            raise _later("no answer", error) from error
         except (OSError, ValueError) as error:  # such as a host that does not exist
             raise InputError(f"{file.name}: {_words(error)}") from error
 
@@ -235,11 +241,19 @@ def _status(status: int) -> str:
     return f"{status} {http.client.responses.get(status, '')}".strip()
 
 
+def _later(failure: str, error: Exception) -> TryLater:
+    """Return a failure of the network as one that may pass."""
+    return TryLater("the server is too slow" if isinstance(error, TooSlow) else f"{failure} ({_words(error)})")
+
+
 def _words(error: Exception) -> str:
     """Return the reason of an error of the network, in one line and without credentials."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate cannot be verified ({error.verify_message})"
     if isinstance(error, TimeoutError):
         return "timed out"
+    is_foreign = isinstance(error, (http.client.BadStatusLine, http.client.UnknownProtocol))
+    if is_foreign and not isinstance(error, http.client.RemoteDisconnected):
+        return "not HTTP"  # their texts are what the server sent, which may be the credentials
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return without_credentials(" ".join(str(text).split()))

@@ -11,6 +11,8 @@ FIRST_DELAY = 0.25
 """Seconds before the second try. Each further delay doubles."""
 MAX_DELAY = 30.0
 """Seconds that a server may ask to wait."""
+LEAST_SPEED = 1 << 14
+"""Bytes in a second, below which a server is given up."""
 TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """The statuses of a server that may answer later."""
 
@@ -24,15 +26,13 @@ class TryLater(Exception):
 
 
 class Deadline:
-    """The end of the time for an answer, seconds from now."""
+    """The end of the time for an answer: seconds from now, and one more for each LEAST_SPEED bytes that have come."""
 
     def __init__(self, seconds: float) -> None:
         self.end = time.monotonic() + seconds
 
-    def check(self) -> None:
-        """Raise TryLater after the end."""
-        if time.monotonic() > self.end:
-            raise TryLater("the server is too slow")
+    def is_over(self, received: int) -> bool:
+        return time.monotonic() > self.end + received / LEAST_SPEED
 
 
 class Tries:
@@ -56,8 +56,8 @@ def seconds_to_wait(retry_after: str | None) -> float | None:
     """Return the seconds in a Retry-After header, which has a number or a date; None for neither."""
     if retry_after is None:
         return None
-    if retry_after.strip().isdecimal() and len(retry_after) < 10:
-        return float(retry_after)
+    if (digits := retry_after.strip()).isdecimal():
+        return float(digits[:15])  # more digits make no difference, and could be infinity
     from email.utils import parsedate_to_datetime
 
     try:
