@@ -541,6 +541,8 @@ def test_redirects_that_are_refused(server: FileServer, to: str, words: str) -> 
         ["summary", "{}/m.safetensors"],
         ["summary", "{}/m.safetensors", "--format", "json"],
         ["summary", "{}/none.safetensors"],
+        ["summary", "{}/m.h5", "{}/m.safetensors"],
+        ["stat", "{}/m.h5", "{}/m.safetensors", "--format", "json"],
         ["summary", "{}/m.yaml", "--input-shape", "1,x"],
         ["dump", "{}/m.yaml", "nothing"],
         ["stat", "{}/m.h5", "--format", "json"],

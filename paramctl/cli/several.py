@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from paramctl.cli.render import Column, json_text, numeric, rows, table, tell
-from paramctl.errors import ParamctlError
+from paramctl.errors import ParamctlError, without_credentials
 
 if TYPE_CHECKING:
     from paramctl.inspect.summary import Summary
@@ -53,7 +53,7 @@ def of_each(files: Sequence[str | None], work: Callable[[str], T]) -> tuple[list
     for file in files:
         name = str(file)
         try:
-            results.append((name, work(name)))
+            results.append((without_credentials(name), work(name)))
         except ParamctlError as error:
             text = " ".join(str(error).splitlines())
             # errors about an address name the model, which two files may share
