@@ -78,7 +78,8 @@ def without_credentials(text: str) -> str:
     text = re.sub(r"((?!hf:)\b[A-Za-z][A-Za-z0-9+.-]*://)[^/\s?#]*@", r"\1", text)
     # a password with an unescaped slash: http://user:pa/ss@host/, but not http://host:80/package@1/file
     text = re.sub(r"(://)[^/\s:@]*:(?!\d+[/?#])[^\s@]*@", r"\1", text)
-    text = re.sub(r"(://[^\s?'\"]*)\?[^\s'\"\[\]]*", r"\1", text)
+    # of the brackets in a query, only those at the end may be an address: from:http://host/w.h5?a[]=b[path]
+    text = re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*?(?=(?:\[[^\[\]=&]*\])?(?:[\s'\"]|$))", r"\1", text)
     # a path may have spaces and quotes, after which only ?name=value is a query
     return re.sub(r"(://[^?]*)\?[^\s'\"\[\]=]*=[^\s'\"\[\]]*", r"\1", text)
 

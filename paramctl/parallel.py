@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Job = TypeVar("Job")
@@ -24,21 +26,54 @@ def in_parallel(work: Callable[[Job], Result], jobs: Iterable[Job], threads: int
     """Yield the result of ``work`` for each job, in the order of the jobs.
 
     At most about twice as many jobs as threads are in flight, so ``jobs`` may be long and results large.
-    The first error, or closing the iterator, cancels the jobs that have not begun.
+    The first error, or closing the iterator, cancels the jobs that have not begun, and those that look whether they
+    are cancelled.
     """
     count = threads or workers()
     pending: deque[Future[Result]] = deque()
+    ended = (*_ended(), threading.Event())
+
+    def run(job: Job) -> Result:
+        _thread.ended = ended
+        return work(job)
+
     with ThreadPoolExecutor(count) as pool:
         try:
             for job in jobs:
-                pending.append(pool.submit(work, job))
+                pending.append(pool.submit(run, job))
                 if len(pending) > 2 * count:  # enough that no worker waits, few enough to bound memory
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
         finally:
+            ended[-1].set()
             for future in pending:
                 future.cancel()
+
+
+_thread = threading.local()
+
+
+def _ended() -> tuple[threading.Event, ...]:
+    """Return the events of this thread's job, and of the jobs that wait for it: set when no result is awaited."""
+    events: tuple[threading.Event, ...] = getattr(_thread, "ended", ())
+    return events
+
+
+def check_awaited() -> None:
+    """Raise CancelledError in a job whose result is no longer awaited. A job that takes seconds calls this."""
+    if any(event.is_set() for event in _ended()):
+        raise CancelledError
+
+
+def pause(seconds: float) -> None:
+    """Wait. Raises CancelledError at once in a job whose result is no longer awaited."""
+    events = _ended()
+    if events:
+        events[-1].wait(seconds)
+    else:
+        time.sleep(seconds)
+    check_awaited()
 
 
 def advancing(progress: Progress | None, total: int) -> Callable[[int], None]:

@@ -2,8 +2,12 @@
 
 import json
 import os
+import signal
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from paramctl.store.folder import resolve_folder
 from paramctl.store.registry import FORMATS
 from paramctl.store.remote import http, http_ranges, retries
 from tests.conftest import ROOT, Run
+from tests.forks import REAL
 from tests.formats import NAMES
 from tests.range_server import FileServer, Handler, Request, serving
 from tests.samples import SAMPLES
@@ -342,6 +347,40 @@ def test_an_unknown_transfer_encoding_is_refused(server: FileServer, coding: str
         library.open(f"{server.url}/m.safetensors")
 
 
+def test_an_interrupt_does_not_wait_for_a_slow_answer(server: FileServer) -> None:
+    """The values would take over a minute; the exit code is that of Ctrl-C."""
+    values = threading.Event()
+
+    def trickle(handler: Handler, request: Request) -> bool:
+        start, _, stop = request.headers["Range"].removeprefix("bytes=").partition("-")
+        if int(stop) - int(start) < 100_000:
+            return False  # the header
+        size = int(stop) - int(start) + 1
+        total = (server.folder / "m.safetensors").stat().st_size
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes {start}-{stop}/{total}")
+        handler.send_header("Content-Length", str(size))
+        handler.send_header("ETag", str(server.etag))
+        handler.end_headers()
+        values.set()
+        with suppress(OSError):  # the reader has gone
+            for _ in range(size // 2000):
+                handler.wfile.write(b"x" * 2000)
+                handler.wfile.flush()
+                time.sleep(0.1)
+        handler.close_connection = True
+        return True
+
+    server.behave = trickle
+    command = [*REAL, "stat", f"{server.url}/m.safetensors"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert values.wait(60)
+    process.send_signal(signal.SIGINT)
+    begin = time.monotonic()
+    assert process.wait(60) == 128 + signal.SIGINT
+    assert time.monotonic() - begin < 15
+
+
 def test_an_error_page_that_drips(server: FileServer) -> None:
     """The body of an error is not waited for."""
 
@@ -577,7 +616,8 @@ def test_credentials_are_never_shown(server: FileServer, paramctl: Run, argument
         for part in parts
     ]
     slashed = [part.replace(":s3cr3t", ":s3cr3t/s3cr3t") for part in parts]
-    for command in (parts, signed, spaced, slashed):
+    bracketed = [part.replace(".h5", ".h5?token[]=s3cr3t") if base in part else part for part in parts]
+    for command in (parts, signed, spaced, slashed, bracketed):
         result = paramctl(*command)
         assert "Traceback" not in result.stderr
         assert "s3cr3t" not in result.stdout + result.stderr

@@ -455,6 +455,8 @@ ADDRESSED = {
     "untie": "{}|-o|-",
     "freeze": "{}|-o|-",
     "unfreeze": "{}|-o|-",
+    "save": "{}|-o|-",
+    "init": "{}|--dry-run",
 }
 """The commands that take addresses, and how."""
 

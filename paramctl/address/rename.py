@@ -64,16 +64,15 @@ def renamer(rules: Sequence[str], model: NamedTree) -> Callable[[str], str]:
     patterns: list[_Rule | _Substitution] = []
     for position, text in enumerate(rules):
         rule = _parse_expression(position, text) or _parse_wildcards(position, text, model.separator)
-        hint = ""
         if isinstance(rule, _Plain):
             plain.setdefault(rule.old, (position, rule.new))
             is_used = rule.old in model.parameters
-            hint = _hint(model, rule.old, rule.new)
         else:
             patterns.append(rule)
             is_used = any(rule.new_name(path) is not None for path in model.parameters)
         if not is_used:
             pattern = _partition(text)[0].strip()
+            hint = _hint(model, rule.old, rule.new) if isinstance(rule, _Plain) else ""
             raise AddressError(f"--rename: {model.name} has no parameter with this name", repr(pattern), hint)
 
     def new_name(path: str) -> str:

@@ -63,4 +63,6 @@ def parse_scheme(text: str, option: str) -> Scheme:
         file, bracket, path = address.partition("[")
     if bracket and not path.endswith("]"):
         raise InputError(f"{option}: must be written from:FILE[PATH] (got {text})")
-    return FromCheckpoint(without_credentials(text), open_checkpoint(file), path.removesuffix("]"))
+    # a file records the scheme, so a signature in a query must not be part of it
+    shown = without_credentials(file.partition("?")[0]) if is_url(file) else file
+    return FromCheckpoint(f"{PREFIX}{shown}{bracket}{path}", open_checkpoint(file), path.removesuffix("]"))

@@ -14,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import paramctl
 from paramctl.errors import InputError
+from paramctl.parallel import check_awaited
 from paramctl.store.remote.credentials import basic_proxy
 from paramctl.store.remote.retries import Deadline
 
@@ -73,6 +74,7 @@ class _Timed(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
+        check_awaited()  # Ctrl-C must not wait for a slow answer
         if self.deadline.is_over(self.received):
             raise TooSlow
         size = self.raw.readinto(buffer)

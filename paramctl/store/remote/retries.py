@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from paramctl.errors import InputError
+from paramctl.parallel import pause
 
 TRIES = 5
 FIRST_DELAY = 0.25
@@ -49,7 +50,7 @@ class Tries:
         seconds = error.seconds if error.seconds is not None else FIRST_DELAY * 2 ** (self.failed - 1)
         if seconds > MAX_DELAY:
             raise InputError(f"{self.name}: {error}, and asks to wait {seconds:,.0f} seconds. Try later") from error
-        time.sleep(seconds)
+        pause(seconds)
 
 
 def seconds_to_wait(retry_after: str | None) -> float | None:
