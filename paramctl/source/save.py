@@ -138,13 +138,18 @@ def _stored_bytes(source: Contents) -> int:
 
 
 def check_complete(source: Contents) -> None:
-    """Raise InputError if the file that a source comes from lacks parameters of its own configuration."""
+    """Raise InputError if the file that a source comes from lacks parameters of its own configuration, or has none
+    beside the arrays of an optimizer.
+    """
     if missing := source.origin.missing:
         place = source.origin.location.name if source.origin.location else source.model.name
         first, *others = missing
         names = f"{first} and {len(others):,} more" if len(others) > 1 else " and ".join(missing)
         hint = "Save the others with: paramctl save --partial PATTERN"
         raise InputError(message(f"{place}: must have all parameters of its model", f"missing {names}", hint))
+    if source.origin.optimizer and not source.model.parameters:
+        received = f"{source.origin.optimizer} alone"
+        raise InputError(message(f"{source.model.name}: must have parameters", received, "Add --state to save these."))
 
 
 def check_encodings(source: Contents) -> None:
