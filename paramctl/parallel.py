@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -68,11 +67,8 @@ def check_awaited() -> None:
 
 def pause(seconds: float) -> None:
     """Wait. Raises CancelledError at once in a job whose result is no longer awaited."""
-    events = _ended()
-    if events:
-        events[-1].wait(seconds)
-    else:
-        time.sleep(seconds)
+    event = _ended()[-1] if _ended() else threading.Event()
+    event.wait(seconds)
     check_awaited()
 
 

@@ -135,6 +135,11 @@ def combined(tmp_path: Path) -> Source:
     return combine(sources, Expression("a + 0.5 * (b - a)"), dtype=["float16"]).source
 
 
+def frozen(tmp_path: Path) -> Source:
+    stored(tmp_path)
+    return pc.freeze(pc.open(f"{tmp_path}/mlp.h5"), "dense").source
+
+
 def merged(tmp_path: Path) -> Source:
     """A base of torch's names, and an adapter that ``extract`` writes."""
     for seed, name in ((1, "base"), (2, "tuned")):
@@ -162,6 +167,7 @@ KINDS: dict[str, Callable[[Path], Source]] = {
     "without_state": without_the_optimizer,
     "combine": combined,
     "merge": merged,
+    "mark": frozen,
 }
 
 REOPENED = """

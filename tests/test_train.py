@@ -292,7 +292,7 @@ def test_a_signal_leaves_a_complete_file(folder: Path, paramctl: Run) -> None:
     message = process.stderr.read().decode()
     assert process.wait() == 128 + signal.SIGINT
     with pc.open(folder / "w.h5.state.npz") as state:
-        step = int(np.asarray(state["step"]))
+        step = int(np.asarray(state.with_state()["step"]))
     assert step >= 40
     assert step % 20 == 0
     assert message == f"w.h5 has the values after step {step:,}. To go on from there, use --resume\n"

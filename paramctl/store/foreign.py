@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -98,6 +98,14 @@ KINDS = (
 )
 """Kinds of files, the special ones first."""
 
+IN_A_SET = (
+    Kind("a pickle of torch.save, and not of the kind that its set has", rb"\x80\x02\x8a\x0a"),
+    Kind("a pickle, and not of the kind that its set has", rb"\x80[\x02-\x05]"),
+    Kind("a zip archive, and not of the kind that its set has", rb"PK\x03\x04"),
+    Kind("GGUF, and not of the kind that its set has", b"GGUF"),
+)
+"""Kinds of files that are read, but cannot be one of a set of safetensors or of Keras."""
+
 FOLDERS = {
     "saved_model.pb": "a TensorFlow SavedModel without variables",
     "checkpoint": "a TensorFlow checkpoint without its .index file",
@@ -106,16 +114,17 @@ FOLDERS = {
 """Folders of other formats, by the name of a file in each."""
 
 
-def check_not_foreign(location: Location) -> None:
+def check_not_foreign(location: Location, others: Sequence[Kind] = ()) -> None:
     """Raise InputError for a file that no format matches, and that is no model document either.
 
     Such a file is named by its content, if that is known, else by its suffix. A damaged file whose suffix is of a
     supported format is left to that format, which finds the damage.
+    others: further kinds to name, IN_A_SET for a file of a set.
     """
     start, name = location.read(0, START), location.name.lower()
     if not start and not name.endswith(DOCUMENTS):
         raise InputError(f"{location.name}: is empty (0 bytes)")
-    for kind in KINDS:
+    for kind in (*others, *KINDS):
         if kind.pattern.match(start):
             raise InputError(f"{location.name}: {kind.words}")
     if may_be_document(location):

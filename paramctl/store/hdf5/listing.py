@@ -16,7 +16,7 @@ from paramctl.errors import InputError
 from paramctl.model import Tie
 from paramctl.store.checkpoint import stored_parameter
 from paramctl.store.contents import Provenance, Reader
-from paramctl.store.foreign import check_not_foreign
+from paramctl.store.foreign import IN_A_SET, check_not_foreign
 from paramctl.store.hdf5 import user_block
 from paramctl.store.hdf5.client import Client, WorkerExited
 from paramctl.store.io.extents import Extent, ExtentReader
@@ -86,7 +86,7 @@ def list_file(
     Raises InputError if the file is damaged, or has content that paramctl never reads, such as external links.
     """
     if size is None and user_block(file) is None:
-        check_not_foreign(file)  # a shard may be of another kind, such as a pointer of Git LFS
+        check_not_foreign(file, IN_A_SET)  # a shard may be of another kind, such as a pointer of Git LFS
         raise InputError(f"{file.name}: not an HDF5 file, or damaged at its beginning, for the signature is missing")
     client = Client(file)
     try:

@@ -22,7 +22,7 @@ from paramctl.errors import InputError, OutputError
 from paramctl.parallel import in_parallel
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.contents import Contents, JoinedReader, Origin, Reader
-from paramctl.store.foreign import check_not_foreign
+from paramctl.store.foreign import IN_A_SET, check_not_foreign
 from paramctl.store.io.atomic import Temporary, remove, replacing, sync_folder
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.io.new_index import NewIndex, find_set, refuse_duplicate
@@ -82,7 +82,7 @@ def _read_shard(location: Location, name: str) -> _ReadShard:
 def _check_kind(shard: Location) -> None:
     """Raise InputError for a shard that is a file of another kind, such as a pointer of Git LFS."""
     if not has_header(shard):
-        check_not_foreign(shard)
+        check_not_foreign(shard, IN_A_SET)
 
 
 def rebuild(path: str) -> NewIndex | None:
