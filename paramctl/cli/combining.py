@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 from os.path import realpath
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +44,8 @@ def named_files(texts: tuple[str, ...]) -> dict[str, str]:
 
 def fractions(text: str) -> list[float]:
     """Return the numbers in a list such as ``0.5,0.3,0.2`` or ``1/3,2/3``."""
+    from fractions import Fraction  # slow to import
+
     numbers = []
     for part in text.split(","):
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import isfinite
@@ -188,6 +187,8 @@ def _table(report: StepReport) -> Iterable[str]:
 
 
 def _jsonl(report: StepReport) -> Iterable[str]:
+    import json  # not at the top, for other commands import this module too
+
     parameters = {
         watched.path: {
             "norm": _finite(watched.norm),

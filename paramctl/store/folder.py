@@ -11,7 +11,7 @@ from paramctl.core.ordering import in_numeric_order
 from paramctl.errors import InputError, message
 from paramctl.store.foreign import folder_kind
 from paramctl.store.io.index_files import MAX_INDEX_BYTES
-from paramctl.store.io.new_index import rebuild_hint
+from paramctl.store.io.rebuild_hint import rebuild_hint
 from paramctl.store.location import Location
 from paramctl.store.registry import FORMATS
 from paramctl.store.urls import local_path

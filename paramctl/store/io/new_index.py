@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from paramctl.errors import InputError, message
+from paramctl.errors import InputError
 from paramctl.store.io.atomic import write_text
 from paramctl.store.io.index_files import INDEX_SUFFIXES, files_in_indexes
 from paramctl.store.io.locks import exclusive, locked
-from paramctl.store.location import Location
-from paramctl.store.urls import check_local_folder, is_url
-
-NOT_REBUILT = (".bin.index.json", ".msgpack.index.json")
-"""The suffixes of the indexes of formats that are only read."""
+from paramctl.store.urls import check_local_folder
 
 
 class NewIndex(NamedTuple):
@@ -84,16 +79,3 @@ def find_set(path: str, index_suffix: str, file: re.Pattern[str]) -> SetFiles | 
 def refuse_duplicate(folder: str, name: str, first: str, second: str) -> InputError:
     """Return the error for an array that two files of a folder have."""
     return InputError(f"{folder}: {name!r} is in {first} and in {second}. Move one of the files to another folder")
-
-
-def rebuild_hint(folder: str) -> str:
-    """Return the hint of an error about an index that is missing or does not fit its files; "" for a URL's."""
-    if is_url(folder):
-        return ""
-    return f"Index the files again with: paramctl save {shlex.quote(folder or '.')} --rebuild-index"
-
-
-def misfit(index: Location, problem: str) -> InputError:
-    """Return the error for an index that does not fit its files."""
-    hint = "" if index.name.endswith(NOT_REBUILT) else rebuild_hint(os.path.dirname(index.name))
-    return InputError(message(f"{index.name}: {problem}", hint=hint))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from paramctl.errors import InputError
 from paramctl.store.io.index_files import MAX_INDEX_BYTES, is_file_name
 from paramctl.store.io.json_limits import parse_json
-from paramctl.store.io.new_index import misfit
+from paramctl.store.io.rebuild_hint import misfit
 from paramctl.store.location import Location, MissingFile
 
 MAX_FILES = 10_000

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from paramctl.store.format import Format
-from paramctl.store.io.protobuf import BYTES, message_at
 from paramctl.store.location import Location
 from paramctl.store.onnx import NAME
-from paramctl.store.onnx.fields import GRAPH, GRAPH_FIELDS, MODEL_FIELDS
 
 if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
 
 SUFFIX = ".onnx"
+TAGS = frozenset(
+    {b"\x08", b"\x28", *(bytes([number << 3 | 2]) for number in (2, 3, 4, 6, 7, 8, 14)), b"\xa2", b"\xca", b"\xd2"}
+)
+"""The first bytes of the fields of a model: (number << 3 | wire type), with the highest bit if another byte follows."""
 MAX_FIELDS = 10_000
 """The number of fields before the graph: texts, and an entry for each set of operators."""
 
@@ -28,6 +30,11 @@ class Onnx(Format):
     writable = False
 
     def matches(self, location: Location) -> bool:
+        if location.read(0, 1) not in TAGS:  # so that other files need no parser
+            return False
+        from paramctl.store.io.protobuf import BYTES, message_at
+        from paramctl.store.onnx.fields import GRAPH, GRAPH_FIELDS, MODEL_FIELDS
+
         try:
             for place, field in enumerate(message_at(_Padded(location), 0, 1 << 60, MAX_FIELDS).fields()):
                 if MODEL_FIELDS.get(field.number) != field.kind:
