@@ -1,15 +1,17 @@
 """Files that are damaged or hostile: one line, exit 2, within limits; nothing but an error of paramctl's own ever escapes.
 
-With PARAMCTL_TORTURE set, ten times as many damaged files are tried.
+With PARAMCTL_TORTURE set, ten times as many damaged files are tried, and 10,000 of each format that is only read.
 """
 
 import json
 import os
 import random
+import resource
 import shutil
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -27,6 +29,12 @@ from tests.conftest import ROOT, Run
 
 FIXTURES = ROOT / "tests/fixtures"
 ROUNDS = 30 * forks.ROUNDS
+MANY = 10_000 if forks.TORTURE else ROUNDS
+"""Damaged files of a format that is only read. The others have readers that were tried longer, or are slow."""
+MOST_SECONDS = 2.0
+"""Of a processor, for one damaged file."""
+MOST_KILOBYTES = 300_000
+"""By which all damaged files of one format may raise the peak of memory."""
 
 READ_ONLY = {f"sample of {name}": build for name, build in samples.SAMPLES.items()}
 
@@ -57,12 +65,13 @@ def sample(name: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", [*READ_ONLY, *FIXTURE_FILES, *WRITTEN])
 def test_a_damaged_file_is_refused_or_read(name: str, tmp_path: Path) -> None:
-    """Bytes changed, cut and repeated at random places, mostly in the headers."""
+    """Bytes changed, cut and repeated at random places, mostly in the headers. Each takes little time and memory."""
     rng = random.Random(name)  # noqa: S311
     path = sample(name, tmp_path)
     whole = path.read_bytes()
-    refused = 0
-    for _ in range(ROUNDS):
+    refused, rounds = 0, MANY if name in READ_ONLY else ROUNDS
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(rounds):
         data = bytearray(whole)
         for _ in range(rng.choice((1, 1, 3))):
             place = rng.randrange(len(data)) if rng.random() < 0.4 else rng.randrange(min(len(data), 3000))
@@ -70,6 +79,7 @@ def test_a_damaged_file_is_refused_or_read(name: str, tmp_path: Path) -> None:
         if rng.random() < 0.2:
             del data[rng.randrange(len(data)) :]
         path.write_bytes(data)
+        begin = time.process_time()
         try:
             found = open_path(str(path))
             for each in select_values(Stored(found.checkpoint), []) if found.checkpoint else ():
@@ -79,7 +89,9 @@ def test_a_damaged_file_is_refused_or_read(name: str, tmp_path: Path) -> None:
             refused += 1
             # a set names its damaged file, or its folder
             assert str(path.parent if name in READ_ONLY else path) in str(error)
-    assert refused > ROUNDS // 10, "damage is noticed"
+        assert time.process_time() - begin < MOST_SECONDS, data
+    assert refused > rounds // 10, "damage is noticed"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < MOST_KILOBYTES
 
 
 def _npz(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> None:
