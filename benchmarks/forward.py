@@ -1,8 +1,9 @@
 """The cost of forward passes, here and by torch, with the same arrays and the same outputs.
 
-``make bench`` runs it, by an interpreter that has torch. Each row is a process with one or two processors and as many
-threads, in which both sides compute in turn. The least processor time of several runs counts, because other programs
-disturb the rest. Memory is what a process of its own holds at most beyond its state before the pass.
+``make bench`` runs it, by an interpreter that has torch. Each row is a process with one or two processors, in which
+both sides compute in turn: torch with as many threads, and paramctl with one, as its command does. The least processor
+time of several runs counts, because other programs disturb the rest. Memory is what a process of its own holds at most
+beyond its state before the pass.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from tabulate import tabulate
 
 SAMPLES = Path(__file__).parent.parent / "sample_models"
 RUNS = {1: 9, 32: 3}
+"""The least number of runs, by batch."""
+LEAST_SECONDS = 2.0
+"""The runs of both sides take at least this long, because the least of a few short ones is not yet the least."""
 AIMS = {1: 1.5, 32: 3.0}
 MEMORY_AIM = 2.0
 SIDES = ("ours", "torch")
@@ -209,7 +213,9 @@ def seconds(name: str, batch: int) -> list[list[float]]:
     passes = [ours(name, batch), torchs(name, batch)]
     outputs = [run() for run in passes]
     assert np.allclose(*outputs, rtol=1e-3, atol=1e-5), np.abs(outputs[0] - outputs[1]).max()
-    rounds = [[timed(run) for run in passes] for _ in range(RUNS[batch])]
+    rounds, begin = [], time.monotonic()
+    while len(rounds) < RUNS[batch] or time.monotonic() - begin < LEAST_SECONDS:
+        rounds.append([timed(run) for run in passes])
     return [[min(times) for times in zip(*side, strict=True)] for side in zip(*rounds, strict=True)]
 
 
@@ -230,8 +236,9 @@ def megabytes(side: str, name: str, batch: int) -> float:
 
 
 def child(threads: int, *arguments: object) -> Any:
-    """Return the result of a process of this file that has this many processors and threads."""
-    environment = os.environ | {f"{library}_NUM_THREADS": str(threads) for library in ("OPENBLAS", "OMP", "MKL")}
+    """Return the result of a process of this file that has this many processors, and threads of torch."""
+    environment = os.environ | {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL")}
+    environment["OPENBLAS_NUM_THREADS"] = "1"  # NumPy's, as the command sets it on any number of processors
     processors = sorted(os.sched_getaffinity(0))[:threads]
     done = subprocess.run(
         [sys.executable, __file__, *map(str, arguments)],
