@@ -8,7 +8,11 @@ SIGNAL_BASE = 128
 """Added to a signal's number, as shells do: 130 after Ctrl-C."""
 
 RETRY_SECONDS = 0.005
-"""The delay before a signal that came during an import is raised again."""
+"""The delay before a signal that came at a wrong moment, such as during an import, is raised again."""
+THREADING = ("/threading.py", "/concurrent/futures/thread.py", "/concurrent/futures/_base.py")
+"""The files of the standard library that take locks in Python code. Importing them here would take time."""
+WAITING = frozenset({"wait", "join", "_wait_for_tstate_lock"})
+"""The functions of threading that wait."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -32,7 +36,7 @@ def raise_on_signals() -> None:
         terminate(number, frame)
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        if _is_importing(frame):  # an extension that is being imported prints the exception, and fails with another
+        if _must_wait(frame):
             signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
             return
         raise Terminated
@@ -54,9 +58,21 @@ def exit_code() -> int:
     return SIGNAL_BASE + (Terminated.number or 0)
 
 
-def _is_importing(frame: FrameType | None) -> bool:
+def _must_wait(frame: FrameType | None) -> bool:
+    """Return whether an exception would break what the main thread is doing, which takes only milliseconds.
+
+    That is an import, in which an extension prints the exception and fails with another; and what threading does
+    between taking a lock and the block that releases it, for a worker would wait for that lock for ever. Waiting for a
+    lock or a thread may take long, and can be interrupted.
+    """
+    in_threading = False
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        path, name = frame.f_code.co_filename, frame.f_code.co_name
+        if path.startswith("<frozen importlib"):
             return True
+        if not in_threading and path.endswith(THREADING):
+            if name not in WAITING:
+                return True
+            in_threading = True
         frame = frame.f_back
     return False
