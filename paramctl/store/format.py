@@ -24,7 +24,6 @@ class Format(Protocol):
 
     suffixes: the suffixes of file names that select this format for writing.
     read_suffixes: further suffixes of files that have this format.
-    writable: True if ``write`` works.
     unnamed: True if a file holds a single array, without its name.
     shardable: True if ``write`` can write a set of files.
     packed: True if a file can hold dtypes in PACKED_BITS.
@@ -37,9 +36,8 @@ class Format(Protocol):
     """
 
     name: ClassVar[str]
-    suffixes: ClassVar[tuple[str, ...]]
+    suffixes: ClassVar[tuple[str, ...]] = ()
     read_suffixes: ClassVar[tuple[str, ...]] = ()
-    writable: ClassVar[bool] = True
     unnamed: ClassVar[bool] = False
     shardable: ClassVar[bool] = False
     packed: ClassVar[bool] = False
@@ -48,6 +46,11 @@ class Format(Protocol):
     edits_metadata: ClassVar[bool] = False
     transposed_ties: ClassVar[bool] = True
     records_trainable: ClassVar[bool] = True
+
+    @property
+    def writable(self) -> bool:
+        """True if files of this format are written: those whose names select it."""
+        return bool(self.suffixes)
 
     @abstractmethod
     def matches(self, location: Location) -> bool:

@@ -21,9 +21,7 @@ class Distributed(Format):
     """A folder with files of many processes. Its index is a pickle, which names the parts of each tensor."""
 
     name = NAME
-    suffixes = ()
     read_suffixes = (INDEX,)
-    writable = False
 
     def matches(self, location: Location) -> bool:
         return location.read(0, 1) == b"\x80" and MODULE in location.read(0, START)

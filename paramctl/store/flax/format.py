@@ -29,9 +29,7 @@ class FlaxMsgpack(Format):
     """A map of names to arrays and to further maps."""
 
     name = NAME
-    suffixes = ()
     read_suffixes = (".msgpack",)
-    writable = False
 
     def matches(self, location: Location) -> bool:
         start = location.read(0, START)
@@ -60,9 +58,7 @@ class FlaxShards(Format):
     """A set of files, and ``flax_model.msgpack.index.json``, which names the file of each array."""
 
     name = SHARDS_NAME
-    suffixes = ()
     read_suffixes = (INDEX,)
-    writable = False
     file_keys = frozenset({TOTAL})
 
     def matches(self, location: Location) -> bool:

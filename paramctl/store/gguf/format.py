@@ -20,9 +20,7 @@ class Gguf(Format):
     """A header, then the values."""
 
     name = NAME
-    suffixes = ()
     read_suffixes = (SUFFIX,)
-    writable = False
 
     def matches(self, location: Location) -> bool:
         return location.read(0, len(MAGIC)) == MAGIC

@@ -9,7 +9,8 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
 from paramctl.errors import InputError
@@ -77,6 +78,20 @@ def _check_whole_comment(file: Location, length: int) -> None:
     record = file.read(size - length - END_RECORD, END_RECORD)
     if record.startswith(END_SIGNATURE) and (claimed := int.from_bytes(record[-2:], "little")) > length:
         raise DamagedZip(f"truncated within its comment: {length:,} of {claimed:,} bytes")
+
+
+@contextmanager
+def zip_errors(file: Location) -> Iterator[None]:
+    """Turn every error of a damaged zip archive into an InputError that names the file."""
+    try:
+        yield
+    except DamagedZip as error:
+        raise InputError(f"{file.name}: {error}") from error
+    except InputError:
+        raise
+    except ZIP_ERRORS as error:
+        reason = " ".join(str(error).split()) or "unexpected end"
+        raise InputError(f"{file.name}: damaged zip file ({reason})") from error
 
 
 def member_names(file: Location) -> frozenset[str]:

@@ -22,7 +22,7 @@ from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.io.inflate import InflatedStream
 from paramctl.store.io.slab_reader import SLAB, SlabArray, SlabReader
 from paramctl.store.io.strided import FileBytes
-from paramctl.store.io.zips import ZIP_ERRORS, DamagedZip, check_members, data_offset, open_zip
+from paramctl.store.io.zips import DamagedZip, check_members, data_offset, open_zip, zip_errors
 from paramctl.store.location import Location
 from paramctl.store.metadata import (
     document_of,
@@ -40,15 +40,8 @@ from paramctl.store.npz.npy import MAX_HEADER, PREAMBLE, Header, NotNumbers, rea
 
 def read(file: Location) -> Checkpoint:
     """Read an npz file. Arrays that hold no numbers are skipped. Raises InputError if the file is damaged."""
-    try:
+    with zip_errors(file):
         return _read(file)
-    except DamagedZip as error:
-        raise InputError(f"{file.name}: {error}") from error
-    except InputError:
-        raise
-    except ZIP_ERRORS as error:
-        reason = " ".join(str(error).split()) or "unexpected end"
-        raise InputError(f"{file.name}: damaged zip file ({reason})") from error
 
 
 def read_metadata(file: Location) -> Iterator[MetadataItem]:

@@ -25,9 +25,7 @@ class Onnx(Format):
     """A model of ONNX: a message of protocol buffers. Large values can be in other files of its folder."""
 
     name = NAME
-    suffixes = ()
     read_suffixes = (SUFFIX,)
-    writable = False
 
     def matches(self, location: Location) -> bool:
         if location.read(0, 1) not in TAGS:  # so that other files need no parser

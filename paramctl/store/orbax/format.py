@@ -34,8 +34,6 @@ class Orbax(Format):
     """A file of JSON that names the arrays, and TensorStore's files beside it."""
 
     name = NAME
-    suffixes = ()
-    writable = False
 
     def matches(self, location: Location) -> bool:
         start = location.read(0, START)

@@ -22,9 +22,7 @@ class TensorFlow(Format):
     """An index with its data files; the file that names the latest checkpoint; the folder of a SavedModel."""
 
     name = NAME
-    suffixes = ()
     read_suffixes = (INDEX,)
-    writable = False
 
     def matches(self, location: Location) -> bool:
         start = location.read(0, START_BYTES)

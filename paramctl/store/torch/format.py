@@ -34,8 +34,6 @@ class Torch(Format):
     """A file of torch.save or of TorchScript, or a plain pickle of arrays. It is only read."""
 
     name = NAME
-    suffixes = ()
-    writable = False
     read_suffixes = SUFFIXES
 
     def matches(self, location: Location) -> bool:
@@ -70,8 +68,6 @@ class TorchShards(Format):
     """A set of files, and ``pytorch_model.bin.index.json``, which names the file of each array."""
 
     name = SHARDS_NAME
-    suffixes = ()
-    writable = False
     read_suffixes = (INDEX,)
     file_keys = frozenset({TOTAL})
 

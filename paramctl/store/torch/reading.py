@@ -12,7 +12,7 @@ from paramctl.errors import InputError
 from paramctl.model import Tie
 from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter, tied_parameter
 from paramctl.store.contents import OptimizerState, Origin
-from paramctl.store.io.zips import ZIP_ERRORS, DamagedZip
+from paramctl.store.io.zips import zip_errors
 from paramctl.store.location import Location
 from paramctl.store.pickles.machine import unpickle_from
 from paramctl.store.pickles.state import BadPickle, Unsupported
@@ -59,22 +59,18 @@ def read(location: Location) -> Checkpoint:
 
 def read_arrays(location: Location) -> tuple[Arrays, Location]:
     """Return the content of a file, and the file that has the values which are in the pickle. Raises InputError."""
-    try:
-        pickled = open_pickle(location)
-        arrays = arrays_of(items_of(pickled.root, pickled.code_of), pickled.file)
-        if not arrays.parameters and not arrays.state:
-            others = ", ".join(f"{name} ({kind})" for name, kind in list(arrays.skipped.items())[:3])
-            raise Unsupported(f"a pickle without arrays that can be read: {others or root_kind(pickled.root)}")
-        arrays.skipped.update(pickled.skipped)
-    except (Unsupported, DamagedZip) as error:
-        raise InputError(f"{location.name}: {error}") from error
-    except BadPickle as error:
-        raise InputError(f"{location.name}: damaged pickle ({error})") from error
-    except InputError:
-        raise
-    except ZIP_ERRORS as error:
-        reason = " ".join(str(error).split()) or "unexpected end"
-        raise InputError(f"{location.name}: damaged zip file ({reason})") from error
+    with zip_errors(location):
+        try:
+            pickled = open_pickle(location)
+            arrays = arrays_of(items_of(pickled.root, pickled.code_of), pickled.file)
+            if not arrays.parameters and not arrays.state:
+                others = ", ".join(f"{name} ({kind})" for name, kind in list(arrays.skipped.items())[:3])
+                raise Unsupported(f"a pickle without arrays that can be read: {others or root_kind(pickled.root)}")
+        except Unsupported as error:
+            raise InputError(f"{location.name}: {error}") from error
+        except BadPickle as error:
+            raise InputError(f"{location.name}: damaged pickle ({error})") from error
+    arrays.skipped.update(pickled.skipped)
     return arrays, pickled.file
 
 
