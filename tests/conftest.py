@@ -3,12 +3,14 @@
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from paramctl.cli.main import run
 from paramctl.model import Model, build
 from paramctl.model.document import parse, parse_value
 from tests import forks
@@ -17,6 +19,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
+Call = Callable[..., tuple[int, str, str]]
 SAMPLES = sorted((ROOT / "sample_models").glob("*.yaml"))
 
 with suppress(ImportError):  # the environment of tests/interop has no hypothesis
@@ -66,6 +69,19 @@ class Run:
 @pytest.fixture
 def paramctl(tmp_path: Path) -> Run:
     return Run(tmp_path)
+
+
+@pytest.fixture
+def call(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Runs a command line in this process, in an empty folder: its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def called(*arguments: str) -> tuple[int, str, str]:
+        code = run(list(arguments))
+        printed = capfd.readouterr()
+        return code, printed.out, printed.err
+
+    return called
 
 
 def pytest_sessionfinish() -> None:

@@ -30,7 +30,6 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 import paramctl
-from paramctl.cli.main import run
 from paramctl.core.dtypes import numpy_dtype
 from paramctl.edit.assign import Assignment, _describe_value, assign, parse_assignment, split_assignment
 from paramctl.edit.reopen import _value
@@ -43,7 +42,7 @@ from paramctl.source.stored import Stored
 from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter, tied_parameter
 from paramctl.store.contents import BLOCK_SIZE, Origin
 from tests import forks
-from tests.conftest import ROOT, Run
+from tests.conftest import ROOT, Call, Run
 from tests.formats import ANY
 
 MLP = str(ROOT / "sample_models/mlp.yaml")
@@ -56,20 +55,6 @@ OPERATE: dict[str, Callable[[Any, Any], Any]] = {
     "/=": np.true_divide,
 }
 Array = np.ndarray[Any, Any]
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Runs a command line in this process, in an empty folder: its exit code and what it printed."""
-    monkeypatch.chdir(tmp_path)
-
-    def called(*arguments: str) -> tuple[int, str, str]:
-        code = run(list(arguments))
-        printed = capfd.readouterr()
-        return code, printed.out, printed.err
-
-    return called
 
 
 class InMemory:

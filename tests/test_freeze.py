@@ -2,7 +2,6 @@
 
 import difflib
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,29 +10,13 @@ from safetensors.numpy import load_file, save_file
 
 import paramctl as pc
 from paramctl.address.resolve import resolve_whole
-from paramctl.cli.main import run
 from paramctl.store.format import Format
 from paramctl.store.registry import FORMATS
-from tests.conftest import SAMPLES
+from tests.conftest import SAMPLES, Call
 from tests.samples import SAMPLES as READ_ONLY
-
-Call = Callable[..., tuple[int, str, str]]
 
 HEAD = "input: [4]  # four\nlayers:\n"
 TWO = f"{HEAD}  - dense: {{name: a, units: 4}}  # first\n  - batch_normalization: {{name: n}}\n  - dense: {{name: b, units: 2}}\n"
-
-
-@pytest.fixture
-def call(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Runs a command line in this process, in an empty folder: its exit code and what it printed."""
-    monkeypatch.chdir(tmp_path)
-
-    def called(*arguments: str) -> tuple[int, str, str]:
-        code = run(list(arguments))
-        printed = capfd.readouterr()
-        return code, printed.out, printed.err
-
-    return called
 
 
 def flags(path: str | Path) -> dict[str, bool | None]:

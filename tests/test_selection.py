@@ -22,7 +22,6 @@ from paramctl.address.quoting import address_of
 from paramctl.address.rename import renamer
 from paramctl.address.resolve import Filters, resolve, resolve_all, subtree_matcher
 from paramctl.cli import all_commands
-from paramctl.cli.main import run
 from paramctl.core.indexing import Selection, Slice, parse_slice, select, slice_text
 from paramctl.declare.located import Located
 from paramctl.edit.document_edit import with_model_ties
@@ -33,7 +32,7 @@ from paramctl.inspect.summary import summarize
 from paramctl.model import Model, from_bytes, load
 from paramctl.store.checkpoint import build_model, stored_parameter
 from tests import forks
-from tests.conftest import ROOT, Run, model
+from tests.conftest import ROOT, Call, Run, model
 
 SAMPLE = {path.stem: str(path) for path in (ROOT / "sample_models").glob("*.yaml")}
 MLP, RGNET = SAMPLE["mlp"], SAMPLE["rgnet"]
@@ -45,21 +44,6 @@ TIED = (
     "input: [4]\nlayers:\n  - dense: {name: a, units: 4}\n  - dense: {name: b, units: 4}\n"
     "ties: [{keep: a/kernel, tie: b/kernel}]\n"
 )
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Runs a command line in this process, in an empty folder: its exit code and what it printed."""
-    monkeypatch.chdir(tmp_path)
-
-    def called(*arguments: str) -> tuple[int, str, str]:
-        code = run(list(arguments))
-        printed = capfd.readouterr()
-        return code, printed.out, printed.err
-
-    return called
 
 
 def flat(*names: str) -> Model:

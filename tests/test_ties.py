@@ -8,7 +8,6 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +16,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from paramctl.cli.main import run
 from paramctl.edit import tie as edit
 from paramctl.errors import AddressError, DocumentError
 from paramctl.model import Model
 from paramctl.store.registry import FORMATS
 from tests import forks
-from tests.conftest import ROOT, SAMPLES, Run, model
+from tests.conftest import ROOT, SAMPLES, Call, Run, model
 
 FIXTURES = ROOT / "tests/fixtures"
 SAMPLE = {path.stem: str(path) for path in SAMPLES}
@@ -37,21 +35,6 @@ TURNED = (
     "name: turned\ninput: [6]\nlayers:\n  - dense: {name: a, units: 5}\n  - dense: {name: b, units: 6}\n"
     "  - dense: {name: c, units: 6}\n  - dense: {name: d, units: 6}\n"
 )
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Runs a command line in this process, in an empty folder: its exit code and what it printed."""
-    monkeypatch.chdir(tmp_path)
-
-    def called(*arguments: str) -> tuple[int, str, str]:
-        code = run(list(arguments))
-        printed = capfd.readouterr()
-        return code, printed.out, printed.err
-
-    return called
 
 
 def done(result: tuple[int, str, str]) -> str:

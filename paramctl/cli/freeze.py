@@ -12,14 +12,7 @@ from paramctl.cli.marking import mark
 
 @click.command(cls=Command, short_help="Mark parameters as not trainable")
 @options.source
-@click.argument(
-    "patterns",
-    metavar="PATTERN...",
-    nargs=-1,
-    required=True,
-    shell_complete=options.complete_address,
-    help="Addresses of parameters",
-)
+@options.required_addresses("patterns", "PATTERN...", "Addresses of parameters")
 @options.output("File to write; '-' is standard output")
 @options.in_place
 @options.force
@@ -35,5 +28,4 @@ def freeze(source: str | None, patterns: tuple[str, ...], output: str | None, in
       paramctl freeze mlp.yaml 'dense/**' --in-place
       paramctl freeze gpt2.safetensors 'tokens/**' '**/kernel' -o frozen.safetensors
     """
-
     mark(source, patterns, output, in_place, force, paramctl.freeze, trainable=False)

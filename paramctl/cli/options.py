@@ -133,6 +133,12 @@ patterns: Callable[[F], F] = click.argument(
     help="Layers or parameters, such as block-0 or '**/kernel'; see ADDRESSES in paramctl(1)",
 )
 
+
+def required_addresses(name: str, metavar: str, help: str) -> Callable[[F], F]:
+    """Return an argument of one address or more."""
+    return click.argument(name, metavar=metavar, nargs=-1, required=True, shell_complete=complete_address, help=help)
+
+
 addresses: Callable[[F], F] = click.argument(
     "addresses",
     shell_complete=complete_address,

@@ -14,14 +14,7 @@ from paramctl.core.text import abbreviate
 @click.command(cls=Command, short_help="Make parameters share one array")
 @options.source
 @click.argument("keep", shell_complete=options.complete_address, help="Parameter whose values are kept")
-@click.argument(
-    "others",
-    metavar="OTHER...",
-    nargs=-1,
-    required=True,
-    shell_complete=options.complete_address,
-    help="Addresses of the parameters that will share its array; not of KEEP",
-)
+@options.required_addresses("others", "OTHER...", "Addresses of the parameters that will share its array; not of KEEP")
 @click.option("--transpose", is_flag=True, help="Tie OTHER to the transpose of KEEP")
 @options.output("File to write; '-' is standard output")
 @options.in_place

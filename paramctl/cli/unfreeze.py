@@ -12,14 +12,7 @@ from paramctl.cli.marking import mark
 
 @click.command(cls=Command, short_help="Mark parameters as trainable again")
 @options.source
-@click.argument(
-    "patterns",
-    metavar="PATTERN...",
-    nargs=-1,
-    required=True,
-    shell_complete=options.complete_address,
-    help="Addresses of parameters",
-)
+@options.required_addresses("patterns", "PATTERN...", "Addresses of parameters")
 @options.output("File to write; '-' is standard output")
 @options.in_place
 @options.force
@@ -34,5 +27,4 @@ def unfreeze(source: str | None, patterns: tuple[str, ...], output: str | None, 
       paramctl unfreeze mlp.yaml 'dense/**' --in-place
       paramctl unfreeze frozen.safetensors '**' -o trainable.safetensors
     """
-
     mark(source, patterns, output, in_place, force, paramctl.unfreeze, trainable=True)

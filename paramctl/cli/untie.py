@@ -13,14 +13,7 @@ from paramctl.core.text import abbreviate
 
 @click.command(cls=Command, short_help="Give tied parameters separate arrays")
 @options.source
-@click.argument(
-    "others",
-    metavar="OTHER...",
-    nargs=-1,
-    required=True,
-    shell_complete=options.complete_address,
-    help="Tied parameters that will have separate arrays",
-)
+@options.required_addresses("others", "OTHER...", "Tied parameters that will have separate arrays")
 @options.output("File to write; '-' is standard output")
 @options.in_place
 @options.force
