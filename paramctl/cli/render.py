@@ -15,7 +15,10 @@ from typing import Any
 
 import click
 
+from paramctl.core.text import binary as binary  # these formats of numbers are part of this module's face
 from paramctl.core.text import csv_field, printable
+from paramctl.core.text import number as number
+from paramctl.core.text import plain as plain
 from paramctl.errors import without_credentials
 
 ROW_FORMATS = ("table", "json", "jsonl", "csv", "markdown")
@@ -196,28 +199,6 @@ def _exact(value: Any) -> str:
     return plain(value)
 
 
-def plain(value: Any) -> str:
-    """Return a value for people: with thousands separators, a shape as Keras prints it, None as empty."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, (int, float)):
-        return f"{value:,}"
-    if isinstance(value, tuple):  # the shape of an array: () for one number
-        return str(value)
-    if isinstance(value, list):
-        if value and all(item is None or isinstance(item, int) for item in value):
-            return str(tuple(value))
-        return ", ".join(map(str, value))
-    return str(value)
-
-
-def number(value: float | None) -> str:
-    """Return a float with four significant digits, an int with all of its digits, None as empty."""
-    return "" if value is None else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
-
-
 def numeric(key: str, heading: str) -> Column:
     """Return a column of such numbers, from the attribute of a row that has the column's key as its name."""
     return Column(key, heading, lambda row: getattr(row, key), lambda row: number(getattr(row, key)), right=True)
@@ -228,11 +209,3 @@ def style(text: str, **styles: Any) -> str:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty():
         return text
     return click.style(text, **styles)
-
-
-def binary(size: int) -> str:
-    """Return a size in the largest unit that it reaches, as `` (97.8 MiB)``, and nothing below 1 KiB."""
-    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if size >= 1024**power:
-            return f" ({size / 1024**power:.1f} {unit})"
-    return ""

@@ -1,8 +1,9 @@
-"""Text that a file may have chosen, made safe to print, and lists of names made short."""
+"""Text that a file may have chosen, made safe to print; lists of names made short; values and sizes for people."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 SHOWN_NAMES = 5
 
@@ -27,3 +28,33 @@ def abbreviate(names: Sequence[str]) -> str:
     """Return the first names, and the number of the others: ``a, b, c, d, e and 3 more``."""
     more = len(names) - SHOWN_NAMES
     return ", ".join(names[:SHOWN_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def plain(value: Any) -> str:
+    """Return a value for people: with thousands separators, a shape as Keras prints it, None as empty."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return f"{value:,}"
+    if isinstance(value, tuple):  # the shape of an array: () for one number
+        return str(value)
+    if isinstance(value, list):
+        if value and all(item is None or isinstance(item, int) for item in value):
+            return str(tuple(value))
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def number(value: float | None) -> str:
+    """Return a float with four significant digits, an int with all of its digits, None as empty."""
+    return "" if value is None else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+def binary(size: int) -> str:
+    """Return a size in the largest unit that it reaches, as `` (97.8 MiB)``, and nothing below 1 KiB."""
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if size >= 1024**power:
+            return f" ({size / 1024**power:.1f} {unit})"
+    return ""
