@@ -63,6 +63,7 @@ ONLY_IN = {
         "conversion/",
         "edit/",
         "compute/",
+        "inspect/check/",
         "inspect/combined.py",
         "inspect/diff.py",
         "inspect/measured.py",

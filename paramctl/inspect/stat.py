@@ -63,23 +63,12 @@ def statistics(
 def _pieces(selection: Sequence[SelectedValues]) -> Iterator[PieceToMeasure[int, Tally]]:
     # Keyed by number: two selections may have one name, as in ``stat FILE w w``.
     for number, selected in enumerate(selection):
-        for size, read in _reads(selected):
+        for size, read in selected.reads():
             yield PieceToMeasure(number, bytes_of(selected.dtype, size), partial(_read_and_tally, read))
 
 
 def _read_and_tally(read: Callable[[], Array]) -> Tally:
     return tally(read())
-
-
-def _reads(selected: SelectedValues) -> Iterable[tuple[int, Callable[[], Array]]]:
-    """Return the size of each piece, and a function that returns its values."""
-    source, path = selected.source, selected.path
-    if selected.selection.everything:
-        # The workers read whole arrays, in stored order: a transposed tie has the statistics of its array.
-        pieces = source.pieces(source.model.owner(path))
-        return ((stop - start, partial(source.read, owner, start, stop)) for owner, start, stop in pieces)
-    # A slice is gathered in order, in this thread; only the tally is left to the workers.
-    return ((values.size, partial(np.asarray, values)) for values in selected.pieces())
 
 
 def _row(selected: SelectedValues, counts: Tally) -> StatRow:
@@ -99,7 +88,7 @@ def _row(selected: SelectedValues, counts: Tally) -> StatRow:
         zeros=counts.zeros,
         nan=counts.nan,
         inf=counts.inf,
-        first=None if counts.first is None else _index(selected, counts.first),
+        first=None if counts.first is None else selected.index_of(counts.first),
     )
 
 
@@ -114,14 +103,3 @@ def _shortest(value: float | int, dtype: str) -> float | int:
     if isinstance(value, int) or dtype == "float64":
         return value
     return float(str(np.float16(value) if dtype == "float16" else np.float32(value)))
-
-
-def _index(selected: SelectedValues, number: int) -> tuple[int, ...]:
-    """Return the index, in the array under its selected name, of the value with this number in reading order."""
-    model, path, picks = selected.source.model, selected.path, selected.selection
-    tie = model.tied.get(path)
-    shape = model.owner(path).shape if picks.everything else tuple(map(len, picks.ranges))
-    index = tuple(int(place) for place in np.unravel_index(number, shape))
-    if not picks.everything:
-        return tuple(axis[place] for axis, place in zip(picks.ranges, index, strict=True))
-    return index[::-1] if tie is not None and tie.transpose else index

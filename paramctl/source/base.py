@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 from paramctl.address.resolve import NO_FILTERS, Filters, resolve_all
 from paramctl.core.dtypes import Array
@@ -72,6 +75,28 @@ class SelectedValues(NamedTuple):
         """Yield the values in C order, in flat pieces of bounded size; or those of other ranges of the array."""
         selection = self.selection if ranges is None else Selection(ranges, (False,) * len(ranges))
         return gather(self.source, self.path, selection)
+
+    def reads(self) -> Iterable[tuple[int, Callable[[], Array]]]:
+        """Return the size of each piece, and a function that returns its values, for workers that read in parallel.
+
+        A whole array is read in its stored order, so a transposed tie has the order of its array.
+        """
+        source = self.source
+        if self.selection.everything:
+            pieces = source.pieces(source.model.owner(self.path))
+            return ((stop - start, partial(source.read, owner, start, stop)) for owner, start, stop in pieces)
+        # A slice is gathered in order, in this thread; only the measurement is left to the workers.
+        return ((values.size, partial(np.asarray, values)) for values in self.pieces())
+
+    def index_of(self, number: int) -> tuple[int, ...]:
+        """Return the index, in the array under its selected name, of the value with this number in reading order."""
+        model, selection = self.source.model, self.selection
+        tie = model.tied.get(self.path)
+        shape = model.owner(self.path).shape if selection.everything else tuple(map(len, selection.ranges))
+        index = tuple(int(place) for place in np.unravel_index(number, shape))
+        if not selection.everything:
+            return tuple(axis[place] for axis, place in zip(selection.ranges, index, strict=True))
+        return index[::-1] if tie is not None and tie.transpose else index
 
 
 def select_values(source: Source, addresses: Sequence[str], filters: Filters = NO_FILTERS) -> list[SelectedValues]:

@@ -1,0 +1,72 @@
+"""Facts of the values of an array that checks judge, measured in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from paramctl.core.dtypes import Array
+from paramctl.errors import InputError
+from paramctl.inspect.tally import EMPTY, Tally, tally
+
+
+class Facts(NamedTuple):
+    """Facts of consecutive values of an array.
+
+    first_nan, first_inf: the indices of the first value that is NaN, and of the first that is infinite.
+    unreadable: why some of the values cannot be read; empty if all can.
+    """
+
+    tally: Tally
+    first_nan: int | None = None
+    first_inf: int | None = None
+    unreadable: str = ""
+
+    def join(self, later: Facts) -> Facts:
+        """Return the facts of both together."""
+        if self.unreadable or later.unreadable:
+            return self if self.unreadable else later
+        size = self.tally.size
+        return Facts(
+            self.tally.join(later.tally),
+            _earlier(self.first_nan, later.first_nan, size),
+            _earlier(self.first_inf, later.first_inf, size),
+        )
+
+    @property
+    def is_finite(self) -> bool:
+        """True if every value is a finite number."""
+        return not self.unreadable and self.tally.nan == self.tally.inf == 0
+
+    @property
+    def is_zero(self) -> bool:
+        """True if all values are zero, and the array is not empty."""
+        return not self.unreadable and 0 < self.tally.zeros == self.tally.size
+
+    @property
+    def is_constant(self) -> bool:
+        """True if several values are equal and finite."""
+        return self.is_finite and self.tally.size > 1 and all(part.minimum == part.maximum for part in self.tally.parts)
+
+
+NO_FACTS = Facts(EMPTY)
+
+
+def _earlier(first: int | None, later: int | None, size: int) -> int | None:
+    """Return the first of two indices, the second counted from the end of the values before it."""
+    return first if first is not None or later is None else size + later
+
+
+def read_facts(read: Callable[[], Array]) -> Facts:
+    """Return the facts of the values that a function reads."""
+    try:
+        values = read()
+    except InputError as error:
+        return Facts(EMPTY, unreadable=str(error))
+    counts = tally(values)
+    with np.errstate(all="ignore"):
+        first_nan = int(np.isnan(values).argmax()) if counts.nan else None
+        first_inf = int(np.isinf(values).argmax()) if counts.inf else None
+    return Facts(counts, first_nan, first_inf)

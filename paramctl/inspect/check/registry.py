@@ -1,0 +1,83 @@
+"""The registry of checks. A check is one function: its name, its docstring and its severity are all that it declares.
+
+To add a check, write a generator with the decorator ``check`` in a module of MODULES. The listing, the selection and
+the documentation follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from paramctl.errors import AddressError, suggest
+from paramctl.inspect.check.finding import SEVERITIES, Severity
+
+if TYPE_CHECKING:
+    from paramctl.inspect.check.subject import Subject
+
+MODULES = ("values",)
+"""The modules with checks, in the order in which these run and are listed."""
+
+
+class Observation(NamedTuple):
+    """A fault as a check yields it; see Finding. severity: in place of the check's."""
+
+    place: str
+    text: str
+    paths: tuple[str, ...] = ()
+    severity: Severity | None = None
+
+
+CheckFunction = Callable[["Subject"], Iterator[Observation]]
+
+
+class Check(NamedTuple):
+    """A check: its name, the severity of its findings, one line that describes it, and its function."""
+
+    name: str
+    severity: Severity
+    description: str
+    function: CheckFunction
+
+
+_CHECKS: dict[str, Check] = {}
+
+
+def check(severity: Severity) -> Callable[[CheckFunction], CheckFunction]:
+    """Register a function as a check. Its name is the function's, with hyphens."""
+
+    def register(function: CheckFunction) -> CheckFunction:
+        name = function.__name__.replace("_", "-")
+        _CHECKS[name] = Check(name, severity, (function.__doc__ or "").rstrip("."), function)
+        return function
+
+    return register
+
+
+def all_checks() -> list[Check]:
+    """Return every check, in the order in which they run."""
+    for module in MODULES:
+        import_module(f"paramctl.inspect.check.{module}")
+    return list(_CHECKS.values())
+
+
+def choose(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> list[Check]:
+    """Return the selected checks without the ignored ones; all if none is selected.
+
+    select, ignore: names of checks, and severities for all checks of a severity. Raises AddressError for others.
+    """
+    checks = all_checks()
+    chosen, left_out = _named(checks, select), _named(checks, ignore)
+    return [each for each in checks if (not select or each.name in chosen) and each.name not in left_out]
+
+
+def _named(checks: Iterable[Check], words: Sequence[str]) -> set[str]:
+    by_word: dict[str, set[str]] = {severity: set() for severity in SEVERITIES}
+    for each in checks:
+        by_word[each.severity].add(each.name)
+        by_word[each.name] = {each.name}
+    for word in words:
+        if word not in by_word:
+            raise AddressError("no check has this name", repr(word), suggest(word, by_word))
+    return set().union(*(by_word[word] for word in words))
