@@ -11,7 +11,7 @@ from paramctl.inspect.check.subject import Subject
 
 @check("error")
 def unreadable(subject: Subject) -> Iterator[Observation]:
-    """A file, or an array of it, cannot be read."""
+    """Find files and arrays that cannot be read."""
     for selected, facts in subject.measured:
         if facts.unreadable:
             yield Observation(subject.place(selected), facts.unreadable, (selected.path,))
@@ -19,7 +19,7 @@ def unreadable(subject: Subject) -> Iterator[Observation]:
 
 @check("error")
 def nan(subject: Subject) -> Iterator[Observation]:
-    """A value is NaN."""
+    """Find values that are NaN."""
     for selected, facts in subject.measured:
         if facts.tally.nan:
             text = counted(facts.tally.nan, facts.tally.size, "NaN")
@@ -28,7 +28,7 @@ def nan(subject: Subject) -> Iterator[Observation]:
 
 @check("error")
 def inf(subject: Subject) -> Iterator[Observation]:
-    """A value is infinite."""
+    """Find infinite values."""
     for selected, facts in subject.measured:
         if facts.tally.inf:
             text = counted(facts.tally.inf, facts.tally.size, "infinite")
@@ -37,7 +37,7 @@ def inf(subject: Subject) -> Iterator[Observation]:
 
 @check("warning")
 def zero(subject: Subject) -> Iterator[Observation]:
-    """All values of a weight are 0."""
+    """Find weights that are all zero."""
     for selected, facts in subject.measured:
         if facts.is_zero and is_weight(subject.parameter(selected)):
             text = counted(facts.tally.size, facts.tally.size, "0")
@@ -46,7 +46,7 @@ def zero(subject: Subject) -> Iterator[Observation]:
 
 @check("warning")
 def constant(subject: Subject) -> Iterator[Observation]:
-    """All values of a weight are equal, and not 0."""
+    """Find weights whose values are all equal."""
     for selected, facts in subject.measured:
         if facts.is_constant and not facts.is_zero and is_weight(subject.parameter(selected)):
             value = complex(*(part.minimum for part in facts.tally.parts)) if len(facts.tally.parts) > 1 else None
