@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import click
+
+from paramctl.cli.common import common_options
 
 _NEGATIVE_INDEX = re.compile(r"-\d+($|[/.\[ +*=-])")
 
@@ -19,13 +22,29 @@ def _without_full_stop(option: click.Option | None) -> click.Option | None:
 
 
 class Command(click.Command):
-    """A command that takes ``-1/kernel`` as an argument: an address that counts layers from the end."""
+    """A command with the options of all, that takes ``-1/kernel`` as an argument: an address from the end."""
+
+    @cached_property
+    def prints_tables(self) -> bool:
+        """True for a command whose --format can be a table."""
+        formats = [each.type for each in self.params if each.name == "format"]
+        return any(isinstance(each, click.Choice) and "table" in each.choices for each in formats)
+
+    @cached_property
+    def _common(self) -> list[click.Option]:
+        return common_options(self.prints_tables)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters of the command, then the options of all commands."""
+        count = len(self.params)
+        params = super().get_params(ctx)
+        return [*params[:count], *self._common, *params[count:]]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse arguments, with a space before each such address, so that click does not take it for an option."""
         with_value = {
             name
-            for option in self.params
+            for option in self.get_params(ctx)
             if isinstance(option, click.Option) and not option.is_flag and not option.count
             for name in option.opts
         }
@@ -54,6 +73,7 @@ class Group(click.Group):
     def __init__(self, *args: Any, names: Sequence[str], load: Callable[[str], click.Command], **options: Any) -> None:
         super().__init__(*args, **options)
         self.names, self.load = names, load
+        self.params += common_options(has_tables=False)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, sorted."""

@@ -13,24 +13,24 @@ from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows, tell
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: None if row.status == "total" else row.path),
-    Column("status", "Difference", lambda row: row.status),
-    Column("a", "A", lambda row: row.a),
-    Column("b", "B", lambda row: row.b),
+    Column("status", "Difference", lambda row: row.status, priority=0),
+    Column("a", "A", lambda row: row.a, priority=2),
+    Column("b", "B", lambda row: row.b, priority=2),
     numeric("different", "Differing values"),
-    numeric("max_abs", "Max abs diff"),
-    Column("at", "At", lambda row: None if row.at is None else list(row.at)),
+    numeric("max_abs", "Max abs diff", priority=0),
+    Column("at", "At", lambda row: None if row.at is None else list(row.at), priority=2),
     numeric("max_rel", "Max rel diff"),
-    numeric("norm", "L2 norm of diff"),
-    numeric("relative_norm", "Relative norm"),
-    numeric("cosine", "Cosine similarity"),
+    numeric("norm", "L2 norm of diff", priority=3),
+    numeric("relative_norm", "Relative norm", priority=2),
+    numeric("cosine", "Cosine similarity", priority=3),
 ]
 NONFINITE = [
-    numeric("nan_a", "NaN in A"),
-    numeric("nan_b", "NaN in B"),
-    numeric("inf_a", "Inf in A"),
-    numeric("inf_b", "Inf in B"),
-    Column("first_nan", "First NaN", lambda row: row.first_nan),
-    Column("first_inf", "First Inf", lambda row: row.first_inf),
+    numeric("nan_a", "NaN in A", priority=0),
+    numeric("nan_b", "NaN in B", priority=0),
+    numeric("inf_a", "Inf in A", priority=0),
+    numeric("inf_b", "Inf in B", priority=0),
+    Column("first_nan", "First NaN", lambda row: row.first_nan, priority=2),
+    Column("first_inf", "First Inf", lambda row: row.first_inf, priority=2),
 ]
 """A table has those of these columns in which something is not 0."""
 

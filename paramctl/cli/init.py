@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
     Column("shape", "Shape", lambda row: row.shape),
-    Column("dtype", "Dtype", lambda row: row.dtype),
-    Column("scheme", "Scheme", lambda row: row.scheme),
+    Column("dtype", "Dtype", lambda row: row.dtype, priority=2),
+    Column("scheme", "Scheme", lambda row: row.scheme, priority=0),
     Column("reason", "Chosen by", lambda row: row.reason),
-    numeric("fan_in", "Fan in"),
-    numeric("fan_out", "Fan out"),
-    numeric("mean", "Mean"),
-    numeric("stddev", "Std"),
-    numeric("measured_mean", "Sample mean"),
-    numeric("measured_stddev", "Sample std"),
+    numeric("fan_in", "Fan in", priority=3),
+    numeric("fan_out", "Fan out", priority=3),
+    numeric("mean", "Mean", priority=2),
+    numeric("stddev", "Std", priority=2),
+    numeric("measured_mean", "Sample mean", priority=2),
+    numeric("measured_stddev", "Sample std", priority=2),
 ]
 PLANNED = COLUMNS[:9]
 """The columns of a dry run, which generates no values."""

@@ -27,7 +27,7 @@ TYPE_COLUMNS = [
     Column("kind", "Kind", lambda row: row.kind),
     Column("options", "Options", lambda row: list(row.options)),
     Column("axes", "Input axes", lambda row: row.axes),
-    Column("about", "Description", lambda row: row.about),
+    Column("about", "Description", lambda row: row.about, priority=0),
 ]
 TYPE_TABLE = [column for column in TYPE_COLUMNS if column.key in ("type", "kind", "about")]
 

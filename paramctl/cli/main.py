@@ -66,6 +66,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
     elif isinstance(error, click.UsageError):
+        if isinstance(error, (click.NoSuchOption, click.exceptions.NoSuchCommand)) and error.possibilities:
+            del error.possibilities[1:]  # the first is the most similar
         command = error.ctx.command_path if error.ctx else "paramctl"
         rule = error.format_message()
         end = "" if rule.endswith((".", "?")) else "."  # click's messages end in one of these, ours in neither

@@ -7,7 +7,8 @@ from dataclasses import replace
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from paramctl.cli.render import Column, binary, branches, emit, json_text, rows, style, table, tell
+from paramctl.cli.display import style
+from paramctl.cli.render import Column, binary, branches, emit, json_text, rows, table, tell
 from paramctl.core.text import printable
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def _bytes_note(row: MemoryRow) -> str:
 
 COLUMNS = [
     Column("name", "Memory", lambda row: row.name),
-    Column("bytes", "Bytes", lambda row: row.bytes, _bytes_text, True, _bytes_note),
+    Column("bytes", "Bytes", lambda row: row.bytes, _bytes_text, True, _bytes_note, priority=0),
 ]
 
 

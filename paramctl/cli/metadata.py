@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from paramctl.cli.display import table_width
 from paramctl.cli.options import DEFAULT_MODEL
 from paramctl.cli.render import Column, emit, json_value, rows, tell
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from paramctl.inspect.metadata import MetadataRow
 
 SHOWN_CHARACTERS = 200
-"""Characters of a value on a terminal. Elsewhere, values are never shortened."""
+"""Characters of a value on a terminal. Elsewhere, and with --wide, values are never shortened."""
 
 
 def _exact_text(row: MetadataRow) -> str:
@@ -40,7 +40,7 @@ def _with_texts(value: Any) -> Any:
 
 def _text(row: MetadataRow) -> str:
     text = _exact_text(row)
-    if len(text) <= SHOWN_CHARACTERS or not sys.stdout.isatty():
+    if len(text) <= SHOWN_CHARACTERS or table_width() is None:
         return text
     return f"{text[:SHOWN_CHARACTERS]}... ({len(text):,} characters)"
 

@@ -39,7 +39,7 @@ def _share(name: str) -> Any:
 LAYERS = [
     Column("path", "Layer", lambda row: row.path),
     Column("type", "Type", lambda row: row.type),
-    numeric("mean", "Mean"),
+    numeric("mean", "Mean", priority=2),
     numeric("stddev", "Std"),
     numeric("rms", "RMS"),
     Column("dead", "Dead", lambda row: row.dead, _share("dead"), right=True),
@@ -47,8 +47,8 @@ LAYERS = [
     numeric("gradient", "Gradient RMS"),
 ]
 BARS = [
-    Column("forward_bar", "RMS, 1 at |", lambda row: row.rms, lambda row: _bar(row.rms)),
-    Column("gradient_bar", "Gradient RMS", lambda row: row.gradient, lambda row: _bar(row.gradient)),
+    Column("forward_bar", "RMS, 1 at |", lambda row: row.rms, lambda row: _bar(row.rms), priority=3),
+    Column("gradient_bar", "Gradient RMS", lambda row: row.gradient, lambda row: _bar(row.gradient), priority=3),
 ]
 PARAMETERS = [
     Column("path", "Parameter", lambda row: row.path),
@@ -63,7 +63,13 @@ SCHEMES = [
     numeric("backward", "Backward"),
     Column("dead", "Dead", lambda row: row.dead, _share("dead"), right=True),
     Column("saturated", "Saturated", lambda row: row.saturated, _share("saturated"), right=True),
-    Column("findings", "Findings", lambda row: row.findings, lambda row: "; ".join(row.findings) or "signals pass"),
+    Column(
+        "findings",
+        "Findings",
+        lambda row: row.findings,
+        lambda row: "; ".join(row.findings) or "signals pass",
+        priority=0,
+    ),
 ]
 
 

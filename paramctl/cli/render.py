@@ -1,21 +1,23 @@
 """Rows as tables, trees, JSON, JSON lines, CSV and Markdown. The only user of tabulate.
 
 A column has a value, for machines, and a text, for people. The text is escaped, so that a name from a hostile file
-cannot move the cursor or imitate a row. The value is exact.
+cannot move the cursor or imitate a row. The value is exact. Only a table on a terminal is made to fit.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
 import click
 
-from paramctl.core.text import binary as binary  # these formats of numbers are part of this module's face
+from paramctl.cli.display import encodes, table_width
+from paramctl.cli.display import style as style  # this and the formats of numbers are part of this module's face
+from paramctl.cli.fitting import ALWAYS, Fitted, TextColumn, fit
+from paramctl.core.text import binary as binary
 from paramctl.core.text import csv_field, printable
 from paramctl.core.text import number as number
 from paramctl.core.text import plain as plain
@@ -34,6 +36,8 @@ class Column:
     text: from a row to the text in a table; ``plain`` of the value if None.
     right: align the text to the right.
     note: from a row to a text that follows, outside the alignment.
+    priority: on a terminal that is too narrow, columns with the highest are left out first, and of equal ones the last.
+        The first column stays, and so do those that --columns names.
     """
 
     key: str
@@ -42,16 +46,26 @@ class Column:
     text: Callable[[Any], str] | None = None
     right: bool = False
     note: Callable[[Any], str] | None = None
+    priority: int = 1
 
-    def cell(self, row: Any, width: int = 0) -> str:
+    def cell(self, row: Any) -> str:
         """Return the text of a row with its note."""
-        text = self.bare(row).rjust(width)
-        note = printable(self.note(row)) if self.note else ""
+        text, note = self.bare(row), self.note_text(row)
         return f"{text} {note}" if note else text
+
+    def note_text(self, row: Any) -> str:
+        """Return the note of a row, empty if it has none."""
+        return printable(self.note(row)) if self.note else ""
 
     def bare(self, row: Any) -> str:
         """Return the text of a row without its note."""
         return printable(self.text(row) if self.text else plain(self.value(row)))
+
+    def texts(self, items: Sequence[Any]) -> TextColumn:
+        """Return the texts of all rows. Those of a value that is not a string are never shortened."""
+        shrinks = not self.right and any(_has_words(self.value(item)) for item in items)
+        notes = [self.note_text(item) for item in items] if self.note else ()
+        return TextColumn(self.heading, [*map(self.bare, items)], notes, self.right, shrinks, self.priority)
 
 
 def choose(columns: Sequence[Column], keys: str | None, default: Sequence[str]) -> list[Column]:
@@ -61,7 +75,12 @@ def choose(columns: Sequence[Column], keys: str | None, default: Sequence[str]) 
     for key in chosen:
         if key not in by_key:
             raise click.UsageError(f"No such column: {key!r}. The columns are {', '.join(by_key)}")
-    return [by_key[key] for key in chosen]
+    columns = [by_key[key] for key in chosen]
+    return columns if keys is None else [replace(column, priority=ALWAYS) for column in columns]
+
+
+def _has_words(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and any(isinstance(each, str) for each in value))
 
 
 class PipeClosed(Exception):
@@ -89,19 +108,17 @@ def rows(format_: str, items: Sequence[Any], columns: Sequence[Column]) -> Itera
 
 
 def table(items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
-    """Yield the lines of a table. Cells are never truncated, so the output is the same in a pipe."""
+    """Yield the lines of a table. It has every column and whole texts, except on a terminal that is too narrow."""
     import tabulate
 
     tabulate.MIN_PADDING = 0  # by default a column is two wider than its heading
-    headings, cells = [], []
-    for column in columns:
-        width = max([len(column.heading), *(len(column.bare(item)) for item in items)]) if column.right else 0
-        # Aligned here, not by tabulate: a note after a number must not shift it.
-        headings.append(column.heading.rjust(width))
-        cells.append([column.cell(item, width) for item in items])
+    width = table_width()
+    every = [column.texts(items) for column in columns]
+    fitted = fit(every, width) if width is not None else Fitted(every, [], [])
     text = tabulate.tabulate(
-        list(zip(*cells, strict=True)),
-        headers=headings,
+        list(zip(*(column.cells() for column in fitted.columns), strict=True)),
+        # Aligned here, not by tabulate: a note after a number must not shift it.
+        headers=[column.heading.rjust(column.text_width) for column in fitted.columns],
         tablefmt="simple",
         disable_numparse=True,
         preserve_whitespace=True,
@@ -109,11 +126,25 @@ def table(items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
     heading, *rest = text.split("\n")
     yield style(heading.rstrip(), bold=True)
     yield from (line.rstrip() for line in rest)
+    for line in _left_out(fitted, width):
+        yield style(line, dim=True)
+
+
+def _left_out(fitted: Fitted, width: int | None) -> list[str]:
+    """Return the lines that name the columns that a table lacks, and the option that shows them."""
+    from textwrap import wrap
+
+    parts = [
+        f"{what}: {', '.join(dict.fromkeys(headings))}"
+        for what, headings in (("Not shown", fitted.left_out), ("Shortened", fitted.shortened))
+        if headings
+    ]
+    return wrap(f"{'. '.join(parts)}. --wide shows everything.", max(width or 0, 20)) if parts else []
 
 
 def branches(depths: Sequence[int]) -> list[str]:
     """Return the lines that draw a tree, one for each row, from the depth of each row (1 is the top)."""
-    through, fork, end = ("│  ", "├─ ", "└─ ") if _encodes("│├└─") else ("|  ", "|- ", "`- ")
+    through, fork, end = ("│  ", "├─ ", "└─ ") if encodes("│├└─") else ("|  ", "|- ", "`- ")
     stems: list[str] = []
     continued: set[int] = set()  # depths at which a sibling follows; known because the rows go from the last up
     for depth in reversed(depths):
@@ -121,14 +152,6 @@ def branches(depths: Sequence[int]) -> list[str]:
         stems.append(stem + (fork if depth in continued else end))
         continued = {level for level in continued if level < depth} | {depth}
     return stems[::-1]
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def json_value(value: Any, indent: int | None = None) -> str:
@@ -199,13 +222,10 @@ def _exact(value: Any) -> str:
     return plain(value)
 
 
-def numeric(key: str, heading: str) -> Column:
+def numeric(key: str, heading: str, priority: int = 1) -> Column:
     """Return a column of such numbers, from the attribute of a row that has the column's key as its name."""
-    return Column(key, heading, lambda row: getattr(row, key), lambda row: number(getattr(row, key)), right=True)
 
+    def text(row: Any) -> str:
+        return number(getattr(row, key))
 
-def style(text: str, **styles: Any) -> str:
-    """Return a text with styles if standard output is a terminal with colors and NO_COLOR is not set."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty():
-        return text
-    return click.style(text, **styles)
+    return Column(key, heading, lambda row: getattr(row, key), text, right=True, priority=priority)

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: row.path),
-    Column("status", "Status", lambda row: row.status),
+    Column("status", "Status", lambda row: row.status, priority=0),
     Column("shape", "Shape", lambda row: row.shape),
     Column("source", "Source", lambda row: list(row.source)),
-    Column("was", "Source shape", lambda row: row.was),
-    Column("note", "Note", lambda row: row.note),
+    Column("was", "Source shape", lambda row: row.was, priority=2),
+    Column("note", "Note", lambda row: row.note, priority=2),
 ]
 
 PLANNED = [
@@ -31,7 +31,7 @@ PLANNED = [
     Column("shape", "Shape", lambda row: row[0].shape),
     Column("dtype", "Dtype", lambda row: row[0].dtype),
     Column("bytes", "Bytes", lambda row: 0 if row[1] else row[0].bytes, right=True),
-    Column("tied_to", "Tied to", lambda row: row[1]),
+    Column("tied_to", "Tied to", lambda row: row[1], priority=2),
 ]
 """The columns of a dry run, for pairs of a parameter and the one that has its values."""
 

@@ -11,24 +11,24 @@ from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows
 
 COLUMNS = [
     Column("scheme", "Scheme", lambda row: row.scheme),
-    Column("also", "Aliases", lambda row: list(row.also)),
-    Column("options", "Options", lambda row: list(row.options)),
+    Column("also", "Aliases", lambda row: list(row.also), priority=2),
+    Column("options", "Options", lambda row: list(row.options), priority=3),
     Column("formula", "Formula", lambda row: row.formula),
-    Column("source", "Source", lambda row: row.source),
+    Column("source", "Source", lambda row: row.source, priority=4),
 ]
 
 EFFECT_COLUMNS = [
     Column("scheme", "Scheme", lambda row: row.scheme),
     Column("path", "Parameter", lambda row: row.path),
-    Column("shape", "Shape", lambda row: row.shape),
-    numeric("fan_in", "Fan in"),
-    numeric("fan_out", "Fan out"),
-    Column("account", "Derivation of fans", lambda row: row.account),
+    Column("shape", "Shape", lambda row: row.shape, priority=2),
+    numeric("fan_in", "Fan in", priority=2),
+    numeric("fan_out", "Fan out", priority=2),
+    Column("account", "Derivation of fans", lambda row: row.account, priority=3),
     Column("distribution", "Distribution", lambda row: row.distribution),
     numeric("mean", "Mean"),
     numeric("stddev", "Std"),
-    numeric("low", "Min"),
-    numeric("high", "Max"),
+    numeric("low", "Min", priority=3),
+    numeric("high", "Max", priority=3),
 ]
 
 

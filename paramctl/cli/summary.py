@@ -10,9 +10,10 @@ import click
 import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
+from paramctl.cli.display import style
 from paramctl.cli.memory import print_memory
 from paramctl.cli.metadata import check_alone, print_metadata
-from paramctl.cli.render import Column, branches, choose, emit, json_text, plain, rows, style, table, tell
+from paramctl.cli.render import Column, branches, choose, emit, json_text, plain, rows, table, tell
 from paramctl.cli.several import of_each, refuse_standard_input, split_files, summary_lines
 from paramctl.cli.summary_columns import (
     COSTS,
@@ -318,7 +319,7 @@ TREE_COLUMNS = [
     Column("name", "Layer", lambda row: row.name),
     Column("type", "Type", lambda row: row.type),
     Column("shape", "Shape", lambda row: row.shape),
-    Column("count", "Parameters", lambda row: row.parameters, None, True, lambda row: row.note),
+    Column("count", "Parameters", lambda row: row.parameters, None, True, lambda row: row.note, priority=0),
 ]
 
 

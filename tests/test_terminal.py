@@ -1,0 +1,142 @@
+"""Output on a terminal: tables that fit it, colors, and the pager. A pipe always gets everything."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from paramctl.cli import all_commands, display
+from paramctl.cli.command import Command
+from paramctl.cli.fitting import TextColumn, display_width, fit, shorten, shorten_all
+from tests.conftest import Call
+
+PATHS = [f"encoder/layer-{layer}/attention/{name}/kernel" for layer in range(3) for name in ("query", "key", "value")]
+
+
+def column(heading: str, texts: Sequence[str], **options: object) -> TextColumn:
+    return TextColumn(heading, texts, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output counts as a terminal of 80 columns."""
+    monkeypatch.setattr(display, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def test_a_path_lacks_its_middle() -> None:
+    assert shorten("encoder/layer-0/attention/kernel", 26) == "encoder/…/attention/kernel"
+    assert shorten("encoder.layer-0.attention.kernel", 26) == "encoder.….attention.kernel"
+    assert shorten("a" * 20 + "b" * 20, 11) == "aaa…bbbbbbb"
+    assert shorten("short", 5) == "short"
+
+
+@pytest.mark.parametrize("width", range(31, 45))
+def test_shortened_names_tell_the_paths_apart(width: int) -> None:
+    """Whichever of their names differ, and they fit."""
+    short = shorten_all(PATHS, width)
+    assert len(set(short)) == len(PATHS)
+    assert max(map(len, short)) <= width
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 50, 60, 80, 200])
+def test_a_table_fits_and_names_what_it_lacks(width: int) -> None:
+    """The first column stays, and what is left out has the lowest priority of all."""
+    columns = [
+        column("Parameter", PATHS, shrinks=True),
+        column("Shape", ["(512, 512)"] * 9, priority=0),
+        column("Note", ["a sentence of several words that may be long"] * 9, shrinks=True, priority=3),
+        column("Size", ["262,144"] * 9, right=True, priority=2),
+    ]
+    columns, left_out, shortened = fit(columns, width)
+    headings = [each.heading for each in columns]
+    assert headings[0] == "Parameter"
+    assert left_out == [name for name in ("Shape", "Note", "Size") if name not in headings]
+    assert left_out in ([], ["Note"], ["Note", "Size"], ["Shape", "Note", "Size"])
+    total = sum(each.width for each in columns) + 2 * (len(columns) - 1)
+    assert total <= width or headings == ["Parameter"]
+    assert len(set(columns[0].texts)) == len(PATHS), "names that differ stay different"
+    assert (left_out == shortened == []) is (width == 200)
+
+
+def test_numbers_and_shapes_are_never_shortened() -> None:
+    columns, *_ = fit(
+        [column("Parameter", ["w"]), column("Shape", ["(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)"], priority=-1)], 20
+    )
+    assert columns[1].texts == ["(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)"]
+
+
+def test_a_column_without_values_is_left_out_first() -> None:
+    columns = [column("Parameter", ["w" * 20]), column("First", [""], priority=0), column("Size", ["1"], priority=9)]
+    assert fit(columns, 28).left_out == ["First"]
+
+
+def test_notes_are_shortened_and_their_numbers_are_not() -> None:
+    columns = [column("P", ["w"]), column("Size", ["40"], notes=["(= encoder/layer-0/attention/kernel)"], right=True)]
+    (_, size), left_out, shortened = fit(columns, 40)
+    assert (left_out, shortened, size.cells()) == ([], ["Size"], ["  40 (= encoder/…/attention/kernel)"])
+
+
+def test_wide_characters_and_escapes_are_measured_as_printed() -> None:
+    wcwidth = pytest.importorskip("wcwidth")
+    assert display_width("層") == wcwidth.wcswidth("層") == 2
+    (names,), _, _ = fit([column("N", ["層" * 30], shrinks=True)], 24)
+    assert display_width(names.texts[0]) in (23, 24)
+
+
+@pytest.mark.parametrize("columns", ["1", "20", "0", "80", "x"])
+@pytest.mark.usefixtures("on_terminal")
+def test_every_width_of_a_terminal_works(columns: str, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    np.savez("m.npz", **{f"encoder/layer-{n}/attention/\x1b[2J/kernel": np.zeros((3, 4)) for n in range(3)})
+    code, out, err = call("stat", "m.npz")
+    assert (code, err, "\x1b" in out) == (0, "", False)
+    assert len({line.split()[0] for line in out.splitlines()[2:5]}) == 3
+    if columns in ("0", "80", "x"):
+        assert max(map(len, out.splitlines())) <= 80
+    assert "Not shown:" in out
+    assert "--wide" in out
+
+
+@pytest.mark.usefixtures("on_terminal")
+def test_wide_and_every_format_but_a_table_show_everything(call: Call) -> None:
+    np.savez("m.npz", **{"encoder/" * 20 + "w": np.zeros((3, 4))})
+    whole = "encoder/" * 20 + "w"
+    assert whole not in call("stat", "m.npz")[1]
+    for format_ in ("json", "jsonl", "csv", "markdown"):
+        assert whole in call("stat", "m.npz", "--format", format_)[1]
+    wide = call("stat", "m.npz", "--wide")[1]
+    assert whole in wide
+    assert "First non-finite" in wide
+    assert "--wide" not in wide
+
+
+@pytest.mark.usefixtures("on_terminal")
+def test_columns_that_an_option_names_are_always_shown(call: Call) -> None:
+    np.savez("m.npz", **{"encoder/" * 9 + "w": np.zeros((3, 4))})
+    keys = "path,bytes,parameters,size,shape,dtype,tied_to,trainable,scheme,axes,fan_in,kind"
+    heading = call("summary", "m.npz", "--parameters", "--columns", keys)[1].splitlines()[2]
+    assert heading.split()[:3] == ["Parameter", "Bytes", "Parameters"]
+    assert heading.endswith("Kind")
+
+
+def test_every_command_that_prints_tables_has_wide() -> None:
+    """And every command has the options of all."""
+    commands = [each for each in all_commands() if isinstance(each, Command)]
+    assert len(commands) == len(all_commands()) > 20
+    tables = []
+    for command in commands:
+        context = command.make_context(str(command.name), ["--help"], resilient_parsing=True)
+        options = {name for each in command.get_params(context) for name in each.opts}
+        assert {"--color", "--pager", "--verbose"} <= options
+        assert ("--wide" in options) is command.prints_tables
+        tables += [command.name] if command.prints_tables else []
+    assert {"summary", "stat", "diff", "ties", "schemes", "layers", "init", "save", "merge", "train"} <= set(tables)
+
+
+def test_the_environment_sets_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "33")
+    assert display.screen().columns == 33
+    assert os.environ["COLUMNS"] == "33"
