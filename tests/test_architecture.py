@@ -68,6 +68,7 @@ ONLY_IN = {
         "inspect/diff.py",
         "inspect/measured.py",
         "inspect/difference.py",
+        "inspect/histogram.py",
         "inspect/scaled.py",
         "inspect/tolerance.py",
         "inspect/moments.py",

@@ -1,4 +1,4 @@
-"""The fold behind statistics, comparison and checksums: measure pieces in parallel, join them array by array.
+"""The fold behind statistics, histograms, comparison and checksums: measure pieces in parallel, join them by array.
 
 A measurement is any type with a ``join`` method. Worker threads measure a few pieces at a time, which bounds memory.
 Measurements are joined in the order of the pieces, so the result has the same bits for any number of threads, although
@@ -7,11 +7,15 @@ floating-point addition is not associative.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Protocol, Self, TypeVar
 
+from paramctl.core.dtypes import Array
+from paramctl.core.parameter import bytes_of
 from paramctl.parallel import in_parallel
+from paramctl.source.base import SelectedValues
 
 
 class Joinable(Protocol):
@@ -33,6 +37,23 @@ class PieceToMeasure(Generic[Key, Measurement]):
     key: Key
     bytes: int
     measure: Callable[[], Measurement]
+
+
+def selected_pieces(
+    selection: Sequence[SelectedValues], measure: Callable[[int, Array], Measurement]
+) -> Iterator[PieceToMeasure[int, Measurement]]:
+    """Yield the pieces of selected values, keyed by the number of the selection.
+
+    measure: from the number of the selection and the values of a piece to their measurement.
+    """
+    # Keyed by number: two selections may have one name, as in ``stat FILE w w``.
+    for number, selected in enumerate(selection):
+        for size, read in selected.reads():
+            yield PieceToMeasure(number, bytes_of(selected.dtype, size), partial(_measure, measure, number, read))
+
+
+def _measure(measure: Callable[[int, Array], Measurement], number: int, read: Callable[[], Array]) -> Measurement:
+    return measure(number, read())
 
 
 def fold(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import hypot, isfinite
 
 import numpy as np
 
-from paramctl.core.dtypes import Array
 from paramctl.core.parameter import bytes_of
-from paramctl.inspect.fold import PieceToMeasure, fold
+from paramctl.inspect.fold import fold, selected_pieces
 from paramctl.inspect.tally import EMPTY, Tally, tally
 from paramctl.parallel import Progress, advancing
 from paramctl.source.base import SelectedValues
@@ -56,19 +54,8 @@ def statistics(
     """
     total = sum(bytes_of(selected.dtype, selected.selection.size) for selected in selection)
     workers = threads or connections(*(selected.source for selected in selection))
-    tallies = fold(_pieces(selection), advancing(progress, total), workers)
+    tallies = fold(selected_pieces(selection, lambda _, values: tally(values)), advancing(progress, total), workers)
     return [_row(selected, tallies.get(number, EMPTY)) for number, selected in enumerate(selection)]
-
-
-def _pieces(selection: Sequence[SelectedValues]) -> Iterator[PieceToMeasure[int, Tally]]:
-    # Keyed by number: two selections may have one name, as in ``stat FILE w w``.
-    for number, selected in enumerate(selection):
-        for size, read in selected.reads():
-            yield PieceToMeasure(number, bytes_of(selected.dtype, size), partial(_read_and_tally, read))
-
-
-def _read_and_tally(read: Callable[[], Array]) -> Tally:
-    return tally(read())
 
 
 def _row(selected: SelectedValues, counts: Tally) -> StatRow:

@@ -46,7 +46,7 @@ EMPTY = Tally(0, (Moments(),), 0)
 def tally(values: Array) -> Tally:
     """Return the tally of a flat array of any dtype, which must not be empty."""
     with np.errstate(all="ignore"):
-        values = _widened(values)
+        values = widened(values)
         zeros = values.size - int(np.count_nonzero(values != 0))
         if values.dtype.kind != "c":
             ends = _ends(values)
@@ -65,7 +65,7 @@ def _ends(values: Array) -> tuple[Any, Any]:
     return values.min().item(), values.max().item()
 
 
-def _widened(values: Array) -> Array:
+def widened(values: Array) -> Array:
     """Return the values, exactly, in a dtype in which NumPy computes fast."""
     dtype = values.dtype
     if dtype.kind == "b":

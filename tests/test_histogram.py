@@ -1,0 +1,161 @@
+"""Histograms: the counts of numpy.histogram for every dtype, however the values are cut and by any number of threads."""
+
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paramctl.core.dtypes import numpy_dtype
+from paramctl.core.parameter import DTYPE_BYTES
+from paramctl.inspect.histogram import Bins, Counts, Histogram, bins_between, count, histograms
+from paramctl.inspect.tally import tally
+from paramctl.source.base import select_values
+from paramctl.source.open import open_checkpoint
+
+REAL = [name for name in DTYPE_BYTES if not name.startswith("complex")]
+
+
+def ends(values: np.ndarray) -> tuple[float, float] | None:
+    part = tally(values).parts[0]
+    return (part.minimum, part.maximum) if part.size else None
+
+
+def in_pieces(values: np.ndarray, bins: Bins, cuts: list[int]) -> Counts:
+    return reduce(Counts.join, [count(piece, bins) for piece in np.split(values, sorted(cuts))])
+
+
+def drawn(name: str, data: st.DataObject) -> np.ndarray:
+    """Return values of any bits of a dtype."""
+    dtype = numpy_dtype(name)
+    raw = data.draw(st.binary(min_size=dtype.itemsize, max_size=40 * dtype.itemsize))
+    if name == "bool":
+        return np.frombuffer(raw, "u1") % 2 == 1
+    return np.frombuffer(raw[: len(raw) // dtype.itemsize * dtype.itemsize], dtype)
+
+
+@pytest.mark.parametrize("name", REAL)
+@given(data=st.data())
+def test_any_values_in_any_pieces_are_counted_as_numpy_counts(name: str, data: st.DataObject) -> None:
+    """With a number of bins: NumPy's own edges and counts, as far as NumPy has an answer. No value is lost."""
+    values = drawn(name, data)
+    number = data.draw(st.integers(1, 30))
+    cuts = data.draw(st.lists(st.integers(0, values.size), max_size=3))
+    bins = bins_between(ends(values), name, number)
+    counted = in_pieces(values, bins, cuts)
+    with np.errstate(all="ignore"):
+        wide = values.astype(np.float64)
+        finite = wide[np.isfinite(wide)]
+    assert int(counted.bins.sum()) == finite.size
+    assert (counted.below, counted.above) == (0, 0)
+    assert (counted.nan, counted.inf) == (np.isnan(wide).sum(), np.isinf(wide).sum())
+    if not finite.size:
+        assert bins.edges.size == 0
+        return
+    assert (bins.edges[0], bins.edges[-1]) == (finite.min(), finite.max())
+    assert np.array_equal(counted.bins, np.histogram(finite, bins.edges)[0])
+    if np.isfinite(finite.max() - finite.min()) and bins.edges.size == number + 1 and finite.min() < finite.max():
+        counts, edges = np.histogram(finite, number)
+        assert np.array_equal(bins.edges, edges)
+        assert np.array_equal(counted.bins, counts)
+
+
+@pytest.mark.parametrize("name", REAL)
+@given(data=st.data())
+def test_a_range_counts_what_is_outside(name: str, data: st.DataObject) -> None:
+    """Those below and above are counted apart from infinities and NaN, and the sum is the size."""
+    values = drawn(name, data)
+    low = data.draw(st.floats(-100, 100))
+    high = low + data.draw(st.floats(0.5, 100))
+    number = data.draw(st.none() | st.integers(1, 30))
+    bins = bins_between((low, high), name, number)
+    counted = in_pieces(values, bins, [values.size // 2])
+    with np.errstate(all="ignore"):
+        wide = values.astype(np.float64)
+    assert counted.below == (np.isfinite(wide) & (wide < low)).sum()
+    assert counted.above == (np.isfinite(wide) & (wide > high)).sum()
+    assert int(counted.bins.sum()) == ((wide >= low) & (wide <= high)).sum()
+    assert int(counted.bins.sum()) + sum(counted[1:]) == values.size
+    if number:
+        assert np.array_equal(counted.bins, np.histogram(wide, number, (low, high))[0])
+
+
+def of_file(path: Path, **options: object) -> dict[str, Histogram]:
+    return {row.path: row for row in histograms(select_values(open_checkpoint(str(path)), []), **options)}
+
+
+def test_integers_have_bins_of_whole_numbers(tmp_path: Path) -> None:
+    """A bin for each integer where they are few, of several integers each where they are many, and two for a bool."""
+    np.savez(
+        tmp_path / "m.npz",
+        few=np.array([3, 5, 5, 9], "u1"),
+        many=np.arange(-50, 51),
+        bits=np.array([True, False, True]),
+        far=np.array([2**62, 2**62 + 2**40]),
+    )
+    rows = of_file(tmp_path / "m.npz")
+    assert (rows["few"].edges, rows["few"].counts) == (tuple(range(3, 11)), (1, 0, 2, 0, 0, 0, 1))
+    assert rows["many"].edges == tuple(range(-50, 57, 6))
+    assert rows["many"].counts == (6,) * 16 + (5,)
+    assert (rows["bits"].edges, rows["bits"].counts) == ((0, 1, 2), (1, 2))
+    assert (sum(rows["far"].counts), len(rows["far"].counts)) == (2, 20)
+    assert all(isinstance(edge, int) for row in rows.values() for edge in row.edges)
+    within = of_file(tmp_path / "m.npz", limits=(3.5, 7))["few"]
+    assert (within.edges, within.counts, within.below, within.above) == ((4, 5, 6, 7, 8), (0, 2, 0, 0), 1, 1)
+
+
+def test_ends_at_which_numpy_gives_up(tmp_path: Path) -> None:
+    """One value, equal ones, neighbors, and a range beyond float64: each value is in a bin, and the ends are exact."""
+    most = np.finfo("f8").max
+    arrays = {
+        "one": np.array([0.1], "f4"),
+        "equal": np.full(7, 1e300),
+        "near": np.array([1.0, np.nextafter(1.0, 2)]),
+        "small": np.array([0.0, 5e-324]),
+        "wide": np.array([-most, -5e-324, 0.0, most]),
+        "nothing": np.zeros((3, 0)),
+        "nan": np.array([np.nan, -np.inf]),
+    }
+    np.savez(tmp_path / "m.npz", **arrays)
+    rows = of_file(tmp_path / "m.npz")
+    assert {name: row.counts for name, row in rows.items() if name != "wide"} == {
+        "one": (1,),
+        "equal": (7,),
+        "near": (2,),
+        "small": (2,),
+        "nothing": (),
+        "nan": (),
+    }
+    assert rows["equal"].edges == (1e300, 1e300)
+    assert rows["nothing"].edges == rows["nan"].edges == ()
+    assert (rows["nan"].nan, rows["nan"].inf) == (1, 1)
+    assert (rows["wide"].edges[0], rows["wide"].edges[-1]) == (-most, most)
+    assert [at for at, number in enumerate(rows["wide"].counts) if number] == [0, 9, 10, 19]
+    assert np.allclose(np.diff(rows["wide"].edges), most / 10)
+    empty = of_file(tmp_path / "m.npz", limits=(-1, 1), bins=2)["nothing"]
+    assert (empty.edges, empty.counts) == ((-1, 0, 1), (0, 0))
+
+
+def test_complex_values_by_their_absolute_values(tmp_path: Path) -> None:
+    """NaN in one part is NaN, and an infinity is infinite."""
+    values = np.array([3 + 4j, 1, complex(np.nan, 1), complex(1, -np.inf), complex(np.inf, np.nan)], "c8")
+    np.savez(tmp_path / "m.npz", w=values)
+    row = of_file(tmp_path / "m.npz", bins=2)["w"]
+    assert (row.edges, row.counts, row.nan, row.inf) == ((1, 3, 5), (1, 1), 2, 1)
+
+
+def test_threads_and_known_tallies_change_nothing(tmp_path: Path) -> None:
+    """Of an array of several pieces, read by one thread and by seven; and NumPy's own counts of all values at once."""
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal((1100, 700), dtype="f4")
+    values[5, 5] = np.nan
+    np.savez(tmp_path / "m.npz", w=values)
+    first = of_file(tmp_path / "m.npz", bins=33, threads=1)["w"]
+    assert first == of_file(tmp_path / "m.npz", bins=33, threads=7)["w"]
+    known = tally(values.reshape(-1))
+    assert first == of_file(tmp_path / "m.npz", bins=33, tallies={0: known})["w"]
+    finite = values[np.isfinite(values)].astype("f8")
+    counts, edges = np.histogram(finite, 33)
+    assert (first.counts, first.edges, first.nan) == (tuple(counts), tuple(edges), 1)
