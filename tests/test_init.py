@@ -477,3 +477,21 @@ def test_the_preset_torch_leaves_the_padding_of_an_embedding_zero(paramctl: Run,
     assert np.array_equal(padded[1:], plain[1:])
     (row,) = json.loads(paramctl("init", "true.yaml", "--preset", "torch", "--dry-run", "--format", "json").stdout)
     assert row["stddev"] == pytest.approx(np.sqrt(8 / 9))
+
+
+def test_init_prints_a_line_and_its_report_only_if_asked(paramctl: Run) -> None:
+    """By --report, --dry-run, or a format, on the command line or in the environment; -q silences both."""
+    line = "wrote mlp.h5: 4 arrays, 25 values, seed 0\n"
+    names = ["dense/kernel", "dense/bias", "dense_1/kernel", "dense_1/bias"]
+    done = paramctl("init", MLP)
+    assert (done.stdout, done.stderr) == ("", line)
+    done = paramctl("init", MLP, "--force", "--report")
+    assert done.stderr == line
+    assert [row.split()[0] for row in done.stdout.splitlines()] == ["Parameter", "--------------", *names]
+    assert done.stdout.splitlines()[0].endswith("Sample mean  Sample std")
+    for arguments, env in ((("--format", "csv"), {}), ((), {"PARAMCTL_INIT_FORMAT": "csv"})):
+        done = paramctl("init", MLP, "--force", *arguments, env=env)
+        assert done.stdout.startswith("path,shape,dtype,scheme,reason,")
+        assert done.stderr == line
+    done = paramctl("init", MLP, "--force", "--report", "-q")
+    assert (done.stdout, done.stderr) == ("", "")

@@ -63,6 +63,7 @@ def _preset_names() -> Iterable[str]:
 @click.option("--like", metavar="MODEL", help="Model whose layers the arrays of a checkpoint belong to")
 @options.output("File to write; '-' is a safetensors stream", default="MODEL.h5, by the model's name")
 @options.force
+@click.option("--report", is_flag=True, help="Print a row for each parameter: scheme, reason, fans, mean, std")
 @click.option("--dry-run", is_flag=True, help="Print the report without writing")
 @options.quiet("Print no report and no notes")
 @options.define
@@ -82,6 +83,7 @@ def init(
     like: str | None,
     output: str | None,
     force: bool,
+    report: bool,
     dry_run: bool,
     quiet: bool,
     define: tuple[str, ...],
@@ -112,8 +114,9 @@ def init(
     another layer's values. Given a checkpoint, parameters that no option names keep their values. Without -o, the file
     is MODEL.h5 in the current folder, where MODEL is the model's name.
 
-    The report has each parameter's scheme, the option or document entry that chose it, its fans, the mean and standard
-    deviation of the scheme's distribution, and those of the generated values.
+    A line on standard error says what was written. --report prints a table with each parameter's scheme, the option or
+    document entry that chose it, its fans, the mean and standard deviation of the scheme's distribution, and those of
+    the generated values. --format prints it in another format, and --dry-run without writing.
 
     \b
     Examples:
@@ -149,11 +152,20 @@ def init(
         write_pipe(weights)
     else:
         path = output or default_output(weights.model)
-        report = write_file(weights, path, force=force, measure=not quiet)
+        reports = not quiet and (report or _is_format_typed())
+        plan = write_file(weights, path, force=force, measure=reports)
+        if reports:
+            emit(rows(format, plan, COLUMNS))
         if not quiet:
-            emit(rows(format, report, COLUMNS))
-            note_ties(weights.model, {row.path for row in report if row.reason.startswith("--rule")})
+            if weights.model.ties:
+                note_ties(weights.model, {row.path for row in weights.report if row.reason.startswith("--rule")})
             report_written(weights, path, f", seed {weights.seed}")
+
+
+def _is_format_typed() -> bool:
+    """Return whether an option or the environment sets the format, which asks for the report."""
+    source = click.get_current_context().get_parameter_source("format")
+    return source not in (None, click.core.ParameterSource.DEFAULT)
 
 
 def _rule(text: str) -> tuple[str, Scheme | None]:
