@@ -55,10 +55,11 @@ def statistics(
     total = sum(bytes_of(selected.dtype, selected.selection.size) for selected in selection)
     workers = threads or connections(*(selected.source for selected in selection))
     tallies = fold(selected_pieces(selection, lambda _, values: tally(values)), advancing(progress, total), workers)
-    return [_row(selected, tallies.get(number, EMPTY)) for number, selected in enumerate(selection)]
+    return [stat_row(selected, tallies.get(number, EMPTY)) for number, selected in enumerate(selection)]
 
 
-def _row(selected: SelectedValues, counts: Tally) -> StatRow:
+def stat_row(selected: SelectedValues, counts: Tally) -> StatRow:
+    """Return the statistics of selected values whose tally is known."""
     parts, real = counts.parts, len(counts.parts) == 1
     means = [part.mean or 0.0 for part in parts]
     has_finite = parts[0].size > 0
