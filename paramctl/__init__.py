@@ -29,6 +29,7 @@ _MODULES = {
     "paramctl.library.metadata": ("metadata", "set_metadata"),
     "paramctl.library.lora": ("extract_lora", "merge"),
     "paramctl.library.measures": ("diff", "find_ties", "stat"),
+    "paramctl.library.histograms": ("histogram",),
     "paramctl.library.printing": ("dump",),
     "paramctl.library.gradients": ("gradients",),
     "paramctl.library.probing": ("probe",),
@@ -64,6 +65,7 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.freezing import freeze as freeze
     from paramctl.library.freezing import unfreeze as unfreeze
     from paramctl.library.gradients import gradients as gradients
+    from paramctl.library.histograms import histogram as histogram
     from paramctl.library.initialization import initialize as initialize
     from paramctl.library.lora import extract_lora as extract_lora
     from paramctl.library.lora import merge as merge

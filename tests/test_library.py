@@ -38,7 +38,19 @@ MLP = SAMPLES / "mlp.yaml"
 FUNCTIONS = {"init": "initialize", "set": "assign", "grad": "gradients", "extract-lora": "extract_lora"}
 """The functions whose command has another name: set is a builtin type, and init says little outside a command line."""
 
-PRINTING = {"format", "columns", "parameters", "quiet", "report", "dry_run", "help", "find", "plot", "split_ties"}
+PRINTING = {
+    "format",
+    "columns",
+    "parameters",
+    "quiet",
+    "report",
+    "dry_run",
+    "help",
+    "find",
+    "plot",
+    "log",
+    "split_ties",
+}
 """Options about what a command prints, or whether it writes. ties --find prints what find_ties returns."""
 
 NAMES_IN_PYTHON = {

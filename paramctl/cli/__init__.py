@@ -15,7 +15,7 @@ from paramctl import __version__
 from paramctl.cli.command import Group
 
 NAMES = (
-    *("summary", "init", "dump", "save", "set", "diff", "stat", "run", "grad", "train", "probe"),
+    *("summary", "init", "dump", "save", "set", "diff", "stat", "histogram", "run", "grad", "train", "probe"),
     *("tie", "untie", "ties", "freeze", "unfreeze"),
     *("average", "arithmetic", "merge", "extract-lora"),
     *("schemes", "layers", "schema", "completion"),

@@ -15,6 +15,7 @@
     rows, batch_size        --rows, --batch-size; and compute_dtype, --dtype of a computation
     output, force, in_place -o FILE, --force, --in-place
     state                   --state
+    plot                    --plot FILE, a picture
     quiet, format_          -q, --format, one of a list of formats
 
 Option help is a phrase without a full stop that fits two lines of an 80-column terminal.
@@ -218,6 +219,11 @@ in_place: Callable[[F], F] = click.option(
 
 state: Callable[[F], F] = click.option(
     "--state", is_flag=True, help="Include the optimizer's state, such as Adam's moments"
+)
+
+
+plot: Callable[[F], F] = click.option(
+    "--plot", metavar="FILE", help="Also write a picture, .svg, .png or .pdf; requires matplotlib"
 )
 
 

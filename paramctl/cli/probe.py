@@ -14,6 +14,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
+from paramctl.cli.pictures import check_picture, new_figure, write_picture
 from paramctl.cli.render import ROW_FORMATS, Column, emit, json_value, numeric, rows, tell
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ SCHEMES = [
 @options.input_("Values of an input, as in 'paramctl run'")
 @options.rows("--input", default=128)
 @click.option("--parameters", is_flag=True, help="List parameters and their gradients instead of layers")
-@click.option("--plot", metavar="FILE", help="Also write a picture, .svg, .png or .pdf; requires matplotlib")
+@options.plot
+@options.force
 @options.compute_dtype
 @options.seed
 @options.define
@@ -96,6 +98,7 @@ def probe(
     count: int,
     parameters: bool,
     plot: str | None,
+    force: bool,
     dtype: str,
     seed: int | None,
     define: tuple[str, ...],
@@ -128,6 +131,7 @@ def probe(
     names = _scheme_names(compare) if compare is not None else []
     for option, name in [("--scheme", scheme)] if compare is None else [("--compare", name) for name in names]:
         _check_scheme(option, name)
+    check_picture(plot, force)
     opened = inputs.open_argument(model, define, input_shape)
     values = inputs.open_argument(weights) if weights is not None else None
     probes = paramctl.probe(
@@ -141,7 +145,7 @@ def probe(
         dtype=dtype,
     )
     if plot is not None:
-        _plot(probes, plot)
+        _plot(probes, plot, force)
     if compare is not None:
         emit(rows(format, probes, SCHEMES))
     elif format == "json":
@@ -196,13 +200,9 @@ def _verdict(probes: Sequence[Probe], compared: bool) -> Iterator[str]:
         yield f"better with --scheme {better.scheme}: activations change {better.forward:.3g} times{back}"
 
 
-def _plot(probes: Sequence[Probe], path: str) -> None:
+def _plot(probes: Sequence[Probe], path: str, force: bool) -> None:
     """Write a picture of the root mean squares over the layers."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise click.UsageError("--plot requires matplotlib: pip install 'paramctl[plot]'") from error
-    figure = Figure(figsize=(8, 6), layout="constrained")
+    figure = new_figure(8, 6)
     above, below = figure.subplots(2, 1, sharex=True)
     for each in probes:
         label = each.scheme or "own values"
@@ -212,7 +212,4 @@ def _plot(probes: Sequence[Probe], path: str) -> None:
         axes.set(yscale="log", ylabel=title)
         axes.legend()
     below.set_xlabel("layer")
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise click.UsageError(f"--plot {path}: {error}") from error
+    write_picture(figure, path, force)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, isinf
+from math import ceil, floor, isinf, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -57,8 +57,10 @@ class Counts(NamedTuple):
 class Histogram:
     """The distribution of the values of an array, or of a slice of one; of complex ones, of their absolute values.
 
-    edges: one more than counts; integers for the bins of integers. Empty if no value is finite.
+    edges: one more than counts. Empty if no value is finite. Integers for bins of integers, the last of which is beyond
+        the largest one.
     counts: the values from each edge up to the next one; the last bin has its upper edge too.
+    low, high: the range; the ends of the values, unless other ends were given. None if it is unknown.
     below, above: the finite values outside the range.
     inf: of either sign.
     """
@@ -69,6 +71,8 @@ class Histogram:
     size: int
     edges: tuple[float, ...] | tuple[int, ...]
     counts: tuple[int, ...]
+    low: float | None = None
+    high: float | None = None
     below: int = 0
     above: int = 0
     nan: int = 0
@@ -86,8 +90,9 @@ def histograms(
 ) -> list[Histogram]:
     """Return the histogram of each selected array or slice, in the order of the selection.
 
-    bins: the number of bins, as numpy.histogram cuts a range. By default ``default``; for integers and bools, at most
-        that many, of a whole number of values each. Fewer if float64 has too few numbers between the ends.
+    bins: the number of bins, as numpy.histogram cuts a range. By default the square root of the number of values, at
+        most ``default``; for integers and bools, at most ``default``, of as many integers each. Fewer if float64 has
+        too few numbers between the ends.
     limits: the ends of the range; by default the smallest and the largest finite value of each array.
     tallies: those of the selected values that are already known, by their number in the selection.
     progress: called with the bytes done and in total; these values are read twice, or once if their ends are known.
@@ -105,7 +110,7 @@ def histograms(
     )
     measured |= {unknown[number]: counted for number, counted in new.items()}
     cuts = [
-        bins_between(limits or _ends(measured.get(number)), selected.dtype, bins, default)
+        bins_between(limits or _ends(measured.get(number)), selected.dtype, selected.selection.size, bins, default)
         for number, selected in enumerate(selection)
     ]
     counts = fold(selected_pieces(selection, lambda number, values: count(values, cuts[number])), advance, workers)
@@ -113,11 +118,12 @@ def histograms(
 
 
 def bins_between(
-    ends: tuple[float, float] | None, dtype: str, bins: int | None = None, default: int = DEFAULT_BINS
+    ends: tuple[float, float] | None, dtype: str, size: int, bins: int | None = None, default: int = DEFAULT_BINS
 ) -> Bins:
     """Return the bins between the smallest and the largest value of an array; see histograms for their number.
 
     ends: None without values.
+    size: the number of values.
     """
     if ends is None:
         return Bins(np.empty(0))
@@ -129,7 +135,8 @@ def bins_between(
         if len(edges) > 1:
             return Bins(edges, low, high)
     low, high = float(low), float(high)
-    return Bins(_edges(low, high, bins or default), low, high)
+    number = bins or max(1, min(default, ceil(sqrt(size))))
+    return Bins(_edges(low, high, number), low, high)
 
 
 def _edges(low: float, high: float, bins: int) -> Array:
@@ -187,7 +194,7 @@ def _ends(counted: Tally | None) -> tuple[float, float] | None:
 
 def _histogram(selected: SelectedValues, bins: Bins, counts: Counts | None) -> Histogram:
     counts = counts or Counts(np.zeros(max(bins.edges.size - 1, 0), np.int64))
-    whole = numpy_dtype(selected.dtype).kind in "iub" and bool((bins.edges == np.floor(bins.edges)).all())
+    whole = bool(bins.edges.size and bins.edges[-1] > bins.high)
     return Histogram(
         path=selected.name,
         shape=selected.selection.shape,
@@ -195,6 +202,8 @@ def _histogram(selected: SelectedValues, bins: Bins, counts: Counts | None) -> H
         size=selected.selection.size,
         edges=tuple(map(int, bins.edges)) if whole else tuple(bins.edges.tolist()),
         counts=tuple(counts.bins.tolist()),
+        low=bins.low if bins.edges.size else None,
+        high=bins.high if bins.edges.size else None,
         below=counts.below,
         above=counts.above,
         nan=counts.nan,
