@@ -141,7 +141,7 @@ def histogram(
 
 
 def _rows(each: Histogram) -> Iterator[BinRow]:
-    """Yield a row for each bin, and for each kind of values in no bin, if there are any."""
+    """Yield a row for each bin, and for each kind of values in no bin that occurs."""
     edges = each.edges
     for low, high, count in zip(edges, edges[1:], each.counts, strict=False):
         yield BinRow(each.path, "bin", low, high, count)
