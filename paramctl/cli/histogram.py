@@ -137,59 +137,59 @@ def histogram(
     if format == "table":
         emit(_lines(drawn, log))
     else:
-        emit(rows(format, [row for each in drawn for row in _rows(each)], COLUMNS))
+        emit(rows(format, [row for counted in drawn for row in _rows(counted)], COLUMNS))
 
 
-def _rows(each: Histogram) -> Iterator[BinRow]:
+def _rows(row: Histogram) -> Iterator[BinRow]:
     """Yield a row for each bin, and for each kind of values in no bin that occurs."""
-    edges = each.edges
-    for low, high, count in zip(edges, edges[1:], each.counts, strict=False):
-        yield BinRow(each.path, "bin", low, high, count)
-    outside = [("below", None, each.low), ("above", each.high, None), ("nan", None, None), ("inf", None, None)]
+    edges = row.edges
+    for low, high, count in zip(edges, edges[1:], row.counts, strict=False):
+        yield BinRow(row.path, "bin", low, high, count)
+    outside = [("below", None, row.low), ("above", row.high, None), ("nan", None, None), ("inf", None, None)]
     for kind, begin, end in outside:
-        if count := getattr(each, kind):
-            yield BinRow(each.path, kind, begin, end, count)
+        if count := getattr(row, kind):
+            yield BinRow(row.path, kind, begin, end, count)
 
 
 def _lines(drawn: Sequence[Histogram], log: bool) -> Iterator[str]:
     """Yield the drawings, one below the other."""
     width = screen().columns if is_terminal() else PIPE_WIDTH
-    for number, each in enumerate(drawn):
+    for number, row in enumerate(drawn):
         if number:
             yield ""
-        yield style(_title(each, log), bold=True)
-        yield from _drawing(each, width, log)
-        if outside := _outside(each):
+        yield style(_title(row, log), bold=True)
+        yield from _drawing(row, width, log)
+        if outside := _outside(row):
             yield f"In no bin: {outside}"
 
 
-def _title(each: Histogram, log: bool) -> str:
-    values = "1 value" if each.size == 1 else f"{each.size:,} values"
-    notes = (", by absolute value" if each.dtype.startswith("complex") else "") + (", log scale" if log else "")
-    return printable(f"{each.path} {each.shape} {each.dtype}: {values}{notes}")
+def _title(row: Histogram, log: bool) -> str:
+    values = "1 value" if row.size == 1 else f"{row.size:,} values"
+    notes = (", by absolute value" if row.dtype.startswith("complex") else "") + (", log scale" if log else "")
+    return printable(f"{row.path} {row.shape} {row.dtype}: {values}{notes}")
 
 
-def _outside(each: Histogram) -> str:
+def _outside(row: Histogram) -> str:
     """Return the numbers of values in no bin, as ``3 below, 1 NaN``."""
-    parts = [(each.below, "below"), (each.above, "above"), (each.nan, "NaN"), (each.inf, "Inf")]
+    parts = [(row.below, "below"), (row.above, "above"), (row.nan, "NaN"), (row.inf, "Inf")]
     return ", ".join(f"{count:,} {kind}" for count, kind in parts if count)
 
 
-def _drawing(each: Histogram, width: int, log: bool) -> Iterator[str]:
+def _drawing(row: Histogram, width: int, log: bool) -> Iterator[str]:
     """Yield a line for each bin: its ends, its count, and a bar."""
-    if not each.counts:
+    if not row.counts:
         return
-    labels, counts = _labels(each), [f"{count:,}" for count in each.counts]
+    labels, counts = _labels(row), [f"{count:,}" for count in row.counts]
     columns = (*zip(*labels, strict=True), counts)
     aligned = [[cell.rjust(max(map(len, column))) for cell in column] for column in columns]
-    for *cells, share in zip(*aligned, shares(each.counts, log), strict=True):
+    for *cells, share in zip(*aligned, shares(row.counts, log), strict=True):
         text = "  ".join(cells)
         yield f"{text}  {horizontal(share, max(width - len(text) - 2, MIN_BAR))}".rstrip()
 
 
-def _labels(each: Histogram) -> list[tuple[str, ...]]:
+def _labels(row: Histogram) -> list[tuple[str, ...]]:
     """Return the ends of each bin. Those of integers are the first and the last one, or the only one."""
-    edges = each.edges
+    edges = row.edges
     whole = isinstance(edges[0], int)
     if whole and edges[1] - edges[0] == 1:
         return [(f"{edge:,}",) for edge in edges[:-1]]
@@ -210,27 +210,27 @@ def _plot(drawn: Sequence[Histogram], path: str, force: bool, log: bool) -> None
     plots = list(figure.subplots(down, across, squeeze=False).flat)
     for axes in plots:
         axes.set_axis_off()
-    for axes, each in zip(plots, drawn, strict=False):
-        _draw(axes, each, log)
+    for axes, row in zip(plots, drawn, strict=False):
+        _draw(axes, row, log)
     write_picture(figure, path, force)
 
 
-def _draw(axes: Axes, each: Histogram, log: bool) -> None:
+def _draw(axes: Axes, row: Histogram, log: bool) -> None:
     """Draw the bins of one histogram."""
     axes.set_axis_on()
-    title = printable(each.path)
+    title = printable(row.path)
     axes.set_title(title if len(title) <= 60 else f"...{title[-57:]}", fontsize=9, parse_math=False)
-    edges = list(each.edges)
+    edges = list(row.edges)
     if edges and edges[0] == edges[-1]:
         half = max(abs(edges[0]) / 8, 0.5)
         edges = [edges[0] - half, edges[0] + half]
-    notes = [f"in no bin: {outside}"] if (outside := _outside(each)) else []
+    notes = [f"in no bin: {outside}"] if (outside := _outside(row)) else []
     if edges and max(-edges[0], edges[-1]) > LARGEST_TICK:  # matplotlib computes beyond the ends
         edges = [edge / LARGEST_TICK for edge in edges]
         notes = [f"in units of {LARGEST_TICK:g}", *notes]
     if edges:
-        axes.stairs(each.counts, edges, fill=True)
+        axes.stairs(row.counts, edges, fill=True)
     axes.set_ylabel("values")
-    if log and any(each.counts):
+    if log and any(row.counts):
         axes.set_yscale("log")
     axes.set_xlabel("; ".join(notes))
