@@ -80,10 +80,10 @@ ONLY_IN = {
     "ml_dtypes": {"core/dtypes.py"},
     "random": set(),
     "secrets": {"cli/options.py", "store/io/atomic.py"},
-    "subprocess": {"store/hdf5/client.py", "address/expressions.py"},
+    "subprocess": {"cli/pager.py", "store/hdf5/client.py", "address/expressions.py"},
     "ssl": {"store/remote/http.py", "store/remote/http_ranges.py"},
     "fsspec": {"store/remote/fsspec_files.py"},
-    "time": {"cli/progress.py", "store/io/locks.py", "store/remote/retries.py"},
+    "time": {"cli/verbose.py", "cli/progress.py", "store/io/locks.py", "store/remote/retries.py"},
     "datetime": set(),
 }
 

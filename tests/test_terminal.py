@@ -43,7 +43,7 @@ def test_shortened_names_tell_the_paths_apart(width: int) -> None:
 
 @pytest.mark.parametrize("width", [20, 30, 40, 50, 60, 80, 200])
 def test_a_table_fits_and_names_what_it_lacks(width: int) -> None:
-    """The first column stays, and what is left out has the lowest priority of all."""
+    """The first column stays, and the columns left out have the lowest priority."""
     columns = [
         column("Parameter", PATHS, shrinks=True),
         column("Shape", ["(512, 512)"] * 9, priority=0),

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
 
 import click
 
 from paramctl.cli.common import common_options
+from paramctl.cli.display import display_of, is_terminal
+
+PAGED_FORMATS = ("table", "tree", "markdown")
+"""The formats for people. Longer output than the screen is shown in a pager."""
 
 _NEGATIVE_INDEX = re.compile(r"-\d+($|[/.\[ +*=-])")
 
@@ -29,6 +34,25 @@ class Command(click.Command):
         """True for a command whose --format can be a table."""
         formats = [each.type for each in self.params if each.name == "format"]
         return any(isinstance(each, click.Choice) and "table" in each.choices for each in formats)
+
+    @cached_property
+    def writes_files(self) -> bool:
+        """True for a command with -o: its tables are reports of its work, which no pager interrupts."""
+        return any("--output" in each.opts for each in self.params)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, with its output in a pager and its work reported if options ask for it."""
+        with ExitStack() as stack:
+            if display_of(ctx).verbosity:
+                from paramctl.cli.verbose import reported  # most runs need neither of these
+
+                stack.enter_context(reported(ctx))
+            if is_terminal():
+                from paramctl.cli.pager import paged
+
+                is_listing = self.prints_tables and not self.writes_files and ctx.params["format"] in PAGED_FORMATS
+                stack.enter_context(paged(is_listing))
+            return super().invoke(ctx)
 
     @cached_property
     def _common(self) -> list[click.Option]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,14 @@ class Display:
     """The options of the group and of the command that is running; the command's are set last.
 
     wide: True to shorten no table. color: one of COLORS. pager: True or False if an option says so.
+    hold: given a note, returns True if it will show it after the output that it holds.
     """
 
     wide: bool = False
     color: str = "auto"
     pager: bool | None = None
     verbosity: int = 0
+    hold: Callable[[str], bool] | None = None
 
 
 def display() -> Display:
@@ -45,7 +47,9 @@ def is_terminal() -> bool:
 
 def screen() -> os.terminal_size:
     """Return the columns and lines of the terminal. COLUMNS and LINES have priority, as in shutil."""
-    return shutil.get_terminal_size()
+    from shutil import get_terminal_size  # takes time, and only a terminal needs it
+
+    return get_terminal_size()
 
 
 def table_width() -> int | None:

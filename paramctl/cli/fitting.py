@@ -6,6 +6,7 @@ Numbers, shapes and dtypes are never shortened.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -25,9 +26,6 @@ LEAST = 12
 KEPT_SEGMENTS = 4
 """At most so many names at the beginning of a path are tried, for one that tells the paths apart."""
 
-ALWAYS = -1
-"""The priority of a column that is never left out."""
-
 
 @dataclass(frozen=True, slots=True)
 class TextColumn:
@@ -35,7 +33,7 @@ class TextColumn:
 
     texts: a text for each row. notes: texts that follow, after a space. right: align the texts to the right.
     shrinks: True if the texts are names or sentences, which can be shortened; notes always can.
-    priority: columns with the highest are left out first.
+    priority: columns with the highest are left out first, those with a negative one never.
     """
 
     heading: str
@@ -72,7 +70,7 @@ class TextColumn:
         if self.shrinks:
             kept = max(display_width(self.heading), floor)
         elif any(self.notes):
-            kept = (self.text_width or widest(self.texts)) + 1 + floor
+            kept = (self.text_width or widest(self.texts)) + 1 + LEAST
         return min(width, kept or width)
 
     def shortened(self, width: int) -> TextColumn:
@@ -99,7 +97,7 @@ def fit(columns: Sequence[TextColumn], width: int) -> Fitted:
     shown = list(columns)
     floor = max(LEAST, min(FLOOR, width))
     removable = sorted(
-        (place for place, column in enumerate(columns) if place and column.priority != ALWAYS),
+        (place for place, column in enumerate(columns) if place and column.priority >= 0),
         key=lambda place: (columns[place].is_empty, columns[place].priority, place),
     )
     while True:
@@ -148,26 +146,26 @@ def _is_prose(text: str) -> bool:
 def shorten_all(texts: Sequence[str], width: int) -> list[str]:
     """Return texts of at most a width: names that lack their middle, or sentences that lack their end.
 
-    Paths keep as many names at their beginning as it takes to tell them apart: of layer-0/attention/query/kernel and
-    layer-0/attention/key/kernel, the last ones, but of encoder/layer-0/... and encoder/layer-1/... the first two.
+    A path keeps as many names at its beginning as it takes to tell it apart: block/…/query/kernel if no other path
+    becomes the same, but block/attention/…/bias where block/mlp/…/bias exists.
     """
     if any(map(_is_prose, texts)):
         return [_without_end(text, width) for text in texts]
-    best: list[str] = []
-    distinct = len(set(texts))
+    chosen: dict[str, str] = {}
     for kept in range(1, KEPT_SEGMENTS + 1):
-        short = [shorten(text, width, kept) for text in texts]
-        if not best or len(set(short)) > len(set(best)):
-            best = short
-        if len(set(best)) == distinct:
-            break
-    return best
+        short = {text: shorten(text, width, kept) for text in dict.fromkeys(texts)}
+        counts = Counter(short.values())
+        for text, name in short.items():
+            if counts[name] == 1:
+                chosen.setdefault(text, name)
+    return [chosen.get(text) or shorten(text, width) for text in texts]
 
 
 def shorten(text: str, width: int, kept: int = 1) -> str:
     """Return a path of at most a width, without names from its middle: ``encoder/…/attention/kernel``.
 
-    kept: names at the beginning that stay. If the last name is too long, characters are left out of the middle.
+    kept: names at the beginning that stay. If the last name is too long, characters are left out instead: with 1 from
+        the first third on, with 2 from the second, else from the half.
     """
     if display_width(text) <= width:
         return text
@@ -180,8 +178,8 @@ def shorten(text: str, width: int, kept: int = 1) -> str:
         if display_width(candidate) <= width:
             return candidate
     room = max(width - display_width(mark), 2)
-    tail = _beginning(text[::-1], room - room // 3)[::-1]
-    return _beginning(text, room - display_width(tail)) + mark + tail
+    head = _beginning(text, room * kept // (KEPT_SEGMENTS - 1) if kept < KEPT_SEGMENTS - 1 else room // 2)
+    return head + mark + _beginning(text[::-1], room - display_width(head))[::-1]
 
 
 def _without_end(text: str, width: int) -> str:

@@ -10,20 +10,25 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from paramctl.cli.display import encodes, table_width
+from paramctl.cli.display import display, encodes, table_width
 from paramctl.cli.display import style as style  # this and the formats of numbers are part of this module's face
-from paramctl.cli.fitting import ALWAYS, Fitted, TextColumn, fit
 from paramctl.core.text import binary as binary
 from paramctl.core.text import csv_field, printable
 from paramctl.core.text import number as number
 from paramctl.core.text import plain as plain
 from paramctl.errors import without_credentials
 
+if TYPE_CHECKING:
+    from paramctl.cli.fitting import Fitted, TextColumn
+
 ROW_FORMATS = ("table", "json", "jsonl", "csv", "markdown")
+
+ALWAYS = -1
+"""The priority of a column that is never left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ class Column:
 
     def texts(self, items: Sequence[Any]) -> TextColumn:
         """Return the texts of all rows. Those of a value that is not a string are never shortened."""
+        from paramctl.cli.fitting import TextColumn  # as tabulate: only for tables
+
         shrinks = not self.right and any(_has_words(self.value(item)) for item in items)
         notes = [self.note_text(item) for item in items] if self.note else ()
         return TextColumn(self.heading, [*map(self.bare, items)], notes, self.right, shrinks, self.priority)
@@ -97,8 +104,14 @@ def emit(lines: Iterable[str]) -> None:
 
 
 def tell(text: str) -> None:
-    """Write a line to standard error, which is for words, with control characters escaped. URLs lose credentials."""
-    click.echo(printable(without_credentials(text)), err=True)
+    """Write a line to standard error, which is for words, with control characters escaped. URLs lose credentials.
+
+    After output that a pager shows, it waits for the end of the pager.
+    """
+    line = printable(without_credentials(text))
+    hold = display().hold
+    if hold is None or not hold(line):
+        click.echo(line, err=True)
 
 
 def rows(format_: str, items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
@@ -110,6 +123,8 @@ def rows(format_: str, items: Sequence[Any], columns: Sequence[Column]) -> Itera
 def table(items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
     """Yield the lines of a table. It has every column and whole texts, except on a terminal that is too narrow."""
     import tabulate
+
+    from paramctl.cli.fitting import Fitted, fit
 
     tabulate.MIN_PADDING = 0  # by default a column is two wider than its heading
     width = table_width()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,7 +50,9 @@ def open_path(
     if format_ is None:
         check_not_binary(location)
         name = location.name if is_url(path) else path  # a document keeps its name
-        return Opened(from_bytes(location.read(0, MAX_BYTES + 1), name, variables, input_shapes), None)
+        model = from_bytes(location.read(0, MAX_BYTES + 1), name, variables, input_shapes)
+        sys.audit("paramctl.open", location.name, "model document", model)
+        return Opened(model, None)
     if (variables or input_shapes) and not lenient:
         raise InputError(f"{location.name}: variables and input shapes are for model documents, not for checkpoints")
     checkpoint = registry.read(location, format_)

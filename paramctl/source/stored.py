@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 from paramctl.core.dtypes import Array, cast
@@ -20,8 +21,10 @@ class Stored:
         self.model, self.origin = checkpoint.model.with_dtype(dtype), checkpoint.origin
 
     def read(self, path: str, start: int, stop: int) -> Array:
+        array = self.checkpoint.reader.read(path, start, stop)
+        sys.audit("paramctl.read", self.model.name, path, array.nbytes)
         try:
-            return cast(self.checkpoint.reader.read(path, start, stop), self.model.parameters[path].dtype)
+            return cast(array, self.model.parameters[path].dtype)
         except OverflowError as error:
             raise OutputError(f"{path}: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -59,9 +60,11 @@ def read(location: Location, format_: Format) -> Checkpoint:
     from paramctl.store.checkpoint import TooManyParts  # imports NumPy, which a model document does not need
 
     try:
-        return _with_other_names(format_.read(location))
+        checkpoint = _with_other_names(format_.read(location))
     except TooManyParts as error:
         raise InputError(f"{location.name}: {error}") from error
+    sys.audit("paramctl.open", location.name, format_.name, checkpoint.model)
+    return checkpoint
 
 
 def _with_other_names(checkpoint: Checkpoint) -> Checkpoint:
