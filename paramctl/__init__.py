@@ -28,6 +28,7 @@ _MODULES = {
     "paramctl.library.memory": ("memory",),
     "paramctl.library.metadata": ("metadata", "set_metadata"),
     "paramctl.library.lora": ("extract_lora", "merge"),
+    "paramctl.library.checking": ("check",),
     "paramctl.library.measures": ("diff", "find_ties", "stat"),
     "paramctl.library.histograms": ("histogram",),
     "paramctl.library.printing": ("dump",),
@@ -55,6 +56,7 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.catalog import layers as layers
     from paramctl.library.catalog import schema as schema
     from paramctl.library.catalog import schemes as schemes
+    from paramctl.library.checking import check as check
     from paramctl.library.combining import arithmetic as arithmetic
     from paramctl.library.combining import average as average
     from paramctl.library.converting import convert as convert

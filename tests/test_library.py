@@ -50,6 +50,8 @@ PRINTING = {
     "plot",
     "log",
     "split_ties",
+    "list_",
+    "fail_on",
 }
 """Options about what a command prints, or whether it writes. ties --find prints what find_ties returns."""
 
@@ -468,7 +470,7 @@ def test_columns_are_called_as_the_fields_of_rows() -> None:
     """JSON, CSV and --columns have the names that the library has."""
     fields = {
         field.name
-        for module in ("stat", "diff", "edits", "summary", "memory", "plan", "schemes", "layers")
+        for module in ("stat", "diff", "edits", "summary", "memory", "plan", "schemes", "layers", "check.finding")
         for row in vars(importlib.import_module(f"paramctl.inspect.{module}")).values()
         if dataclasses.is_dataclass(row)
         for field in dataclasses.fields(row)

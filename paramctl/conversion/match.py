@@ -243,7 +243,7 @@ def _as_model(
     ties = tuple(tie for tie in model.ties if tie.kept in arrangements)
     untied = Arranged(source, _arrays_of(source, model, arrangements, ()), arrangements, operation)
     for tie in ties:  # only one of the two arrays is kept
-        if tie.tied in arrangements and not _same_values(untied, tie):
+        if tie.tied in arrangements and not same_values(untied, tie):
             rule = f"{model.name} ties {tie.tied} to {tie.kept}, so their values must be equal"
             raise AddressError(rule, f"different values in {source.model.name}")
     rows = _rows(source, model, arrangements, ties) + skipped
@@ -303,7 +303,7 @@ def _is_new(tie: Tie, arrangements: Mapping[str, Arrangement], ties: tuple[Tie, 
     return are_unchanged and taken.isdisjoint(names) and all(name in model.parameters for name in names)
 
 
-def _same_values(source: Source, tie: Tie) -> bool:
+def same_values(source: Source, tie: Tie) -> bool:
     """Return whether two arrays have the same bytes, the second as the transpose of the first if the tie says so."""
     kept, tied = source.model.parameters[tie.kept], source.model.parameters[tie.tied]
     if kept.dtype != tied.dtype:

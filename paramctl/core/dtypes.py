@@ -67,6 +67,13 @@ def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
     return float(limits.min), float(limits.max)
 
 
+def smallest_normal(name: str) -> float:
+    """Return the smallest positive number of a floating-point or complex dtype that has all of its digits."""
+    dtype = numpy_dtype(name)
+    limits: Any = np.finfo(dtype) if dtype.kind == "c" else ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+    return float(limits.smallest_normal)
+
+
 class CastLoss(ValueError):
     """A cast that would lose information. ``kind`` is one of KINDS; see checked_cast."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple
@@ -36,9 +36,17 @@ def equal_arrays(source: Source, progress: Progress | None = None, threads: int 
     progress: called with the bytes done and the bytes in total, after each piece.
     threads: the number of workers, which does not affect the result.
     """
+    # all empty arrays are equal, which is no reason to tie them
+    return equal_among(source, {owner.path for owner in source.model.owners() if owner.size}, progress, threads)
+
+
+def equal_among(
+    source: Source, paths: Collection[str], progress: Progress | None = None, threads: int | None = None
+) -> list[list[str]]:
+    """Return groups of equal arrays among those with these paths; see equal_arrays."""
     by_form: dict[tuple[object, ...], list[Parameter]] = {}
     for parameter in source.model.owners():
-        if parameter.size:  # all empty arrays are equal, which is no reason to tie them
+        if parameter.path in paths:
             by_form.setdefault((parameter.shape, parameter.dtype), []).append(parameter)
     # The only array of its shape and dtype equals no other, so it is not read.
     candidates = [parameter for alike in by_form.values() if len(alike) > 1 for parameter in alike]
@@ -48,7 +56,7 @@ def equal_arrays(source: Source, progress: Progress | None = None, threads: int 
     for parameter in candidates:
         key = (parameter.shape, parameter.dtype, checksums[parameter.path].digest)
         groups.setdefault(key, []).append(parameter.path)
-    return [paths for paths in groups.values() if len(paths) > 1]
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _pieces(source: Source, parameters: Sequence[Parameter]) -> Iterator[PieceToMeasure[str, Checksum]]:

@@ -99,15 +99,18 @@ class SelectedValues(NamedTuple):
         return index[::-1] if tie is not None and tie.transpose else index
 
 
-def select_values(source: Source, addresses: Sequence[str], filters: Filters = NO_FILTERS) -> list[SelectedValues]:
+def select_values(
+    source: Source, addresses: Sequence[str], filters: Filters = NO_FILTERS, decodable: bool = True
+) -> list[SelectedValues]:
     """Return the values that addresses select, in the model's order. Without addresses, every array once.
 
+    decodable: False to select arrays whose values cannot be read too.
     Raises AddressError for an address that matches nothing, or a slice that does not fit, and InputError for a dtype
     whose values cannot be read.
     """
     model = source.model
     matches = resolve_all(model, addresses, filters)
-    for path, _ in matches:
+    for path, _ in matches if decodable else ():
         check_decodable(model, path)  # before the values of another parameter are printed
     counts = Counter(path for path, _ in matches)  # w[0] and w[1] are shown with their slices, w[0] alone as w
     return [

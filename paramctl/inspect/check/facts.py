@@ -9,6 +9,7 @@ import numpy as np
 
 from paramctl.core.dtypes import Array
 from paramctl.errors import InputError
+from paramctl.inspect.check.losses import Losses, earlier, losses_of
 from paramctl.inspect.tally import EMPTY, Tally, tally
 
 
@@ -16,12 +17,16 @@ class Facts(NamedTuple):
     """Facts of consecutive values of an array.
 
     first_nan, first_inf: the indices of the first value that is NaN, and of the first that is infinite.
+    losses: of a cast to another dtype; None if no dtype is named.
+    sample: the first values of each output unit, in the order of the array; see units.
     unreadable: why some of the values cannot be read; empty if all can.
     """
 
     tally: Tally
     first_nan: int | None = None
     first_inf: int | None = None
+    losses: Losses | None = None
+    sample: bytes = b""
     unreadable: str = ""
 
     def join(self, later: Facts) -> Facts:
@@ -31,8 +36,10 @@ class Facts(NamedTuple):
         size = self.tally.size
         return Facts(
             self.tally.join(later.tally),
-            _earlier(self.first_nan, later.first_nan, size),
-            _earlier(self.first_inf, later.first_inf, size),
+            earlier(self.first_nan, later.first_nan, size),
+            earlier(self.first_inf, later.first_inf, size),
+            self.losses.join(later.losses, size) if self.losses and later.losses else None,
+            self.sample + later.sample,
         )
 
     @property
@@ -54,13 +61,11 @@ class Facts(NamedTuple):
 NO_FACTS = Facts(EMPTY)
 
 
-def _earlier(first: int | None, later: int | None, size: int) -> int | None:
-    """Return the first of two indices, the second counted from the end of the values before it."""
-    return first if first is not None or later is None else size + later
+def read_facts(read: Callable[[], Array], dtype: str | None = None, sampled: Array | None = None) -> Facts:
+    """Return the facts of the values that a function reads.
 
-
-def read_facts(read: Callable[[], Array]) -> Facts:
-    """Return the facts of the values that a function reads."""
+    dtype: of the cast whose losses are counted. sampled: the indices of the values to keep, among these.
+    """
     try:
         values = read()
     except InputError as error:
@@ -69,4 +74,6 @@ def read_facts(read: Callable[[], Array]) -> Facts:
     with np.errstate(all="ignore"):
         first_nan = int(np.isnan(values).argmax()) if counts.nan else None
         first_inf = int(np.isinf(values).argmax()) if counts.inf else None
-    return Facts(counts, first_nan, first_inf)
+    losses = losses_of(values, dtype) if dtype else None
+    sample = b"" if sampled is None or not sampled.size else values[sampled].tobytes()
+    return Facts(counts, first_nan, first_inf, losses, sample)

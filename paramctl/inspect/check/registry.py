@@ -16,8 +16,12 @@ from paramctl.inspect.check.finding import SEVERITIES, Severity
 if TYPE_CHECKING:
     from paramctl.inspect.check.subject import Subject
 
-MODULES = ("values",)
+MODULES = ("files", "shards", "structure", "values", "laws", "casts", "units", "copies")
 """The modules with checks, in the order in which these run and are listed."""
+
+
+ALWAYS = "unreadable"
+"""The check that runs whichever are selected, unless it is ignored."""
 
 
 class Observation(NamedTuple):
@@ -58,17 +62,19 @@ def check(severity: Severity) -> Callable[[CheckFunction], CheckFunction]:
 def all_checks() -> list[Check]:
     """Return every check, in the order in which they run."""
     for module in MODULES:
-        import_module(f"paramctl.inspect.check.{module}")
-    return list(_CHECKS.values())
+        import_module(f"{__package__}.{module}")
+    order = {f"{__package__}.{module}": number for number, module in enumerate(MODULES)}
+    return sorted(_CHECKS.values(), key=lambda each: order[each.function.__module__])
 
 
 def choose(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> list[Check]:
     """Return the selected checks without the ignored ones; all if none is selected.
 
     select, ignore: names of checks, and severities for all checks of a severity. Raises AddressError for others.
+    ALWAYS is selected too: an array that cannot be read must not pass as one without other faults.
     """
     checks = all_checks()
-    chosen, left_out = _named(checks, select), _named(checks, ignore)
+    chosen, left_out = _named(checks, [*select, ALWAYS]), _named(checks, ignore)
     return [each for each in checks if (not select or each.name in chosen) and each.name not in left_out]
 
 

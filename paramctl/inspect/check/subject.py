@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
+import numpy as np
+
 from paramctl.address.quoting import address_of
+from paramctl.conversion.match import Reference, is_torch_layout, like_reference, reference, torch_reference
 from paramctl.core.parameter import Parameter, bytes_of
+from paramctl.errors import InputError
 from paramctl.inspect.check.facts import NO_FACTS, Facts, read_facts
+from paramctl.inspect.check.sample import sampled_values
 from paramctl.inspect.fold import PieceToMeasure, fold
+from paramctl.model import Model
 from paramctl.parallel import Progress, advancing
 from paramctl.source.base import SelectedValues, Source
-from paramctl.store.contents import connections
+from paramctl.store.contents import check_decodable, connections
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     """The arrays that are checked.
 
     source: the model or file. selected: the arrays, or slices of them, whose values are checked.
+    reference: the model that it must match. dtypes: those that must hold the values, by the path of the array.
     """
 
     source: Source
     selected: Sequence[SelectedValues]
+    reference: Source | None = None
+    dtypes: Mapping[str, str] = field(default_factory=dict)
     progress: Progress | None = None
     threads: int | None = field(default=None, compare=False)
 
@@ -33,21 +42,57 @@ class Subject:
         total = sum(bytes_of(selected.dtype, selected.selection.size) for selected in self.selected)
         workers = self.threads or connections(self.source)
         facts = fold(self._pieces(), advancing(self.progress, total), workers)
-        return [(selected, facts.get(number, NO_FACTS)) for number, selected in enumerate(self.selected)]
+        return [
+            (selected, self._undecodable(selected) or facts.get(number, NO_FACTS))
+            for number, selected in enumerate(self.selected)
+        ]
+
+    def _undecodable(self, selected: SelectedValues) -> Facts | None:
+        """Return the facts of an array whose values cannot be decoded: the reason alone."""
+        try:
+            check_decodable(self.source.model, selected.path)
+        except InputError as error:
+            return NO_FACTS._replace(unreadable=str(error))
+        return None
 
     def _pieces(self) -> Iterator[PieceToMeasure[int, Facts]]:
         # Keyed by number: two slices of one array are selected apart.
         for number, selected in enumerate(self.selected):
+            if self._undecodable(selected):
+                continue
+            dtype = self.dtypes.get(self.source.model.owner(selected.path).path)
+            sampled, start = sampled_values(self.parameter(selected)) if selected.selection.everything else None, 0
             for size, read in selected.reads():
-                yield PieceToMeasure(number, bytes_of(selected.dtype, size), partial(read_facts, read))
+                within = None if sampled is None else sampled[slice(*np.searchsorted(sampled, (start, start + size)))]
+                measure = partial(read_facts, read, dtype, None if within is None else within - start)
+                yield PieceToMeasure(number, bytes_of(selected.dtype, size), measure)
+                start += size
 
     def parameter(self, selected: SelectedValues) -> Parameter:
         """Return the parameter whose values are selected."""
         return self.source.model.parameters[selected.path]
 
+    @cached_property
+    def expected(self) -> Model | None:
+        """The model that the file must match, in the layout of the file."""
+        return None if self.reference is None else self._in_layout(like_reference(self.reference))
+
+    @cached_property
+    def recorded(self) -> Model | None:
+        """The model that the file records for itself, in the layout of the file."""
+        known = reference(self.source)
+        return None if known is None else self._in_layout(known)
+
+    def _in_layout(self, known: Reference) -> Model:
+        return (torch_reference(known) if is_torch_layout(self.source.model, known) else known).model
+
+    def address(self, path: str) -> str:
+        """Return the address of an array."""
+        return address_of(path, self.source.model.separator)
+
     def place(self, selected: SelectedValues, number: int | None = None) -> str:
         """Return the address of selected values, or of the one with a number in reading order."""
-        path = address_of(selected.path, self.source.model.separator)
+        path = self.address(selected.path)
         if number is None:
             return path
         indices = ", ".join(map(str, selected.index_of(number)))

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from paramctl.inspect.check.expected import is_weight
+from paramctl.inspect.check.expected import constant_scheme, is_weight
+from paramctl.inspect.check.facts import Facts
+from paramctl.inspect.check.finding import Severity
 from paramctl.inspect.check.registry import Observation, check
 from paramctl.inspect.check.subject import Subject
-
-
-@check("error")
-def unreadable(subject: Subject) -> Iterator[Observation]:
-    """Find files and arrays that cannot be read."""
-    for selected, facts in subject.measured:
-        if facts.unreadable:
-            yield Observation(subject.place(selected), facts.unreadable, (selected.path,))
+from paramctl.source.base import SelectedValues
 
 
 @check("error")
@@ -39,20 +34,28 @@ def inf(subject: Subject) -> Iterator[Observation]:
 def zero(subject: Subject) -> Iterator[Observation]:
     """Find weights that are all zero."""
     for selected, facts in subject.measured:
-        if facts.is_zero and is_weight(subject.parameter(selected)):
-            text = counted(facts.tally.size, facts.tally.size, "0")
-            yield Observation(subject.place(selected), text, (selected.path,))
+        parameter = subject.parameter(selected)
+        if facts.is_zero and is_weight(parameter):
+            yield _equal_values(subject, selected, facts, "0")
 
 
 @check("warning")
 def constant(subject: Subject) -> Iterator[Observation]:
     """Find weights whose values are all equal."""
     for selected, facts in subject.measured:
-        if facts.is_constant and not facts.is_zero and is_weight(subject.parameter(selected)):
-            value = complex(*(part.minimum for part in facts.tally.parts)) if len(facts.tally.parts) > 1 else None
-            shown = facts.tally.parts[0].minimum if value is None else value
-            text = counted(facts.tally.size, facts.tally.size, f"{shown:.6g}")
-            yield Observation(subject.place(selected), text, (selected.path,))
+        parameter = subject.parameter(selected)
+        if facts.is_constant and not facts.is_zero and is_weight(parameter):
+            ends = [part.minimum for part in facts.tally.parts]
+            yield _equal_values(subject, selected, facts, f"{complex(*ends) if len(ends) > 1 else ends[0]:.6g}")
+
+
+def _equal_values(subject: Subject, selected: SelectedValues, facts: Facts, value: str) -> Observation:
+    """Return the observation of equal values, which is a note where the recorded or declared scheme has them."""
+    text = counted(facts.tally.size, facts.tally.size, value)
+    scheme = constant_scheme(subject.source, selected.path, facts)
+    as_declared = f", as its scheme {scheme} says" if scheme else ""
+    severity: Severity | None = "note" if scheme else None
+    return Observation(subject.place(selected), text + as_declared, (selected.path,), severity)
 
 
 def counted(count: int, size: int, state: str) -> str:

@@ -1,0 +1,47 @@
+"""Checks of the values that another dtype cannot hold, by the rules of ``save --dtype``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from paramctl.inspect.check.registry import Observation, check
+from paramctl.inspect.check.subject import Subject
+
+MANY_ZEROS = 0.01
+MANY_SUBNORMAL = 0.1
+"""The shares of values that lose all, or some, of their digits from which this is a warning."""
+
+
+@check("error")
+def overflow(subject: Subject) -> Iterator[Observation]:
+    """Find values beyond the range of the dtype of --as."""
+    for selected, facts in subject.measured:
+        losses = facts.losses
+        if losses is not None and losses.overflow:
+            text = f"{losses.overflow:,} of {facts.tally.size:,} values are beyond the range of {losses.dtype}"
+            yield Observation(subject.place(selected, losses.first_overflow), text, (selected.path,))
+
+
+@check("warning")
+def underflow(subject: Subject) -> Iterator[Observation]:
+    """Find values that become 0 or subnormal in the dtype of --as; a note if they are few."""
+    for selected, facts in subject.measured:
+        losses, size = facts.losses, facts.tally.size
+        if losses is None or not losses.zero + losses.subnormal:
+            continue
+        many = losses.zero >= MANY_ZEROS * size or losses.zero + losses.subnormal >= MANY_SUBNORMAL * size
+        if many or losses.zero:
+            shares = f"{losses.zero / size:.2%} become 0 in {losses.dtype}, and {losses.subnormal / size:.2%} subnormal"
+            text = f"of {size:,} values, {shares}"
+            yield Observation(subject.place(selected), text, (selected.path,), None if many else "note")
+
+
+@check("error")
+def inexact(subject: Subject) -> Iterator[Observation]:
+    """Find integers, fractions and imaginary parts that the dtype of --as would round or drop."""
+    for selected, facts in subject.measured:
+        losses = facts.losses
+        if losses is not None and losses.inexact:
+            text = f"{losses.inexact:,} of {facts.tally.size:,} values lose an integer, a fraction or an imaginary part"
+            place = subject.place(selected, losses.first_inexact)
+            yield Observation(place, f"{text} in {losses.dtype}", (selected.path,))

@@ -1,0 +1,98 @@
+"""Checks of names, shapes and dtypes: against the model of --like, and against a file's own configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from paramctl.conversion.report import prefix_hint
+from paramctl.core.parameter import Parameter
+from paramctl.core.text import abbreviate
+from paramctl.inspect.check.registry import Observation, check
+from paramctl.inspect.check.subject import Subject
+from paramctl.model import Model
+
+FEW = 2
+"""If fewer than one name in so many agrees, the file has another layout, or other names, than the model."""
+
+
+@check("error")
+def layout(subject: Subject) -> Iterator[Observation]:
+    """Find files with other names than the model of --like."""
+    expected = subject.expected
+    if expected is not None and not _has_its_names(subject, expected):
+        actual = subject.source.model.parameters
+        hint = prefix_hint(actual, expected.parameters, subject.source.model.separator)
+        common = len(actual.keys() & expected.parameters.keys())
+        rule = f"{common:,} of {len(actual):,} names are among the {len(expected.parameters):,} of {expected.name}"
+        names = (abbreviate(list(names)) for names in (actual, expected.parameters))
+        examples = "the file has {}; the model has {}".format(*names)
+        yield Observation(subject.source.model.name, f"{rule}: {hint or examples}", tuple(actual))
+
+
+@check("error")
+def missing(subject: Subject) -> Iterator[Observation]:
+    """Find parameters of the model of --like, or of a file's own configuration, that the file lacks."""
+    for path, shape in subject.source.origin.missing.items():
+        text = "in the file's configuration, but not in the file"
+        yield Observation(subject.address(path), f"{text}: {shape}" if shape is not None else text, (path,))
+    expected, actual = _comparable(subject), subject.source.model.parameters
+    for path, parameter in expected.items():
+        tie = _model(subject).tied.get(path)
+        if path not in actual and not (tie is not None and tie.kept in actual) and not _is_counter(path):
+            yield Observation(subject.address(path), f"missing: {parameter.shape} {parameter.dtype}", (path,))
+
+
+@check("error")
+def unexpected(subject: Subject) -> Iterator[Observation]:
+    """Find arrays that the model of --like does not have."""
+    expected = _comparable(subject)
+    for path, parameter in subject.source.model.parameters.items() if expected else ():
+        if path not in expected and parameter.is_parameter:
+            text = f"not in {_model(subject).name}: {parameter.shape} {parameter.dtype}"
+            yield Observation(subject.address(path), text, (path,))
+
+
+@check("error")
+def shape(subject: Subject) -> Iterator[Observation]:
+    """Find arrays with another shape than in the model of --like."""
+    for path, parameter, expected in _common(subject):
+        if parameter.shape != expected.shape:
+            text = f"{parameter.shape}, but {expected.shape} in {_model(subject).name}"
+            yield Observation(subject.address(path), text, (path,))
+
+
+@check("warning")
+def dtype(subject: Subject) -> Iterator[Observation]:
+    """Find arrays with another dtype than in the model of --like."""
+    for path, parameter, expected in _common(subject):
+        if parameter.dtype != expected.dtype and parameter.shape == expected.shape:
+            text = f"{parameter.dtype}, but {expected.dtype} in {_model(subject).name}"
+            yield Observation(subject.address(path), text, (path,))
+
+
+def _model(subject: Subject) -> Model:
+    assert subject.expected is not None
+    return subject.expected
+
+
+def _has_its_names(subject: Subject, expected: Model) -> bool:
+    actual, names = subject.source.model.parameters, expected.parameters
+    return FEW * len(actual.keys() & names.keys()) >= min(len(actual), len(names))
+
+
+def _comparable(subject: Subject) -> Mapping[str, Parameter]:
+    """Return the parameters of the model of --like; none without --like, or if the file has other names."""
+    expected = subject.expected
+    return expected.parameters if expected is not None and _has_its_names(subject, expected) else {}
+
+
+def _common(subject: Subject) -> Iterator[tuple[str, Parameter, Parameter]]:
+    expected = _comparable(subject)
+    for path, parameter in subject.source.model.parameters.items():
+        if path in expected:
+            yield path, parameter, expected[path]
+
+
+def _is_counter(path: str) -> bool:
+    """Return whether an array is torch's count of batches, which older files lack."""
+    return path.endswith("num_batches_tracked")
