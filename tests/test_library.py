@@ -470,7 +470,18 @@ def test_columns_are_called_as_the_fields_of_rows() -> None:
     """JSON, CSV and --columns have the names that the library has."""
     fields = {
         field.name
-        for module in ("stat", "diff", "edits", "summary", "memory", "plan", "schemes", "layers", "check.finding")
+        for module in (
+            "stat",
+            "diff",
+            "edits",
+            "summary",
+            "memory",
+            "plan",
+            "schemes",
+            "layers",
+            "check.finding",
+            "check.registry",
+        )
         for row in vars(importlib.import_module(f"paramctl.inspect.{module}")).values()
         if dataclasses.is_dataclass(row)
         for field in dataclasses.fields(row)

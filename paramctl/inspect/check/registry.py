@@ -7,6 +7,7 @@ the documentation follow.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,7 +37,8 @@ class Observation(NamedTuple):
 CheckFunction = Callable[["Subject"], Iterator[Observation]]
 
 
-class Check(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Check:
     """A check: its name, the severity of its findings, one line that describes it, and its function."""
 
     name: str
