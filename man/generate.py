@@ -95,8 +95,23 @@ as a formula, so import the columns of files that you do not trust as text."""
 
 ENVIRONMENT = """.Sh ENVIRONMENT
 .Bl -tag -width indent
+.It Ev COLUMNS , LINES
+The size of the terminal that tables are fitted to.
 .It Ev NO_COLOR
-If set, output has no colors.
+If set, output has no colors unless
+.Fl -color
+asks for them.
+.It Ev FORCE_COLOR , CLICOLOR_FORCE
+If set and not 0, output has colors in a pipe too.
+.It Ev PARAMCTL_PAGER , PAGER
+The pager for long tables on a terminal; by default
+.Xr less 1 ,
+with
+.Ev LESS
+set to FRX if it is not set.
+An empty value or
+.Li cat
+means none.
 .It Ev HF_ENDPOINT , HF_TOKEN , HF_TOKEN_PATH , HF_HOME , HF_HUB_CACHE , HF_HUB_OFFLINE
 The server of
 .Li hf://
@@ -137,12 +152,15 @@ def main_page() -> str:
     commands = "\n".join(f".It Xr paramctl-{each.name} 1\n{text(each.short_help or '')}" for each in by_name())
     description, examples = sections(paramctl)
     summary, _, rest = description.partition("\n.Pp\n")
+    context = click.Context(paramctl, info_name="paramctl", **CONTEXT)
+    items = [option_item(each, context) for each in paramctl.get_params(context) if isinstance(each, click.Option)]
     return page(
         "paramctl",
         1,
         f".Sh NAME\n.Nm paramctl\n.Nd {uncapitalized(summary.rstrip('.'))}",
         ".Sh SYNOPSIS\n.Nm\n.Ar command\n.Op Ar options\n.Op Ar arguments",
         f".Sh DESCRIPTION\n{rest}\n.Bl -tag -width indent\n{commands}\n.El",
+        "\n".join([".Pp\nThese options precede the command:\n.Bl -tag -width indent", *items, ".El"]),
         ADDRESSES,
         CSV,
         ENVIRONMENT,

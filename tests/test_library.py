@@ -70,7 +70,9 @@ NAMES_IN_PYTHON = {
 
 def commands() -> list[str]:
     context = click.Context(command_line)
-    return [name for name in command_line.list_commands(context) if name != "completion"]  # of the shell alone
+    return [
+        name for name in command_line.list_commands(context) if name not in ("completion", "env", "help")
+    ]  # of the shell alone
 
 
 def called(name: str) -> set[str]:

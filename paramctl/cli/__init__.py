@@ -19,7 +19,7 @@ NAMES = (
     "check",
     *("tie", "untie", "ties", "freeze", "unfreeze"),
     *("average", "arithmetic", "merge", "extract-lora"),
-    *("schemes", "layers", "schema", "completion"),
+    *("schemes", "layers", "schema", "completion", "help", "env"),
 )
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PARAMCTL"}
@@ -38,7 +38,7 @@ def all_commands() -> list[click.Command]:
 
 
 @click.group(cls=Group, names=NAMES, load=_load, context_settings=CONTEXT, epilog=EPILOG)
-@click.version_option(__version__, message="%(prog)s %(version)s", help="Show the version and exit")
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s", help="Show the version and exit")
 def paramctl() -> None:
     """Summarize, initialize, edit, compare and convert neural network parameters.
 
