@@ -2,46 +2,83 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
-from paramctl.cli.render import ROW_FORMATS, Column, emit, number, numeric, rows
+from paramctl.cli.render import ROW_FORMATS, emit, rows, tell
 from paramctl.cli.several import OfFile, of_each, refuse_standard_input, split_files, with_file
+from paramctl.cli.stat_columns import COLUMNS, MOMENTS, NORMS, QUANTILES, SPECTRAL, chosen_keys, stat_columns
+
+if TYPE_CHECKING:
+    from paramctl.library.measures import Statistics
+
+SHOWN_FAILURES = 10
+"""The number of failing arrays that are named, of each file."""
+
+EPILOG = f"""
+Columns: {", ".join(column.key for column in COLUMNS)}, and qP for the quantile P, such as q0.5.
+
+Rules of --fail-on: nan, inf, zero (all values are 0), constant (all values are equal), empty (no values), or the name
+of a column with numbers, one of > >= < <=, and a number, such as 'max>100' or 'q0.99>=3'. std is short for stddev.
+"""
 
 
-def _mean(row: Any) -> float | str | None:
-    """Return the mean, a complex one as text: JSON has no complex numbers."""
-    return str(row.mean) if isinstance(row.mean, complex) else row.mean
+class Probabilities(click.ParamType[tuple[float, ...]]):
+    """Probabilities of quantiles, separated by commas."""
+
+    name = "P,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Return the probabilities. Raises UsageError for other text."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            numbers = (-1.0,)
+        if not all(0 <= number <= 1 for number in numbers):
+            self.fail(f"must be numbers from 0 to 1, separated by commas (got {value!r})")
+        return tuple(dict.fromkeys(numbers))
 
 
-def _mean_text(row: Any) -> str:
-    return f"{row.mean:,.4g}" if isinstance(row.mean, complex) else number(row.mean)
-
-
-COLUMNS = [
-    Column("path", "Parameter", lambda row: row.path),
-    Column("shape", "Shape", lambda row: row.shape),
-    Column("dtype", "Dtype", lambda row: row.dtype),
-    numeric("size", "Size", priority=2),
-    Column("mean", "Mean", _mean, _mean_text, right=True, priority=0),
-    numeric("stddev", "Std", priority=0),
-    numeric("min", "Min"),
-    numeric("max", "Max"),
-    numeric("norm", "L2 norm", priority=2),
-    numeric("zeros", "Zeros", priority=2),
-    Column("nan", "NaN", lambda row: row.nan, right=True, priority=0),
-    Column("inf", "Inf", lambda row: row.inf, right=True, priority=0),
-    Column("first", "First non-finite", lambda row: None if row.first is None else list(row.first), priority=3),
-]
-
-
-@click.command(cls=Command, short_help="Print statistics of values")
+@click.command(cls=Command, short_help="Print statistics of values", epilog=EPILOG)
 @options.source
 @options.addresses
+@click.option(
+    "--quantiles",
+    type=Probabilities(),
+    is_flag=False,
+    flag_value=",".join(map(str, QUANTILES)),
+    default=(),
+    metavar="[P,...]",
+    help="Add exact quantiles; without a value, 0.01,0.25,0.5,0.75,0.99",
+)
+@click.option("--moments", is_flag=True, help="Add sparsity, skewness and excess kurtosis")
+@click.option("--norms", is_flag=True, help="Add the L1 and Linf norms and the root mean square")
+@click.option("--spectral", is_flag=True, help="Add spectral norm, stable rank, condition number and rank of matrices")
+@click.option("--columns", metavar="NAME,...", help="Columns to compute and print, in this order; listed below")
+@click.option(
+    "--per",
+    type=click.Choice(("parameter", "block", "dtype")),
+    default="parameter",
+    show_default=True,
+    help="Print a row for each of these",
+)
+@click.option(
+    "--depth", type=click.IntRange(1), metavar="N", show_default="1", help="With --per block: levels of blocks"
+)
+@click.option("--total", is_flag=True, help="Add a row for all values")
+@click.option(
+    "--fail-on",
+    metavar="RULE,...",
+    multiple=True,
+    help="Exit with 1 if an array meets a rule, listed below; repeatable",
+)
 @options.filters
 @options.state
 @options.seed
@@ -51,6 +88,15 @@ COLUMNS = [
 def stat(
     source: str | None,
     addresses: tuple[str, ...],
+    quantiles: tuple[float, ...],
+    moments: bool,
+    norms: bool,
+    spectral: bool,
+    columns: str | None,
+    per: str,
+    depth: int | None,
+    total: bool,
+    fail_on: tuple[str, ...],
     filters: dict[str, Any],
     state: bool,
     seed: int | None,
@@ -72,8 +118,19 @@ def stat(
 
     With --state, the arrays of the file's optimizer follow the parameters, and addresses select them too.
 
-    The exit code is 0 even if values are NaN. The first example with jq prints their paths; the last exits with 1 if a
-    value is NaN or infinite, and fails too if the file cannot be read.
+    Options add columns, and --columns replaces the usual ones. Only the columns that are printed are computed.
+    Quantiles are exact, as numpy.quantile gives them. Values are read once more for --moments and --norms, and up to
+    four times for --quantiles.
+
+    --spectral treats an array with more than two axes as a matrix from inputs and receptive field to outputs, and the
+    kernels of batch axes as a block-diagonal matrix. Up to 1,024 rows or columns, all singular values are computed;
+    larger matrices get the norm and the stable rank by iteration. The column Note says so, or why a value is missing.
+
+    With --per block or --per dtype, a row has the statistics of all arrays of a block or a dtype together. A shared
+    array counts once.
+
+    With --fail-on, exits with 1 if an array meets a rule, and names it on standard error. Rules test each selected
+    array, also with --per. A comparison with an empty value is not met.
 
     \b
     Examples:
@@ -81,23 +138,72 @@ def stat(
       paramctl stat epoch-*.safetensors head/kernel --format csv
       paramctl stat mlp.yaml '**/kernel' --seed 1
       paramctl stat mlp.h5 'dense/kernel[:, 0]' --format json
+      paramctl stat model.safetensors --quantiles 0.001,0.999 --moments
+      paramctl stat model.safetensors --columns path,size,sparsity,q0.5
+      paramctl stat model.safetensors --per block --depth 2 --total
+      paramctl stat model.safetensors --fail-on nan,inf --fail-on 'max>100'
       paramctl stat model.safetensors --format jsonl | jq -r 'select(.nan + .inf > 0) | .path'
-      paramctl stat model.safetensors --format json | jq -e -n 'input | all(.nan + .inf == 0)'
     """
+    from paramctl.inspect.stat_rules import parse_rule, wanted_by
+
     files, addresses = split_files(source, addresses)
     refuse_standard_input(files)
+    if depth is not None and per != "block":
+        raise click.UsageError("--depth requires --per block")
+    if spectral and per != "parameter":
+        raise click.UsageError("--spectral requires --per parameter")
+    rules = [rule for text in fail_on for rule in text.split(",")]
+    for rule in rules:
+        parse_rule(rule)  # before any value is read
+    keys = chosen_keys(columns)
+    asked = wanted_by(keys)
+    added = [*(MOMENTS if moments else ()), *(NORMS if norms else ()), *(SPECTRAL if spectral else ())]
+    shown = stat_columns(",".join(keys) if columns is not None else None, per, added, quantiles, asked.quantiles)
 
-    def rows_of(file: str | None) -> list[Any]:
+    def statistics_of(file: str | None) -> Statistics:
         arrays = inputs.open_argument(file, define, input_shape, lenient=len(files) > 1)
         if state:
             inputs.note_state(arrays, file)
         with progress.bar("reading") as report:
-            return paramctl.stat(arrays, *addresses, **filters, seed=seed, state=state, progress=report).rows
+            return paramctl.stat(
+                arrays,
+                *addresses,
+                quantiles=tuple(dict.fromkeys((*quantiles, *asked.quantiles))),
+                moments=moments or asked.moments,
+                norms=norms or asked.norms,
+                spectral=spectral or asked.spectral,
+                per=per,
+                depth=depth,
+                total=total,
+                fail_on=rules,
+                **filters,
+                seed=seed,
+                state=state,
+                progress=report,
+            )
 
     if len(files) == 1:
-        emit(rows(format, rows_of(source), COLUMNS))
-        return 0
-    by_file, code = of_each(files, rows_of)
+        facts = statistics_of(source)
+        emit(rows(format, _items(facts), shown))
+        return _report_failures(facts, "")
+    by_file, code = of_each(files, statistics_of)
     if by_file:
-        emit(rows(format, [OfFile(file, row) for file, items in by_file for row in items], with_file(COLUMNS)))
-    return code
+        emit(rows(format, [OfFile(file, row) for file, facts in by_file for row in _items(facts)], with_file(shown)))
+    failed = [_report_failures(facts, f"{file}: ") for file, facts in by_file]
+    return max([code, *failed])
+
+
+def _items(facts: Statistics) -> Sequence[Any]:
+    return facts.rows if facts.total is None else [*facts.rows, facts.total]
+
+
+def _report_failures(facts: Statistics, place: str) -> int:
+    """Write a line for each of the first arrays that meet a rule, and return the exit code."""
+    by_path: dict[str, list[str]] = {}
+    for failure in facts.failures:
+        by_path.setdefault(failure.path, []).append(failure.text)
+    for path, texts in [*by_path.items()][:SHOWN_FAILURES]:
+        tell(f"{place}{path}: fails {', '.join(texts)}")
+    if len(by_path) > SHOWN_FAILURES:
+        tell(f"{place}{len(by_path) - SHOWN_FAILURES:,} more arrays fail")
+    return 1 if by_path else 0

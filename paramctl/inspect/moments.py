@@ -66,6 +66,12 @@ class Moments(NamedTuple):
         return self._scaled_back(sqrt(self.squares / max(self.size, 1)))
 
     @property
+    def rms(self) -> float | None:
+        """The root of the mean square; None without values."""
+        mean = self.origin + self.offset
+        return self._scaled_back(sqrt(self.squares / max(self.size, 1) + mean * mean))
+
+    @property
     def norm(self) -> float | None:
         """The L2 norm; None without values, or if float64 cannot hold it."""
         mean = self.origin + self.offset
@@ -84,7 +90,7 @@ def moments_of(values: Array, minimum: float | int, maximum: float | int) -> Mom
     Sums are of the differences from the mean of the first AT_ONCE values. That mean is at most
     ``sqrt(n / AT_ONCE)`` standard deviations off, which costs at most ``log2(1 + n / AT_ONCE)`` bits.
     """
-    exponent = _exponent(max(abs(minimum), abs(maximum))) if values.dtype == np.float64 else 0
+    exponent = exponent_of(max(abs(minimum), abs(maximum))) if values.dtype == np.float64 else 0
     if exponent:
         values = np.ldexp(values, -exponent)
     if minimum == maximum:
@@ -95,20 +101,20 @@ def moments_of(values: Array, minimum: float | int, maximum: float | int) -> Mom
     if values.dtype.kind in "iu":
         origin = min(max(round(origin), minimum), maximum)
     total = squares = 0.0
-    for differences in _differences(values, origin, exact=maximum - minimum < 1 << 63):
-        total += float(np.add.reduce(differences))
-        squares += float(np.dot(differences, differences))
+    for part in differences(values, origin, exact=maximum - minimum < 1 << 63):
+        total += float(np.add.reduce(part))
+        squares += float(np.dot(part, part))
     squares = max(0.0, squares - total * (total / values.size))
     return Moments(values.size, minimum, maximum, origin, total / values.size, squares, exponent)
 
 
-def _exponent(largest: float) -> int:
+def exponent_of(largest: float) -> int:
     """Return the power of two by which numbers up to this one are scaled to keep their squares in range; 0 for most."""
     exponent = frexp(largest)[1] if largest else frexp(5e-324)[1]
     return exponent if abs(exponent) > SAFE_EXPONENT else 0
 
 
-def _differences(values: Array, origin: float | int, exact: bool) -> Iterator[Array]:
+def differences(values: Array, origin: float | int, exact: bool) -> Iterator[Array]:
     """Yield the values less the origin as float64, AT_ONCE at a time, each time in the same memory.
 
     exact: the values are within 2^63 of each other. Then differences of 64-bit integers fit int64, even where the
@@ -118,10 +124,10 @@ def _differences(values: Array, origin: float | int, exact: bool) -> Iterator[Ar
     wraps = exact and values.dtype.kind in "iu" and values.dtype.itemsize == 8
     for start in range(0, values.size, AT_ONCE):
         part = values[start : start + AT_ONCE]
-        differences = buffer[: part.size]
+        result = buffer[: part.size]
         if wraps:
-            differences[:] = (part - values.dtype.type(origin)).view(np.int64)
+            result[:] = (part - values.dtype.type(origin)).view(np.int64)
         else:
-            differences[:] = part
-            differences -= float(origin)
-        yield differences
+            result[:] = part
+            result -= float(origin)
+        yield result

@@ -6,7 +6,7 @@ Each raises TypeError for another type, and AddressError for a value that the ar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import index
 from typing import Any, get_args
 
@@ -77,3 +77,12 @@ def tolerance(name: str, value: float) -> float:
     if not value >= 0:  # NaN too
         raise AddressError(f"{name} must be at least 0", f"{value}")
     return float(value)
+
+
+def probabilities(values: Sequence[float]) -> tuple[float, ...]:
+    """Return probabilities of quantiles, numbers from 0 to 1."""
+    for value in values:
+        expect("a probability of quantiles", value, (int, float), "a number")
+        if not 0 <= value <= 1:
+            raise AddressError("a probability of quantiles must be from 0 to 1", f"{value}")
+    return tuple(map(float, values))

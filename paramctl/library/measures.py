@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from paramctl.errors import AddressError
 from paramctl.inspect.diff import DiffRow, compare
 from paramctl.inspect.ranking import MEASURES, rank
-from paramctl.inspect.stat import StatRow, statistics
+from paramctl.inspect.stat import StatRow, Table, Wanted, statistics_tables, units_of_each
+from paramctl.inspect.stat_groups import PER, unit_of_all, units
+from paramctl.inspect.stat_rules import Failure, failures, parse_rule, wanted_by
 from paramctl.inspect.ties import equal_arrays
 from paramctl.inspect.tolerance import Tolerance
-from paramctl.library.arguments import choice, filters, tolerance, whole
+from paramctl.library.arguments import choice, filters, probabilities, tolerance, whole
 from paramctl.library.opening import Openable, as_source, rename_rules
 from paramctl.parallel import Progress
 from paramctl.source.base import Source, select_values
@@ -20,14 +23,29 @@ from paramctl.source.with_state import with_state
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Statistics of arrays. rows: one for each array or slice."""
+    """Statistics of arrays.
+
+    rows: one for each array or slice, or for each block or dtype.
+    total: the row of all values; None if it was not asked for.
+    failures: the arrays that meet a rule of ``fail_on``, and the rules.
+    """
 
     rows: list[StatRow]
+    total: StatRow | None = None
+    failures: list[Failure] = field(default_factory=list)
 
 
 def stat(
     weights: Openable,
     *addresses: str,
+    quantiles: Sequence[float] = (),
+    moments: bool = False,
+    norms: bool = False,
+    spectral: bool = False,
+    per: str = "parameter",
+    depth: int | None = None,
+    total: bool = False,
+    fail_on: Sequence[str] = (),
     trainable: bool | None = None,
     dtype: str | None = None,
     kind: str | None = None,
@@ -38,14 +56,40 @@ def stat(
 ) -> Statistics:
     """Compute the statistics of arrays, or of the slices that addresses select: mean, std, min, max, norm, NaN, Inf.
 
-    state: add the arrays of the file's optimizer.
+    quantiles: the probabilities of quantiles, such as 0.5 for the median; as numpy.quantile computes them.
+    moments: compute the skewness and the excess kurtosis.
+    norms: compute the L1 and Linf norms and the root mean square.
+    spectral: compute the spectral norm, the stable rank, the condition number and the rank of matrices.
+    per: ``parameter``, or ``block`` or ``dtype`` for a row for all arrays of each. A shared array counts once.
+    depth: the number of levels of blocks; 1 by default.
+    total: compute the row of all values too.
+    fail_on: rules that no array may meet: ``nan``, ``inf``, ``zero``, ``constant``, ``empty``, or a measure compared
+        with a number, such as ``max>100``. They test arrays, also if the rows are blocks.
+    trainable, dtype, kind, min_size: only parameters like this.
+    seed: of a model's values. state: add the arrays of the file's optimizer.
     Sums are in float64, and NaN and infinities are left out of all but their counts. Raises AddressError.
     """
+    choice("per", per, PER)
+    if depth is not None and per != "block":
+        raise AddressError("depth requires per='block'", f"per={per!r}")
+    if spectral and per != "parameter":
+        raise AddressError("spectral requires per='parameter'", f"per={per!r}")
+    levels = whole("depth", depth, 1) or 1
+    rules = [parse_rule(rule) for rule in fail_on]
+    wanted = Wanted(probabilities(quantiles), moments, norms, spectral)
     source = as_source(weights, seed, state=state)
     if not addresses:
         verify(source)
     selected = select_values(source, addresses, filters(trainable, dtype, kind, min_size))
-    return Statistics(statistics(selected, progress))
+    needed = wanted_by([rule.name for rule in rules])
+    are_arrays = per == "parameter"
+    tables = [Table(units(selected, per, levels, first_names=not addresses), wanted | needed if are_arrays else wanted)]
+    if total:
+        tables.append(Table([unit_of_all(selected)], wanted._replace(spectral=False)))
+    if rules and not are_arrays:
+        tables.append(Table(units_of_each(selected), needed))
+    rows = statistics_tables(selected, tables, progress)
+    return Statistics(rows[0], rows[1][0] if total else None, failures(rows[0 if are_arrays else -1], rules))
 
 
 @dataclass(frozen=True, slots=True)
