@@ -34,6 +34,7 @@ _MODULES = {
     "paramctl.library.printing": ("dump",),
     "paramctl.library.gradients": ("gradients",),
     "paramctl.library.probing": ("probe",),
+    "paramctl.library.reporting": ("report",),
     "paramctl.library.running": ("run",),
     "paramctl.library.catalog": ("layers", "schema", "schemes"),
     "paramctl.library.arrays": ("LazyArray",),
@@ -83,6 +84,7 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.opening import reopen as reopen
     from paramctl.library.printing import dump as dump
     from paramctl.library.probing import probe as probe
+    from paramctl.library.reporting import report as report
     from paramctl.library.running import run as run
     from paramctl.library.saving import save as save
     from paramctl.library.structure import summary as summary

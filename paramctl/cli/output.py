@@ -67,11 +67,11 @@ def check_target(path: str, force: bool, names: Collection[str] = ()) -> None:
     check_target(path, force, names)
 
 
-def default_output(model: Model) -> str:
-    """Return NAME.h5 for a model called NAME."""
+def default_output(model: Model, suffix: str = ".h5") -> str:
+    """Return NAME.h5 for a model called NAME, or the name with another suffix."""
     if not model.name or "/" in model.name or "\0" in model.name:
         raise click.UsageError(f"{model.name!r} cannot be a file name. Use -o FILE")
-    return f"{model.name}.h5"
+    return f"{model.name}{suffix}"
 
 
 def warm_up(path: str) -> None:

@@ -1,0 +1,117 @@
+"""paramctl report: one web page with the facts of a model."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import paramctl
+from paramctl.cli import inputs, options, progress
+from paramctl.cli.command import Command
+from paramctl.cli.output import default_output
+from paramctl.cli.render import tell
+from paramctl.cli.several import refuse_standard_input, split_files
+
+if TYPE_CHECKING:
+    from paramctl.library.weights import Weights
+    from paramctl.model import Model
+
+
+@click.command(cls=Command, short_help="Write a web page with the facts of a model")
+@options.source
+@options.addresses
+@options.output("Page to write; '-' for standard output", default="the model's name, with .html")
+@options.force
+@click.option("--title", metavar="TEXT", show_default="the file's name", help="Heading of the page")
+@click.option(
+    "--no-values", "values", is_flag=True, flag_value=False, default=True, help="Read no values, only the header"
+)
+@options.filters
+@options.state
+@options.seed
+@options.define
+@options.input_shape
+@options.quiet("Print nothing after the page is written")
+def report(
+    source: str | None,
+    addresses: tuple[str, ...],
+    output: str | None,
+    force: bool,
+    title: str | None,
+    values: bool,
+    filters: dict[str, Any],
+    state: bool,
+    seed: int | None,
+    define: tuple[str, ...],
+    input_shape: tuple[str, ...],
+    quiet: bool,
+) -> int:
+    """Write one web page with the facts of a model document or checkpoint, for a browser without a network.
+
+    The page has the totals, the findings of 'paramctl check', a map of the sizes, the tree of layers, and for each
+    array its shape, dtype, statistics and histogram, its scheme and seed if the file records them, ties and metadata.
+    The tables can be sorted and filtered, and the page works by the keyboard alone, on dark screens and on paper.
+
+    With a second file, the page also has the differences from it, the largest relative norm first.
+
+    Addresses and filters select layers and arrays, of both files. Values are read in bounded memory. With --no-values
+    nothing but the header is read, so the page has no statistics, no histograms and no findings. With --state, the
+    arrays of the file's optimizer are a group of their own.
+
+    The same file gives the same page. The exit code is 0 even if the page has findings or differences.
+
+    \b
+    Examples:
+      paramctl report model.safetensors
+      paramctl report before.h5 after.h5 -o changes.html
+      paramctl report gpt2.yaml --no-values -o gpt2.html
+      paramctl report model.safetensors 'encoder/**' --title Encoder -o - > encoder.html
+      paramctl report hf://openai-community/gpt2 --no-values -o gpt2.html
+    """
+    files, addresses = split_files(source, addresses)
+    refuse_standard_input(files)
+    if len(files) > 2:
+        raise click.UsageError(f"A report is of one file, or of two to compare (got {len(files)} files)")
+    if output is not None and output != "-":
+        _check_output(output, force)
+    opened = [inputs.open_argument(file, define, input_shape, lenient=len(files) > 1) for file in files]
+    if state:
+        for arrays, file in zip(opened, files, strict=True):
+            inputs.note_state(arrays, file)
+    if output is None:
+        output = default_output(_model(opened[0]), ".html")
+        _check_output(output, force)
+    with progress.bar("reading") as shown:
+        page = paramctl.report(
+            opened[0],
+            *addresses,
+            other=opened[1] if len(opened) > 1 else None,
+            title=title,
+            values=values,
+            **filters,
+            seed=seed,
+            state=state,
+            progress=shown,
+        )
+    if output == "-":
+        sys.stdout.write(page.html)
+        return 0
+    page.save(output, force=force)
+    if not quiet:
+        tell(f"wrote {output}")
+    return 0
+
+
+def _model(arrays: Model | Weights) -> Model:
+    return arrays if isinstance(arrays, paramctl.Model) else arrays.model
+
+
+def _check_output(path: str, force: bool) -> None:
+    """Raise OutputError, before any work, for a page that cannot be written."""
+    from paramctl.library.reporting import check_page
+    from paramctl.store.io.atomic import check_target
+
+    check_page(path)
+    check_target(path, force)

@@ -1,0 +1,98 @@
+"""The sections of a report below its totals. A section without content is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from paramctl.core.text import abbreviate
+from paramctl.inspect.report.facts import Comparison, Facts
+from paramctl.inspect.report.markup import element, lines, text
+from paramctl.inspect.report.tables import ARRAYS, CHANGES, FINDINGS, METADATA, MISSING, OF_VALUES, TIES, Table
+
+
+class Section(NamedTuple):
+    """A section: its name in the page, its heading, its HTML, and the tables that the script fills in."""
+
+    key: str
+    title: str
+    html: str
+    tables: tuple[Table, ...] = ()
+
+
+def sections(facts: Facts, map_html: str) -> Iterator[Section]:
+    """Yield the sections from the top. map_html: the treemap."""
+    yield _findings(facts)
+    if facts.comparison is not None:
+        yield _changes(facts.comparison)
+    if map_html:
+        yield _section("sizes", "Sizes", "Each area is a share of the bytes.", map_html)
+    if facts.arrays:
+        about = "A layer opens with Enter or a click. The arrow keys move between the lines, and open and close them."
+        yield _section("layers", "Layers", about, element("div", "", class_="tree", id="tree"))
+        yield _arrays(facts)
+    if ties := facts.summary.ties:
+        yield _tables("ties", "Ties", "Two names for one array, which is counted once.", Table("ties", "", TIES, ties))
+    if missing := facts.summary.missing:
+        about = "The file's configuration has these parameters, and the file does not."
+        yield _tables("missing", "Missing parameters", about, Table("missing", "", MISSING, list(missing.items())))
+    if facts.metadata:
+        about = "The file records this beside its arrays."
+        yield _tables("metadata", "Metadata", about, Table("metadata", "", METADATA, facts.metadata))
+    if facts.skipped:
+        about = "The file also has this, which is not an array of numbers."
+        yield _section("skipped", "Other content", about, element("p", text(abbreviate(facts.skipped))))
+
+
+def _section(key: str, title: str, about: str, content: str, tables: Sequence[Table] = ()) -> Section:
+    heading = element("h2", text(title), id=f"{key}-title")
+    words = element("p", text(about), class_="about") if about else ""
+    html = element("section", lines((heading, words, content)), id=key, aria_labelledby=f"{key}-title")
+    return Section(key, title, html, tuple(tables))
+
+
+def _tables(key: str, title: str, about: str, table: Table) -> Section:
+    named = Table(table.key, title, table.fields, table.rows, table.hidden)
+    return _section(key, title, about, table_html(named), (named,))
+
+
+def _findings(facts: Facts) -> Section:
+    if facts.findings is None:
+        return _section("findings", "Findings", "Not checked, because no values were read.", "")
+    if not facts.findings:
+        return _section("findings", "Findings", "No findings.", "")
+    return _tables("findings", "Findings", "", Table("findings", "", FINDINGS, facts.findings))
+
+
+def _changes(comparison: Comparison) -> Section:
+    title = f"Differences from {comparison.name}"
+    if not comparison.rows:
+        return _section("changes", title, "No differences.", "")
+    about = f"A is this file, B is {comparison.name}. The largest difference comes first. {comparison.hint}".strip()
+    empty = [field.key for field in CHANGES if all(field.value(row) in (None, 0) for row in comparison.rows)]
+    return _tables("changes", title, about, Table("changes", "", CHANGES, comparison.rows, frozenset(empty)))
+
+
+def _arrays(facts: Facts) -> Section:
+    was_read = any(array.stat is not None for array in facts.arrays)
+    is_finite = not any(array.stat and array.stat.nan + array.stat.inf for array in facts.arrays)
+    hidden = {"nonfinite"} if was_read and is_finite else set() if was_read else OF_VALUES
+    about = (
+        "Mean, std, min and max are those of the finite values."
+        if was_read
+        else "No values were read, so there are no statistics."
+    )
+    return _tables("arrays", "Arrays", about, Table("arrays", "", ARRAYS, facts.arrays, frozenset(hidden)))
+
+
+def table_html(table: Table) -> str:
+    """Return the place that the script fills, and the whole table for browsers without scripts."""
+    columns = [field for field in table.columns if field.kind != "bars"]
+    # the numbers follow the texts, so that one rule of the style aligns them without a class in each cell
+    first = next((place for place, field in enumerate(columns) if field.kind in ("count", "float")), len(columns))
+    head = "".join(element("th", text(field.label), scope="col") for field in columns)
+    # the end tags of rows and cells are optional in HTML; without them, 10,000 rows are a third shorter
+    body = "".join("<tr>" + "".join(f"<td>{text(cell)}" for cell in cells) for cells in table.texts())
+    caption = element("caption", text(table.caption), class_="hidden")
+    whole = element("table", f"{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody>", class_=f"n{first + 1}")
+    return element("div", "", class_="table", data_table=table.key) + element("noscript", whole)

@@ -1,0 +1,64 @@
+"""A treemap as nested lists of links. The places of the tiles are rules of the style sheet, which needs no script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from paramctl.core.text import binary
+from paramctl.inspect.report.markup import element, text
+from paramctl.inspect.report.tree import Node
+from paramctl.inspect.report.treemap import Tile
+
+COLORS = 6
+"""The number of colors in the style sheet. Further dtypes repeat them."""
+
+
+def treemap_html(tiles: Sequence[Tile], nodes: Sequence[Node]) -> tuple[str, str]:
+    """Return the map and its style; two empty texts without tiles."""
+    if not tiles:
+        return "", ""
+    dtypes = {dtype: place for place, dtype in enumerate(_dtypes(nodes))}
+    rules: list[str] = []
+    html = _list(tiles, dtypes, rules, "map")
+    legend = "".join(
+        element("li", element("span", "", class_=f"swatch d{place % COLORS}", aria_hidden="true") + text(dtype))
+        for dtype, place in dtypes.items()
+    )
+    return html + element("ul", legend, class_="legend", aria_label="Colors by dtype"), "\n".join(rules)
+
+
+def _dtypes(nodes: Sequence[Node]) -> list[str]:
+    """Return the dtypes of all arrays, in the order of their first."""
+    return list(dict.fromkeys(node.type for node in _leaves(nodes)))
+
+
+def _leaves(nodes: Sequence[Node]) -> Iterator[Node]:
+    for node in nodes:
+        if node.array is not None:
+            yield node
+        yield from _leaves(node.children)
+
+
+def _list(tiles: Sequence[Tile], dtypes: dict[str, int], rules: list[str], name: str) -> str:
+    return element("ul", "".join(_tile(tile, dtypes, rules) for tile in tiles), class_=name)
+
+
+def _tile(tile: Tile, dtypes: dict[str, int], rules: list[str]) -> str:
+    number = len(rules)
+    left, top, width, height = (f"{value:.3f}%" for value in tile.box)
+    rules.append(f"#t{number}{{left:{left};top:{top};width:{width};height:{height}}}")
+    first, last = tile.nodes[0], tile.nodes[-1]
+    is_one = first is last
+    label = first.label if is_one else f"{first.label} … {last.label}"
+    share = f"{100 * tile.share:.1f} %"
+    size = sum(node.bytes for node in tile.nodes)
+    words = f"{first.path or first.label}: " if is_one else f"{len(tile.nodes):,} from {first.path} to {last.path}: "
+    words += f"{size:,} bytes{binary(size)}, {share}"
+    if is_one and first.array is not None:
+        words += f", {first.type} {first.output}"
+    texts = element("span", text(label), class_="name") + element("span", share, class_="share")
+    link = element("a", texts, href=f"#{first.key}", title=words, aria_label=words)
+    inside = _list(tile.children, dtypes, rules, "inside") if tile.children else ""
+    kinds = {leaf.type for leaf in _leaves(tile.nodes)}
+    color = f"d{dtypes[kinds.pop()] % COLORS}" if len(kinds) == 1 else "mixed"
+    return element("li", link + inside, id=f"t{number}", class_=f"tile {'nest' if inside else color}")

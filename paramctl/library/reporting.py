@@ -1,0 +1,164 @@
+"""report: one page with the facts of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
+
+from paramctl.errors import AddressError, OutputError, without_credentials
+from paramctl.inspect.report.facts import Comparison, Facts
+from paramctl.inspect.report.measure import Measured, Phases, all_rows, measure, unmeasured
+from paramctl.inspect.report.page import page
+from paramctl.library.arguments import expect
+from paramctl.library.measures import diff
+from paramctl.library.metadata import metadata
+from paramctl.library.opening import Openable, as_source, openable
+from paramctl.library.structure import summary
+from paramctl.model import Model
+from paramctl.parallel import Progress
+from paramctl.source.save import verify
+from paramctl.store.io.atomic import write_text
+from paramctl.store.urls import check_local
+
+if TYPE_CHECKING:
+    from paramctl.library.weights import Weights
+
+SUFFIXES = (".html", ".htm")
+FRAME = (
+    '<iframe title="{title}" sandbox="allow-scripts" srcdoc="{page}" loading="lazy" '
+    'style="width: 100%; height: 45rem; border: 1px solid #8888; border-radius: 4px; resize: vertical"></iframe>'
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Report:
+    """A report: its facts, and one HTML page of them. A notebook shows the page in a frame of its own."""
+
+    facts: Facts
+
+    @property
+    def html(self) -> str:
+        """The page, which needs no network and no other file."""
+        return page(self.facts)
+
+    def save(self, path: str | PathLike[str], *, force: bool = False) -> str:
+        """Write the page to a file, atomically, and return its path.
+
+        force: replace an existing file. Raises OutputError for a name that does not end in .html or .htm.
+        """
+        name = fspath(path)
+        check_page(name)
+        write_text(name, self.html, force)
+        return name
+
+    def __repr__(self) -> str:
+        return f"<report of {self.facts.title}: {len(self.facts.arrays):,} arrays>"
+
+    def _repr_html_(self) -> str:
+        from html import escape  # it has a table of all entities, and only notebooks need it
+
+        return FRAME.format(title=escape(f"Report of {self.facts.title}"), page=escape(self.html))
+
+
+def check_page(path: str) -> None:
+    """Raise OutputError for a URL, and for a name that is not that of a page, such as that of a checkpoint."""
+    check_local(path)
+    if not path.lower().endswith(SUFFIXES):
+        raise OutputError(f"{path}: must end in .html or .htm, because a report is a web page")
+
+
+def report(
+    weights: Openable,
+    *addresses: str,
+    other: Openable | None = None,
+    title: str | None = None,
+    values: bool = True,
+    trainable: bool | None = None,
+    dtype: str | None = None,
+    kind: str | None = None,
+    min_size: int | None = None,
+    seed: int | None = None,
+    state: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Report on a model or checkpoint: its layers and arrays, the statistics of their values, findings, and metadata.
+
+    addresses: of the layers and arrays to include, without slices; all by default.
+    other: another model or file, whose differences the report shows too.
+    title: the heading; the name of the model by default.
+    values: read the values. Without them the report has no statistics, histograms and findings.
+    trainable, dtype, kind, min_size: only parameters like this.
+    seed: of a model's values. state: include the arrays of the file's optimizer.
+    Raises AddressError for an address that matches nothing, or that has a slice.
+    """
+    if title is not None:
+        expect("title", title, str, "a text")
+    opened = openable(weights)
+    filters: dict[str, Any] = {"trainable": trainable, "dtype": dtype, "kind": kind, "min_size": min_size}
+    facts = summary(opened, *addresses, **filters, state=state)
+    phases = Phases(progress, sum(row.bytes for row in all_rows(facts)), 2 if other is None else 3)
+    if values:
+        source = as_source(opened, seed, state=state)
+        verify(source)
+        arrays, findings = measure(source, facts, phases)
+    else:
+        origins = {} if isinstance(opened, Model) else opened.source.origin.provenance
+        arrays, findings = Measured(unmeasured(facts, origins), [])
+    comparison = None
+    if other is not None:
+        second = openable(other)
+        difference = diff(
+            opened,
+            second,
+            structure=not values,
+            by="relative_norm",
+            seed=seed,
+            state=state,
+            progress=phases.phase(2),
+        )
+        rows = difference.rows
+        if addresses or any(value is not None for value in filters.values()):
+            included = {array.row.path for array in arrays} | _paths(second, addresses, filters, state)
+            rows = [row for row in rows if row.path in included]
+        comparison = Comparison(_name(second), rows, difference.hint)
+    return Report(
+        Facts(
+            title=title or _name(opened),
+            format=_format(opened),
+            summary=facts,
+            arrays=arrays,
+            findings=findings if values else None,
+            metadata=[] if isinstance(opened, Model) else metadata(opened),
+            comparison=comparison,
+            skipped=[] if isinstance(opened, Model) else list(opened.skipped),
+        )
+    )
+
+
+def _paths(weights: Model | Weights, addresses: Sequence[str], filters: Mapping[str, Any], state: bool) -> set[str]:
+    """Return the paths that addresses and filters select; none if they match nothing."""
+    try:
+        facts = summary(weights, *addresses, **filters, state=state)
+    except AddressError:
+        return set()
+    return {row.path for row in all_rows(facts)}
+
+
+def _name(weights: Model | Weights) -> str:
+    """Return the name of a file without its folder; that of the model if its arrays are not in a file."""
+    location = None if isinstance(weights, Model) else weights.source.origin.location
+    if location is None:
+        return (weights if isinstance(weights, Model) else weights.model).name
+    return without_credentials(location.name).rstrip("/").rpartition("/")[2] or location.name
+
+
+def _format(weights: Model | Weights) -> str:
+    """Return the format of a file in words."""
+    if isinstance(weights, Model):
+        return "model document"
+    origin, name = weights.source.origin, weights.model.name
+    if origin.location is None:
+        return "arrays in memory"
+    return f"{origin.format}, of the model {name}" if origin.document or weights.model.document else origin.format
