@@ -178,6 +178,13 @@ def test_a_file_has_one_idea_and_says_which(path: Path) -> None:
     assert len(text.splitlines()) <= 400
 
 
+def test_the_parts_of_a_page_are_as_short_as_modules() -> None:
+    """The style and the script of a report."""
+    parts = [path for kind in ("css", "js", "html") for path in PACKAGE.rglob(f"*.{kind}")]
+    assert len(parts) >= 3
+    assert all(len(path.read_text().splitlines()) <= 400 for path in parts)
+
+
 def test_every_file_of_the_repository_is_python() -> None:
     """Also in folders that this environment does not collect."""
     files = [path for path in ROOT.rglob("*.py") if not path.relative_to(ROOT).parts[0].startswith(".")]
