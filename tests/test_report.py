@@ -134,7 +134,7 @@ def test_nothing_is_read_without_values(tmp_path: Path) -> None:
     assert report.facts.findings is None
     page = report.html
     assert "Not checked, because no values were read." in page
-    assert "No values were read, so there are no statistics." in page
+    assert "No values were read, so no statistics are known." in page
     assert {"mean", "bars"} & {field[0] for field in data_of(page)["tables"]["arrays"]["fields"] if field[3]} == set()
 
 

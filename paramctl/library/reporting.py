@@ -18,7 +18,6 @@ from paramctl.library.opening import Openable, as_source, openable
 from paramctl.library.structure import summary
 from paramctl.model import Model
 from paramctl.parallel import Progress
-from paramctl.source.save import verify
 from paramctl.store.io.atomic import write_text
 from paramctl.store.urls import check_local
 
@@ -100,9 +99,7 @@ def report(
     facts = summary(opened, *addresses, **filters, state=state)
     phases = Phases(progress, sum(row.bytes for row in all_rows(facts)), 2 if other is None else 3)
     if values:
-        source = as_source(opened, seed, state=state)
-        verify(source)
-        arrays, findings = measure(source, facts, phases)
+        arrays, findings = measure(as_source(opened, seed, state=state), facts, phases)
     else:
         origins = {} if isinstance(opened, Model) else opened.source.origin.provenance
         arrays, findings = Measured(unmeasured(facts, origins), [])

@@ -80,7 +80,7 @@ def _arrays(facts: Facts) -> Section:
     about = (
         "Mean, std, min and max are those of the finite values."
         if was_read
-        else "No values were read, so there are no statistics."
+        else "No values were read, so no statistics are known."
     )
     return _tables("arrays", "Arrays", about, Table("arrays", "", ARRAYS, facts.arrays, frozenset(hidden)))
 
