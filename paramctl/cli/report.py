@@ -74,6 +74,7 @@ def report(
     refuse_standard_input(files)
     if len(files) > 2:
         raise click.UsageError(f"A report is of one file, or of two to compare (got {len(files)} files)")
+    # before the model is opened: a name that cannot be written should not cost a download
     if output is not None and output != "-":
         _check_output(output, force)
     opened = [inputs.open_argument(file, define, input_shape, lenient=len(files) > 1) for file in files]

@@ -116,6 +116,7 @@ def report(
             progress=phases.phase(2),
         )
         rows = difference.rows
+        # diff compares whole files, because the arrays of one may be those of the other under other names
         if addresses or any(value is not None for value in filters.values()):
             included = {array.row.path for array in arrays} | _paths(second, addresses, filters, state)
             rows = [row for row in rows if row.path in included]

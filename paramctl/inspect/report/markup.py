@@ -43,6 +43,7 @@ def json_text(value: Any) -> str:
 def script_json(value: Any) -> str:
     """Return JSON that no content can end, and whose texts are visible: ``<``, ``>`` and ``&`` become escapes."""
     safe = json_text(_with_texts(value, visible))
+    # "</script>" would end the script, and "<!--" would change how the rest of it is read
     for character in "<>&":
         safe = safe.replace(character, f"\\u{ord(character):04x}")
     return safe

@@ -41,6 +41,7 @@ class Phases(NamedTuple):
         """Return the progress of one pass, counted from 0."""
 
         def report(done: int, total: int) -> None:
+            # a pass may read less than the first, as without undecodable arrays: its bytes are scaled
             if self.progress is not None and total:
                 self.progress(index * self.bytes + done * self.bytes // total, self.number * self.bytes)
 
@@ -55,6 +56,7 @@ def measure(source: Source, summary: Summary, phases: Phases) -> Measured:
         SelectedValues(source, owner.path, owner.path, select(None, owner.shape, owner.path)) for owner in owners
     ]
     subject = Subject(source, selected, progress=phases.phase(0))
+    # the tallies have the ends of each array, so that its histogram takes one pass, not two
     readable = [(values, facts.tally) for values, facts in subject.measured if not facts.unreadable]
     bars = histograms(
         [values for values, _ in readable],

@@ -69,6 +69,7 @@ def _changes(comparison: Comparison) -> Section:
     if not comparison.rows:
         return _section("changes", title, "No differences.", "")
     about = f"A is this file, B is {comparison.name}. The largest difference comes first. {comparison.hint}".strip()
+    # two files that differ in names alone have no numbers
     empty = [field.key for field in CHANGES if all(field.value(row) in (None, 0) for row in comparison.rows)]
     return _tables("changes", title, about, Table("changes", "", CHANGES, comparison.rows, frozenset(empty)))
 

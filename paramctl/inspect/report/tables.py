@@ -236,7 +236,7 @@ class Table:
 
 def _without_end(values: list[Any]) -> list[Any]:
     """Return values without the unknown ones at the end."""
-    count = len(values)
+    count = len(values)  # of 10,000 arrays, the unknown facts would be half of the page
     while count and values[count - 1] is None:
         count -= 1
     return values[:count]

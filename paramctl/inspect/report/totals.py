@@ -33,6 +33,7 @@ def _totals(facts: Facts) -> Iterator[tuple[str, str, str]]:
     yield "Bytes", f"{size:,}", binary(size).strip(" ()")
     owners = [array.row for array in facts.arrays if array.row.tied_to is None and array.row.kind != "optimizer"]
     yield "Arrays", f"{len(owners):,}", f"{len(summary.ties):,} tied" if summary.ties else ""
+    # names of several dtypes would not fit in the size of a total; the note has them
     one = next(iter(counts.bytes), "none")
     yield "Dtypes", one if len(counts.bytes) < 2 else f"{len(counts.bytes)}", _shares(facts)
     if summary.packed:

@@ -62,6 +62,7 @@ def build_tree(summary: Summary, arrays: Sequence[ArrayFacts]) -> list[Node]:
         held = [_array(*leaves[path], f"{row.path}{summary.separator}") for path in row.holds if path in leaves]
         stack.append((row, held))
     close(0)
+    # outside the layers, since no layer has them: a path such as optimizer/vars/3 names none
     state = tuple(_array(*leaves[row.path], "") for row in summary.optimizer if row.path in leaves)
     if state:
         size = sum(node.bytes for node in state)
@@ -86,7 +87,7 @@ def _layer(row: LayerRow, children: list[Node], summary: Summary, key: str) -> N
 
 
 def _array(row: ParameterRow, number: int, prefix: str) -> Node:
-    counts = row.counted_at == row.path
+    counts = row.counted_at == row.path  # another name of a shared array adds nothing, as in a summary
     return Node(
         key=f"p{number}",
         label=row.path.removeprefix(prefix),
@@ -108,6 +109,7 @@ def _sum(counts: Iterable[int | None]) -> int | None:
 def fold(nodes: Sequence[Node]) -> tuple[Node, ...]:
     """Return siblings with each long run of alike ones as one node: ``block-0 … block-11``."""
     folded: list[Node] = []
+    # from the inside out, so that blocks of folded blocks are still alike
     inner = [replace(node, children=fold(node.children)) if node.children else node for node in nodes]
     for _, members in groupby(inner, _alike):
         run = list(members)
@@ -117,6 +119,7 @@ def fold(nodes: Sequence[Node]) -> tuple[Node, ...]:
 
 def _alike(node: Node) -> object:
     """Return a key that is equal for siblings with the same structure, whose names differ in numbers only."""
+    # not the structure alone: query, key and value are alike, but "query … value" would hide their names
     return re.sub(r"\d+", "#", node.label), _structure(node)
 
 

@@ -54,6 +54,7 @@ def _tiles(nodes: Sequence[Node], width: float, height: float, total: int) -> tu
     """Return the tiles of siblings in a rectangle."""
     large = [(node,) for node in nodes if node.bytes >= SMALLEST * total]
     small = _chunks([node for node in nodes if 0 < node.bytes < SMALLEST * total], CHUNK * total)
+    # squarify expects the largest first; equal ones keep their order, so the map reads like the file
     members = sorted([*large, *small], key=_bytes, reverse=True)
     sizes = list(map(_bytes, members))
     tiles = []
@@ -91,6 +92,7 @@ def squarify(sizes: Sequence[int], width: float, height: float) -> Iterator[Box]
     start = 0
     while start < len(areas):
         side = min(width - left, height - top)
+        # a row takes the next box while that makes its worst one no longer; its boxes never move again
         stop = start + 1
         while stop < len(areas) and _worst(areas[start : stop + 1], side) <= _worst(areas[start:stop], side):
             stop += 1

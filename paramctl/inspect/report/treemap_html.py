@@ -46,6 +46,7 @@ def _list(tiles: Sequence[Tile], dtypes: dict[str, int], rules: list[str], name:
 def _tile(tile: Tile, dtypes: dict[str, int], rules: list[str]) -> str:
     number = len(rules)
     left, top, width, height = (f"{value:.3f}%" for value in tile.box)
+    # a style attribute would need a policy that allows any style; these rules are under the hash of the style sheet
     rules.append(f"#t{number}{{left:{left};top:{top};width:{width};height:{height}}}")
     first, last = tile.nodes[0], tile.nodes[-1]
     is_one = first is last
