@@ -1,43 +1,457 @@
-"""check: each fault is found once, with its place, and a healthy model has no findings."""
+"""check: each fault is found exactly once, with its place, in every dtype and format; healthy models have no findings."""
 
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from paramctl.inspect.check.finding import Finding
-from paramctl.inspect.check.registry import choose
-from paramctl.inspect.check.run import run_checks
-from paramctl.inspect.check.subject import Subject
-from paramctl.library.opening import as_source
-from paramctl.source.base import select_values
+import paramctl as pc
+from paramctl.core.dtypes import numpy_dtype
+from paramctl.core.parameter import DTYPE_BYTES
+from paramctl.init.presets import PRESETS
+from tests.conftest import ROOT, SAMPLES, Call
+from tests.formats import ANY
+
+FLOATS = [name for name in DTYPE_BYTES if "float" in name or "complex" in name]
+SAFETENSORS_NAMES = {
+    "bool": "BOOL",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "complex64": "C64",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "float8_e8m0fnu": "F8_E8M0",
+    "float8_e4m3fnuz": "F8_E4M3FNUZ",
+    "float8_e5m2fnuz": "F8_E5M2FNUZ",
+    "float32": "F32",
+    "float64": "F64",
+    "uint8": "U8",
+    "int64": "I64",
+}
+MLP = ROOT / "sample_models/mlp.yaml"
+LARGEST = 400_000
+"""The number of values of the largest sample that is initialized here."""
 
 
-def found(path: Path) -> list[Finding]:
-    source = as_source(path)
-    return run_checks(Subject(source, select_values(source, ())), choose())
+def write(path: Path, arrays: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> Path:
+    """Write a safetensors file as other programs do, without paramctl's record."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata or {})}
+    data = b""
+    for name, array in arrays.items():
+        span = [len(data), len(data) + array.nbytes]
+        header[name] = {"dtype": SAFETENSORS_NAMES[array.dtype.name], "shape": array.shape, "data_offsets": span}
+        data += array.tobytes()
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return path
 
 
-def weights(shape: tuple[int, ...] = (4, 3)) -> np.ndarray:
-    return np.arange(1, 1 + np.prod(shape), dtype=np.float32).reshape(shape)
+def values(shape: tuple[int, ...] = (8, 6), dtype: str = "float32") -> np.ndarray[Any, Any]:
+    """Different values that every floating-point dtype can hold: powers of two, the signs of which differ if it can."""
+    numbers = 2.0 ** (np.arange(np.prod(shape)) * 7 % 11 - 5)
+    if dtype != "float8_e8m0fnu":
+        numbers *= np.where(np.arange(np.prod(shape)) % 3, 1, -1)
+    return numbers.reshape(shape).astype(numpy_dtype(dtype))
+
+
+def findings(path: Any, **options: Any) -> list[tuple[str, str]]:
+    """Return the name and the place of each finding."""
+    return [(finding.name, finding.place) for finding in pc.check(path, **options).findings]
+
+
+def holds(dtype: str, value: str) -> bool:
+    """Return whether a dtype has NaN, or an infinity."""
+    return value == "nan" or bool(np.isinf(np.array(np.inf, numpy_dtype(dtype))))
+
+
+@pytest.mark.parametrize("dtype", [name for name in FLOATS if name in SAFETENSORS_NAMES])
+@pytest.mark.parametrize("fault", ["nan", "inf", "zero", "constant"])
+def test_a_fault_of_values_is_found_once_in_every_dtype(fault: str, dtype: str, tmp_path: Path) -> None:
+    """Other tools scan only NumPy's own dtypes: with bfloat16 or float8 in the file they call it healthy."""
+    kernel = values(dtype=dtype)
+    if fault in ("nan", "inf"):
+        if not holds(dtype, fault):
+            pytest.skip("the dtype has no infinity")
+        kernel[3, 5] = kernel[7, 0] = float(fault)
+        expected = [(fault, "dense/kernel[3, 5]")]
+    else:
+        if dtype == "float8_e8m0fnu" and fault == "zero":
+            pytest.skip("the dtype has no zero")
+        kernel[:] = 0 if fault == "zero" else 0.5
+        expected = [(fault, "dense/kernel")]
+    arrays = {"dense/kernel": kernel, "dense/bias": values((6,), dtype), "other/kernel": values((4, 3))}
+    assert findings(write(tmp_path / "w.safetensors", arrays)) == expected
+    assert findings(write(tmp_path / "w.safetensors", arrays | {"dense/kernel": values(dtype=dtype)})) == []
+
+
+@pytest.mark.parametrize("name", ANY)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_fault_of_values_is_found_in_every_format(name: str, dtype: str, tmp_path: Path) -> None:
+    arrays = {"dense/kernel": values(), "dense/bias": values((6,))}
+    arrays["dense/kernel"][2, 1] = np.nan
+    arrays["dense/bias"][4] = np.inf
+    weights = pc.convert(pc.open(write(tmp_path / "w.safetensors", arrays)), dtype=dtype)
+    pc.save(weights, f"{tmp_path}/{name}")
+    assert findings(f"{tmp_path}/{name}") == [("nan", "dense/kernel[2, 1]"), ("inf", "dense/bias[4]")]
+
+
+def test_an_array_with_nan_is_found_beside_float8(tmp_path: Path) -> None:
+    arrays = {"a": values(dtype="float8_e4m3fn"), "b": np.array([1, np.nan, np.inf], np.float32)}
+    assert findings(write(tmp_path / "w.safetensors", arrays)) == [("nan", "b[1]"), ("inf", "b[2]")]
+
+
+def test_the_count_is_that_of_all_pieces(tmp_path: Path) -> None:
+    """An array of more than one block: the first index, and the counts, are those of the whole array."""
+    array = np.random.default_rng(0).standard_normal((700, 1000)).astype(np.float32)
+    array[650, 3] = array[699, 999] = np.nan
+    result = pc.check(write(tmp_path / "w.safetensors", {"w": array}))
+    (finding,) = result.findings
+    assert (finding.place, finding.text) == ("w[650, 3]", "2 of 700,000 values are NaN")
+    assert (result.arrays, result.values, result.healthy) == (1, 700_000, False)
+
+
+@pytest.mark.parametrize("integer", ["int64", "uint8", "bool"])
+def test_integers_that_are_equal_are_no_fault(integer: str, tmp_path: Path) -> None:
+    """Masks, counters and zero points are often constant."""
+    assert findings(write(tmp_path / "w.safetensors", {"w.weight": np.ones((4, 4), integer)})) == []
+
+
+@pytest.mark.parametrize("name", ["bias", "gamma", "running_var", "weight_scale", "pos_embed", "lora_B.weight"])
+def test_arrays_that_start_as_zeros_or_ones_are_no_fault(name: str, tmp_path: Path) -> None:
+    for value in (0, 1):
+        path = write(tmp_path / "w.safetensors", {f"block.{name}": np.full((4, 4), value, np.float32)})
+        assert findings(path) == []
+
+
+def drawn(shape: tuple[int, ...], seed: int = 0) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def saved(path: Path, changes: Mapping[str, Any]) -> Path:
+    """Save the weights of a sample with trained-like values, and with changes to them."""
+    model = pc.load_model(MLP)
+    trained = {p.path: drawn(p.shape, number) for number, p in enumerate(model.owners())}
+    pc.save(pc.assign(pc.initialize(model), trained | changes), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["w.h5", "w.safetensors", "w.npz"])
+def test_dead_units_have_neither_weights_nor_bias(name: str, tmp_path: Path) -> None:
+    """The bias of the second unit keeps it alive."""
+    kernel, bias = drawn((4, 4)), drawn((4,))
+    kernel[:, 1] = kernel[:, 2] = bias[2] = 0
+    path = saved(tmp_path / name, {"dense/kernel": kernel, "dense/bias": bias})
+    (finding,) = pc.check(path).findings
+    assert (finding.name, finding.place) == ("dead-units", "dense/kernel[:, 2]")
+    assert finding.text == "1 of 4 output units has no incoming weights but zeros: 2"
+
+
+def test_equal_units_are_found_by_all_of_their_values(tmp_path: Path) -> None:
+    """Units that differ in the last value alone are not equal, whatever their first values are."""
+    document = tmp_path / "m.yaml"
+    document.write_text("input: [700]\nlayers: [{dense: 900}]\n")
+    kernel = drawn((700, 900))
+    kernel[:, 5] = kernel[:, 899]
+    kernel[:-1, 7] = kernel[:-1, 8]
+    weights = pc.assign(pc.initialize(document), {"dense/kernel": kernel})
+    pc.save(weights, tmp_path / "w.h5")
+    (finding,) = pc.check(tmp_path / "w.h5").findings
+    assert (finding.name, finding.place) == ("equal-units", "dense/kernel[:, 5]")
+    assert finding.text == "2 of 900 output units have the incoming weights of another: 5, 899"
+    pc.save(pc.convert(weights, layout="torch"), tmp_path / "t.safetensors")
+    assert findings(tmp_path / "t.safetensors") == [("equal-units", "dense.weight[5, :]")]
+
+
+def test_equal_weights_are_one_finding_and_a_warning_if_drawn(tmp_path: Path) -> None:
+    arrays = {f"block.{k}.weight": drawn((8, 6)) for k in range(3)} | {"other.weight": drawn((8, 6), 1)}
+    (finding,) = pc.check(write(tmp_path / "w.safetensors", arrays)).findings
+    assert (finding.name, finding.severity) == ("equal-arrays", "note")
+    assert finding.paths == ("block.0.weight", "block.1.weight", "block.2.weight")
+
+
+def test_a_broken_tie_is_found_and_a_copy_is_a_note(tmp_path: Path) -> None:
+    document = tmp_path / "m.yaml"
+    document.write_text(
+        "input: {shape: [5], dtype: int32}\nlayers: [{embedding: {name: e, input_dim: 9, output_dim: 4}},"
+        " {dense: {name: d, units: 9, use_bias: false}}]\nties: [{keep: e/embeddings, tie: d/kernel, transpose: true}]\n"
+    )
+    table = drawn((9, 4))
+    for other, severity in ((table.T.copy(), "note"), (drawn((4, 9), 1), "warning")):
+        path = write(tmp_path / "w.safetensors", {"e/embeddings": table, "d/kernel": other})
+        (finding,) = pc.check(path, like=document).findings
+        assert (finding.name, finding.severity, finding.place) == ("broken-tie", severity, "d/kernel")
+    (tmp_path / "config.json").write_text('{"tie_word_embeddings": true}')
+    names = ("model.embed_tokens.weight", "lm_head.weight")
+    path = write(tmp_path / "w.safetensors", dict(zip(names, (table, table + 1), strict=True)))
+    (finding,) = pc.check(path).findings
+    assert finding.text == "differs from model.embed_tokens.weight, to which config.json ties it"
 
 
 @pytest.mark.parametrize(
-    ("name", "place", "text"),
+    ("target", "numbers", "expected"),
     [
-        ("nan", "dense/kernel[1, 2]", "2 of 12 values are NaN"),
-        ("inf", "dense/kernel[1, 2]", "2 of 12 values are infinite"),
-        ("zero", "dense/kernel", "all 12 values are 0"),
-        ("constant", "dense/kernel", "all 12 values are 0.5"),
+        ("float16", [1, 70_000, -1e6], [("overflow", "w[1]")]),
+        ("bfloat16", [1, 70_000, -1e6], []),
+        ("float8_e4m3fn", [1, 500, 448], [("overflow", "w[1]")]),
+        ("float16", [1, 1e-9, 2], [("underflow", "w")]),
+        ("float32", [1, 1e-9, 2], []),
     ],
 )
-def test_a_fault_of_values_is_found_once(name: str, place: str, text: str, tmp_path: Path) -> None:
-    """Exactly one finding, with the index of the first value and the count."""
-    kernel = weights()
-    if name in ("nan", "inf"):
-        kernel[1, 2] = kernel[3, 0] = float(name)
-    else:
-        kernel[:] = 0.5 if name == "constant" else 0
-    np.savez(tmp_path / "w.npz", **{"dense/kernel": kernel, "dense/bias": np.zeros(3, np.float32)})
-    (finding,) = found(tmp_path / "w.npz")
-    assert (finding.name, finding.place, finding.text) == (name, place, text)
+def test_values_that_another_dtype_cannot_hold(
+    target: str, numbers: list[float], expected: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "w.safetensors", {"w": np.array(numbers, np.float32)})
+    assert findings(path, as_dtype=target) == expected
+    try:
+        pc.convert(pc.open(path), dtype=target)["w"][...]
+        refused = False
+    except pc.OutputError:
+        refused = True
+    assert refused == ("overflow" in dict(expected))
+
+
+def test_integers_that_a_float_rounds_are_found(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.safetensors", {"w": np.array([1, 2**53, 2**53 + 1, 2**63 - 1], np.int64)})
+    assert findings(path, as_dtype="w=float64") == [("inexact", "w[2]")]
+    assert pc.check(path, as_dtype="w=float64").findings[0].text.startswith("2 of 4 values")
+    assert findings(path, as_dtype="w=int16") == [("overflow", "w[1]")]
+
+
+def test_values_that_their_recorded_scheme_does_not_draw(tmp_path: Path) -> None:
+    """set removes the record of what it changes, so only a change by another program is found."""
+    document = tmp_path / "m.yaml"
+    document.write_text("input: [64]\nlayers: [{dense: {units: 64, kernel_initializer: random_normal}}]\n")
+    pc.save(pc.initialize(document), tmp_path / "w.safetensors")
+    assert findings(tmp_path / "w.safetensors") == []
+    pc.save(pc.assign(tmp_path / "w.safetensors", {"dense/kernel": drawn((64, 64))}), tmp_path / "set.safetensors")
+    assert findings(tmp_path / "set.safetensors") == []
+    data = (tmp_path / "w.safetensors").read_bytes()
+    size = 8 + int.from_bytes(data[:8], "little")
+    for change, text in ((1.3, "the standard deviation is"), (30, "a value is"), (1, "")):
+        numbers = np.frombuffer(data[size:], np.float32).copy() * np.float32(change)
+        (tmp_path / "c.safetensors").write_bytes(data[:size] + numbers.tobytes())
+        texts = [finding.text for finding in pc.check(tmp_path / "c.safetensors", select="scheme").findings]
+        assert [each.startswith(text) for each in texts] == ([True] if text else [])
+
+
+def test_names_shapes_and_dtypes_are_compared_with_a_model(tmp_path: Path) -> None:
+    arrays = {
+        "dense/kernel": values((4, 4), "float16"),
+        "dense/bias": values((5,)),
+        "dense_1/kernel": values((4, 1)),
+        "extra": values((2,)),
+    }
+    path = write(tmp_path / "w.safetensors", arrays)
+    assert findings(path, like=MLP) == [
+        ("missing", "dense_1/bias"),
+        ("unexpected", "extra"),
+        ("shape", "dense/bias"),
+        ("dtype", "dense/kernel"),
+    ]
+    torch = pc.convert(pc.initialize(MLP), layout="torch")
+    pc.save(torch, tmp_path / "t.safetensors")
+    assert findings(tmp_path / "t.safetensors", like=MLP) == []
+    renamed = {f"model/{owner.path}": values(owner.shape) for owner in pc.load_model(MLP).owners()}
+    path = write(tmp_path / "w.safetensors", renamed)
+    (finding,) = pc.check(path, like=MLP).findings
+    assert finding.name == "layout"
+    assert "--rename 'model/**=**'" in finding.text
+    assert findings(path, like=MLP, rename={"model/**": "**"}) == []
+
+
+def test_every_fault_of_a_set_of_files_is_named(tmp_path: Path) -> None:
+    index = tmp_path / "m.safetensors.index.json"
+    write(tmp_path / "m-1.safetensors", {"a": values(), "extra": values((3, 3))})
+    write(tmp_path / "m-2.safetensors", {"b": values((5, 4))})
+    places = {"a": "m-1.safetensors", "gone": "m-1.safetensors", "b": "m-2.safetensors", "c": "m-3.safetensors"}
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
+    found = pc.check(index).findings
+    assert [(finding.name, finding.place, finding.text) for finding in found] == [
+        ("shards", "m-3.safetensors", "does not exist, with 1 of the arrays in the index"),
+        ("shards", "m-1.safetensors", "lacks gone, which the index lists there"),
+        ("shards", "m-1.safetensors", "has extra, which the index does not list there"),
+    ]
+    write(tmp_path / "m-1.safetensors", {"a": values()})
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": {"a": places["a"], "b": places["b"]}}))
+    (finding,) = pc.check(index).findings
+    assert (finding.severity, finding.text) == ("warning", "total_size is 1, but the files hold 272 bytes")
+    index.write_text(json.dumps({"metadata": {"total_size": 272}, "weight_map": {"a": places["a"], "b": places["b"]}}))
+    assert findings(index) == findings(tmp_path) == []
+
+
+def test_a_flipped_bit_in_a_zip_is_found(tmp_path: Path) -> None:
+    path = saved(tmp_path / "w.npz", {})
+    data = bytearray(path.read_bytes())
+    place = data.find(drawn((4, 4)).tobytes())
+    data[place + 9] ^= 1
+    path.write_bytes(data)
+    (finding,) = pc.check(path).findings
+    assert finding.name in ("checksum", "unreadable")
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_a_truncated_file_is_a_finding(name: str, tmp_path: Path) -> None:
+    """Where the reader refuses the file, or where it reads the header and then not the values."""
+    saved(tmp_path / "w.npz", {})
+    folder = tmp_path / "files"
+    folder.mkdir()
+    pc.save(pc.open(tmp_path / "w.npz"), f"{folder}/{name}")
+    largest = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-40])
+    result = pc.check(f"{folder}/{name}")
+    assert result.findings
+    assert {finding.severity for finding in result.findings} == {"error"}
+
+
+def test_a_file_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(pc.InputError):
+        pc.check(tmp_path / "none.h5")
+    with pytest.raises(pc.AddressError, match="Did you mean 'nan'"):
+        pc.check(MLP, select="nam")
+    (tmp_path / "bad.yaml").write_text("input: [4]\nlayers: [{dens: 4}]\n")
+    (finding,) = pc.check(tmp_path / "bad.yaml").findings
+    assert (finding.name, finding.place) == ("unreadable", f"{tmp_path}/bad.yaml:2:11")
+
+
+def test_checks_can_be_selected_and_ignored(tmp_path: Path) -> None:
+    array = values()
+    array[0, 0], array[1, 1] = np.nan, np.inf
+    path = write(tmp_path / "w.safetensors", {"w": array})
+    assert findings(path, select="inf") == [("inf", "w[1, 1]")]
+    assert findings(path, ignore=["inf"]) == [("nan", "w[0, 0]")]
+    assert findings(path, select="warning") == findings(path, ignore="error") == []
+
+
+def small_samples() -> list[Path]:
+    return [path for path in SAMPLES if _size(path) <= LARGEST]
+
+
+def _size(path: Path) -> int:
+    model = pc.load_model(path)
+    return LARGEST + 1 if model.unbuilt else sum(owner.size for owner in model.owners())
+
+
+def test_fresh_models_have_no_findings(tmp_path: Path) -> None:
+    """Every sample, with every preset and its own defaults, in a file: no finding but notes on declared zeros."""
+    samples = small_samples()
+    assert len(samples) > 5
+    for sample in samples:
+        for preset in (None, *PRESETS):
+            path = tmp_path / "w.safetensors"
+            pc.save(pc.initialize(sample, preset=preset, seed=3), path, force=True)
+            result = pc.check(path, like=sample)
+            assert result.healthy, (sample, preset, result.findings)
+            assert all(finding.name == "zero" for finding in result.findings), (sample, preset, result.findings)
+
+
+def test_the_files_of_other_programs_have_no_findings() -> None:
+    """Files that Keras, torch and TensorFlow wrote, with an optimizer's state, whose values are not constant."""
+    fixtures = ROOT / "tests/fixtures"
+    paths = [*fixtures.glob("keras[23]*.h5"), *fixtures.glob("keras*.keras"), fixtures / "keras3_sharded.weights.json"]
+    paths += [
+        fixtures / name for name in ("torch_module.pt", "torch_tied.pt", "torch_training.ckpt", "adapter.safetensors")
+    ]
+    assert len(paths) > 20
+    for path in paths:
+        assert pc.check(path, state=True).findings == [], path
+    assert findings(fixtures / "odd/keras3_lost_layer.keras") == [("missing", "d2/kernel"), ("missing", "d2/bias")]
+
+
+def test_exit_codes_and_closing_lines(call: Call, tmp_path: Path) -> None:
+    array = values()
+    array[3, 5] = np.nan
+    write(tmp_path / "w.safetensors", {"w": array})
+    write(tmp_path / "ok.safetensors", {"w": values()})
+    write(tmp_path / "note.safetensors", {"a": values(), "b": values()})
+    assert call("check", "ok.safetensors") == (0, "", "no findings: 1 array, 48 values checked\n")
+    code, out, err = call("check", "w.safetensors")
+    assert (code, err) == (1, "1 error, 0 warnings, 0 notes: 1 array, 48 values checked\n")
+    assert out.splitlines()[-1].split(None, 3) == ["error", "nan", "w[3,", "5]  1 of 48 values is NaN"]
+    assert call("check", "w.safetensors", "-q") == (1, "", "")
+    assert call("check", "note.safetensors")[0] == 0
+    assert call("check", "note.safetensors", "--fail-on", "note")[0] == 1
+    assert call("check", "none.safetensors")[0] == 2
+    code, out, err = call("check", "ok.safetensors", "w.safetensors", "--format", "csv")
+    assert (code, out.splitlines()[0]) == (1, "severity,name,place,text,paths,file")
+    assert out.splitlines()[1].endswith(",w,w.safetensors")
+    code, out, _ = call("check", "ok.safetensors", "--format", "json")
+    assert (code, json.loads(out)) == (0, [])
+
+
+def test_findings_in_similar_layers_are_one_row(call: Call, tmp_path: Path) -> None:
+    arrays = {f"block.{k}.weight": np.zeros((3, 3), np.float32) for k in range(12)}
+    write(tmp_path / "w.safetensors", arrays)
+    rows = call("check", "w.safetensors")[1].splitlines()
+    assert len(rows) == 3
+    assert "block.0.weight and 11 more" in rows[2]
+    assert len(json.loads(call("check", "w.safetensors", "--format", "json")[1])) == 12
+
+
+def test_the_commands_of_github_are_escaped(call: Call, tmp_path: Path) -> None:
+    array = np.array([np.nan, 1], np.float32)
+    write(tmp_path / "a,b.safetensors", {"100%:\n::x": array})
+    code, out, _ = call("check", "a,b.safetensors", "--format", "github")
+    assert code == 1
+    (line,) = out.splitlines()
+    assert line.startswith("::error file=a%2Cb.safetensors,title=nan%3A ")
+    assert "100%25" in line
+
+
+SARIF = {
+    "type": "object",
+    "required": ["version", "runs"],
+    "properties": {
+        "version": {"enum": ["2.1.0"]},
+        "runs": {
+            "type": "array",
+            "items": {
+                "required": ["tool"],
+                "properties": {
+                    "tool": {"required": ["driver"], "properties": {"driver": {"required": ["name"]}}},
+                    "results": {
+                        "type": "array",
+                        "items": {
+                            "required": ["message"],
+                            "properties": {
+                                "ruleIndex": {"type": "integer", "minimum": -1},
+                                "level": {"enum": ["none", "note", "warning", "error"]},
+                                "locations": {"type": "array", "uniqueItems": True},
+                            },
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
+"""The parts of the schema of SARIF 2.1.0 that the log uses."""
+
+
+def test_the_log_of_sarif_is_valid(call: Call, tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    write(tmp_path / "a b.safetensors", {"w": np.array([np.nan, np.inf], np.float32)})
+    for arguments in (["a b.safetensors"], [str(MLP)]):
+        log = json.loads(call("check", *arguments, "--format", "sarif")[1])
+        jsonschema.validate(log, SARIF)
+        (run,) = log["runs"]
+        rules = run["tool"]["driver"]["rules"]
+        for result in run["results"]:
+            assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+            (location,) = result["locations"]
+            assert location["physicalLocation"]["artifactLocation"]["uri"] == "a%20b.safetensors"
+    assert run["results"] == []
+
+
+def test_the_list_has_every_check_in_every_format(call: Call) -> None:
+    names = {row["name"] for row in json.loads(call("check", "--list", "--format", "json")[1])}
+    assert {"nan", "inf", "zero", "constant", "dead-units", "shards", "checksum", "scheme"} <= names
+    for format_ in ("table", "csv", "markdown", "jsonl"):
+        out = call("check", "--list", "--format", format_)[1]
+        assert all(name in out for name in names)
+    assert call("check", "--list", "--format", "sarif")[0] == 2

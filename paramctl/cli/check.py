@@ -41,6 +41,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 @options.source
 @options.addresses
 @click.option("--like", metavar="MODEL", help="Model whose names, shapes, dtypes and ties it must have")
+@options.rename
 @click.option(
     "--as", "as_dtype", metavar="[PATTERN=]DTYPE", multiple=True, help="Find the values that this dtype cannot hold"
 )
@@ -65,6 +66,7 @@ def check(
     source: str | None,
     addresses: tuple[str, ...],
     like: str | None,
+    rename: tuple[str, ...],
     as_dtype: tuple[str, ...],
     select: tuple[str, ...],
     ignore: tuple[str, ...],
@@ -114,7 +116,16 @@ def check(
     files, addresses = split_files(source, addresses)
     refuse_standard_input(files)
     reference = inputs.open_argument(like, define, lenient=True) if like is not None else None
-    arguments = dict(like=reference, as_dtype=as_dtype, select=select, ignore=ignore, seed=seed, state=state, **filters)
+    arguments = dict(
+        like=reference,
+        rename=rename,
+        as_dtype=as_dtype,
+        select=select,
+        ignore=ignore,
+        seed=seed,
+        state=state,
+        **filters,
+    )
 
     def check_file(file: str | None) -> Any:
         try:

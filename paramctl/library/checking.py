@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 
@@ -13,9 +13,10 @@ from paramctl.inspect.check.registry import choose
 from paramctl.inspect.check.run import run_checks
 from paramctl.inspect.check.subject import Subject
 from paramctl.library.arguments import filters
-from paramctl.library.opening import Openable, as_source, openable, texts
+from paramctl.library.opening import Openable, as_source, openable, rename_rules, texts
 from paramctl.parallel import Progress
-from paramctl.source.base import Source, place_of, select_values
+from paramctl.source.base import SelectedValues, Source, place_of, select_values
+from paramctl.source.derived import rename as renamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ def check(
     weights: Openable,
     *addresses: str,
     like: Openable | None = None,
+    rename: Mapping[str, str] | Sequence[str] = (),
     as_dtype: str | Sequence[str] = (),
     select: str | Sequence[str] = (),
     ignore: str | Sequence[str] = (),
@@ -58,6 +60,7 @@ def check(
     """Check a model or checkpoint for faults: of values, arrays, names, ties and files.
 
     like: the model whose names, shapes, dtypes and ties it must have.
+    rename: new names for the arrays, before they are compared with those of ``like``.
     as_dtype: also find the values that this dtype cannot hold: DTYPE for floating-point arrays, or PATTERN=DTYPE.
     select, ignore: names of checks, or severities. All checks run by default.
     trainable, dtype, kind, min_size: only parameters like this.
@@ -73,12 +76,27 @@ def check(
             raise
         return unreadable(weights, error)
     source = as_source(opened, seed, state=state)
+    if rules := rename_rules(rename):
+        source = renamed(source, rules)
     reference = as_source(like) if like is not None else None
     restricted = filters(trainable, dtype, kind, min_size)
-    selected = select_values(source, addresses, restricted, decodable=False)
+    selected = _each_once(select_values(source, addresses, restricted, decodable=False))
     subject = Subject(source, selected, reference, _cast_dtypes(source, texts(as_dtype)), progress=progress)
     values = sum(each.selection.size for each in selected)
     return Findings(run_checks(subject, checks, place_of(source)), len({each.path for each in selected}), values)
+
+
+def _each_once(selection: Sequence[SelectedValues]) -> list[SelectedValues]:
+    """Return selected values without whole arrays that are selected under another of their names too."""
+    seen: set[str] = set()
+    kept = []
+    for selected in selection:
+        owner = selected.source.model.owner(selected.path).path
+        if not selected.selection.everything or owner not in seen:
+            kept.append(selected)
+        if selected.selection.everything:
+            seen.add(owner)
+    return kept
 
 
 def _cast_dtypes(source: Source, rules: Sequence[str]) -> dict[str, str]:

@@ -11,6 +11,9 @@ MANY_ZEROS = 0.01
 MANY_SUBNORMAL = 0.1
 """The shares of values that lose all, or some, of their digits from which this is a warning."""
 
+SOME_ZEROS = 0.001
+"""The share of values that become 0 from which this is a note: below it, zeros are the tail of healthy weights."""
+
 
 @check("error")
 def overflow(subject: Subject) -> Iterator[Observation]:
@@ -30,7 +33,7 @@ def underflow(subject: Subject) -> Iterator[Observation]:
         if losses is None or not losses.zero + losses.subnormal:
             continue
         many = losses.zero >= MANY_ZEROS * size or losses.zero + losses.subnormal >= MANY_SUBNORMAL * size
-        if many or losses.zero:
+        if many or losses.zero >= SOME_ZEROS * size:
             shares = f"{losses.zero / size:.2%} become 0 in {losses.dtype}, and {losses.subnormal / size:.2%} subnormal"
             text = f"of {size:,} values, {shares}"
             yield Observation(subject.place(selected), text, (selected.path,), None if many else "note")

@@ -25,7 +25,8 @@ def damage(file: str, error: ParamctlError) -> list[Finding]:
         location.close()
     if faults:
         return [Finding("shards", fault.severity or "error", *fault[:3], file) for fault in faults]
-    return [Finding(ALWAYS, "error", file, str(error).removeprefix(f"{file}: "), (), file)]
+    place = str(error.place) if isinstance(error, DocumentError) and error.place is not None else file
+    return [Finding(ALWAYS, "error", place, str(error).removeprefix(f"{place}: "), (), file)]
 
 
 def _is_of_option(error: DocumentError) -> bool:

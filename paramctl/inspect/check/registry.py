@@ -17,12 +17,16 @@ from paramctl.inspect.check.finding import SEVERITIES, Severity
 if TYPE_CHECKING:
     from paramctl.inspect.check.subject import Subject
 
-MODULES = ("files", "shards", "structure", "values", "laws", "casts", "units", "copies")
+OF_VALUES = ("values", "laws", "casts", "units", "copies")
+"""The modules with checks that read values."""
+
+MODULES = ("files", "shards", "structure", *OF_VALUES)
 """The modules with checks, in the order in which these run and are listed."""
 
 
 ALWAYS = "unreadable"
-"""The check that runs whichever are selected, unless it is ignored."""
+"""The check that runs with every check that reads values, unless it is ignored: an array that cannot be read must not
+pass as one without faults."""
 
 
 class Observation(NamedTuple):
@@ -45,6 +49,11 @@ class Check:
     severity: Severity
     description: str
     function: CheckFunction
+
+    @property
+    def reads_values(self) -> bool:
+        """True if the check reads the values of arrays."""
+        return self.function.__module__.rpartition(".")[2] in OF_VALUES
 
 
 _CHECKS: dict[str, Check] = {}
@@ -73,11 +82,12 @@ def choose(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> list[Check
     """Return the selected checks without the ignored ones; all if none is selected.
 
     select, ignore: names of checks, and severities for all checks of a severity. Raises AddressError for others.
-    ALWAYS is selected too: an array that cannot be read must not pass as one without other faults.
     """
     checks = all_checks()
-    chosen, left_out = _named(checks, [*select, ALWAYS]), _named(checks, ignore)
-    return [each for each in checks if (not select or each.name in chosen) and each.name not in left_out]
+    chosen, left_out = _named(checks, select) if select else {each.name for each in checks}, _named(checks, ignore)
+    if any(each.reads_values for each in checks if each.name in chosen - left_out):
+        chosen.add(ALWAYS)
+    return [each for each in checks if each.name in chosen - left_out]
 
 
 def _named(checks: Iterable[Check], words: Sequence[str]) -> set[str]:

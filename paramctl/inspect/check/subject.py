@@ -52,7 +52,8 @@ class Subject:
         try:
             check_decodable(self.source.model, selected.path)
         except InputError as error:
-            return NO_FACTS._replace(unreadable=str(error))
+            text = str(error).removeprefix(f"{self.source.model.name}: ").removeprefix(f"{selected.path}: ")
+            return NO_FACTS._replace(unreadable=text)
         return None
 
     def _pieces(self) -> Iterator[PieceToMeasure[int, Facts]]:
