@@ -120,7 +120,7 @@ def test_two_arrays_become_one_and_part_again(sections: dict[str, str]) -> None:
         "> ties:",
         f">   - {{keep: {tied}, tie: {name}}}",
     ]
-    assert lines[-3:] == ["path,index,value", f'{tied},"0,0",1.0', f'{name},"0,0",100.0']
+    assert lines[-3:] == ["path,i0,i1,value", f"{tied},0,0,1.0", f"{name},0,0,100.0"]
 
 
 def test_the_constant_is_not_trained_and_no_scheme_touches_it(sections: dict[str, str]) -> None:

@@ -2,19 +2,24 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import h5py
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from paramctl.library.value_rows import index_tuples, value_texts
 from tests import forks
 from tests.conftest import ROOT, Run
 from tests.formats import ANY, SUFFIXES
@@ -71,12 +76,10 @@ def test_a_slice_is_numpys(text: str, values: dict[str, np.ndarray], paramctl: R
     assert list(made) == ["dense/kernel"]
     assert np.array_equal(np.array(made["dense/kernel"], "float32").reshape(np.shape(expected)), expected)
     lines = list(csv.reader(io.StringIO(paramctl("dump", "m.h5", address, "--format", "csv").stdout)))
-    assert lines[0] == ["path", "index", "value"]
-    for path, index, value in lines[1:]:
+    assert lines[0] == ["path", "i0", "i1", "value"]
+    for path, *index, value in lines[1:]:
         assert path == "dense/kernel"
-        assert values["kernel"][tuple(map(int, index.split(",")))] == np.float32(value), (
-            "the place is that in the whole"
-        )
+        assert values["kernel"][tuple(map(int, index))] == np.float32(value), "the place is that in the whole"
     assert len(lines) - 1 == expected.size
 
 
@@ -161,7 +164,7 @@ def test_nan_and_infinity_are_text_in_json(paramctl: Run, tmp_path: Path) -> Non
     assert made["empty"] == [[], []]
     assert made["scalar"] == 0.1, "the shortest text that is this float32"
     lines = paramctl("dump", "n.h5", "w", "scalar", "--format", "csv").stdout.splitlines()
-    assert lines == ["path,index,value", "scalar,,0.1", "w,0,1.0", "w,1,nan", "w,2,inf", "w,3,-inf"]
+    assert lines == ["path,i0,value", "scalar,,0.1", "w,0,1.0", "w,1,nan", "w,2,inf", "w,3,-inf"]
 
 
 @pytest.mark.parametrize("suffix", [".yaml", *SUFFIXES])
@@ -193,7 +196,7 @@ def test_pipelines_with_nothing_on_disk(tmp_path: Path) -> None:
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", line], cwd=tmp_path, check=True, capture_output=True, text=True
     )
-    assert done.stdout.splitlines()[1:] == [f'dense/kernel,"0,{k}",2.0' for k in range(4)]
+    assert done.stdout.splitlines()[1:] == [f"dense/kernel,0,{k},2.0" for k in range(4)]
     assert os.listdir(tmp_path) == []
 
 
@@ -203,7 +206,7 @@ def test_a_closed_pipe_is_quiet_and_a_full_disk_is_one_line(values: dict[str, np
         ["bash", "-c", f"{command} | head -2; exit ${{PIPESTATUS[0]}}"], cwd=tmp_path, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (141, "")
-    assert done.stdout.startswith("path,index,value\ndense/kernel")
+    assert done.stdout.startswith("path,i0,i1,value\ndense/kernel")
     for format_ in ("csv", "npy", "numpy"):
         full = subprocess.run(
             ["bash", "-c", f"{forks.shell_command()} dump m.h5 dense/kernel --format {format_} > /dev/full"],
@@ -250,7 +253,7 @@ def test_a_slice_of_ten_gigabytes_is_drawn_alone(paramctl: Run, tmp_path: Path) 
         text=True,
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
     )
-    assert done.stdout.splitlines()[1].startswith('dense/kernel,"49999,49998",'), done.stderr
+    assert done.stdout.splitlines()[1].startswith("dense/kernel,49999,49998,"), done.stderr
     shortened = paramctl("dump", "m.yaml")
     assert shortened.stdout.count("...") == 7, "NumPy's short form reads edges alone"
 
@@ -312,3 +315,116 @@ def test_a_whole_name_in_quotes_is_that_array(name: str, paramctl: Run) -> None:
             ((shown, values),) = json.loads(printed).items()
             assert shown == array
             assert np.array_equal(np.array(values, "f4"), file.get_tensor(array))
+
+
+def csv_rows(paramctl: Run, *arguments: str) -> list[list[str]]:
+    done = paramctl("dump", *arguments, "--format", "csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    return list(csv.reader(io.StringIO(done.stdout, newline=""), strict=True))
+
+
+@pytest.fixture
+def ranks(tmp_path: Path) -> dict[str, np.ndarray]:
+    """Return arrays of several ranks, one of each, which are in r.npz; their values are distinct."""
+    shapes = {"s": (), "v": (5,), "m": (3, 4), "t": (2, 3, 4), "e": (0, 3), "a,b{0}%s": (1, 2)}
+    arrays = {name: np.arange(np.prod(shape, dtype=int)).reshape(shape) / 8 for name, shape in shapes.items()}
+    np.savez(tmp_path / "r.npz", **arrays)
+    return arrays
+
+
+def test_a_csv_has_an_index_column_for_each_axis(ranks: dict[str, np.ndarray], paramctl: Run) -> None:
+    """As many as the highest rank; the last ones are empty for lower ranks. All values are in order."""
+    header, *lines = csv_rows(paramctl, "r.npz")
+    assert header == ["path", "i0", "i1", "i2", "value"]
+    assert [line[0] for line in lines] == [name for name, array in ranks.items() for _ in range(array.size)]
+    for path, *index, value in lines:
+        rank = ranks[path].ndim
+        assert index[rank:] == [""] * (3 - rank)
+        assert ranks[path][tuple(map(int, index[:rank]))] == float(value)
+
+
+def test_any_columns_in_any_order(ranks: dict[str, np.ndarray], paramctl: Run) -> None:
+    """Before, between and after the value; of names with the characters of templates; some axes of many."""
+    lines = csv_rows(paramctl, "r.npz", "t", "a,b{0}%s", "--columns", "i2, value,index,i0,path,real,imag")
+    assert lines[0] == ["i2", "value", "index", "i0", "path", "real", "imag"]
+    for i2, value, index, i0, path, real, imag in lines[1:]:
+        place = tuple(map(int, index.split(",")))
+        assert (i0, i2) == (str(place[0]), str(place[2]) if len(place) > 2 else "")
+        assert ranks[path][place] == float(value) == float(real)
+        assert imag == "0"
+    assert len(lines) == 1 + 24 + 2
+    assert csv_rows(paramctl, "r.npz", "m[1, ::-2]", "--columns", "value,i1") == [
+        ["value", "i1"],
+        ["0.875", "3"],
+        ["0.625", "1"],
+    ]
+    assert paramctl("dump", "r.npz", "s", "v[0]", "--format", "csv", "--columns", "i0").stdout == 'i0\n""\n0\n'
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--format", "csv", "--columns", "path,i3"], "columns must be some of path, i0, i1, i2, index, value, real"),
+        (["--format", "csv", "--columns", "valu"], "Did you mean 'value'?"),
+        (["--format", "csv", "--columns", "path,path"], "each named once"),
+        (["--format", "csv", "--columns", ""], "columns must be some of"),
+        (["--format", "json", "--columns", "path"], "columns are for the formats csv, arrow, parquet (got json)"),
+    ],
+)
+def test_wrong_columns_are_one_line(options: list[str], says: str, ranks: object, paramctl: Run) -> None:
+    done = paramctl("dump", "r.npz", *options)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert says in done.stderr
+
+
+def test_the_texts_of_a_csv_by_dtype(paramctl: Run, tmp_path: Path) -> None:
+    """Bools are words, but numbers beside numbers. Complex values have two columns, and NaN and infinities names."""
+    np.savez(
+        tmp_path / "d.npz",
+        b=np.array([True, False]),
+        c=np.array([1.5 - 0.1j, complex(np.nan, np.inf)], "c8"),
+        f=np.array([0.1, -np.inf, -0.0], "f4"),
+        u=np.array([2**64 - 1], "u8"),
+    )
+    assert csv_rows(paramctl, "d.npz", "b")[1:] == [["b", "0", "true"], ["b", "1", "false"]]
+    assert [line[-1] for line in csv_rows(paramctl, "d.npz", "b", "u")[1:]] == ["1", "0", str(2**64 - 1)]
+    header, *lines = csv_rows(paramctl, "d.npz", "c", "f")
+    assert header == ["path", "i0", "real", "imag"]
+    assert [line[2:] for line in lines] == [["1.5", "-0.1"], ["nan", "inf"], ["0.1", "0"], ["-inf", "0"], ["-0.0", "0"]]
+    texts = [line[0] for line in csv_rows(paramctl, "d.npz", "c", "--columns", "value")[1:]]
+    assert np.complex64(complex(texts[0])) == np.complex64(1.5 - 0.1j)
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=50))
+def test_the_text_of_a_float64_is_numpys(bits: list[int]) -> None:
+    """Of any bits: Python's own text, which is faster, is the same."""
+    values = np.array(bits, "u8").view("f8")
+    assert value_texts(values) == list(map(str, values))
+
+
+@pytest.mark.parametrize("ranges", [(range(0),), (), (range(3), range(0)), (range(5, -1, -2), range(2))])
+def test_indices_are_those_of_their_product(ranges: tuple[range, ...]) -> None:
+    assert list(index_tuples(ranges)) == [tuple(map(str, index)) for index in itertools.product(*ranges)]
+
+
+@pytest.mark.parametrize("shape", [(300_000,), (1, 200_000, 1), (2, 70_001), (70_001, 2), (3, 1, 40_000)])
+def test_indices_of_long_axes_are_computed_in_parts(shape: tuple[int, ...]) -> None:
+    """In order, none left out, and few in memory, whichever axis is long."""
+    ranges = tuple(map(range, shape))
+    tracemalloc.start()
+    last = sum(1 for _ in index_tuples(ranges))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert last == np.prod(shape)
+    assert peak < 12_000_000
+    for at, index in enumerate(index_tuples(ranges)):
+        if at % 9973 == 0:
+            assert index == tuple(map(str, np.unravel_index(at, shape)))
+
+
+@pytest.mark.parametrize("format_", ["arrow", "parquet"])
+def test_tables_require_pyarrow(format_: str, paramctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "pyarrow.py").write_text("raise ImportError\n")
+    done = paramctl.process("dump", MLP, "--format", format_, env={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"the format {format_} requires pyarrow: pip install 'paramctl[arrow]'\n"

@@ -1019,10 +1019,10 @@ def test_pipelines_with_nothing_on_disk(tmp_path: Path) -> None:
     """Drawn, changed and printed, by three processes: as CSV, into NumPy, and into jq where that is installed."""
     rows = piped(f"{pipe()} 'dense/kernel[0]' dense_1/bias --format csv", tmp_path).splitlines()
     assert rows == [
-        "path,index,value",
-        'dense/kernel,"0,0",42.0',
-        *(f'dense/kernel,"0,{k}",2.0' for k in (1, 2, 3)),
-        "dense_1/bias,0,-1.0",
+        "path,i0,i1,value",
+        "dense/kernel,0,0,42.0",
+        *(f"dense/kernel,0,{k},2.0" for k in (1, 2, 3)),
+        "dense_1/bias,0,,-1.0",
     ]
     reads = "import io, numpy, sys; print(numpy.load(io.BytesIO(sys.stdin.buffer.read())).sum())"
     assert piped(f"{pipe()} dense/kernel --format npy | {sys.executable} -c '{reads}'", tmp_path) == "72.0\n"

@@ -262,7 +262,7 @@ def test_a_set_is_read_by_its_index(paramctl: Run, tmp_path: Path) -> None:
     path = index(tmp_path / "m.weights.json", homes)
     assert names(paramctl, path) == ["a/kernel", "a/bias", "b/kernel", "b/bias"]
     assert paramctl("dump", str(path), "*/bias", "--format", "csv").stdout.split() == [
-        *("path,index,value", "a/bias,0,2.0", "a/bias,1,2.0", "b/bias,0,20.0", "b/bias,1,20.0")
+        *("path,i0,value", "a/bias,0,2.0", "a/bias,1,2.0", "b/bias,0,20.0", "b/bias,1,20.0")
     ]
     report = paramctl("save", str(path), "-o", "new.h5").stderr
     assert "new.h5 does not include another of m_0.weights.h5 of the source\n" in report

@@ -27,7 +27,7 @@ from paramctl.conversion.report import TensorRow
 from paramctl.edit.extract_lora import ExtractedRow
 from paramctl.edit.merge import MergeRow
 from paramctl.library.gradients import GradientRow
-from paramctl.library.printing import FORMATS
+from paramctl.library.printing import BINARY, FORMATS
 from paramctl.model import Tie
 from tests.conftest import ROOT
 from tests.formats import ANY
@@ -309,7 +309,9 @@ def test_an_index_out_of_range_is_an_index_error(index: object) -> None:
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_dump_writes_what_the_command_writes(format_: str, tmp_path: Path) -> None:
-    binary = format_ in ("npy", "npz", "raw")
+    binary = format_ in BINARY
+    if format_ in ("arrow", "parquet"):
+        pytest.importorskip("pyarrow")
     file: typing.IO[typing.Any] = io.BytesIO() if binary else io.StringIO()
     pc.dump(MLP, "dense/kernel[:2]", file=file, format=format_, seed=1)
     done = subprocess.run(

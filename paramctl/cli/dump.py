@@ -12,14 +12,20 @@ from paramctl.cli.command import Command
 from paramctl.cli.output import refuse_terminal
 from paramctl.cli.render import tell
 
-FORMATS = ("numpy", "json", "jsonl", "csv", "npy", "npz", "raw")
-BINARY = ("npy", "npz", "raw")
+FORMATS = ("numpy", "json", "jsonl", "csv", "arrow", "parquet", "npy", "npz", "raw")
+BINARY = ("arrow", "parquet", "npy", "npz", "raw")
 
 
 @click.command(cls=Command, short_help="Print values of parameters")
 @options.source
 @options.addresses
 @options.format_(*FORMATS)
+@click.option(
+    "--columns",
+    metavar="NAME,...",
+    show_default="path,i0,i1,...,value",
+    help="csv, arrow, parquet: columns, of path, i0, ..., index, value, real, imag",
+)
 @click.option(
     "--precision",
     type=click.IntRange(0, 40),
@@ -44,6 +50,7 @@ def dump(
     source: str | None,
     addresses: tuple[str, ...],
     format: str,
+    columns: str | None,
     precision: int | None,
     threshold: int | None,
     full: bool,
@@ -59,9 +66,14 @@ def dump(
     written as in NumPy, and only the selected values are read or generated.
 
     Formats: numpy prints as NumPy does. json is one object, from paths to nested lists. jsonl has a line for each
-    parameter, csv a line for each value. Numbers are the shortest that read back exactly; NaN and infinities are
-    strings in JSON. npy holds one parameter, npz any number. raw is the bytes alone, little-endian. npy and npz
-    store bfloat16 as float32.
+    parameter. Numbers are the shortest that read back exactly; NaN and infinities are strings in JSON. npy holds one
+    parameter, npz any number. raw is the bytes alone, little-endian. npy and npz store bfloat16 as float32.
+
+    csv, arrow and parquet are tables with a row for each value: the path, the index of each axis in the whole array
+    (i0, i1 and so on; the last ones are empty for arrays with fewer axes), and the value. Complex values have the
+    columns real and imag. --columns chooses others: index is the whole index as one text. arrow is an Arrow IPC file,
+    also called Feather; both need pyarrow: pip install 'paramctl[arrow]'. Their values have the narrowest type that
+    holds all of them exactly.
 
     With --state, the arrays of the file's optimizer follow the parameters, and addresses select them too.
 
@@ -70,6 +82,8 @@ def dump(
       paramctl dump mlp.h5 dense/bias
       paramctl dump mlp.yaml 'dense/kernel[0, :2]' --seed 1
       paramctl dump mlp.h5 '**/kernel[..., 0]' --format csv
+      paramctl dump mlp.h5 '*/bias' --format csv --columns path,i0,value
+      paramctl dump mlp.h5 --format parquet > mlp.parquet
       paramctl dump mlp.h5 dense/kernel --format npy > kernel.npy
       paramctl dump mlp.h5 dense --format raw | python -c 'import sys, numpy; print(numpy.frombuffer(sys.stdin.buffer.read(), "f4"))'
       paramctl dump fitted.keras --state 'optimizer/**'
@@ -87,6 +101,7 @@ def dump(
         arrays,
         *addresses,
         format=format,
+        columns=columns,
         precision=precision,
         threshold=threshold,
         full=full,

@@ -6,7 +6,6 @@ format, which needs all values at once to compute the width of its columns.
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import sys
@@ -17,10 +16,12 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from paramctl.core.dtypes import Array, numpy_dtype, to_native
-from paramctl.core.text import csv_field, printable
+from paramctl.core.text import printable
 from paramctl.errors import AddressError
 from paramctl.library.arguments import choice, expect, filters, whole
 from paramctl.library.opening import Openable, as_source
+from paramctl.library.value_rows import choose_columns, value_texts, write_csv
+from paramctl.library.value_tables import Stream, write_arrow, write_parquet
 from paramctl.source.base import SelectedValues, select_values
 from paramctl.store.io.extents import as_bytes
 from paramctl.store.npz import npy, writing
@@ -45,6 +46,7 @@ def dump(
     *addresses: str,
     file: IO[Any] | None = None,
     format: str = "numpy",
+    columns: str | Sequence[str] | None = None,
     precision: int | None = None,
     threshold: int | None = None,
     full: bool = False,
@@ -57,8 +59,10 @@ def dump(
 ) -> None:
     """Write values as text or bytes; without addresses, every array once.
 
-    file: a text file or, for the formats npy, npz and raw, a binary one; standard output by default.
-    format: ``numpy``, ``json``, ``jsonl``, ``csv``, ``npy``, ``npz`` or ``raw``.
+    file: a text file or, for the formats arrow, parquet, npy, npz and raw, a binary one; standard output by default.
+    format: ``numpy``, ``json``, ``jsonl``, ``csv``, ``arrow``, ``parquet``, ``npy``, ``npz`` or ``raw``.
+    columns: of csv, arrow and parquet: some of path, i0, i1 and so on (the index of each axis), index, value, real and
+        imag. By default path, the indices, and value; real and imag instead of value if an array is complex.
     precision, threshold, full: of NumPy's format: digits after the decimal point, the size above which arrays are
         abbreviated, and whether none is.
     trainable, dtype, kind, min_size: only parameters like this.
@@ -69,6 +73,8 @@ def dump(
     choice("format", format, FORMATS)
     if file is not None and not hasattr(file, "write"):
         raise TypeError(f"file must be an open file (got {type(file).__name__})")
+    if columns is not None and format not in TABLE_WRITERS:
+        raise AddressError(f"columns are for the formats {', '.join(TABLE_WRITERS)}", format)
     style = Style(whole("precision", precision, 0), whole("threshold", threshold, 0), full)
     selections = select_values(
         as_source(weights, seed, state=state), addresses, filters(trainable, dtype, kind, min_size)
@@ -76,10 +82,12 @@ def dump(
     if format == "npy" and len(selections) != 1:
         raise AddressError("npy holds one parameter", f"{len(selections):,}", "Use the format npz.")
     if file is None:
-        standard_output: IO[Any] = sys.stdout.buffer if format in BINARY_WRITERS else sys.stdout
+        standard_output: IO[Any] = sys.stdout.buffer if format in BINARY else sys.stdout
         file = standard_output
     if format == "numpy":
         _write_numpy(selections, file, style)
+    elif format in TABLE_WRITERS:
+        TABLE_WRITERS[format](selections, file, choose_columns(columns, selections))
     else:
         (TEXT_WRITERS | BINARY_WRITERS)[format](selections, file)
 
@@ -129,18 +137,12 @@ def _edges(selected: SelectedValues) -> Array:
     return array.reshape([min(size, 2 * EDGE + 1) for size in selected.selection.shape])
 
 
-def _texts(values: Array, quoted: bool) -> list[str]:
-    """Return each value as the shortest text that reads back the same.
-
-    quoted: for JSON, which has no complex numbers, NaN or infinities: they become strings.
-    """
-    values = to_native(values)
-    if values.dtype.kind == "b":
-        return ["true" if value else "false" for value in values.tolist()]
-    texts = list(map(str, values if values.dtype.kind == "f" else values.tolist()))
+def _json_texts(values: Array) -> list[str]:
+    """Return each value as JSON, which has no complex numbers, NaN or infinities: they become strings."""
+    texts = value_texts(values)
     if values.dtype.kind == "c":
-        return [json.dumps(text) for text in texts] if quoted else texts
-    if quoted and values.dtype.kind == "f" and not np.isfinite(values).all():
+        return [json.dumps(text) for text in texts]
+    if values.dtype.kind not in "biu" and not np.isfinite(values).all():
         names = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
         return [names.get(text, text) for text in texts]
     return texts
@@ -154,7 +156,7 @@ def _nested(selected: SelectedValues) -> Iterator[str]:
     """
     shape = selected.selection.shape
     if not shape:
-        yield from (text for piece in selected.pieces() for text in _texts(piece, True))
+        yield from (text for piece in selected.pieces() for text in _json_texts(piece))
         return
     if not prod(shape):
         yield json.dumps(np.empty(shape).tolist())
@@ -163,7 +165,7 @@ def _nested(selected: SelectedValues) -> Iterator[str]:
     row = spans[-1]
     done = 0
     for piece in selected.pieces():
-        texts = _texts(piece, True)
+        texts = _json_texts(piece)
         start = 0
         while start < len(texts):
             opened = sum(done % span == 0 for span in spans)
@@ -193,18 +195,6 @@ def _write_jsonl(selections: Sequence[SelectedValues], file: IO[str]) -> None:
         file.write("}\n")
 
 
-def _write_csv(selections: Sequence[SelectedValues], file: IO[str]) -> None:
-    """Write a line for each value: the path, the index in the whole array, the value."""
-    file.write("path,index,value\n")
-    for selected in selections:
-        path = csv_field(selected.path)
-        indices = (csv_field(",".join(map(str, index))) for index in itertools.product(*selected.selection.ranges))
-        for piece in selected.pieces():
-            file.writelines(
-                f"{path},{index},{text}\n" for text, index in zip(_texts(piece, False), indices, strict=False)
-            )
-
-
 def _write_npy(selections: Sequence[SelectedValues], file: IO[bytes]) -> None:
     """Write the only selection as an npy file."""
     (selected,) = selections
@@ -213,25 +203,11 @@ def _write_npy(selections: Sequence[SelectedValues], file: IO[bytes]) -> None:
         file.write(as_bytes(to_native(piece)))
 
 
-class _Pipe(io.RawIOBase):
-    """A file without seeking, whatever the file can do, so that zipfile writes the same bytes to a pipe and to it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        self.file.write(data)
-        return len(data)
-
-
 def _write_npz(selections: Sequence[SelectedValues], file: IO[bytes]) -> None:
     """Write the selections as an npz archive."""
     check_names([selected.name for selected in selections], "npz")
     members = ((each.name, each.dtype, each.selection.shape, each.pieces()) for each in selections)
-    writing.write_arrays(_Pipe(file), members)
+    writing.write_arrays(Stream(file), members)
 
 
 def _write_raw(selections: Sequence[SelectedValues], file: IO[bytes]) -> None:
@@ -243,6 +219,12 @@ def _write_raw(selections: Sequence[SelectedValues], file: IO[bytes]) -> None:
 
 Writer = Callable[[Sequence[SelectedValues], IO[Any]], None]
 
-TEXT_WRITERS: dict[str, Writer] = {"json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}
+TEXT_WRITERS: dict[str, Writer] = {"json": _write_json, "jsonl": _write_jsonl}
 BINARY_WRITERS: dict[str, Writer] = {"npy": _write_npy, "npz": _write_npz, "raw": _write_raw}
-FORMATS = ("numpy", *TEXT_WRITERS, *BINARY_WRITERS)
+TABLE_WRITERS: dict[str, Callable[[Sequence[SelectedValues], IO[Any], Sequence[str]], None]] = {
+    "csv": write_csv,
+    "arrow": write_arrow,
+    "parquet": write_parquet,
+}
+FORMATS = ("numpy", *TEXT_WRITERS, *TABLE_WRITERS, *BINARY_WRITERS)
+BINARY = ("arrow", "parquet", *BINARY_WRITERS)
