@@ -58,6 +58,11 @@ matches any characters within a name,
 one character, and
 .Li **
 any number of names.
+.It Li block\-[0..11]
+numbers in a name, from 0 to 11; so are
+.Li [0..2,4..31]
+and, by 2,
+.Li [1..47:2]
 .It Li 0/1/bias , \-1/kernel
 A layer, or a parameter of a layer, by its index among those that
 .Nm paramctl summary

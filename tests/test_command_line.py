@@ -223,7 +223,7 @@ def test_an_internal_error_is_one_line_and_exit_code_2(
 ) -> None:
     """Never exit code 1, which means differences."""
 
-    def defective(*_: object) -> None:
+    def defective(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a slip")
 
     monkeypatch.setattr("paramctl.library.structure.summarize", defective)

@@ -2,6 +2,7 @@
 
 block2/block-1/dense/bias         names, joined by ``/``, or by ``.`` in a file whose names contain no slash
 block-*/**/kernel                 ``*`` and ``?`` within a name, ``**`` for any number of names
+block-[0..11]/mlp                 a set of numbers in a name: [0..11], [0..2,4..31] without 3, [1..47:2] by 2
 0/1/1/bias   -1/kernel            a layer, or a parameter of one, by its index; a name takes precedence
 layers[0].layers[1].weights[1]    the same as in Python
 'a[0]'/b                          a name in quotes, or several with their separators, without wildcards
@@ -16,6 +17,7 @@ from collections.abc import Container
 from typing import NamedTuple
 
 from paramctl.address.expressions import compile_expression
+from paramctl.address.numbers import number_set_end
 from paramctl.address.patterns import MAX_ADDRESS, NamePattern
 from paramctl.core.indexing import Index, parse_slice
 from paramctl.errors import AddressError
@@ -121,11 +123,23 @@ def _parse_segments(text: str, separators: str) -> tuple[tuple[Segment, ...], in
                 raise AddressError(rule, repr(text))
         else:
             start = position
-            while position < len(text) and text[position] not in f"{separators}[":
-                position += 1
+            position = _name_end(text, start, separators)
             if start == position:
                 raise AddressError(f"a name in an address may not be empty (character {start + 1})", repr(text))
             segments.append(NamePattern(text[start:position]))
         if position == len(text) or text[position] == "[":
             return tuple(segments), position
         position += 1
+
+
+def _name_end(text: str, position: int, separators: str) -> int:
+    """Return the position after a name without quotes. A bracket ends it, unless it is of a set of numbers."""
+    while position < len(text) and text[position] not in separators:
+        if text[position] == "[":
+            end = number_set_end(text, position)
+            if end is None:
+                break
+            position = end
+        else:
+            position += 1
+    return position

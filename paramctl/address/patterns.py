@@ -1,7 +1,7 @@
 """Patterns: match parameters and blocks by path.
 
 A path joins names with ``/``. In a pattern, ``*`` matches any characters within one name, ``?`` matches one
-character, and ``**`` matches any number of whole names, including none.
+character, and ``**`` matches any number of whole names, including none. ``[0..11]`` matches the numbers 0 to 11.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from paramctl.address.numbers import has_number_set, number_set_regex, split_number_sets
 from paramctl.errors import MAX_COMPARED, AddressError, suggest
 
 MAX_ADDRESS = 4_096
 
 
 class NamePattern(NamedTuple):
-    """One name of an address. In a quoted name, ``*`` and ``?`` are ordinary characters."""
+    """One name of an address. In a quoted name, ``*``, ``?`` and ``[0..11]`` are ordinary characters."""
 
     text: str
     quoted: bool = False
@@ -42,8 +43,8 @@ def compile_pattern(text: str) -> Callable[[str], bool]:
 
 
 def is_pattern(text: str) -> bool:
-    """Return True if the text contains a wildcard."""
-    return "*" in text or "?" in text
+    """Return True if the text contains a wildcard or a set of numbers."""
+    return "*" in text or "?" in text or has_number_set(text)
 
 
 def compile_names(names: Sequence[NamePattern], separator: str) -> Callable[[str], bool]:
@@ -87,11 +88,21 @@ def _name_regex(name: NamePattern) -> str:
     """Return the regular expression of one name, with atomic groups between the stars as in ``_regex``."""
     if name.quoted:
         return re.escape(name.text)
-    first, *later = ("".join("[^/]" if c == "?" else re.escape(c) for c in part) for part in name.text.split("*"))
+    first, *later = map(_part_regex, name.text.split("*"))
     if not later:
         return first
     *middle, last = later
     return first + "".join(f"(?>[^/]*?{part})" for part in middle if part) + f"[^/]*{last}"
+
+
+def _part_regex(part: str) -> str:
+    """Return the regular expression of a part of a name that has no star."""
+    texts = enumerate(split_number_sets(part))  # every second one is a set of numbers
+    return "".join(number_set_regex(text) if place % 2 else _text_regex(text) for place, text in texts)
+
+
+def _text_regex(text: str) -> str:
+    return "".join("[^/]" if c == "?" else re.escape(c) for c in text)
 
 
 def _split(text: str) -> list[str]:

@@ -116,14 +116,15 @@ def _totals(summaries: Sequence[tuple[str, Summary]]) -> list[FileTotals]:
 
 def summary_lines(
     summaries: Sequence[tuple[str, Summary]],
-    items: Callable[[Summary], Sequence[Any]],
+    items: Sequence[OfFile],
     columns: Sequence[Column],
     format: str,
     as_object: Callable[[Summary], dict[str, Any]],
+    more: Sequence[str] = (),
 ) -> Iterator[str]:
     """Yield the summaries of several files: one table, and their totals.
 
-    items: returns the rows of one. as_object: returns one as JSON has it.
+    items: the rows of all. more: lines below the table. as_object: returns one summary as JSON has it.
     """
     totals = _totals(summaries)
     if format == "json":
@@ -132,8 +133,8 @@ def summary_lines(
             {"files": files, "totals": {key: value for key, value in totals[-1]._asdict().items() if key != "file"}}
         )
         return
-    together = [OfFile(file, row) for file, facts in summaries for row in items(facts)]
-    yield from rows(format, together, with_file(columns))
+    yield from rows(format, items, with_file(columns))
     if format == "table":
+        yield from more
         yield ""
         yield from table(totals, TOTALS)

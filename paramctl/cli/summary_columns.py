@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from paramctl.cli.render import Column
 
 if TYPE_CHECKING:
-    from paramctl.inspect.summary import LayerRow, ParameterRow
+    from paramctl.inspect.summary_rows import LayerRow, ParameterRow
 
 
 def count_text(row: LayerRow) -> str:
@@ -40,6 +40,23 @@ def size_note(row: ParameterRow) -> str:
     return f"(holds {row.parameters:,} parameters)" if row.parameters else "(counted apart)"
 
 
+def _percent_text(row: LayerRow | ParameterRow) -> str:
+    return "" if row.percent is None else f"{row.percent:.1f} %"
+
+
+def _cumulative_text(row: LayerRow | ParameterRow) -> str:
+    return "" if row.cumulative is None else f"{row.cumulative:.1f} %"
+
+
+def _times_text(row: LayerRow | ParameterRow) -> str:
+    return f"x{row.count:,}" if row.count > 1 else ""
+
+
+def times_note(row: LayerRow | ParameterRow) -> str:
+    """Return `` x12`` for a row of 12 equal blocks or parameters, and nothing for a row of one."""
+    return f" {_times_text(row)}" if row.count > 1 else ""
+
+
 def _macs_text(row: LayerRow) -> str:
     return "?" if row.macs is None else f"{row.macs:,}"
 
@@ -53,6 +70,14 @@ def shape_text(shape: tuple[int | None, ...] | None) -> str:
     return "?" if shape is None else str(shape)
 
 
+SHARE_COLUMNS = [
+    Column("count", "Count", lambda row: row.count, _times_text, right=True, priority=0),
+    Column("percent", "Percent", lambda row: row.percent, _percent_text, right=True, priority=0),
+    Column("cumulative", "Cumulative", lambda row: row.cumulative, _cumulative_text, right=True, priority=2),
+]
+SHARES = ("percent", "cumulative")
+"""The columns that --sort and --top show by default."""
+
 LAYER_COLUMNS = [
     Column("path", "Layer", lambda row: row.path),
     Column("type", "Type", lambda row: row.type),
@@ -65,7 +90,9 @@ LAYER_COLUMNS = [
     Column("macs", "MACs", lambda row: row.macs, _macs_text, right=True),
     Column("activations", "Activations", lambda row: row.activations, _activations_text, right=True),
     Column("reuse_of", "Reuse of", lambda row: row.reuse_of),
-    Column("from", "From", lambda row: list(row.inputs)),
+    # equal blocks have different inputs
+    Column("from", "From", lambda row: list(row.inputs) if row.count == 1 else None),
+    *SHARE_COLUMNS,
 ]
 COSTS = {"macs": "MACs", "activations": "activations"}
 """The columns with a total of their own, and its name."""
@@ -87,6 +114,7 @@ PARAMETER_COLUMNS = [
     Column("bytes", "Bytes", lambda row: row.bytes, _bytes_text, right=True),
     Column("parameters", "Parameters", lambda row: row.parameters, right=True, priority=0),
     Column("bits", "Bits", lambda row: row.bits, right=True),
+    *SHARE_COLUMNS,
 ]
 PARAMETER_TABLE = ("path", "shape", "dtype", "size", "axes", "fan_in", "fan_out", "trainable", "scheme")
 PARAMETER_JSON = tuple(column.key for column in PARAMETER_COLUMNS[:10])

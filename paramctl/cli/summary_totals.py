@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from paramctl.cli.render import binary
@@ -10,6 +10,31 @@ from paramctl.core.text import printable
 
 if TYPE_CHECKING:
     from paramctl.inspect.summary import Summary
+
+
+NOUNS = {"parameters": "parameters", "bytes": "bytes", "macs": "MACs"}
+"""The units of the numbers."""
+
+
+def left_out_lines(summaries: Sequence[Summary], sort: str | None, parameters: bool) -> Iterator[str]:
+    """Yield the line about the rows that --top left out, if it left out any.
+
+    summaries: of all files. parameters: True if the rows are of parameters.
+    """
+    from paramctl.inspect.shares import measure_of
+
+    left_out = summaries[0].left_out  # of all files together
+    omitted = left_out and (left_out.parameters if parameters else left_out.layers)
+    if not omitted or not omitted.rows:
+        return
+    text = "1 more row" if omitted.rows == 1 else f"{omitted.rows:,} more rows"
+    totals = [facts.total(measure_of(sort)) for facts in summaries]
+    known = [total for total in totals if total is not None]
+    if omitted.counted is None or len(known) < len(totals) or not sum(known):
+        yield f"{text}, not shown"
+    else:
+        share = 100 * omitted.counted / sum(known)
+        yield f"{text} with {omitted.counted:,} {NOUNS[measure_of(sort)]} ({share:.1f} %), not shown"
 
 
 def total_lines(facts: Summary) -> Iterator[str]:

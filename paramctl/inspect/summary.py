@@ -6,7 +6,7 @@ and for any selection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,107 +16,23 @@ from paramctl.core.parameter import DTYPE_BYTES, PACKED_BITS, Encoding, Paramete
 from paramctl.init.rules import assign_schemes
 from paramctl.inspect.costs import Cost, Costs, why_unknown
 from paramctl.inspect.packed import Packed, parameter_counts
+from paramctl.inspect.repeats import Repeats, Shown
+from paramctl.inspect.summary_rows import CountedElsewhere, LayerRow, ParameterRow, StateTotals
 from paramctl.model import Block, Input, Model, Tie, Totals, shared_text, totals
-from paramctl.model.layers import Sizes
 
 
-class CountedElsewhere(NamedTuple):
-    """A parameter whose array is counted in another row.
+class Omitted(NamedTuple):
+    """The rows that are not among the first: their number, and their sum; None if it is unknown."""
 
-    name: its name in its layer; empty for all parameters of a layer.
-    path: the path at which its array is counted.
-    text: ``= PATH, transposed``, with the name that keeps the array; ``counted at PATH`` for that name itself.
-    """
-
-    name: str
-    path: str
-    text: str
+    rows: int
+    counted: int | None
 
 
-def elsewhere(model: Model, path: str, name: str) -> CountedElsewhere:
-    """Return where the array of a parameter is counted. name: of the parameter in its layer."""
-    tie, place = model.tied.get(path), model.counted_at(path)
-    return CountedElsewhere(name, place, shared_text(tie.kept, tie.transpose) if tie else f"counted at {place}")
+class LeftOut(NamedTuple):
+    """The rows of layers and of parameters that are not among the first."""
 
-
-@dataclass(frozen=True, slots=True)
-class LayerRow:
-    """A row of the table of layers.
-
-    parameters: the number of values counted here; None if the rows below count them, or an input's shape is unknown.
-    trainable, non_trainable: the numbers of values that are trained, and that are not; None if the file does not record
-        it for all of them. unknown: the number of values for which it does not.
-    reuse_of: the path of the layer that this one applies again.
-    inputs: the outputs that are its inputs, if not the previous layer's.
-    shared: the parameters that are counted elsewhere; a single item for a whole layer that is.
-    holds: the paths of the parameters counted in this row.
-    missing: the paths of its parameters that the file lacks.
-    macs, activations: the multiply-accumulates for one example, and the values of the outputs, summed over the layers
-        inside; None if unknown.
-    expanded: True if the layers inside have rows of their own.
-    """
-
-    path: str
-    depth: int
-    type: str
-    output_shape: Sizes | None
-    parameters: int | None
-    trainable: int | None
-    non_trainable: int | None
-    unknown: int | None
-    bytes: int | None
-    reuse_of: str | None
-    inputs: tuple[str, ...]
-    shared: tuple[CountedElsewhere, ...]
-    holds: tuple[str, ...]
-    macs: int | None
-    activations: int | None
-    expanded: bool
-    missing: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ParameterRow:
-    """A parameter.
-
-    dtype, bits, trainable, scheme: of its array, which may be another parameter's. dtype: of the stored values, such as
-        q4_k. bits: of a stored value, on average.
-    size: the number of stored values. parameters: that of the parameters they hold, which differs for packed weights.
-    tied_to: the path of the parameter that keeps its array. counted_at: the path at which its array is counted.
-    shared: the same as text, ``= PATH`` or ``counted at PATH``; empty if it is counted here.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-    bits: int | float
-    kind: str | None
-    trainable: bool | None
-    size: int
-    bytes: int
-    axes: tuple[str, ...] | None
-    fan_in: int | float | None
-    fan_out: int | None
-    scheme: str | None
-    tied_to: str | None
-    counted_at: str
-    shared: str
-    parameters: int
-
-
-class StateTotals(NamedTuple):
-    """The arrays of an optimizer, which are not parameters: their number, their values, and their bytes."""
-
-    arrays: int
-    values: int
-    bytes: int
-
-    @classmethod
-    def of(cls, arrays: Sequence[Parameter | ParameterRow]) -> StateTotals | None:
-        """Return the totals of arrays, None without any."""
-        return (
-            cls(len(arrays), sum(each.size for each in arrays), sum(each.bytes for each in arrays)) if arrays else None
-        )
+    layers: Omitted
+    parameters: Omitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +47,7 @@ class Summary:
     optimizer: the arrays of an optimizer, as rows, if they were asked for. optimizer_totals: of these rows, or of all
         arrays of the file's optimizer; None without any. No other number of the summary includes them.
     cost: of the selected layers, each application of a layer counted. why_unknown: if a cost is; else empty.
+    left_out: the rows that were left out by ``rank``; None if the rows were not ranked.
     """
 
     model: str
@@ -151,6 +68,15 @@ class Summary:
     why_unknown: str
     optimizer: list[ParameterRow]
     optimizer_totals: StateTotals | None
+    left_out: LeftOut | None = None
+
+    def total(self, measure: str) -> int | None:
+        """Return the total of parameters, bytes or macs; None if it is unknown."""
+        if measure == "macs":
+            return self.cost.macs
+        if self.unbuilt:
+            return None
+        return sum(self.totals.bytes.values()) if measure == "bytes" else self.totals.parameters
 
 
 def summarize(
@@ -162,6 +88,7 @@ def summarize(
     missing: Mapping[str, tuple[int, ...] | None] = MappingProxyType({}),
     packed: Sequence[Packed] = (),
     optimizer: Sequence[Parameter | ParameterRow] = (),
+    group: bool = False,
 ) -> Summary:
     """Return the summary of a model.
 
@@ -172,6 +99,7 @@ def summarize(
     missing: the parameters that a file lacks; see Origin.
     packed: the arrays that hold packed parameters.
     optimizer: the arrays of the file's optimizer. The model may have them too, and then they are rows.
+    group: return one row for equal blocks, and for equal parameters; see Repeats.
 
     Raises AddressError for a pattern that matches nothing, and for a filter by what the file does not record.
     """
@@ -179,23 +107,24 @@ def summarize(
     candidates = [parameter for path, parameter in model.parameters.items() if matches(path)]
     selected = {parameter.path for parameter in candidates if keep(parameter)}
     keep.check_recorded(model.name, candidates)
-    state = [row for row in _parameter_rows(model, selected, {}, {}) if row.kind == "optimizer"] if optimizer else []
+    state = _state_rows(model, selected, group) if optimizer else []
     # patterns and filters select among all arrays, but only parameters have layers, costs and totals
     if (parameters := model.without_optimizer()) is not model:
         model, optimizer = parameters, state
     counted = [model.owner(path) for path in model.parameters if path in selected and model.counted_at(path) == path]
-    lacking = {
-        path: shape for path, shape in missing.items() if not patterns or any(map(matches, _layers_around(path)))
-    }
+    lacking = {path: shape for path, shape in missing.items() if not patterns or any(map(matches, _around(path, "/")))}
     counts, scales = parameter_counts(packed), {path for each in packed for path in each.scales}
+    if schemes is None:
+        schemes = {path: assigned.scheme for path, assigned in assign_schemes(model).items()}
     rows = _LayerRows(model, matches, selected, depth, counts, lacking)
     cost = rows.costs.all(model.blocks)
+    rows.repeats = repeats = rows.find_repeats(schemes) if group else None
     return Summary(
         model=model.name,
         inputs=model.inputs,
         outputs=model.outputs,
         layers=list(rows.rows(model.blocks, 1)),
-        parameters=list(_parameter_rows(model, selected, schemes, counts)),
+        parameters=list(_parameter_rows(model, selected, schemes, counts, repeats)),
         ties=tuple(tie for tie in model.ties if tie.kept in selected or tie.tied in selected),
         totals=totals(counted, counts),
         unbuilt=model.unbuilt,
@@ -212,9 +141,24 @@ def summarize(
     )
 
 
-def _layers_around(path: str) -> Iterator[str]:
-    """Yield the paths of the layers and blocks that contain a parameter of Keras."""
-    while path := path.rpartition("/")[0]:
+def _state_rows(model: Model, selected: Collection[str], group: bool) -> list[ParameterRow]:
+    """Return the rows of the selected arrays of an optimizer."""
+    state = {path for path in selected if not model.parameters[path].is_parameter}
+    repeats = None
+    if group and state:
+        within = {
+            path
+            for each in model.walk()
+            if any(held.path in state for held in each.parameters)
+            for path in (each.path, *_around(each.path, model.separator))
+        }
+        repeats = Repeats(model, lambda block: block.path in within, state.__contains__, lambda _: None)
+    return list(_parameter_rows(model, state, {}, {}, repeats))
+
+
+def _around(path: str, separator: str) -> Iterator[str]:
+    """Yield the paths of the blocks that contain a path."""
+    while path := path.rpartition(separator)[0]:
         yield path
 
 
@@ -236,11 +180,12 @@ class _LayerRows:
     ) -> None:
         self.model, self.matches, self.selected, self.depth = model, matches, selected, depth
         self.parameter_counts, self.missing = parameter_counts, missing
+        self.repeats: Repeats | None = None
         self.costs = Costs(model, self.shown, lambda block: matches(block.path))
 
     def rows(self, blocks: Sequence[Block], level: int) -> Iterator[LayerRow]:
         for block in blocks:
-            if not self.shown(block):
+            if not self.shown(block) or (self.repeats and id(block) not in self.repeats.blocks):
                 continue
             expanded = bool(block.blocks) and block.reuse_of is None and level != self.depth
             yield self.row(block, level, expanded)
@@ -254,6 +199,20 @@ class _LayerRows:
             for inner in block.walk()
         )
 
+    def find_repeats(self, schemes: Mapping[str, str | None]) -> Repeats:
+        """Return the repeated blocks and parameters."""
+        missing: dict[str, list[str]] = {}  # by the layer that lacks them
+        for path in self.missing:
+            for around in _around(path, "/"):
+                missing.setdefault(around, []).append(path[len(around) :])
+
+        def facts(of: Block | str) -> Hashable:
+            if isinstance(of, str):
+                return self.parameter_counts.get(self.model.owner(of).path), schemes.get(self.model.owner(of).path)
+            return self.costs.of(of), of.unbuilt, tuple(missing.get(of.path, ()))
+
+        return Repeats(self.model, self.shown, self.selected.__contains__, facts)
+
     def row(self, block: Block, level: int, expanded: bool) -> LayerRow:
         # The rows inside an expanded block count for themselves, and a reused layer was counted before.
         blocks = [block] if expanded else [] if block.reuse_of else block.walk()
@@ -265,25 +224,48 @@ class _LayerRows:
         # an expanded block has no count, unless it holds parameters itself
         known = bool(parameters) if expanded else not any(inner.unbuilt for inner in block.walk())
         cost = self.costs.of(block)
+        place = self.place(block)
+        times = place.times
+        shared = self.shared(block, parameters)
+        missing = () if expanded else tuple(path for path in self.missing if path.startswith(f"{block.path}/"))
         return LayerRow(
-            path=block.path,
+            path=place.path,
+            name=place.name,
+            count=times,
             depth=level,
             type=block.type,
             output_shape=block.output,
-            parameters=counts.parameters if known else None,
-            trainable=counts.trainable if known else None,
-            non_trainable=counts.non_trainable if known else None,
-            unknown=counts.unknown if known else None,
-            bytes=sum(counts.bytes.values()) if known else None,
-            reuse_of=block.reuse_of,
+            parameters=_times(times, counts.parameters) if known else None,
+            trainable=_times(times, counts.trainable) if known else None,
+            non_trainable=_times(times, counts.non_trainable) if known else None,
+            unknown=_times(times, counts.unknown) if known else None,
+            bytes=_times(times, sum(counts.bytes.values())) if known else None,
+            reuse_of=None if block.reuse_of is None else self.target(block.path, block.reuse_of),
             inputs=block.inputs,
-            shared=self.shared(block, parameters),
-            holds=tuple(parameter.path for parameter in parameters),
-            macs=cost.macs,
-            activations=cost.activations,
+            shared=shared,
+            holds=self.held(parameters),
+            macs=_times(times, cost.macs),
+            activations=_times(times, cost.activations),
             expanded=expanded,
-            missing=() if expanded else tuple(path for path in self.missing if path.startswith(f"{block.path}/")),
+            missing=tuple(place.path + path[len(block.path) :] for path in missing),
         )
+
+    def place(self, block: Block) -> Shown:
+        """Return the path of the row of a block, and the number of blocks that it represents."""
+        if self.repeats:
+            return self.repeats.blocks[id(block)]
+        return Shown(block.path, block.path.rpartition(self.model.separator)[2], 1)
+
+    def target(self, path: str, other: str) -> str:
+        """Return how the row of a path names another path."""
+        return self.repeats.target(path, other) if self.repeats else other
+
+    def held(self, parameters: list[Parameter]) -> tuple[str, ...]:
+        """Return the paths of the rows of parameters."""
+        if not self.repeats:
+            return tuple(parameter.path for parameter in parameters)
+        shown = self.repeats.parameters
+        return tuple(shown[parameter.path].path for parameter in parameters if parameter.path in shown)
 
     def counts(self, parameter: Parameter) -> bool:
         """Return True if the array of a parameter is counted at this parameter."""
@@ -292,40 +274,59 @@ class _LayerRows:
     def shared(self, block: Block, parameters: list[Parameter]) -> tuple[CountedElsewhere, ...]:
         """Return the parameters that are counted elsewhere."""
         if block.reuse_of is not None:
-            return (CountedElsewhere("", block.reuse_of, shared_text(block.reuse_of)),)
+            first = self.target(block.path, block.reuse_of)
+            return (CountedElsewhere("", first, shared_text(first)),)
         paths = [parameter.path for parameter in parameters if not self.counts(parameter)]
         whole = len(paths) == len(parameters)
         start = len(block.path) + 1
-        return tuple(elsewhere(self.model, path, "" if whole else path[start:]) for path in paths)
+        return tuple(_elsewhere(self.model, path, "" if whole else path[start:], self.repeats) for path in paths)
+
+
+def _times(count: int, number: int | None) -> int | None:
+    return None if number is None else count * number
+
+
+def _elsewhere(model: Model, path: str, name: str, repeats: Repeats | None) -> CountedElsewhere:
+    """Return where the array of a parameter is counted. name: of the parameter in its layer."""
+    tie, place = model.tied.get(path), model.counted_at(path)
+    kept = tie.kept if tie else path
+    if repeats:
+        kept, place = repeats.target(path, kept), repeats.target(path, place)
+    return CountedElsewhere(name, place, shared_text(kept, tie.transpose) if tie else f"counted at {place}")
 
 
 def _parameter_rows(
-    model: Model, selected: set[str], schemes: Mapping[str, str | None] | None, counts: Mapping[str, int]
+    model: Model,
+    selected: Collection[str],
+    schemes: Mapping[str, str | None],
+    counts: Mapping[str, int],
+    repeats: Repeats | None,
 ) -> Iterator[ParameterRow]:
-    if schemes is None:
-        schemes = {path: assigned.scheme for path, assigned in assign_schemes(model).items()}
     for path, parameter in model.parameters.items():
-        if path not in selected:
+        if path not in selected or (repeats and path not in repeats.parameters):
             continue
         owner, tie, counted_at = model.owner(path), model.tied.get(path), model.counted_at(path)
+        place = repeats.parameters[path] if repeats else Shown(path, "", 1)
         fan_in, fan_out = parameter.fans or (None, None)
+        elsewhere = None if counted_at == path else _elsewhere(model, path, "", repeats)
         yield ParameterRow(
-            path=path,
+            path=place.path,
             shape=parameter.shape,
             dtype=owner.stored_dtype,
             bits=_bits(owner),
             kind=None if parameter.kind == "unknown" else parameter.kind,
             trainable=owner.trainable,
-            size=parameter.size,
-            bytes=owner.stored_bytes,
+            size=place.times * parameter.size,
+            bytes=place.times * owner.stored_bytes,
             axes=_roles(parameter),
             fan_in=fan_in,
             fan_out=fan_out,
             scheme=schemes.get(owner.path),
-            tied_to=tie.kept if tie else None,
-            counted_at=counted_at,
-            shared="" if counted_at == path else elsewhere(model, path, "").text,
-            parameters=counts.get(owner.path, owner.size),
+            tied_to=None if tie is None else repeats.target(path, tie.kept) if repeats else tie.kept,
+            counted_at=place.path if elsewhere is None else elsewhere.path,
+            shared=elsewhere.text if elsewhere else "",
+            parameters=place.times * counts.get(owner.path, owner.size),
+            count=place.times,
         )
 
 
