@@ -55,8 +55,8 @@ Columns with --parameters: {", ".join(column.key for column in PARAMETER_COLUMNS
 @click.option(
     "--group/--no-group",
     default=None,
-    show_default="on a terminal, if too long",
-    help="Print one row for equal blocks: block-[0..11]",
+    show_default="if too long for a terminal",
+    help="Print one row for equal blocks",
 )
 @click.option("--memory", is_flag=True, help="Estimate the bytes for inference and for training instead")
 @click.option(
