@@ -10,7 +10,8 @@ from paramctl.inspect.diff import DiffRow
 from paramctl.inspect.histogram import Histogram
 from paramctl.inspect.metadata import MetadataRow
 from paramctl.inspect.stat import StatRow
-from paramctl.inspect.summary import ParameterRow, Summary
+from paramctl.inspect.summary import Summary
+from paramctl.inspect.summary_rows import ParameterRow
 
 
 @dataclass(frozen=True, slots=True)

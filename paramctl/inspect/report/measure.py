@@ -14,7 +14,8 @@ from paramctl.inspect.check.subject import Subject
 from paramctl.inspect.histogram import histograms
 from paramctl.inspect.report.facts import ArrayFacts
 from paramctl.inspect.stat import stat_row
-from paramctl.inspect.summary import ParameterRow, Summary
+from paramctl.inspect.summary import Summary
+from paramctl.inspect.summary_rows import ParameterRow
 from paramctl.parallel import Progress
 from paramctl.source.base import SelectedValues, Source, place_of
 from paramctl.store.contents import Provenance

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import count, groupby
 
 from paramctl.inspect.report.facts import ArrayFacts
-from paramctl.inspect.summary import LayerRow, ParameterRow, Summary
+from paramctl.inspect.summary import Summary
+from paramctl.inspect.summary_rows import LayerRow, ParameterRow
 from paramctl.model import shape_text
 
 FOLDED_GROUPS, FOLDED_ARRAYS = 4, 16
