@@ -262,6 +262,14 @@ def test_the_tree_has_every_array_once() -> None:
         assert sum(each.bytes for each in nodes) == sum(facts.totals.bytes.values())
 
 
+@pytest.mark.parametrize("names", [["a." * 600 + "w"], [f"{'b.' * depth}w" for depth in range(1, 300)]])
+def test_a_deep_name_has_its_place(names: list[str], tmp_path: Path) -> None:
+    """A hostile name has hundreds of parts: the tree ends at a depth, below which names stay whole."""
+    page = pc.report(saved(tmp_path / "m.safetensors", {name: np.ones(2) for name in names})).html
+    text = json.dumps(data_of(page)["tree"])
+    assert len(re.findall(r'"p\d+"', text)) == len(names)
+
+
 def test_the_areas_of_a_treemap_are_the_sizes() -> None:
     """The boxes fill the whole without gaps and overlaps, and none is a sliver where sizes are alike."""
     sizes = [600, 300, 200, 100, 100, 50, 25, 25]
@@ -336,5 +344,5 @@ def test_a_page_of_10_000_arrays_is_a_few_megabytes(tmp_path: Path) -> None:
     assert len(page.encode()) < 5_000_000
     data = data_of(page)
     assert len(data["tables"]["arrays"]["rows"]) == 10_000
-    layers = data["tree"][0][4][0]
-    assert [child[1] for child in layers[4]] == ["0 … 2499"]
+    (layers,) = data["tree"]
+    assert (layers[1], [child[1] for child in layers[4]]) == ("model.layers", ["0 … 2499"])

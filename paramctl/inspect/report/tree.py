@@ -14,6 +14,8 @@ from paramctl.model import shape_text
 
 FOLDED_GROUPS, FOLDED_ARRAYS = 4, 16
 """The least numbers of alike siblings that are folded: of groups, and of arrays."""
+DEEPEST = 60
+"""The deepest level with nodes. Arrays below are leaves of it, so that no name can exceed a limit of recursion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,11 @@ def build_tree(summary: Summary, arrays: Sequence[ArrayFacts]) -> list[Node]:
             (stack[-1][1] if stack else nodes).append(_layer(layer, children, summary, f"g{next(groups)}"))
 
     for row in summary.layers:
-        close(row.depth)
-        held = [_array(*leaves[path], f"{row.path}{summary.separator}") for path in row.holds if path in leaves]
-        stack.append((row, held))
+        if row.depth <= DEEPEST:
+            close(row.depth)
+            stack.append((row, []))
+        above, held = stack[-1]
+        held += [_array(*leaves[path], f"{above.path}{summary.separator}") for path in row.holds if path in leaves]
     close(0)
     # outside the layers, since no layer has them: a path such as optimizer/vars/3 names none
     state = tuple(_array(*leaves[row.path], "") for row in summary.optimizer if row.path in leaves)
@@ -75,9 +79,13 @@ def _layer(row: LayerRow, children: list[Node], summary: Summary, key: str) -> N
     if len(children) == 1 and children[0].path == row.path:  # an array at the root of a file of arrays
         return children[0]
     kind = "" if row.type == "group" else row.type
+    label = row.path.rpartition(summary.separator)[2]
+    if not kind and len(children) == 1 and children[0].children and not children[0].type:
+        # names that only lead to each other, such as model.layers, are one line
+        return replace(children[0], label=f"{label}{summary.separator}{children[0].label}")
     return Node(
         key=key,
-        label=row.path.rpartition(summary.separator)[2],
+        label=label,
         path=row.path,
         type=f"{kind}, the same as {row.reuse_of}" if row.reuse_of is not None else kind,
         output=shape_text(row.output_shape) if summary.inputs else "",
