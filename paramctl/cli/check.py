@@ -11,6 +11,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
+from paramctl.cli.completions import complete_names
 from paramctl.cli.finding_formats import folded, github, sarif
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows, tell
 from paramctl.cli.several import of_each, refuse_standard_input, split_files
@@ -37,6 +38,13 @@ def _names(_context: click.Context, _parameter: click.Parameter, values: tuple[s
     return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
 
 
+def _known() -> list[str]:
+    """Return the names of checks and severities."""
+    from paramctl.inspect.check.registry import all_checks
+
+    return [*(each.name for each in all_checks()), *SEVERITIES]
+
+
 @click.command(cls=Command, short_help="Find faults of a model or checkpoint")
 @options.source
 @options.addresses
@@ -45,8 +53,22 @@ def _names(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 @click.option(
     "--as", "as_dtype", metavar="[PATTERN=]DTYPE", multiple=True, help="Find the values that this dtype cannot hold"
 )
-@click.option("--select", metavar="NAME,...", multiple=True, callback=_names, help="Only these checks or severities")
-@click.option("--ignore", metavar="NAME,...", multiple=True, callback=_names, help="All but these checks or severities")
+@click.option(
+    "--select",
+    metavar="NAME,...",
+    multiple=True,
+    callback=_names,
+    shell_complete=complete_names(_known),
+    help="Only these checks or severities",
+)
+@click.option(
+    "--ignore",
+    metavar="NAME,...",
+    multiple=True,
+    callback=_names,
+    shell_complete=complete_names(_known),
+    help="All but these checks or severities",
+)
 @click.option(
     "--fail-on",
     type=click.Choice(SEVERITIES),

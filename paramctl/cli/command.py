@@ -60,6 +60,10 @@ class Command(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the parameters of the command, then the options of all commands."""
+        if ctx.resilient_parsing:  # TAB completion
+            from paramctl.cli.completions import complete_by_metavar
+
+            complete_by_metavar(self.params)
         count = len(self.params)
         params = super().get_params(ctx)
         return [*params[:count], *self._common, *params[count:]]
@@ -72,6 +76,8 @@ class Command(click.Command):
             if isinstance(option, click.Option) and not option.is_flag and not option.count
             for name in option.opts
         }
+        if ctx.resilient_parsing and args and args[-1] in with_value:
+            args = args[:-1]  # TAB completes its value, and click would skip the arguments before it
         previous = [None, *args]
         end = args.index("--") if "--" in args else len(args)  # click itself takes what follows as arguments
         return super().parse_args(

@@ -3,16 +3,18 @@
 import click
 from click.shell_completion import get_completion_class
 
+from paramctl.cli import shells
 from paramctl.cli.command import Command
 
 
 @click.command(cls=Command, short_help="Print a TAB completion script for a shell")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), help="The shell")
+@click.argument("shell", type=click.Choice(shells.SHELLS), help="The shell")
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
     """Print a TAB completion script for a shell.
 
-    The script completes commands, options, layer types, schemes, and the paths of parameters in a model or file.
+    The script completes commands, options and their values: the paths of parameters and the variables of the model on
+    the command line, schemes and their options, columns, presets, dtypes, layer types, formats and files.
 
     \b
     Examples:
@@ -20,6 +22,7 @@ def completion(context: click.Context, shell: str) -> None:
       eval "$(paramctl completion zsh)"         # in ~/.zshrc
       paramctl completion fish | source         # in ~/.config/fish/config.fish
     """
+    shells.register()
     shell_class = get_completion_class(shell)
     assert shell_class is not None
     click.echo(shell_class(context.find_root().command, {}, "paramctl", "_PARAMCTL_COMPLETE").source())

@@ -9,6 +9,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
+from paramctl.cli.completions import complete_names
 from paramctl.cli.output import refuse_terminal
 from paramctl.cli.render import tell
 
@@ -24,6 +25,7 @@ BINARY = ("arrow", "parquet", "npy", "npz", "raw")
     "--columns",
     metavar="NAME,...",
     show_default="path,i0,i1,...,value",
+    shell_complete=complete_names(lambda: ("path", "i0", "i1", "i2", "i3", "index", "value", "real", "imag")),
     help="csv, arrow, parquet: columns, of path, i0, ..., index, value, real, imag",
 )
 @click.option(

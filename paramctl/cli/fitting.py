@@ -100,6 +100,7 @@ def fit(columns: Sequence[TextColumn], width: int) -> Fitted:
         (place for place, column in enumerate(columns) if place and column.priority >= 0),
         key=lambda place: (columns[place].is_empty, columns[place].priority, place),
     )
+    # the last of the sorted columns is the least important
     while True:
         fitted = _shorten(shown, width, floor)
         if fitted is not None or not removable:
@@ -155,6 +156,7 @@ def shorten_all(texts: Sequence[str], width: int) -> list[str]:
     for kept in range(1, KEPT_SEGMENTS + 1):
         short = {text: shorten(text, width, kept) for text in dict.fromkeys(texts)}
         counts = Counter(short.values())
+        # a name that two paths would share tells neither apart
         for text, name in short.items():
             if counts[name] == 1:
                 chosen.setdefault(text, name)

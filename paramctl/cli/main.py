@@ -19,6 +19,9 @@ LONGEST_LINE = 2_000
 
 SUCCESS, FINDINGS, ERROR, PIPE_CLOSED = 0, 1, 2, 141
 
+COMPLETION = "_PARAMCTL_COMPLETE"
+"""The variable by which a shell asks for completions."""
+
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}
 """LAPACK's sums depend on its number of threads. NumPy reads these when it is imported."""
 
@@ -42,6 +45,10 @@ def run(arguments: list[str] | None = None) -> int:
         if sys.stdout is None:
             raise OSError("closed")
         _escape_what_cannot_be_encoded()
+        if COMPLETION in os.environ:
+            from paramctl.cli import shells
+
+            shells.register()
         code: Any = group.main(arguments, prog_name="paramctl", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else SUCCESS

@@ -29,7 +29,8 @@ from typing import Any, TypeVar
 
 import click
 
-DEFAULT_MODEL = "model.yaml"
+from paramctl.cli.completions import DEFAULT_MODEL as DEFAULT_MODEL
+from paramctl.cli.completions import complete_address as complete_address
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,23 +86,6 @@ class Size(click.ParamType[int]):
         if unit not in units or not number.isdecimal() or not int(number):
             self.fail(f"must be a positive whole number, optionally with KB, MB, GB or TB (got {value!r})")
         return int(number) * units[unit]
-
-
-def complete_address(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the paths of blocks and parameters, in the model on the command line, that begin with a text."""
-    from paramctl.errors import ParamctlError
-    from paramctl.source.open import open_path
-    from paramctl.store.urls import is_remote
-
-    file = context.params.get("source") or context.params.get("model") or DEFAULT_MODEL
-    if file == "-" or is_remote(file):
-        return []  # completion must not wait for standard input, which is the terminal, nor for a server
-    try:
-        tree = open_path(file).model
-    except ParamctlError:
-        return []
-    paths = [*dict.fromkeys(block.path for block in tree.walk()), *tree.parameters]
-    return [path for path in paths if path.startswith(incomplete)]
 
 
 def _opened(name: str) -> Callable[[F], F]:

@@ -102,6 +102,7 @@ class PagedOutput:
             with suppress(OSError):
                 self.process.stdin.close()
             code = self.process.wait()
+            # a signal, such as that of a closed window, is the user's; so is Ctrl-C
             if 0 < code < SIGNAL_BASE and code != INTERRUPTED:
                 self.process = False
                 self._explain(f"exit code {code}")

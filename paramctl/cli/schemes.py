@@ -32,16 +32,8 @@ EFFECT_COLUMNS = [
 ]
 
 
-def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    from paramctl.init.registry import SCHEMES
-
-    return [name for name in SCHEMES if name.startswith(incomplete)]
-
-
 @click.command(cls=Command, short_help="List initialization schemes and their effect")
-@click.argument(
-    "schemes", metavar="[SCHEME]...", nargs=-1, help="Schemes, optionally with options", shell_complete=_complete
-)
+@click.argument("schemes", metavar="[SCHEME]...", nargs=-1, help="Schemes, optionally with options")
 @click.option("--parameter", metavar="MODEL:PATH", help="Parameter, such as mlp.yaml:dense/kernel")
 @options.fan_convention("true")
 @options.define

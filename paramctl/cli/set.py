@@ -29,7 +29,6 @@ COLUMNS = [
     "assignments",
     metavar="[ASSIGNMENT]...",
     nargs=-1,
-    shell_complete=options.complete_address,
     help="ADDRESS=VALUE, or with +=, -=, *= or /=",
 )
 @click.option("--metadata", metavar="KEY=VALUE", multiple=True, help="Set metadata of the file instead; repeatable")

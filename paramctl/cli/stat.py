@@ -10,6 +10,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
+from paramctl.cli.completions import complete_columns
 from paramctl.cli.render import ROW_FORMATS, emit, rows, tell
 from paramctl.cli.several import OfFile, of_each, refuse_standard_input, split_files, with_file
 from paramctl.cli.stat_columns import COLUMNS, MOMENTS, NORMS, QUANTILES, SPECTRAL, chosen_keys, stat_columns
@@ -61,7 +62,12 @@ class Probabilities(click.ParamType[tuple[float, ...]]):
 @click.option("--moments", is_flag=True, help="Add sparsity, skewness and excess kurtosis")
 @click.option("--norms", is_flag=True, help="Add the L1 and Linf norms and the root mean square")
 @click.option("--spectral", is_flag=True, help="Add spectral norm, stable rank, condition number and rank of matrices")
-@click.option("--columns", metavar="NAME,...", help="Columns to compute and print, in this order; listed below")
+@click.option(
+    "--columns",
+    metavar="NAME,...",
+    help="Columns to compute and print, in this order; listed below",
+    shell_complete=complete_columns(lambda context: COLUMNS),
+)
 @click.option(
     "--per",
     type=click.Choice(("parameter", "block", "dtype")),

@@ -10,10 +10,11 @@ import click
 import paramctl
 from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
+from paramctl.cli.completions import complete_columns
 from paramctl.cli.display import display, screen, style, table_width
 from paramctl.cli.memory import print_memory
 from paramctl.cli.metadata import check_alone, print_metadata
-from paramctl.cli.render import emit, json_text, rows, table, tell
+from paramctl.cli.render import Column, emit, json_text, rows, table, tell
 from paramctl.cli.several import of_each, refuse_standard_input, split_files, summary_lines
 from paramctl.cli.summary_columns import COSTS, LAYER_COLUMNS, PARAMETER_COLUMNS, shape_text
 from paramctl.cli.summary_totals import left_out_lines, total_lines
@@ -37,12 +38,22 @@ Columns with --parameters: {", ".join(column.key for column in PARAMETER_COLUMNS
 """
 
 
+def _columns(context: click.Context) -> Sequence[Column]:
+    """Return the columns of the rows that the options select."""
+    return PARAMETER_COLUMNS if context.params.get("parameters") or context.params.get("state") else LAYER_COLUMNS
+
+
 @click.command(cls=Command, short_help="Show layers, shapes and parameter counts", epilog=EPILOG)
 @options.model
 @options.patterns
 @click.option("--depth", type=click.IntRange(min=1), metavar="N", show_default="all", help="Levels of blocks to expand")
 @click.option("--parameters", is_flag=True, help="Print a row for each parameter instead of each layer")
-@click.option("--columns", metavar="NAME,...", help="Columns to print, in this order; listed below")
+@click.option(
+    "--columns",
+    metavar="NAME,...",
+    shell_complete=complete_columns(_columns),
+    help="Columns to print, in this order; listed below",
+)
 @click.option(
     "--sort",
     type=click.Choice(SORTS),
