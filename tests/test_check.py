@@ -149,7 +149,7 @@ def test_dead_units_have_neither_weights_nor_bias(name: str, tmp_path: Path) -> 
     path = saved(tmp_path / name, {"dense/kernel": kernel, "dense/bias": bias})
     (finding,) = pc.check(path).findings
     assert (finding.name, finding.place) == ("dead-units", "dense/kernel[:, 2]")
-    assert finding.text == "1 of 4 output units has no incoming weights but zeros: 2"
+    assert finding.text == "1 of 4 output units has only zeros: 2"
 
 
 def test_equal_units_are_found_by_all_of_their_values(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_a_flipped_bit_in_a_zip_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ANY)
 def test_a_truncated_file_is_a_finding(name: str, tmp_path: Path) -> None:
-    """Where the reader refuses the file, or where it reads the header and then not the values."""
+    """The reader refuses the file, or it reads the header and then not the values."""
     saved(tmp_path / "w.npz", {})
     folder = tmp_path / "files"
     folder.mkdir()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from paramctl.inspect.check.registry import Observation, check
 from paramctl.inspect.check.subject import Subject
+from paramctl.inspect.check.values import counted
 
 MANY_ZEROS = 0.01
 MANY_SUBNORMAL = 0.1
@@ -21,7 +22,7 @@ def overflow(subject: Subject) -> Iterator[Observation]:
     for selected, facts in subject.measured:
         losses = facts.losses
         if losses is not None and losses.overflow:
-            text = f"{losses.overflow:,} of {facts.tally.size:,} values are beyond the range of {losses.dtype}"
+            text = counted(losses.overflow, facts.tally.size, f"beyond the range of {losses.dtype}")
             yield Observation(subject.place(selected, losses.first_overflow), text, (selected.path,))
 
 
@@ -45,6 +46,5 @@ def inexact(subject: Subject) -> Iterator[Observation]:
     for selected, facts in subject.measured:
         losses = facts.losses
         if losses is not None and losses.inexact:
-            text = f"{losses.inexact:,} of {facts.tally.size:,} values lose an integer, a fraction or an imaginary part"
-            place = subject.place(selected, losses.first_inexact)
-            yield Observation(place, f"{text} in {losses.dtype}", (selected.path,))
+            text = counted(losses.inexact, facts.tally.size, f"rounded or cut in {losses.dtype}")
+            yield Observation(subject.place(selected, losses.first_inexact), text, (selected.path,))

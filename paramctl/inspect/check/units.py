@@ -43,7 +43,7 @@ def dead_units(subject: Subject) -> Iterator[Observation]:
         if recurrent is not None and recurrent.path != parameter.path and units_of(recurrent) is not None:
             dead &= ~_unit_sums(subject, recurrent).nonzero
         if dead.any():
-            text = f"{_count(int(dead.sum()), units.number)} no incoming weights but zeros: {_listed(dead)}"
+            text = f"{_count(int(dead.sum()), units.number)} only zeros: {_listed(dead)}"
             yield Observation(_place(subject, parameter, int(dead.argmax())), text, (selected.path,))
 
 
