@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import paramctl as pc
 from paramctl.cli.bars import edge_texts
 from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import DTYPE_BYTES
@@ -286,3 +287,33 @@ def test_texts_of_any_edges_differ(edges: list[float]) -> None:
     texts = edge_texts(edges)
     assert len(set(texts)) == len(edges)
     assert sorted(texts, key=float) == texts
+
+
+def test_a_column_of_stat(folder: Path, paramctl: Run) -> None:
+    """The counts of at most 16 bins, of arrays and of groups, drawn as blocks; none for complex values."""
+    rng = np.random.default_rng(3)
+    arrays = {"a/w": rng.standard_normal(900, dtype="f4"), "a/v": rng.standard_normal(500, dtype="f4") * 2}
+    np.savez(
+        folder / "g.npz", **arrays, **{"b/c": np.ones(3, "c8"), "b/n": np.array([np.nan]), "i/t": np.array([1, 3, 3])}
+    )
+    rows = json.loads(paramctl("stat", "g.npz", "--histogram", "--format", "json").stdout)
+    facts = {row["path"]: row["histogram"] for row in rows}
+    for path, values in arrays.items():
+        counts, edges = np.histogram(values.astype("f8"), 16)
+        assert facts[path] == {"low": edges[0], "high": edges[-1], "counts": counts.tolist()}
+    assert (facts["b/c"], facts["b/n"]) == (None, None)
+    assert facts["i/t"] == {"low": 1, "high": 4, "counts": [1, 0, 2]}
+    groups = paramctl("stat", "g.npz", "a", "--per", "block", "--total", "--histogram", "--format", "jsonl").stdout
+    both = np.concatenate([*arrays.values()]).astype("f8")
+    for line in groups.splitlines():
+        assert json.loads(line)["histogram"]["counts"] == np.histogram(both, 16)[0].tolist()
+    table = paramctl("stat", "g.npz", "i/t", "--columns", "histogram,path").stdout.splitlines()
+    assert table[0].split() == ["Histogram", "Parameter"]
+    assert table[2].startswith("▄ █ ")
+    text = paramctl.process("stat", "g.npz", "i/t", "--histogram", env={"PYTHONIOENCODING": "ascii"}).stdout
+    assert text.rstrip().endswith(" = @")
+    ((cell,),) = list(
+        csv.reader(io.StringIO(paramctl("stat", "g.npz", "i/t", "--columns", "histogram", "--format", "csv").stdout))
+    )[1:]
+    assert json.loads(cell) == facts["i/t"]
+    assert pc.stat(folder / "g.npz", "i/t", histogram=True).rows[0].histogram == ((1.0, 2.0, 3.0, 4.0), (1, 0, 2))

@@ -234,6 +234,8 @@ def _exact(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
+    if isinstance(value, dict):
+        return json_value(value)
     return plain(value)
 
 

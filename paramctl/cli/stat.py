@@ -13,7 +13,7 @@ from paramctl.cli.command import Command
 from paramctl.cli.completions import complete_columns
 from paramctl.cli.render import ROW_FORMATS, emit, rows, tell
 from paramctl.cli.several import OfFile, of_each, refuse_standard_input, split_files, with_file
-from paramctl.cli.stat_columns import COLUMNS, MOMENTS, NORMS, QUANTILES, SPECTRAL, chosen_keys, stat_columns
+from paramctl.cli.stat_columns import COLUMNS, HISTOGRAM, MOMENTS, NORMS, QUANTILES, SPECTRAL, chosen_keys, stat_columns
 
 if TYPE_CHECKING:
     from paramctl.library.measures import Statistics
@@ -62,6 +62,7 @@ class Probabilities(click.ParamType[tuple[float, ...]]):
 @click.option("--moments", is_flag=True, help="Add sparsity, skewness and excess kurtosis")
 @click.option("--norms", is_flag=True, help="Add the L1 and Linf norms and the root mean square")
 @click.option("--spectral", is_flag=True, help="Add spectral norm, stable rank, condition number and rank of matrices")
+@click.option("--histogram", is_flag=True, help="Add a small histogram of at most 16 bins")
 @click.option(
     "--columns",
     metavar="NAME,...",
@@ -98,6 +99,7 @@ def stat(
     moments: bool,
     norms: bool,
     spectral: bool,
+    histogram: bool,
     columns: str | None,
     per: str,
     depth: int | None,
@@ -125,8 +127,8 @@ def stat(
     With --state, the arrays of the file's optimizer follow the parameters, and addresses select them too.
 
     Options add columns, and --columns replaces the usual ones. Only the columns that are printed are computed.
-    Quantiles are exact, as numpy.quantile gives them. Values are read once more for --moments and --norms, and up to
-    four times for --quantiles.
+    Quantiles are exact, as numpy.quantile gives them. Values are read once more for --moments and --norms, once more
+    for --histogram, and up to four times for --quantiles.
 
     --spectral treats an array with more than two axes as a matrix from inputs and receptive field to outputs, and the
     kernels of batch axes as a block-diagonal matrix. Up to 1,024 rows or columns, all singular values are computed;
@@ -146,6 +148,7 @@ def stat(
       paramctl stat mlp.h5 'dense/kernel[:, 0]' --format json
       paramctl stat model.safetensors --quantiles 0.001,0.999 --moments
       paramctl stat model.safetensors --columns path,size,sparsity,q0.5
+      paramctl stat model.safetensors --columns path,min,max,histogram
       paramctl stat model.safetensors --per block --depth 2 --total
       paramctl stat model.safetensors --fail-on nan,inf --fail-on 'max>100'
       paramctl stat model.safetensors --format jsonl | jq -r 'select(.nan + .inf > 0) | .path'
@@ -164,6 +167,7 @@ def stat(
     keys = chosen_keys(columns)
     asked = wanted_by(keys)
     added = [*(MOMENTS if moments else ()), *(NORMS if norms else ()), *(SPECTRAL if spectral else ())]
+    added += HISTOGRAM if histogram else ()
     shown = stat_columns(",".join(keys) if columns is not None else None, per, added, quantiles, asked.quantiles)
 
     def statistics_of(file: str | None) -> Statistics:
@@ -178,6 +182,7 @@ def stat(
                 moments=moments or asked.moments,
                 norms=norms or asked.norms,
                 spectral=spectral or asked.spectral,
+                histogram=histogram or asked.histogram,
                 per=per,
                 depth=depth,
                 total=total,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from paramctl.cli.bars import sparkline
 from paramctl.cli.render import Column, choose, number, numeric
 
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
@@ -19,6 +20,13 @@ def _mean(row: Any) -> float | str | None:
 
 def _mean_text(row: Any) -> str:
     return f"{row.mean:,.4g}" if isinstance(row.mean, complex) else number(row.mean)
+
+
+def _histogram(row: Any) -> dict[str, Any] | None:
+    """Return the counts of a row's values, and the range that the bins divide."""
+    if row.histogram is None:
+        return None
+    return {"low": row.histogram.edges[0], "high": row.histogram.edges[-1], "counts": list(row.histogram.counts)}
 
 
 def _name(row: Any) -> str | None:
@@ -46,6 +54,7 @@ COLUMNS = [
     numeric("l1", "L1 norm"),
     numeric("linf", "Linf norm"),
     numeric("rms", "RMS"),
+    Column("histogram", "Histogram", _histogram, lambda row: sparkline(row.histogram.counts) if row.histogram else ""),
     numeric("spectral_norm", "Spectral norm"),
     numeric("stable_rank", "Stable rank"),
     numeric("condition", "Condition"),
@@ -57,6 +66,7 @@ OF_GROUPS = ("arrays", "size", "mean", "stddev", "min", "max", "norm", "zeros", 
 MOMENTS = ("sparsity", "skewness", "kurtosis")
 NORMS = ("l1", "linf", "rms")
 SPECTRAL = ("spectral_norm", "stable_rank", "condition", "rank", "spectral_note")
+HISTOGRAM = ("histogram",)
 NOT_OF_GROUPS = ("shape", "dtype", "first", *SPECTRAL)
 
 

@@ -5,7 +5,7 @@ Two passes over the values, both parallel and in bounded memory: one for the end
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, isinf, sqrt
 from typing import NamedTuple
@@ -51,6 +51,20 @@ class Counts(NamedTuple):
         """Return the counts of both together."""
         others = (mine + theirs for mine, theirs in zip(self[1:], later[1:], strict=True))
         return Counts(self.bins + later.bins, *others)
+
+
+class Group(NamedTuple):
+    """Selected values that are counted together, and their joint tally."""
+
+    members: Sequence[SelectedValues]
+    counts: Tally
+
+
+class BinCounts(NamedTuple):
+    """The number of values from each edge up to the next one; the last bin has its upper edge too."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +129,35 @@ def histograms(
     ]
     counts = fold(selected_pieces(selection, lambda number, values: count(values, cuts[number])), advance, workers)
     return [_histogram(selected, cuts[number], counts.get(number)) for number, selected in enumerate(selection)]
+
+
+def joint_histograms(
+    groups: Sequence[Group], advance: Callable[[int], object], default: int = DEFAULT_BINS, threads: int | None = None
+) -> list[BinCounts | None]:
+    """Return the counts of the values of each group together. None for complex values, and if no value is finite.
+
+    advance: called with the bytes of each piece that is read.
+    default: the largest number of bins; see histograms.
+    """
+    cuts = [_joint_bins(group, default) for group in groups]
+    counted = [number for number, bins in enumerate(cuts) if bins.edges.size]
+    selection = [member for number in counted for member in groups[number].members]
+    group_of = [number for number in counted for _ in groups[number].members]
+    sums: dict[int, Counts] = {}
+    pieces = selected_pieces(selection, lambda place, values: count(values, cuts[group_of[place]]))
+    for place, counts in fold(pieces, advance, threads).items():
+        number = group_of[place]
+        sums[number] = sums[number].join(counts) if number in sums else counts
+    return [
+        BinCounts(tuple(bins.edges.tolist()), tuple(sums[number].bins.tolist())) if number in sums else None
+        for number, bins in enumerate(cuts)
+    ]
+
+
+def _joint_bins(group: Group, default: int) -> Bins:
+    dtypes = {selected.dtype for selected in group.members}
+    ends = _ends(group.counts) if len(group.counts.parts) == 1 else None
+    return bins_between(ends, dtypes.pop() if len(dtypes) == 1 else "float64", group.counts.size, None, default)
 
 
 def bins_between(

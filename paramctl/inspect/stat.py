@@ -12,6 +12,7 @@ import numpy as np
 
 from paramctl.core.parameter import bytes_of
 from paramctl.inspect.fold import fold, selected_pieces
+from paramctl.inspect.histogram import BinCounts, Group, joint_histograms
 from paramctl.inspect.moments import Moments
 from paramctl.inspect.powers import Center, Powers, powers
 from paramctl.inspect.quantiles import Numbers, passes, quantiles
@@ -20,6 +21,8 @@ from paramctl.inspect.tally import EMPTY, Tally, tally
 from paramctl.parallel import Progress, advancing
 from paramctl.source.base import SelectedValues
 from paramctl.store.contents import connections
+
+HISTOGRAM_BINS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class StatRow:
         distribution. None for complex numbers, and if the values do not differ.
     l1, linf, rms: the sum of the absolute values, the largest one, and ``sqrt(mean(|x|**2))``.
     quantiles: by probability; None for complex numbers.
+    histogram: counts of the finite values in at most 16 bins; None for complex numbers.
     spectral_norm, stable_rank, condition, rank, spectral_note: of a matrix; see Spectrum.
     """
 
@@ -68,6 +72,7 @@ class StatRow:
     linf: float | int | None = None
     rms: float | None = None
     quantiles: Mapping[float, float | None] = field(default_factory=dict)
+    histogram: BinCounts | None = None
     spectral_norm: float | None = None
     stable_rank: float | None = None
     condition: float | None = None
@@ -87,12 +92,14 @@ class Wanted(NamedTuple):
     moments: bool = False
     norms: bool = False
     spectral: bool = False
+    histogram: bool = False
 
     def __or__(self, other: Wanted) -> Wanted:
         """Return the facts of both."""
         more = tuple(each for each in other.quantiles if each not in self.quantiles)
         moments, norms = self.moments or other.moments, self.norms or other.norms
-        return Wanted((*self.quantiles, *more), moments, norms, self.spectral or other.spectral)
+        spectral, histogram = self.spectral or other.spectral, self.histogram or other.histogram
+        return Wanted((*self.quantiles, *more), moments, norms, spectral, histogram)
 
 
 NOTHING_MORE = Wanted()
@@ -157,7 +164,7 @@ def _further_bytes(selection: Sequence[SelectedValues], table: Table) -> int:
     total = 0
     for unit in table.units:
         members = tuple(selection[number] for number in unit.members)
-        again = (table.wanted.moments or table.wanted.norms) + table.wanted.spectral
+        again = (table.wanted.moments or table.wanted.norms) + table.wanted.spectral + table.wanted.histogram
         if table.wanted.quantiles and members:
             again += passes(Numbers(members, 0))
         total += again * _bytes(members)
@@ -180,6 +187,10 @@ class _Rows(NamedTuple):
             rows = self.with_powers(rows, joined)
         if wanted.quantiles:
             rows = self.with_quantiles(rows)
+        if wanted.histogram:
+            groups = [Group(self.members(unit), counts) for unit, counts in zip(self.table.units, joined, strict=True)]
+            counted = joint_histograms(groups, self.advance, HISTOGRAM_BINS, self.threads)
+            rows = [replace(row, histogram=bins) for row, bins in zip(rows, counted, strict=True)]
         if wanted.spectral:
             rows = self.with_spectra(rows)
         return rows

@@ -109,6 +109,7 @@ def wanted_by(names: Sequence[str]) -> Wanted:
         moments=any(name in ("skewness", "kurtosis") for name in names),
         norms=any(name in ("l1", "linf", "rms") for name in names),
         spectral=any(name in ("spectral_norm", "stable_rank", "condition", "rank", "spectral_note") for name in names),
+        histogram="histogram" in names,
     )
 
 

@@ -42,6 +42,7 @@ def stat(
     moments: bool = False,
     norms: bool = False,
     spectral: bool = False,
+    histogram: bool = False,
     per: str = "parameter",
     depth: int | None = None,
     total: bool = False,
@@ -60,6 +61,7 @@ def stat(
     moments: compute the skewness and the excess kurtosis.
     norms: compute the L1 and Linf norms and the root mean square.
     spectral: compute the spectral norm, the stable rank, the condition number and the rank of matrices.
+    histogram: count the values in at most 16 bins.
     per: ``parameter``, or ``block`` or ``dtype`` for a row for all arrays of each. A shared array counts once.
     depth: the number of levels of blocks; 1 by default.
     total: compute the row of all values too.
@@ -76,7 +78,7 @@ def stat(
         raise AddressError("spectral requires per='parameter'", f"per={per!r}")
     levels = whole("depth", depth, 1) or 1
     rules = [parse_rule(rule) for rule in fail_on]
-    wanted = Wanted(probabilities(quantiles), moments, norms, spectral)
+    wanted = Wanted(probabilities(quantiles), moments, norms, spectral, histogram)
     source = as_source(weights, seed, state=state)
     if not addresses:
         verify(source)
