@@ -16,7 +16,7 @@ import paramctl as pc
 from paramctl.inspect.report.facts import ArrayFacts
 from paramctl.inspect.report.tree import Node, build_tree, fold
 from paramctl.inspect.report.treemap import squarify, treemap
-from tests.conftest import ROOT, Call
+from tests.conftest import ROOT, Call, Run
 from tests.test_keras_files import dense, keras3
 
 MLP = str(ROOT / "sample_models/mlp.yaml")
@@ -200,6 +200,7 @@ def test_each_row_is_in_the_page_without_scripts() -> None:
     texts = re.findall(r"<td>([^<]*)", fallback)
     width = len(re.findall(r"<th ", fallback))
     assert len(texts) == width * len(report.facts.arrays)
+    assert re.findall(r"<tr id=(p\d+)>", fallback) == [f"p{number}" for number in range(len(report.facts.arrays))]
     assert texts[:5] == ["dense/kernel", "(4, 4)", "float32", "16", "64"]
     stat = report.facts.arrays[0].stat
     assert stat is not None
@@ -218,7 +219,9 @@ def test_ties_metadata_and_provenance_are_on_the_page(tmp_path: Path) -> None:
     assert rows["b/kernel"]["bytes"] == 0
     assert "mean" not in rows["b/kernel"]  # it has the values of the other row
     assert rows_of(page, "ties")[0]["kept"][0] == "a/kernel"
-    assert any(row["key"] == "paramctl.recipe" for row in rows_of(page, "metadata"))
+    keys = [row["key"] for row in rows_of(page, "metadata")]
+    assert "paramctl.recipe" in keys
+    assert "scheme" not in keys  # each array has its own, which a long table would repeat
 
 
 def test_an_optimizer_is_a_group_of_its_own(tmp_path: Path) -> None:
@@ -317,11 +320,26 @@ def test_a_page_never_replaces_a_checkpoint(call: Call) -> None:
         code, out, err = call("report", MLP, "-o", target, "--force")
         assert (code, out, err.count("\n")) == (2, "", 1), err
     assert list(Path().iterdir()) == []
+    Path("model.html").write_text(Path(MLP).read_text())
+    Path("link.html").symlink_to("model.html")
+    for target in ("model.html", "link.html"):
+        code, _, err = call("report", "model.html", "-o", target, "--force")
+        assert (code, "is the file that the report is about" in err) == (2, True)
+    assert Path("model.html").read_text() == Path(MLP).read_text()
     code, _, err = call("report", MLP, "dense/kernel[0]", "-o", "x.html")
     assert (code, "slice" in err) == (2, True)
     code, _, err = call("report", MLP, MLP, MLP)
     assert code == 2
     assert "A report is of one file, or of two to compare (got 3 files)" in err
+
+
+def test_a_page_on_standard_output_is_utf_8(paramctl: Run) -> None:
+    """As the page itself declares, also where the terminal's encoding has no such characters, and from a pipe."""
+    name = "caf\u00e9 \u2603"
+    options = {"env": {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}, "text": False}
+    done = paramctl.process("report", "-", "--title", name, "-o", "-", input=Path(MLP).read_bytes(), **options)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert f"<h1>{name}</h1>" in done.stdout.decode("utf-8")
 
 
 def test_two_files_on_the_command_line(call: Call) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
 from paramctl.cli.output import default_output
-from paramctl.cli.render import tell
+from paramctl.cli.render import PipeClosed, tell
 from paramctl.cli.several import refuse_standard_input, split_files
 
 if TYPE_CHECKING:
@@ -76,14 +77,14 @@ def report(
         raise click.UsageError(f"A report is of one file, or of two to compare (got {len(files)} files)")
     # before the model is opened: a name that cannot be written should not cost a download
     if output is not None and output != "-":
-        _check_output(output, force)
+        _check_output(output, force, files)
     opened = [inputs.open_argument(file, define, input_shape, lenient=len(files) > 1) for file in files]
     if state:
         for arrays, file in zip(opened, files, strict=True):
             inputs.note_state(arrays, file)
     if output is None:
         output = default_output(_model(opened[0]), ".html")
-        _check_output(output, force)
+        _check_output(output, force, files)
     with progress.bar("reading") as shown:
         page = paramctl.report(
             opened[0],
@@ -97,7 +98,7 @@ def report(
             progress=shown,
         )
     if output == "-":
-        sys.stdout.write(page.html)
+        _print(page.html)
         return 0
     page.save(output, force=force)
     if not quiet:
@@ -109,10 +110,23 @@ def _model(arrays: Model | Weights) -> Model:
     return arrays if isinstance(arrays, paramctl.Model) else arrays.model
 
 
-def _check_output(path: str, force: bool) -> None:
-    """Raise OutputError, before any work, for a page that cannot be written."""
+def _print(page: str) -> None:
+    """Write a page to standard output, in UTF-8 for any encoding of the terminal. Raises PipeClosed."""
+    try:
+        sys.stdout.buffer.write(page.encode())
+        sys.stdout.buffer.flush()
+    except BrokenPipeError as error:  # click would turn a BrokenPipeError into its own exit code
+        raise PipeClosed from error
+
+
+def _check_output(path: str, force: bool, files: Sequence[str | None]) -> None:
+    """Raise an error, before any work, for a page that cannot be written, or that would replace one of the files."""
+    from os.path import realpath
+
     from paramctl.library.reporting import check_page
     from paramctl.store.io.atomic import check_target
 
     check_page(path)
     check_target(path, force)
+    if realpath(path) in [realpath(file or options.DEFAULT_MODEL) for file in files]:
+        raise click.UsageError(f"{path} is the file that the report is about")

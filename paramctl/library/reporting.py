@@ -8,6 +8,7 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from paramctl.errors import AddressError, OutputError, without_credentials
+from paramctl.inspect.metadata import MetadataRow
 from paramctl.inspect.report.facts import Comparison, Facts
 from paramctl.inspect.report.measure import Measured, Phases, all_rows, measure, unmeasured
 from paramctl.inspect.report.page import page
@@ -128,11 +129,22 @@ def report(
             summary=facts,
             arrays=arrays,
             findings=findings if values else None,
-            metadata=[] if isinstance(opened, Model) else metadata(opened),
+            metadata=[] if isinstance(opened, Model) else _metadata(opened),
             comparison=comparison,
             skipped=[] if isinstance(opened, Model) else list(opened.skipped),
         )
     )
+
+
+def _metadata(weights: Weights) -> list[MetadataRow]:
+    """Return the metadata of a file, without the schemes and seeds, which the arrays have as facts of their own."""
+    provenance = weights.source.origin.provenance
+
+    def is_elsewhere(row: MetadataRow) -> bool:
+        recorded = provenance.get(row.place or "")
+        return recorded is not None and row.key in ("scheme", "seed") and row.value == getattr(recorded, row.key)
+
+    return [row for row in metadata(weights) if not is_elsewhere(row)]
 
 
 def _paths(weights: Model | Weights, addresses: Sequence[str], filters: Mapping[str, Any], state: bool) -> set[str]:

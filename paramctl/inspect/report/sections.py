@@ -29,7 +29,10 @@ def sections(facts: Facts, map_html: str) -> Iterator[Section]:
         yield _section("sizes", "Sizes", "Each area is a share of the bytes.", map_html)
     if facts.arrays:
         about = "A layer opens with Enter or a click. The arrow keys move between the lines, and open and close them."
-        yield _section("layers", "Layers", about, element("div", "", class_="tree", id="tree"))
+        plain = element(
+            "noscript", element("p", "The tree needs scripts. The table below has every array without them.")
+        )
+        yield _section("layers", "Layers", about, element("div", "", class_="tree", id="tree") + plain)
         yield _arrays(facts)
     if ties := facts.summary.ties:
         yield _tables("ties", "Ties", "Two names for one array, which is counted once.", Table("ties", "", TIES, ties))
@@ -93,7 +96,10 @@ def table_html(table: Table) -> str:
     first = next((place for place, field in enumerate(columns) if field.kind in ("count", "float")), len(columns))
     head = "".join(element("th", text(field.label), scope="col") for field in columns)
     # the end tags of rows and cells are optional in HTML; without them, 10,000 rows are a third shorter
-    body = "".join("<tr>" + "".join(f"<td>{text(cell)}" for cell in cells) for cells in table.texts())
+    body = "".join(
+        f"<tr{f' id=p{number}' if table.key == 'arrays' else ''}>" + "".join(f"<td>{text(cell)}" for cell in cells)
+        for number, cells in enumerate(table.texts())
+    )
     caption = element("caption", text(table.caption), class_="hidden")
     whole = element("table", f"{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody>", class_=f"n{first + 1}")
     return element("div", "", class_="table", data_table=table.key) + element("noscript", whole)
