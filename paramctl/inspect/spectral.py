@@ -21,13 +21,13 @@ from paramctl.source.base import SelectedValues
 EXACT = 1024
 """The smaller side of matrices of which all singular values are computed."""
 
-TOLERANCE = 1e-6
+TOLERANCE = 1e-4
 """The largest relative error of an iteration."""
 
 WIDTH = 8
 """The number of vectors of a block."""
 
-MAX_BASIS = 240
+MAX_BASIS = 480
 """The number of vectors after which the iteration gives up."""
 
 
@@ -148,6 +148,8 @@ def _largest(kernel: Kernel) -> _Largest:
         product = product - vectors @ coefficients
         product -= vectors @ (vectors.conj().T @ product)  # once more, as the first time leaves rounding errors
         block, rest = np.linalg.qr(product)
+        # of a matrix without full rank, the last vectors may be any, also such as are in the basis
+        block = np.linalg.qr(block - vectors @ (vectors.conj().T @ block))[0]
         values, directions = np.linalg.eigh(projected)
         residual = float(np.linalg.norm(rest @ directions[-width:, -1]))
         if residual <= TOLERANCE * values[-1]:
