@@ -105,7 +105,7 @@ def test_values_that_change_are_an_error(few: int, monkeypatch: pytest.MonkeyPat
 
 
 def test_progress_adds_up_to_the_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether or not the last passes are needed."""
+    """The passes that were not needed count at the end."""
     for few in (1 << 20, 10):
         monkeypatch.setattr(module, "SORTED", few)
         for values in (np.arange(500, dtype=np.float64), np.zeros(500), np.arange(500, dtype=np.float32)):

@@ -69,16 +69,16 @@ def test_any_scale() -> None:
     assert rows["beyond"].condition == pytest.approx(np.linalg.cond(whole), rel=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(600, 250), (250, 600), (300, 260)])
+@pytest.mark.parametrize("shape", [(300, 130), (130, 300), (170, 160)])
 def test_large_matrices_are_read_in_slabs(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """By triangles to all digits; by iteration, the largest within the tolerance, and the others are unknown."""
-    monkeypatch.setattr(matrix, "LOADED", 40_000)
-    monkeypatch.setattr(spectral, "LOADED", 40_000)
+    monkeypatch.setattr(matrix, "LOADED", 10_000)
+    monkeypatch.setattr(spectral, "LOADED", 10_000)
     parts = RNG.standard_normal((2, *shape))
     arrays = {"real": parts[0].astype("float32"), "complex": parts[0] + 1j * parts[1]}
     for name, row in spectra(**arrays).items():
         assert_svd(row, arrays[name])
-    monkeypatch.setattr(spectral, "EXACT", 100)
+    monkeypatch.setattr(spectral, "EXACT", 50)
     arrays["low_rank"] = RNG.standard_normal((shape[0], 12)) @ RNG.standard_normal((12, shape[1]))
     for name, row in spectra(**arrays).items():
         assert_svd(row, arrays[name], exact=False)
