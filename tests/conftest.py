@@ -19,6 +19,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
+UNSET = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PAGER", "PYTHONIOENCODING")
+"""The variables that would change what a command prints."""
 Call = Callable[..., tuple[int, str, str]]
 SAMPLES = sorted((ROOT / "sample_models").glob("*.yaml"))
 
@@ -60,7 +62,7 @@ class Run:
         return subprocess.run([*forks.REAL, *arguments], **self._options(options))
 
     def _options(self, options: dict[str, Any]) -> dict[str, Any]:
-        environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "PYTHONIOENCODING")}
+        environment = {key: value for key, value in os.environ.items() if key not in UNSET}
         environment |= options.pop("env", {})
         usual = {"cwd": self.folder, "env": environment, "capture_output": True, "text": True}
         return usual | {"timeout": forks.patience()} | options

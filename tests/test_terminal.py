@@ -1,7 +1,12 @@
 """Output on a terminal: tables that fit it, colors, and the pager. A pipe always gets everything."""
 
 import os
+import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from unicodedata import east_asian_width
 
 import numpy as np
 import pytest
@@ -79,9 +84,12 @@ def test_notes_are_shortened_and_their_numbers_are_not() -> None:
     assert (left_out, shortened, size.cells()) == ([], ["Size"], ["  40 (= encoder/…/attention/kernel)"])
 
 
-def test_wide_characters_and_escapes_are_measured_as_printed() -> None:
-    wcwidth = pytest.importorskip("wcwidth")
-    assert display_width("層") == wcwidth.wcswidth("層") == 2
+def test_wide_characters_are_measured_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By wcwidth, or by a stand-in if it is not installed."""
+    if find_spec("wcwidth") is None:
+        stand_in = SimpleNamespace(wcswidth=lambda text: sum(1 + (east_asian_width(each) in "WF") for each in text))
+        monkeypatch.setitem(sys.modules, "wcwidth", stand_in)
+    assert display_width("層") == 2
     (names,), _, _ = fit([column("N", ["層" * 30], shrinks=True)], 24)
     assert display_width(names.texts[0]) in (23, 24)
 
@@ -140,3 +148,18 @@ def test_the_environment_sets_the_width(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("COLUMNS", "33")
     assert display.screen().columns == 33
     assert os.environ["COLUMNS"] == "33"
+
+
+@pytest.mark.usefixtures("on_terminal")
+def test_the_lines_of_a_training_fit(call: Call) -> None:
+    pytest.importorskip("autograd")
+    Path("m.yaml").write_text(
+        "input: [4]\nlayers: [{dense: {units: 1, name: a_layer_with_a_very_long_name_of_its_own}}]\n"
+    )
+    np.savez("d.npz", input=np.ones((4, 4), "float32"), y=np.ones((4, 1), "float32"))
+    arguments = ("train", "m.yaml", "--data", "d.npz", "--steps", "1", "--watch", "**", "-o", "t.h5", "--force")
+    code, out, err = call(*arguments)
+    assert code == 0, err
+    assert max(map(len, out.splitlines())) <= 80
+    assert len({line.split()[-1] for line in out.splitlines()}) == 3
+    assert "a_layer_with_a_very_long_name_of_its_own/kernel" in call(*arguments, "--wide")[1]

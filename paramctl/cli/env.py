@@ -28,6 +28,7 @@ REQUIRED = {
 """The packages that paramctl requires: their modules."""
 
 EXTRAS = {
+    "pyarrow": "arrow",
     "gguf": "gguf",
     "autograd": "grad",
     "tensorstore": "orbax",

@@ -157,6 +157,17 @@ def _left_out(fitted: Fitted, width: int | None) -> list[str]:
     return wrap(f"{'. '.join(parts)}. --wide shows everything.", max(width or 0, 20)) if parts else []
 
 
+def fit_names(names: Sequence[str], before: int) -> list[str]:
+    """Return names for lines that are written one by one, as they fit a terminal after so many characters."""
+    width, whole = table_width(), [*map(printable, names)]
+    if width is None:
+        return whole
+    from paramctl.cli.fitting import LEAST, shorten_all
+
+    short = shorten_all(whole, max(width - before, LEAST))
+    return short if len(set(short)) == len(set(whole)) else whole
+
+
 def branches(depths: Sequence[int]) -> list[str]:
     """Return the lines that draw a tree, one for each row, from the depth of each row (1 is the top)."""
     through, fork, end = ("│  ", "├─ ", "└─ ") if encodes("│├└─") else ("|  ", "|- ", "`- ")

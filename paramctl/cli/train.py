@@ -13,7 +13,7 @@ import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
 from paramctl.cli.output import report_written, warm_up
-from paramctl.cli.render import emit, tell
+from paramctl.cli.render import emit, fit_names, tell
 from paramctl.cli.signals import Terminated
 from paramctl.core.text import csv_field, printable
 
@@ -178,9 +178,10 @@ def _table(report: StepReport) -> Iterable[str]:
     start = f"{report.step:>7}  {report.loss:>12.6g}"
     if not report.watched:
         yield start
-    for watched in report.watched:
+    names = fit_names([each.path for each in report.watched], len(HEADING + WATCHED) - len("Parameter"))
+    for watched, path in zip(report.watched, names, strict=True):
         ratio = "" if watched.update_ratio is None else f"{watched.update_ratio:.4g}"
-        yield f"{start}  {watched.norm:>12.6g}  {watched.gradient_norm:>13.6g}  {ratio:>12}  {printable(watched.path)}"
+        yield f"{start}  {watched.norm:>12.6g}  {watched.gradient_norm:>13.6g}  {ratio:>12}  {path}"
         start = " " * len(start)
         for name, norm in watched.shares.items():
             yield f"{start}  {'':>12}  {norm:>13.6g}  {'':>12}  {printable(name)}"
