@@ -105,6 +105,9 @@ def summary(
     the rows add up to the total. Parameters that a Keras file has in its configuration, but not among its arrays, are
     listed as missing. With patterns, shows only the matches and everything below them, and their total.
 
+    The layers of a checkpoint without a model have the types that the names and shapes of their arrays tell without
+    doubt, such as dense, conv2d or layer_normalization. Others are groups.
+
     Weights that bitsandbytes, GPTQ, AWQ or compressed-tensors packed in 2, 3, 4 or 8 bits, and those of NVFP4 and of
     MXFP4 in gpt-oss, count as the parameters that they hold, if the names, dtypes and shapes of the arrays leave no
     doubt. Scales and zeros are counted apart.

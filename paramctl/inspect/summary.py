@@ -15,6 +15,7 @@ from paramctl.address.resolve import NO_FILTERS, Filters, subtree_matcher
 from paramctl.core.parameter import DTYPE_BYTES, PACKED_BITS, Encoding, Parameter
 from paramctl.init.rules import assign_schemes
 from paramctl.inspect.costs import Cost, Costs, why_unknown
+from paramctl.inspect.layer_types import LayerTypes
 from paramctl.inspect.packed import Packed, parameter_counts
 from paramctl.inspect.repeats import Repeats, Shown
 from paramctl.inspect.summary_rows import CountedElsewhere, LayerRow, ParameterRow, StateTotals
@@ -181,6 +182,7 @@ class _LayerRows:
         self.model, self.matches, self.selected, self.depth = model, matches, selected, depth
         self.parameter_counts, self.missing = parameter_counts, missing
         self.repeats: Repeats | None = None
+        self.types = LayerTypes(model.blocks, model.separator)
         self.costs = Costs(model, self.shown, lambda block: matches(block.path))
 
     def rows(self, blocks: Sequence[Block], level: int) -> Iterator[LayerRow]:
@@ -209,7 +211,7 @@ class _LayerRows:
         def facts(of: Block | str) -> Hashable:
             if isinstance(of, str):
                 return self.parameter_counts.get(self.model.owner(of).path), schemes.get(self.model.owner(of).path)
-            return self.costs.of(of), of.unbuilt, tuple(missing.get(of.path, ()))
+            return self.types.of(of), self.costs.of(of), of.unbuilt, tuple(missing.get(of.path, ()))
 
         return Repeats(self.model, self.shown, self.selected.__contains__, facts)
 
@@ -233,7 +235,7 @@ class _LayerRows:
             name=place.name,
             count=times,
             depth=level,
-            type=block.type,
+            type=self.types.of(block),
             output_shape=block.output,
             parameters=_times(times, counts.parameters) if known else None,
             trainable=_times(times, counts.trainable) if known else None,
