@@ -364,3 +364,17 @@ def test_a_page_of_10_000_arrays_is_a_few_megabytes(tmp_path: Path) -> None:
     assert len(data["tables"]["arrays"]["rows"]) == 10_000
     (layers,) = data["tree"]
     assert (layers[1], [child[1] for child in layers[4]]) == ("model.layers", ["0 … 2499"])
+
+
+def test_an_array_that_cannot_be_decoded_has_its_reason(tmp_path: Path) -> None:
+    """Its statistics are unknown, not guessed, and the other arrays have theirs."""
+    spans = {"w": ("F4", [4, 4], [0, 8]), "v": ("F32", [1], [8, 12])}
+    header = {
+        name: {"dtype": dtype, "shape": shape, "data_offsets": span} for name, (dtype, shape, span) in spans.items()
+    }
+    text = json.dumps(header).encode()
+    (tmp_path / "m.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(12))
+    rows = {row["path"][0]: row for row in rows_of(pc.report(tmp_path / "m.safetensors").html, "arrays")}
+    assert "float4_e2m1fn" in rows["w"]["unread"]
+    assert not {"mean", "zeros", "bars"} & rows["w"].keys()
+    assert (rows["v"]["mean"], rows["v"]["zeros"]) == (0, 1)

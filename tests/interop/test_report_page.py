@@ -249,7 +249,7 @@ def self_time(browser: Browser, path: Path) -> float:
         return opened.seconds
 
 
-@pytest.mark.parametrize(("width", "scheme"), product([400, 1200], ["light", "dark"]))
+@pytest.mark.parametrize(("width", "scheme"), list(product([400, 1200], ["light", "dark"])))
 def test_the_page_has_no_barrier(browser: Browser, pages: Path, width: int, scheme: str) -> None:
     """No violation of the rules of axe-core, in either theme, with lines of the tree open, and no sideways scroll."""
     rules = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()

@@ -143,7 +143,7 @@ ARRAYS = [
     _row_text("scheme", "Scheme", lambda row: row.scheme, column=False),
     Field("seed", "Seed", "text", lambda array: None if array.seed is None else str(array.seed), column=False),
     Field("shared", "Shared", "path", lambda array: array.row.shared or None, False, _other_name),
-    Field("unread", "Values", "text", lambda array: array.unread or None, column=False),
+    Field("unread", "Not read", "text", lambda array: array.unread or None, column=False),
 ]
 OF_VALUES = {"mean", "std", "min", "max", "zeros", "nonfinite", "bars"}
 """The columns that are empty if no values were read."""
