@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -263,6 +265,26 @@ def test_names_shapes_and_dtypes_are_compared_with_a_model(tmp_path: Path) -> No
     assert finding.name == "layout"
     assert "--rename 'model/**=**'" in finding.text
     assert findings(path, like=MLP, rename={"model/**": "**"}) == []
+
+
+@pytest.mark.parametrize(("fault", "name"), [("extra", "unexpected"), ("shape", "shape")])
+def test_a_keras_file_is_compared_with_its_configuration(fault: str, name: str, tmp_path: Path) -> None:
+    """Keras ignores a layer that its configuration lacks, without a word."""
+    with zipfile.ZipFile(ROOT / "tests/fixtures/keras3_nested.keras") as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    stored = tmp_path / "w.h5"
+    stored.write_bytes(members["model.weights.h5"])
+    with h5py.File(stored, "r+") as file:
+        if fault == "extra":
+            file["layers/dense_99/vars/0"] = values((2, 2))
+        else:
+            shape = file["layers/dense/vars/0"].shape
+            del file["layers/dense/vars/0"]
+            file["layers/dense/vars/0"] = values((shape[0] + 1, *shape[1:]))
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        for member, data in (members | {"model.weights.h5": stored.read_bytes()}).items():
+            archive.writestr(member, data)
+    assert [each for each, _ in findings(tmp_path / "m.keras")] == [name]
 
 
 def test_every_fault_of_a_set_of_files_is_named(tmp_path: Path) -> None:

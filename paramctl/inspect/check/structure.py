@@ -32,7 +32,9 @@ def layout(subject: Subject) -> Iterator[Observation]:
 @check("error")
 def missing(subject: Subject) -> Iterator[Observation]:
     """Find parameters of the model of --like, or of a file's own configuration, that the file lacks."""
-    for path, shape in subject.source.origin.missing.items():
+    present = subject.source.model.parameters
+    lacking = {path: shape for path, shape in subject.configured.items() if path not in present}
+    for path, shape in {**lacking, **subject.source.origin.missing}.items():
         text = "in the file's configuration, but not in the file"
         yield Observation(subject.address(path), f"{text}: {shape}" if shape is not None else text, (path,))
     expected, actual = _comparable(subject), subject.source.model.parameters
@@ -44,7 +46,11 @@ def missing(subject: Subject) -> Iterator[Observation]:
 
 @check("error")
 def unexpected(subject: Subject) -> Iterator[Observation]:
-    """Find arrays that the model of --like does not have."""
+    """Find arrays that the model of --like, or a file's own configuration, does not have."""
+    for path, parameter in subject.source.model.parameters.items() if subject.configured else ():
+        if path not in subject.configured and parameter.is_parameter:
+            text = f"not in the file's configuration, so Keras ignores it: {parameter.shape} {parameter.dtype}"
+            yield Observation(subject.address(path), text, (path,))
     expected = _comparable(subject)
     for path, parameter in subject.source.model.parameters.items() if expected else ():
         if path not in expected and parameter.is_parameter:
@@ -54,7 +60,13 @@ def unexpected(subject: Subject) -> Iterator[Observation]:
 
 @check("error")
 def shape(subject: Subject) -> Iterator[Observation]:
-    """Find arrays with another shape than in the model of --like."""
+    """Find arrays with another shape than in the model of --like, or in a file's own configuration."""
+    for path, declared in subject.configured.items():
+        stored = subject.source.model.parameters.get(path)
+        if stored is not None and stored.shape != declared:
+            yield Observation(
+                subject.address(path), f"{stored.shape}, but {declared} in the file's configuration", (path,)
+            )
     for path, parameter, expected in _common(subject):
         if parameter.shape != expected.shape:
             text = f"{parameter.shape}, but {expected.shape} in {_model(subject).name}"

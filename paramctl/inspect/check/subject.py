@@ -19,6 +19,7 @@ from paramctl.model import Model
 from paramctl.parallel import Progress, advancing
 from paramctl.source.base import SelectedValues, Source
 from paramctl.store.contents import check_decodable, connections
+from paramctl.store.keras.config_names import declared_shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +84,17 @@ class Subject:
         """The model that the file records for itself, in the layout of the file."""
         known = reference(self.source)
         return None if known is None else self._in_layout(known)
+
+    @cached_property
+    def configured(self) -> Mapping[str, tuple[int, ...]]:
+        """The shapes that Keras' configuration in the file declares, if the file's arrays differ from them."""
+        keras = self.source.origin.keras
+        if keras is None or keras.config is None or self.source.model.document is not None:
+            return {}
+        declared, actual = declared_shapes(keras.config, self.source.model.name), self.source.model.parameters
+        # with arrays missing and others added, the names are others, and the arrays cannot be matched by them
+        same_names = declared.keys() <= actual.keys() or actual.keys() <= declared.keys()
+        return declared if same_names else {}
 
     def _in_layout(self, known: Reference) -> Model:
         return (torch_reference(known) if is_torch_layout(self.source.model, known) else known).model

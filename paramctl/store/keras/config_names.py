@@ -64,6 +64,19 @@ def names_in_config(
     return names or ConfigNames(_by_layer(config, shapes, cache), None, {})
 
 
+def declared_shapes(config: str, source: str) -> Shapes:
+    """Return the shapes of the parameters that the text of a configuration declares; none if it cannot be built here.
+
+    source: the name of the file.
+    """
+    try:
+        document = _document(json.loads(config))
+        model = from_document(document, source) if document is not None else None
+    except (ParamctlError, ValueError, *MALFORMED):
+        return {}
+    return {} if model is None else {path: parameter.shape for path, parameter in model.parameters.items()}
+
+
 def number_custom_layers(config: Any, variables: Mapping[str, KerasVariable]) -> Mapping[str, KerasVariable]:
     """Return variables with numbers for names in the layers that are custom by the configuration.
 
