@@ -43,7 +43,8 @@ class Probabilities(click.ParamType[tuple[float, ...]]):
         except ValueError:
             numbers = (-1.0,)
         if not all(0 <= number <= 1 for number in numbers):
-            self.fail(f"must be numbers from 0 to 1, separated by commas (got {value!r})")
+            rule = f"must be numbers from 0 to 1, separated by commas (got {value!r})"
+            self.fail(f"{rule}. Without numbers, put the option last")
         return tuple(dict.fromkeys(numbers))
 
 

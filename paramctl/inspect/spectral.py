@@ -28,7 +28,9 @@ WIDTH = 8
 """The number of vectors of a block."""
 
 MAX_BASIS = 480
-"""The number of vectors after which the iteration gives up."""
+"""The number of vectors after which the iteration gives up; fewer if they have more than MAX_BASIS_VALUES together."""
+
+MAX_BASIS_VALUES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def _iterated(matrices: Matrices) -> Spectrum:
     results = [_largest(kernel) for kernel in matrices.kernels()]
     values = [result.value for result in results if result.value is not None]
     if len(values) < len(results):
-        return Spectrum(note=f"no spectral norm within {TOLERANCE:g} after {MAX_BASIS} vectors")
+        return Spectrum(note=f"no convergence to {TOLERANCE:g}")
     largest = max(values)
     squares = sum(result.squares for result in results)
     return Spectrum(
@@ -137,12 +139,12 @@ def _largest(kernel: Kernel) -> _Largest:
     width = min(WIDTH, columns)
     rng = np.random.Generator(np.random.SFC64(0))
     block: Array = np.linalg.qr(rng.standard_normal((columns, width)))[0]
-    basis: list[Array] = []
+    vectors: Array = np.zeros((columns, 0))
     projected = np.zeros((0, 0))
-    while len(basis) * width < MAX_BASIS:
-        basis.append(block)
+    squares = 0.0
+    while vectors.shape[1] < min(MAX_BASIS, MAX_BASIS_VALUES // columns):
         product, squares = _applied(kernel, block)
-        vectors = np.concatenate(basis, axis=1)
+        vectors = np.concatenate([vectors, block], axis=1)
         coefficients = vectors.conj().T @ product
         projected = _extended(projected, coefficients, width)
         product = product - vectors @ coefficients
