@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @options.addresses
 @options.output("Page to write; '-' for standard output", default="the model's name, with .html")
 @options.force
-@click.option("--title", metavar="TEXT", show_default="the file's name", help="Heading of the page")
+@click.option("--title", metavar="HEADING", show_default="the file's name", help="Heading of the page")
 @click.option(
     "--no-values", "values", is_flag=True, flag_value=False, default=True, help="Read no values, only the header"
 )
