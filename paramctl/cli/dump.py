@@ -24,9 +24,9 @@ BINARY = ("arrow", "parquet", "npy", "npz", "raw")
 @click.option(
     "--columns",
     metavar="NAME,...",
-    show_default="path,i0,i1,...,value",
+    show_default="path,i0,...,value",
     shell_complete=complete_names(lambda: ("path", "i0", "i1", "i2", "i3", "index", "value", "real", "imag")),
-    help="csv, arrow, parquet: columns, of path, i0, ..., index, value, real, imag",
+    help="csv, arrow, parquet: columns; also index, real, imag",
 )
 @click.option(
     "--precision",
