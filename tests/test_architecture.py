@@ -52,7 +52,7 @@ ONLY_IN = {
     "tabulate": {"cli/render.py"},
     "h5py": {
         f"store/hdf5/{name}.py"
-        for name in ("attributes", "carry_over", "claims", "element_types", "layout", "parser", "values", "walk")
+        for name in ("attributes", "carry_over", "element_types", "layout", "parser", "storage", "values", "walk")
     },
     "numpy": {
         "core/dtypes.py",

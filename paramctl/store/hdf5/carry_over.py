@@ -15,7 +15,8 @@ import numpy as np
 from h5py import h5a, h5o, h5t
 
 from paramctl.core.indexing import boxes
-from paramctl.store.hdf5.element_types import holds_references, is_numeric, is_opaque, plain_value
+from paramctl.store.hdf5.element import is_opaque
+from paramctl.store.hdf5.element_types import holds_references, is_numeric, plain_value
 from paramctl.store.hdf5.limits import limit_parsing
 from paramctl.store.hdf5.native import ATTRIBUTES, METADATA_GROUP
 from paramctl.store.hdf5.refusal import Refused, library_error

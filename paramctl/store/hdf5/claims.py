@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from h5py import h5d
-
-from paramctl.store.hdf5.element_types import ElementType
+from paramctl.store.hdf5.element import ElementType
 from paramctl.store.hdf5.refusal import Refused
 
 MAX_CHUNK = 64 << 20
@@ -17,6 +15,19 @@ MAX_RATIO = 1_100
 """Bytes that one stored byte may expand to. Deflate makes at most 1,032 of it."""
 MAX_UNWRITTEN = 64 << 20
 """Bytes of fill values, in all datasets together: values that were never written, and so take no space."""
+
+
+class Storage(NamedTuple):
+    """The storage of a dataset.
+
+    offset: where its values begin, in bytes; None if they are in chunks, in the object header, or not stored.
+    size: its bytes in the file.
+    chunk: the shape of a chunk, None without chunks.
+    """
+
+    offset: int | None
+    size: int
+    chunk: Sequence[int] | None = None
 
 
 class _Claim(NamedTuple):
@@ -35,27 +46,22 @@ class Claims:
         self.claims: list[_Claim] = []
         self.unwritten = 0
 
-    def add(self, dataset: Any, properties: Any, shape: Sequence[int], element: ElementType, path: str) -> int | None:
+    def add(self, storage: Storage, shape: Sequence[int], element: ElementType, path: str) -> int | None:
         """Check a dataset's claim. Return the offset of its values, None if only the library can read them.
 
         Raises Refused for a size that the file cannot hold.
         """
-        layout, size, stored = properties.get_layout(), prod(shape) * element.size, dataset.get_storage_size()
-        chunked = layout == h5d.CHUNKED
-        # a compact dataset is inside its object header, so only a contiguous one has an offset
-        offset = dataset.get_offset() if layout == h5d.CONTIGUOUS else None
-        ratio = MAX_RATIO if chunked else 1
+        offset, stored, chunk = storage
+        size, ratio = prod(shape) * element.size, 1 if chunk is None else MAX_RATIO
         if size > ratio * self.file_size + MAX_UNWRITTEN or (offset is not None and offset + size > self.file_size):
             raise Refused(f"{path} claims {size:,} bytes in a file of {self.file_size:,}")
         # NumPy multiplies the other sizes even where an axis is empty: (0, 2**62) overflows
         if not size and prod(length for length in shape if length) * element.size >= 2**63:
             raise Refused(f"{path} is empty, but its shape {tuple(shape)} is too large for NumPy")
-        if chunked:
-            chunk = properties.get_chunk()
-            # HDF5 2.0.0 allocates without end for a chunk of another rank than the dataset
-            if len(chunk) != len(shape) or prod(chunk) * element.size > MAX_CHUNK:
-                rule = f"a chunk must have rank {len(shape)} and at most {MAX_CHUNK:,} bytes"
-                raise Refused(f"{path}: {rule} (got {chunk})")
+        # HDF5 2.0.0 allocates without end for a chunk of another rank than the dataset
+        if chunk is not None and (len(chunk) != len(shape) or prod(chunk) * element.size > MAX_CHUNK):
+            rule = f"a chunk must have rank {len(shape)} and at most {MAX_CHUNK:,} bytes"
+            raise Refused(f"{path}: {rule} (got {chunk})")
         # the library returns the fill value where nothing was written
         self.unwritten += max(0, size - ratio * stored)
         if self.unwritten > MAX_UNWRITTEN:
@@ -77,27 +83,3 @@ class Claims:
         total = sum(claim.size for claim in self.claims)
         if total > self.file_size:
             raise Refused(f"arrays claim {total:,} bytes together in a file of {self.file_size:,}")
-
-
-def has_unknown_values(dataset: Any, properties: Any, shape: Sequence[int]) -> bool:
-    """Return whether some values were never written, and have no fill value: the library would leave memory unset."""
-    is_filled = properties.get_fill_time() != h5d.FILL_TIME_NEVER
-    if (is_filled and properties.fill_value_defined() != h5d.FILL_VALUE_UNDEFINED) or not prod(shape):
-        return False
-    if properties.get_layout() != h5d.CHUNKED:
-        return not dataset.get_storage_size()
-    chunk = properties.get_chunk()
-    if len(chunk) != len(shape):  # refused as a claim
-        return False
-    return bool(dataset.get_num_chunks() < prod(-(-size // part) for size, part in zip(shape, chunk, strict=True)))
-
-
-def check_inside(properties: Any, path: str) -> None:
-    """Raise Refused for a dataset whose values are in another file, given its creation properties.
-
-    External storage lets a checkpoint read any file of its user, such as /etc/passwd (CVE-2026-1669).
-    """
-    if properties.get_external_count():
-        raise Refused(f"{path} has external storage, which paramctl never reads")
-    if properties.get_layout() == h5d.VIRTUAL:
-        raise Refused(f"{path} is a virtual dataset, which paramctl never reads")

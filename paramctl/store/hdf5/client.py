@@ -71,6 +71,7 @@ class Client:
     """A handle on the worker for one file. The process starts with the first request.
 
     file: the file that the worker reads, and for whose bytes it asks if it cannot open it.
+    listing: the arguments of the request that lists it, for a worker that must list it before it reads values.
     """
 
     def __init__(self, file: Location | None = None) -> None:
@@ -78,6 +79,7 @@ class Client:
         self.failure: InputError | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.lock = threading.Lock()
+        self.listing: dict[str, Any] = {}
 
     def ask(self, task: str, **arguments: Any) -> dict[str, Any]:
         """Return the worker's answer to one request. Its key "error" holds the reason if the file is rejected.
@@ -106,10 +108,14 @@ class Client:
     def read(self, path: str, start: int, stop: int) -> bytes | str:
         """Return the bytes of a dataset's values start to stop in C order, or the reason for an error as a text."""
         with self.lock:  # requests and answers of two threads would mix on one pipe
+            answer = {} if self.process else self.ask("list", **self.listing)
+            if "error" not in answer:
+                answer = self.ask("read", path=path, start=start, stop=stop)
+            if "error" in answer:
+                return str(answer["error"])
             assert self.process is not None
             assert self.process.stdout is not None
-            answer = self.ask("read", path=path, start=start, stop=stop)
-            return answer["error"] if "error" in answer else self.process.stdout.read(answer["bytes"])
+            return self.process.stdout.read(answer["bytes"])
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self.process is not None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
 from h5py import h5a, h5t
 
-OPAQUE = "opaque"
+from paramctl.store.hdf5.element import OPAQUE, ElementType, named_by
 
 CLASSES = {
     h5t.STRING: "text",
@@ -22,24 +22,6 @@ CLASSES = {
 """The classes of types that are not numbers, in words."""
 
 CACHED_TYPES = 8
-
-
-class ElementType(NamedTuple):
-    """The type of a dataset's elements.
-
-    name: the dtype's name, OPAQUE for bytes whose dtype an attribute names, None if the elements are not numbers.
-    words: the type for errors.
-    size: the bytes of an element.
-    order: "<" or ">".
-    as_stored: whether the bytes in the file are NumPy's. If not, such as for an integer of 12 bits, only the library
-        can read the values.
-    """
-
-    name: str | None
-    words: str
-    size: int
-    order: str
-    as_stored: bool
 
 
 class ElementTypes:
@@ -86,17 +68,6 @@ def holds_references(type_id: Any) -> bool:
     return bool(kind == h5t.REFERENCE)
 
 
-def is_opaque(dtype: object) -> bool:
-    """Return whether HDF5 lacks a dtype, which is then stored as opaque bytes with an attribute dtype."""
-    return isinstance(dtype, str) and (dtype == "bfloat16" or dtype.startswith("float8_"))
-
-
-def opaque_dtype(dataset: Any, size: int) -> str | None:
-    """Return the dtype that an attribute gives opaque elements, None without one of their size."""
-    name = named_dtype(dataset)
-    return str(name) if is_opaque(name) and size == (2 if name == "bfloat16" else 1) else None
-
-
 def named_dtype(dataset: Any) -> str | bool | int | None:
     """Return the attribute dtype of a dataset, None without one."""
     return plain_value(h5py.Dataset(dataset).attrs["dtype"]) if h5a.exists(dataset, b"dtype") else None
@@ -105,7 +76,7 @@ def named_dtype(dataset: Any) -> str | bool | int | None:
 def is_numeric(dataset: Any) -> bool:
     """Return whether a dataset is an array of numbers."""
     element = element_type(dataset.get_type())
-    name = opaque_dtype(dataset, element.size) if element.name == OPAQUE else element.name
+    name = named_by(named_dtype(dataset), element.size) if element.name == OPAQUE else element.name
     return dataset.shape is not None and name is not None
 
 

@@ -24,6 +24,7 @@ from paramctl.store.hdf5 import NAME, user_block
 from paramctl.store.hdf5.client import Client, WorkerExited
 from paramctl.store.hdf5.dialect import Dialect
 from paramctl.store.hdf5.listing import Listing, ParameterCollector, link_ties, list_file, model_name, shared_file
+from paramctl.store.hdf5.metadata_reader.parsed_file import ParsedFile
 from paramctl.store.hdf5.native import TEXTS
 from paramctl.store.io.atomic import Temporary, replacing
 from paramctl.store.io.extents import Extent
@@ -48,7 +49,13 @@ MAX_AXES = 32
 """Axes of a dataset, the library's limit."""
 
 
-def read(file: Location, begin: int = 0, size: int | None = None, dialects: Sequence[Dialect] = ()) -> Checkpoint:
+def read(
+    file: Location,
+    begin: int = 0,
+    size: int | None = None,
+    dialects: Sequence[Dialect] = (),
+    parsed: ParsedFile | None = None,
+) -> Checkpoint:
     """Read an HDF5 file.
 
     Args:
@@ -56,12 +63,13 @@ def read(file: Location, begin: int = 0, size: int | None = None, dialects: Sequ
         begin: the offset of the HDF5 file in it, in bytes.
         size: the size of the HDF5 file in bytes, None for all that follows.
         dialects: the layouts to recognize. Any other file is read array by array, under its stored paths.
+        parsed: the parsed file, if it has been parsed.
 
     Raises InputError if the file is damaged, or has content that paramctl never reads, such as external links.
     """
     texts = [name for dialect in dialects for name in dialect.texts]
     lists = [name for dialect in dialects for name in dialect.lists]
-    listing = list_file(file, begin, size, texts, lists)
+    listing = list_file(file, begin, size, texts, lists, parsed)
     if listing.metadata is None:  # a native file is never a framework's, whatever its parameters are called
         for dialect in dialects:
             if dialect.matches(listing):

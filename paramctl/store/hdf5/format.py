@@ -39,12 +39,17 @@ class Hdf5(Format):
         warm_up()
 
     def read(self, location: Location) -> Checkpoint:
-        self.warm_up()  # the worker starts while this process imports NumPy
         from importlib import import_module
 
+        from paramctl.store.hdf5.metadata_reader.parsed_file import parse_file
+
+        parsed = parse_file(location)
+        if not parsed.is_known:
+            self.warm_up()  # the worker starts while this process imports NumPy
         from paramctl.store.hdf5 import files
 
-        return files.read(location, dialects=[import_module(name).DIALECT for name in self.dialects])
+        dialects = [import_module(name).DIALECT for name in self.dialects]
+        return files.read(location, dialects=dialects, parsed=parsed)
 
     def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
         from paramctl.store.hdf5 import metadata

@@ -14,7 +14,7 @@ import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5o, h5p, h5s, h5t
 
 from paramctl.store.hdf5.carry_over import carry_over
-from paramctl.store.hdf5.element_types import is_opaque
+from paramctl.store.hdf5.element import is_opaque
 from paramctl.store.hdf5.native import METADATA_GROUP, PROVENANCE
 from paramctl.store.hdf5.window import Whole
 

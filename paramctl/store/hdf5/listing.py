@@ -19,6 +19,7 @@ from paramctl.store.contents import Provenance, Reader
 from paramctl.store.foreign import IN_A_SET, check_not_foreign
 from paramctl.store.hdf5 import user_block
 from paramctl.store.hdf5.client import Client, WorkerExited
+from paramctl.store.hdf5.metadata_reader.parsed_file import ParsedFile, parse_file
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.location import LocalFile, Location
 
@@ -51,6 +52,7 @@ class Listing:
     attributes: the attributes that carry_over copies, in words, without those of the native layout.
     metadata: the contents of paramctl's metadata group, None without one.
     groups: by path, the attributes that the caller of list_file asked for. The root's path is "".
+    used_library: True if the HDF5 library listed the file, in the worker.
     """
 
     file: Location
@@ -63,6 +65,7 @@ class Listing:
     attributes: Sequence[str]
     metadata: dict[str, Any] | None
     groups: Mapping[str, Mapping[str, Any]]
+    used_library: bool
 
     @property
     def user_block(self) -> tuple[str, ...]:
@@ -72,7 +75,12 @@ class Listing:
 
 
 def list_file(
-    file: Location, begin: int = 0, size: int | None = None, texts: Sequence[str] = (), lists: Sequence[str] = ()
+    file: Location,
+    begin: int = 0,
+    size: int | None = None,
+    texts: Sequence[str] = (),
+    lists: Sequence[str] = (),
+    parsed: ParsedFile | None = None,
 ) -> Listing:
     """List an HDF5 file.
 
@@ -82,6 +90,7 @@ def list_file(
         size: the size of the HDF5 file in bytes, None for all that follows.
         texts: names of group attributes to return that hold one text.
         lists: names of group attributes to return that hold a list of texts.
+        parsed: the parsed file, if it has been parsed.
 
     Raises InputError if the file is damaged, or has content that paramctl never reads, such as external links.
     """
@@ -89,14 +98,25 @@ def list_file(
         check_not_foreign(file, IN_A_SET)  # a shard may be of another kind, such as a pointer of Git LFS
         raise InputError(f"{file.name}: not an HDF5 file, or damaged at its beginning, for the signature is missing")
     client = Client(file)
+    client.listing = {"file": shared_file(file), "begin": begin, "size": size, "texts": texts, "lists": lists}
+    parsed = parsed or parse_file(file, begin, size)
+    answer = parsed.listing(texts, lists)
+    used_library = answer is None
+    if answer is None:
+        answer = _ask(client)
+    return Listing(file, client, begin, used_library=used_library, **answer)
+
+
+def _ask(client: Client) -> dict[str, Any]:
+    """Return the worker's list of a file. Raises InputError."""
+    assert client.file is not None
     try:
-        answer = client.ask("list", file=shared_file(file), begin=begin, size=size, texts=texts, lists=lists)
+        answer = client.ask("list", **client.listing)
     except WorkerExited as exited:
-        raise InputError(f"{file.name}: {exited}") from exited
+        raise InputError(f"{client.file.name}: {exited}") from exited
     if "error" in answer:
-        raise InputError(f"{file.name}: {answer['error']}")
-    parts = (answer[key] for key in ("arrays", "links", "skipped", "lost", "attributes", "metadata", "groups"))
-    return Listing(file, client, begin, *parts)
+        raise InputError(f"{client.file.name}: {answer['error']}")
+    return answer
 
 
 class SharedFile(TypedDict):

@@ -15,12 +15,14 @@ from typing import Any
 import h5py
 from h5py import h5o
 
-from paramctl.store.hdf5.claims import MAX_CHUNK, Claims, check_inside
+from paramctl.store.hdf5.budget import Budget
+from paramctl.store.hdf5.claims import MAX_CHUNK, Claims
 from paramctl.store.hdf5.element_types import ElementTypes, plain_value
 from paramctl.store.hdf5.native import METADATA_GROUP, NUMBERS, TEXTS
 from paramctl.store.hdf5.refusal import Refused
+from paramctl.store.hdf5.storage import check_inside, storage_of
 from paramctl.store.hdf5.values import ValueReader
-from paramctl.store.hdf5.walk import Budget, Walk
+from paramctl.store.hdf5.walk import Walk
 from paramctl.store.hdf5.window import Whole, Window
 
 
@@ -98,5 +100,5 @@ class Parser:
         check_inside(properties, path)
         if not item.id.get_storage_size():  # such as external storage, which the library denies for a scalar
             raise Refused(f"{path} was never written")
-        self.claims.add(item.id, properties, (), self.types.of(item.id.get_type()), path)
+        self.claims.add(storage_of(item.id, properties), (), self.types.of(item.id.get_type()), path)
         return bytes(item[()]).decode("utf-8", "replace")

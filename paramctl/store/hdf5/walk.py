@@ -13,48 +13,16 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5g, h5l, h5o
 
+from paramctl.store.hdf5.budget import Budget
 from paramctl.store.hdf5.carry_over import attributes_of
-from paramctl.store.hdf5.claims import Claims, check_inside, has_unknown_values
-from paramctl.store.hdf5.element_types import (
-    OPAQUE,
-    ElementTypes,
-    holds_references,
-    is_opaque,
-    named_dtype,
-    opaque_dtype,
-    plain_value,
-)
-from paramctl.store.hdf5.native import ATTRIBUTES, MAX_DEPTH, MAX_OBJECTS, MAX_PATH, METADATA_GROUP
+from paramctl.store.hdf5.claims import Claims
+from paramctl.store.hdf5.element import OPAQUE, is_opaque, named_by
+from paramctl.store.hdf5.element_types import ElementTypes, holds_references, named_dtype, plain_value
+from paramctl.store.hdf5.native import ATTRIBUTES, MAX_DEPTH, METADATA_GROUP
 from paramctl.store.hdf5.refusal import Refused
-
-MIN_OBJECTS = 1_000
-BYTES_PER_OBJECT = 16
-MAX_CHARACTERS = 4_000_000
-"""Characters of all paths together, in addition to one for each byte of data."""
+from paramctl.store.hdf5.storage import check_inside, has_unknown_values, storage_of
 
 DIGITS = "0123456789"
-
-
-class Budget:
-    """Limits on the objects and paths of a file, by the bytes of data in it.
-
-    Objects are counted once for each path: 40 groups, each with two links to the next, make 2^40 paths.
-    """
-
-    def __init__(self, data_size: int) -> None:
-        self.max_objects = min(MAX_OBJECTS, MIN_OBJECTS + data_size // BYTES_PER_OBJECT)
-        self.max_characters = MAX_CHARACTERS + data_size
-        self.objects = self.characters = 0
-
-    def spend(self, path: str) -> None:
-        """Count a path. Raises Refused beyond the limits."""
-        self.objects += 1
-        self.characters += len(path)
-        if self.objects > self.max_objects:
-            raise Refused(f"links lead to more than {self.max_objects:,} objects, counted once for each path")
-        if len(path) > MAX_PATH or self.characters > self.max_characters:
-            rule = f"{MAX_PATH:,} characters, and all paths together {self.max_characters:,}"
-            raise Refused(f"a path may have at most {rule}")
 
 
 class Walk:
@@ -100,7 +68,7 @@ class Walk:
     def _visit(self, group: Any, prefix: str, above: set[int]) -> None:
         """Visit the links of a group. above: the addresses of this group and of those that contain it."""
         for name in group:
-            path = self._path(name, prefix)
+            path = self.path = self.budget.path_of(name, prefix)
             if path == METADATA_GROUP:
                 continue
             link = group.links.get_info(name).type
@@ -127,23 +95,11 @@ class Walk:
         else:
             self._skip(path, "a named datatype")
 
-    def _path(self, name: bytes, prefix: str) -> str:
-        """Return the path of a link, after checking its name and the budget."""
-        try:
-            path = self.path = f"{prefix}{name.decode('utf-8')}"
-        except UnicodeDecodeError as error:
-            raise Refused(f"a name in {prefix or '/'} is not text in UTF-8") from error
-        # the library would take the link "out/w" for a path, and open another object than the one listed
-        if b"/" in name or name in (b"", b"."):
-            raise Refused(f"{prefix or '/'} holds the name {name.decode('utf-8')!r}, which HDF5 does not allow")
-        self.budget.spend(path)
-        return path
-
     def _visit_dataset(self, dataset: Any, path: str) -> None:
         properties = dataset.get_create_plist()
         check_inside(properties, path)  # first, so that no type or shape lets a dataset escape this check
         element, shape = self.types.of(dataset.get_type()), dataset.shape
-        dtype = opaque_dtype(dataset, element.size) if element.name == OPAQUE else element.name
+        dtype = named_by(named_dtype(dataset), element.size) if element.name == OPAQUE else element.name
         if dtype is None or shape is None:
             self.skipped[path] = element.words if shape is not None else "a null dataspace"
             if holds_references(dataset.get_type()):
@@ -159,7 +115,7 @@ class Walk:
         if address in self.first:  # the object header is the same, so this is a hard link to the same array
             self.links.append((self.first[address][0], path))
         else:
-            self.first[address] = path, self.claims.add(dataset, properties, shape, element, path)
+            self.first[address] = path, self.claims.add(storage_of(dataset, properties), shape, element, path)
         self.arrays.append(
             {
                 "path": path,

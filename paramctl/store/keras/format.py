@@ -38,9 +38,6 @@ class KerasArchive(Format):
         return CONFIG in names and not names.isdisjoint({WEIGHTS, NPZ_WEIGHTS, METADATA})
 
     def read(self, location: Location) -> Checkpoint:
-        from paramctl.store.hdf5.client import warm_up
-
-        warm_up()  # the worker starts while this process imports NumPy
         from paramctl.store.keras import archive
 
         return archive.read(location)
