@@ -316,7 +316,7 @@ def test_damaged_files_are_read_alike_or_left_to_the_library(name: str, tmp_path
         accepted += 1
         changes = [(place, old, new) for place, (old, new) in enumerate(zip(whole, data, strict=False)) if old != new]
         assert ours == by_worker(path), f"changed: {changes}, {len(data)} bytes"
-    assert 3 < accepted < 60 * forks.ROUNDS
+    assert 0 < accepted < 60 * forks.ROUNDS
 
 
 def by_worker(path: Path) -> Any:

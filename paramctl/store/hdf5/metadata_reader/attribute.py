@@ -61,11 +61,11 @@ class Attributes:
             raise Unknown("attributes of another version")
         at = 4 if flags & TRACKED else 2
         heap, names = unpack_from("<QQ", info, at)
-        if heap == UNDEFINED:
+        if heap == UNDEFINED:  # a few attributes, in the object header
             return messages
         if messages:
             raise Unknown("attributes in two forms")
-        reader, found, before = FractalHeap(self.blocks, heap), [], -1
+        reader, dense, before = FractalHeap(self.blocks, heap), [], -1
         orders = {}
         for record in read_records(self.blocks, names, BY_NAME, NAME_RECORD.size):
             identifier, message_flags, order, checksum = NAME_RECORD.unpack(record)
@@ -75,12 +75,12 @@ class Attributes:
             orders[order] = identifier
             message = reader.read(identifier)
             self.blocks.checksums.add_hash(_name(message)[0], checksum)  # the library finds a name by it
-            found.append(message)
+            dense.append(message)
         if flags & INDEXED:
             records = read_records(self.blocks, unpack_from("<Q", info, at + 16)[0], BY_ORDER, ORDER_RECORD.size)
             if [ORDER_RECORD.unpack(record) for record in records] != [(orders[key], 0, key) for key in sorted(orders)]:
                 raise Unknown("two indexes that differ")
-        return found
+        return dense
 
     def _read(self, message: bytes) -> tuple[bytes, Attribute]:
         """Return an attribute with the bytes of its name, given its message."""
@@ -105,7 +105,7 @@ class Attributes:
             return None
         name = datatype.element.name
         if name == "bool":
-            if data[0] > 1:
+            if data[0] > 1:  # neither FALSE nor TRUE
                 raise Unknown("a boolean")
             return bool(data[0])
         if name is not None and "int" in name:
@@ -129,6 +129,7 @@ class Attributes:
         if datatype.text is Text.VARIABLE:
             length, collection, index = REFERENCE.unpack(data)
             data = self._collection(collection).get(index, b"")
+            # the library returns a text of no bytes in two forms, and ends a text at a NUL
             if not length or len(data) != length or b"\0" in data:
                 raise Unknown("a text in the global heap")
             return data.decode("utf-8")
@@ -155,6 +156,7 @@ class Attributes:
                 raise Unknown("an object beyond the heap")
             objects[index] = data[at : at + length]
             at += _padded(length)
+        # each has at least 4 KiB, and a writer fills one after the other
         if len(self.collections) >= MAX_COLLECTIONS:
             self.collections.clear()
         self.collections[address] = objects
@@ -163,6 +165,7 @@ class Attributes:
 
 def read_text(datatype: Datatype, data: bytes) -> str:
     """Return a text of fixed length. Raises Unknown."""
+    # NumPy keeps the spaces, and the library does not
     if datatype.padding >= SPACE_PADDED:
         raise Unknown("a text padded with spaces")
     text = data.rstrip(b"\0")

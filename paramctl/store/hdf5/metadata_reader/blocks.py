@@ -80,7 +80,7 @@ class Blocks:
         block = self.blocks.get(number)
         if block is None:
             if len(self.blocks) >= MAX_CACHED >> self.shift:
-                self.blocks.clear()
+                self.blocks.clear()  # to read a block again costs little
             start = number << self.shift
             count = min(1 << self.shift, max(0, self.end - start))
             block = self.file.read(self.begin + self.base + start, count)

@@ -45,7 +45,7 @@ def read_records(blocks: Blocks, address: int, kind: int, size: int) -> list[byt
     signature, version, its_kind, node_size, its_size, depth, _, _, root, root_count, total, _ = header
     if signature != b"BTHD" or version or (its_kind, its_size) != (kind, size) or depth > MAX_DEPTH:
         raise Unknown("a B-tree of another kind")
-    if root == UNDEFINED or not total:
+    if root == UNDEFINED or not total:  # such as after the last link was deleted
         if total or root_count:
             raise Unknown("a B-tree without a root")
         return []
@@ -97,7 +97,7 @@ class _Tree:
         for number in range(count + (1 if depth else 0)):
             if depth:
                 yield from self._below(data, 6 + count * self.size + number * pointer, depth - 1)
-            if number < count:
+            if number < count:  # the last pointer has no record after it
                 yield data[6 + number * self.size : 6 + (number + 1) * self.size]
 
     def _below(self, data: bytes, at: int, depth: int) -> Iterator[bytes]:

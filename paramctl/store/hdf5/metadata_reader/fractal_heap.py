@@ -13,7 +13,6 @@ HEADER = Struct("<4sBHHBIQQQQQQQQQQQQHQQHHQHI")
 FREE_SPACE_BYTES = 82
 CHECKED_BLOCKS = 2
 """A flag: direct blocks have checksums."""
-TINY = 2
 KIND, VERSION = 0x30, 0xC0
 """The bits of an identifier's first byte."""
 
@@ -79,6 +78,7 @@ class FractalHeap:
 
     def read(self, identifier: bytes) -> bytes:
         """Return the object with an identifier."""
+        # a huge object has an address of its own, and a tiny one is in its identifier
         if identifier[0] & VERSION or identifier[0] & KIND:
             raise Unknown("an object outside of the heap's blocks")
         end = 1 + self.offset_size
@@ -101,6 +101,7 @@ class FractalHeap:
             if row >= rows:
                 raise Unknown("an offset beyond the heap")
             size = self.table.block_size(row)
+            # the blocks of the first rows hold objects, and those of later rows hold blocks
             data = self._indirect(address, rows, start)
             at = 5 + 8 + self.offset_size + 8 * (row * self.table.width + column)
             address, start = int.from_bytes(data[at : at + 8], "little"), offset - rest

@@ -40,7 +40,7 @@ def read_links(blocks: Blocks, superblock: Superblock, header: ObjectHeader) -> 
         *unpack_from("<QQ", info, at),
         unpack_from("<Q", info, at + 16)[0] if flags & INDEXED else None,
     )
-    if heap == UNDEFINED:
+    if heap == UNDEFINED:  # at most some eight links, in the object header
         links = [read_link(message) for message in header.links]
     elif header.links:
         raise Unknown("links in two forms")
@@ -49,6 +49,7 @@ def read_links(blocks: Blocks, superblock: Superblock, header: ObjectHeader) -> 
     links.sort(key=lambda link: link.name)
     if any(one.name == other.name for one, other in pairwise(links)):
         raise Unknown("two links of one name")
+    # as h5py: in the order of creation if the file knows it
     if not flags & TRACKED:
         return links
     by_order = {link.order: link for link in links}
@@ -108,7 +109,7 @@ def read_link(data: bytes) -> Link:
         if address == UNDEFINED:
             raise Unknown("a link to nothing")
         return Link(name, address, order)
-    if kind != SOFT:
+    if kind != SOFT:  # external links, and links that a plugin defines
         raise Unknown("a link to another file")
     size = unpack_from("<H", data, at)[0]
     if not size or at + 2 + size > len(data):

@@ -25,7 +25,7 @@ def read_dataspace(data: bytes) -> tuple[int, ...] | None:
     """Return the shape of a dataspace, None if it is null: it has no elements, and no shape. Raises Unknown."""
     version, rank, flags, kind = data[:4]
     if version == 1:
-        kind, at = SIMPLE if rank else SCALAR, 8
+        kind, at = SIMPLE if rank else SCALAR, 8  # version 1 has no null dataspace
     else:
         at = 4
     if version not in (1, 2) or rank > MAX_RANK or flags > 1 or kind > NULL or (kind == SIMPLE) != (rank > 0):
@@ -63,6 +63,7 @@ def read_layout(data: bytes, bytes_needed: int, base: int, end: int) -> Storage:
         raise Unknown("storage of another size")
     if address == UNDEFINED:
         return Storage(None, 0)
+    # the library takes an address without bytes for damage
     if not size or address + size > end:
         raise Unknown("storage outside of the file")
     return Storage(base + address, size)

@@ -79,12 +79,13 @@ def read_object_header(blocks: Blocks, address: int) -> ObjectHeader:
         _read(blocks.read(address + OLD_PREFIX.size, size), 0, size, OLD_MESSAGE, messages, 8)
         for at, length in messages.continued:
             _read(blocks.read(at, length), 0, length, OLD_MESSAGE, messages, 8)
-        if messages.count != count:
+        if messages.count != count:  # newer versions do not count them
             raise Unknown("messages are missing")
     elif prefix.startswith(b"OHDR\x02"):
         flags = prefix[5]
         head = 6 + (16 if flags & HAS_TIMES else 0) + (4 if flags & HAS_PHASES else 0)
         width = 1 << (flags & 3)
+        # phases: limits on the number of attributes in the header, which the library checks
         if flags & ~NEW_FLAGS or flags & HAS_PHASES:
             raise Unknown("an object header with other flags")
         size = int.from_bytes(blocks.read(address + head, width), "little")

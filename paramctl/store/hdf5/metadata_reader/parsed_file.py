@@ -110,7 +110,7 @@ class ParsedFile:
         """The attributes that the native layout or a dtype explains."""
 
     def read(self) -> None:
-        """Read the file as far as it is known."""
+        """Read the file, up to the first object that only the library reads."""
         try:
             self._read()
             self.is_known = True
@@ -155,6 +155,7 @@ class ParsedFile:
         self.claims.check_together()
 
     def _links(self, header: ObjectHeader) -> list[Link]:
+        # the library tells the kind of an object by its messages, so no object may have those of two
         if not is_group(header) or DATATYPE in header.single:
             raise Unknown("a group that is also something else")
         return read_links(self.blocks, self.superblock, header)
@@ -173,7 +174,7 @@ class ParsedFile:
                 self._visit_dataset(_Dataset(header), address, path)
             elif len(above) >= MAX_DEPTH:
                 raise Unknown("groups are nested too deep")
-            elif address in above:
+            elif address in above:  # each array has a path that does not pass here again
                 self._skip(path, "a hard link to a group that contains it")
             else:
                 self.groups[path] = self._noted_attributes(header, path)
@@ -193,9 +194,10 @@ class ParsedFile:
             self._skip(path, "an array that was never written and has no fill value")
             return
         self._note(attributes.values(), path)
+        # the library refuses it, and so does the worker
         if element.name != OPAQUE and is_opaque(named):
             raise Unknown("an attribute that gives another dtype")
-        if address in self.first:
+        if address in self.first:  # the object header is the same, so this is a hard link to the same array
             self.links.append([self.first[address][0], path])
         else:
             self.first[address] = path, self.claims.add(storage, shape, element, path)
@@ -248,7 +250,7 @@ class ParsedFile:
             base = name.rstrip(DIGITS)
             if name in texts and isinstance(text := self.attributes_of.value(attribute), str):
                 values[name] = text
-            elif base in lists:
+            elif base in lists:  # a list of more than 64 KB is stored as NAME0, NAME1, and so on
                 parts.setdefault(base, []).append((int(name[len(base) :] or 0), self.attributes_of.texts(attribute)))
         for base, numbered in parts.items():
             numbered.sort(key=lambda part: part[0])

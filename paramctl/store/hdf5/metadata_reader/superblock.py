@@ -51,7 +51,7 @@ def _old(blocks: Blocks, start: int, version: int) -> Superblock:
     at = 24
     if version:
         chunk_k, at = int.from_bytes(data[24:26], "little"), 28
-        if not chunk_k:
+        if not chunk_k:  # of the B-trees over chunks, which this reader leaves to the library
             raise Unknown("a B-tree without entries")
     base, free_space, end, driver, _, root, cached = unpack_from("<QQQQQQI", data, at)
     is_plain = free_space == driver == UNDEFINED and cached <= 1

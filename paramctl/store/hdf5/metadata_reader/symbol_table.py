@@ -104,10 +104,11 @@ class _SymbolTable:
             raise Unknown("a symbol table node")
         for name_at, header, cached, scratch in ENTRY.iter_unpack(data[8 : 8 + count * ENTRY.size]):
             name = self.heap.text(name_at)
+            # names in another order would be listed, and then not found by the library
             if not low < name <= high:
                 raise Unknown("a name out of order")
             low = name
-            if cached == SOFT:
+            if cached == SOFT:  # the library reads its target, which must have an end
                 self.heap.text(int.from_bytes(scratch[:4], "little"))
                 self.links.append(Link(name, None))
             elif cached in (PLAIN, CACHED) and header != UNDEFINED:
