@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from paramctl.cli import all_commands
-from paramctl.cli.completions import BY_METAVAR, FILES
-from paramctl.cli.shells import SHELLS, Bash, Fish, Zsh
+from paramctl.cli.completions import BY_METAVAR, FILES, SHELLS
+from paramctl.cli.shells import Bash, Fish, Zsh
 from tests import forks
 from tests.conftest import ROOT, Call, Run
 from tests.test_command_line import HEAVY, LISTS_MODULES

@@ -1,14 +1,13 @@
 """paramctl completion: a script that completes commands, options and addresses in a shell."""
 
 import click
-from click.shell_completion import get_completion_class
 
-from paramctl.cli import shells
 from paramctl.cli.command import Command
+from paramctl.cli.completions import SHELLS
 
 
 @click.command(cls=Command, short_help="Print a TAB completion script for a shell")
-@click.argument("shell", type=click.Choice(shells.SHELLS), help="The shell")
+@click.argument("shell", type=click.Choice(SHELLS), help="The shell")
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
     """Print a TAB completion script for a shell.
@@ -22,6 +21,10 @@ def completion(context: click.Context, shell: str) -> None:
       eval "$(paramctl completion zsh)"         # in ~/.zshrc
       paramctl completion fish | source         # in ~/.config/fish/config.fish
     """
+    from click.shell_completion import get_completion_class  # --help, which loads every command, needs neither
+
+    from paramctl.cli import shells
+
     shells.register()
     shell_class = get_completion_class(shell)
     assert shell_class is not None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from paramctl.cli.render import Column
 
 DEFAULT_MODEL = "model.yaml"
+SHELLS = ("bash", "zsh", "fish")
 MODELS = ("source", "model", "base", "sources", "a")
 """The arguments that name the model of a command, whose parameters and variables are completed."""
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from paramctl import __version__
 from paramctl.cli.render import json_value
@@ -74,6 +73,8 @@ def sarif(findings: Sequence[Finding]) -> Iterator[str]:
 def _result(finding: Finding, rule: int) -> dict[str, Any]:
     location: dict[str, Any] = {"logicalLocations": [{"fullyQualifiedName": finding.place}]}
     if finding.file:
+        from urllib.parse import quote  # --help loads every command, and needs no URLs
+
         # a relative reference, whose first part must not look like the scheme of a URL
         uri = finding.file if "://" in finding.file else quote(finding.file)
         location["physicalLocation"] = {"artifactLocation": {"uri": uri}}

@@ -19,7 +19,7 @@ from click.shell_completion import (
     split_arg_string,
 )
 
-from paramctl.cli.completions import list_files
+from paramctl.cli.completions import SHELLS, list_files
 
 BASH = """\
 %(complete_func)s() {
@@ -114,9 +114,6 @@ class Fish(_WholeWords, FishComplete):
     """Completion in fish, of values with commas too."""
 
     source_template = FishComplete.source_template.replace('string split ","', 'string split -m 1 ","')
-
-
-SHELLS = ("bash", "zsh", "fish")
 
 
 def register() -> None:
