@@ -39,8 +39,13 @@ _EMBEDDING = re.compile(r"^(wte|wpe|embed_tokens|(word|position|token_type)_embe
 _CONV = re.compile(r"conv(olution)?([0-9]*d?)?(_|[0-9]|$)")
 _NOT_CONV = re.compile(r"trans|deconv|up|convt|tconv|depthwise|dw|separable|inverse|backward|bilinear")
 _TRANSFORMERS_CONV1D = re.compile(r"^(c_attn|c_proj|c_fc|q_attn)$")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _LLAMA = ("input_layernorm", "post_attention_layernorm")
 _GATES = {4: "lstm", 3: "gru", 1: "simple_rnn"}
+
+
+NAME = 60
+"""The characters at the end of a path that are searched for a name."""
 
 
 class _Level(NamedTuple):
@@ -60,26 +65,29 @@ class LayerTypes:
 
     def __init__(self, roots: Sequence[Block], separator: str) -> None:
         self.separator = separator
+        self._siblings: dict[int, Sequence[Block]] = {}
         self._levels: dict[int, _Level] = {}
         self._like_llama = is_biased = False
         stack: list[Sequence[Block]] = [roots]
         while stack:
-            blocks = [block for block in stack.pop() if block.type == "group"]
-            level = self._level(blocks)
-            self._levels.update(dict.fromkeys(map(id, blocks), level))
-            stack += [block.blocks for block in blocks]
-            norms = {self._name(block): {*_shapes(block)} for block in blocks if "norm" in self._name(block)}
+            blocks = stack.pop()
+            self._siblings.update(dict.fromkeys(map(id, blocks), blocks))
+            stack += [block.blocks for block in blocks if block.blocks]
+            norms = {self._name(block): {*_shapes(block)} for block in blocks if "norm" in block.path[-NAME:].lower()}
             is_biased |= any("bias" in names for names in norms.values())
             self._like_llama |= all(norms.get(name) == {"weight"} for name in _LLAMA)
         self._like_llama &= not is_biased
 
-    def _level(self, blocks: Sequence[Block]) -> _Level:
-        names = {self._name(block): block for block in blocks}
-        numbers = sorted((name for name in names if name.isdecimal() and len(name) < 10), key=int)
-        following = {name: names[later] for name, later in pairwise(numbers)}
-        return _Level(
-            names.keys(), any(len(each.shape) > 2 for block in blocks for each in block.parameters), following
-        )
+    def _level(self, block: Block) -> _Level:
+        """Return the groups around a block, with itself."""
+        siblings = self._siblings[id(block)]
+        if id(siblings) not in self._levels:
+            names = {self._name(each): each for each in siblings if each.type == "group"}
+            numbers = sorted((name for name in names if name.isdecimal() and len(name) < 10), key=int)
+            following = {name: names[later] for name, later in pairwise(numbers)}
+            has_kernels = any(len(held.axes) > 2 for each in names.values() for held in each.parameters)
+            self._levels[id(siblings)] = _Level(names.keys(), has_kernels, following)
+        return self._levels[id(siblings)]
 
     def of(self, block: Block) -> str:
         """Return the type of a block: its own, or for a group that of its arrays if it is certain."""
@@ -89,10 +97,12 @@ class LayerTypes:
         if name.endswith("cell"):
             return "group"  # a part of a recurrent layer
         if block.blocks:
-            return _of_parts(name, shapes, {self._name(each): _shapes(each) for each in block.blocks}) or "group"
-        level = self._levels[id(block)]
-        if self._like_llama and shapes.keys() == {"weight"} and "norm" in name and len(shapes["weight"]) == 1:
+            # only a layer of this many parts has a type, and most blocks have no arrays
+            few = block.blocks if len(block.blocks) in (1, 4) else ()
+            return _of_parts(name, shapes, {self._name(each): _shapes(each) for each in few}) or "group"
+        if self._like_llama and "norm" in name and shapes.keys() == {"weight"} and len(shapes["weight"]) == 1:
             return "rms_normalization"
+        level = self._level(block)
         for rule in _RULES:
             if found := rule(name, shapes, level):
                 return found
@@ -101,7 +111,10 @@ class LayerTypes:
         return _convolution(name, shapes, normalized) or "group"
 
     def _name(self, block: Block) -> str:
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", block.path.rpartition(self.separator)[2]).lower()
+        """Return the last name of a block in snake_case: layer_norm for LayerNorm."""
+        name = block.path.rpartition(self.separator)[2]
+        lower = name.lower()
+        return lower if lower == name else _HUMP.sub("_", name).lower()
 
 
 def _shapes(block: Block) -> Shapes:

@@ -7,7 +7,7 @@ and for any selection.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -226,48 +226,32 @@ class _LayerRows:
         # an expanded block has no count, unless it holds parameters itself
         known = bool(parameters) if expanded else not any(inner.unbuilt for inner in block.walk())
         cost = self.costs.of(block)
-        place = self.place(block)
-        times = place.times
-        shared = self.shared(block, parameters)
         missing = () if expanded else tuple(path for path in self.missing if path.startswith(f"{block.path}/"))
-        return LayerRow(
-            path=place.path,
-            name=place.name,
-            count=times,
+        row = LayerRow(
+            path=block.path,
+            name=block.path.rpartition(self.model.separator)[2],
             depth=level,
             type=self.types.of(block),
             output_shape=block.output,
-            parameters=_times(times, counts.parameters) if known else None,
-            trainable=_times(times, counts.trainable) if known else None,
-            non_trainable=_times(times, counts.non_trainable) if known else None,
-            unknown=_times(times, counts.unknown) if known else None,
-            bytes=_times(times, sum(counts.bytes.values())) if known else None,
-            reuse_of=None if block.reuse_of is None else self.target(block.path, block.reuse_of),
+            parameters=counts.parameters if known else None,
+            trainable=counts.trainable if known else None,
+            non_trainable=counts.non_trainable if known else None,
+            unknown=counts.unknown if known else None,
+            bytes=sum(counts.bytes.values()) if known else None,
+            reuse_of=block.reuse_of,
             inputs=block.inputs,
-            shared=shared,
-            holds=self.held(parameters),
-            macs=_times(times, cost.macs),
-            activations=_times(times, cost.activations),
+            shared=self.shared(block, parameters),
+            holds=tuple(parameter.path for parameter in parameters),
+            macs=cost.macs,
+            activations=cost.activations,
             expanded=expanded,
-            missing=tuple(place.path + path[len(block.path) :] for path in missing),
+            missing=missing,
         )
-
-    def place(self, block: Block) -> Shown:
-        """Return the path of the row of a block, and the number of blocks that it represents."""
-        if self.repeats:
-            return self.repeats.blocks[id(block)]
-        return Shown(block.path, block.path.rpartition(self.model.separator)[2], 1)
+        return _of_group(row, block, self.repeats) if self.repeats else row
 
     def target(self, path: str, other: str) -> str:
         """Return how the row of a path names another path."""
         return self.repeats.target(path, other) if self.repeats else other
-
-    def held(self, parameters: list[Parameter]) -> tuple[str, ...]:
-        """Return the paths of the rows of parameters."""
-        if not self.repeats:
-            return tuple(parameter.path for parameter in parameters)
-        shown = self.repeats.parameters
-        return tuple(shown[parameter.path].path for parameter in parameters if parameter.path in shown)
 
     def counts(self, parameter: Parameter) -> bool:
         """Return True if the array of a parameter is counted at this parameter."""
@@ -284,8 +268,24 @@ class _LayerRows:
         return tuple(_elsewhere(self.model, path, "" if whole else path[start:], self.repeats) for path in paths)
 
 
-def _times(count: int, number: int | None) -> int | None:
-    return None if number is None else count * number
+_SUMS = ("parameters", "trainable", "non_trainable", "unknown", "bytes", "macs", "activations")
+"""The numbers of a row that are sums over equal blocks."""
+
+
+def _of_group(row: LayerRow, block: Block, repeats: Repeats) -> LayerRow:
+    """Return the row of a block as that of all blocks which are equal to it."""
+    place, shown = repeats.blocks[id(block)], repeats.parameters
+    sums = {name: place.times * number for name in _SUMS if (number := getattr(row, name)) is not None}
+    return replace(
+        row,
+        path=place.path,
+        name=place.name,
+        count=place.times,
+        reuse_of=None if row.reuse_of is None else repeats.target(row.path, row.reuse_of),
+        holds=tuple(shown[path].path for path in row.holds if path in shown),
+        missing=tuple(place.path + path[len(row.path) :] for path in row.missing),
+        **sums,
+    )
 
 
 def _elsewhere(model: Model, path: str, name: str, repeats: Repeats | None) -> CountedElsewhere:
