@@ -287,6 +287,16 @@ def test_a_keras_file_is_compared_with_its_configuration(fault: str, name: str, 
     assert [each for each, _ in findings(tmp_path / "m.keras")] == [name]
 
 
+def test_an_array_that_was_never_written_is_found(tmp_path: Path) -> None:
+    """Keras and h5py read zeros."""
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.create_dataset("bias", (4,), "f4")
+        file.create_dataset("weight", (4, 4), "f4")
+        file.create_dataset("empty", (0,), "f4")
+        file["kernel"] = values()
+    assert findings(tmp_path / "w.h5") == [("unwritten", "bias"), ("unwritten", "weight")]
+
+
 def test_every_fault_of_a_set_of_files_is_named(tmp_path: Path) -> None:
     index = tmp_path / "m.safetensors.index.json"
     write(tmp_path / "m-1.safetensors", {"a": values(), "extra": values((3, 3))})

@@ -50,10 +50,14 @@ class JoinedReader:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The origin of one array's values, as its file records it: the scheme, and the seed if they were drawn."""
+    """The origin of one array's values, as its file records it: the scheme, and the seed if they were drawn.
+
+    unwritten: True if the file has no bytes for the values. Its readers take them for zeros.
+    """
 
     scheme: str | None = None
     seed: int | None = None
+    unwritten: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,9 @@ def inf(subject: Subject) -> Iterator[Observation]:
 def zero(subject: Subject) -> Iterator[Observation]:
     """Find weights that are all zero."""
     for selected, facts in subject.measured:
-        parameter = subject.parameter(selected)
-        if facts.is_zero and is_weight(parameter):
+        recorded = subject.source.origin.provenance.get(selected.path)
+        was_written = recorded is None or not recorded.unwritten  # found by another check
+        if facts.is_zero and was_written and is_weight(subject.parameter(selected)):
             yield _equal_values(subject, selected, facts, "0")
 
 

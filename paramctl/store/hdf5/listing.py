@@ -31,6 +31,7 @@ class ArrayEntry(TypedDict):
 
     order: the byte order of the values.
     offset: where its values begin, None if only the HDF5 library can read them (chunked, or not a NumPy type).
+    unwritten: True if the file has no bytes for the values, which are the fill value.
     attributes: those of the native layout, where the file has its metadata group.
     """
 
@@ -39,6 +40,7 @@ class ArrayEntry(TypedDict):
     dtype: str
     order: Literal["<", ">"]
     offset: int | None
+    unwritten: bool
     attributes: dict[str, Any]
 
 
@@ -191,7 +193,7 @@ class ParameterCollector:
             self.by_library[name] = entry["path"], dtype
         else:
             self.extents[name] = Extent(self.begin + entry["offset"], dtype)
-        self.notes[name] = Provenance(attributes.get("scheme"), attributes.get("seed"))
+        self.notes[name] = Provenance(attributes.get("scheme"), attributes.get("seed"), entry["unwritten"])
         if name != entry["path"]:  # Keras' "layers/dense/vars/0" is shown as "dense/kernel"
             self.stored[name] = entry["path"]
 

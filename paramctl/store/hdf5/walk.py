@@ -7,6 +7,7 @@ name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import h5py
@@ -123,6 +124,7 @@ class Walk:
                 "dtype": dtype,
                 "order": element.order,
                 "offset": self.first[address][1],
+                "unwritten": bool(prod(shape)) and not dataset.get_storage_size(),
                 "attributes": _native_attributes(dataset) if self.native else {},
             }
         )
