@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from measure import Cost, cost, side_by_side
@@ -21,6 +22,7 @@ from tabulate import tabulate
 PYTHON = sys.executable
 PARAMCTL = str(Path(PYTHON).parent / "paramctl")
 LAYERS, WIDTH = 1000, 500
+ARRAYS = 2 * LAYERS
 ONE = "layers/dense_7/vars/0"
 RUNS = 5
 GIGABYTES = 9
@@ -47,8 +49,11 @@ for h5, safetensors in {files!r}:
 SUMMARY = {
     "h5": """
 import h5py
+def show(name, item):  # without a result: the visit ends at the first that is not None
+    if isinstance(item, h5py.Dataset):
+        print(name, item.shape, item.dtype)
 with h5py.File({a!r}) as file:
-    file.visititems(lambda name, item: isinstance(item, h5py.Dataset) and print(name, item.shape, item.dtype))
+    file.visititems(show)
 """,
     "safetensors": """
 from safetensors import safe_open
@@ -205,6 +210,14 @@ def differs(command: Sequence[str]) -> list[str]:
     return ["sh", "-c", '"$@"; test $? -le 1', "sh", *command]
 
 
+def check_lists(commands: Iterable[list[str]]) -> None:
+    """Raise an error unless each command prints a line for each array: one that stops early looks fast."""
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, check=True)
+        if done.stdout.count(b"\n") < ARRAYS or b"dense_%d" % (LAYERS - 1) not in done.stdout:
+            raise RuntimeError(f"{' '.join(command)} listed less than {ARRAYS} arrays")
+
+
 def summaries(bench: Bench) -> None:
     rows = []
     for kind, files in bench.files.items():
@@ -216,7 +229,9 @@ def summaries(bench: Bench) -> None:
         if bench.peer:
             code = KERAS_SUMMARY if kind == "h5" else TORCH_SUMMARY
             peers["Keras' editor" if kind == "h5" else "torch"] = bench.script(code, kind, bench.peer)
-        rows += bench.table(f"summary, {kind}", [PARAMCTL, "summary", files["a"]], peers)
+        ours = [PARAMCTL, "summary", files["a"]]
+        check_lists([ours, *peers.values()])
+        rows += bench.table(f"summary, {kind}", ours, peers)
     show("2,000 arrays summarized", HEADS, rows)
 
 
