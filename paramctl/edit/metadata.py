@@ -13,6 +13,9 @@ from paramctl.store.folder import resolve_folder
 from paramctl.store.foreign import check_not_foreign
 from paramctl.store.io.atomic import Temporary, changed, replacing
 from paramctl.store.location import LocalFile, Location, open_location
+from paramctl.store.sums import KEY as SUMS
+from paramctl.store.sums.patching import sealed
+from paramctl.store.sums.sealing import erase_records, seal_rest
 
 
 def change_metadata(path: str, changes: Mapping[str, str | None], output: str | None, force: bool) -> str:
@@ -42,8 +45,16 @@ def change_metadata(path: str, changes: Mapping[str, str | None], output: str | 
             raise changed(location.name)
 
     # the file is read again from the copy, and the error leaves the old file as it was
+    drops_record = changes.get(SUMS, "") is None
+    record = None if drops_record else sealed(location, format_)
     with replacing(target, force or output is None, check_unchanged) as temporary:
         format_.change_metadata(temporary, location, changes)
+        arrays = format_.stored_arrays(LocalFile(os.dup(temporary.descriptor), location.name)) or ()
+        ranges = [(array.begin, array.end) for array in arrays]
+        if record is not None:  # the values are the same, perhaps at other offsets
+            seal_rest(temporary, ranges, record.seal)
+        elif drops_record:
+            erase_records(temporary, ranges)
         _check_same(model, temporary, location)
     return target
 

@@ -22,6 +22,7 @@ from paramctl.store.io.atomic import replacing
 from paramctl.store.io.extents import as_bytes
 from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.registry import by_name, for_writing
+from paramctl.store.sums.patching import seal_again, sealed
 
 
 def save_edited(
@@ -56,6 +57,7 @@ class _Counting:
         self.pieces = edited.pieces
         self.counted: dict[str, Tally] = {}
         self._lock = threading.Lock()
+        self.recorded_sums = edited.recorded_sums
 
     def read(self, path: str, start: int, stop: int) -> Array:
         changed = self.edited.read_changed(path, start, stop)
@@ -78,12 +80,14 @@ def copies_file(edited: Edited, path: str, in_place: bool) -> bool:
 def _copy_and_patch(counting: _Counting, path: str, options: WriteOptions) -> Iterator[Written]:
     edited, origin = counting.edited, counting.origin
     assert origin.location is not None
+    format_ = by_name(origin.format)
+    record = sealed(origin.location, format_)
     with replacing(path, options.force, options.confirm) as temporary:
         temporary.copy(origin.location.descriptor())
         base = edited.base.origin.provenance
         recorded = [name for name in edited.by_path if base.get(name, Provenance()) != Provenance()]
         if recorded:  # the values no longer come from the scheme and seed that the file records
-            cast(Patchable, by_name(origin.format)).clear_provenance(temporary, recorded)
+            cast(Patchable, format_).clear_provenance(temporary, recorded)
 
         def write(piece: Piece) -> Written:
             name, start, _ = piece
@@ -95,7 +99,12 @@ def _copy_and_patch(counting: _Counting, path: str, options: WriteOptions) -> It
             temporary.write(data, extent.offset + start * extent.dtype.itemsize)
             return Written(name, values.size, values.nbytes)
 
-        yield from in_parallel(write, edited.touched())
+        touched = set()
+        for item in in_parallel(write, edited.touched()):
+            touched.add(origin.extents[item.path].offset)
+            yield item
+        if record is not None:
+            seal_again(temporary, origin.location, record, touched)
 
 
 def with_kept_state(source: Contents) -> Contents:

@@ -9,7 +9,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from paramctl.core.dtypes import Array
 from paramctl.core.indexing import Selection, select, slice_text
 from paramctl.core.parameter import Parameter
 from paramctl.model import Model
-from paramctl.store.contents import Contents, Origin, Piece, check_decodable, gather
+from paramctl.store.contents import Contents, Origin, Piece, Recorded, check_decodable, gather
 
 Description = Mapping[str, Any]
 """A source in the types of JSON, from which edit.reopen.reopen makes it again in another process."""
@@ -43,7 +43,10 @@ class Derived:
     """A source that an operation derives from another source. Subclasses implement ``read``.
 
     operation, options: the name of the operation in edit.reopen, and its arguments in the types of JSON.
+    keeps_values: True if an array with the path, the shape and the dtype of one in the base has its values.
     """
+
+    keeps_values: ClassVar[bool] = False
 
     def __init__(self, base: Source, model: Model, origin: Origin, operation: str, **options: Any) -> None:
         self.base, self.model, self.origin = base, model, origin
@@ -52,11 +55,26 @@ class Derived:
     def pieces(self, parameter: Parameter) -> Iterator[Piece]:
         return self.base.pieces(parameter)
 
+    def recorded_sums(self) -> Mapping[str, str]:
+        """Return the recorded hashes of those arrays that are read as they are in the file."""
+        if not self.keeps_values or not isinstance(self.base, Recorded):
+            return {}
+        old, new = self.base.model.parameters, self.model.parameters
+        return {
+            path: digest
+            for path, digest in self.base.recorded_sums().items()
+            if path not in new or (path in old and _type(old[path]) == _type(new[path]))
+        }
+
     def describe(self) -> Description:
         options = {
             name: option.describe() if hasattr(option, "describe") else option for name, option in self.options.items()
         }
         return {"source": self.operation, "base": self.base.describe(), **options}
+
+
+def _type(parameter: Parameter) -> tuple[tuple[int, ...], str]:
+    return parameter.shape, parameter.dtype
 
 
 class SelectedValues(NamedTuple):

@@ -13,7 +13,7 @@ from paramctl.errors import OutputError
 from paramctl.model import Model, Tie
 from paramctl.source.base import Derived, Source
 from paramctl.store.checkpoint import build_model
-from paramctl.store.contents import Origin, Piece, Provenance, blocks, read_alias
+from paramctl.store.contents import Origin, Piece, Provenance, Recorded, blocks, read_alias
 
 
 class Renamed(Derived):
@@ -24,6 +24,10 @@ class Renamed(Derived):
     ) -> None:
         super().__init__(base, model, origin, "rename", **options)
         self.old_names = old_names
+
+    def recorded_sums(self) -> Mapping[str, str]:
+        sums = self.base.recorded_sums() if isinstance(self.base, Recorded) else {}
+        return {path: sums[old] for path, old in self.old_names.items() if old in sums}
 
     def pieces(self, parameter: Parameter) -> Iterator[Piece]:
         return blocks(parameter)  # the base's pieces have the old names
@@ -67,6 +71,8 @@ def _move_provenance(source: Source, old_names: Mapping[str, str]) -> dict[str, 
 class Cast(Derived):
     """A source whose arrays have the dtypes of ``model``. losses: the allowed losses, by path (see checked_cast)."""
 
+    keeps_values = True
+
     def __init__(self, base: Source, model: Model, losses: Callable[[str], frozenset[str]], **options: Any) -> None:
         # a copy of the file would keep its dtypes, so its values cannot be changed there
         super().__init__(base, model, replace(base.origin, extents={}), "cast", **options)
@@ -86,6 +92,8 @@ class Cast(Derived):
 class Partial(Derived):
     """A source whose file lacks parameters of its configuration, which are allowed to be missing."""
 
+    keeps_values = True
+
     def __init__(self, base: Source, allowed: Sequence[str]) -> None:
         super().__init__(base, base.model, replace(base.origin, missing={}), "partial", allowed=list(allowed))
 
@@ -95,6 +103,8 @@ class Partial(Derived):
 
 class Retied(Derived):
     """A source under other ties. A name that is no longer tied keeps its values."""
+
+    keeps_values = True
 
     def __init__(self, base: Source, model: Model) -> None:
         ties = [[tie.kept, tie.tied, tie.transpose] for tie in model.ties]
@@ -111,6 +121,8 @@ class Retied(Derived):
 
 class Marked(Derived):
     """A source in which some arrays are trainable or frozen. paths: of the arrays, not of names tied to them."""
+
+    keeps_values = True
 
     def __init__(self, base: Source, paths: Sequence[str], trainable: bool) -> None:
         # a copy of the file would keep its record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,7 +15,7 @@ from paramctl.errors import OutputError
 from paramctl.init.rules import AssignedScheme
 from paramctl.source.base import Derived, Source
 from paramctl.source.drawn import Drawn
-from paramctl.store.contents import Piece
+from paramctl.store.contents import Piece, Recorded
 
 Number: TypeAlias = bool | int | float | complex
 """A number of Python's own, which takes the dtype of the array that it meets (NEP 50). An array never does."""
@@ -88,6 +88,10 @@ class Edited(Derived):
             for change in schemes
             if isinstance(change.value, AssignedScheme)
         }
+
+    def recorded_sums(self) -> Mapping[str, str]:
+        sums = self.base.recorded_sums() if isinstance(self.base, Recorded) else {}
+        return {path: digest for path, digest in sums.items() if path not in self.by_path}
 
     def touched(self) -> Iterator[Piece]:
         """Yield the pieces that a change may touch."""

@@ -31,6 +31,20 @@ class Stored:
     def pieces(self, parameter: Parameter) -> Iterator[Piece]:
         return blocks(parameter)
 
+    def recorded_sums(self) -> dict[str, str]:
+        """Return the hashes that the file records, of the arrays that keep its dtype."""
+        from paramctl.store.sums.recorded import recorded_sums  # for a save alone
+
+        kept = self.checkpoint.model.parameters
+        state = self.origin.optimizer.arrays if self.origin.optimizer else {}
+        sums = recorded_sums(self.checkpoint)
+        # a cast array has other values, whose hash no file records
+        return {
+            path: digest
+            for path, digest in sums.items()
+            if path in state or (path in kept and kept[path].dtype == self.model.parameters[path].dtype)
+        }
+
     def describe(self) -> Description:
         location = self.origin.location
         address = None if location is None else location.address()

@@ -23,6 +23,8 @@ class WithState(Derived):
     other: the source that has these arrays, if they are not those of the base's file.
     """
 
+    keeps_values = True
+
     def __init__(self, base: Source, state: OptimizerState, other: Source | None = None) -> None:
         options = {} if other is None else {"other": other}
         super().__init__(base, _with_arrays(base.model, state), base.origin, "with_state", **options)
@@ -55,6 +57,8 @@ def with_state(source: Source, other: Source | None = None) -> Source:
 
 class _WithoutNamed(Derived):
     """A source whose file's optimizer has fewer arrays. Its values are the same."""
+
+    keeps_values = True
 
     def __init__(self, base: Source, state: OptimizerState | None) -> None:
         model = replace(base.model, optimizer=() if state is None else state.arrays.keys())
@@ -120,6 +124,8 @@ def _with_arrays(model: Model, state: OptimizerState) -> Model:
 
 class WithoutState(Derived):
     """The parameters of a source, without the arrays of an optimizer."""
+
+    keeps_values = True
 
     def __init__(self, base: Source) -> None:
         super().__init__(base, base.model.without_optimizer(), base.origin, "without_state")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from os.path import realpath
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -200,6 +200,14 @@ class Contents(Protocol):
         """Cut an array into the pieces that are best read one at a time."""
 
 
+@runtime_checkable
+class Recorded(Protocol):
+    """Contents whose file records the hashes of arrays, and which has some of them unchanged."""
+
+    def recorded_sums(self) -> Mapping[str, str]:
+        """Return the recorded hashes of those arrays that are read as they are in the file, by path."""
+
+
 def kept_origin(contents: Contents, path: str) -> Origin:
     """Return the origin of contents as a file at a path keeps it.
 
@@ -214,8 +222,11 @@ class WithOrigin:
     """Contents with another origin."""
 
     def __init__(self, contents: Contents, origin: Origin) -> None:
-        self.model, self.origin = contents.model, origin
+        self.contents, self.model, self.origin = contents, contents.model, origin
         self.read, self.pieces = contents.read, contents.pieces
+
+    def recorded_sums(self) -> Mapping[str, str]:
+        return self.contents.recorded_sums() if isinstance(self.contents, Recorded) else {}
 
 
 def blocks(parameter: Parameter, size: int = BLOCK_SIZE) -> Iterator[Piece]:

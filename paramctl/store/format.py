@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from paramctl.store.io.atomic import Temporary
     from paramctl.store.io.new_index import NewIndex
     from paramctl.store.io.write_values import WriteOptions, Written
+    from paramctl.store.sums.stored_array import StoredArray
 
 
 class Format(Protocol):
@@ -33,6 +34,7 @@ class Format(Protocol):
     carries: the parts of an Origin that a file of this format carries over: "optimizer", "other_content",
         "skipped" with "attributes", "metadata".
     edits_metadata: True if ``change_metadata`` works.
+    frame: everything in a file that is not a value of an array, in words.
     """
 
     name: ClassVar[str]
@@ -44,6 +46,7 @@ class Format(Protocol):
     file_keys: ClassVar[frozenset[str]] = frozenset()
     carries: ClassVar[frozenset[str]] = frozenset()
     edits_metadata: ClassVar[bool] = False
+    frame: ClassVar[str] = "the header"
     transposed_ties: ClassVar[bool] = True
     records_trainable: ClassVar[bool] = True
 
@@ -99,6 +102,17 @@ class Format(Protocol):
         changes: the new text of each key; None removes it. Raises OutputError for a key that cannot be changed.
         """
         raise OutputError(f"{temporary.target}: {self.name} has no metadata that can be changed")
+
+    def stored_arrays(self, location: Location) -> Sequence[StoredArray] | None:
+        """Return the places of the arrays' values in a file, each once; None if files of this format have no record.
+
+        Every other byte of a file is under its seal. Raises InputError.
+        """
+        return None
+
+    def set_files(self, location: Location) -> Sequence[str]:
+        """Return the names of the files that an index names; none for a file with arrays. Raises InputError."""
+        return ()
 
     def opens_folder(self, names: Sequence[str]) -> str | None:
         """Return the path, in a folder of this format, of the file or folder to read; None for another format's.

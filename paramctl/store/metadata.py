@@ -14,7 +14,9 @@ from paramctl.core.parameter import Axis, Parameter
 from paramctl.declare.located import MAX_INTEGER
 from paramctl.init.engines.native import RECIPE
 from paramctl.model import Document, Tie
-from paramctl.store.contents import Contents, KerasLayout, MetadataItem, OptimizerState, Provenance
+from paramctl.store.contents import Contents, KerasLayout, MetadataItem, Omitted, OptimizerState, Provenance
+from paramctl.store.sums import KEY as SUMS
+from paramctl.store.sums import SUMMARY
 
 VERSION = 1
 """The version of this metadata."""
@@ -114,6 +116,12 @@ def with_keras(
     if state is None or layout is None or not all(isinstance(text, str) for item in names.items() for text in item):
         return state
     return replace(state, names=names, layout=layout)
+
+
+def sums_item(metadata: Mapping[str, Any]) -> Iterator[MetadataItem]:
+    """Yield the record of hashes as one short item, if a file's metadata has one."""
+    if SUMS in metadata:
+        yield MetadataItem("", SUMS, Omitted(SUMMARY))
 
 
 def record_items(record: Mapping[str, Any]) -> Iterator[MetadataItem]:

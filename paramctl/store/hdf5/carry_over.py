@@ -21,6 +21,7 @@ from paramctl.store.hdf5.limits import limit_parsing
 from paramctl.store.hdf5.native import ATTRIBUTES, METADATA_GROUP
 from paramctl.store.hdf5.refusal import Refused, library_error
 from paramctl.store.hdf5.window import Whole, Window
+from paramctl.store.sums import KEY as SUMS
 
 SPARE = 1 << 20
 """Bytes that may be carried over beyond the size of the old file."""
@@ -88,7 +89,7 @@ class _Copy:
     def _copy_attributes(self, path: str, old: Any, new: Any) -> None:
         lost = lost_attributes(old.id)
         for name in old.attrs if h5a.get_num_attrs(old.id) else ():
-            if name not in new.attrs and name not in lost and name not in ATTRIBUTES:
+            if name not in new.attrs and name not in lost and name not in (*ATTRIBUTES, SUMS):
                 with _naming(f"{path or '/'}: its attribute {name[:100]}"):
                     value = old.attrs[name]
                     if name == "dtype" and is_opaque(plain_value(value)):
@@ -115,6 +116,8 @@ def attributes_of(item: Any) -> Iterator[tuple[str, bool]]:
     for number in range(h5a.get_num_attrs(item)):
         attribute = h5a.open(item, index=number)
         name = attribute.name.decode("utf-8", "replace")
+        if name == SUMS:  # of the old file; the new one has its own
+            continue
         yield name, name in ATTRIBUTES or holds_references(attribute.get_type())
 
 

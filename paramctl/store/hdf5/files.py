@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 from paramctl.core.dtypes import numpy_dtype
-from paramctl.core.parameter import Parameter
+from paramctl.core.parameter import Parameter, bytes_of
 from paramctl.errors import OutputError, message
 from paramctl.model import Model
 from paramctl.store.checkpoint import Checkpoint, build_model, take_state, tied_parameter
@@ -40,6 +41,8 @@ from paramctl.store.metadata import (
     transposed_ties_of,
     with_keras,
 )
+from paramctl.store.sums.record import DIGITS, record_text
+from paramctl.store.sums.stored_array import StoredArray
 
 HEADER = 2_048
 """An upper bound for the bytes of an object header with its attributes and link."""
@@ -171,7 +174,7 @@ def lay_out(
     attributes, texts = metadata or ({}, {})
     needed = sum(parameter.bytes + HEADER + ALIGNMENT for parameter, _, _ in arrays) + HEADER * (len(groups) + 8)
     # The library may crash on a full disk, so a trial reservation comes first. UTF-8 takes up to 4 bytes a character.
-    temporary.reserve(needed + sum(map(len, texts.values())) * 4)
+    temporary.reserve(needed + sum(map(len, texts.values())) * 4 + DIGITS * len(arrays))
     temporary.empty()
     is_hdf5 = like is not None and user_block(like) is not None
     answer = _change(
@@ -183,6 +186,7 @@ def lay_out(
         links=links,
         metadata=attributes if metadata is not None else None,
         texts=texts,
+        sums=record_text(sum(parameter.size > 0 for parameter, _, _ in arrays)),
         like_file=like,
         like=shared_file(like) if like is not None and is_hdf5 else None,
     )
@@ -192,6 +196,18 @@ def lay_out(
         for (parameter, _, _), offset in zip(arrays, answer["offsets"], strict=True)
         if offset is not None and parameter.size
     }
+
+
+def stored_arrays(file: Location, begin: int = 0, size: int | None = None) -> list[StoredArray]:
+    """Return the places of the arrays' values in a file; see read. Arrays in chunks are left out. Raises InputError."""
+    arrays: dict[int, StoredArray] = {}
+    for entry in list_file(file, begin, size).arrays:
+        if entry["offset"] is not None:
+            first, shape = begin + entry["offset"], tuple(entry["shape"])
+            end = first + bytes_of(entry["dtype"], prod(shape))
+            # a hard link is another name of the same array
+            arrays.setdefault(first, StoredArray(entry["path"], entry["dtype"], shape, first, end))
+    return list(arrays.values())
 
 
 def clear_provenance(temporary: Temporary, paths: Sequence[str]) -> None:

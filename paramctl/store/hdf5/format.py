@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from paramctl.store.contents import Contents, MetadataItem
     from paramctl.store.io.atomic import Temporary
     from paramctl.store.io.write_values import WriteOptions, Written
+    from paramctl.store.sums.stored_array import StoredArray
 
 
 class Hdf5(Format):
@@ -24,6 +25,7 @@ class Hdf5(Format):
     suffixes = (".h5", ".hdf5")
     carries = frozenset({"skipped"})
     edits_metadata = True
+    frame = "the names, the attributes, or the structure of the file"
 
     def __init__(self, dialects: Sequence[str] = ()) -> None:
         self.dialects = dialects
@@ -50,6 +52,11 @@ class Hdf5(Format):
 
         dialects = [import_module(name).DIALECT for name in self.dialects]
         return files.read(location, dialects=dialects, parsed=parsed)
+
+    def stored_arrays(self, location: Location) -> Sequence[StoredArray]:
+        from paramctl.store.hdf5 import files
+
+        return files.stored_arrays(location)
 
     def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
         from paramctl.store.hdf5 import metadata

@@ -17,6 +17,7 @@ from paramctl.store.hdf5.carry_over import carry_over
 from paramctl.store.hdf5.element import is_opaque
 from paramctl.store.hdf5.native import METADATA_GROUP, PROVENANCE
 from paramctl.store.hdf5.window import Whole
+from paramctl.store.sums import KEY as SUMS
 
 ALIGNED_FROM, ALIGNMENT = 1 << 16, 1 << 12
 """Arrays of at least 64 KiB begin on a page."""
@@ -61,6 +62,10 @@ class Layout:
         dataset = h5d.create(self.file, path.encode(), type_, h5s.create(h5s.SCALAR), dcpl=self.dataset_properties)
         dataset.write(h5s.ALL, h5s.ALL, data, mtype=type_)
 
+    def add_record(self, text: str) -> None:
+        """Add the record of hashes: an attribute of variable length, whose text is one run of bytes of any size."""
+        _set_attributes(h5o.open(self.file, b"/"), {SUMS: text})
+
     def add_link(self, path: str, other: str) -> None:
         """Add another path to an array, as a hard link."""
         self.file.links.create_hard(other.encode(), self.file, path.encode())
@@ -86,6 +91,7 @@ def lay_out(request: dict[str, Any], like: Whole | None) -> dict[str, Any]:
         layout.add_group(METADATA_GROUP, request["metadata"])
     for name, text in request["texts"].items():
         layout.add_text(f"{METADATA_GROUP}/{name}", text)
+    layout.add_record(request["sums"])
     layout.close()
     return {"offsets": offsets}
 

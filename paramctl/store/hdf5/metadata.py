@@ -14,6 +14,8 @@ from paramctl.store.hdf5.native import ATTRIBUTES, METADATA_GROUP, NUMBERS
 from paramctl.store.io.atomic import Temporary
 from paramctl.store.location import Location
 from paramctl.store.metadata import record_items
+from paramctl.store.sums import KEY as SUMS
+from paramctl.store.sums import SUMMARY
 
 
 def read_metadata(location: Location) -> Iterator[MetadataItem]:
@@ -31,6 +33,8 @@ def read_metadata(location: Location) -> Iterator[MetadataItem]:
     for place, name, value, *kind in answer["items"]:
         is_own = record is not None and place == METADATA_GROUP
         place, name = ("", f"paramctl.{name}") if is_own else (place, name)
+        if name == SUMS and not place:
+            value, kind = None, [SUMMARY]
         yield MetadataItem(place, name, Omitted(kind[0]) if kind else value)
 
 
@@ -44,7 +48,8 @@ def change(temporary: Temporary, location: Location, changes: Mapping[str, str |
     for key, text in changes.items():
         place, _, name = key.rpartition("@")
         is_own = is_native and (name in ATTRIBUTES or name == "type" or place.strip("/") == METADATA_GROUP)
-        if name == "dtype" or is_own:
+        # without a record of hashes a file is as others write it; a text would be a false one
+        if name == "dtype" or is_own or (name == SUMS and not place and text is not None):
             raise OutputError(
                 f"{temporary.target}: the attribute {key!r} describes the arrays, so it cannot be changed"
             )

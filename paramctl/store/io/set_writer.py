@@ -95,25 +95,28 @@ def write_set(
     contents: Contents,
     target: SetTarget,
     shards: Sequence[Shard],
-    index_text: Callable[[Sequence[str]], str],
+    index_text: Callable[[Sequence[str], Sequence[str]], str],
     options: WriteOptions,
     complete: Callable[[Sequence[str]], None] = lambda names: None,
 ) -> Iterator[Written]:
     """Write the files of a set, then publish them together with their index. Raises OutputError.
 
-    index_text: the index of files with these names. complete: called with the names after the index is written.
+    index_text: the index of files with these names and seals.
+    complete: called with the names after the index is written.
     """
+    seals: list[str] = []
     with pending_files(target.folder, target.path) as files:
         for shard in shards:
             with files.another(mode_for(target.index)) as temporary:
                 extents = shard.lay_out(temporary)
-                yield from write_values(contents, shard.parameters, temporary, extents, options)
+                sealed = yield from write_values(contents, shard.parameters, temporary, extents, options)
+                seals.append(sealed.seal)
         with target.held():
             options.confirm()
             target.check(options.force)  # again: another writer may have finished meanwhile
             previous = target.previous_files()  # read before the index is replaced
             names = files.publish(target.names, target.stem)
-            write_text(target.index, index_text(names), options.force)
+            write_text(target.index, index_text(names, seals), options.force)
             complete(names)
             # after the index: a crash at any moment leaves one complete set
             files.remove_later(_superseded(target, previous, options.force))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from paramctl.core.dtypes import Array
@@ -13,8 +13,18 @@ from paramctl.parallel import in_parallel
 from paramctl.store.contents import Contents, Piece, blocks, connections, gather
 from paramctl.store.io.atomic import Temporary
 from paramctl.store.io.extents import Extent, as_bytes
+from paramctl.store.sums.array_sum import ArraySum
+from paramctl.store.sums.record import Range
+from paramctl.store.sums.sealing import NewSums, Placed, new_sums, piece_sum, seal_file
 
 Measure = Callable[[str, Array], Any]
+
+
+class Sealed(NamedTuple):
+    """A file that is complete: its seal, and the ranges of the arrays' values in it."""
+
+    seal: str
+    ranges: list[Range]
 
 
 class Written(NamedTuple):
@@ -50,47 +60,68 @@ def write_values(
     temporary: Temporary,
     extents: Mapping[str, Extent],
     options: WriteOptions,
-) -> Iterator[Written]:
+) -> Generator[Written, None, Sealed]:
     """Write the parameters that have an extent: arrays in parallel, then the copies under tied names.
 
-    The optimizer's arrays follow if the file has extents for them, whose keys begin with a slash.
+    The optimizer's arrays follow if the file has extents for them, whose keys begin with a slash. Then the file is
+    sealed: its layout must have an unsealed record.
     """
     # a tied name has an extent only where the format cannot share, such as a transposed tie in a Keras file
     tied = contents.model.tied
     present = [parameter for parameter in parameters if parameter.path in extents]
     copies = [parameter for parameter in present if parameter.path in tied]
+    sums, placed = new_sums(contents), []
 
-    def write(piece: Piece) -> Written:
+    def write(piece: Piece) -> tuple[Written, ArraySum]:
         (path, start, _), values = piece, contents.read(*piece)
-        extent = extents[path]
-        temporary.write(as_bytes(values), extent.offset + extent.bytes_before(start))
-        return written(path, values, options.measure)
+        extent, data = extents[path], as_bytes(values)
+        begin = extent.bytes_before(start)
+        temporary.write(data, extent.offset + begin)
+        digest = piece_sum(data, contents.model.parameters[path].dtype, begin)
+        return written(path, values, options.measure), digest
 
-    owners = (parameter for parameter in present if parameter.path not in tied)
+    owners = [parameter for parameter in present if parameter.path not in tied]
     threads = options.threads or connections(contents)
-    yield from in_parallel(write, (piece for owner in owners for piece in contents.pieces(owner)), threads)
+    for item, part in in_parallel(write, (piece for owner in owners for piece in contents.pieces(owner)), threads):
+        sums.add(item.path, part)
+        yield item
+    placed += [_placed(owner, extents[owner.path], sums.finish(owner.path, owner)) for owner in owners]
     for parameter in copies:
         values = gather(contents, parameter.path, select_all(parameter.shape))
-        yield from _write_in_order(parameter.path, values, temporary, extents[parameter.path])
-    yield from _write_optimizer(contents, temporary, extents)
+        stored = replace(parameter, dtype=contents.model.owner(parameter.path).dtype)
+        placed.append((yield from _write_in_order(stored, values, temporary, extents[parameter.path])))
+    placed += yield from _write_optimizer(contents, temporary, extents)
+    return Sealed(seal_file(temporary, placed), [array.range for array in placed])
+
+
+def _placed(parameter: Parameter, extent: Extent, digest: str) -> Placed:
+    return Placed((extent.offset, extent.offset + parameter.bytes), digest)
 
 
 def written(path: str, values: Array, measure: Measure | None) -> Written:
     return Written(path, values.size, values.nbytes, measure(path, values) if measure is not None else None)
 
 
-def _write_optimizer(contents: Contents, temporary: Temporary, extents: Mapping[str, Extent]) -> Iterator[Written]:
-    optimizer = contents.origin.carried_optimizer
+def _write_optimizer(
+    contents: Contents, temporary: Temporary, extents: Mapping[str, Extent]
+) -> Generator[Written, None, list[Placed]]:
+    optimizer, placed = contents.origin.carried_optimizer, []
     for path, array in optimizer.arrays.items() if optimizer else ():
         if f"/{path}" in extents:
             assert optimizer is not None
             values = (optimizer.reader.read(path, start, stop) for _, start, stop in blocks(array))
-            yield from _write_in_order(path, values, temporary, extents[f"/{path}"])
+            placed.append((yield from _write_in_order(array, values, temporary, extents[f"/{path}"])))
+    return placed
 
 
-def _write_in_order(path: str, pieces: Iterable[Array], temporary: Temporary, extent: Extent) -> Iterator[Written]:
-    offset = extent.offset
+def _write_in_order(
+    parameter: Parameter, pieces: Iterable[Array], temporary: Temporary, extent: Extent
+) -> Generator[Written, None, Placed]:
+    begin, sums = 0, NewSums()
     for values in pieces:
-        temporary.write(as_bytes(values), offset)
-        offset += values.nbytes
-        yield written(path, values, None)
+        data = as_bytes(values)
+        temporary.write(data, extent.offset + begin)
+        sums.add(parameter.path, piece_sum(data, parameter.dtype, begin))
+        begin += values.nbytes
+        yield written(parameter.path, values, None)
+    return _placed(parameter, extent, sums.finish(parameter.path, parameter))

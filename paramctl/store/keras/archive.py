@@ -35,6 +35,9 @@ from paramctl.store.keras.to_config import model_config
 from paramctl.store.keras.untranslated import untranslated_settings
 from paramctl.store.keras.weights_file import keras_model, lay_out
 from paramctl.store.location import LocalFile, Location
+from paramctl.store.sums.record import record_text
+from paramctl.store.sums.sealing import Placed, seal_file
+from paramctl.store.sums.stored_array import StoredArray
 
 MAX_CONFIG = 12_000_000
 MAX_RATIO, MAX_SPARE = 8, 1 << 20
@@ -136,14 +139,17 @@ def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Writ
         layout, config = configuration(contents, path)
         with scratch(path) as weights:
             extents = lay_out(weights, contents.model, layout, contents.origin.carried_optimizer)
-            yield from write_values(contents, contents.model.parameters.values(), weights, extents, options)
+            sealed = yield from write_values(contents, contents.model.parameters.values(), weights, extents, options)
             origin = contents.origin
             like = origin.companion if origin.keras is not None and origin.format == ARCHIVE_NAME else None
             try:
                 with temporary.open() as file, open(weights.address, "rb") as weights_file:
-                    _write_archive(file, weights_file, config, like)
+                    begin = _write_archive(file, weights_file, config, like)
             except OSError as error:
                 raise (error if isinstance(error, ParamctlError) else temporary.error(error)) from error
+            # a second record, because the checksum of the weights in the archive covers their own
+            values = [Placed((begin + first, begin + last), "") for first, last in sealed.ranges]
+            seal_file(temporary, values, record_sums=False)
 
 
 def configuration(contents: Contents, target: str) -> tuple[KerasLayout, str]:
@@ -172,8 +178,8 @@ def configuration(contents: Contents, target: str) -> tuple[KerasLayout, str]:
     return layout, text
 
 
-def _write_archive(file: IO[bytes], weights: IO[bytes], config: str, like: Location | None) -> None:
-    """Write an archive.
+def _write_archive(file: IO[bytes], weights: IO[bytes], config: str, like: Location | None) -> int:
+    """Write an archive, and return the offset of the weights in it.
 
     weights: a ``.weights.h5``.
     config: the text of config.json.
@@ -187,11 +193,27 @@ def _write_archive(file: IO[bytes], weights: IO[bytes], config: str, like: Locat
             archive.writestr(zipfile.ZipInfo(METADATA), metadata)
         archive.writestr(zipfile.ZipInfo(CONFIG), config)
         with archive.open(zipfile.ZipInfo(WEIGHTS), "w", force_zip64=True) as member:
+            begin = file.tell()
             copyfileobj(weights, member, BLOCK)
         for name, blocks in copied.items():
             with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
                 for block in blocks:
                     member.write(block)
+        archive.comment = record_text().encode()
+    return begin
+
+
+def stored_arrays(file: Location) -> list[StoredArray] | None:
+    """Return the places of the values in an archive; None if its weights are compressed. Raises InputError."""
+    try:
+        weights = open_zip(file).getinfo(WEIGHTS)
+        begin = data_offset(file, weights)
+    except KeyError:
+        return None
+    except ZIP_ERRORS as error:
+        raise _damaged(file, error) from error
+    stored = weights.compress_type == zipfile.ZIP_STORED
+    return hdf5.stored_arrays(file, begin, weights.file_size) if stored else None
 
 
 def _other_members(like: Location) -> dict[str, Iterator[bytes]]:

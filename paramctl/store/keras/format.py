@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from paramctl.store.format import Format
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from paramctl.store.contents import Contents, MetadataItem
     from paramctl.store.io.new_index import NewIndex
     from paramctl.store.io.write_values import WriteOptions, Written
+    from paramctl.store.sums.stored_array import StoredArray
 
 INDEX_START = 1 << 20
 KERAS_INDEX = re.compile(rb'"weight_map"\s*:\s*\{\s*"/')
@@ -28,6 +29,7 @@ class KerasArchive(Format):
     suffixes = (".keras",)
     carries = frozenset({"optimizer", "other_content"})
     transposed_ties = False
+    frame = "the archive: a member other than the weights, their names, or the zip structure"
 
     def matches(self, location: Location) -> bool:
         if location.read(0, 4) not in ZIP_SIGNATURES:
@@ -41,6 +43,11 @@ class KerasArchive(Format):
         from paramctl.store.keras import archive
 
         return archive.read(location)
+
+    def stored_arrays(self, location: Location) -> Sequence[StoredArray] | None:
+        from paramctl.store.keras import archive
+
+        return archive.stored_arrays(location)
 
     def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
         from paramctl.store.keras import archive
@@ -61,6 +68,7 @@ class KerasWeights(Format):
     carries = frozenset({"optimizer"})
     transposed_ties = False
     records_trainable = False
+    frame = "the names, the attributes, or the structure of the file"
 
     def matches(self, location: Location) -> bool:
         return False
@@ -70,6 +78,11 @@ class KerasWeights(Format):
         from paramctl.store.keras.dialect import DIALECT
 
         return files.read(location, dialects=[DIALECT])
+
+    def stored_arrays(self, location: Location) -> Sequence[StoredArray]:
+        from paramctl.store.hdf5 import files
+
+        return files.stored_arrays(location)
 
     def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
         from paramctl.store.hdf5 import metadata
@@ -90,6 +103,7 @@ class KerasShards(Format):
     shardable = True
     transposed_ties = False
     records_trainable = False
+    frame = "the index"
 
     def matches(self, location: Location) -> bool:
         return location.read(0, 1) == b"{" and KERAS_INDEX.search(location.read(0, INDEX_START)) is not None
@@ -99,11 +113,23 @@ class KerasShards(Format):
 
         return shards.read(location)
 
+    def stored_arrays(self, location: Location) -> Sequence[StoredArray]:
+        return ()
+
+    def set_files(self, location: Location) -> Sequence[str]:
+        from paramctl.store.io.shard_index import read_index
+
+        return read_index(location).files
+
     def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
         from paramctl.store.contents import MetadataItem
         from paramctl.store.io.shard_index import read_index
+        from paramctl.store.metadata import sums_item
+        from paramctl.store.sums import KEY as SUMS
 
-        return (MetadataItem("", key, value) for key, value in read_index(location).metadata.items())
+        metadata = read_index(location).metadata
+        yield from sums_item(metadata)
+        yield from (MetadataItem("", key, value) for key, value in metadata.items() if key != SUMS)
 
     def rebuild_index(self, path: str) -> NewIndex | None:
         from paramctl.store.keras import shards

@@ -19,6 +19,7 @@ from paramctl.errors import OutputError
 from paramctl.model import Model
 from paramctl.store.checkpoint import Checkpoint, stored_parameter
 from paramctl.store.contents import Contents, JoinedReader, KerasLayout, Reader, WithOrigin, kept_origin
+from paramctl.store.hdf5 import files as hdf5
 from paramctl.store.hdf5.listing import list_file
 from paramctl.store.io.atomic import Temporary, replacing
 from paramctl.store.io.extents import Extent
@@ -32,6 +33,10 @@ from paramctl.store.keras.dialect import read_together
 from paramctl.store.keras.names import VARIABLE, variable_group
 from paramctl.store.keras.weights_file import lay_out, layout_of, written_parameters
 from paramctl.store.location import Location, open_location
+from paramctl.store.sums import KEY as SUMS
+from paramctl.store.sums.checking import seal_of
+from paramctl.store.sums.record import sealed_text, set_record
+from paramctl.store.sums.sealing import seal_file
 
 SUFFIX = ".weights.json"
 SHARD = re.compile(r"(?P<stem>.*?)(-[0-9]+)?_[0-9]{5,}\.weights\.h5")
@@ -64,8 +69,10 @@ def rebuild(path: str) -> NewIndex | None:
     groups: dict[str, list[str]] = {}
     home: dict[str, str] = {}
     total = 0
+    seals: dict[str, str] = {}
     for name in (name for name in listed_set.files if NAMES.matches(stem, name)):
         location = open_location(os.path.join(listed_set.folder, name))
+        seals[name] = seal_of(location, hdf5.stored_arrays(location))
         for array in list_file(location).arrays:
             stored = array["path"]
             if stored in home:
@@ -76,13 +83,19 @@ def rebuild(path: str) -> NewIndex | None:
             if name not in files:
                 files.append(name)
         location.close()
-    return NewIndex(listed_set.index_path, _as_json(total, groups), groups)
+    seals = {name: seal for name, seal in seals.items() if any(name in files for files in groups.values())}
+    record = set_record([*seals], [*seals.values()])
+    return NewIndex(listed_set.index_path, _as_json(total, groups, record), groups)
 
 
-def _as_json(total: int, groups: Mapping[str, Sequence[str]]) -> str:
-    """Return the text of an index. total: bytes of all arrays. groups: the files of each group."""
+def _as_json(total: int, groups: Mapping[str, Sequence[str]], record: str) -> str:
+    """Return the text of an index.
+
+    total: bytes of all arrays. groups: the files of each group. record: of the files' seals; empty for none.
+    """
     weight_map = {group: files[0] if len(files) == 1 else files for group, files in groups.items()}
-    return json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=4)
+    metadata = {"total_size": total} | ({SUMS: record} if record else {})
+    return sealed_text(json.dumps({"metadata": metadata, "weight_map": weight_map}, indent=4))
 
 
 def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Written]:
@@ -102,6 +115,7 @@ def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Writ
         if os.path.basename(target.single) not in names:  # Keras opens it first, whatever the index says
             with replacing(target.single, force=True) as temporary:
                 lay_out(temporary, model, KerasLayout({}, {}))
+                seal_file(temporary, ())
 
     yield from write_set(contents, target, shards, partial(index_text, model, layouts), options, complete)
 
@@ -157,14 +171,14 @@ def _object(stored: str) -> str:
     return variable_group(stored).removesuffix("vars").rstrip("/")
 
 
-def index_text(model: Model, layouts: Sequence[KerasLayout], names: Sequence[str]) -> str:
+def index_text(model: Model, layouts: Sequence[KerasLayout], names: Sequence[str], seals: Sequence[str]) -> str:
     """Return the text of the index of these shards.
 
-    names: the files of the shards, in order.
+    names, seals: of the files of the shards, in order.
     """
     files: dict[str, list[str]] = {}  # by group
     for layout, name in zip(layouts, names, strict=True):
         for group in dict.fromkeys(map(variable_group, layout.variables.values())):
             files.setdefault(f"/{group}", []).append(os.path.basename(name))
     total = sum(parameter.bytes for parameter in written_parameters(model))
-    return _as_json(total, files)
+    return _as_json(total, files, set_record(names, seals))

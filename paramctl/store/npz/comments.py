@@ -21,6 +21,11 @@ MAX_REST = 16_000_000
 REST = "rest"
 """The key of a spread text: its length in the archive's comment, a piece of it in a member's."""
 
+SUM = "sha256"
+"""The key of an array's hash, in the comment of its member."""
+SUMS = "sums"
+"""The key of the seal, in the archive's comment."""
+
 
 def parse_comment(comment: bytes, max_tokens: int = MAX_COMMENT) -> dict[str, Any]:
     """Return the JSON object in a comment, empty if the comment is anything else."""

@@ -9,7 +9,7 @@ the parameter. The archive's comment has the document, the ties, and the version
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from paramctl.store.format import Format
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from paramctl.store.checkpoint import Checkpoint
     from paramctl.store.contents import Contents, MetadataItem
     from paramctl.store.io.write_values import WriteOptions, Written
+    from paramctl.store.sums.stored_array import StoredArray
 
 ZIP_SIGNATURES = (b"PK\3\4", b"PK\5\6")
 
@@ -30,6 +31,7 @@ class Npz(Format):
 
     name = NAME
     suffixes = (".npz",)
+    frame = "the zip structure, a header or a comment"
 
     def matches(self, location: Location) -> bool:
         return location.read(0, 4) in ZIP_SIGNATURES
@@ -38,6 +40,11 @@ class Npz(Format):
         from paramctl.store.npz import reading
 
         return reading.read(location)
+
+    def stored_arrays(self, location: Location) -> Sequence[StoredArray]:
+        from paramctl.store.npz import reading
+
+        return reading.stored_arrays(location)
 
     def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
         from paramctl.store.npz import reading

@@ -31,17 +31,44 @@ from paramctl.store.metadata import (
     provenance_of,
     record_items,
     sort_ties,
+    sums_item,
     ties_of,
     with_keras,
 )
 from paramctl.store.npz import NAME, comments
 from paramctl.store.npz.npy import MAX_HEADER, PREAMBLE, Header, NotNumbers, read_header
+from paramctl.store.sums import KEY as SUMS
+from paramctl.store.sums.stored_array import StoredArray
 
 
 def read(file: Location) -> Checkpoint:
     """Read an npz file. Arrays that hold no numbers are skipped. Raises InputError if the file is damaged."""
     with zip_errors(file):
         return _read(file)
+
+
+def stored_arrays(file: Location) -> list[StoredArray]:
+    """Return the places of the arrays' values in a file. Compressed arrays are left out. Raises InputError."""
+    with zip_errors(file):
+        archive = open_zip(file)
+        members = [each for each in _check_members(archive, file) if each.compress_type == zipfile.ZIP_STORED]
+        return [array for member in members if (array := _stored_array(file, member)) is not None]
+
+
+def _stored_array(file: Location, member: zipfile.ZipInfo) -> StoredArray | None:
+    """Return the place of an array, None for a member that is none. Its CRC-32 is not checked, as zipfile does."""
+    name = member.filename.removesuffix(".npy")
+    facts = comments.parse_comment(member.comment, comments.MAX_MEMBER_TOKENS)
+    offset = data_offset(file, member)
+    stream = io.BytesIO(file.read(offset, min(member.file_size, MAX_HEADER + PREAMBLE)))
+    try:
+        header = read_header(stream, name, facts.get("dtype"))
+    except NotNumbers:
+        return None
+    digest = facts.get(comments.SUM)
+    begin = offset + header.begin
+    text = digest if isinstance(digest, str) else ""
+    return StoredArray(name, header.dtype.name, header.shape, begin, begin + header.size, text)
 
 
 def read_metadata(file: Location) -> Iterator[MetadataItem]:
@@ -56,6 +83,7 @@ def read_metadata(file: Location) -> Iterator[MetadataItem]:
     }
     record |= comments.join_text(record, facts.values())
     record.pop(comments.REST, None)
+    yield from sums_item({SUMS: record.pop(comments.SUMS)} if comments.SUMS in record else {})
     yield from record_items(record)
     for name, of_member in facts.items():
         yield from origin_items(name, of_member)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from paramctl.store.location import Location
+from paramctl.store.sums import KEY
 
 NAME = "safetensors"
 SHARDS_NAME = "sharded safetensors"
@@ -14,7 +15,9 @@ FRAMEWORK = "format"
 """The key of the framework that wrote a file, ``pt`` for torch. transformers refuses a file without it."""
 TOTAL = "total_size"
 """The key of the bytes of all values, in the index of a set."""
-KEYS = (FRAMEWORK, RECORD, TOTAL)
+SUMS = KEY
+"""The key of the record of hashes."""
+KEYS = (FRAMEWORK, RECORD, TOTAL, SUMS)
 """The keys of metadata that are never the second name of an array."""
 
 

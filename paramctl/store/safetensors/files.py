@@ -33,8 +33,10 @@ from paramctl.store.metadata import (
     transposed_ties_of,
     with_keras,
 )
-from paramctl.store.safetensors import FRAMEWORK, KEYS, NAME, RECORD, SHARDS_NAME
+from paramctl.store.safetensors import FRAMEWORK, KEYS, NAME, RECORD, SHARDS_NAME, SUMS
 from paramctl.store.safetensors.header import METADATA, arrays_of, build_header, header_text, parse_header
+from paramctl.store.sums.record import record_text
+from paramctl.store.sums.stored_array import StoredArray
 
 MAX_TOKENS_PER_ARRAY = 32
 """JSON tokens of paramctl's own metadata for each array."""
@@ -56,6 +58,13 @@ def read_arrays(location: Location) -> tuple[dict[str, Parameter], dict[str, Ext
         return *arrays_of(header, location), header.metadata
     except ValueError as error:
         raise InputError(f"{location.name}: {error}") from error
+
+
+def stored_arrays(location: Location) -> list[StoredArray]:
+    """Return the places of the arrays' values in a file. Raises InputError."""
+    parameters, extents, _ = read_arrays(location)
+    places = ((array, extents[path].offset) for path, array in parameters.items())
+    return [StoredArray(array.path, array.dtype, array.shape, begin, begin + array.bytes) for array, begin in places]
 
 
 def as_checkpoint(
@@ -81,7 +90,11 @@ def as_checkpoint(
         if isinstance(kept, str) and kept in parameters and tied not in parameters and tied not in KEYS
     )
     ties = (*plain, *transposed)
-    others = {key: value for key, value in metadata.items() if key != RECORD and key not in {tie.tied for tie in ties}}
+    others = {
+        key: value
+        for key, value in metadata.items()
+        if key not in (RECORD, SUMS) and key not in {tie.tied for tie in ties}
+    }
     for tie in ties:
         parameters[tie.tied] = tied_parameter(tie, parameters[tie.kept])
     ties = sort_ties(ties, record)
@@ -160,14 +173,19 @@ def write(path: str, contents: Contents, options: WriteOptions) -> Iterator[Writ
 def lay_out(temporary: Temporary, contents: Contents) -> dict[str, Extent]:
     """Reserve the space of a file and write its header. Return the extents of its values."""
     owners = list(contents.model.owners())
-    data, extents = build_header(owners, _texts(metadata_of(contents)))
+    data, extents = build_header(owners, with_record(_texts(metadata_of(contents)), owners))
     temporary.reserve(len(data) + sum(owner.bytes for owner in owners))
     temporary.write(data, 0)
     return extents
 
 
+def with_record(metadata: Mapping[str, str], arrays: Sequence[Parameter]) -> dict[str, str]:
+    """Return the metadata of a file of these arrays with a record of their hashes, which is filled in later."""
+    return {**metadata, SUMS: record_text(sum(array.size > 0 for array in arrays))}
+
+
 def stream(contents: Contents) -> Iterator[bytes | memoryview]:
-    """Yield the bytes of a file in order, for a pipe."""
+    """Yield the bytes of a file in order, for a pipe. It has no record of hashes, which would precede the values."""
     data, _ = build_header(list(contents.model.owners()), _texts(metadata_of(contents)))
     yield data
     pieces = (piece for owner in contents.model.owners() for piece in contents.pieces(owner))

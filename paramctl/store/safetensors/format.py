@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from paramctl.store.io.atomic import Temporary
     from paramctl.store.io.new_index import NewIndex
     from paramctl.store.io.write_values import WriteOptions, Written
+    from paramctl.store.sums.stored_array import StoredArray
 
 INDEX_START = 1 << 20
 HUGGING_FACE_INDEX = re.compile(rb'"weight_map"\s*:(?!\s*\{\s*"/)')
@@ -58,6 +59,7 @@ class Safetensors(_HasHeader):
     name = NAME
     suffixes = (".safetensors",)
     file_keys = frozenset(KEYS)
+    frame = "the header: names, shapes, or metadata"
 
     def matches(self, location: Location) -> bool:
         return has_header(location)
@@ -73,6 +75,11 @@ class Safetensors(_HasHeader):
         if options.max_shard_size is not None or shards.replaces_set(path):
             return shards.write(path, contents, options)
         return files.write(path, contents, options)
+
+    def stored_arrays(self, location: Location) -> Sequence[StoredArray]:
+        from paramctl.store.safetensors import files
+
+        return files.stored_arrays(location)
 
     def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
         from paramctl.store.safetensors import metadata
@@ -102,6 +109,7 @@ class SafetensorsShards(_HasHeader):
     suffixes = ("/",)
     read_suffixes = (".safetensors.index.json",)
     file_keys = frozenset(KEYS)
+    frame = "the index"
 
     def matches(self, location: Location) -> bool:
         return location.read(0, 1) == b"{" and HUGGING_FACE_INDEX.search(location.read(0, INDEX_START)) is not None
@@ -110,6 +118,14 @@ class SafetensorsShards(_HasHeader):
         from paramctl.store.safetensors import shards
 
         return shards.read(location)
+
+    def stored_arrays(self, location: Location) -> Sequence[StoredArray]:
+        return ()
+
+    def set_files(self, location: Location) -> Sequence[str]:
+        from paramctl.store.io.shard_index import read_index
+
+        return read_index(location).files
 
     def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
         from paramctl.store.safetensors import metadata

@@ -12,8 +12,8 @@ from paramctl.store.io.atomic import Temporary
 from paramctl.store.io.json_limits import parse_json
 from paramctl.store.io.shard_index import read_index
 from paramctl.store.location import BLOCK_BYTES, Location
-from paramctl.store.metadata import record_items
-from paramctl.store.safetensors import FRAMEWORK, MAX_HEADER, RECORD, TOTAL
+from paramctl.store.metadata import record_items, sums_item
+from paramctl.store.safetensors import FRAMEWORK, MAX_HEADER, RECORD, SUMS, TOTAL
 from paramctl.store.safetensors.files import parse_record
 from paramctl.store.safetensors.header import METADATA, header_text, parse_header
 
@@ -21,13 +21,15 @@ from paramctl.store.safetensors.header import METADATA, header_text, parse_heade
 def read_record(location: Location) -> Iterator[MetadataItem]:
     """Yield paramctl's own record of a file."""
     header = parse_header(location)
-    return record_items(parse_record(header.metadata, len(header.entries)))
+    yield from sums_item(header.metadata)
+    yield from record_items(parse_record(header.metadata, len(header.entries)))
 
 
 def read_index_record(location: Location) -> Iterator[MetadataItem]:
     """Yield paramctl's own record of a set."""
     index = read_index(location)
-    return record_items(parse_record(index.metadata, len(index.weight_map)))
+    yield from sums_item(index.metadata)
+    yield from record_items(parse_record(index.metadata, len(index.weight_map)))
 
 
 def change(temporary: Temporary, location: Location, changes: Mapping[str, str | None]) -> None:
@@ -63,7 +65,8 @@ def _changed(
     for key, text in changes.items():
         # {"format": "pt"} is no tie in a file that has an array called pt
         is_tie = key not in arrays and metadata.get(key) in arrays
-        if key in (RECORD, TOTAL) or (is_tie and key != FRAMEWORK):
+        # without a record of hashes a file is as others write it; a text would be a false one
+        if key in (RECORD, TOTAL) or (key == SUMS and text is not None) or (is_tie and key != FRAMEWORK):
             reason = f"records a tie with {metadata[key]}" if is_tie else "describes the arrays"
             hint = "Use: paramctl untie" if is_tie else ""
             raise OutputError(message(f"{target}: the metadata {key!r} {reason}, so it cannot be changed", hint=hint))

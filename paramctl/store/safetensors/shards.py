@@ -31,9 +31,18 @@ from paramctl.store.io.shard_index import ShardIndex, check_complete, check_list
 from paramctl.store.io.shards import ShardNames, plan_shards
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.location import Location, open_location
-from paramctl.store.safetensors import FRAMEWORK, SHARDS_NAME, TOTAL, has_header
-from paramctl.store.safetensors.files import as_checkpoint, lay_out, metadata_of, read_arrays
+from paramctl.store.safetensors import FRAMEWORK, SHARDS_NAME, SUMS, TOTAL, has_header
+from paramctl.store.safetensors.files import (
+    as_checkpoint,
+    lay_out,
+    metadata_of,
+    read_arrays,
+    stored_arrays,
+    with_record,
+)
 from paramctl.store.safetensors.header import build_header
+from paramctl.store.sums.checking import seal_of
+from paramctl.store.sums.record import sealed_text, set_record
 
 SUFFIX = ".safetensors"
 INDEX = ".index.json"
@@ -94,11 +103,13 @@ def rebuild(path: str) -> NewIndex | None:
     if listed_set is None:
         return None
     weight_map: dict[str, str] = {}
+    seals: dict[str, str] = {}
     total = 0
     for name in listed_set.files:
         location = open_location(os.path.join(listed_set.folder, name))
         _check_kind(location)
         arrays, _, _ = read_arrays(location)
+        seals |= {name: seal_of(location, stored_arrays(location))} if arrays else {}
         location.close()
         for array in arrays.values():
             if array.path in weight_map:
@@ -109,7 +120,10 @@ def rebuild(path: str) -> NewIndex | None:
     order = {array: number for number, array in enumerate(old.weight_map)}
     ordered = dict(sorted(weight_map.items(), key=lambda item: order.get(item[0], len(order))))
     gone = [array for array in old.weight_map if array not in weight_map]
-    return NewIndex(listed_set.index_path, _as_json(_with_total(old.metadata, total), ordered), ordered, gone)
+    record = set_record([*seals], [*seals.values()])
+    metadata = {key: value for key, value in _with_total(old.metadata, total).items() if key != SUMS}
+    text = sealed_text(_as_json(metadata | ({SUMS: record} if record else {}), ordered))
+    return NewIndex(listed_set.index_path, text, ordered, gone)
 
 
 def _old_index(path: str) -> ShardIndex:
@@ -176,7 +190,7 @@ def planned_files(path: str, contents: Contents, options: WriteOptions) -> dict[
 
 
 def _lay_out_shard(shard: Sequence[Parameter], metadata: Mapping[str, str], temporary: Temporary) -> dict[str, Extent]:
-    data, extents = build_header(shard, metadata)
+    data, extents = build_header(shard, with_record(metadata, shard))
     temporary.reserve(len(data) + sum(parameter.bytes for parameter in shard))
     temporary.write(data, 0)
     return extents
@@ -190,11 +204,13 @@ def check_target(path: str, force: bool) -> None:
         raise OutputError(f"{path}: must be a folder (got a file)", errno.ENOTDIR)
 
 
-def _index_text(contents: Contents, shards: Sequence[Sequence[Parameter]], names: Sequence[str]) -> str:
+def _index_text(
+    contents: Contents, shards: Sequence[Sequence[Parameter]], names: Sequence[str], seals: Sequence[str]
+) -> str:
     metadata = {key: value for key, value in metadata_of(contents).items() if key != FRAMEWORK}
     total = sum(owner.bytes for owner in contents.model.owners())
     weight_map = {parameter.path: name for name, shard in zip(names, shards, strict=True) for parameter in shard}
-    return _as_json(_with_total(metadata, total), weight_map)
+    return sealed_text(_as_json(_with_total(metadata, total) | {SUMS: set_record(names, seals)}, weight_map))
 
 
 def _write_single(target: SetTarget, contents: Contents, options: WriteOptions) -> Iterator[Written]:
