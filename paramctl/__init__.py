@@ -39,6 +39,7 @@ _MODULES = {
     "paramctl.library.catalog": ("layers", "schema", "schemes"),
     "paramctl.library.arrays": ("LazyArray",),
     "paramctl.library.training": ("train",),
+    "paramctl.library.verifying": ("sums", "verify"),
     "paramctl.library.weights": ("Weights",),
     "paramctl.model": ("Model",),
     "paramctl.errors": ("AddressError", "DocumentError", "InputError", "OutputError", "ParamctlError"),
@@ -91,6 +92,8 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.library.structure import ties as ties
     from paramctl.library.suggesting import suggest_renames as suggest_renames
     from paramctl.library.training import train as train
+    from paramctl.library.verifying import sums as sums
+    from paramctl.library.verifying import verify as verify
     from paramctl.library.weights import Weights as Weights
     from paramctl.model import Model as Model
 

@@ -35,8 +35,8 @@ from tests.formats import ANY
 SAMPLES = ROOT / "sample_models"
 MLP = SAMPLES / "mlp.yaml"
 
-FUNCTIONS = {"init": "initialize", "set": "assign", "grad": "gradients", "extract-lora": "extract_lora"}
-"""The functions whose command has another name: set is a builtin type, and init says little outside a command line."""
+FUNCTIONS = {"init": "initialize", "set": "assign", "grad": "gradients", "extract-lora": "extract_lora", "sum": "sums"}
+"""The functions whose command has another name: set and sum are builtins, and init says little outside a command line."""
 
 PRINTING = {
     "format",
@@ -57,6 +57,7 @@ PRINTING = {
 
 NAMES_IN_PYTHON = {
     "source": "weights",
+    "files": "weights",
     "addresses": "select",
     "define": "variables",
     "input_shape": "input_shapes",
@@ -485,6 +486,8 @@ def test_columns_are_called_as_the_fields_of_rows() -> None:
             "layers",
             "check.finding",
             "check.registry",
+            "sums",
+            "verify",
         )
         for row in vars(importlib.import_module(f"paramctl.inspect.{module}")).values()
         if dataclasses.is_dataclass(row)

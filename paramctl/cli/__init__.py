@@ -17,6 +17,7 @@ from paramctl.cli.command import Group
 NAMES = (
     *("summary", "init", "dump", "save", "set", "diff", "stat", "histogram", "run", "grad", "train", "probe"),
     *("check", "report"),
+    *("sum", "verify"),
     *("tie", "untie", "ties", "freeze", "unfreeze"),
     *("average", "arithmetic", "merge", "extract-lora"),
     *("schemes", "layers", "schema", "completion", "help", "env"),

@@ -110,6 +110,15 @@ sources: Callable[[F], F] = click.argument(
     help="Checkpoints or model documents, '-' for standard input",
 )
 
+files: Callable[[F], F] = click.argument(
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(allow_dash=True),
+    help="Checkpoints, or the indexes or folders of sets; '-' for standard input",
+)
+
 patterns: Callable[[F], F] = click.argument(
     "patterns",
     shell_complete=complete_address,
