@@ -33,7 +33,7 @@ class VerifyRow:
     path: of an array; None for everything else in the file.
     status: "match", "altered", "missing" or "extra".
     expected, sha256: the recorded hash and that of the file; None if unknown.
-    detail: what is altered, in words.
+    detail: the change, in words.
     """
 
     file: str

@@ -116,7 +116,7 @@ def seal_rest(temporary: Temporary, taken: Iterable[Range], old: str, changed: M
 
 
 def erase_records(temporary: Temporary, taken: Iterable[Range]) -> None:
-    """Erase what is left of a record in a file whose record was removed. taken: the ranges of the arrays' values."""
+    """Erase the leftovers of a removed record. taken: the ranges of the arrays' values."""
     ranges, read = gaps(taken, temporary.size()), reading(temporary)
     # HDF5 leaves the text of a deleted attribute in the space that it frees
     for offset in [offset for record in find_records(read, ranges) for offset in record.offsets]:
