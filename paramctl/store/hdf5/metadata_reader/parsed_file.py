@@ -31,6 +31,7 @@ from paramctl.store.hdf5.metadata_reader.unknown import Unknown
 from paramctl.store.hdf5.native import ATTRIBUTES, MAX_DEPTH, METADATA_GROUP, NUMBERS, TEXTS
 from paramctl.store.hdf5.refusal import Refused
 from paramctl.store.location import Location
+from paramctl.store.sums import KEY as SUMS
 
 DIGITS = "0123456789"
 NOTE = 64
@@ -233,6 +234,8 @@ class ParsedFile:
         for attribute in attributes:
             if attribute.name not in self.explained:
                 self.blocks.spend(NOTE)
+                if attribute.name == SUMS:  # of this file; a new one has its own
+                    continue
                 subject = f"{attribute.name} of {path or '/'}"
                 if attribute.name in ATTRIBUTES:
                     self.lost.append(f"the attribute {subject}")
