@@ -209,6 +209,7 @@ class ParsedFile:
                 "dtype": dtype,
                 "order": element.order,
                 "offset": self.first[address][1],
+                "unwritten": not storage.size and 0 not in shape,
                 "attributes": self._native_attributes(attributes) if self.metadata is not None else {},
             }
         )
