@@ -1,11 +1,31 @@
-"""Element types of datasets, as both readers of a file's metadata describe them."""
+"""Datasets and the types of their elements, as both readers of a file's metadata describe them."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, TypedDict
 
+Order = Literal["<", ">"]
 OPAQUE = "opaque"
 """The name of the type of bytes whose dtype an attribute names."""
+
+
+class ArrayEntry(TypedDict):
+    """A numeric dataset.
+
+    order: the byte order of the values.
+    offset: where its values begin, None if only the HDF5 library can read them (chunked, or not a NumPy type).
+    unwritten: True if the file has no bytes for the values, which are the fill value.
+    attributes: those of the native layout, where the file has its metadata group.
+    """
+
+    path: str
+    shape: Sequence[int]
+    dtype: str
+    order: Order
+    offset: int | None
+    unwritten: bool
+    attributes: dict[str, Any]
 
 
 class ElementType(NamedTuple):
@@ -22,7 +42,7 @@ class ElementType(NamedTuple):
     name: str | None
     words: str
     size: int
-    order: str
+    order: Order
     as_stored: bool
 
 

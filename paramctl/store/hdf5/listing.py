@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -19,29 +19,12 @@ from paramctl.store.contents import Provenance, Reader
 from paramctl.store.foreign import IN_A_SET, check_not_foreign
 from paramctl.store.hdf5 import user_block
 from paramctl.store.hdf5.client import Client, WorkerExited
+from paramctl.store.hdf5.element import ArrayEntry
 from paramctl.store.hdf5.metadata_reader.parsed_file import ParsedFile, parse_file
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.location import LocalFile, Location
 
 _PROC = os.path.isdir("/proc/self/fd")
-
-
-class ArrayEntry(TypedDict):
-    """A numeric dataset.
-
-    order: the byte order of the values.
-    offset: where its values begin, None if only the HDF5 library can read them (chunked, or not a NumPy type).
-    unwritten: True if the file has no bytes for the values, which are the fill value.
-    attributes: those of the native layout, where the file has its metadata group.
-    """
-
-    path: str
-    shape: list[int]
-    dtype: str
-    order: Literal["<", ">"]
-    offset: int | None
-    unwritten: bool
-    attributes: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

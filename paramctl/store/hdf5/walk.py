@@ -17,7 +17,7 @@ from h5py import h5a, h5d, h5g, h5l, h5o
 from paramctl.store.hdf5.budget import Budget
 from paramctl.store.hdf5.carry_over import attributes_of
 from paramctl.store.hdf5.claims import Claims
-from paramctl.store.hdf5.element import OPAQUE, is_opaque, named_by
+from paramctl.store.hdf5.element import OPAQUE, ArrayEntry, is_opaque, named_by
 from paramctl.store.hdf5.element_types import ElementTypes, holds_references, named_dtype, plain_value
 from paramctl.store.hdf5.native import ATTRIBUTES, MAX_DEPTH, METADATA_GROUP
 from paramctl.store.hdf5.refusal import Refused
@@ -50,7 +50,7 @@ class Walk:
         self.native, self.texts, self.lists = native, texts, lists
         self.path = ""
         """The current path, for errors of the library."""
-        self.arrays: list[dict[str, Any]] = []
+        self.arrays: list[ArrayEntry] = []
         self.links: list[tuple[str, str]] = []
         self.skipped: dict[str, str] = {}
         self.lost: list[str] = []

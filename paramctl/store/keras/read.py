@@ -17,7 +17,8 @@ from paramctl.model import Document, Model, Tie
 from paramctl.store.checkpoint import Checkpoint, build_model
 from paramctl.store.contents import JoinedReader, KerasLayout, OptimizerState, Origin, Reader
 from paramctl.store.hdf5 import NAME as HDF5_NAME
-from paramctl.store.hdf5.listing import ArrayEntry, Listing, ParameterCollector, link_ties, model_name
+from paramctl.store.hdf5.element import ArrayEntry
+from paramctl.store.hdf5.listing import Listing, ParameterCollector, link_ties, model_name
 from paramctl.store.io.rebuild_hint import misfit
 from paramctl.store.keras import SHARDS_NAME, WEIGHTS_NAME
 from paramctl.store.keras.config_names import ConfigNames, Order, Shapes, names_in_config, number_custom_layers

@@ -7,7 +7,7 @@ from functools import lru_cache
 from struct import pack
 from typing import NamedTuple
 
-from paramctl.store.hdf5.element import OPAQUE, ElementType
+from paramctl.store.hdf5.element import OPAQUE, ElementType, Order
 from paramctl.store.hdf5.metadata_reader.unknown import Unknown
 
 FIXED, FLOATING, STRING, OPAQUE_CLASS, COMPOUND, ENUMERATION, VARIABLE = 0, 1, 3, 5, 6, 8, 9
@@ -85,8 +85,9 @@ def _complex(version: int, size: int, is_big: bool) -> bytes:
 
 def _numbers() -> dict[bytes, Datatype]:
     """Return the types of numbers that NumPy has, by the bytes of their messages."""
-    encoded: list[tuple[bytes, str, int, str]] = []
-    for order, is_big in (("<", False), (">", True)):
+    encoded: list[tuple[bytes, str, int, Order]] = []
+    orders: list[tuple[Order, bool]] = [("<", False), (">", True)]
+    for order, is_big in orders:
         for size in (1, 2, 4, 8):
             if size > 1 or not is_big:  # the library takes another order of one byte for another type
                 encoded.append((_integer(size, True, is_big), f"int{8 * size}", size, order))

@@ -9,7 +9,7 @@ from typing import Any
 from paramctl.errors import InputError
 from paramctl.store.hdf5.budget import Budget
 from paramctl.store.hdf5.claims import Claims, Storage
-from paramctl.store.hdf5.element import OPAQUE, is_opaque, named_by
+from paramctl.store.hdf5.element import OPAQUE, ArrayEntry, is_opaque, named_by
 from paramctl.store.hdf5.limits import size_of_data
 from paramctl.store.hdf5.metadata_reader.attribute import Attribute, Attributes, read_text
 from paramctl.store.hdf5.metadata_reader.blocks import Blocks
@@ -98,7 +98,7 @@ class ParsedFile:
         self.attributes_of = Attributes(self.blocks)
         self.is_known = False
         """False if only the HDF5 library may list the file."""
-        self.arrays: list[dict[str, Any]] = []
+        self.arrays: list[ArrayEntry] = []
         self.links: list[list[str]] = []
         self.skipped: dict[str, str] = {}
         self.lost: list[str] = []
