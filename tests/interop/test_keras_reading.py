@@ -17,6 +17,7 @@ from keras import Model, Sequential, layers
 import paramctl as pc
 from paramctl.model import from_document, totals
 from paramctl.store.checkpoint import Checkpoint
+from paramctl.store.hdf5 import client as hdf5_client
 from tests.conftest import ROOT
 from tests.interop.test_checkpoints import arrays_of, equal, opened, scramble, sorted_arrays, values, write
 
@@ -130,6 +131,31 @@ TRAINED: dict[str, Callable[[], Model]] = {
     "spectral": lambda: sequence(layers.SpectralNormalization(layers.Dense(3)), layers.Dense(2)),
     "statistics": lambda: Sequential([keras.Input((4,)), layers.BatchNormalization(trainable=False)]),
 }
+
+
+@pytest.mark.parametrize("suffix", ["keras", "weights.h5", "h5"])
+def test_no_file_of_keras_takes_the_hdf5_library(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trained model is read with all of its values, and no worker is started, which alone runs the library."""
+    inputs = keras.Input((6, 8))
+    dtype = "float32" if suffix == "h5" else "bfloat16"  # the older format loses the dtype of bfloat16
+    outputs = layers.Dense(2, dtype=dtype)(layers.LSTM(5)(layers.MultiHeadAttention(2, 4)(inputs, inputs)))
+    model = Model(inputs, layers.BatchNormalization()(outputs))
+    model.compile("adam", "mse")
+    model.fit(np.zeros((4, 6, 8)), np.zeros((4, 2)), verbose=0)
+    path = tmp_path / f"m.{suffix}"
+    (model.save_weights if suffix == "weights.h5" else model.save)(path)
+
+    def start() -> None:
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr(hdf5_client, "_start", start)
+    monkeypatch.setattr(hdf5_client, "_spare", [])
+    monkeypatch.setattr(hdf5_client, "_listers", [])
+    with pc.open(path) as weights:
+        read = [np.asarray(array[...], "float32") for array in weights.values()]
+    expected = [np.asarray(variable.numpy(), "float32") for variable in model.weights]
+    assert len(read) == len(expected) > 10
+    assert sorted(float(array.sum()) for array in read) == sorted(float(array.sum()) for array in expected)
 
 
 @pytest.mark.parametrize("name", TRAINED)
