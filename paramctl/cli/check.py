@@ -45,7 +45,7 @@ def _known() -> list[str]:
     return [*(each.name for each in all_checks()), *SEVERITIES]
 
 
-@click.command(cls=Command, short_help="Find faults of a model or checkpoint")
+@click.command(cls=Command, short_help="Find faults, such as NaN and dead units")
 @options.source
 @options.addresses
 @click.option("--like", metavar="MODEL", help="Model whose names, shapes, dtypes and ties it must have")
@@ -102,7 +102,7 @@ def check(
     input_shape: tuple[str, ...],
     format: str,
 ) -> int:
-    """Find faults of a model or checkpoint: of values, arrays, names, ties and files.
+    """Find faults, such as NaN and dead units: of values, arrays, names, ties and files.
 
     Exit code: 0 nothing found, or only notes; 1 findings, see --fail-on; 2 error.
 

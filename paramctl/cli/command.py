@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
@@ -97,12 +97,20 @@ class Command(click.Command):
 class Group(click.Group):
     """The group of all commands, each imported when it is used: a run needs only one.
 
+    sections: the names of the commands, by the heading that help has for them.
     load: returns the command of a name.
     """
 
-    def __init__(self, *args: Any, names: Sequence[str], load: Callable[[str], click.Command], **options: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        sections: Mapping[str, Sequence[str]],
+        load: Callable[[str], click.Command],
+        **options: Any,
+    ) -> None:
         super().__init__(*args, **options)
-        self.names, self.load = names, load
+        self.sections, self.load = sections, load
+        self.names = [name for names in sections.values() for name in names]
         self.params += common_options(has_tables=False)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -115,6 +123,14 @@ class Group(click.Group):
             self.commands = {name: self.load(name) for name in self.names}  # click suggests a similar one
             return None
         return self.load(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands and what each is for, under the headings of the sections."""
+        width = max(map(len, self.names))
+        for heading, names in self.sections.items():
+            with formatter.section(heading):
+                # padded, so that the texts of all sections begin in one column
+                formatter.write_dl([(name.ljust(width), self.load(name).get_short_help_str(60)) for name in names])
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         """Return the option --help."""

@@ -41,7 +41,7 @@ def _measures() -> Iterable[str]:
     return MEASURES
 
 
-@click.command(cls=Command, short_help="Compare two models or files")
+@click.command(cls=Command, short_help="Show what differs between two models")
 @click.argument(
     "a", type=click.Path(allow_dash=True), help="Model document or checkpoint, or its URL; '-' for standard input"
 )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from paramctl.model import Model
 
 
-@click.command(cls=Command, short_help="Write a web page with the facts of a model")
+@click.command(cls=Command, short_help="Show all of this on one web page")
 @options.source
 @options.addresses
 @options.output("Page to write; '-' for standard output", default="the model's name, with .html")

@@ -43,7 +43,7 @@ def _columns(context: click.Context) -> Sequence[Column]:
     return PARAMETER_COLUMNS if context.params.get("parameters") or context.params.get("state") else LAYER_COLUMNS
 
 
-@click.command(cls=Command, short_help="Show layers, shapes and parameter counts", epilog=EPILOG)
+@click.command(cls=Command, short_help="Show layers, shapes, parameters and memory", epilog=EPILOG)
 @options.model
 @options.patterns
 @click.option("--depth", type=click.IntRange(min=1), metavar="N", show_default="all", help="Levels of blocks to expand")
