@@ -327,6 +327,41 @@ def test_altered_values_are_not_saved_under_a_new_record(folder: Path, call: Cal
     assert (code, error.count("\n")) == (2, 1)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_check_compares_values_and_frame_with_the_record(folder: Path, call: Call, name: str) -> None:
+    """A changed bit of an array, and one of the rest of a file, is one finding of check, which names the place."""
+    save(name)
+    assert call("check", name)[0] == 0
+    files = [path for path in Path().rglob("m*") if path.is_file() and path.suffix not in (".yaml", ".json")]
+    path = max(files)  # of a set, the last one
+    location = open_location(str(path))
+    format_ = detect(location)
+    assert format_ is not None
+    arrays = format_.stored_arrays(location)
+    assert arrays
+    good, first = path.read_bytes(), arrays[0]
+    path.write_bytes(good[: first.begin] + bytes([good[first.begin] ^ 1]) + good[first.begin + 1 :])
+    findings = pc.check(name, ignore="scheme").findings
+    if name == "m.npz":  # its values are not read if the CRC-32 is wrong
+        assert [each.name for each in findings] == ["unreadable"]
+    else:
+        assert [each.name for each in findings] == ["checksum"]
+        (place,) = findings[0].paths
+        assert place in ("dense/kernel", "dense/bias")
+        assert not pc.check(name, ignore=["checksum", "scheme"]).findings
+        others = pc.check(name, *{"dense/kernel", "dense/bias"} - {place}, select="checksum").findings
+        # the zip file has one checksum for all arrays
+        assert [each.paths for each in others] == ([()] if name == "m.keras" else [])
+        (renamed,) = pc.check(name, rename={"dense/**": "first/**"}, select="checksum").findings
+        assert renamed.paths == (place.replace("dense", "first"),)
+    # letters of a scheme's name, or of the archive's description, which no reader looks at
+    word = next(word for word in (b"glorot_uniform", b"date_saved", b"paramctl-sums") if word in good)
+    path.write_bytes(good.replace(word, word.swapcase(), 1))
+    findings = pc.check(name).findings
+    assert [(each.name, each.paths) for each in findings] == [("checksum", ())]
+    assert "does not match the seal" in findings[0].text or "is damaged" in findings[0].text
+
+
 def test_a_damaged_header_is_not_sealed_again(folder: Path, call: Call) -> None:
     """A patched copy has a new seal, which would hide a change of the header."""
     file = Path(save("m.h5"))

@@ -23,6 +23,7 @@ from paramctl.store.sums.patching import array_sums
 
 Advance = Callable[[int], object]
 AGAINST = "Check it against a list with: --against SUMS"
+ALTERED = "its values do not match the recorded hash"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,10 @@ class Verification:
         return sum(row.path is not None for row in self.rows)
 
 
-def verify_file(location: Location, progress: Progress | None = None) -> Verification:
-    """Check a file, or a set of files by its index, against its shard_format record.
+def verify_file(location: Location, progress: Progress | None = None, values: bool = True) -> Verification:
+    """Check a file, or a set of files by its index, against its record.
 
+    values: False for everything but the values of arrays.
     Raises InputError for a file without a record, and for one that cannot be read and has no part of one.
     """
     format_ = registry.detect(location)
@@ -78,7 +80,7 @@ def verify_file(location: Location, progress: Progress | None = None) -> Verific
     try:
         record = read_record(location, format_) if format_ is not None else None
         files = sorted(format_.set_files(location)) if format_ is not None else []
-        names = _names(location, format_) if record is not None and format_ is not None else {}
+        names = _names(location, format_) if record is not None and format_ is not None and values else {}
     except InputError as error:
         if not is_recorded(location):
             raise
@@ -90,9 +92,22 @@ def verify_file(location: Location, progress: Progress | None = None) -> Verific
             return _unreadable(location, reason)
         raise unverifiable(location, format_)
     if files:
-        return _verify_set(location, format_, record, files, names, progress)
+        return _verify_set(location, format_, record, files, names, progress if values else None, values)
+    record = record if values else record._replace(sums=None)
     advance = advancing(progress, sum(end - begin for begin, end in record.ranges))
     return Verification(location.name, list(_rows(location, format_, record, names, advance)), format_.frame)
+
+
+def frame_faults(location: Location) -> list[VerifyRow]:
+    """Return the changes of a file, or a set of files, besides those of values; none of a file without a record."""
+    format_ = registry.detect(location)
+    try:
+        if format_ is None or read_record(location, format_) is None:
+            return []
+    except InputError:
+        if not is_recorded(location):
+            return []
+    return verify_file(location, values=False).altered
 
 
 def unverifiable(location: Location, format_: Format | None) -> InputError:
@@ -135,7 +150,7 @@ def _rows(
         # with a damaged header, arrays may be in another order
         matches = digest == expected[array] or digest in known
         path = names.get(array.path, array.path)
-        status, words = ("match", "") if matches else ("altered", "its values do not match the recorded hash")
+        status, words = ("match", "") if matches else ("altered", ALTERED)
         yield VerifyRow(place, path, status, digest if matches else expected[array], digest, words)
 
 
@@ -146,6 +161,7 @@ def _verify_set(
     files: Sequence[str],
     names: Mapping[str, str],
     progress: Progress | None,
+    values: bool,
 ) -> Verification:
     """Check an index, and the files that it names. Their seals are in its record, in the order of their names."""
     rows = list(_rows(index, format_, record._replace(sums=None), names, lambda size: None))
@@ -177,7 +193,7 @@ def _verify_set(
             opened.append((file, shard_format, shard))
     advance = advancing(progress, sum(end - begin for _, _, shard in opened for begin, end in shard.ranges))
     for file, shard_format, shard in opened:
-        rows += _rows(file, shard_format, shard, names, advance)
+        rows += _rows(file, shard_format, shard if values else shard._replace(sums=None), names, advance)
     rows += [
         VerifyRow(place, None, "extra", detail="the index does not name the file") for place in _extra(index, files)
     ]

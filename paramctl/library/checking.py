@@ -9,7 +9,7 @@ from os import PathLike, fspath
 from paramctl.errors import ParamctlError
 from paramctl.inspect.check.damage import damage
 from paramctl.inspect.check.finding import SEVERITIES, Finding, Severity
-from paramctl.inspect.check.registry import choose
+from paramctl.inspect.check.registry import CHECKSUM, choose
 from paramctl.inspect.check.run import run_checks
 from paramctl.inspect.check.subject import Subject
 from paramctl.library.arguments import filters
@@ -81,7 +81,9 @@ def check(
     reference = as_source(like) if like is not None else None
     restricted = filters(trainable, dtype, kind, min_size)
     selected = _each_once(select_values(source, addresses, restricted, decodable=False))
-    subject = Subject(source, selected, reference, _cast_dtypes(source, texts(as_dtype)), progress=progress)
+    casts = _cast_dtypes(source, texts(as_dtype))
+    hashed = any(each.name == CHECKSUM for each in checks)
+    subject = Subject(source, selected, reference, casts, progress, hashed=hashed)
     values = sum(each.selection.size for each in selected)
     return Findings(run_checks(subject, checks, place_of(source)), len({each.path for each in selected}), values)
 

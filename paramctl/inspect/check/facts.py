@@ -11,6 +11,8 @@ from paramctl.core.dtypes import Array
 from paramctl.errors import InputError
 from paramctl.inspect.check.losses import Losses, earlier, losses_of
 from paramctl.inspect.tally import EMPTY, Tally, tally
+from paramctl.store.io.extents import as_bytes
+from paramctl.store.sums.array_sum import ArraySum, sum_of
 
 
 class Facts(NamedTuple):
@@ -19,6 +21,7 @@ class Facts(NamedTuple):
     first_nan, first_inf: the indices of the first value that is NaN, and of the first that is infinite.
     losses: of a cast to another dtype; None if no dtype is named.
     sample: the first values of each output unit, in the order of the array; see units.
+    content: the hash of the values so far; None if the file records none for the array.
     unreadable: why some of the values cannot be read; empty if all can.
     """
 
@@ -27,6 +30,7 @@ class Facts(NamedTuple):
     first_inf: int | None = None
     losses: Losses | None = None
     sample: bytes = b""
+    content: ArraySum | None = None
     unreadable: str = ""
 
     def join(self, later: Facts) -> Facts:
@@ -40,6 +44,7 @@ class Facts(NamedTuple):
             earlier(self.first_inf, later.first_inf, size),
             self.losses.join(later.losses, size) if self.losses and later.losses else None,
             self.sample + later.sample,
+            self.content.join(later.content) if self.content and later.content else None,
         )
 
     @property
@@ -61,10 +66,20 @@ class Facts(NamedTuple):
 NO_FACTS = Facts(EMPTY)
 
 
-def read_facts(read: Callable[[], Array], dtype: str | None = None, sampled: Array | None = None) -> Facts:
+class HashedPart(NamedTuple):
+    """The place of some values in an array that is hashed; see sum_of. begin: the offset of their first byte."""
+
+    begin: int
+    leaf: int
+
+
+def read_facts(
+    read: Callable[[], Array], dtype: str | None = None, sampled: Array | None = None, hashed: HashedPart | None = None
+) -> Facts:
     """Return the facts of the values that a function reads.
 
     dtype: of the cast whose losses are counted. sampled: the indices of the values to keep, among these.
+    hashed: the place of the values in an array whose hash is recorded.
     """
     try:
         values = read()
@@ -76,4 +91,5 @@ def read_facts(read: Callable[[], Array], dtype: str | None = None, sampled: Arr
         first_inf = int(np.isinf(values).argmax()) if counts.inf else None
     losses = losses_of(values, dtype) if dtype else None
     sample = b"" if sampled is None or not sampled.size else values[sampled].tobytes()
-    return Facts(counts, first_nan, first_inf, losses, sample)
+    content = None if hashed is None else sum_of(as_bytes(values), *hashed)
+    return Facts(counts, first_nan, first_inf, losses, sample, content)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from paramctl.errors import InputError
 from paramctl.inspect.check.registry import Observation, check
 from paramctl.inspect.check.subject import Subject
+from paramctl.inspect.verify import ALTERED, frame_faults
 from paramctl.source.base import place_of
 from paramctl.source.save import verify
 
@@ -35,7 +36,36 @@ def unwritten(subject: Subject) -> Iterator[Observation]:
 
 @check("error")
 def checksum(subject: Subject) -> Iterator[Observation]:
-    """Find files that do not match the checksums that they hold."""
+    """Find files that do not match the hashes or checksums that they hold."""
+    found = [*_altered_frame(subject), *_altered_arrays(subject)]
+    yield from found
+    # a record covers everything that the checksums of a zip file cover, and names the array
+    if not found:
+        yield from _wrong_checksums(subject)
+
+
+def _altered_frame(subject: Subject) -> Iterator[Observation]:
+    """Yield the parts of a file, besides its values, that do not match its record."""
+    location = subject.source.origin.location
+    # a server would be asked for each gap between arrays
+    if location is None or (location.connections > 1 and not subject.recorded_sums):
+        return
+    for row in frame_faults(location):
+        # a missing file is found by the check of shards
+        if row.status == "altered":
+            yield Observation(row.file, row.detail)
+
+
+def _altered_arrays(subject: Subject) -> Iterator[Observation]:
+    """Yield the arrays whose values do not match the recorded hash."""
+    recorded = subject.recorded_sums
+    for selected, facts in subject.measured if recorded else ():
+        owner = subject.source.model.owner(selected.path)
+        if facts.content is not None and facts.content.finish(owner.dtype, owner.shape) != recorded[owner.path]:
+            yield Observation(subject.place(selected), ALTERED, (selected.path,))
+
+
+def _wrong_checksums(subject: Subject) -> Iterator[Observation]:
     try:
         verify(subject.source)
     except InputError as error:

@@ -27,6 +27,8 @@ MODULES = ("files", "shards", "structure", *OF_VALUES)
 ALWAYS = "unreadable"
 """The check that runs with every check that reads values, unless it is ignored: an array that cannot be read must not
 pass as one without faults."""
+CHECKSUM = "checksum"
+"""The check that compares arrays with their recorded hashes, for which they are hashed."""
 
 
 class Observation(NamedTuple):

@@ -12,14 +12,15 @@ from paramctl.address.quoting import address_of
 from paramctl.conversion.match import Reference, is_torch_layout, like_reference, reference, torch_reference
 from paramctl.core.parameter import Parameter, bytes_of
 from paramctl.errors import InputError
-from paramctl.inspect.check.facts import NO_FACTS, Facts, read_facts
+from paramctl.inspect.check.facts import NO_FACTS, Facts, HashedPart, read_facts
 from paramctl.inspect.check.sample import sampled_values
 from paramctl.inspect.fold import PieceToMeasure, fold
 from paramctl.model import Model
 from paramctl.parallel import Progress, advancing
 from paramctl.source.base import SelectedValues, Source
-from paramctl.store.contents import check_decodable, connections
+from paramctl.store.contents import Recorded, check_decodable, connections
 from paramctl.store.keras.config_names import declared_shapes
+from paramctl.store.sums.array_sum import leaf_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class Subject:
 
     source: the model or file. selected: the arrays, or slices of them, whose values are checked.
     reference: the model that it must match. dtypes: those that must hold the values, by the path of the array.
+    hashed: True to compute the hashes of arrays whose file records them.
     """
 
     source: Source
@@ -36,6 +38,7 @@ class Subject:
     dtypes: Mapping[str, str] = field(default_factory=dict)
     progress: Progress | None = None
     threads: int | None = field(default=None, compare=False)
+    hashed: bool = True
 
     @cached_property
     def measured(self) -> list[tuple[SelectedValues, Facts]]:
@@ -66,9 +69,21 @@ class Subject:
             sampled, start = sampled_values(self.parameter(selected)) if selected.selection.everything else None, 0
             for size, read in selected.reads():
                 within = None if sampled is None else sampled[slice(*np.searchsorted(sampled, (start, start + size)))]
-                measure = partial(read_facts, read, dtype, None if within is None else within - start)
+                part = self._hashed_part(selected, start)
+                measure = partial(read_facts, read, dtype, None if within is None else within - start, part)
                 yield PieceToMeasure(number, bytes_of(selected.dtype, size), measure)
                 start += size
+
+    @cached_property
+    def recorded_sums(self) -> Mapping[str, str]:
+        """The hashes that the file records, by the path of the array."""
+        return self.source.recorded_sums() if self.hashed and isinstance(self.source, Recorded) else {}
+
+    def _hashed_part(self, selected: SelectedValues, start: int) -> HashedPart | None:
+        """Return the place of values in an array whose hash is recorded. start: the number of the first value."""
+        if not selected.selection.everything or self.source.model.owner(selected.path).path not in self.recorded_sums:
+            return None
+        return HashedPart(bytes_of(selected.dtype, start), leaf_bytes(selected.dtype))
 
     def parameter(self, selected: SelectedValues) -> Parameter:
         """Return the parameter whose values are selected."""
