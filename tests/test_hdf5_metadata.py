@@ -199,6 +199,19 @@ def test_values_without_an_offset(tmp_path: Path) -> None:
             assert checkpoint["stored"][...].tolist() == [0, 1, 2]
 
 
+def test_a_list_that_the_library_refuses_gives_no_values(tmp_path: Path) -> None:
+    """A file that was damaged after the own reader read it: each read of a value that needs a worker is refused."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        without_offset(file)
+    with paramctl.open(path) as checkpoint:
+        with path.open("r+b") as raw:
+            raw.write(b"no HDF5 file")
+        for _ in range(2):
+            with pytest.raises(paramctl.InputError, match=r"filled: the HDF5 library says: .*signature"):
+                checkpoint["filled"][...]
+
+
 def chunked(file: h5py.File) -> None:
     file.create_dataset("w", data=np.arange(100.0), chunks=(10,))
 

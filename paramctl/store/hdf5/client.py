@@ -80,6 +80,7 @@ class Client:
         self.process: subprocess.Popen[bytes] | None = None
         self.lock = threading.Lock()
         self.listing: dict[str, Any] = {}
+        self.refusal: str | None = None
 
     def ask(self, task: str, **arguments: Any) -> dict[str, Any]:
         """Return the worker's answer to one request. Its key "error" holds the reason if the file is rejected.
@@ -108,12 +109,15 @@ class Client:
     def read(self, path: str, start: int, stop: int) -> bytes | str:
         """Return the bytes of a dataset's values start to stop in C order, or the reason for an error as a text."""
         with self.lock:  # requests and answers of two threads would mix on one pipe
-            answer = {} if self.process else self.ask("list", **self.listing)
-            if "error" not in answer:
-                answer = self.ask("read", path=path, start=start, stop=stop)
+            if self.process is None and self.refusal is None:
+                self.refusal = self.ask("list", **self.listing).get("error")
+            if self.refusal is not None:  # of the list: no value of such a file is read
+                return self.refusal
+            if self.process is None:  # each array has an offset by now, so the worker has closed the file
+                return "the file was changed while it was read"
+            answer = self.ask("read", path=path, start=start, stop=stop)
             if "error" in answer:
                 return str(answer["error"])
-            assert self.process is not None
             assert self.process.stdout is not None
             return self.process.stdout.read(answer["bytes"])
 
