@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from paramctl.core.dtypes import Array
-from paramctl.inspect.moments import AT_ONCE, Moments, differences, exponent_of
+from paramctl.inspect.moments import AT_ONCE, Moments, differences, dot, exponent_of
 from paramctl.inspect.tally import Tally, widened
 
 
@@ -116,8 +116,8 @@ def powers(values: Array, center: Center, moments: bool, norms: bool) -> Powers:
                 squares = part * part
                 first += float(np.add.reduce(part))
                 second += float(np.add.reduce(squares))
-                third += float(np.dot(squares, part))
-                fourth += float(np.dot(squares, squares))
+                third += dot(squares, part)
+                fourth += dot(squares, squares)
             result = result._replace(sums=(first, second, third, fourth))
         return result
 
