@@ -6,7 +6,7 @@ SAMPLES := sample_models
 DEPENDENCIES ?=
 VENV := .venv$(addprefix -,$(DEPENDENCIES))
 PYTEST := $(VENV)/bin/python -m pytest -n auto --dist worksteal
-TORTURED := crash hostile hostile_checkpoints hostile_files npz edit save store dump
+TORTURED := crash hostile hostile_checkpoints hostile_files npz edit save store dump verify
 
 .PHONY: demo test torture mutants interop lint man bench clean
 

@@ -17,7 +17,7 @@ from paramctl.source.base import SelectedValues, Source
 from paramctl.store import registry
 from paramctl.store.format import Format
 from paramctl.store.io.index_files import files_in_indexes
-from paramctl.store.location import LocalFile, Location
+from paramctl.store.location import LocalFile, Location, MissingFile
 from paramctl.store.sums.checking import RecordedFile, is_recorded, read_record
 from paramctl.store.sums.patching import array_sums
 
@@ -194,10 +194,34 @@ def _verify_set(
     advance = advancing(progress, sum(end - begin for _, _, shard in opened for begin, end in shard.ranges))
     for file, shard_format, shard in opened:
         rows += _rows(file, shard_format, shard if values else shard._replace(sums=None), names, advance)
+    if (unlisted := format_.unlisted_file(index)) is not None:
+        rows.append(_empty_file(index, unlisted))
     rows += [
         VerifyRow(place, None, "extra", detail="the index does not name the file") for place in _extra(index, files)
     ]
     return Verification(index.name, rows, "the headers and the index")
+
+
+def _empty_file(index: Location, name: str) -> VerifyRow:
+    """Return the row of a file without arrays that the index does not name."""
+    place = os.path.join(os.path.dirname(index.name), name)
+    record = None
+    try:
+        file = index.sibling(name)
+        format_ = registry.detect(file)
+        record = read_record(file, format_) if format_ is not None else None
+    except MissingFile:
+        return VerifyRow(place, None, "missing", detail="the file is missing")
+    except InputError as error:
+        reason = str(error).removeprefix(f"{place}: ")
+        return VerifyRow(place, None, "altered", detail=f"the file cannot be read: {reason}")
+    if record is None or format_ is None:
+        return VerifyRow(place, None, "altered", detail="the file records no hashes")
+    if record.arrays:
+        return VerifyRow(place, None, "altered", detail="the file must have no arrays, because the index names none")
+    if not record.is_whole:
+        return VerifyRow(place, None, "altered", record.seal, detail=f"{format_.frame} does not match the seal")
+    return VerifyRow(place, None, "match", record.seal, record.seal)
 
 
 def _seals(record: RecordedFile, files: Sequence[str]) -> dict[str, str]:

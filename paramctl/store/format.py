@@ -114,6 +114,13 @@ class Format(Protocol):
         """Return the names of the files that an index names; none for a file with arrays. Raises InputError."""
         return ()
 
+    def unlisted_file(self, location: Location) -> str | None:
+        """Return the name of a file without arrays that belongs to a set, though its index does not name it.
+
+        Raises InputError.
+        """
+        return None
+
     def opens_folder(self, names: Sequence[str]) -> str | None:
         """Return the path, in a folder of this format, of the file or folder to read; None for another format's.
 

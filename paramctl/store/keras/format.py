@@ -121,6 +121,12 @@ class KerasShards(Format):
 
         return read_index(location).files
 
+    def unlisted_file(self, location: Location) -> str | None:
+        from paramctl.store.keras.shards import first_file
+
+        first = first_file(location.name)
+        return None if first in self.set_files(location) else first
+
     def read_metadata(self, location: Location) -> Iterator[MetadataItem]:
         from paramctl.store.contents import MetadataItem
         from paramctl.store.io.shard_index import read_index

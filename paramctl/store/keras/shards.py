@@ -134,7 +134,7 @@ def planned_files(path: str, contents: Contents, options: WriteOptions) -> dict[
 def _target(path: str) -> SetTarget:
     """Return the destination of a set. Raises OutputError if another set has the file that Keras opens first."""
     folder, stem = os.path.dirname(path) or ".", os.path.basename(path)[: -len(SUFFIX)]
-    (first,) = NAMES.of(stem, 1, 1)
+    first = first_file(path)
     others: set[str] = set()
     with suppress(OSError, ValueError):  # an unreadable index claims nothing
         others = files_in_indexes(folder, except_for=os.path.basename(path))
@@ -142,6 +142,13 @@ def _target(path: str) -> SetTarget:
         raise OutputError(f"{path}: requires the file {first}, which belongs to another set")
     single = os.path.join(os.path.dirname(path), first)
     return SetTarget(path, folder, stem, path, single, NAMES, opened_first=True)
+
+
+def first_file(path: str) -> str:
+    """Return the name of the file that Keras opens first, from the path or URL of the index."""
+    name = path.partition("?")[0] if "://" in path else path
+    (first,) = NAMES.of(os.path.basename(name).removesuffix(SUFFIX), 1, 1)
+    return first
 
 
 def plan_layouts(model: Model, layout: KerasLayout, max_size: int) -> list[KerasLayout]:
