@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,16 @@ def test_a_trained_torch_model_is_healthy(dtype: torch.dtype, trained: Any, tmp_
     save_file(tensors, tmp_path / "m.safetensors")
     (finding,) = pc.check(tmp_path / "m.safetensors").at_least("warning")
     assert (finding.name, finding.place) == ("nan", "conv.weight[2, 1, 0]")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_total_size_of_a_set_counts_shared_arrays_once_or_twice(count: int, tmp_path: Path) -> None:
+    """huggingface_hub counts them once, and other tools by each of their names."""
+    table = torch.randn(50, 16)
+    torch.save({"embed.weight": table, "head.weight": table}, tmp_path / "m-1.bin")
+    index = {
+        "metadata": {"total_size": count * 3200},
+        "weight_map": dict.fromkeys(["embed.weight", "head.weight"], "m-1.bin"),
+    }
+    (tmp_path / "m.bin.index.json").write_text(json.dumps(index))
+    assert pc.check(tmp_path / "m.bin.index.json").findings == []

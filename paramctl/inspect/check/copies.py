@@ -9,7 +9,7 @@ from paramctl.core.text import abbreviate
 from paramctl.errors import InputError
 from paramctl.inspect.check.expected import is_weight, recorded_laws
 from paramctl.inspect.check.facts import Facts
-from paramctl.inspect.check.language_models import declared_pairs
+from paramctl.inspect.check.language_models import CONFIG, declared_pairs
 from paramctl.inspect.check.registry import Observation, check
 from paramctl.inspect.check.subject import Subject
 from paramctl.inspect.check.units import DENSE_LAWS
@@ -22,6 +22,12 @@ from paramctl.source.base import SelectedValues
 def broken_tie(subject: Subject) -> Iterator[Observation]:
     """Find arrays that the model ties, but whose values differ; a note if they are equal copies."""
     for tie, place in _declared_ties(subject):
+        if difference := _difference(subject, tie):
+            text = f"{difference} {tie.kept}, to which {place} ties it"
+            # a model has both arrays, and other checks compare them with it
+            if place == CONFIG:
+                yield Observation(tie.tied, text, (tie.tied, tie.kept))
+            continue
         try:
             equal = same_values(subject.source, tie)
         except InputError:  # found as unreadable
@@ -78,12 +84,14 @@ def _declared_ties(subject: Subject) -> Iterator[tuple[Tie, str]]:
         if names in seen or not names <= model.parameters.keys():
             continue
         seen.add(names)
-        if model.owner(tie.kept).path != model.owner(tie.tied).path and _fits(subject, tie):
+        if model.owner(tie.kept).path != model.owner(tie.tied).path:
             yield tie, place
 
 
-def _fits(subject: Subject, tie: Tie) -> bool:
-    """Return whether two arrays have the shapes and dtypes of a tie. Others are found by other checks."""
+def _difference(subject: Subject, tie: Tie) -> str:
+    """Return how the shapes or dtypes of two arrays differ from those of a tie; empty if they do not."""
     kept, tied = (subject.source.model.parameters[name] for name in (tie.kept, tie.tied))
     shape = kept.shape[::-1] if tie.transpose else kept.shape
-    return shape == tied.shape and kept.dtype == tied.dtype
+    if shape != tied.shape:
+        return f"has the shape {tied.shape}, not the {shape} of"
+    return f"is {tied.dtype}, not {kept.dtype} as" if kept.dtype != tied.dtype else ""

@@ -24,11 +24,13 @@ WEIGHT_NAMES = frozenset(
 """The last names of weights in the files of the frameworks, which record no kinds."""
 
 OFTEN_CONSTANT = re.compile(
-    r"bias|beta|gamma|scale|norm|running|moving|variance|mean|zero|mask|token|position|pos_|lora_b|lora_up|gate|inv_freq",
+    r"bias|beta|gamma|scale|norm|running|moving|variance|mean$|zero|mask$|tokens?$|token_type|position|pos_|gate$|inv_freq",
     re.IGNORECASE,
 )
-"""Words in the names of arrays that are constant in healthy models: offsets, scales, masks, learned positions and the
-second factors of adapters."""
+"""Words in the names of arrays that are constant in healthy models: offsets, scales, masks and learned positions."""
+
+ADAPTER_OUTPUT = re.compile(r"lora_b|lora_up|lora\.up", re.IGNORECASE)
+"""Names of the second factors of adapters, which start as zeros."""
 
 
 def is_weight(parameter: Parameter) -> bool:
@@ -41,10 +43,13 @@ def is_weight(parameter: Parameter) -> bool:
         return False
     if parameter.kind != "unknown":
         return parameter.kind == "weight" and parameter.size > 1
-    if len(parameter.shape) < 2 or OFTEN_CONSTANT.search(parameter.path):
+    if len(parameter.shape) < 2 or ADAPTER_OUTPUT.search(parameter.path):
         return False
-    last = re.split(r"[./:]", parameter.path)[-1]
-    return last in WEIGHT_NAMES or sum(size > 1 for size in parameter.shape) > 1
+    names = [name for name in re.split(r"[./:]", parameter.path) if not name.isdigit()] or [""]
+    # the layer and the array alone: all weights of a mask_head or of gate_proj are weights
+    if OFTEN_CONSTANT.search(".".join(names[-2:])):
+        return False
+    return names[-1] in WEIGHT_NAMES or sum(size > 1 for size in parameter.shape) > 1
 
 
 def recorded_laws(source: Source, path: str) -> list[Distribution]:

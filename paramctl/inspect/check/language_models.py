@@ -5,6 +5,7 @@ https://huggingface.co/docs/transformers/main_classes/configuration
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,16 +17,22 @@ from paramctl.store.location import Location
 
 CONFIG = "config.json"
 MAX_BYTES = 1 << 24
-OUTPUTS = ("lm_head.weight",)
-INPUTS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "shared.weight", "embed_in.weight")
-"""The last names of the embeddings of tokens in the architectures of transformers."""
+OUTPUTS = re.compile(
+    r"(^|\.)lm_head\.weight$|^(embed_out|proj_out|cls\.predictions\.decoder|lm_head\.decoder)\.weight$"
+)
+INPUTS = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|shared|embed_in|embeddings)\.weight$")
+"""The names of the embeddings of tokens, and of their outputs, in the architectures of transformers."""
+
+PARTS = re.compile(r"(^|\.)(encoder|decoder)\.")
+"""The parts of a model that have embeddings of their own beside shared ones; OPT has those of its decoder alone."""
 
 
 def declared_pairs(source: Source) -> Iterator[tuple[Tie, str]]:
     """Yield the tie that a config.json beside the weights declares, if both arrays exist, and the file's name."""
     paths = source.model.parameters
-    outputs = [path for path in paths if path in OUTPUTS]
-    inputs = [path for path in paths if path.endswith(INPUTS) and "decoder." not in path and "encoder." not in path]
+    outputs = [path for path in paths if OUTPUTS.search(path)]
+    inputs = [path for path in paths if INPUTS.search(path)]
+    inputs = [path for path in inputs if not PARTS.search(path)] or inputs
     location = source.origin.location
     if location is None or len(outputs) != 1 or len(inputs) != 1:
         return

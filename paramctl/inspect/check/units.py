@@ -15,6 +15,7 @@ import numpy as np
 from paramctl.address.quoting import address_of
 from paramctl.core.dtypes import Array, numpy_dtype
 from paramctl.core.parameter import Parameter, bytes_of
+from paramctl.errors import InputError
 from paramctl.init.distributions import Normal, Orthogonal, TruncatedNormal, Uniform
 from paramctl.inspect.check.expected import recorded_laws
 from paramctl.inspect.check.facts import Facts
@@ -30,6 +31,8 @@ DENSE_LAWS = (Uniform, Normal, TruncatedNormal, Orthogonal)
 
 SHOWN = 5
 
+RECURRENT = "recurrent_kernel"
+
 
 @check("warning")
 def dead_units(subject: Subject) -> Iterator[Observation]:
@@ -38,13 +41,30 @@ def dead_units(subject: Subject) -> Iterator[Observation]:
         units = units_of(parameter)
         if units is None or facts.tally.zeros < units.positions:
             continue
-        dead = ~_unit_sums(subject, parameter).nonzero & _without_bias(subject, parameter)
-        recurrent = _sibling(subject, parameter, "recurrent_kernel")
-        if recurrent is not None and recurrent.path != parameter.path and units_of(recurrent) is not None:
-            dead &= ~_unit_sums(subject, recurrent).nonzero
+        if _is_second(subject, parameter):
+            continue
+        try:
+            dead = _dead(subject, parameter)
+        except InputError:  # the bias is found as unreadable
+            continue
         if dead.any():
             text = f"{_count(int(dead.sum()), units.number)} only zeros: {_listed(dead)}"
             yield Observation(_place(subject, parameter, int(dead.argmax())), text, (selected.path,))
+
+
+def _dead(subject: Subject, parameter: Parameter) -> Array:
+    """Return the units of a layer whose incoming weights and bias are all zero. Raises InputError."""
+    dead = ~_unit_sums(subject, parameter).nonzero & _without_bias(subject, parameter)
+    recurrent = _sibling(subject, parameter, RECURRENT)
+    if recurrent is not None and units_of(recurrent) is not None:
+        dead &= ~_unit_sums(subject, subject.source.model.owner(recurrent.path)).nonzero
+    return dead
+
+
+def _is_second(subject: Subject, parameter: Parameter) -> bool:
+    """Return whether the units of a weight have weights of inputs too, with which they are found."""
+    kernel = _sibling(subject, parameter, "kernel") if parameter.path.endswith(RECURRENT) else None
+    return kernel is not None and units_of(kernel) is not None
 
 
 @check("warning")
@@ -138,10 +158,12 @@ def _without_bias(subject: Subject, parameter: Parameter) -> Array:
     bias = _sibling(subject, parameter, "bias")
     if bias is None:
         return np.ones(units.number, np.bool_)
-    if bias.shape != units.shape:
+    # the bias of a GRU has two rows, of the inputs and of the state
+    if bias.shape[-len(units.shape) :] != units.shape:
         return np.zeros(units.number, np.bool_)
     owner = subject.source.model.owner(bias.path)
-    return np.asarray(subject.source.read(owner.path, 0, owner.size) == 0)
+    zero = subject.source.read(owner.path, 0, owner.size) == 0
+    return np.asarray(zero.reshape(-1, units.number).all(axis=0))
 
 
 def _sibling(subject: Subject, parameter: Parameter, name: str) -> Parameter | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+
+import numpy as np
 
 from paramctl.inspect.check.expected import constant_scheme, is_weight
 from paramctl.inspect.check.facts import Facts
@@ -10,6 +13,12 @@ from paramctl.inspect.check.finding import Severity
 from paramctl.inspect.check.registry import Observation, check
 from paramctl.inspect.check.subject import Subject
 from paramctl.source.base import SelectedValues
+
+SQUARES = re.compile(
+    r"(^|[./])(running_var|moving_variance|(max_)?exp_avg_sq|square_avg)$|batch_stats.*[./]var$"
+    r"|opt_state[./].*[./]nu[./]|(adam|adamw|nadam|rmsprop)[./]\w+_velocity$"
+)
+"""The names of variances, and of averages of squares in the states of optimizers, which are never negative."""
 
 
 @check("error")
@@ -28,6 +37,25 @@ def inf(subject: Subject) -> Iterator[Observation]:
         if facts.tally.inf:
             text = counted(facts.tally.inf, facts.tally.size, "infinite")
             yield Observation(subject.place(selected, facts.first_inf), text, (selected.path,))
+
+
+@check("error")
+def negative_variance(subject: Subject) -> Iterator[Observation]:
+    """Find variances, and averages of squares, that are negative."""
+    for selected, facts in subject.measured:
+        parts = facts.tally.parts
+        if len(parts) != 1 or not parts[0].minimum < 0 or not SQUARES.search(selected.path):
+            continue
+        number = size = 0
+        first = None
+        for count, read in selected.reads():
+            with np.errstate(invalid="ignore"):  # NaN in a bfloat16
+                negative = read() < 0
+            if first is None and negative.any():
+                first = size + int(negative.argmax())
+            number, size = number + int(negative.sum()), size + count
+        text = counted(number, size, f"negative, down to {parts[0].minimum:.6g}")
+        yield Observation(subject.place(selected, first), text, (selected.path,))
 
 
 @check("warning")
