@@ -573,6 +573,42 @@ MUTANTS = [
         "up",
         "lora -k signs",
     ),
+    # statistics, findings, hashes
+    Mutant(
+        "a quantile is the value below it",
+        "inspect/quantiles.py",
+        r"value = a \+ difference \* share if share < 0\.5 else b - difference \* \(1 - share\)",
+        "value = a",
+        "quantiles -k every_dtype",
+    ),
+    Mutant(
+        "one NaN is no finding",
+        "inspect/check/values.py",
+        r"if facts\.tally\.nan:",
+        "if facts.tally.nan > 1:",
+        "check -k beside_float8",
+    ),
+    Mutant(
+        "arrays of other shapes are grouped",
+        "inspect/repeats.py",
+        r"            model\.parameters\[path\]\.axes,\n",
+        "",
+        "grouped -k differ",
+    ),
+    Mutant(
+        "the leaf between two pieces is hashed last",
+        "store/sums/array_sum.py",
+        r"self\.leaves \+ sha256\(middle\)\.digest\(\) \+ later\.leaves",
+        "self.leaves + later.leaves + sha256(middle).digest()",
+        "verify -k pieces",
+    ),
+    Mutant(
+        "a wrong checksum of HDF5 is read",
+        "store/hdf5/metadata_reader/checksum.py",
+        r"raise Unknown\(\"a checksum is wrong\"\)",
+        "pass",
+        "hdf5_metadata -k wrong_checksum",
+    ),
 ]
 
 
