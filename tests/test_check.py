@@ -552,7 +552,46 @@ def test_the_log_of_sarif_is_valid(call: Call, tmp_path: Path) -> None:
             assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
             (location,) = result["locations"]
             assert location["physicalLocation"]["artifactLocation"]["uri"] == "a%20b.safetensors"
+            assert location["physicalLocation"]["region"]["startLine"] == 1
+        hashes = [result["partialFingerprints"]["primaryLocationLineHash"] for result in run["results"]]
+        assert len(set(hashes)) == len(hashes)
     assert run["results"] == []
+
+
+def test_files_are_named_within_the_working_directory(call: Call, tmp_path: Path) -> None:
+    """GitHub finds no other file of a repository; one outside is a URL, and standard input is no file."""
+    path = write(tmp_path / "a:b.safetensors", {"w": np.array([np.nan], np.float32)})
+    write(tmp_path.parent / "outside.safetensors", {"w": np.array([np.nan], np.float32)})
+    for name, uri, annotated in (
+        (str(path), "a%3Ab.safetensors", "a%3Ab.safetensors"),
+        ("./a:b.safetensors", "a%3Ab.safetensors", "a%3Ab.safetensors"),
+        ("../outside.safetensors", f"file://{tmp_path.parent}/outside.safetensors", f"{tmp_path.parent}/outside.safe"),
+    ):
+        log = json.loads(call("check", name, "--format", "sarif")[1])
+        (location,) = log["runs"][0]["results"][0]["locations"]
+        assert location["physicalLocation"]["artifactLocation"]["uri"] == uri
+        assert call("check", name, "--format", "github")[1].startswith(f"::error file={annotated}")
+
+
+def test_every_damaged_file_of_a_keras_set_is_named(tmp_path: Path) -> None:
+    for name in ("keras3_sharded.weights.json", "keras3_sharded_00000.weights.h5", "keras3_sharded_00001.weights.h5"):
+        (tmp_path / name).write_bytes((ROOT / "tests/fixtures" / name).read_bytes())
+    index, first, second = sorted(tmp_path.iterdir())
+    assert findings(index) == []
+    first.write_bytes(first.read_bytes()[:1000])
+    second.unlink()
+    assert findings(index) == [("shards", first.name), ("shards", second.name)]
+
+
+def test_a_gap_in_the_variables_of_a_keras_layer_is_found(tmp_path: Path) -> None:
+    """Keras numbers them from 0, so a file without a configuration shows it too."""
+    path = tmp_path / "m.weights.h5"
+    path.write_bytes((ROOT / "tests/fixtures/keras3_mha_lstm.weights.h5").read_bytes())
+    with h5py.File(path, "a") as file:
+        del file["layers/lstm/cell/vars/1"]
+    (finding,) = pc.check(path).findings
+    assert (finding.name, finding.place) == ("missing", "layers/lstm/cell/vars/1")
+    assert finding.text == "not in the file, which has arrays with higher numbers"
 
 
 def test_the_list_has_every_check_in_every_format(call: Call) -> None:

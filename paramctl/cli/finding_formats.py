@@ -6,6 +6,7 @@ https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-comm
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from paramctl.inspect.check.finding import Finding
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+STANDARD_INPUT = ("", "-", "<stdin>")
 LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
 """The command of GitHub for each severity."""
+
+REGION = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1}
 
 
 def folded(findings: Sequence[Finding]) -> list[Finding]:
@@ -37,9 +41,18 @@ def folded(findings: Sequence[Finding]) -> list[Finding]:
 def github(findings: Sequence[Finding]) -> Iterator[str]:
     """Yield a workflow command for each finding."""
     for finding in findings:
-        file = f"file={_property(finding.file)}," if finding.file else ""
+        name = _relative(finding.file)
+        file = f"file={_property(name)}," if name else ""
         title = _property(f"{finding.name}: {finding.place}")
         yield f"::{LEVELS[finding.severity]} {file}title={title}::{_data(f'{finding.place}: {finding.text}')}"
+
+
+def _relative(file: str) -> str:
+    """Return the name of a file within the working directory, as GitHub needs it; empty for standard input."""
+    if file in STANDARD_INPUT or "://" in file:
+        return "" if file in STANDARD_INPUT else file
+    name = os.path.relpath(file)
+    return os.path.abspath(file) if name.startswith("..") else name
 
 
 def _data(text: str) -> str:
@@ -60,6 +73,8 @@ def sarif(findings: Sequence[Finding]) -> Iterator[str]:
         {
             "id": check.name,
             "shortDescription": {"text": f"{check.description}."},
+            "fullDescription": {"text": f"{check.description}."},
+            "help": {"text": f"{check.description}."},
             "defaultConfiguration": {"level": check.severity},
         }
         for check in all_checks()
@@ -71,17 +86,22 @@ def sarif(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _result(finding: Finding, rule: int) -> dict[str, Any]:
-    location: dict[str, Any] = {"logicalLocations": [{"fullyQualifiedName": finding.place}]}
-    if finding.file:
-        from urllib.parse import quote  # --help loads every command, and needs no URLs
+    from hashlib import sha256  # --help loads every command, and needs no hashes nor URLs
+    from urllib.parse import quote
 
+    location: dict[str, Any] = {"logicalLocations": [{"fullyQualifiedName": finding.place}]}
+    name = _relative(finding.file)
+    if name:
         # a relative reference, whose first part must not look like the scheme of a URL
-        uri = finding.file if "://" in finding.file else quote(finding.file)
-        location["physicalLocation"] = {"artifactLocation": {"uri": uri}}
+        uri = name if "://" in name else ("file://" if os.path.isabs(name) else "") + quote(name)
+        # GitHub's code scanning requires a region, and takes results of one line for the same one
+        location["physicalLocation"] = {"artifactLocation": {"uri": uri}, "region": REGION}
+    identity = sha256("\0".join((name, finding.name, finding.place)).encode(errors="surrogateescape")).hexdigest()
     return {
         "ruleId": finding.name,
         "ruleIndex": rule,
         "level": finding.severity,
         "message": {"text": f"{finding.place}: {finding.text}"},
         "locations": [location],
+        "partialFingerprints": {"primaryLocationLineHash": f"{identity[:16]}:1"},
     }

@@ -5,9 +5,11 @@ from __future__ import annotations
 from paramctl.errors import AddressError, DocumentError, ParamctlError
 from paramctl.inspect.check.finding import Finding
 from paramctl.inspect.check.registry import ALWAYS, Observation
-from paramctl.inspect.check.shards import shard_faults
+from paramctl.inspect.check.shards import KERAS_INDEX, file_faults, shard_faults
 from paramctl.store.location import Location
 from paramctl.store.opening import open_source
+
+STANDARD_INPUT = "<stdin>"
 
 
 def damage(file: str, error: ParamctlError) -> list[Finding]:
@@ -26,7 +28,8 @@ def damage(file: str, error: ParamctlError) -> list[Finding]:
     if faults:
         return [Finding("shards", fault.severity or "error", *fault[:3], file) for fault in faults]
     place = str(error.place) if isinstance(error, DocumentError) and error.place is not None else file
-    return [Finding(ALWAYS, "error", place, str(error).removeprefix(f"{place}: "), (), file)]
+    text = str(error).removeprefix(f"{place}: ").removeprefix(f"{STANDARD_INPUT}: ")
+    return [Finding(ALWAYS, "error", place, text, (), file)]
 
 
 def _is_of_option(error: DocumentError) -> bool:
@@ -36,6 +39,8 @@ def _is_of_option(error: DocumentError) -> bool:
 
 def _of_set(location: Location) -> list[Observation]:
     try:
+        if location.name.endswith(KERAS_INDEX):  # its groups are compared by its reader, which names one fault
+            return list(file_faults(location))
         return [fault for fault in shard_faults(location) if fault.severity != "note"]
     except ParamctlError:  # the index itself is damaged, as the error says
         return []

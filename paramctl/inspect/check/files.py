@@ -20,7 +20,8 @@ def unreadable(subject: Subject) -> Iterator[Observation]:
     """Find files and arrays that cannot be read."""
     for selected, facts in subject.measured:
         if facts.unreadable:
-            yield Observation(subject.place(selected), facts.unreadable, (selected.path,))
+            reason = facts.unreadable.removeprefix(f"{place_of(subject.source)}: ").removeprefix(f"{selected.path}: ")
+            yield Observation(subject.place(selected), reason, (selected.path,))
 
 
 @check("warning")

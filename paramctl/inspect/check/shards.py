@@ -16,6 +16,7 @@ from paramctl.store.io.shard_index import ShardIndex, read_index
 from paramctl.store.location import Location, MissingFile
 
 INDEX_SUFFIX = ".index.json"
+KERAS_INDEX = ".weights.json"
 TOTAL_SIZE = "total_size"
 
 
@@ -46,9 +47,7 @@ def shard_faults(location: Location) -> Iterator[Observation]:
     index = read_index(location)
     files = _read_shards(location, index)
     sound = not files.faults
-    for name, reason in files.faults.items():
-        listed = [path for path, file in index.weight_map.items() if file == name]
-        yield Observation(name, f"{reason}, with {len(listed):,} of the arrays in the index", tuple(listed))
+    yield from _faults(index, files, "arrays")
     for name, arrays in files.arrays.items():
         lacking = [path for path, file in index.weight_map.items() if file == name and path not in arrays]
         elsewhere = [path for path in arrays if index.weight_map.get(path) != name]
@@ -62,6 +61,20 @@ def shard_faults(location: Location) -> Iterator[Observation]:
         yield from _wrong_total(location, index, files)
     if not files.faults:
         yield from _mixed_dtypes(files)
+
+
+def file_faults(location: Location) -> Iterator[Observation]:
+    """Yield the files of an index that do not exist or cannot be read. Raises InputError for a damaged index."""
+    index = read_index(location)
+    yield from _faults(index, _read_shards(location, index), "groups")
+
+
+def _faults(index: ShardIndex, files: _Shards, things: str) -> Iterator[Observation]:
+    for name, reason in files.faults.items():
+        listed = [
+            path for path, file in index.weight_map.items() if name in ([file] if isinstance(file, str) else file)
+        ]
+        yield Observation(name, f"{reason}, with {len(listed):,} of the {things} in the index", tuple(listed))
 
 
 def _read_shards(location: Location, index: ShardIndex) -> _Shards:

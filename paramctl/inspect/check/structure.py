@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from paramctl.conversion.report import prefix_hint
@@ -10,6 +11,9 @@ from paramctl.core.text import abbreviate
 from paramctl.inspect.check.registry import Observation, check
 from paramctl.inspect.check.subject import Subject
 from paramctl.model import Model
+
+VARIABLE = re.compile(r"(.*/vars)/([0-9]{1,9})")
+NUMBERED = "not in the file, which has arrays with higher numbers"
 
 FEW = 2
 """If fewer than one name in so many agrees, the file has another layout, or other names, than the model."""
@@ -35,8 +39,10 @@ def missing(subject: Subject) -> Iterator[Observation]:
     present = subject.source.model.parameters
     lacking = {path: shape for path, shape in subject.configured.items() if path not in present}
     for path, shape in {**lacking, **subject.source.origin.missing}.items():
-        text = "in the file's configuration, but not in the file"
+        text = "in the file's configuration, but not in the file" if shape is not None else NUMBERED
         yield Observation(subject.address(path), f"{text}: {shape}" if shape is not None else text, (path,))
+    for path in _gaps(subject):
+        yield Observation(subject.address(path), NUMBERED, (path,))
     expected, actual = _comparable(subject), subject.source.model.parameters
     for path, parameter in expected.items():
         tie = _model(subject).tied.get(path)
@@ -80,6 +86,20 @@ def dtype(subject: Subject) -> Iterator[Observation]:
         if parameter.dtype != expected.dtype and parameter.shape == expected.shape:
             text = f"{parameter.dtype}, but {expected.dtype} in {_model(subject).name}"
             yield Observation(subject.address(path), text, (path,))
+
+
+def _gaps(subject: Subject) -> Iterator[str]:
+    """Yield the arrays that lack in the numbers of a layer's variables, which have no gaps in Keras."""
+    origin = subject.source.origin
+    if origin.keras is not None and origin.keras.config is not None:
+        return  # its names are compared
+    numbers: dict[str, set[int]] = {}
+    for stored in subject.source.model.aliases.values():
+        if match := VARIABLE.fullmatch(stored):
+            numbers.setdefault(match[1], set()).add(int(match[2]))
+    for group, present in numbers.items():
+        last = min(max(present), 2 * len(present))  # a hostile number may be huge
+        yield from (f"{group}/{number}" for number in range(last) if number not in present)
 
 
 def _model(subject: Subject) -> Model:
