@@ -14,7 +14,7 @@ import pytest
 from paramctl.cli import all_commands, display
 from paramctl.cli.command import Command
 from paramctl.cli.fitting import TextColumn, display_width, fit, shorten, shorten_all
-from tests.conftest import Call
+from tests.conftest import ROOT, Call
 
 PATHS = [f"encoder/layer-{layer}/attention/{name}/kernel" for layer in range(3) for name in ("query", "key", "value")]
 
@@ -36,6 +36,23 @@ def test_a_path_lacks_its_middle() -> None:
     assert shorten("encoder.layer-0.attention.kernel", 26) == "encoder.….attention.kernel"
     assert shorten("a" * 20 + "b" * 20, 11) == "aaa…bbbbbbb"
     assert shorten("short", 5) == "short"
+
+
+@pytest.mark.parametrize("width", range(12, 45))
+def test_a_set_of_numbers_is_whole_or_left_out(width: int) -> None:
+    """A shortened name such as block-[0…kernel would look like an address."""
+    for path in ("block-[0..11]/attention/multi_head_attention", "model.layers.[0..2,4..31].w[1..2]_projection"):
+        for kept in range(1, 4):
+            short = shorten(path, width, kept)
+            assert len(short) <= max(width, 12)
+            assert short.count("[") == short.count("]")
+            assert all(text in path for text in short.split("…"))
+
+
+def test_a_path_keeps_the_numbers_that_tell_it_apart() -> None:
+    """The names at the beginning, and the last ones that fit, are the same in all layers."""
+    paths = [f"model.language_model.encoder.layers.{n}.self_attention.query_key_value.weight" for n in range(12)]
+    assert shorten_all(paths, 38) == [f"model.….{n}.….query_key_value.weight" for n in range(12)]
 
 
 @pytest.mark.parametrize("width", range(31, 45))
@@ -106,6 +123,28 @@ def test_every_width_of_a_terminal_works(columns: str, call: Call, monkeypatch: 
         assert max(map(len, out.splitlines())) <= 80
     assert "Not shown:" in out
     assert "--wide" in out
+
+
+@pytest.mark.usefixtures("on_terminal")
+def test_the_numbers_of_equal_blocks_are_left_out_before_their_parameters(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "52")
+    heading = call("summary", str(ROOT / "sample_models" / "gpt2.yaml"), "--group")[1].splitlines()[2]
+    assert heading.split() == ["Layer", "Parameters"]
+
+
+@pytest.mark.usefixtures("on_terminal")
+def test_a_model_from_standard_input_is_read_once(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its summary is longer than the screen, so that equal blocks are found afterwards."""
+    monkeypatch.setenv("LINES", "24")
+    file = str(ROOT / "sample_models" / "gpt2.yaml")
+    from_file = call("summary", file, "--no-pager")
+    with open(file) as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        from_input = call("summary", "-", "--no-pager")
+    assert "--no-group shows all" in from_input[1]
+    assert from_input == from_file
 
 
 @pytest.mark.usefixtures("on_terminal")

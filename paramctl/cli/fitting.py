@@ -6,10 +6,12 @@ Numbers, shapes and dtypes are never shortened.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from functools import partial
+from itertools import accumulate, groupby
 from typing import NamedTuple
 
 from paramctl.cli.display import encodes
@@ -22,6 +24,8 @@ FLOOR = 24
 
 LEAST = 12
 """Texts are not made shorter than this on any terminal."""
+
+_NUMBER = re.compile("[0-9]")
 
 KEPT_SEGMENTS = 4
 """At most so many names at the beginning of a path are tried, for one that tells the paths apart."""
@@ -148,13 +152,15 @@ def shorten_all(texts: Sequence[str], width: int) -> list[str]:
     """Return texts of at most a width: names that lack their middle, or sentences that lack their end.
 
     A path keeps as many names at its beginning as it takes to tell it apart: block/…/query/kernel if no other path
-    becomes the same, but block/attention/…/bias where block/mlp/…/bias exists.
+    becomes the same, but block/attention/…/bias where block/mlp/…/bias exists. If that is not enough, it keeps names
+    with numbers: model.….11.….weight.
     """
     if any(map(_is_prose, texts)):
         return [_without_end(text, width) for text in texts]
     chosen: dict[str, str] = {}
-    for kept in range(1, KEPT_SEGMENTS + 1):
-        short = {text: shorten(text, width, kept) for text in dict.fromkeys(texts)}
+    ways: list[Callable[[str, int], str]] = [partial(shorten, kept=kept) for kept in range(1, KEPT_SEGMENTS + 1)]
+    for way in (*ways, _with_numbers):
+        short = {text: way(text, width) for text in dict.fromkeys(texts)}
         counts = Counter(short.values())
         # a name that two paths would share tells neither apart
         for text, name in short.items():
@@ -172,8 +178,7 @@ def shorten(text: str, width: int, kept: int = 1) -> str:
     if display_width(text) <= width:
         return text
     mark = _mark()
-    separator = "/" if "/" in text else "."
-    parts = text.split(separator)
+    separator, parts = _names(text)
     head = separator.join([*parts[:kept], mark, ""])
     for start in range(kept + 1, len(parts)):
         candidate = head + separator.join(parts[start:])
@@ -181,7 +186,37 @@ def shorten(text: str, width: int, kept: int = 1) -> str:
             return candidate
     room = max(width - display_width(mark), 2)
     head = _beginning(text, room * kept // (KEPT_SEGMENTS - 1) if kept < KEPT_SEGMENTS - 1 else room // 2)
-    return head + mark + _beginning(text[::-1], room - display_width(head))[::-1]
+    head = _before_open(head, "[", "]")
+    return head + mark + _before_open(_beginning(text[::-1], room - display_width(head)), "]", "[")[::-1]
+
+
+def _with_numbers(text: str, width: int) -> str:
+    """Return a path of its last name, its names with numbers, and as many others as fit; else as ``shorten`` does."""
+    separator, parts = _names(text)
+    kept = {place for place, part in enumerate(parts) if _NUMBER.search(part)} | {len(parts) - 1}
+
+    def path(places: Set[int]) -> str:
+        shown = [part if place in places else _mark() for place, part in enumerate(parts)]
+        return separator.join(part for part, _ in groupby(shown))
+
+    if display_width(path(kept)) > width:
+        return shorten(text, width)
+    for place in (0, *reversed(range(len(parts)))):
+        if display_width(path(kept | {place})) <= width:
+            kept.add(place)
+    return path(kept)
+
+
+def _names(text: str) -> tuple[str, list[str]]:
+    """Return the separator of a path, and its names; those with dots in a set, such as block-[0..11], are whole."""
+    separator = "/" if "/" in text else "."
+    return separator, re.split(rf"{re.escape(separator)}(?![^\[\]]*\])", text)
+
+
+def _before_open(text: str, opening: str, closing: str) -> str:
+    """Return a text without a set of numbers that its end would split: block- for block-[0..1."""
+    start = text.rfind(opening)
+    return text if text.rfind(closing) >= start else text[:start]
 
 
 def _without_end(text: str, width: int) -> str:

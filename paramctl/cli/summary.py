@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +25,7 @@ from paramctl.inspect.optimizers import OPTIMIZERS
 from paramctl.inspect.sorts import SORTS
 
 if TYPE_CHECKING:
+    from paramctl import Model, Weights
     from paramctl.inspect.summary import Summary
 
 
@@ -184,10 +185,13 @@ def summary(
         raise click.UsageError(f"--{'batch' if optimizer is None else 'optimizer'} requires --memory")
     view = view_of(parameters, columns, depth, state, format, len(files) > 1, sort, top, bool(group))
 
-    def facts_of(file: str | None, view: View = view) -> Summary:
+    def opened(file: str | None) -> Model | Weights:
         arrays = inputs.open_argument(file, define, input_shape, lenient=len(files) > 1)
         if state:
             inputs.note_state(arrays, file)
+        return arrays
+
+    def facts_of(arrays: Model | Weights, view: View) -> Summary:
         facts = paramctl.summary(
             arrays,
             *patterns,
@@ -202,19 +206,10 @@ def summary(
         return facts
 
     if len(files) == 1:
-        (facts,) = _with_shares([facts_of(model)], view)
-        grouped = view._replace(group=True)
-        if (
-            group is None
-            and _is_too_long(facts, view)
-            and len(view.rows(short := facts_of(model, grouped))) < len(view.rows(facts))
-        ):
-            _print_one(short, grouped)
-            emit(["", f"Equal blocks are one row; --no-group shows all {len(view.rows(facts)):,} rows."])
-        else:
-            _print_one(facts, view)
+        arrays = opened(model)
+        _print_fitted(lambda view: facts_of(arrays, view), view, group)
         return 0
-    summaries, code = of_each(files, facts_of)
+    summaries, code = of_each(files, lambda file: facts_of(opened(file), view))
     if summaries:
         emit(_lines_of_several(summaries, view))
     return code
@@ -247,6 +242,21 @@ def _is_too_long(facts: Summary, view: View) -> bool:
         return False
     lines = [*view.rows(facts), *total_lines(facts)]
     return len(lines) + HEADING_LINES >= screen().lines
+
+
+def _print_fitted(facts_of: Callable[[View], Summary], view: View, group: bool | None) -> None:
+    """Print the summary of one file; if group is None and it is too long for the terminal, that of equal blocks."""
+    (facts,) = _with_shares([facts_of(view)], view)
+    grouped = view._replace(group=True)
+    if (
+        group is None
+        and _is_too_long(facts, view)
+        and len(view.rows(short := facts_of(grouped))) < len(view.rows(facts))
+    ):
+        _print_one(short, grouped)
+        emit(["", f"Equal blocks are one row; --no-group shows all {len(view.rows(facts)):,} rows."])
+    else:
+        _print_one(facts, view)
 
 
 def _print_one(facts: Summary, view: View) -> None:

@@ -71,7 +71,7 @@ def shape_text(shape: tuple[int | None, ...] | None) -> str:
 
 
 SHARE_COLUMNS = [
-    Column("count", "Count", lambda row: row.count, _times_text, right=True, priority=0),
+    Column("count", "Count", lambda row: row.count, _times_text, right=True),
     Column("percent", "Percent", lambda row: row.percent, _percent_text, right=True, priority=0),
     Column("cumulative", "Cumulative", lambda row: row.cumulative, _cumulative_text, right=True, priority=2),
 ]
