@@ -6,7 +6,8 @@ A type is stated only if the arrays, or a name that is used for nothing else, le
                            name with the groups query, key, value and attention_output
     lstm, gru, simple_rnn  weight_ih_l0 and weight_hh_l0 of 4, 3 or 1 gates; in Keras a layer of this name with kernel
                            and recurrent_kernel, also of its cell
-    batch_normalization    running_mean and running_var, or moving_mean and moving_variance, of equal sizes
+    batch_normalization    running_mean and running_var, or moving_mean and moving_variance, of equal sizes, if the name
+                           is not that of an instance normalization, which has the same arrays if it keeps averages
     layer_normalization    weight and bias, or gamma and beta, vectors of equal size, in a group that has this name or a
                            short form (ln, layernorm) and is beside no convolution; in torch's transformer layers.
                            A group normalization has the same arrays, so norm1 alone says nothing
@@ -14,7 +15,8 @@ A type is stated only if the arrays, or a name that is used for nothing else, le
                            group named norm, if the file has Llama's input_layernorm beside post_attention_layernorm,
                            and no norm with a bias. A layer normalization without a bias has the same array
     dense                  a matrix with a bias of its outputs, or a matrix kernel; a matrix weight alone only under a
-                           name of linear layers, such as q_proj or lm_head: an embedding has the same array
+                           name of linear layers, such as q_proj or lm_head: an embedding has the same array. A router
+                           of experts is a group: its bias may not be that of its outputs
     embedding              a matrix under a name of embeddings, such as embed_tokens or wte; Keras' embeddings
     conv1d, 2d, 3d         by the rank, if the size of a bias or of the batch normalization that follows in a sequence
                            tells it from a transposed convolution, or else by a name: conv1, convolution
@@ -37,7 +39,11 @@ _RMS_NORM = re.compile(r"(^|_)rms_?norm(alization)?(_|[0-9]|$)")
 _LINEAR = re.compile(r"(_proj|(^|_)(lm_head|linear|dense|fc)[0-9]*|^attn_(q|k|v|qkv|output)|^ffn_(gate|up|down))$")
 _EMBEDDING = re.compile(r"^(wte|wpe|embed_tokens|(word|position|token_type)_embeddings|tok_embeddings|token_embd)$")
 _CONV = re.compile(r"conv(olution)?([0-9]*d?)?(_|[0-9]|$)")
-_NOT_CONV = re.compile(r"trans|deconv|up|convt|tconv|depthwise|dw|separable|inverse|backward|bilinear")
+_NOT_CONV = re.compile(
+    r"trans|deconv|(^|_)[dt]_?conv|up|conv_?t(_|[0-9]|$)|tconv|depthwise|dw|separable|inverse|backward|bilinear"
+)
+_INSTANCE_NORM = re.compile(r"inst|^(i_?norm|in)[0-9]*$")
+_ROUTER = re.compile(r"(^|_)router(_|$)")
 _TRANSFORMERS_CONV1D = re.compile(r"^(c_attn|c_proj|c_fc|q_attn)$")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _LLAMA = ("input_layernorm", "post_attention_layernorm")
@@ -184,7 +190,7 @@ def _normalization(name: str, shapes: Shapes, level: _Level) -> str | None:
         ("gamma", "beta", "moving_mean", "moving_variance"),
     ):
         if {mean, variance} <= names <= {scale, offset, mean, variance}:
-            return None if "instance" in name else "batch_normalization"
+            return None if _INSTANCE_NORM.search(name) else "batch_normalization"
         is_keras = names == {"gamma", "beta"} and _keras_name(name) == "layer_normalization"
         if names == {scale, offset} and (is_keras or _is_layer_norm(name, level)):
             return "layer_normalization"
@@ -209,7 +215,7 @@ def _matrices(name: str, shapes: Shapes, level: _Level) -> str | None:
     if shapes.keys() == {"embeddings"}:
         return "embedding" if len(shapes["embeddings"]) == 2 else None
     weight, bias = _weight(shapes), shapes.get("bias")
-    if weight is None or len(weight) != 2 or "einsum" in name:
+    if weight is None or len(weight) != 2 or "einsum" in name or _ROUTER.search(name):
         return None
     if bias is None:
         if "kernel" in shapes:
@@ -236,6 +242,7 @@ def _convolution(name: str, shapes: Shapes, following: tuple[int, ...] | None) -
         is_depthwise = weight[-1] == 1 != weight[-2]
         return kind if is_named and not is_depthwise and bias in (None, weight[-1:]) else None
     size = following if bias is None else bias
-    if size is None or weight[0] == weight[1] or len(weight) == 3:  # a bilinear layer has three axes too
+    # the kernels of channels that are convolved apart have no order of axes, and a bilinear layer has three axes too
+    if size is None or weight[1] in (1, weight[0]) or len(weight) == 3:
         return kind if is_named and size in (None, weight[:1]) else None
     return {weight[:1]: kind, weight[1:2]: f"{kind}_transpose"}.get(size)
