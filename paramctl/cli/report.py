@@ -55,7 +55,7 @@ def report(
     array its shape, dtype, statistics and histogram, its scheme and seed if the file records them, ties and metadata.
     The tables can be sorted and filtered, and the page works by the keyboard alone, on dark screens and on paper.
 
-    With a second file, the page also has the differences from it, the largest relative norm first.
+    With a second file, the page also has its findings, and the differences from it, the largest relative norm first.
 
     Addresses and filters select layers and arrays, of both files. Values are read in bounded memory. With --no-values
     nothing but the header is read, so the page has no statistics, no histograms and no findings. With --state, the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from math import inf
@@ -18,13 +18,13 @@ from paramctl.inspect.pairing import Pairing, pair
 from paramctl.inspect.tolerance import EXACT, Tolerance
 from paramctl.parallel import Progress, advancing
 from paramctl.source.base import Source
-from paramctl.store.contents import BLOCK_SIZE, check_decodable, connections
+from paramctl.store.contents import BLOCK_SIZE, check_decodable, connections, undecodable
 
 SPARE = 1 << 24
 """Bytes allocated and freed, untouched, at the start. glibc then keeps the memory of freed pieces for the next ones.
 Otherwise it returns that memory to the system, which must map every page again: that costs more than comparing it."""
 
-DiffStatus = Literal["only in A", "only in B", "shape", "dtype", "ties", "values", "total"]
+DiffStatus = Literal["only in A", "only in B", "shape", "dtype", "ties", "values", "unread", "total"]
 Pieces = Iterator[PieceToMeasure[str, Difference]]
 
 
@@ -42,6 +42,7 @@ class DiffRow:
     a and b. All three are of all values, and None if these are not finite or if a denominator is 0.
     nan_a, nan_b, inf_a, inf_b: the numbers of NaN and infinities on each side, among the values that differ.
     first_nan, first_inf: the address of the first of these values that is NaN, and of the first that is infinite.
+    unread: why the values were not compared; None if they were, or if they need not be.
     """
 
     path: str
@@ -61,6 +62,7 @@ class DiffRow:
     inf_b: int | None = None
     first_nan: str | None = None
     first_inf: str | None = None
+    unread: str | None = None
 
     @property
     def nonfinite(self) -> int:
@@ -77,6 +79,8 @@ def compare(
     structure: bool = False,
     any_dtype: bool = False,
     total: bool = False,
+    included: Collection[str] | None = None,
+    decodable: bool = True,
     progress: Progress | None = None,
     threads: int | None = None,
 ) -> list[DiffRow]:
@@ -86,11 +90,15 @@ def compare(
     structure: compare names, shapes, dtypes and ties, but no values.
     any_dtype: accept different dtypes if the values are equal.
     total: add a row for all compared values, if any parameter differs. This reads equal arrays once more.
+    included: the names to compare; None for all.
+    decodable: False to accept arrays whose values cannot be decoded. Their rows have the reason.
     progress: called with the bytes done and the bytes in total, after each piece.
     threads: the number of workers, which does not affect the result.
     """
-    pairing = pair(a, b, name_in_b)
-    compared = [] if structure else [name for name in pairing.common if pairing.is_compared(name)]
+    pairing = pair(a, b, name_in_b, included)
+    compared = [] if structure else list(pairing.compared())
+    unread = {} if decodable else _undecodable(pairing, compared)
+    compared = [name for name in compared if name not in unread]
     for name in compared:
         for side in (pairing.a, pairing.b):
             check_decodable(side.source.model, side.paths[name])
@@ -103,10 +111,20 @@ def compare(
     unequal = ((name, difference) for name, difference in differences.items() if difference.different or total)
     equal = ((name, span) for name, difference in unequal for span in difference.equal)
     measured = fold(_pieces(pairing, equal, _measure_span, tolerance), threads=threads, initial=differences)
-    found = [_row(pairing, name, measured.get(name), any_dtype) for name in pairing.a.paths]
+    found = [_row(pairing, name, measured.get(name), any_dtype, unread.get(name)) for name in pairing.in_a()]
     rows = [row for row in found if row is not None]
     rows += [DiffRow(name, "only in B", None, pairing.b.describe(name)) for name in pairing.only_in_b()]
     return [*rows, _total_row(list(measured.values()))] if rows and total and measured else rows
+
+
+def _undecodable(pairing: Pairing, names: Sequence[str]) -> Mapping[str, str]:
+    """Return why the values of arrays cannot be decoded, by name; only of those that cannot."""
+    reasons = {}
+    for name in names:
+        for side in (pairing.a, pairing.b):
+            if reason := undecodable(side.source.model, side.paths[name]):
+                reasons[name] = reason
+    return reasons
 
 
 Span = tuple[int, int]
@@ -133,7 +151,9 @@ def _measure_span(pairing: Pairing, name: str, start: int, stop: int, tolerance:
     return measure_values(start, values, values, tolerance)
 
 
-def _row(pairing: Pairing, name: str, difference: Difference | None, any_dtype: bool) -> DiffRow | None:
+def _row(
+    pairing: Pairing, name: str, difference: Difference | None, any_dtype: bool, unread: str | None
+) -> DiffRow | None:
     a, b = pairing.a, pairing.b
     if name not in b.paths:
         return DiffRow(name, "only in A", a.describe(name), None)
@@ -143,7 +163,9 @@ def _row(pairing: Pairing, name: str, difference: Difference | None, any_dtype: 
         return DiffRow(name, "shape", *both)
     # the dtype comes before the values, which mostly differ because of it
     if not any_dtype and a.dtype(name) != b.dtype(name):
-        return _with_places(DiffRow(name, "dtype", *both), difference, shape, separator)
+        return _with_places(DiffRow(name, "dtype", *both, unread=unread), difference, shape, separator)
+    if unread is not None:
+        return DiffRow(name, "unread", *both, unread=unread)
     if difference is not None and difference.different:
         return _with_places(DiffRow(name, "values", *both), difference, shape, separator)
     return DiffRow(name, "ties", *both) if pairing.ties_differ(name) else None

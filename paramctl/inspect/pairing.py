@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,19 +64,38 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """Two sources side by side. Names are A's. common: the names that both have, in A's order."""
+    """Two sources side by side. Names are A's.
+
+    common: the names that both have, in A's order.
+    included: the names to compare; None for all.
+    """
 
     a: Side
     b: Side
     common: tuple[str, ...]
+    included: Collection[str] | None = None
+
+    def in_a(self) -> list[str]:
+        """Return the names of A to compare."""
+        return [name for name in self.a.paths if self._is_included(name)]
 
     def only_in_b(self) -> list[str]:
-        return [name for name in self.b.paths if name not in self.a.paths]
+        return [name for name in self.b.paths if name not in self.a.paths and self._is_included(name)]
 
-    def is_compared(self, name: str) -> bool:
-        """Return True if shapes agree, unless both sides compare the same array under another name already."""
-        in_a, in_b = self.a.shared[name], self.b.shared[name]
-        return self.a.shape(name) == self.b.shape(name) and (in_a.first == name or in_a != in_b)
+    def compared(self) -> Iterator[str]:
+        """Yield the names whose values are compared: those with equal shapes, and an array that has two names once."""
+        seen = set()
+        for name in filter(self._is_included, self.common):
+            in_a, in_b = self.a.shared[name], self.b.shared[name]
+            if self.a.shape(name) != self.b.shape(name) or (in_a == in_b and in_a.first in seen):
+                continue
+            # both sides share it alike, so that its other names have the same difference
+            if in_a == in_b:
+                seen.add(in_a.first)
+            yield name
+
+    def _is_included(self, name: str) -> bool:
+        return self.included is None or name in self.included
 
     def ties_differ(self, name: str) -> bool:
         """Return True if one side ties a name to another that keeps its array, and the other side does not.
@@ -89,12 +108,15 @@ class Pairing:
         )
 
 
-def pair(a: Source, b: Source, name_in_b: Callable[[str], str]) -> Pairing:
-    """Return two sources side by side. name_in_b: maps the path of a parameter of B to its name."""
+def pair(a: Source, b: Source, name_in_b: Callable[[str], str], included: Collection[str] | None = None) -> Pairing:
+    """Return two sources side by side.
+
+    name_in_b: maps the path of a parameter of B to its name. included: the names to compare; None for all.
+    """
     paths_in_a = {path: path for path in a.model.parameters}
     paths_in_b = {name_in_b(path): path for path in b.model.parameters}
     common = tuple(path for path in paths_in_a if path in paths_in_b)
-    return Pairing(_side(a, paths_in_a, common), _side(b, paths_in_b, common), common)
+    return Pairing(_side(a, paths_in_a, common), _side(b, paths_in_b, common), common, included)
 
 
 def _side(source: Source, paths: Mapping[str, str], common: Iterable[str]) -> Side:

@@ -144,24 +144,53 @@ def diff(
     state: compare the arrays of the files' optimizers too, under their own names.
     total: return a row for all compared values too. This reads equal arrays once more.
     """
-    from paramctl.conversion.convert import align  # of these functions, only this one needs these
-    from paramctl.conversion.report import prefix_hint
-
     choice("by", by, MEASURES)
     allowed = Tolerance(tolerance("rtol", rtol), tolerance("atol", atol), equal_nan)
     top = whole("top", top, 1)
-    reference = as_source(like) if like is not None else None
-    first, second, names = align(as_source(a, seed), as_source(b, seed), rename_rules(rename), reference)
-    if state:
-        first, second, names = with_state(first), with_state(second), _except_state(second, names)
-    options = {"structure": structure, "any_dtype": any_dtype, "total": total}
-    rows = compare(first, second, names, tolerance=allowed, **options, progress=progress)
+    first, second, names = aligned(a, b, rename=rename, like=like, seed=seed, state=state)
+    rows = compare(
+        first,
+        second,
+        names,
+        tolerance=allowed,
+        structure=structure,
+        any_dtype=any_dtype,
+        total=total,
+        progress=progress,
+    )
     overall = rows.pop() if rows and rows[-1].status == "total" else None
-    only_a, only_b = ([row.path for row in rows if row.status == f"only in {side}"] for side in "AB")
-    hint = prefix_hint(only_b, only_a, second.model.separator) if only_a and only_b else ""
+    hint = rename_hint(rows, second)
     if by is not None or top is not None:
         rows = rank(rows, by or MEASURES[0])[:top]
     return Difference(rows, overall, hint)
+
+
+def aligned(
+    a: Openable,
+    b: Openable,
+    *,
+    rename: Mapping[str, str] | Sequence[str] = (),
+    like: Openable | None = None,
+    seed: int | None = None,
+    state: bool = False,
+) -> tuple[Source, Source, Callable[[str], str]]:
+    """Return two sources in one layout, and the function from a path of the second to its name in the first.
+
+    The arguments are those of ``diff``.
+    """
+    from paramctl.conversion.convert import align  # of these functions, only this one needs it
+
+    reference = as_source(like) if like is not None else None
+    first, second, names = align(as_source(a, seed), as_source(b, seed), rename_rules(rename), reference)
+    return (with_state(first), with_state(second), _except_state(second, names)) if state else (first, second, names)
+
+
+def rename_hint(rows: Sequence[DiffRow], second: Source) -> str:
+    """Return how to rename the arrays of the second source, if only a prefix of the names differs."""
+    from paramctl.conversion.report import prefix_hint
+
+    only_a, only_b = ([row.path for row in rows if row.status == f"only in {side}"] for side in "AB")
+    return prefix_hint(only_b, only_a, second.model.separator) if only_a and only_b else ""
 
 
 def _except_state(source: Source, names: Callable[[str], str]) -> Callable[[str], str]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paramctl.errors import AddressError, OutputError, without_credentials
+from paramctl.inspect.diff import compare
 from paramctl.inspect.metadata import MetadataRow
+from paramctl.inspect.ranking import rank
 from paramctl.inspect.report.facts import Comparison, Facts
-from paramctl.inspect.report.measure import Measured, Phases, all_rows, measure, unmeasured
+from paramctl.inspect.report.measure import Measured, Phases, all_rows, find, measure, unmeasured
 from paramctl.inspect.report.page import page
+from paramctl.inspect.summary_rows import ParameterRow
 from paramctl.library.arguments import expect
-from paramctl.library.measures import diff
+from paramctl.library.measures import aligned, rename_hint
 from paramctl.library.metadata import metadata
 from paramctl.library.opening import Openable, as_source, openable
 from paramctl.library.structure import summary
@@ -98,7 +101,7 @@ def report(
     opened = openable(weights)
     filters: dict[str, Any] = {"trainable": trainable, "dtype": dtype, "kind": kind, "min_size": min_size}
     facts = summary(opened, *addresses, **filters, state=state)
-    phases = Phases(progress, sum(row.bytes for row in all_rows(facts)), 2 if other is None else 3)
+    phases = Phases(progress, sum(row.bytes for row in all_rows(facts)), 2 if other is None else 4)
     if values:
         arrays, findings = measure(as_source(opened, seed, state=state), facts, phases)
     else:
@@ -107,24 +110,13 @@ def report(
     comparison = None
     if other is not None:
         second = openable(other)
-        difference = diff(
-            opened,
-            second,
-            structure=not values,
-            by="relative_norm",
-            seed=seed,
-            state=state,
-            progress=phases.phase(2),
-        )
-        rows = difference.rows
-        # diff compares whole files, because the arrays of one may be those of the other under other names
-        if addresses or any(value is not None for value in filters.values()):
-            included = {array.row.path for array in arrays} | _paths(second, addresses, filters, state)
-            rows = [row for row in rows if row.path in included]
-        comparison = Comparison(_name(second), rows, difference.hint)
+        options = _Options(values, seed, state, bool(addresses) or any(value is not None for value in filters.values()))
+        others = _selected(second, addresses, filters, state)
+        comparison = _compare(_Side(opened, all_rows(facts)), _Side(second, others), options, phases)
     return Report(
         Facts(
             title=title or _name(opened),
+            name=_name(opened),
             format=_format(opened),
             summary=facts,
             arrays=arrays,
@@ -147,13 +139,50 @@ def _metadata(weights: Weights) -> list[MetadataRow]:
     return [row for row in metadata(weights) if not is_elsewhere(row)]
 
 
-def _paths(weights: Model | Weights, addresses: Sequence[str], filters: Mapping[str, Any], state: bool) -> set[str]:
-    """Return the paths that addresses and filters select; none if they match nothing."""
+class _Options(NamedTuple):
+    """The options of a comparison. values: read the values. restricted: addresses or filters leave arrays out."""
+
+    values: bool
+    seed: int | None
+    state: bool
+    restricted: bool
+
+
+class _Side(NamedTuple):
+    """A model or file, and the arrays of it that are included."""
+
+    weights: Model | Weights
+    rows: Sequence[ParameterRow]
+
+
+def _compare(a: _Side, b: _Side, options: _Options, phases: Phases) -> Comparison:
+    """Compare the arrays that either side includes, and check those of the second."""
+    values, seed, state, restricted = options
+    first, second, names = aligned(a.weights, b.weights, seed=seed, state=state)
+    in_a, in_b = first.model.parameters.keys(), {names(path) for path in second.model.parameters}
+    wanted_a, wanted_b = ({row.path for row in side.rows} for side in (a, b))
+    included, hints = None, []
+    if restricted and wanted_a <= in_a and wanted_b <= second.model.parameters.keys():
+        included = wanted_a | {names(path) for path in wanted_b}
+    elif restricted:
+        hints.append("All arrays are compared, because the two files have the layouts of different frameworks.")
+    phase = phases.phase(2)
+    rows = compare(first, second, names, structure=not values, included=included, decodable=False, progress=phase)
+    if hint := rename_hint(rows, second):
+        hints.append(hint.replace("Use --rename", "Use paramctl diff --rename"))  # a report has no --rename
+    in_both = {name for name in in_a & in_b if included is None or name in included}
+    findings = find(as_source(b.weights, seed, state=state), b.rows, phases.phase(3)) if values else None
+    return Comparison(_name(b.weights), rank(rows, "relative_norm"), " ".join(hints), len(in_both), values, findings)
+
+
+def _selected(
+    weights: Model | Weights, addresses: Sequence[str], filters: Mapping[str, Any], state: bool
+) -> Sequence[ParameterRow]:
+    """Return the arrays that addresses and filters select; none if they match nothing."""
     try:
-        facts = summary(weights, *addresses, **filters, state=state)
+        return all_rows(summary(weights, *addresses, **filters, state=state))
     except AddressError:
-        return set()
-    return {row.path for row in all_rows(facts)}
+        return []
 
 
 def _name(weights: Model | Weights) -> str:

@@ -264,6 +264,15 @@ def check_decodable(model: Model, path: str) -> None:
         raise InputError(f"{model.name}: {path}: {owner.encoding.unreadable}")
 
 
+def undecodable(model: Model, path: str) -> str | None:
+    """Return why the values of a parameter cannot be decoded; None if they can be."""
+    try:
+        check_decodable(model, path)
+    except InputError as error:
+        return str(error).removeprefix(f"{model.name}: ").removeprefix(f"{path}: ")
+    return None
+
+
 def gather(contents: Contents, path: str, selection: Selection) -> Iterator[Array]:
     """Yield the selected values of a parameter, under any of its names, in C order, in flat pieces of bounded size."""
     model = contents.model

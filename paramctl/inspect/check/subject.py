@@ -11,14 +11,13 @@ import numpy as np
 from paramctl.address.quoting import address_of
 from paramctl.conversion.match import Reference, is_torch_layout, like_reference, reference, torch_reference
 from paramctl.core.parameter import Parameter, bytes_of
-from paramctl.errors import InputError
 from paramctl.inspect.check.facts import NO_FACTS, Facts, HashedPart, read_facts
 from paramctl.inspect.check.sample import sampled_values
 from paramctl.inspect.fold import PieceToMeasure, fold
 from paramctl.model import Model
 from paramctl.parallel import Progress, advancing
 from paramctl.source.base import SelectedValues, Source
-from paramctl.store.contents import Recorded, check_decodable, connections
+from paramctl.store.contents import Recorded, connections, undecodable
 from paramctl.store.keras.config_names import declared_shapes
 from paramctl.store.sums.array_sum import leaf_bytes
 
@@ -53,12 +52,8 @@ class Subject:
 
     def _undecodable(self, selected: SelectedValues) -> Facts | None:
         """Return the facts of an array whose values cannot be decoded: the reason alone."""
-        try:
-            check_decodable(self.source.model, selected.path)
-        except InputError as error:
-            text = str(error).removeprefix(f"{self.source.model.name}: ").removeprefix(f"{selected.path}: ")
-            return NO_FACTS._replace(unreadable=text)
-        return None
+        reason = undecodable(self.source.model, selected.path)
+        return None if reason is None else NO_FACTS._replace(unreadable=reason)
 
     def _pieces(self) -> Iterator[PieceToMeasure[int, Facts]]:
         # Keyed by number: two slices of one array are selected apart.

@@ -16,6 +16,11 @@ def visible(value: str) -> str:
     return value if value.isprintable() else "\n".join(map(printable, value.split("\n")))
 
 
+def label(name: str) -> str:
+    """Return a name on one line, in quotes if nothing of it would be seen."""
+    return printable(name) if name.strip() else f"'{printable(name)}'"
+
+
 def text(value: str) -> str:
     """Return a text as the content of an element or the value of an attribute in double quotes."""
     return escape(visible(value))

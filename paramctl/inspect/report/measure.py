@@ -51,12 +51,7 @@ class Phases(NamedTuple):
 
 def measure(source: Source, summary: Summary, phases: Phases) -> Measured:
     """Read the values of the arrays of a summary. A tied name has the values of another row."""
-    rows = all_rows(summary)
-    owners = dict.fromkeys(source.model.owner(row.path) for row in rows)
-    selected = [
-        SelectedValues(source, owner.path, owner.path, select(None, owner.shape, owner.path)) for owner in owners
-    ]
-    subject = Subject(source, selected, progress=phases.phase(0))
+    subject = _subject(source, all_rows(summary), phases.phase(0))
     # the tallies have the ends of each array, so that its histogram takes one pass, not two
     readable = [(values, facts.tally) for values, facts in subject.measured if not facts.unreadable]
     bars = histograms(
@@ -73,6 +68,20 @@ def measure(source: Source, summary: Summary, phases: Phases) -> Measured:
         for array in unmeasured(summary, source.origin.provenance)
     ]
     return Measured(arrays, run_checks(subject, choose(), place_of(source)))
+
+
+def find(source: Source, rows: Sequence[ParameterRow], progress: Progress | None) -> list[Finding]:
+    """Return the findings about arrays, the worst first, without their statistics."""
+    return run_checks(_subject(source, rows, progress), choose(), place_of(source))
+
+
+def _subject(source: Source, rows: Sequence[ParameterRow], progress: Progress | None) -> Subject:
+    """Return the arrays of rows as the subject of checks. A shared array counts once."""
+    owners = dict.fromkeys(source.model.owner(row.path) for row in rows)
+    selected = [
+        SelectedValues(source, owner.path, owner.path, select(None, owner.shape, owner.path)) for owner in owners
+    ]
+    return Subject(source, selected, progress=progress)
 
 
 def all_rows(summary: Summary) -> Sequence[ParameterRow]:

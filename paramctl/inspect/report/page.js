@@ -5,6 +5,7 @@
   const FIRST = 100; // rows of a table, or children in the tree, that are shown at first
   const MORE = 1000;
   const PRINTED = 2000; // a longer table is printed as far as it is shown
+  const NUMBERS = ["count", "float", "amount"];
   const order = new Intl.Collator("en", { numeric: true });
 
   // Every text becomes a text node or an attribute, never markup.
@@ -19,8 +20,13 @@
     return element;
   }
 
-  // A long name may break after its separators.
-  const breakable = (name) => name.split(/(?<=[/._-])/).flatMap((part) => [part, make("wbr")]);
+  // A long name may break after its separators, and a long part of it after _ and - too.
+  const LONG = 16;
+  const breakable = (name) =>
+    name
+      .split(/(?<=[/.])/)
+      .flatMap((part) => (part.length > LONG ? part.split(/(?<=[_-])/) : [part]))
+      .flatMap((part) => [part, make("wbr")]);
   const grouped = (text) => text.replace(/\B(?=(\d{3})+$)/g, ",");
   const count = (number) => grouped(String(number));
 
@@ -46,7 +52,7 @@
 
   function text(kind, value, significant = 4) {
     if (value === null || value === undefined) return "";
-    if (kind === "count" || kind === "float") {
+    if (NUMBERS.includes(kind)) {
       if (typeof value === "string") return /^-?\d+$/.test(value) ? grouped(value) : value;
       return kind === "count" ? count(value) : float(value, significant);
     }
@@ -77,6 +83,12 @@
     );
   }
 
+  // A bar whose length is the share of a value of the largest.
+  function amount(value, largest) {
+    const wide = value > 0 ? Math.max(1, (100 * value) / largest).toFixed(2) : 0;
+    return make("svg", { viewBox: "0 0 100 4", class: "bars", "aria-hidden": "true", preserveAspectRatio: "none" }, make("path", { d: `M0 0h${wide}v4h-${wide}z` }));
+  }
+
   function distribution(histogram) {
     const [low, high, counts] = histogram;
     const edge = (index) => float(Number(low) + ((Number(high) - Number(low)) * index) / counts.length);
@@ -104,8 +116,9 @@
   function details(number) {
     const histogram = fact(number, "bars");
     const found = (data.findings[number] ?? []).map((each) => {
-      const [severity, , , words] = data.tables.findings.rows[each];
-      return make("p", { class: `finding ${severity}` }, make("strong", {}, `${severity}: `), words);
+      const { fields, rows } = data.tables.findings;
+      const { severity, file, text: words } = Object.fromEntries(fields.map(([key, , , shown], index) => [key, shown ? rows[each][index] : null]));
+      return make("p", { class: `finding ${severity}` }, make("strong", {}, `${severity}${file ? ` in ${file}` : ""}: `), words);
     });
     const changes = (data.changes[number] ?? []).map((each) => {
       const { fields, rows } = data.tables.changes;
@@ -239,14 +252,16 @@
     const body = make("tbody");
     const status = make("p", { class: "count", role: "status" });
     const more = make("button", { type: "button", class: "more", click: () => draw((state.most += MORE)) });
-    const isNumber = (column) => column.kind === "count" || column.kind === "float";
+    const isNumber = (column) => NUMBERS.includes(column.kind);
+    const largest = (column) => rows.reduce((most, row) => Math.max(most, row[column.index] ?? 0), 0);
+    for (const column of columns) if (column.kind === "amount") column.largest = largest(column);
 
     function cell(column, row) {
       const value = row[column.index] ?? null;
       if (column.kind === "bars") return make("td", { class: "chart" }, value && bars(value, 120, 24));
       const words = text(column.kind, value);
       const style = isNumber(column) ? "n" : column.key === "severity" ? words : column.kind === "text" ? column.key : column.kind;
-      const content = column.kind === "path" ? link(value) : [words];
+      const content = column.kind === "path" ? link(value) : column.kind === "amount" ? [words, amount(value, column.largest)] : [words];
       return column.index || column.kind !== "path" ? make("td", { class: style }, ...content) : make("th", { scope: "row", class: style }, ...content);
     }
 

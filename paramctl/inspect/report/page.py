@@ -12,7 +12,7 @@ from typing import Any
 
 from paramctl import __version__
 from paramctl.inspect.report.facts import Facts, by_array
-from paramctl.inspect.report.markup import element, lines, script_json, text
+from paramctl.inspect.report.markup import element, label, lines, script_json, text
 from paramctl.inspect.report.sections import Section, sections
 from paramctl.inspect.report.totals import totals
 from paramctl.inspect.report.tree import Node, build_tree, fold
@@ -23,7 +23,7 @@ from paramctl.inspect.report.treemap_html import treemap_html
 def page(facts: Facts) -> str:
     """Return the report as one HTML file. The same facts give the same text."""
     nodes = build_tree(facts.summary, facts.arrays)
-    map_html, map_style = treemap_html(treemap(nodes), nodes)
+    map_html, map_style = treemap_html(treemap(nodes), nodes, facts.changes.keys())
     shown = list(sections(facts, map_html))
     style, script = _resource("page.css") + map_style, _resource("page.js")
     return Template(_resource("page.html")).substitute(
@@ -55,8 +55,8 @@ def _navigation(shown: Sequence[Section]) -> str:
 def _data(facts: Facts, nodes: Sequence[Node], shown: Sequence[Section]) -> dict[str, Any]:
     """Return everything that the script shows on demand."""
     numbers = facts.numbers
-    findings = by_array((finding.paths for finding in facts.findings or ()), numbers)
-    changes = by_array(((row.path,) for row in facts.comparison.rows) if facts.comparison else (), numbers)
+    findings = by_array((each.finding.paths for each in facts.all_findings), numbers)
+    changes = facts.changes
     return {
         "tables": {table.key: table.wire(numbers) for each in shown for table in each.tables},
         "tree": [_wire(node, findings.keys(), changes.keys()) for node in fold(nodes)],
@@ -72,7 +72,7 @@ def _wire(node: Node, findings: Collection[int], changes: Collection[int]) -> li
     """
     arrays = list(node.arrays())
     marks = [sum(number in findings for number in arrays), sum(number in changes for number in arrays)]
-    facts: list[Any] = [node.key, node.label, node.parameters, marks if any(marks) else 0]
+    facts: list[Any] = [node.key, label(node.label), node.parameters, marks if any(marks) else 0]
     if node.array is not None:
         return facts  # the row of the array has the others
     return [*facts, [_wire(child, findings, changes) for child in node.children], node.bytes, node.type, node.output]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from paramctl.core.text import abbreviate
 from paramctl.inspect.report.facts import Comparison, Facts
 from paramctl.inspect.report.markup import element, lines, text
-from paramctl.inspect.report.tables import ARRAYS, CHANGES, FINDINGS, METADATA, MISSING, OF_VALUES, TIES, Table
+from paramctl.inspect.report.tables import ARRAYS, CHANGES, FINDINGS, METADATA, MISSING, NUMBERS, OF_VALUES, TIES, Table
 
 
 class Section(NamedTuple):
@@ -24,7 +25,7 @@ def sections(facts: Facts, map_html: str) -> Iterator[Section]:
     """Yield the sections from the top. map_html: the treemap."""
     yield _findings(facts)
     if facts.comparison is not None:
-        yield _changes(facts.comparison)
+        yield _changes(facts.name, facts.comparison)
     if map_html:
         yield _section("sizes", "Sizes", "Each area is a share of the bytes.", map_html)
     if facts.arrays:
@@ -34,6 +35,8 @@ def sections(facts: Facts, map_html: str) -> Iterator[Section]:
         )
         yield _section("layers", "Layers", about, element("div", "", class_="tree", id="tree") + plain)
         yield _arrays(facts)
+    else:
+        yield _section("arrays", "Arrays", "No arrays.", "")
     if ties := facts.summary.ties:
         yield _tables("ties", "Ties", "Two names for one array, which is counted once.", Table("ties", "", TIES, ties))
     if missing := facts.summary.missing:
@@ -62,19 +65,42 @@ def _tables(key: str, title: str, about: str, table: Table) -> Section:
 def _findings(facts: Facts) -> Section:
     if facts.findings is None:
         return _section("findings", "Findings", "Not checked, because no values were read.", "")
-    if not facts.findings:
-        return _section("findings", "Findings", "No findings.", "")
-    return _tables("findings", "Findings", "", Table("findings", "", FINDINGS, facts.findings))
+    found, comparison = facts.all_findings, facts.comparison
+    if not found:
+        files = "" if comparison is None else f", neither in A, {facts.name}, nor in B, {comparison.name}"
+        words = f"No findings{files}."
+        return _section("findings", "Findings", words, "")
+    hidden = frozenset({"file"} if comparison is None else ())
+    return _tables("findings", "Findings", "", Table("findings", "", FINDINGS, found, hidden))
 
 
-def _changes(comparison: Comparison) -> Section:
+def _changes(name: str, comparison: Comparison) -> Section:
     title = f"Differences from {comparison.name}"
+    limits = "" if comparison.values else "No values were compared, only names, shapes, dtypes and ties."
     if not comparison.rows:
-        return _section("changes", title, "No differences.", "")
-    about = f"A is this file, B is {comparison.name}. The largest difference comes first. {comparison.hint}".strip()
+        return _section("changes", title, f"No differences. {limits} {comparison.hint}".strip(), "")
+    about = f"A is {name}, B is {comparison.name}. {_counts(comparison)} {limits or ORDER} {comparison.hint}".strip()
     # two files that differ in names alone have no numbers
     empty = [field.key for field in CHANGES if all(field.value(row) in (None, 0) for row in comparison.rows)]
     return _tables("changes", title, about, Table("changes", "", CHANGES, comparison.rows, frozenset(empty)))
+
+
+ORDER = (
+    "Arrays without numbers come first, then those with NaN or infinities, then the largest relative norm: "
+    "the L2 norm of A - B over that of A."
+)
+"""The order of the differences, in words."""
+
+
+def _counts(comparison: Comparison) -> str:
+    """Return the numbers of arrays that differ, are in one file only, and could not be compared, in words."""
+    counts = Counter(row.status for row in comparison.rows)
+    alone = [f"{counts[side]:,} {'is' if counts[side] == 1 else 'are'} {side}" for side in ("only in A", "only in B")]
+    unread = f"{counts['unread']:,} could not be compared"
+    differ = len(comparison.rows) - counts["unread"] - counts["only in A"] - counts["only in B"]
+    of_both = f"{differ:,} of the {comparison.compared:,} arrays in both differ{'s' if differ == 1 else ''}"
+    others = [words for words in (*alone, unread) if not words.startswith("0 ")]
+    return ", ".join([of_both, *others]) + "."
 
 
 def _arrays(facts: Facts) -> Section:
@@ -93,7 +119,7 @@ def table_html(table: Table) -> str:
     """Return the place that the script fills, and the whole table for browsers without scripts."""
     columns = [field for field in table.columns if field.kind != "bars"]
     # the numbers follow the texts, so that one rule of the style aligns them without a class in each cell
-    first = next((place for place, field in enumerate(columns) if field.kind in ("count", "float")), len(columns))
+    first = next((place for place, field in enumerate(columns) if field.kind in NUMBERS), len(columns))
     head = "".join(element("th", text(field.label), scope="col") for field in columns)
     # the end tags of rows and cells are optional in HTML; without them, 10,000 rows are a third shorter
     body = "".join(

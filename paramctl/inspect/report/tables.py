@@ -12,8 +12,8 @@ from typing import Any, Literal
 from paramctl.core.text import number, plain
 from paramctl.inspect.diff import DiffRow
 from paramctl.inspect.histogram import Histogram
-from paramctl.inspect.report.facts import ArrayFacts
-from paramctl.inspect.report.markup import json_text
+from paramctl.inspect.report.facts import ArrayFacts, FileFinding
+from paramctl.inspect.report.markup import json_text, label
 
 EXACT = 1 << 53
 """A script's numbers hold every integer up to this one. Larger ones travel as text."""
@@ -24,7 +24,8 @@ DIGITS = 6
 MAX_TEXT = 4_000
 """The most characters of a value of the metadata that are shown, such as a configuration of a tokenizer."""
 
-Kind = Literal["text", "lines", "path", "count", "float", "bars"]
+Kind = Literal["text", "lines", "path", "count", "float", "amount", "bars"]
+NUMBERS = ("count", "float", "amount")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Field:
 
     label: the heading of its column, and its name in the details of a row.
     kind: ``path`` for the name of an array, which becomes a link; ``lines`` for a text that keeps its ends of lines;
-        ``bars`` for a histogram.
+        ``amount`` for a float with a bar beside it, whose length is its share of the largest; ``bars`` for a histogram.
     value: from a row to the value: a text, a number, or None if it is unknown or does not apply.
     column: False for a fact that only details show.
     link: from a row to the name of the array that a ``path`` leads to, if that is not the value.
@@ -52,15 +53,18 @@ class Field:
         An integer among floats, and a large one, is a text with all of its digits.
         """
         value = self.value(row)
-        if self.kind == "float" or (isinstance(value, int) and abs(value) > EXACT):
+        if self.kind in ("float", "amount") or (isinstance(value, int) and abs(value) > EXACT):
             return _exact(value)
         target = (self.link(row) if self.link else value) if self.kind == "path" else None
-        return value if target is None or target not in numbers else [value, numbers[target]]
+        shown = label(value) if self.kind == "path" and value is not None else value
+        return shown if target is None or target not in numbers else [shown, numbers[target]]
 
     def text(self, row: Any) -> str:
         """Return the text of a cell."""
         value = self.value(row)
-        return number(value) if self.kind == "float" and not isinstance(value, str) else plain(value)
+        if self.kind == "path":
+            return label(value) if value is not None else ""
+        return number(value) if self.kind in ("float", "amount") and not isinstance(value, str) else plain(value)
 
 
 def _exact(value: Any) -> Any:
@@ -153,28 +157,56 @@ def _at(row: DiffRow) -> str | None:
     return None if row.at is None else str(list(row.at))
 
 
+def _status(row: DiffRow) -> str:
+    return f"not compared: {row.unread}" if row.status == "unread" else row.status
+
+
+def _sides(row: DiffRow) -> str | None:
+    """Return the shape and dtype of an array, or those of both sides if they differ."""
+    both = [text for text in dict.fromkeys((row.a, row.b)) if text is not None]
+    return " → ".join(both)
+
+
+def _of_both(name: str) -> Callable[[DiffRow], Any]:
+    """Return a count of NaN or infinities on each side, among the values that differ; None without any."""
+
+    def value(row: DiffRow) -> str | None:
+        counts = getattr(row, f"{name}_a"), getattr(row, f"{name}_b")
+        return f"{counts[0]:,} in A, {counts[1]:,} in B" if any(counts) else None
+
+    return value
+
+
 CHANGES = [
     Field("path", "Array", "path", lambda row: row.path),
-    Field("status", "Difference", "text", lambda row: row.status),
-    Field("a", "A", "text", lambda row: row.a),
-    Field("b", "B", "text", lambda row: row.b),
+    Field("status", "Difference", "text", _status),
+    Field("sides", "Shape, dtype", "text", _sides),
+    Field("relative_norm", "Relative norm", "amount", lambda row: row.relative_norm),
     Field("different", "Differing values", "count", lambda row: row.different),
     Field("max_abs", "Max abs diff", "float", lambda row: row.max_abs),
     Field("norm", "L2 norm of diff", "float", lambda row: row.norm),
-    Field("relative_norm", "Relative norm", "float", lambda row: row.relative_norm),
-    Field("cosine", "Cosine", "float", lambda row: row.cosine),
-    Field("nonfinite", "NaN, Inf", "count", lambda row: row.nonfinite if row.different is not None else None),
+    Field("cosine", "Cosine similarity", "float", lambda row: row.cosine),
+    Field("nan", "NaN", "text", _of_both("nan")),
+    Field("inf", "Inf", "text", _of_both("inf")),
     Field("max_rel", "Max rel diff", "float", lambda row: row.max_rel, column=False),
     Field("at", "Max abs diff at", "text", _at, column=False),
 ]
 
+
+def _finding(key: str, label: str, name: str) -> Field:
+    return Field(key, label, "text", lambda row: getattr(row.finding, name))
+
+
+def _array_of(row: FileFinding) -> str | None:
+    return next(iter(row.finding.paths), None)
+
+
 FINDINGS = [
-    Field("severity", "Severity", "text", lambda finding: finding.severity),
-    Field("name", "Check", "text", lambda finding: finding.name),
-    Field(
-        "place", "Place", "path", lambda finding: finding.place, link=lambda finding: next(iter(finding.paths), None)
-    ),
-    Field("text", "Finding", "text", lambda finding: finding.text),
+    _finding("severity", "Severity", "severity"),
+    _finding("name", "Check", "name"),
+    Field("file", "File", "text", lambda row: row.file),
+    Field("place", "Place", "path", lambda row: row.finding.place, link=_array_of),
+    _finding("text", "Finding", "text"),
 ]
 
 TIES: list[Field] = [

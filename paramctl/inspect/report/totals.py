@@ -53,8 +53,10 @@ def _totals(facts: Facts) -> Iterator[tuple[str, str, str]]:
 def _trainable(facts: Facts) -> str:
     """Return how many values are trained, as far as the file records it."""
     counts = facts.summary.totals
+    if not counts.parameters:
+        return ""
     if not counts.any_known:
-        return "trainable: not recorded" if counts.parameters else ""
+        return "trainable: not recorded"
     unknown = f", {counts.unknown:,} unknown" if counts.unknown else ""
     return f"{counts.known_trainable:,} trainable, {counts.known_non_trainable:,} not{unknown}"
 
