@@ -25,7 +25,9 @@ def name_of(row: dict[str, Any]) -> str:
 def packed(path: Path, value: float) -> str:
     """Write a file with an array of 4 bits, whose values cannot be decoded, and return its path."""
     spans = {"w": ("F4", [4, 4], [0, 8]), "v": ("F32", [1], [8, 12])}
-    header = {name: {"dtype": kind, "shape": shape, "data_offsets": span} for name, (kind, shape, span) in spans.items()}
+    header = {
+        name: {"dtype": kind, "shape": shape, "data_offsets": span} for name, (kind, shape, span) in spans.items()
+    }
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(8) + np.float32(value).tobytes())
     return str(path)
