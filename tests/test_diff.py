@@ -551,6 +551,13 @@ def held(value: Any, dtype: str) -> Any:
     return np.float64(min(max(value, -largest), largest)).astype(numpy_dtype(dtype))
 
 
+def test_a_distance_beyond_two_small_integers_is_exact() -> None:
+    """Float64 holds both integers, but not their distance, which exceeds the tolerance by 1."""
+    row = difference(np.array([1 - 2**53]), np.array([2], "i1"), Tolerance(0.0, 2.0**53))
+    assert row is not None
+    assert row.different == 1
+
+
 @settings(max_examples=400)
 @given(near_the_limit())
 def test_integers_are_compared_exactly(case: tuple[np.ndarray, np.ndarray, float, float]) -> None:

@@ -62,7 +62,7 @@ class Tolerance(NamedTuple):
         decided: dict[tuple[float, float], bool] = {}
         for (x, y), result in zip(pairs, rounded.tolist(), strict=True):
             if (x, y) not in decided:
-                is_small = isinstance(x, int) and isinstance(y, int) and max(abs(x), abs(y)) < EXACT_INTEGER
+                is_small = isinstance(x, int) and isinstance(y, int) and abs(x) + abs(y) <= EXACT_INTEGER
                 decided[x, y] = result if limit_is_exact and is_small else self._covers_pair(x, y)
         return [decided[pair] for pair in pairs]
 
