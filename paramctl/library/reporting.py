@@ -170,7 +170,8 @@ def _compare(a: _Side, b: _Side, options: _Options, phases: Phases) -> Compariso
     rows = compare(first, second, names, structure=not values, included=included, decodable=False, progress=phase)
     if hint := rename_hint(rows, second):
         hints.append(hint.replace("Use --rename", "Use paramctl diff --rename"))  # a report has no --rename
-    in_both = {name for name in in_a & in_b if included is None or name in included}
+    # two names of one array count once, as in the totals
+    in_both = {first.model.owner(name).path for name in in_a & in_b if included is None or name in included}
     findings = find(as_source(b.weights, seed, state=state), b.rows, phases.phase(3)) if values else None
     return Comparison(_name(b.weights), rank(rows, "relative_norm"), " ".join(hints), len(in_both), values, findings)
 

@@ -261,7 +261,7 @@
       if (column.kind === "bars") return make("td", { class: "chart" }, value && bars(value, 120, 24));
       const words = text(column.kind, value);
       const style = isNumber(column) ? "n" : column.key === "severity" ? words : column.kind === "text" ? column.key : column.kind;
-      const content = column.kind === "path" ? link(value) : column.kind === "amount" ? [words, amount(value, column.largest)] : [words];
+      const content = column.kind === "path" ? link(value) : column.kind === "amount" ? [words, value === null ? null : amount(value, column.largest)] : [words];
       return column.index || column.kind !== "path" ? make("td", { class: style }, ...content) : make("th", { scope: "row", class: style }, ...content);
     }
 

@@ -36,7 +36,13 @@ def sections(facts: Facts, map_html: str) -> Iterator[Section]:
         yield _section("layers", "Layers", about, element("div", "", class_="tree", id="tree") + plain)
         yield _arrays(facts)
     else:
-        yield _section("arrays", "Arrays", "No arrays.", "")
+        state = facts.summary.optimizer_totals
+        words = (
+            f"No parameters. With --state, the report has the {state.arrays:,} arrays of the optimizer."
+            if state
+            else ""
+        )
+        yield _section("arrays", "Arrays", words or "No arrays.", "")
     if ties := facts.summary.ties:
         yield _tables("ties", "Ties", "Two names for one array, which is counted once.", Table("ties", "", TIES, ties))
     if missing := facts.summary.missing:
@@ -86,8 +92,8 @@ def _changes(name: str, comparison: Comparison) -> Section:
 
 
 ORDER = (
-    "Arrays without numbers come first, then those with NaN or infinities, then the largest relative norm: "
-    "the L2 norm of A - B over that of A."
+    "Arrays without numbers come first, then those with NaN or infinities, then those that are all zeros in A, "
+    "then the largest relative norm: the L2 norm of A - B over that of A."
 )
 """The order of the differences, in words."""
 
@@ -98,7 +104,11 @@ def _counts(comparison: Comparison) -> str:
     alone = [f"{counts[side]:,} {'is' if counts[side] == 1 else 'are'} {side}" for side in ("only in A", "only in B")]
     unread = f"{counts['unread']:,} could not be compared"
     differ = len(comparison.rows) - counts["unread"] - counts["only in A"] - counts["only in B"]
-    of_both = f"{differ:,} of the {comparison.compared:,} arrays in both differ{'s' if differ == 1 else ''}"
+    of_both = (
+        "No array is in both"
+        if not comparison.compared
+        else f"{differ:,} of the {comparison.compared:,} arrays in both differ{'s' if differ == 1 else ''}"
+    )
     others = [words for words in (*alone, unread) if not words.startswith("0 ")]
     return ", ".join([of_both, *others]) + "."
 
