@@ -191,6 +191,34 @@ def test_differences_are_in_the_details_too(browser: Browser, pages: Path) -> No
         assert page.locator("details.target > summary .mark").inner_text() == "differs"
 
 
+def test_tables_fit_or_show_that_they_go_on(browser: Browser, tmp_path: Path) -> None:
+    """With the names and sizes of GPT-2, in a window of 1200 pixels; in a narrow one, an edge has a shadow."""
+    rng = np.random.default_rng(0)
+    names = ("attention/multi_head_attention/attention_output/kernel", "attention/layer_normalization/gamma")
+    arrays = {
+        f"block-{n}/{name}": rng.standard_normal((768, 12, 64), dtype="f4") * 0.01 for n in (1, 11) for name in names
+    }
+    save_file(arrays, tmp_path / "a.safetensors")
+    save_file(
+        {name: values * np.float32(1 + k / 4) for k, (name, values) in enumerate(arrays.items())},
+        tmp_path / "b.safetensors",
+    )
+    report = pc.report(tmp_path / "a.safetensors", other=tmp_path / "b.safetensors")
+    report.save(tmp_path / "wide.html")
+    sizes = "[...document.querySelectorAll('.scroll')].map((each) => each.scrollWidth - each.clientWidth)"
+    with Opened(browser, tmp_path / "wide.html") as page:
+        assert set(page.evaluate(sizes)) == {0}
+        bars = page.locator('[data-table="changes"] td svg path').all()
+        lengths = [float(str(bar.get_attribute("d")).split("h")[1].split("v")[0]) for bar in bars]
+        assert lengths == pytest.approx([100, 200 / 3, 100 / 3], abs=0.1)  # of 3/4, 2/4 and 1/4
+    with Opened(browser, tmp_path / "wide.html", viewport={"width": 400, "height": 900}) as page:
+        assert max(page.evaluate(sizes)) > 0
+        assert (
+            page.evaluate("getComputedStyle(document.querySelector('.scroll')).backgroundAttachment").count("local")
+            == 2
+        )
+
+
 def test_a_browser_without_scripts_shows_the_same_cells(browser: Browser, pages: Path) -> None:
     """The texts of Python and of the script are equal, for every array."""
     with Opened(browser, pages / "small.html") as page:

@@ -33,7 +33,7 @@ class ArrayFacts:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The differences from another file, B, and what is wrong with it.
+    """The differences from another file, B, and its findings.
 
     name: of that file. rows: largest difference first. compared: the number of arrays that both files have.
     values: values were compared, not only names, shapes, dtypes and ties.
