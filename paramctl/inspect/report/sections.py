@@ -71,13 +71,13 @@ def _tables(key: str, title: str, about: str, table: Table) -> Section:
 def _findings(facts: Facts) -> Section:
     if facts.findings is None:
         return _section("findings", "Findings", "Not checked, because no values were read.", "")
-    found, comparison = facts.all_findings, facts.comparison
-    if not found:
+    findings, comparison = facts.all_findings, facts.comparison
+    if not findings:
         files = "" if comparison is None else f", neither in A, {facts.name}, nor in B, {comparison.name}"
         words = f"No findings{files}."
         return _section("findings", "Findings", words, "")
     hidden = frozenset({"file"} if comparison is None else ())
-    return _tables("findings", "Findings", "", Table("findings", "", FINDINGS, found, hidden))
+    return _tables("findings", "Findings", "", Table("findings", "", FINDINGS, findings, hidden))
 
 
 def _changes(name: str, comparison: Comparison) -> Section:
