@@ -248,7 +248,7 @@ def test_a_broken_tie_is_found_and_a_copy_is_a_note(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_tie_of_config_json_is_found(kept: str, tied: str, tmp_path: Path) -> None:
-    """Whatever differs: a value, the shape, or the dtype."""
+    """Each difference is found: a value, the shape, or the dtype."""
     (tmp_path / "config.json").write_text('{"tie_word_embeddings": true}')
     table = drawn((9, 4))
     for other, text in (

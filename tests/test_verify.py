@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from paramctl.store.sums.stored_array import StoredArray
 from tests.conftest import ROOT, Call
 from tests.forks import TORTURE
 from tests.formats import KERAS, NAMES
+from tests.range_server import serving
 
 DOCUMENT = "input: [3]\nlayers: [{dense: 2}, {dense: 1}]\n"
 TORTURE_SECONDS = 7
@@ -395,11 +397,67 @@ def test_a_damaged_header_is_not_sealed_again(folder: Path, call: Call) -> None:
     """A patched copy has a new seal, which would hide a change of the header."""
     file = Path(save("m.h5"))
     file.write_bytes(file.read_bytes().replace(b"glorot_uniform", b"glorot_unifurm", 1))
-    for words in (["dense_1/bias = 1"], ["--metadata", "a=b"]):
-        code, _, error = call("set", "m.h5", *words, "-o", "n.h5")
+    for words in (
+        ["set", "m.h5", "dense_1/bias = 1", "-o", "n.h5"],
+        ["set", "m.h5", "--metadata", "a=b", "-o", "n.h5"],
+        ["save", "m.h5", "-o", "n.npz"],
+        ["save", "m.h5", "dense/bias", "-o", "n.h5"],
+    ):
+        code, _, error = call(*words)
         assert code == 2
         assert "does not match the recorded seal" in error
-    assert not Path("n.h5").exists()
+        assert error.count("\n") == 1
+    assert not list(Path().glob("n.*"))
+
+
+def test_an_array_that_another_program_adds_is_not_sealed(folder: Path, call: Call) -> None:
+    """With another number of arrays, no hash can be assigned, but the file is known to be changed."""
+    import h5py
+
+    save("m.h5")
+    with h5py.File("m.h5", "r+") as file:
+        file["extra"] = np.ones(3, np.float32)
+    assert "m.h5: altered: " in call("verify", "m.h5")[1]
+    assert [each.name for each in pc.check("m.h5").findings] == ["checksum"]
+    code, _, error = call("save", "m.h5", "-o", "n.npz")
+    assert (code, error.count("\n")) == (2, 1)
+    assert call("set", "m.h5", "--drop-metadata", "paramctl.sums", "--in-place")[0] == 0
+    assert call("save", "m.h5", "-o", "n.npz")[0] == 0
+    check(call, "n.npz", "save")
+
+
+@pytest.mark.parametrize("name", INDEXED)
+def test_the_altered_file_of_a_set_is_named_with_the_way_out(folder: Path, call: Call, name: str) -> None:
+    """The command that the error names works as printed, and then the set can be saved."""
+    index = Path(save(name))
+    path = max(path for path in index.parent.iterdir() if re.search(r"model-0|m_0", path.name))
+    data = bytearray(path.read_bytes())
+    data[list_arrays(path)[0].begin] ^= 1
+    path.write_bytes(data)
+    code, _, error = call("save", str(index), "-o", "n.npz")
+    assert code == 2
+    assert error.startswith(f"{path}: ")
+    command = shlex.split(error.partition("remove the record with: paramctl ")[2])
+    assert call(*command)[0] == 0
+    assert call("save", str(index), "-o", "n.npz")[0] == 0
+    check(call, "n.npz", "save")
+
+
+def test_a_file_of_a_server_is_verified(folder: Path, call: Call) -> None:
+    """Whole, damaged within an array, unreadable, and against a list that is there too."""
+    with serving(folder) as server:
+        for name in NAMES:
+            file = save(name)
+            assert call("verify", f"{server.url}/{file}")[0] == 0, name
+        for name in ("m.safetensors", "m.h5", "m.npz"):
+            Path("sums").write_text(call("sum", f"{server.url}/{name}")[1])
+            assert call("verify", "m.keras", "--against", f"{server.url}/sums")[0] == 0
+        for name, place, words in (("m.safetensors", -1, "dense_1/bias"), ("m.h5", 9, "the file cannot be read: ")):
+            data = bytearray(Path(name).read_bytes())
+            data[place] ^= 1
+            Path(f"bad-{name}").write_bytes(data)
+            code, out, _ = call("verify", f"{server.url}/bad-{name}")
+            assert (code, words in out) == (1, True), out
 
 
 def test_sum_prints_lines_that_verify_reads(folder: Path, call: Call) -> None:

@@ -76,7 +76,6 @@ def verify_file(location: Location, progress: Progress | None = None, values: bo
     Raises InputError for a file without a record, and for one that cannot be read and has no part of one.
     """
     format_ = registry.detect(location)
-    record, reason = None, "its format is not recognized"
     try:
         record = read_record(location, format_) if format_ is not None else None
         files = sorted(format_.set_files(location)) if format_ is not None else []
@@ -84,12 +83,11 @@ def verify_file(location: Location, progress: Progress | None = None, values: bo
     except InputError as error:
         if not is_recorded(location):
             raise
-        record = None
-        reason = str(error).removeprefix(f"{location.name}: ")
+        return _unreadable(location, str(error).removeprefix(f"{location.name}: "))
     if record is None or format_ is None:
         # one changed bit can hide a record from its format, but not all of its text
         if location.connections <= 1 and is_recorded(location):
-            return _unreadable(location, reason)
+            return _unreadable(location, "its format is not recognized")
         raise unverifiable(location, format_)
     if files:
         return _verify_set(location, format_, record, files, names, progress if values else None, values)

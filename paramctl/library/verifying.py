@@ -20,7 +20,7 @@ from paramctl.parallel import Progress
 from paramctl.source.base import SelectedValues, Source, place_of
 from paramctl.source.save import verify as verify_checksums
 from paramctl.store.contents import check_decodable
-from paramctl.store.location import Location, open_location
+from paramctl.store.location import Location
 from paramctl.store.opening import open_source
 
 MAX_LIST = 1 << 28
@@ -102,7 +102,7 @@ def _location(weights: Openable) -> Location:
 
 
 def _read_list(path: str) -> dict[str, str]:
-    location = open_location(path)
+    location = open_source(path)
     try:
         text = location.read(0, MAX_LIST).decode("utf-8")
     except UnicodeDecodeError as error:

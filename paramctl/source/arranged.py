@@ -21,7 +21,18 @@ from paramctl.errors import OutputError
 from paramctl.model import Document, Model
 from paramctl.parallel import workers
 from paramctl.source.base import BlockCache, Derived, Source
-from paramctl.store.contents import BLOCK_SIZE, KerasLayout, Piece, Provenance, blocks, gather_reshaped, read_alias
+from paramctl.store.contents import (
+    BLOCK_SIZE,
+    KerasLayout,
+    Piece,
+    Provenance,
+    Recorded,
+    RecordedSum,
+    blocks,
+    gather_reshaped,
+    is_transposed,
+    read_alias,
+)
 
 SLABS_BYTES = 64 << 20
 """Bytes of rearranged arrays that all threads together compute at once."""
@@ -54,6 +65,22 @@ class Arranged(Derived):
         super().__init__(base, model, origin, operation, **options)
         self.arrangements = arrangements
         self._slabs = BlockCache(CACHED_SLABS)
+
+    def recorded_sums(self) -> Mapping[str, RecordedSum]:
+        """Return the recorded hashes of whole arrays in their own order, and those of files with changed headers."""
+        sums = self.base.recorded_sums() if isinstance(self.base, Recorded) else {}
+        changed = {path: recorded for path, recorded in sums.items() if recorded.fault}
+        olds = {path: self._unchanged(path) for path in self.model.parameters} if sums else {}
+        return changed | {path: sums[old] for path, old in olds.items() if old is not None and old in sums}
+
+    def _unchanged(self, path: str) -> str | None:
+        """Return the array of the base whose values, dtype and shape a parameter has; None if it differs."""
+        arrangement, old = self.arrangements.get(path), self.base.model
+        if arrangement is None or not arrangement.is_identity or not arrangement.views:
+            return None
+        owner, new = old.owner(arrangement.views[0].path), self.model.parameters[path]
+        is_same = (owner.shape, owner.dtype) == (new.shape, new.dtype)
+        return owner.path if is_same and not is_transposed(old, arrangement.views[0].path) else None
 
     def pieces(self, parameter: Parameter) -> Iterator[Piece]:
         return blocks(parameter, self._slab_size(parameter.path))

@@ -18,7 +18,7 @@ from paramctl.core.dtypes import Array
 from paramctl.core.indexing import Selection, select, slice_text
 from paramctl.core.parameter import Parameter
 from paramctl.model import Model
-from paramctl.store.contents import Contents, Origin, Piece, Recorded, check_decodable, gather
+from paramctl.store.contents import Contents, Origin, Piece, Recorded, RecordedSum, check_decodable, gather
 
 Description = Mapping[str, Any]
 """A source in the types of JSON, from which edit.reopen.reopen makes it again in another process."""
@@ -55,7 +55,7 @@ class Derived:
     def pieces(self, parameter: Parameter) -> Iterator[Piece]:
         return self.base.pieces(parameter)
 
-    def recorded_sums(self) -> Mapping[str, str]:
+    def recorded_sums(self) -> Mapping[str, RecordedSum]:
         """Return the recorded hashes of those arrays that are read as they are in the file."""
         if not self.keeps_values or not isinstance(self.base, Recorded):
             return {}

@@ -13,7 +13,7 @@ from paramctl.errors import OutputError
 from paramctl.model import Model, Tie
 from paramctl.source.base import Derived, Source
 from paramctl.store.checkpoint import build_model
-from paramctl.store.contents import Origin, Piece, Provenance, Recorded, blocks, read_alias
+from paramctl.store.contents import Origin, Piece, Provenance, Recorded, RecordedSum, blocks, read_alias
 
 
 class Renamed(Derived):
@@ -25,7 +25,7 @@ class Renamed(Derived):
         super().__init__(base, model, origin, "rename", **options)
         self.old_names = old_names
 
-    def recorded_sums(self) -> Mapping[str, str]:
+    def recorded_sums(self) -> Mapping[str, RecordedSum]:
         sums = self.base.recorded_sums() if isinstance(self.base, Recorded) else {}
         return {path: sums[old] for path, old in self.old_names.items() if old in sums}
 

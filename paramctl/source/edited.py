@@ -15,7 +15,7 @@ from paramctl.errors import OutputError
 from paramctl.init.rules import AssignedScheme
 from paramctl.source.base import Derived, Source
 from paramctl.source.drawn import Drawn
-from paramctl.store.contents import Piece, Recorded
+from paramctl.store.contents import Piece, Recorded, RecordedSum
 
 Number: TypeAlias = bool | int | float | complex
 """A number of Python's own, which takes the dtype of the array that it meets (NEP 50). An array never does."""
@@ -89,7 +89,7 @@ class Edited(Derived):
             if isinstance(change.value, AssignedScheme)
         }
 
-    def recorded_sums(self) -> Mapping[str, str]:
+    def recorded_sums(self) -> Mapping[str, RecordedSum]:
         sums = self.base.recorded_sums() if isinstance(self.base, Recorded) else {}
         return {path: digest for path, digest in sums.items() if path not in self.by_path}
 

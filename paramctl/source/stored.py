@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 
 from paramctl.core.dtypes import Array, cast
 from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError, OutputError
 from paramctl.source.base import Description
 from paramctl.store.checkpoint import Checkpoint
-from paramctl.store.contents import Piece, blocks
+from paramctl.store.contents import Piece, RecordedSum, blocks
 
 
 class Stored:
@@ -31,17 +32,21 @@ class Stored:
     def pieces(self, parameter: Parameter) -> Iterator[Piece]:
         return blocks(parameter)
 
-    def recorded_sums(self) -> dict[str, str]:
-        """Return the hashes that the file records, of the arrays that keep its dtype."""
-        from paramctl.store.sums.recorded import recorded_sums  # for a save alone
+    @cached_property
+    def _recorded(self) -> dict[str, RecordedSum]:
+        from paramctl.store.sums.recorded import recorded_sums  # for a save or a check alone
 
+        # read once for all files of a new set
+        return recorded_sums(self.checkpoint)
+
+    def recorded_sums(self) -> dict[str, RecordedSum]:
+        """Return the hashes that the file records, of the arrays that keep its dtype."""
         kept = self.checkpoint.model.parameters
         state = self.origin.optimizer.arrays if self.origin.optimizer else {}
-        sums = recorded_sums(self.checkpoint)
         # a cast array has other values, whose hash no file records
         return {
             path: digest
-            for path, digest in sums.items()
+            for path, digest in self._recorded.items()
             if path in state or (path in kept and kept[path].dtype == self.model.parameters[path].dtype)
         }
 

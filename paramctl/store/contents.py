@@ -200,11 +200,24 @@ class Contents(Protocol):
         """Cut an array into the pieces that are best read one at a time."""
 
 
+class RecordedSum(NamedTuple):
+    """The hash of an array that its file records.
+
+    digest: 64 hexadecimal digits; empty if the array has none, in a file with a changed header.
+    file: the name of the file that has the record.
+    fault: the change of that file's header, in words; empty if it matches the seal.
+    """
+
+    digest: str
+    file: str
+    fault: str = ""
+
+
 @runtime_checkable
 class Recorded(Protocol):
     """Contents whose file records the hashes of arrays, and which has some of them unchanged."""
 
-    def recorded_sums(self) -> Mapping[str, str]:
+    def recorded_sums(self) -> Mapping[str, RecordedSum]:
         """Return the recorded hashes of those arrays that are read as they are in the file, by path."""
 
 
@@ -225,7 +238,7 @@ class WithOrigin:
         self.contents, self.model, self.origin = contents, contents.model, origin
         self.read, self.pieces = contents.read, contents.pieces
 
-    def recorded_sums(self) -> Mapping[str, str]:
+    def recorded_sums(self) -> Mapping[str, RecordedSum]:
         return self.contents.recorded_sums() if isinstance(self.contents, Recorded) else {}
 
 

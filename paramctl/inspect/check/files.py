@@ -62,7 +62,7 @@ def _altered_arrays(subject: Subject) -> Iterator[Observation]:
     recorded = subject.recorded_sums
     for selected, facts in subject.measured if recorded else ():
         owner = subject.source.model.owner(selected.path)
-        if facts.content is not None and facts.content.finish(owner.dtype, owner.shape) != recorded[owner.path]:
+        if facts.content is not None and facts.content.finish(owner.dtype, owner.shape) != recorded[owner.path].digest:
             yield Observation(subject.place(selected), ALTERED, (selected.path,))
 
 

@@ -17,7 +17,7 @@ from paramctl.inspect.fold import PieceToMeasure, fold
 from paramctl.model import Model
 from paramctl.parallel import Progress, advancing
 from paramctl.source.base import SelectedValues, Source
-from paramctl.store.contents import Recorded, connections, undecodable
+from paramctl.store.contents import Recorded, RecordedSum, connections, undecodable
 from paramctl.store.keras.config_names import declared_shapes
 from paramctl.store.sums.array_sum import leaf_bytes
 
@@ -70,13 +70,14 @@ class Subject:
                 start += size
 
     @cached_property
-    def recorded_sums(self) -> Mapping[str, str]:
+    def recorded_sums(self) -> Mapping[str, RecordedSum]:
         """The hashes that the file records, by the path of the array."""
         return self.source.recorded_sums() if self.hashed and isinstance(self.source, Recorded) else {}
 
     def _hashed_part(self, selected: SelectedValues, start: int) -> HashedPart | None:
         """Return the place of values in an array whose hash is recorded. start: the number of the first value."""
-        if not selected.selection.everything or self.source.model.owner(selected.path).path not in self.recorded_sums:
+        recorded = self.recorded_sums.get(self.source.model.owner(selected.path).path)
+        if not selected.selection.everything or recorded is None or not recorded.digest:
             return None
         return HashedPart(bytes_of(selected.dtype, start), leaf_bytes(selected.dtype))
 

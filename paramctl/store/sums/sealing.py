@@ -9,7 +9,7 @@ from typing import NamedTuple
 from paramctl.address.quoting import shell_quoted
 from paramctl.core.parameter import Parameter
 from paramctl.errors import OutputError
-from paramctl.store.contents import Contents, Recorded
+from paramctl.store.contents import Contents, Recorded, RecordedSum
 from paramctl.store.io.atomic import Temporary
 from paramctl.store.sums import KEY
 from paramctl.store.sums.array_sum import ArraySum, leaf_bytes, sum_of
@@ -38,11 +38,11 @@ def altered(place: str, rule: str) -> OutputError:
 class NewSums:
     """The hashes of the arrays that are being written, joined piece by piece, in the order of the pieces.
 
-    expected: the hashes that the file of the values records, by path. place: the name of that file, for errors.
+    expected: the hashes that the files of the values record, by path.
     """
 
-    def __init__(self, expected: Mapping[str, str] | None = None, place: str = "") -> None:
-        self.expected, self.place = expected or {}, place
+    def __init__(self, expected: Mapping[str, RecordedSum] | None = None) -> None:
+        self.expected = expected or {}
         self.partial: dict[str, ArraySum] = {}
 
     def add(self, key: str, piece: ArraySum) -> None:
@@ -53,17 +53,22 @@ class NewSums:
     def finish(self, key: str, parameter: Parameter) -> str:
         """Return the hash of an array. Raises OutputError unless it is the recorded one, if one is recorded."""
         digest = self.partial.pop(key).finish(parameter.dtype, parameter.shape)
-        if self.expected.get(key, digest) != digest:
-            raise altered(self.place, f"{key}: its values do not match the recorded hash")
+        recorded = self.expected.get(key)
+        if recorded is not None and recorded.digest != digest:
+            raise altered(recorded.file, f"{key}: its values do not match the recorded hash")
         return digest
 
 
 def new_sums(contents: Contents) -> NewSums:
-    """Return the hashes of new arrays, none yet, which must match those that the file of the contents records."""
-    location = contents.origin.location
-    if location is None or not isinstance(contents, Recorded):
-        return NewSums()
-    return NewSums(contents.recorded_sums(), location.name)
+    """Return the hashes of new arrays, none yet, which must match those that the files of the contents record.
+
+    Raises OutputError if the header of one of these files does not match its seal.
+    """
+    recorded = contents.recorded_sums() if isinstance(contents, Recorded) else {}
+    fault = next((each for each in recorded.values() if each.fault), None)
+    if fault is not None:
+        raise altered(fault.file, fault.fault)
+    return NewSums(recorded)
 
 
 def piece_sum(data: memoryview, dtype: str, begin: int) -> ArraySum:
