@@ -51,6 +51,9 @@ class Zoo(nn.Module):
             *(nn.ConvTranspose2d(8, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ConvTranspose2d(8, 8, 3)),
             *(nn.ConvTranspose2d(8, 6, 3), nn.ConvTranspose1d(8, 8, 3), nn.ConvTranspose3d(2, 4, 3, bias=False)),
         )
+        self.apart = nn.Sequential(nn.ConvTranspose2d(8, 8, 2, groups=8, bias=False), nn.BatchNorm2d(8))
+        self.conv_t, self.dconv1 = nn.ConvTranspose2d(4, 4, 3), nn.ConvTranspose1d(4, 4, 3)
+        self.in1 = nn.InstanceNorm2d(8, affine=True, track_running_stats=True)
         self.deconv, self.upsample = nn.ConvTranspose2d(8, 8, 3), nn.ConvTranspose2d(4, 4, 2, bias=False)
         self.norms = nn.Sequential(
             *(
