@@ -198,6 +198,70 @@ def test_malformed_rules_are_refused(call: Call, bad: str, rule: str) -> None:
     assert "a rule must" in err
 
 
+def test_rules_that_could_not_test_an_array_say_so(call: Call, tmp_path: Path) -> None:
+    """A gate does not pass in silence: no value is finite, or is real, or the iteration gives no condition."""
+    path = str(tmp_path / "m.npz")
+    rng = np.random.default_rng(0)
+    np.savez(
+        path,
+        nan=np.full((2, 2), np.nan),
+        complex=np.ones(2, complex),
+        large=rng.standard_normal((1025, 1025)).astype("f4"),
+        vector=np.ones(3),
+        zero=np.zeros((2, 2)),
+        empty=np.zeros((0, 2)),
+    )
+    code, _, err = call(
+        "stat", path, "--columns", "path", "--fail-on", "max>100", "--fail-on", "condition>1e300,rank<1"
+    )
+    assert code == 1
+    assert err.splitlines() == [
+        "zero: fails rank<1 (got 0)",
+        "nan: not tested: max>100 (no value is finite), condition>1e300 (has NaN or infinities), "
+        "rank<1 (has NaN or infinities)",
+        "complex: not tested: max>100 (complex numbers)",
+        "large: not tested: condition>1e300 (by iteration, within 0.0001), rank<1 (by iteration, within 0.0001)",
+        "zero: not tested: condition>1e300 (all zero)",
+    ]
+    code, _, err = call("stat", path, "vector", "empty", "--fail-on", "rank>9,max>9,skewness>1,kurtosis<0")
+    assert (code, err) == (0, "")
+    many = str(tmp_path / "many.npz")
+    np.savez(many, **{f"w{number:02}": np.array([np.nan]) for number in range(12)})
+    code, _, err = call("stat", many, "--fail-on", "max>1")
+    assert (code, err.splitlines()[-1]) == (0, "2 more arrays were not tested")
+
+
+def test_a_spectral_norm_beyond_float64_is_infinite(call: Call, tmp_path: Path) -> None:
+    """Also of a matrix whose note is about its rank."""
+    np.savez(tmp_path / "m.npz", w=np.full((4, 4), 1.7e308))
+    code, _, err = call("stat", "m.npz", "--columns", "path", "--fail-on", "spectral_norm>1e308")
+    assert (code, err) == (1, "w: fails spectral_norm>1e308 (got inf)\n")
+
+
+def test_ends_of_short_floats_are_those_of_the_values(call: Call, tmp_path: Path) -> None:
+    """The largest float16 is 65504, not 65500, and 2^30 + 128 in float32 is an integer with all of its digits."""
+    np.savez(tmp_path / "m.npz", half=np.array([65504, -65504, 0.1], "f2"), single=np.array([2.0**30 + 128, 0.1], "f4"))
+    half, single = pc.stat("m.npz", norms=True, quantiles=(0, 1)).rows
+    assert (half.min, half.max, half.linf, half.quantiles[1.0]) == (-65504, 65504, 65504, 65504)
+    assert (single.min, single.max) == (0.1, 2**30 + 128)
+    assert call("stat", "m.npz", "half", "--fail-on", "max>=65504")[0] == 1
+    (tenth,) = pc.stat("m.npz", "half[2]").rows
+    assert np.float32(tenth.max) == np.float32(np.float16(0.1))
+
+
+def test_small_probabilities_have_names_that_can_be_typed(call: Call, bad: str) -> None:
+    """A name without an exponent, for columns and rules, which also accept one with an exponent."""
+    _, out, _ = call("stat", bad, "fine", "--columns", "path", "--quantiles=0.00001,-0.0", "--format", "csv")
+    assert out.splitlines()[0] == "path,q0.00001,q0"
+    for name in ("q0.00001", "q1e-5", "q1e-05", "q.00001"):
+        code, out, err = call("stat", bad, "fine", "--columns", name, "--fail-on", f"{name}>=1", "--format", "csv")
+        assert (code, out.splitlines()[0]) == (1, "q0.00001")
+        assert err.startswith(f"fine: fails {name}>=1")
+    for name in ("qnan", "q1e5", "q2", "q", "q-0", "q1.5"):
+        code, _, err = call("stat", bad, "fine", "--columns", name)
+        assert (code, "No such column" in err) == (2, True)
+
+
 def test_many_failures_are_abbreviated(call: Call, tmp_path: Path) -> None:
     """Ten lines, and the number of the others; of several files, with the name of the file, and 2 beats 1."""
     path = write(tmp_path / "m.safetensors", **{f"w{number:02}": np.zeros(1) for number in range(13)})

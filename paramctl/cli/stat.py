@@ -16,6 +16,7 @@ from paramctl.cli.several import OfFile, of_each, refuse_standard_input, split_f
 from paramctl.cli.stat_columns import COLUMNS, HISTOGRAM, MOMENTS, NORMS, QUANTILES, SPECTRAL, chosen_keys, stat_columns
 
 if TYPE_CHECKING:
+    from paramctl.inspect.stat_rules import Failure, Untested
     from paramctl.library.measures import Statistics
 
 SHOWN_FAILURES = 10
@@ -45,7 +46,7 @@ class Probabilities(click.ParamType[tuple[float, ...]]):
         if not all(0 <= number <= 1 for number in numbers):
             rule = f"must be numbers from 0 to 1, separated by commas (got {value!r})"
             self.fail(f"{rule}. Without numbers, put the option last")
-        return tuple(dict.fromkeys(numbers))
+        return tuple(dict.fromkeys(number + 0.0 for number in numbers))  # 0.0 for -0.0
 
 
 @click.command(cls=Command, short_help="Print statistics of values", epilog=EPILOG)
@@ -139,7 +140,8 @@ def stat(
     array counts once.
 
     With --fail-on, exits with 1 if an array meets a rule, and names it on standard error. Rules test each selected
-    array, also with --per. A comparison with an empty value is not met.
+    array, also with --per. A rule about a value that an array cannot have, such as the rank of a vector, is not met.
+    If no value is finite, or the iteration of a large matrix gives no such value, a line says that it was not tested.
 
     \b
     Examples:
@@ -210,12 +212,18 @@ def _items(facts: Statistics) -> Sequence[Any]:
 
 
 def _report_failures(facts: Statistics, place: str) -> int:
-    """Write a line for each of the first arrays that meet a rule, and return the exit code."""
+    """Write lines for arrays that meet a rule, and for those that a rule could not test, and return the exit code."""
+    _list_arrays(facts.failures, place, "fails", ("array fails", "arrays fail"))
+    _list_arrays(facts.untested, place, "not tested:", ("array was not tested", "arrays were not tested"))
+    return 1 if facts.failures else 0
+
+
+def _list_arrays(items: Sequence[Failure | Untested], place: str, verb: str, more: tuple[str, str]) -> None:
+    """Write a line for each of the first arrays, and the number of the others."""
     by_path: dict[str, list[str]] = {}
-    for failure in facts.failures:
-        by_path.setdefault(failure.path, []).append(failure.text)
+    for item in items:
+        by_path.setdefault(item.path, []).append(item.text)
     for path, texts in [*by_path.items()][:SHOWN_FAILURES]:
-        tell(f"{place}{path}: fails {', '.join(texts)}")
-    if len(by_path) > SHOWN_FAILURES:
-        tell(f"{place}{len(by_path) - SHOWN_FAILURES:,} more arrays fail")
-    return 1 if by_path else 0
+        tell(f"{place}{path}: {verb} {', '.join(texts)}")
+    if (others := len(by_path) - SHOWN_FAILURES) > 0:
+        tell(f"{place}{others:,} more {more[others > 1]}")

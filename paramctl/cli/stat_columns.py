@@ -72,7 +72,9 @@ NOT_OF_GROUPS = ("shape", "dtype", "first", *SPECTRAL)
 
 def quantile_column(probability: float) -> Column:
     """Return the column of a quantile, such as q0.5."""
-    name = f"q{probability!r}".removesuffix(".0")
+    from paramctl.inspect.stat_rules import quantile_name
+
+    name = quantile_name(probability)
     return replace(
         numeric(name, name),
         value=lambda row: row.quantiles.get(probability),

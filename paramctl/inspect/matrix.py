@@ -17,6 +17,11 @@ from paramctl.source.base import SelectedValues
 LOADED = 1 << 23
 """The number of values to hold at once: 64 MiB as float64."""
 
+LARGEST_POWER = 1000
+"""Two to a smaller power is well within the range of float64."""
+
+NOT_A_MATRIX = "not a matrix"
+
 
 class Sides(NamedTuple):
     """The axes of an array that index independent kernels, the rows of each, and its columns."""
@@ -34,7 +39,7 @@ def sides_of(axes: Sequence[Axis]) -> Sides | str:
     """
     roles = [axis.role for axis in axes]
     if len(axes) < 2 or all(role == "out" for role in roles):
-        return "not a matrix"
+        return NOT_A_MATRIX
     if len(axes) == 2:
         return Sides((), (0,), (1,))
     if "unknown" in roles:
@@ -43,7 +48,7 @@ def sides_of(axes: Sequence[Axis]) -> Sides | str:
         tuple(axis for axis, role in enumerate(roles) if role in which)
         for which in (("batch",), ("in", "field"), ("out",))
     )
-    return Sides(kernels, rows, columns) if rows and columns else "not a matrix"
+    return Sides(kernels, rows, columns) if rows and columns else NOT_A_MATRIX
 
 
 class Matrices(NamedTuple):
@@ -113,7 +118,10 @@ class Matrices(NamedTuple):
         wide = widened(values)
         numbers = wide.astype(np.complex128 if wide.dtype.kind == "c" else np.float64)
         parts = numbers.view(np.float64)
-        np.ldexp(parts, -self.exponent, out=parts)
+        if abs(self.exponent) < LARGEST_POWER:
+            parts *= 2.0**-self.exponent  # as exact as ldexp, and several times as fast
+        else:
+            np.ldexp(parts, -self.exponent, out=parts)
         return numbers
 
 
@@ -132,6 +140,12 @@ class Kernel(NamedTuple):
     @property
     def columns(self) -> int:
         return prod(map(len, self.ranges)) // self.rows
+
+    @property
+    def bytes(self) -> int:
+        """The size of the scaled values."""
+        is_complex = self.matrices.selected.dtype.startswith("complex")
+        return self.rows * self.columns * (16 if is_complex else 8)
 
     def row_slabs(self) -> Iterator[Array]:
         """Yield matrices of consecutive rows."""

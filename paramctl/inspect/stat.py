@@ -12,7 +12,7 @@ import numpy as np
 
 from paramctl.core.parameter import bytes_of
 from paramctl.inspect.fold import fold, selected_pieces
-from paramctl.inspect.histogram import BinCounts, Group, joint_histograms
+from paramctl.inspect.histogram import EXACT_INTEGERS, BinCounts, Group, joint_histograms
 from paramctl.inspect.moments import Moments
 from paramctl.inspect.powers import Center, Powers, powers
 from paramctl.inspect.quantiles import Numbers, passes, quantiles
@@ -331,7 +331,10 @@ def _length(sides: Iterable[float | None]) -> float | None:
 
 
 def _shortest(value: float | int, dtype: str) -> float | int:
-    """Return the number with the fewest digits that rounds to this one in its dtype: 0.1, not 0.10000000149."""
-    if isinstance(value, int) or dtype == "float64":
+    """Return the number with the fewest digits that rounds to this one in float32: 0.1, not 0.10000000149.
+
+    Integers are unchanged, and float16 has the digits of float32: to 4 digits, its largest number would be 65,500.
+    """
+    if isinstance(value, int) or dtype == "float64" or (value.is_integer() and abs(value) < EXACT_INTEGERS):
         return value
-    return float(str(np.float16(value) if dtype == "float16" else np.float32(value)))
+    return float(str(np.float32(value)))

@@ -6,11 +6,13 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from math import inf, isfinite
 from typing import NamedTuple
 
 from paramctl.core.text import number
 from paramctl.errors import AddressError, suggest
+from paramctl.inspect.matrix import NOT_A_MATRIX
 from paramctl.inspect.stat import StatRow, Wanted
 
 STATES: dict[str, Callable[[StatRow], int | float | None]] = {
@@ -32,8 +34,10 @@ MAY_OVERFLOW = ("stddev", "norm", "l1", "linf", "rms", "spectral_norm")
 
 OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
-_COMPARISON = re.compile(r"\s*([a-z_0-9.]+?)\s*(>=|<=|>|<)\s*(\S+)\s*")
-_QUANTILE = re.compile(r"q(0|1|0?\.\d+|1\.0*|0\.)")
+SPECTRAL = ("spectral_norm", "stable_rank", "condition", "rank")
+
+_COMPARISON = re.compile(r"\s*([a-z_0-9.-]+?)\s*(>=|<=|>|<)\s*(\S+)\s*")
+_QUANTILE = re.compile(r"q((\d+\.?\d*|\.\d+)(e-\d+)?)", re.ASCII)
 
 
 class Rule(NamedTuple):
@@ -48,13 +52,30 @@ class Rule(NamedTuple):
         """Return the value of a row that meets the rule, or None if it does not."""
         if not self.operator:
             return STATES[self.name](row)
+        value = self.measure(row)
+        return value if value is not None and OPERATORS[self.operator](value, self.number) else None
+
+    def measure(self, row: StatRow) -> int | float | None:
+        """Return the number that is compared, infinite beyond float64; None if the row has none."""
         probability = probability_of(self.name)
         value = row.quantiles.get(probability) if probability is not None else getattr(row, self.name)
-        if value is None and self.name in MAY_OVERFLOW and row.finite and not row.spectral_note:
-            value = inf  # beyond float64
-        if value is None or isinstance(value, complex):
-            return None
-        return value if OPERATORS[self.operator](value, self.number) else None
+        is_known = row.stable_rank is not None if self.name in SPECTRAL else row.finite
+        if value is None and self.name in MAY_OVERFLOW and is_known:
+            return inf
+        return None if isinstance(value, complex) else value
+
+    def obstacle(self, row: StatRow) -> str:
+        """Return why values that should have a measure have none; empty if they have it, or nothing could have it.
+
+        A vector has no singular values, and equal values have no skewness: a rule about these is not met.
+        """
+        if not self.operator or not row.size or self.measure(row) is not None:
+            return ""
+        if self.name in SPECTRAL:
+            return row.spectral_note if row.spectral_note and row.spectral_note != NOT_A_MATRIX else ""
+        if not row.finite:
+            return "no value is finite"
+        return "complex numbers" if row.min is None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +95,28 @@ class Failure:
         return f"{self.rule} (got {number(self.value)})"
 
 
+class Untested(NamedTuple):
+    """An array that a rule could not test, and why."""
+
+    path: str
+    rule: str
+    reason: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.rule} ({self.reason})"
+
+
 def probability_of(name: str) -> float | None:
-    """Return the probability of a quantile's name, such as q0.5; None for another name."""
-    return float(name[1:]) if _QUANTILE.fullmatch(name) else None
+    """Return the probability of a quantile's name, such as q0.5 or q1e-5; None for another name."""
+    match = _QUANTILE.fullmatch(name)
+    probability = float(match[1]) if match else 2.0
+    return probability if probability <= 1 else None
+
+
+def quantile_name(probability: float) -> str:
+    """Return the name of a quantile, such as q0.5, without an exponent."""
+    return f"q{Decimal(repr(probability)):f}".removesuffix(".0")
 
 
 def parse_rule(text: str) -> Rule:
@@ -108,7 +148,7 @@ def wanted_by(names: Sequence[str]) -> Wanted:
         quantiles=tuple(sorted(probabilities)),
         moments=any(name in ("skewness", "kurtosis") for name in names),
         norms=any(name in ("l1", "linf", "rms") for name in names),
-        spectral=any(name in ("spectral_norm", "stable_rank", "condition", "rank", "spectral_note") for name in names),
+        spectral=any(name in (*SPECTRAL, "spectral_note") for name in names),
         histogram="histogram" in names,
     )
 
@@ -118,6 +158,11 @@ def failures(rows: Sequence[StatRow], rules: Sequence[Rule]) -> list[Failure]:
     return [
         Failure(row.path, rule.text, value) for row in rows for rule in rules if (value := rule.value(row)) is not None
     ]
+
+
+def untested(rows: Sequence[StatRow], rules: Sequence[Rule]) -> list[Untested]:
+    """Return the rows that rules could not test."""
+    return [Untested(row.path, rule.text, reason) for row in rows for rule in rules if (reason := rule.obstacle(row))]
 
 
 def _common_value(row: StatRow) -> float | int | None:

@@ -85,4 +85,4 @@ def probabilities(values: Sequence[float]) -> tuple[float, ...]:
         expect("a probability of quantiles", value, (int, float), "a number")
         if not 0 <= value <= 1:
             raise AddressError("a probability of quantiles must be from 0 to 1", f"{value}")
-    return tuple(map(float, values))
+    return tuple(float(value) + 0.0 for value in values)  # 0.0 for -0.0

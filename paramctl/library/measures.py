@@ -10,7 +10,7 @@ from paramctl.inspect.diff import DiffRow, compare
 from paramctl.inspect.ranking import MEASURES, rank
 from paramctl.inspect.stat import StatRow, Table, Wanted, statistics_tables, units_of_each
 from paramctl.inspect.stat_groups import PER, unit_of_all, units
-from paramctl.inspect.stat_rules import Failure, failures, parse_rule, wanted_by
+from paramctl.inspect.stat_rules import Failure, Untested, failures, parse_rule, untested, wanted_by
 from paramctl.inspect.ties import equal_arrays
 from paramctl.inspect.tolerance import Tolerance
 from paramctl.library.arguments import choice, filters, probabilities, tolerance, whole
@@ -28,11 +28,13 @@ class Statistics:
     rows: one for each array or slice, or for each block or dtype.
     total: the row of all values; None if it was not asked for.
     failures: the arrays that meet a rule of ``fail_on``, and the rules.
+    untested: the arrays that a rule could not test, such as one of which no value is finite.
     """
 
     rows: list[StatRow]
     total: StatRow | None = None
     failures: list[Failure] = field(default_factory=list)
+    untested: list[Untested] = field(default_factory=list)
 
 
 def stat(
@@ -91,7 +93,8 @@ def stat(
     if rules and not are_arrays:
         tables.append(Table(units_of_each(selected), needed))
     rows = statistics_tables(selected, tables, progress)
-    return Statistics(rows[0], rows[1][0] if total else None, failures(rows[0 if are_arrays else -1], rules))
+    tested = rows[0 if are_arrays else -1]
+    return Statistics(rows[0], rows[1][0] if total else None, failures(tested, rules), untested(tested, rules))
 
 
 @dataclass(frozen=True, slots=True)
