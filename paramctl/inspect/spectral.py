@@ -7,6 +7,7 @@ would. Of larger matrices, block Lanczos iteration finds the largest singular va
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ldexp
 from typing import Any, NamedTuple
@@ -31,6 +32,10 @@ MAX_BASIS = 480
 """The number of vectors after which the iteration gives up; fewer if they have more than MAX_BASIS_VALUES together."""
 
 MAX_BASIS_VALUES = 1 << 24
+
+
+HELD = 1 << 27
+"""The bytes of a matrix, as float64, up to which the iteration reads it once and keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +147,9 @@ def _largest(kernel: Kernel) -> _Largest:
     vectors: Array = np.zeros((columns, 0))
     projected = np.zeros((0, 0))
     squares = 0.0
+    held = [*kernel.row_slabs()] if kernel.bytes <= HELD else None
     while vectors.shape[1] < min(MAX_BASIS, MAX_BASIS_VALUES // columns):
-        product, squares = _applied(kernel, block)
+        product, squares = _applied(kernel.row_slabs() if held is None else held, block)
         vectors = np.concatenate([vectors, block], axis=1)
         coefficients = vectors.conj().T @ product
         projected = _extended(projected, coefficients, width)
@@ -171,11 +177,11 @@ def _extended(projected: Array, coefficients: Array, width: int) -> Array:
     return result
 
 
-def _applied(kernel: Kernel, block: Array) -> tuple[Array, float]:
+def _applied(slabs: Iterable[Array], block: Array) -> tuple[Array, float]:
     """Return A^H A times a block of vectors, and the sum of the squares of A's entries, in one pass."""
     product: Any = 0.0
     squares = 0.0
-    for slab in kernel.row_slabs():
-        product = product + slab.conj().T @ (slab @ block)
+    for slab in slabs:
+        product = product + ((slab @ block).conj().T @ slab).conj().T  # no copy of the slab
         squares += float(np.vdot(slab, slab).real)
     return product, squares
