@@ -3,8 +3,11 @@
 import csv
 import io
 import json
+import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 import paramctl as pc
 from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import DTYPE_BYTES
+from paramctl.inspect import histogram, stat
 from paramctl.inspect.powers import Center, Powers, powers
 from paramctl.inspect.tally import Tally, tally
 from tests.conftest import ROOT, Call
@@ -321,3 +325,44 @@ def test_slices_and_state_have_all_options(call: Call) -> None:
     whole = np.array(pc.open(TIED)["h.weight"])[0].astype(float)
     (row,) = pc.stat(TIED, "h.weight[0]", quantiles=(0.5,), norms=True).rows
     assert (row.quantiles[0.5], row.l1) == (np.quantile(whole, 0.5), pytest.approx(np.abs(whole).sum()))
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "npz", "h5"])
+@pytest.mark.parametrize("facts", ["moments", "spectral", "histogram", "draw"])
+def test_a_file_that_is_written_between_two_passes(
+    suffix: str, facts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No mixture of two files: not of other values, nor of NaN, with which the SVD does not converge. A new file at
+    the same path is no error."""
+    path = tmp_path / f"m.{suffix}"
+    np.savez(tmp_path / "drawn.npz", w=np.arange(12.0).reshape(3, 4))
+    pc.save(str(tmp_path / "drawn.npz"), path)
+    data, other = path.read_bytes(), np.full((3, 4), np.nan)
+    place = data.index(np.arange(12.0).tobytes())
+    rows, count = stat._Rows.rows, histogram.bins_between
+
+    def written(function: Callable[..., Any], *arguments: Any) -> Any:
+        os.utime(path, ns=(1, 1))  # a clock may be too coarse to show a write at once
+        with path.open("r+b") as file:
+            file.seek(place)
+            file.write(other.tobytes())
+        return function(*arguments)
+
+    def read() -> object:
+        return pc.histogram(path) if facts == "draw" else pc.stat(path, **{facts: True})
+
+    monkeypatch.setattr(stat._Rows, "rows", lambda self: written(rows, self))
+    if facts == "draw":
+        monkeypatch.setattr(histogram, "bins_between", lambda *arguments: written(count, *arguments))
+    with pytest.raises(pc.InputError, match="was written while its values were read"):
+        read()
+    path.write_bytes(data)
+
+    def replaced(function: Callable[..., Any], *arguments: Any) -> Any:
+        (tmp_path / "new").write_bytes(b"")
+        (tmp_path / "new").replace(path)
+        return function(*arguments)
+
+    monkeypatch.setattr(stat._Rows, "rows", lambda self: replaced(rows, self))
+    monkeypatch.setattr(histogram, "bins_between", lambda *arguments: replaced(count, *arguments))
+    read()

@@ -20,7 +20,7 @@ from paramctl.inspect.spectral import spectrum
 from paramctl.inspect.tally import EMPTY, Tally, tally
 from paramctl.parallel import Progress, advancing
 from paramctl.source.base import SelectedValues
-from paramctl.store.contents import connections
+from paramctl.store.contents import connections, unwritten
 
 HISTOGRAM_BINS = 16
 
@@ -150,9 +150,10 @@ def statistics_tables(
     workers = threads or connections(*(selected.source for selected in selection))
     total = _bytes(selection) + sum(_further_bytes(selection, table) for table in tables)
     advance = advancing(progress, total)
-    tallies = fold(selected_pieces(selection, lambda _, values: tally(values)), advance, workers)
-    counts = [tallies.get(number, EMPTY) for number in range(len(selection))]
-    return [_Rows(selection, counts, table, advance, workers).rows() for table in tables]
+    with unwritten(*(selected.source for selected in selection)):
+        tallies = fold(selected_pieces(selection, lambda _, values: tally(values)), advance, workers)
+        counts = [tallies.get(number, EMPTY) for number in range(len(selection))]
+        return [_Rows(selection, counts, table, advance, workers).rows() for table in tables]
 
 
 def _bytes(selection: Sequence[SelectedValues]) -> int:

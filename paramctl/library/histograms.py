@@ -12,6 +12,7 @@ from paramctl.library.opening import Openable, as_source
 from paramctl.parallel import Progress
 from paramctl.source.base import select_values
 from paramctl.source.save import verify
+from paramctl.store.contents import unwritten
 
 MAX_BINS = 100_000
 
@@ -46,7 +47,8 @@ def histogram(
     if not addresses:
         verify(source)
     selected = select_values(source, addresses, filters(trainable, dtype, kind, min_size))
-    return histograms(selected, bins, limits, progress=progress)
+    with unwritten(source):
+        return histograms(selected, bins, limits, progress=progress)
 
 
 def _limits(range: Sequence[float]) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import prod
 from os.path import realpath
@@ -21,7 +22,7 @@ from paramctl.errors import InputError
 from paramctl.model import Document, Model
 from paramctl.parallel import in_parallel
 from paramctl.store.io.extents import Extent
-from paramctl.store.location import Location
+from paramctl.store.location import LocalFile, Location
 from paramctl.store.parts import BLOCK_SIZE as BLOCK_SIZE  # the constant of every module that cuts arrays
 from paramctl.store.parts import MAX_GAP, Part, read_parts
 
@@ -342,3 +343,25 @@ def connections(*sources: Contents) -> int | None:
     locations = [contents.origin.location for contents in sources]
     most = max((location.connections for location in locations if location is not None), default=1)
     return most if most > 1 else None
+
+
+@contextmanager
+def unwritten(*sources: Contents) -> Iterator[None]:
+    """Raise InputError after a block that reads values several times, if one of their files was written meanwhile.
+
+    A file that was replaced is no error: the one that is open still has its values. A server sends one version only.
+    """
+    locations = {id(each): each for contents in sources if isinstance(each := contents.origin.location, LocalFile)}
+    before = [(location, location.fingerprints()) for location in locations.values()]
+
+    def check() -> None:
+        for location, facts in before:
+            if location.fingerprints()[: len(facts)] != facts:
+                raise InputError(f"{location.name}: was written while its values were read. Try again")
+
+    try:
+        yield
+    except Exception:
+        check()
+        raise
+    check()

@@ -145,6 +145,10 @@ class LocalFile:
         """Return device, inode, size, and modification time in ns, one of which changes whenever the file does."""
         return _fingerprint(os.fstat(self.descriptor()))
 
+    def fingerprints(self) -> list[list[Any]]:
+        """Return the fingerprints of the open file and of its siblings, in the order in which they were opened."""
+        return [self.fingerprint(), *(sibling.fingerprint() for sibling in self.siblings)]
+
     def is_unchanged(self) -> bool:
         """Return whether its path still leads to the content that was opened, and so for its siblings."""
         try:
