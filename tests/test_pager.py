@@ -233,3 +233,44 @@ def test_very_verbose_adds_the_cost(call: Call) -> None:
     assert re.search(r", after \d+\.\d\d s$", lines[0])
     assert re.fullmatch(r"paramctl summary: processor \d+\.\d\d s, memory \([\d.]+ MiB\)", lines[-1])
     assert call("summary", MLP)[2] == "", "the next command is silent"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(("diff", "--help"), 0), (("diff", "-h"), 0), (("help", "diff"), 0), (("help",), 0), (("--help",), 0), ((), 2)],
+)
+def test_long_help_is_paged_by_the_rules_of_listings(arguments: tuple[str, ...], code: int, tmp_path: Path) -> None:
+    """On a terminal that is too short for it only, and unless --no-pager or TERM=dumb says otherwise."""
+    pager = {"PAGER": marking(tmp_path)}
+    first, *lines = shown(*arguments, env=pager, code=code).splitlines()
+    assert first == "PAGED"
+    assert lines[0].startswith("Usage: paramctl")
+    assert "PAGED" not in shown(*arguments, env=pager | {"TERM": "dumb"}, code=code)
+    assert "PAGED" not in shown(*arguments, env=pager, code=code, size=(500, 80))
+
+
+@pytest.mark.parametrize(
+    "arguments", [("diff", "--help"), ("--help",), ("help", "diff"), ("help",), ("completion", "--help")]
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_options_of_the_pager_hold_for_help_wherever_they_are(
+    arguments: tuple[str, ...], place: int, tmp_path: Path
+) -> None:
+    pager = {"PAGER": marking(tmp_path)}
+    for option, is_paged in (("--pager", True), ("--no-pager", False)):
+        output = shown(*arguments[:place], option, *arguments[place:], env=pager)
+        assert output.startswith("PAGED\n" if is_paged else "Usage:"), arguments
+        assert "internal error" not in output
+
+
+def test_whatever_prints_can_be_paged(tmp_path: Path) -> None:
+    """Also with an encoding that click would get around by writing bytes to the terminal itself."""
+    for encoding in ("utf-8", "ascii"):
+        pager = {"PAGER": marking(tmp_path), "PYTHONIOENCODING": encoding}
+        assert shown("completion", "bash", "--pager", env=pager).startswith("PAGED\n")
+
+
+def test_help_in_a_pipe_is_never_paged(paramctl: Run, tmp_path: Path) -> None:
+    pager = {"PAGER": marking(tmp_path)}
+    for arguments in (("diff", "--help", "--pager"), ("--pager", "help", "diff"), ("help", "--pager")):
+        assert paramctl(*arguments, env=pager).stdout.startswith("Usage: paramctl")

@@ -25,7 +25,7 @@ SECTIONS = {
 """The names of all commands, under the headings that --help has for them."""
 NAMES = tuple(name for names in SECTIONS.values() for name in names)
 
-CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PARAMCTL"}
+CONTEXT: dict[str, Any] = {"auto_envvar_prefix": "PARAMCTL"}
 EPILOG = "'paramctl COMMAND --help' describes a command, 'man paramctl-model' the language of model documents."
 
 

@@ -12,18 +12,14 @@ import click
 
 from paramctl.cli.common import common_options
 from paramctl.cli.display import display_of, is_terminal
+from paramctl.cli.help_option import HelpOption
 
 PAGED_FORMATS = ("table", "tree", "markdown")
 """The formats for people. Longer output than the screen is shown in a pager."""
 
+HELP_NAMES = ("-h", "--help")
+
 _NEGATIVE_INDEX = re.compile(r"-\d+($|[/.\[ +*=-])")
-
-
-def _without_full_stop(option: click.Option | None) -> click.Option | None:
-    """Return click's own option after giving its help the form of all others."""
-    if option is not None:
-        option.help = (option.help or "").rstrip(".")
-    return option
 
 
 class Command(click.Command):
@@ -40,6 +36,10 @@ class Command(click.Command):
         """True for a command with -o: its tables are reports of its work, which no pager interrupts."""
         return any("--output" in each.opts for each in self.params)
 
+    def is_listing(self, ctx: click.Context) -> bool:
+        """Return whether the output of a run is to read, so that a pager shows it if it is long."""
+        return self.prints_tables and not self.writes_files and ctx.params["format"] in PAGED_FORMATS
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, with its output in a pager and its work reported if options ask for it."""
         with ExitStack() as stack:
@@ -50,8 +50,7 @@ class Command(click.Command):
             if is_terminal():
                 from paramctl.cli.pager import paged
 
-                is_listing = self.prints_tables and not self.writes_files and ctx.params["format"] in PAGED_FORMATS
-                stack.enter_context(paged(is_listing))
+                stack.enter_context(paged(self.is_listing(ctx)))
             return super().invoke(ctx)
 
     @cached_property
@@ -89,9 +88,13 @@ class Command(click.Command):
             ],
         )
 
-    def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        """Return the option --help."""
-        return _without_full_stop(super().get_help_option(ctx))
+    @cached_property
+    def _help(self) -> HelpOption:
+        return HelpOption(HELP_NAMES)
+
+    def get_help_option(self, ctx: click.Context) -> click.Option:
+        """Return the option --help, the same one each time: click compares it by identity."""
+        return self._help
 
 
 class Group(click.Group):
@@ -132,6 +135,10 @@ class Group(click.Group):
                 # padded, so that the texts of all sections begin in one column
                 formatter.write_dl([(name.ljust(width), self.load(name).get_short_help_str(60)) for name in names])
 
-    def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        """Return the option --help."""
-        return _without_full_stop(super().get_help_option(ctx))
+    @cached_property
+    def _help(self) -> HelpOption:
+        return HelpOption(HELP_NAMES)
+
+    def get_help_option(self, ctx: click.Context) -> click.Option:
+        """Return the option --help, the same one each time: click compares it by identity."""
+        return self._help

@@ -4,6 +4,7 @@ import click
 
 from paramctl.cli.command import Command
 from paramctl.cli.completions import SHELLS
+from paramctl.cli.render import emit
 
 
 @click.command(cls=Command, short_help="Print a TAB completion script for a shell")
@@ -28,4 +29,4 @@ def completion(context: click.Context, shell: str) -> None:
     shells.register()
     shell_class = get_completion_class(shell)
     assert shell_class is not None
-    click.echo(shell_class(context.find_root().command, {}, "paramctl", "_PARAMCTL_COMPLETE").source())
+    emit([shell_class(context.find_root().command, {}, "paramctl", "_PARAMCTL_COMPLETE").source()])

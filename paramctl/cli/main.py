@@ -11,6 +11,8 @@ import click
 
 from paramctl.cli import paramctl as group
 from paramctl.cli import signals
+from paramctl.cli.display import is_terminal
+from paramctl.cli.help_option import show_help
 from paramctl.cli.render import PipeClosed
 from paramctl.core.text import printable
 from paramctl.errors import ParamctlError, without_credentials
@@ -71,7 +73,10 @@ def run(arguments: list[str] | None = None) -> int:
 def _report(error: Exception) -> int:
     """Write an error as one line on standard error; return the exit code."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        error.show()
+        if is_terminal() and sys.stderr is not None and sys.stderr.isatty():
+            show_help(error.ctx)
+        else:
+            error.show()
     elif isinstance(error, click.UsageError):
         if isinstance(error, (click.NoSuchOption, click.exceptions.NoSuchCommand)) and error.possibilities:
             del error.possibilities[1:]  # the first is the most similar

@@ -56,6 +56,8 @@ class PagedOutput:
         return bool(self.texts)
 
     def write(self, text: str) -> int:
+        if not isinstance(text, str):  # a library that writes b"" learns from the error that this is a text stream
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         self.texts.append(text)
         if self.is_read:
             self._send(text)
