@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tests.test_layers import CASES
 
 SAMPLES = ROOT / "sample_models"
 TIED = str(SAMPLES / "tied_mlp.yaml")
+NO_LAYERS = "the layers are unknown; summarize the model's document instead"
 
 MACS = {
     "conv2d": (3 * 4) * (3 * 2 * 3) * 4,  # positions of the output, weights of one output, filters
@@ -157,21 +159,43 @@ def test_an_unknown_size_makes_the_total_unknown(paramctl: Run, tmp_path: Path) 
     shown = paramctl("summary", *columns, "--format", "csv").stdout.splitlines()
     assert shown == ["path,macs,activations", "dense,,", "lstm,,2", "dense_1,2,1"]
     table = paramctl("summary", *columns).stdout
-    assert "Total MACs: unknown (an input has an axis of unknown size; use --input-shape)\n" in table
-    assert "Total activations: unknown (an input" in table
+    reason = "axis 1 of the input 'input' has an unknown size; use --input-shape, such as --input-shape 2048,4"
+    assert f"Total MACs: unknown ({reason})\n" in table
+    assert f"Total activations: unknown ({reason})\n" in table
     totals = json.loads(paramctl("summary", *columns, "--format", "json").stdout)["totals"]
     assert (totals["macs"], totals["activations"]) == (None, None)
     known = paramctl("summary", *columns, "--input-shape", "5,4").stdout
     assert f"Total MACs: {5 * 4 * 3 + 5 * (3 + 2) * 8 + 2}\n" in known
     assert f"Total activations: {15 + 2 + 1}\n" in known
     (tmp_path / "model.yaml").write_text("layers: [flatten, {dense: 3}]\n")
-    assert "Total MACs: unknown (an input" in paramctl("summary", *columns).stdout
+    reason = "the input 'input' has an unknown shape; use --input-shape"
+    assert f"Total MACs: unknown ({reason})\n" in paramctl("summary", *columns).stdout
+
+
+def test_the_example_of_a_missing_shape_can_be_typed(paramctl: Run, tmp_path: Path) -> None:
+    """The example that --memory prints makes the estimate complete, for each rank and for several inputs."""
+    documents = {
+        "input: [null]\nlayers: [{embedding: [9, 2]}]\n": ("axis 1 of the input 'input'", "2048"),
+        "input: [null, null, 3]\nlayers: [{conv2d: [2, 3]}]\n": ("the axes 1 and 2 of the input 'input'", "224,224,3"),
+        "inputs: {a: [null, 2], b: [3], c-d: [null, 1]}\nlayers: [{concatenate: {from: [a, c-d], axis: -1}}, {dense: 1}]\n": (
+            "",
+            "a=2048,2",
+        ),
+    }
+    for text, (axes, example) in documents.items():
+        (tmp_path / "model.yaml").write_text(text)
+        facts = json.loads(paramctl("summary", "--memory", "--format", "json").stdout)
+        reason, _, option = facts["why_unknown"].partition("; use --input-shape, such as ")
+        assert reason.startswith(axes)
+        assert example in option
+        done = paramctl("summary", "--memory", "--format", "json", *shlex.split(option))
+        assert None not in [row["bytes"] for row in json.loads(done.stdout)["memory"]], done.stderr
 
 
 def test_a_file_without_layers_has_no_costs(paramctl: Run, tmp_path: Path) -> None:
     save_file({"a.w": np.ones((2, 3), "float32"), "a.n": np.ones(2, "int64")}, tmp_path / "w.safetensors")
     shown = paramctl("summary", "w.safetensors", "--columns", "path,macs,activations")
-    assert "Total MACs: unknown (the layers are unknown)\n" in shown.stdout
+    assert f"Total MACs: unknown ({NO_LAYERS})\n" in shown.stdout
     rows = paramctl("summary", "w.safetensors", "--columns", "path,macs,activations", "--format", "jsonl").stdout
     assert [json.loads(line) for line in rows.splitlines()] == [{"path": "a", "macs": None, "activations": None}]
 
@@ -284,22 +308,25 @@ def test_memory_of_a_file_without_layers(paramctl: Run, tmp_path: Path) -> None:
     save_file({"a.w": np.ones((2, 3), "float32"), "a.n": np.ones(2, "int64")}, tmp_path / "w.safetensors")
     done = paramctl("summary", "w.safetensors", "--memory", "--format", "csv")
     assert done.stdout.splitlines() == [
-        *("name,bytes", "inference parameters,40", "inference activations,", "inference total,"),
-        *("training parameters,40", "training gradients,24", "training optimizer state,48"),
-        *("training activations,", "training total,"),
+        *("name,bytes,at_least", "inference parameters,40,40", "inference activations,,", "inference total,,40"),
+        *("training parameters,40,40", "training gradients,24,24", "training optimizer state,48,48"),
+        *("training activations,,", "training total,,112"),
     ]
     assumption = "6 values count as trained, because the file does not record it"
     assert done.stderr == f"w: {assumption}\n"
     shown = paramctl("summary", "w.safetensors", "--memory").stdout
-    assert f"\nUnknown: the layers are unknown\n{assumption}\nAn estimate. It leaves out temporary arrays" in shown
+    assert re.search(r"^inference total +at least 40$", shown, re.MULTILINE)
+    assert re.search(r"^training total +at least 112$", shown, re.MULTILINE)
+    assert f"\nUnknown: {NO_LAYERS}\n{assumption}\nAn estimate. It leaves out temporary arrays" in shown
     facts = json.loads(paramctl("summary", "w.safetensors", "--memory", "--format", "json").stdout)
-    assert (facts["assumed_trained"], facts["why_unknown"]) == (6, "the layers are unknown")
-    assert {"name": "inference total", "bytes": None} in facts["memory"]
+    assert (facts["assumed_trained"], facts["why_unknown"]) == (6, NO_LAYERS)
+    assert {"name": "inference total", "bytes": None, "at_least": 40} in facts["memory"]
 
 
 def test_memory_in_every_format(paramctl: Run) -> None:
     options = ["summary", TIED, "--memory", "--optimizer", "adamw", "--batch", "2", "--dtype", "float16"]
-    expected = [(row.name, row.bytes) for row in pc.memory(TIED, optimizer="adamw", batch=2, dtype="float16").rows]
+    rows_of = pc.memory(TIED, optimizer="adamw", batch=2, dtype="float16").rows
+    expected = [(row.name, row.bytes, row.bytes) for row in rows_of]
     facts = json.loads(paramctl(*options, "--format", "json").stdout)
     assert [tuple(row.values()) for row in facts["memory"]] == expected
     assert (facts["batch"], facts["dtype"], facts["optimizer"]) == (2, "float16", "adamw")
@@ -308,15 +335,57 @@ def test_memory_in_every_format(paramctl: Run) -> None:
     lines = paramctl(*options, "--format", "jsonl").stdout.splitlines()
     assert [tuple(json.loads(line).values()) for line in lines] == expected
     rows = csv.DictReader(io.StringIO(paramctl(*options, "--format", "csv").stdout))
-    assert [(row["name"], int(row["bytes"])) for row in rows] == expected
+    assert [(row["name"], int(row["bytes"]), int(row["at_least"])) for row in rows] == expected
     table = paramctl(*options).stdout
     assert table.startswith("tied_mlp: batch 2, float16, optimizer adamw\n")
     tree = paramctl(*options, "--format", "tree").stdout
-    for name, size in expected:
+    for name, size, _ in expected:
         assert f"{name.partition(' ')[2] if 'total' not in name else name.partition(' ')[0]} " in tree
         assert name in table
         assert str(size) in tree
-        assert f"| {name} | {size} |\n" in paramctl(*options, "--format", "markdown").stdout
+        assert f"| {name} | {size} | {size} |\n" in paramctl(*options, "--format", "markdown").stdout
+
+
+def test_whether_a_model_fits(paramctl: Run, tmp_path: Path) -> None:
+    """The lines and the exit code compare the totals with the size; the phase of --for sets the code."""
+    totals = {phase: pc.memory(TIED).total(phase).bytes for phase in ("inference", "training")}
+    inference, training = totals["inference"], totals["training"]
+    assert inference is not None
+    assert training is not None
+    assert inference < 1000
+    for size, phase, code, lines in [
+        (inference, None, 0, ["inference fits", f"training does not fit in {inference} bytes: it takes "]),
+        (inference - 1, None, 1, [f"inference does not fit in {inference - 1} bytes: it takes 1 byte more"]),
+        (training - 1, "training", 1, [f", with {training - 1 - inference} bytes left", "it takes 1 byte more"]),
+        (training, "training", 0, ["training fits", "with 0 bytes left"]),
+    ]:
+        options = ["summary", TIED, "--memory", "--fits", str(size), *(["--for", phase] if phase else [])]
+        done = paramctl(*options)
+        assert (done.returncode, done.stderr) == (code, ""), size
+        for line in lines:
+            assert line in done.stdout
+        facts = json.loads(paramctl(*options, "--format", "json").stdout)
+        assert facts["fits"] == {"size": size, "inference": size >= inference, "training": size >= training}
+        assert lines[0] in paramctl(*options, "--format", "csv").stderr
+    assert "24 GB, with 24 GB left" in paramctl("summary", TIED, "--memory", "--fits", "24GB").stdout
+    assert "in 25.8 GB, with 25.8 GB left" in paramctl("summary", TIED, "--memory", "--fits", "24GiB").stdout
+
+
+def test_a_model_with_unknown_activations_is_never_said_to_fit(paramctl: Run, tmp_path: Path) -> None:
+    """The known part may be too large already; otherwise the answer is unknown, and an error."""
+    save_file({"w": np.ones(10, "float32")}, tmp_path / "w.safetensors")
+    options = ["summary", "w.safetensors", "--memory", "--fits"]
+    done = paramctl(*options, "100")
+    assert (done.returncode, done.stderr) == (2, f"w: whether inference fits is unknown: {NO_LAYERS}\n")
+    assert "\nwhether inference fits in 100 bytes is unknown: it takes at least 40 bytes\n" in done.stdout
+    assert "\ntraining does not fit in 100 bytes: it takes at least 60 bytes more\n" in done.stdout
+    assert paramctl(*options, "100", "--for", "training").returncode == 1
+    assert paramctl(*options, "39").returncode == 1
+    facts = json.loads(paramctl(*options, "40", "--format", "json").stdout)
+    assert facts["fits"] == {"size": 40, "inference": None, "training": False}
+    (tmp_path / "model.yaml").write_text("layers: [{dense: 3}]\n")
+    done = paramctl("summary", "--memory", "--fits", "1GB")
+    assert (done.returncode, "at least" in done.stdout) == (2, False)
 
 
 def test_options_that_do_not_go_with_memory_are_refused(paramctl: Run) -> None:
@@ -331,6 +400,9 @@ def test_options_that_do_not_go_with_memory_are_refused(paramctl: Run) -> None:
         ("dense", "--memory"): "a pattern",
         ("--optimizer", "adam"): "--optimizer requires --memory",
         ("--batch", "2"): "--batch requires --memory",
+        ("--fits", "2GB"): "--fits requires --memory",
+        ("--memory", "--for", "training"): "--for requires --fits",
+        ("--memory", "--fits", "24 cows"): "optionally with KB, MB, GB or TB",
         ("--memory", "--dtype", "int8"): "dtype must be one of float16, bfloat16, float32, float64 (got 'int8')",
         ("--memory", "--optimizer", "adan"): "'adan' is not one of 'sgd'",
         ("--memory", "--batch", "0"): "--batch",

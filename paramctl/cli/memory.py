@@ -7,9 +7,12 @@ from dataclasses import replace
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+import click
+
 from paramctl.cli.display import style
 from paramctl.cli.render import Column, binary, branches, emit, json_text, rows, table, tell
-from paramctl.core.text import printable
+from paramctl.core.text import decimal, printable
+from paramctl.inspect.optimizers import PHASES
 
 if TYPE_CHECKING:
     from paramctl.inspect.memory import Memory, MemoryRow
@@ -19,11 +22,13 @@ LINE = 112
 
 
 def _bytes_text(row: MemoryRow) -> str:
-    return "?" if row.bytes is None else f"{row.bytes:,}"
+    if row.bytes is None:
+        return "?" if row.at_least is None else f"at least {row.at_least:,}"
+    return f"{row.bytes:,}"
 
 
 def _bytes_note(row: MemoryRow) -> str:
-    return "" if row.bytes is None else binary(row.bytes).strip()
+    return "" if row.at_least is None else binary(row.at_least).strip()
 
 
 COLUMNS = [
@@ -31,14 +36,26 @@ COLUMNS = [
     Column("bytes", "Bytes", lambda row: row.bytes, _bytes_text, True, _bytes_note, priority=0),
 ]
 
+EXPORTED = [
+    *COLUMNS[:1],
+    Column("bytes", "Bytes", lambda row: row.bytes),
+    Column("at_least", "At least", lambda row: row.at_least),
+]
 
-def print_memory(memory: Memory, format: str) -> None:
-    """Write an estimate to standard output. In the formats of rows, standard error has its assumption."""
+
+def print_memory(memory: Memory, format: str, size: int | None, phase: str | None) -> int:
+    """Write an estimate to standard output. In the formats of rows, standard error has its assumption.
+
+    size: bytes to compare the totals with. Returns the exit code: 0, or by whether the phase takes at most this size,
+    0 if so, 1 if not, and 2, with a line on standard error, if that is unknown. phase: inference by default.
+    """
+    if phase is not None and size is None:
+        raise click.UsageError("--for requires --fits")
     if format == "json":
-        emit([json_text(_object(memory))])
+        emit([json_text(_object(memory, size))])
     elif format in ("csv", "jsonl", "markdown"):
-        emit(rows(format, memory.rows, COLUMNS))
-        for line in _assumption(memory):
+        emit(rows(format, memory.rows, EXPORTED))
+        for line in (*_assumption(memory), *_fit_lines(memory, size)):
             tell(f"{memory.model}: {line}")
     else:
         heading = f"{memory.model}: batch {memory.batch:,}, {memory.dtype}, optimizer {memory.optimizer}"
@@ -47,6 +64,32 @@ def print_memory(memory: Memory, format: str) -> None:
         emit(["", *([f"Unknown: {memory.why_unknown}"] if memory.why_unknown else [])])
         emit(_assumption(memory))
         emit(wrap(f"An estimate. It leaves out {memory.leaves_out}.", LINE))
+        emit(["", *lines] if (lines := [*_fit_lines(memory, size)]) else [])
+    if size is None:
+        return 0
+    phase = phase or PHASES[0]
+    fits = memory.total(phase).fits(size)
+    if fits is None:
+        tell(f"{memory.model}: whether {phase} fits is unknown: {memory.why_unknown}")
+    return {True: 0, False: 1, None: 2}[fits]
+
+
+def _fit_lines(memory: Memory, size: int | None) -> Iterator[str]:
+    """Yield a line for each phase: whether it fits in a size."""
+    for phase in PHASES if size is not None else ():
+        assert size is not None
+        total = memory.total(phase)
+        fits, least = total.fits(size), total.at_least
+        if fits is None:
+            known = "" if least is None else f": it takes at least {decimal(least)}"
+            yield f"whether {phase} fits in {decimal(size)} is unknown{known}"
+        elif fits:
+            assert least is not None
+            yield f"{phase} fits in {decimal(size)}, with {decimal(size - least)} left"
+        else:
+            assert least is not None
+            more = "at least " if total.bytes is None else ""
+            yield f"{phase} does not fit in {decimal(size)}: it takes {more}{decimal(least - size)} more"
 
 
 def _assumption(memory: Memory) -> Iterator[str]:
@@ -54,13 +97,14 @@ def _assumption(memory: Memory) -> Iterator[str]:
         yield f"{memory.assumed_trained:,} values count as trained, because the file does not record it"
 
 
-def _object(memory: Memory) -> dict[str, object]:
+def _object(memory: Memory, size: int | None) -> dict[str, object]:
     return {
         "model": memory.model,
         "batch": memory.batch,
         "dtype": memory.dtype,
         "optimizer": memory.optimizer,
-        "memory": [{column.key: column.value(row) for column in COLUMNS} for row in memory.rows],
+        "memory": [{column.key: column.value(row) for column in EXPORTED} for row in memory.rows],
+        **({} if size is None else {"fits": {"size": size} | {each: memory.total(each).fits(size) for each in PHASES}}),
         **({"why_unknown": memory.why_unknown} if memory.why_unknown else {}),
         "assumed_trained": memory.assumed_trained,
         "is_estimate": True,

@@ -72,7 +72,7 @@ class Seed(click.ParamType[int]):
 
 
 class Size(click.ParamType[int]):
-    """A number of bytes. As for Hugging Face, KB, MB and GB are powers of 1,000."""
+    """A number of bytes. As for Hugging Face, KB, MB and GB are powers of 1,000; KiB, MiB and GiB are of 1,024."""
 
     name = "size"
 
@@ -80,11 +80,15 @@ class Size(click.ParamType[int]):
         """Return the number of bytes. Raises UsageError for other text."""
         if isinstance(value, int):
             return value
-        number = value.rstrip("KMGTB")
+        number = value.rstrip("KMGTiB")
         unit = value[len(number) :]
-        units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+        units = {"": 1, "B": 1}
+        for power, prefix in enumerate("KMGT", 1):
+            units |= {f"{prefix}B": 1000**power, f"{prefix}iB": 1024**power}
         if unit not in units or not number.isdecimal() or not int(number):
-            self.fail(f"must be a positive whole number, optionally with KB, MB, GB or TB (got {value!r})")
+            self.fail(
+                f"must be a positive whole number, optionally with KB, MB, GB or TB, or KiB and so on (got {value!r})"
+            )
         return int(number) * units[unit]
 
 
@@ -349,8 +353,11 @@ def filters_without_dtype(function: F) -> F:
     return command
 
 
-def filters(function: F) -> F:
-    """Add --trainable/--frozen, --dtype, --kind and --min-size, which reach the command as one dict, ``filters``."""
+def filters(function: F, dtype_help: str | None = None) -> F:
+    """Add --trainable/--frozen, --dtype, --kind and --min-size, which reach the command as one dict, ``filters``.
+
+    dtype_help: of a command whose --dtype has a second meaning.
+    """
 
     @wraps(function)
     def with_filters(
@@ -360,6 +367,8 @@ def filters(function: F) -> F:
         return function(*args, filters=filters, **others)
 
     command: Any = with_filters
-    for option in reversed(_FILTERS.values()):
+    for name, option in reversed(_FILTERS.items()):
+        if name == "dtype" and dtype_help is not None:
+            option = click.option("--dtype", metavar="DTYPE", help=dtype_help)
         command = option(command)
     return command  # type: ignore[no-any-return]

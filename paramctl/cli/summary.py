@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,7 +22,7 @@ from paramctl.cli.summary_totals import left_out_lines, total_lines
 from paramctl.cli.summary_tree import tree_lines
 from paramctl.cli.summary_view import View, view_of
 from paramctl.core.text import abbreviate, printable
-from paramctl.inspect.optimizers import OPTIMIZERS
+from paramctl.inspect.optimizers import OPTIMIZERS, PHASES
 from paramctl.inspect.sorts import SORTS
 
 if TYPE_CHECKING:
@@ -75,8 +76,18 @@ def _columns(context: click.Context) -> Sequence[Column]:
     "--optimizer", type=click.Choice(tuple(OPTIMIZERS)), show_default="adam", help="With --memory: of the training"
 )
 @click.option("--batch", type=click.IntRange(1), metavar="N", show_default="1", help="With --memory: examples at once")
+@click.option(
+    "--fits", type=options.Size(), metavar="SIZE", help="With --memory: test whether it fits, such as in 24GB or 24GiB"
+)
+@click.option(
+    "--for",
+    "phase",
+    type=click.Choice(PHASES),
+    show_default="inference",
+    help="With --fits: the phase whose fit is the exit code",
+)
 @click.option("--metadata", is_flag=True, help="Print what the file records beside its arrays instead")
-@options.filters
+@partial(options.filters, dtype_help="Only arrays of this dtype; with --memory: the dtype to assume for all values")
 @options.state
 @options.define
 @options.input_shape
@@ -93,6 +104,8 @@ def summary(
     memory: bool,
     optimizer: str | None,
     batch: int | None,
+    fits: int | None,
+    phase: str | None,
     metadata: bool,
     filters: dict[str, Any],
     state: bool,
@@ -147,6 +160,11 @@ def summary(
 
     With --memory, prints an estimate of the bytes that inference and training take. The filters do not apply; --dtype
     is the dtype to assume for floating-point parameters and activations. COSTS in paramctl-model(5) has the formula.
+    If the activations are unknown, a total is at least the rest.
+
+    With --fits, also prints whether the totals of inference and of training fit in a size. The exit code is 0 if the
+    phase of --for fits, 1 if it does not, and 2 if that is unknown. The estimate leaves memory out, so leave 1 or 2 GB
+    of the device free. KB, MB and GB are powers of 1,000, and KiB, MiB and GiB powers of 1,024.
 
     \b
     Examples:
@@ -162,6 +180,7 @@ def summary(
       paramctl summary gpt2.yaml --group
       paramctl summary model.safetensors --metadata
       paramctl summary resnet50.yaml --memory --optimizer adamw --batch 32 --dtype bfloat16
+      paramctl summary gpt2.yaml --memory --dtype bfloat16 --fits 22GB --for training
     """
     files, patterns = split_files(model, patterns)
     refuse_standard_input(files)
@@ -170,10 +189,8 @@ def summary(
             raise click.UsageError("--memory is for one model")
         _check_memory_options(bool(patterns), depth, parameters, columns, sort, top, group, filters, state)
         arrays = inputs.open_argument(model, define, input_shape)
-        print_memory(
-            paramctl.memory(arrays, optimizer=optimizer or "adam", batch=batch or 1, dtype=filters["dtype"]), format
-        )
-        return 0
+        estimate = paramctl.memory(arrays, optimizer=optimizer or "adam", batch=batch or 1, dtype=filters["dtype"])
+        return print_memory(estimate, format, fits, phase)
     if metadata:
         if len(files) > 1:
             raise click.UsageError("--metadata is for one file")
@@ -181,8 +198,7 @@ def summary(
         print_metadata(paramctl.metadata(inputs.open_argument(model)), model, format)
         return 0
     parameters = parameters or state
-    if optimizer is not None or batch is not None:
-        raise click.UsageError(f"--{'batch' if optimizer is None else 'optimizer'} requires --memory")
+    _check_requires_memory({"--optimizer": optimizer, "--batch": batch, "--fits": fits, "--for": phase})
     view = view_of(parameters, columns, depth, state, format, len(files) > 1, sort, top, bool(group))
 
     def opened(file: str | None) -> Model | Weights:
@@ -305,6 +321,13 @@ def _check_memory_options(
     for name, is_used in options.items():
         if is_used:
             raise click.UsageError(f"--memory is an estimate for the whole model, so it does not support {name}")
+
+
+def _check_requires_memory(options: dict[str, object]) -> None:
+    """Raise UsageError for an option of --memory. options: the values by name, None if not given."""
+    for name, value in options.items():
+        if value is not None:
+            raise click.UsageError(f"{name} requires --memory")
 
 
 def _total_text(facts: Summary, key: str) -> str:

@@ -52,6 +52,14 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
 
 
+def decimal(size: int) -> str:
+    """Return a size in the largest unit of a power of 1,000 that it reaches: ``24 GB``, ``22.9 GB``, ``512 bytes``."""
+    for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "KB")):
+        if size >= 1000**power:
+            return f"{f'{size / 1000**power:,.1f}'.removesuffix('.0')} {unit}"
+    return "1 byte" if size == 1 else f"{size} bytes"
+
+
 def binary(size: int) -> str:
     """Return a size in the largest unit that it reaches, as `` (97.8 MiB)``, and nothing below 1 KiB."""
     for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):

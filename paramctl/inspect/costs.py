@@ -5,12 +5,16 @@ A layer that is applied several times counts each time. None is an unknown numbe
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from paramctl.model import Block, Model
+from paramctl.model import Block, Input, Model
 from paramctl.model.layers import Layer, Sizes
 from paramctl.model.layers.shapes import product, total
+
+SEQUENCE, IMAGE = 2048, 224
+"""Sizes of an axis, for examples."""
 
 
 class Cost(NamedTuple):
@@ -41,12 +45,37 @@ def values_in(shape: Sizes | None) -> int | None:
 
 
 def why_unknown(model: Model) -> str:
-    """Return why costs of a model are unknown."""
+    """Return why costs of a model are unknown, and what to do."""
     if not model.output_ids:
-        return "the layers are unknown"
-    if any(declared.shape is None or None in declared.shape[1:] for declared in model.inputs):
-        return "an input has an axis of unknown size; use --input-shape"
+        return "the layers are unknown; summarize the model's document instead"
+    unsized = [declared for declared in model.inputs if declared.shape is None or None in declared.shape[1:]]
+    if unsized:
+        examples = [_example(each, each.shape[1:], len(model.inputs) > 1) for each in unsized if each.shape]
+        such = f", such as {' '.join(examples)}" if examples else ""
+        is_file = model.document is None or not model.document.source  # --input-shape is for documents
+        use = "summarize the model's document with" if is_file else "use"
+        return f"{', '.join(map(_unsized_text, unsized))}; {use} --input-shape{such}"
     return "a layer has an input of unknown shape, or combines examples"
+
+
+def _unsized_text(declared: Input) -> str:
+    """Return which sizes of an input are unknown. The axes count from 1, since the batch is axis 0."""
+    if declared.shape is None:
+        return f"the input {declared.name!r} has an unknown shape"
+    axes = [str(axis) for axis, size in enumerate(declared.shape) if axis and size is None]
+    if len(axes) == 1:
+        return f"axis {axes[0]} of the input {declared.name!r} has an unknown size"
+    return f"the axes {', '.join(axes[:-1])} and {axes[-1]} of the input {declared.name!r} have unknown sizes"
+
+
+def _example(declared: Input, sizes: Sizes, is_named: bool) -> str:
+    """Return an option with the sizes of an input, and usual ones of a sequence or of an image for those unknown.
+
+    is_named: the model has several inputs.
+    """
+    usual = SEQUENCE if sizes.count(None) == 1 else IMAGE
+    text = ",".join(str(usual if size is None else size) for size in sizes)
+    return f"--input-shape {shlex.quote(f'{declared.name}={text}' if is_named else text)}"
 
 
 class Costs:

@@ -21,17 +21,28 @@ from paramctl.model import Model
 from paramctl.model.layers.shapes import product, total
 
 LEAVES_OUT = (
-    "temporary arrays within a layer (attention scores, gates, copies for convolutions), the memory of the framework, "
+    "temporary arrays within a layer (attention scores, gates, copies for convolutions), the float32 copies and "
+    "optimizer state of mixed precision, the cache of keys and values in generation, the memory of the framework, "
     "and savings by views, operations in place and recomputation"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryRow:
-    """A part of the memory, or a total. bytes: None if unknown."""
+    """A part of the memory, or a total.
+
+    bytes: None if unknown. at_least: the bytes, of an unknown total the sum of its known parts; None if it has none.
+    """
 
     name: str
     bytes: int | None
+    at_least: int | None = None
+
+    def fits(self, size: int) -> bool | None:
+        """Return whether it takes at most a number of bytes, or None if that is unknown."""
+        if self.bytes is None and (self.at_least or 0) <= size:
+            return None
+        return self.bytes is not None and self.bytes <= size
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,10 @@ class Memory:
     assumed_trained: int
     why_unknown: str
     leaves_out: str = LEAVES_OUT
+
+    def total(self, phase: str) -> MemoryRow:
+        """Return the total of a phase: ``inference`` or ``training``."""
+        return next(row for row in self.rows if row.name == f"{phase} total")
 
 
 def estimate_memory(model: Model, optimizer: str, batch: int, dtype: str | None) -> Memory:
@@ -83,8 +98,9 @@ def estimate_memory(model: Model, optimizer: str, batch: int, dtype: str | None)
 def _phase(phase: str, parts: Mapping[str, int | None]) -> Iterator[MemoryRow]:
     """Yield the rows of inference or training, and their total."""
     for name, size in parts.items():
-        yield MemoryRow(f"{phase} {name}", size)
-    yield MemoryRow(f"{phase} total", total(*parts.values()))
+        yield MemoryRow(f"{phase} {name}", size, size)
+    known = [size for size in parts.values() if size is not None]
+    yield MemoryRow(f"{phase} total", total(*parts.values()), sum(known) if known else None)
 
 
 def _is_trained(parameter: Parameter) -> bool:

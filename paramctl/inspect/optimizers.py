@@ -1,4 +1,6 @@
-"""The state of optimizers. --help lists their names, so this module imports nothing."""
+"""The state of optimizers, and the phases that take memory. --help lists the names, so this module imports nothing."""
+
+PHASES = ("inference", "training")
 
 OPTIMIZERS = {
     "sgd": 0,
