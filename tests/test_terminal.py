@@ -202,3 +202,60 @@ def test_the_lines_of_a_training_fit(call: Call) -> None:
     assert max(map(len, out.splitlines())) <= 80
     assert len({line.split()[-1] for line in out.splitlines()}) == 3
     assert "a_layer_with_a_very_long_name_of_its_own/kernel" in call(*arguments, "--wide")[1]
+
+
+ARRAYS = {f"encoder/layer-{n}/attention/query/kernel": np.arange(1, 13.0).reshape(3, 4) * (n + 1) for n in range(3)}
+ASKED = [
+    (("stat", "a.npz", "--quantiles"), ["q0.01", "q0.25", "q0.5", "q0.75", "q0.99"]),
+    (("stat", "a.npz", "--histogram"), ["Histogram"]),
+    (("stat", "a.npz", "--norms"), ["L1 norm", "Linf norm", "RMS"]),
+    (("stat", "a.npz", "--moments"), ["Sparsity", "Skewness", "Excess kurtosis"]),
+    (("stat", "a.npz", "--spectral"), ["Spectral norm", "Stable rank", "Condition", "Rank"]),
+    (("stat", "a.npz", "--per", "block", "--norms"), ["L1 norm", "Linf norm", "RMS"]),
+    (("stat", "a.npz", "b.npz", "--norms"), ["Parameter", "L1 norm", "Linf norm", "RMS"]),
+    (("summary", "a.npz", "--sort", "bytes"), ["Bytes", "Percent", "Cumulative"]),
+    (("summary", "a.npz", "--parameters", "--sort", "bytes"), ["Bytes", "Percent", "Cumulative"]),
+    (("summary", "a.npz", "--parameters", "--top", "2"), ["Size", "Percent", "Cumulative"]),
+    (("summary", "m.yaml", "--sort", "macs"), ["MACs", "Percent", "Cumulative"]),
+    (("summary", "m.yaml", "m.yaml", "--sort", "macs"), ["Layer", "MACs", "Percent", "Cumulative"]),
+    (("diff", "a.npz", "b.npz", "--top", "2"), ["Max abs diff"]),
+    *(
+        (("diff", "a.npz", "b.npz", "--by", measure), [heading])
+        for measure, heading in {
+            "max_rel": "Max rel diff",
+            "norm": "L2 norm of diff",
+            "relative_norm": "Relative norm",
+            "cosine": "Cosine similarity",
+            "different": "Differing values",
+        }.items()
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "headings"), ASKED, ids=lambda each: " ".join(each))
+@pytest.mark.usefixtures("on_terminal")
+def test_a_narrow_terminal_shows_what_options_ask_for(
+    arguments: tuple[str, ...], headings: list[str], call: Call
+) -> None:
+    """Other columns are left out instead, and the table fits unless those that were asked for are too wide."""
+    np.savez("a.npz", **ARRAYS)
+    np.savez("b.npz", **{path: values**1.5 for path, values in ARRAYS.items()})
+    blocks = "".join(f"  - dense: {{units: 100, name: a_layer_with_a_long_name_{n}}}\n" for n in range(3))
+    Path("m.yaml").write_text(f"input: [4]\nlayers:\n{blocks}")
+    lines = call(*arguments)[1].splitlines()
+    shown = next(line for line in lines if headings[0] in line)
+    assert all(heading in shown for heading in headings), shown
+    assert max(map(len, lines)) <= 80 or len(headings) > 4
+    plain = next((line for line in lines if line.startswith("Not shown:")), "")
+    assert not any(f" {heading}," in plain for heading in headings)
+
+
+@pytest.mark.usefixtures("on_terminal")
+def test_without_an_option_the_priorities_decide(call: Call) -> None:
+    """The columns of --by give way to others where another measure, or none, ranks."""
+    np.savez("a.npz", **ARRAYS)
+    np.savez("b.npz", **{path: values**1.5 for path, values in ARRAYS.items()})
+    heading = call("diff", "a.npz", "b.npz", "--by", "relative_norm")[1].splitlines()[0]
+    assert "Relative norm" in heading
+    assert "Cosine" not in heading
+    assert "Relative norm" not in call("diff", "a.npz", "b.npz")[1].splitlines()[0]

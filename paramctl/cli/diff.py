@@ -9,7 +9,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
-from paramctl.cli.render import ROW_FORMATS, Column, emit, numeric, rows, tell
+from paramctl.cli.render import ROW_FORMATS, Column, choose, emit, numeric, rows, tell
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: None if row.status == "total" else row.path),
@@ -33,6 +33,8 @@ NONFINITE = [
     Column("first_inf", "First Inf", lambda row: row.first_inf, priority=2),
 ]
 """A table has those of these columns in which something is not 0."""
+MEASURE = "max_abs"
+"""The measure by which --top sorts without --by."""
 
 
 def _measures() -> Iterable[str]:
@@ -151,7 +153,9 @@ def diff(
         shown = [*difference.rows, *([difference.total] if difference.total else [])]
         exact = format in ("json", "jsonl", "csv")
         found = [column for column in NONFINITE if exact or any(column.value(row) for row in shown)]
-        emit(rows(format, shown, COLUMNS + found))
+        asked = (by or MEASURE,) if by or top else ()
+        columns = choose(COLUMNS + found, None, [each.key for each in COLUMNS + found], asked)
+        emit(rows(format, shown, columns))
         if difference.hint:
             tell(f"note: the names differ. {difference.hint}")
     return 0 if difference.equal else 1

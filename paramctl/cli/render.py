@@ -7,7 +7,7 @@ cannot move the cursor or imitate a row. The value is exact. Only a table on a t
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ class Column:
     right: align the text to the right.
     note: from a row to a text that follows, outside the alignment.
     priority: on a terminal that is too narrow, columns with the highest are left out first, and of equal ones the last.
-        The first column stays, and so do those that --columns names.
+        The first column stays, and so do those that --columns names or another option asks for.
     """
 
     key: str
@@ -75,15 +75,20 @@ class Column:
         return TextColumn(self.heading, [*map(self.bare, items)], notes, self.right, shrinks, self.priority)
 
 
-def choose(columns: Sequence[Column], keys: str | None, default: Sequence[str]) -> list[Column]:
-    """Return the columns in a comma-separated list of keys, in its order, or the default ones if it is None."""
+def choose(
+    columns: Sequence[Column], keys: str | None, default: Sequence[str], asked: Collection[str] = ()
+) -> list[Column]:
+    """Return the columns in a comma-separated list of keys, in its order, or the default ones if it is None.
+
+    asked: the keys of the default columns that options ask for. A narrow terminal shows these and those of the list.
+    """
     by_key = {column.key: column for column in columns}
     chosen = [key.strip() for key in keys.split(",")] if keys is not None else default
     for key in chosen:
         if key not in by_key:
             raise click.UsageError(f"No such column: {key!r}. The columns are {', '.join(by_key)}")
-    columns = [by_key[key] for key in chosen]
-    return columns if keys is None else [replace(column, priority=ALWAYS) for column in columns]
+    kept = asked if keys is None else chosen
+    return [replace(by_key[key], priority=ALWAYS) if key in kept else by_key[key] for key in chosen]
 
 
 def _has_words(value: Any) -> bool:

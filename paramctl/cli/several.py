@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from paramctl.cli.render import Column, json_text, numeric, rows, table, tell
+from paramctl.cli.render import ALWAYS, Column, json_text, numeric, rows, table, tell
 from paramctl.errors import ParamctlError, without_credentials
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ def of_each(files: Sequence[str | None], work: Callable[[str], T]) -> tuple[list
 
 
 def with_file(columns: Sequence[Column]) -> list[Column]:
-    """Return columns for rows of type OfFile, with the file first."""
-    return [Column("file", "File", lambda item: item.file), *map(_of_row, columns)]
+    """Return columns for rows of type OfFile, with the file first. Rows keep their names, however narrow they are."""
+    name, *others = map(_of_row, columns)
+    return [Column("file", "File", lambda item: item.file), replace(name, priority=ALWAYS), *others]
 
 
 def _of_row(column: Column) -> Column:

@@ -65,7 +65,8 @@ OF_ARRAYS = ("path", "shape", "dtype", "size", "mean", "stddev", "min", "max", "
 OF_GROUPS = ("arrays", "size", "mean", "stddev", "min", "max", "norm", "zeros", "nan", "inf")
 MOMENTS = ("sparsity", "skewness", "kurtosis")
 NORMS = ("l1", "linf", "rms")
-SPECTRAL = ("spectral_norm", "stable_rank", "condition", "rank", "spectral_note")
+NOTE = "spectral_note"
+SPECTRAL = ("spectral_norm", "stable_rank", "condition", "rank", NOTE)
 HISTOGRAM = ("histogram",)
 NOT_OF_GROUPS = ("shape", "dtype", "first", *SPECTRAL)
 
@@ -100,7 +101,8 @@ def stat_columns(
     chosen = choose(known, keys, usual)
     present = {column.key for column in chosen}
     more = dict.fromkeys((*added, *(quantile_column(each).key for each in probabilities)))
-    return [*chosen, *choose(known, None, [key for key in more if key not in present])]
+    wanted = [key for key in more if key not in present]
+    return [*chosen, *choose(known, None, wanted, asked={*wanted} - {NOTE})]
 
 
 def chosen_keys(keys: str | None) -> list[str]:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MEASURES = {"size": "parameters", "parameters": "parameters", "bytes": "bytes", "macs": "macs"}
 """The columns by which --top sorts."""
 
+RANKING = {"parameters": ("parameters", "size"), "bytes": ("bytes",), "macs": ("macs",)}
+"""The columns that show the numbers by which --sort sorts. In a table of parameters, the size is their number."""
+
 
 class View(NamedTuple):
     """The rows and columns to print.
@@ -104,7 +107,8 @@ class View(NamedTuple):
         count = ("count",) if self.group else ()
         shares = SHARES if self.sort is not None and (self.sort in known or self.sort == "path") else ()
         path, *others = default
-        return choose(available, keys, (path, *count, *others, *measure, *shares))
+        asked = (*RANKING.get(self.sort or "", ()), *shares, *self._kind)
+        return choose(available, keys, (path, *count, *others, *measure, *shares), asked)
 
 
 def view_of(
