@@ -209,3 +209,30 @@ def test_the_metadata_of_a_set_is_kept(paramctl: Run, tmp_path: Path) -> None:
         done = paramctl("save", "m", "-o", name)
         lines = [f"{name} does not include the metadata {key!r} of the source" for key in kept]
         assert sorted(line for line in done.stderr.splitlines() if "include" in line) == sorted(lines)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "keras"])
+def test_a_missing_file_of_a_set_is_not_forgotten(suffix: str, paramctl: Run, tmp_path: Path) -> None:
+    """The error first advises to get the file again, and a new index names each array that it lacks, with -q too."""
+    target = {"safetensors": "m/model.safetensors", "keras": "m/model.weights.json"}[suffix]
+    (tmp_path / "m").mkdir()
+    mlp = str(ROOT / "sample_models/mlp.yaml")
+    assert paramctl("save", mlp, "-o", target, "--max-shard-size", "40").returncode == 0
+    index = next((tmp_path / "m").glob("*.json"))
+    before = index.read_text()
+    listed = json.loads(before)["weight_map"]
+    lost = next(files for files in [*listed.values()][::-1] if isinstance(files, str))
+    (tmp_path / "m" / lost).unlink()
+    done = paramctl("summary", "m")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"names {lost}, which does not exist. Get this file again, because a new index leaves its" in done.stderr
+    assert done.stderr.index("Get this file again") < done.stderr.index("paramctl save m --rebuild-index")
+    gone = [name for name, files in listed.items() if files == lost]
+    parts = [f"{name} of {lost}" for name, files in listed.items() if isinstance(files, list) and lost in files]
+    for quiet in ([], ["-q"]):
+        index.write_text(before)
+        done = paramctl("save", "m", "--rebuild-index", *quiet)
+        assert (done.returncode, done.stderr.count("wrote ")) == (0, 0 if quiet else 1)
+        names = done.stderr.splitlines()[-1].removeprefix(f"m/{index.name}: the old index also names ")
+        assert gone
+        assert sorted(names.removesuffix(", which no file holds").split(", ")) == sorted([*gone, *parts])

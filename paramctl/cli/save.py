@@ -217,4 +217,4 @@ def _write_index(path: str, quiet: bool) -> None:
     index = paramctl.rebuild_index(path, on_gone=gone.extend)
     if not quiet:
         tell(f"wrote {index}")
-        inputs.name_gone(index, gone)
+    inputs.name_gone(index, gone)  # with --quiet too: their values are lost

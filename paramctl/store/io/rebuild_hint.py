@@ -20,7 +20,12 @@ def rebuild_hint(folder: str) -> str:
     return f"Index the files again with: paramctl save {shlex.quote(folder or '.')} --rebuild-index"
 
 
-def misfit(index: Location, problem: str) -> InputError:
-    """Return the error for an index that does not fit its files."""
+def misfit(index: Location, problem: str, advice: str = "") -> InputError:
+    """Return the error for an index that does not fit its files.
+
+    advice: what to do before the files are indexed again, because a new index would leave arrays out.
+    """
     hint = "" if index.name.endswith(NOT_REBUILT) else rebuild_hint(os.path.dirname(index.name))
-    return InputError(message(f"{index.name}: {problem}", hint=hint))
+    return InputError(
+        message(f"{index.name}: {problem}", hint=f"{advice}. {hint}" if advice and hint else advice or hint)
+    )

@@ -12,9 +12,11 @@ from paramctl.errors import InputError
 from paramctl.store.io.index_files import MAX_INDEX_BYTES, is_file_name
 from paramctl.store.io.json_limits import parse_json
 from paramctl.store.io.rebuild_hint import misfit
-from paramctl.store.location import Location, MissingFile
+from paramctl.store.location import Location, MissingFile, open_location
 
 MAX_FILES = 10_000
+MISSING = "Get this file again, because a new index leaves its arrays out"
+INCOMPLETE = "Get this file again if it is incomplete, because a new index leaves out the arrays that no file holds"
 
 
 class ShardIndex(NamedTuple):
@@ -74,7 +76,19 @@ def check_complete(arrays: Container[str], index: ShardIndex, location: Location
     """Raise InputError for an array that the index lists and no file has."""
     for path, name in index.weight_map.items():
         if path not in arrays:
-            raise misfit(location, f"{name} must hold {path!r}, but does not")
+            raise misfit(location, f"{name} must hold {path!r}, but does not", INCOMPLETE)
+
+
+def read_old_index(path: str) -> ShardIndex:
+    """Return the index that a new one replaces, empty if it does not exist or is damaged."""
+    try:
+        location = open_location(path)
+        try:
+            return read_index(location)
+        finally:
+            location.close()
+    except InputError:
+        return ShardIndex({}, {}, ())
 
 
 def open_shard(location: Location, name: str) -> Location:
@@ -83,5 +97,5 @@ def open_shard(location: Location, name: str) -> Location:
         shard = location.sibling(name)
         shard.read(0, 1)  # a server says only then that it lacks a file
     except MissingFile as error:
-        raise misfit(location, f"the index names {name}, which does not exist") from error
+        raise misfit(location, f"the index names {name}, which does not exist", MISSING) from error
     return shard

@@ -20,6 +20,7 @@ from paramctl.store.hdf5 import NAME as HDF5_NAME
 from paramctl.store.hdf5.element import ArrayEntry
 from paramctl.store.hdf5.listing import Listing, ParameterCollector, link_ties, model_name
 from paramctl.store.io.rebuild_hint import misfit
+from paramctl.store.io.shard_index import INCOMPLETE
 from paramctl.store.keras import SHARDS_NAME, WEIGHTS_NAME
 from paramctl.store.keras.config_names import ConfigNames, Order, Shapes, names_in_config, number_custom_layers
 from paramctl.store.keras.layer_cache import LayerCache
@@ -96,7 +97,7 @@ def read_index(index: Location, listings: Mapping[str, Listing], weight_map: Map
         arrays = [array for array in listing.arrays if _group(array) in assigned[name]]
         missing = assigned[name].difference(map(_group, arrays))
         if missing:
-            raise misfit(index, f"{name} does not have '/{min(missing)}', which the index assigns to it")
+            raise misfit(index, f"{name} does not have '/{min(missing)}', which the index assigns to it", INCOMPLETE)
         unassigned = {_group(array) for array in listing.arrays if _group(array)}.difference(*assigned.values())
         if unassigned:
             raise misfit(index, f"{name} has '/{min(unassigned)}', which the index assigns to no file")

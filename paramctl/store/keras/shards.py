@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from paramctl.errors import OutputError
 from paramctl.model import Model
@@ -26,6 +27,7 @@ from paramctl.store.io.extents import Extent
 from paramctl.store.io.index_files import files_in_indexes
 from paramctl.store.io.new_index import NewIndex, find_set, refuse_duplicate
 from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, planned_set, prepare, write_set
+from paramctl.store.io.shard_index import open_shard, read_old_index
 from paramctl.store.io.shard_index import read_index as read_shard_index
 from paramctl.store.io.shards import ShardNames, plan_shards
 from paramctl.store.io.write_values import WriteOptions, Written
@@ -46,7 +48,7 @@ NAMES = ShardNames("{stem}_{number:05d}.weights.h5", r"_[0-9]{5,}\.weights\.h5",
 def read(location: Location) -> Checkpoint:
     """Read the files of an index. Raises InputError unless they have the groups that it lists."""
     index = read_shard_index(location)
-    files = {name: location.sibling(name) for name in index.files}
+    files = {name: open_shard(location, name) for name in index.files}
     checkpoint = read_together(location, {name: files[name] for name in sorted(files)}, index.weight_map)
     if not isinstance(checkpoint.reader, JoinedReader):
         return checkpoint
@@ -85,7 +87,21 @@ def rebuild(path: str) -> NewIndex | None:
         location.close()
     seals = {name: seal for name, seal in seals.items() if any(name in files for files in groups.values())}
     record = set_record([*seals], [*seals.values()])
-    return NewIndex(listed_set.index_path, _as_json(total, groups, record), groups)
+    gone = [
+        text
+        for group, files in read_old_index(listed_set.index_path).weight_map.items()
+        for text in _gone(group, files, groups)
+    ]
+    return NewIndex(listed_set.index_path, _as_json(total, groups, record), groups, gone)
+
+
+def _gone(group: str, files: Any, groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the group of an old index if no file has it, or each of its parts in a file that is not in the set."""
+    old, new = [files] if isinstance(files, str) else files, groups.get(group, ())
+    present = {name for names in groups.values() for name in names}
+    if not new:
+        return [group]
+    return [f"{group} of {name}" for name in old if name not in present] if len(new) < len(old) else []
 
 
 def _as_json(total: int, groups: Mapping[str, Sequence[str]], record: str) -> str:

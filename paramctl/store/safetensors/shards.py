@@ -18,7 +18,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from paramctl.core.parameter import Parameter
-from paramctl.errors import InputError, OutputError
+from paramctl.errors import OutputError
 from paramctl.parallel import in_parallel
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.contents import Contents, JoinedReader, Origin, Reader
@@ -27,7 +27,7 @@ from paramctl.store.io.atomic import Temporary, remove, replacing, sync_folder
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.io.new_index import NewIndex, find_set, refuse_duplicate
 from paramctl.store.io.set_writer import DEFAULT_SHARD_SIZE, SetTarget, Shard, planned_set, prepare, write_set
-from paramctl.store.io.shard_index import ShardIndex, check_complete, check_listed, open_shard, read_index
+from paramctl.store.io.shard_index import check_complete, check_listed, open_shard, read_index, read_old_index
 from paramctl.store.io.shards import ShardNames, plan_shards
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.location import Location, open_location
@@ -116,7 +116,7 @@ def rebuild(path: str) -> NewIndex | None:
                 raise refuse_duplicate(listed_set.folder, array.path, weight_map[array.path], name)
             weight_map[array.path] = name
             total += array.bytes
-    old = _old_index(listed_set.index_path)
+    old = read_old_index(listed_set.index_path)
     order = {array: number for number, array in enumerate(old.weight_map)}
     ordered = dict(sorted(weight_map.items(), key=lambda item: order.get(item[0], len(order))))
     gone = [array for array in old.weight_map if array not in weight_map]
@@ -124,18 +124,6 @@ def rebuild(path: str) -> NewIndex | None:
     metadata = {key: value for key, value in _with_total(old.metadata, total).items() if key != SUMS}
     text = sealed_text(_as_json(metadata | ({SUMS: record} if record else {}), ordered))
     return NewIndex(listed_set.index_path, text, ordered, gone)
-
-
-def _old_index(path: str) -> ShardIndex:
-    """Return an index, empty if it does not exist or is damaged."""
-    try:
-        location = open_location(path)
-        try:
-            return read_index(location)
-        finally:
-            location.close()
-    except InputError:
-        return ShardIndex({}, {}, ())
 
 
 def _with_total(metadata: Mapping[str, Any], total: int) -> dict[str, Any]:
