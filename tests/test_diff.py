@@ -17,6 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import paramctl as pc
 from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import DTYPE_BYTES
 from paramctl.init.engines.native import BLOCK_SIZE
@@ -31,7 +32,7 @@ from paramctl.source.base import Source
 from paramctl.source.stored import Stored
 from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter
 from paramctl.store.contents import Origin
-from tests.conftest import ROOT, Run
+from tests.conftest import ROOT, Call, Run
 
 MLP = str(ROOT / "sample_models/mlp.yaml")
 
@@ -757,7 +758,11 @@ def test_names_that_differ_by_a_prefix_have_a_hint(paramctl: Run, tmp_path: Path
     np.savez(tmp_path / "a.npz", **{f"module.{name}": array for name, array in values.items()})
     np.savez(tmp_path / "b.npz", **values)
     done = paramctl("diff", "a.npz", "b.npz", "--top", "1")
-    assert done.stderr == "note: the names differ. Use --rename '**=module.**' to match the names.\n"
+    assert done.stderr.splitlines() == [
+        "3 more rows, not shown",
+        "4 of 4 arrays differ: 2 only in A, 2 only in B",
+        "note: the names differ. Use --rename '**=module.**' to match the names.",
+    ]
     assert paramctl("diff", "a.npz", "b.npz", "--rename", "**=module.**").returncode == 0
     done = paramctl("diff", "b.npz", "a.npz", "-q")
     assert (done.returncode, done.stderr) == (1, "")
@@ -766,3 +771,57 @@ def test_names_that_differ_by_a_prefix_have_a_hint(paramctl: Run, tmp_path: Path
     assert done.stderr.endswith("(got 'module.**'). The first of the two has it: exchange them.\n")
     done = paramctl("diff", "a.npz", "b.npz", "--rename", "other.**=**")
     assert "exchange" not in done.stderr
+
+
+def test_a_closing_line_counts_the_arrays(call: Call, tmp_path: Path) -> None:
+    """On standard error, with each kind of difference, and with the options by which arrays are equal."""
+    ones = np.ones((2, 3), "float32")
+    common = {"same": ones, "shape": ones, "dtype": ones, "values": ones, "near": ones}
+    np.savez(tmp_path / "a.npz", **common, only=ones)
+    np.savez(
+        tmp_path / "b.npz",
+        **common | {"shape": ones[:1], "dtype": ones.astype("float64"), "values": 2 * ones, "near": ones + 1e-3},
+        new=ones,
+    )
+    every = "2 in values, 1 in dtype, 1 in shape, 1 only in A, 1 only in B"
+    near = "1 in values, 1 in dtype, 1 in shape, 1 only in A, 1 only in B"
+    for options, lines in {
+        (): [f"6 of 7 arrays differ: {every}"],
+        ("--top", "2", "--format", "csv"): ["4 more rows, not shown", f"6 of 7 arrays differ: {every}"],
+        ("--by", "norm", "--total"): [f"6 of 7 arrays differ: {every}"],
+        ("--rtol", "0.01", "--atol", "1e-5"): [f"5 of 7 arrays differ (rtol 0.01, atol 1e-05): {near}"],
+        ("--structure", "--rtol", "1"): [
+            "4 of 7 arrays differ (values not compared): 1 in dtype, 1 in shape, 1 only in A, 1 only in B"
+        ],
+    }.items():
+        code, _, err = call("diff", "a.npz", "b.npz", *options)
+        assert (code, err.splitlines()) == (1, lines)
+    assert call("diff", "a.npz", "a.npz") == (0, "", "no differences: 6 arrays compared\n")
+    equal = call("diff", "a.npz", "a.npz", "--any-dtype", "--equal-nan", "--format", "json")
+    assert equal == (0, "[]\n", "no differences: 6 arrays compared (any NaN equals another, dtypes ignored)\n")
+    assert call("diff", "a.npz", "b.npz", "-q") == (1, "", "")
+    np.savez(tmp_path / "c.npz", **common | {"same": 2 * ones}, only=ones)
+    assert call("diff", "a.npz", "c.npz")[2] == "1 of 6 arrays differs\n"
+    found = pc.diff(tmp_path / "a.npz", tmp_path / "b.npz", top=1)
+    assert (len(found.rows), found.arrays, sum(found.counts.values())) == (1, 7, 6)
+
+
+def test_a_shared_array_counts_once_in_the_closing_line(call: Call, tmp_path: Path) -> None:
+    """If both sides share it; names that only one side shares count apart."""
+    tied = "input: [4]\nlayers:\n  - dense: {name: a, units: 4}\n  - dense: {name: b, units: 4}\n"
+    (tmp_path / "plain.yaml").write_text(tied)
+    (tmp_path / "tied.yaml").write_text(tied + "ties: [{keep: a/kernel, tie: b/kernel}]\n")
+    assert call("diff", "tied.yaml", "tied.yaml")[2] == "no differences: 3 arrays compared\n"
+    assert call("diff", "tied.yaml", "plain.yaml", "--structure")[2] == (
+        "1 of 4 arrays differs (values not compared): 1 in ties\n"
+    )
+
+
+def test_the_help_says_what_is_not_compared(call: Call, tmp_path: Path) -> None:
+    """Files that differ in which parameters are trained are equal, and --help says so."""
+    text = " ".join(call("diff", "--help")[1].split())
+    assert "Not metadata, nor which parameters are trained." in text
+    np.savez(tmp_path / "a.npz", w=np.ones(3))
+    assert call("save", "a.npz", "-o", "a.safetensors", "-q")[0] == 0
+    assert call("freeze", "a.safetensors", "w", "-o", "b.safetensors")[0] == 0
+    assert call("diff", "a.safetensors", "b.safetensors") == (0, "", "no differences: 1 array compared\n")

@@ -24,7 +24,7 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("command", ["stat", "summary"])
+@pytest.mark.parametrize("command", ["stat", "summary", "sum"])
 def test_the_rows_are_those_of_each_file(paramctl: Run, files: Path, command: str) -> None:
     """With the same values as for the file alone, in csv and in JSON lines."""
     names = ["a.safetensors", "b.h5", "m.yaml"]
@@ -66,7 +66,7 @@ def test_counts_that_a_file_does_not_record_are_unknown_together(paramctl: Run, 
     assert result["totals"] == {"parameters": 28, "trainable": None, "non_trainable": None, "bytes": 112}
 
 
-@pytest.mark.parametrize("command", ["stat", "summary"])
+@pytest.mark.parametrize("command", ["stat", "summary", "sum"])
 def test_a_file_that_fails_is_named_and_the_others_are_shown(paramctl: Run, files: Path, command: str) -> None:
     """As by grep, with exit code 2."""
     (files / "bad.safetensors").write_bytes(b"\xff" * 40)
@@ -93,9 +93,26 @@ def test_an_address_is_none_of_the_files(paramctl: Run, files: Path) -> None:
         (["stat", "-", "a.safetensors"], "Standard input"),
         (["summary", "a.safetensors", "b.h5", "--memory"], "--memory is for one model"),
         (["summary", "a.safetensors", "b.h5", "--format", "tree"], "--format tree is for one file"),
+        (["sum", "-", "a.safetensors"], "Standard input"),
+        (["sum", "a.safetensors", "b.h5", "--format", "lines"], "--format lines is for one file"),
     ],
 )
 def test_options_for_one_file(paramctl: Run, files: Path, arguments: list[str], rule: str) -> None:
     result = paramctl(*arguments)
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert rule in result.stderr
+
+
+def test_hashes_of_several_files_are_a_table_and_no_list_of_one(paramctl: Run, files: Path) -> None:
+    """The default is a table with the files; verify --against refuses the JSON of several, and reads that of one."""
+    shown = paramctl("sum", "a.safetensors", "b.h5")
+    lines = shown.stdout.splitlines()
+    assert (shown.returncode, lines[0].split()) == (0, ["File", "Parameter", "Dtype", "Shape", "SHA-256"])
+    assert [line.split()[0] for line in lines[2:]] == ["a.safetensors"] * 4 + ["b.h5"] * 4
+    for format_ in ("json", "jsonl"):
+        (files / "all.json").write_text(paramctl("sum", "a.safetensors", "m.yaml", "--format", format_).stdout)
+        refused = paramctl("verify", "a.safetensors", "--against", "all.json")
+        assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+        assert "hashes of several files" in refused.stderr
+    (files / "one.json").write_text(paramctl("sum", "a.safetensors", "--format", "json").stdout)
+    assert paramctl("verify", "a.safetensors", "--against", "one.json").returncode == 0

@@ -160,7 +160,11 @@ def test_several_files_are_ranked_together(call: Call, tmp_path: Path) -> None:
     _, text, _ = call(*arguments, "--format", "csv")
     rows = [(row["file"], row["path"], row["percent"]) for row in csv.DictReader(io.StringIO(text))]
     assert rows == [("b.npz", "x", "60.0"), ("b.npz", "y", "25.0"), ("a.npz", "x", "10.0")]
-    assert "1 more row with 5 parameters (5.0 %), not shown" in call(*arguments)[1].splitlines()
+    lines = call(*arguments)[1].splitlines()
+    assert "1 more row of both files with 5 parameters (5.0 %), not shown" in lines
+    assert "Percent of both files" in lines[0], "a share is of the total of all files"
+    three = call("summary", "a.npz", "a.npz", "b.npz", "--parameters", "--sort", "bytes")[1].splitlines()
+    assert "Percent of all 3 files" in three[0]
     facts = json.loads(call(*arguments, "--format", "json")[1])
     assert [[row["path"] for row in each["parameters"]] for each in facts["files"]] == [["x"], ["x", "y"]]
     assert facts["totals"]["parameters"] == 100

@@ -366,3 +366,15 @@ def test_a_file_that_is_written_between_two_passes(
     monkeypatch.setattr(stat._Rows, "rows", lambda self: replaced(rows, self))
     monkeypatch.setattr(histogram, "bins_between", lambda *arguments: replaced(count, *arguments))
     read()
+
+
+def test_quiet_prints_no_table_and_keeps_the_lines_of_rules(call: Call, bad: str) -> None:
+    """For one file and for several, and the exit code is that without it."""
+    assert call("stat", bad, "-q") == (0, "", "")
+    assert call("stat", bad, bad, "--quiet", "--format", "json") == (0, "", "")
+    for files in ([bad], [bad, bad]):
+        loud = call("stat", *files, "--fail-on", "nan")
+        assert loud[0] == 1
+        assert loud[1]
+        assert "fails nan" in loud[2]
+        assert call("stat", *files, "--fail-on", "nan", "-q") == (1, "", loud[2])

@@ -736,3 +736,21 @@ def test_a_tie_that_becomes_a_copy_is_named(suffix: str, call: Call, tmp_path: P
     assert frozenset(("enc/kernel", "dec/kernel")) in kept
     is_named = "has copies of arrays that were shared: mid/kernel (= dec/kernel, transposed)\n" in err
     assert is_named is (not any("mid/kernel" in names for names in kept))
+
+
+def test_without_ties_a_line_says_so(call: Call, tmp_path: Path) -> None:
+    """In place of the heading of an empty table; the formats of machines are as before."""
+    np.savez(tmp_path / "w.npz", a=np.ones(3), b=np.zeros(3), c=np.ones(3))
+    np.savez(tmp_path / "one.npz", a=np.ones(3))
+    for format_ in ("table", "markdown"):
+        assert call("ties", "w.npz", "--format", format_) == (
+            0,
+            "",
+            "no ties: 3 arrays; --find lists arrays with equal values\n",
+        )
+    assert call("ties", "one.npz", "--find") == (0, "", "no equal arrays among 1\n")
+    assert call("ties", SAMPLE["mlp"])[2].startswith("no ties: 4 arrays; ")
+    code, out, err = call("ties", "w.npz", "--find")
+    assert (code, out.splitlines()[2].split(), err) == (0, ["a", "c"], "")
+    assert call("ties", "w.npz", "--format", "json") == (0, "[]\n", "")
+    assert call("ties", "w.npz", "--format", "csv") == (0, "keep,tie,transpose\n", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, choose, emit, numeric, rows, tell
+
+if TYPE_CHECKING:
+    from paramctl.library.measures import Difference
 
 COLUMNS = [
     Column("path", "Parameter", lambda row: None if row.status == "total" else row.path),
@@ -35,6 +39,15 @@ NONFINITE = [
 """A table has those of these columns in which something is not 0."""
 MEASURE = "max_abs"
 """The measure by which --top sorts without --by."""
+KINDS = {
+    "values": "in values",
+    "dtype": "in dtype",
+    "shape": "in shape",
+    "ties": "in ties",
+    "only in A": "only in A",
+    "only in B": "only in B",
+}
+"""The words for the number of rows of each status, in the order in which a line has them."""
 
 
 def _measures() -> Iterable[str]:
@@ -100,9 +113,12 @@ def diff(
 
     Exit code: 0 no differences; 1 differences; 2 error.
 
-    Compares names, shapes, dtypes, ties and values. Values a and b are equal if |a - b| <= atol + rtol |b|; this is
-    exact where one of them is an integer. Infinities of one sign are equal. A NaN equals only a NaN with the same
-    dtype and bits, or any other with --equal-nan. Other NaN and infinities differ, whatever the tolerance.
+    Compares names, shapes, dtypes, ties and values. Not metadata, nor which parameters are trained. Values a and b are
+    equal if |a - b| <= atol + rtol |b|; this is exact where one of them is an integer. Infinities of one sign are
+    equal. A NaN equals only a NaN with the same dtype and bits, or any other with --equal-nan. Other NaN and infinities
+    differ, whatever the tolerance.
+
+    A line on standard error has the number of arrays that differ.
 
     Max abs diff and max rel diff are those of the values that differ. The norms and the cosine are those of all
     values of the parameter; the relative norm is the norm of A - B over the norm of A. They are empty (null in JSON)
@@ -156,6 +172,33 @@ def diff(
         asked = (by or MEASURE,) if by or top else ()
         columns = choose(COLUMNS + found, None, [each.key for each in COLUMNS + found], asked)
         emit(rows(format, shown, columns))
-        if difference.hint:
-            tell(f"note: the names differ. {difference.hint}")
+    if not quiet:
+        for line in _closing(difference, _conditions(rtol, atol, equal_nan, any_dtype, structure)):
+            tell(line)
     return 0 if difference.equal else 1
+
+
+def _conditions(rtol: float, atol: float, equal_nan: bool, any_dtype: bool, structure: bool) -> str:
+    """Return the options that make values or arrays equal, in brackets; empty if everything was compared exactly."""
+    of_values = [f"rtol {rtol}" * bool(rtol), f"atol {atol}" * bool(atol), "any NaN equals another" * equal_nan]
+    words = ["values not compared"] if structure else of_values
+    words = [*filter(None, words), *(["dtypes ignored"] if any_dtype else [])]
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _closing(difference: Difference, conditions: str) -> Iterable[str]:
+    """Yield the lines that close a comparison: the rows that --top left out, the result, and a hint about names."""
+    counts, arrays = difference.counts, difference.arrays
+    differing = sum(counts.values())
+    if left_out := differing - len(difference.rows):
+        yield "1 more row, not shown" if left_out == 1 else f"{left_out:,} more rows, not shown"
+    noun = "array" if arrays == 1 else "arrays"
+    if not differing:
+        yield f"no differences: {arrays:,} {noun} compared{conditions}"
+    else:
+        kinds = ", ".join(f"{counts[status]:,} {words}" for status, words in KINDS.items() if counts.get(status))
+        verb = "differs" if differing == 1 else "differ"
+        named = "" if counts.get("values") == differing else f": {kinds}"
+        yield f"{differing:,} of {arrays:,} {noun} {verb}{conditions}{named}"
+    if difference.hint:
+        yield f"note: the names differ. {difference.hint}"

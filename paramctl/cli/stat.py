@@ -90,6 +90,7 @@ class Probabilities(click.ParamType[tuple[float, ...]]):
 )
 @options.filters
 @options.state
+@options.quiet("Print no table; lines of --fail-on stay")
 @options.seed
 @options.define
 @options.input_shape
@@ -109,6 +110,7 @@ def stat(
     fail_on: tuple[str, ...],
     filters: dict[str, Any],
     state: bool,
+    quiet: bool,
     seed: int | None,
     define: tuple[str, ...],
     input_shape: tuple[str, ...],
@@ -139,8 +141,8 @@ def stat(
     With --per block or --per dtype, a row has the statistics of all arrays of a block or a dtype together. A shared
     array counts once.
 
-    With --fail-on, exits with 1 if an array meets a rule, and names it on standard error. Rules test each selected
-    array, also with --per. A rule about a value that an array cannot have, such as the rank of a vector, is not met.
+    With --fail-on, exits with 1 if an array meets a rule, and names it on standard error, also with -q. Rules test
+    each selected array, also with --per. A rule about a value that an array cannot have, such as the rank of a vector, is not met.
     If no value is finite, or the iteration of a large matrix gives no such value, a line says that it was not tested.
 
     \b
@@ -198,10 +200,11 @@ def stat(
 
     if len(files) == 1:
         facts = statistics_of(source)
-        emit(rows(format, _items(facts), shown))
+        if not quiet:
+            emit(rows(format, _items(facts), shown))
         return _report_failures(facts, "")
     by_file, code = of_each(files, statistics_of)
-    if by_file:
+    if by_file and not quiet:
         emit(rows(format, [OfFile(file, row) for file, facts in by_file for row in _items(facts)], with_file(shown)))
     failed = [_report_failures(facts, f"{file}: ") for file, facts in by_file]
     return max([code, *failed])

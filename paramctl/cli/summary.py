@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from paramctl.cli.metadata import check_alone, print_metadata
 from paramctl.cli.render import Column, emit, json_text, rows, table, tell
 from paramctl.cli.several import of_each, refuse_standard_input, split_files, summary_lines
 from paramctl.cli.summary_columns import COSTS, LAYER_COLUMNS, PARAMETER_COLUMNS, shape_text
-from paramctl.cli.summary_totals import left_out_lines, total_lines
+from paramctl.cli.summary_totals import left_out_lines, of_files, total_lines
 from paramctl.cli.summary_tree import tree_lines
 from paramctl.cli.summary_view import View, view_of
 from paramctl.core.text import abbreviate, printable
@@ -156,7 +157,7 @@ def summary(
     table that is longer than the screen.
 
     Several files give one table with a column File, and a table of totals. A file that cannot be read is an error, but
-    the others are shown.
+    the others are shown. --sort and --top rank the rows of all files together, and the shares are of their total.
 
     With --memory, prints an estimate of the bytes that inference and training take. The filters do not apply; --dtype
     is the dtype to assume for floating-point parameters and activations. COSTS in paramctl-model(5) has the formula.
@@ -236,6 +237,11 @@ def _lines_of_several(summaries: Sequence[tuple[str, Summary]], view: View) -> I
     ranked = _with_shares([facts for _, facts in summaries], view)
     summaries = [(file, facts) for (file, _), facts in zip(summaries, ranked, strict=True)]
     shown = view.shown if view.format in ("table", "markdown") else view.exported
+    # a share is of the total of the files together, as its heading says
+    shown = [
+        replace(each, heading=f"{each.heading} of {of_files(len(ranked))}") if each.key == "percent" else each
+        for each in shown
+    ]
     more = [*left_out_lines(ranked, view.sort, view.parameters)]
     yield from summary_lines(summaries, view.rows_of_all(summaries), shown, view.format, view.as_object, more)
     if view.format not in ("table", "json"):

@@ -28,6 +28,8 @@ def left_out_lines(summaries: Sequence[Summary], sort: str | None, parameters: b
     if not omitted or not omitted.rows:
         return
     text = "1 more row" if omitted.rows == 1 else f"{omitted.rows:,} more rows"
+    if len(summaries) > 1:
+        text += f" of {of_files(len(summaries))}"
     totals = [facts.total(measure_of(sort)) for facts in summaries]
     known = [total for total in totals if total is not None]
     if omitted.counted is None or len(known) < len(totals) or not sum(known):
@@ -35,6 +37,11 @@ def left_out_lines(summaries: Sequence[Summary], sort: str | None, parameters: b
     else:
         share = 100 * omitted.counted / sum(known)
         yield f"{text} with {omitted.counted:,} {NOUNS[measure_of(sort)]} ({share:.1f} %), not shown"
+
+
+def of_files(count: int) -> str:
+    """Return the words for all of several files."""
+    return "both files" if count == 2 else f"all {count:,} files"
 
 
 def total_lines(facts: Summary) -> Iterator[str]:

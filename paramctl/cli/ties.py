@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -9,7 +10,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
-from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
+from paramctl.cli.render import ROW_FORMATS, Column, emit, rows, tell
 
 COLUMNS = [
     Column("keep", "Kept", lambda row: row.kept),
@@ -37,10 +38,22 @@ def ties(source: str | None, find: bool, define: tuple[str, ...], input_shape: t
       paramctl ties weights.h5 --find
     """
     arrays = inputs.open_argument(source, define, input_shape)
+    model = arrays if isinstance(arrays, paramctl.Model) else arrays.model
+    count = len([*model.owners()])
+    noun = "array" if count == 1 else "arrays"
     if not find:
-        emit(rows(format, paramctl.ties(arrays), COLUMNS))
+        nothing = f"no ties: {count:,} {noun}; --find lists arrays with equal values"
+        _print(format, paramctl.ties(arrays), COLUMNS, nothing)
         return
     with progress.bar("comparing") as report:
         groups = paramctl.find_ties(arrays, progress=report)
     pairs: list[Any] = [(first, other) for first, *others in groups for other in others]
-    emit(rows(format, pairs, EQUAL_COLUMNS))
+    _print(format, pairs, EQUAL_COLUMNS, f"no equal arrays among {count:,}")
+
+
+def _print(format: str, items: Sequence[Any], columns: Sequence[Column], nothing: str) -> None:
+    """Print rows. nothing: the line on standard error in place of a table without rows."""
+    if items or format not in ("table", "markdown"):
+        emit(rows(format, items, columns))
+    else:
+        tell(nothing)

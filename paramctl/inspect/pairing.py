@@ -94,6 +94,17 @@ class Pairing:
                 seen.add(in_a.first)
             yield name
 
+    def arrays(self) -> list[str]:
+        """Return a name for each array of either side: names that share one array on both sides count once."""
+        return [
+            *(name for name in self.a.paths if name not in self.b.paths or not self._is_repeated(name)),
+            *self.only_in_b(),
+        ]
+
+    def _is_repeated(self, name: str) -> bool:
+        """Return True if both sides have the same array under an earlier common name."""
+        return self.a.shared[name].first != name and self.a.shared[name] == self.b.shared[name]
+
     def _is_included(self, name: str) -> bool:
         return self.included is None or name in self.included
 

@@ -43,6 +43,8 @@ def parse_sums(text: str, place: str) -> dict[str, str]:
 def _from_json(text: str) -> Iterator[tuple[str, str]]:
     is_list = text.lstrip().startswith("[")
     rows: list[Any] = json.loads(text) if is_list else [json.loads(line) for line in text.splitlines() if line.strip()]
+    if len({str(row["file"]) for row in rows if isinstance(row, dict) and "file" in row}) > 1:
+        raise ValueError("it has the hashes of several files")
     for row in rows:
         path, digest = row["path"], row["sha256"]
         if not isinstance(path, str) or not isinstance(digest, str) or not re.fullmatch("[0-9a-fA-F]{64}", digest):

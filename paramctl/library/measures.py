@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from paramctl.errors import AddressError
 from paramctl.inspect.diff import DiffRow, compare
+from paramctl.inspect.pairing import pair
 from paramctl.inspect.ranking import MEASURES, rank
 from paramctl.inspect.stat import StatRow, Table, Wanted, statistics_tables, units_of_each
 from paramctl.inspect.stat_groups import PER, unit_of_all, units
@@ -104,11 +106,15 @@ class Difference:
     rows: one for each parameter that differs; none if they are equal.
     total: the row of all compared values; None if they are equal or if it was not asked for.
     hint: how to rename the arrays of b, if only a prefix of the names differs.
+    arrays: the number of arrays of either side; names that share one array on both sides count once.
+    counts: the number of rows of each status, those that ``top`` left out too.
     """
 
     rows: list[DiffRow]
     total: DiffRow | None = None
     hint: str = ""
+    arrays: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def equal(self) -> bool:
@@ -163,9 +169,11 @@ def diff(
     )
     overall = rows.pop() if rows and rows[-1].status == "total" else None
     hint = rename_hint(rows, second)
+    arrays = {*pair(first, second, names).arrays(), *(row.path for row in rows)}
+    counts = Counter[str](row.status for row in rows)
     if by is not None or top is not None:
         rows = rank(rows, by or MEASURES[0])[:top]
-    return Difference(rows, overall, hint)
+    return Difference(rows, overall, hint, len(arrays), counts)
 
 
 def aligned(
