@@ -142,8 +142,9 @@ def stat(
     array counts once.
 
     With --fail-on, exits with 1 if an array meets a rule, and names it on standard error, also with -q. Rules test
-    each selected array, also with --per. A rule about a value that an array cannot have, such as the rank of a vector, is not met.
-    If no value is finite, or the iteration of a large matrix gives no such value, a line says that it was not tested.
+    each selected array, also with --per. A rule about a value that an array cannot have, such as the rank of a vector,
+    is not met. If no value is finite, or the iteration of a large matrix gives no such value, a line says that it was
+    not tested.
 
     \b
     Examples:
