@@ -299,7 +299,7 @@ def test_a_treemap_of_many_arrays_has_few_tiles() -> None:
 
 
 def test_the_command_writes_the_page_of_the_function(call: Call) -> None:
-    """Under the model's name; an existing file needs --force, and -o - is standard output."""
+    """Under the file's name; an existing file needs --force, and -o - is standard output."""
     assert call("report", MLP) == (0, "", "wrote mlp.html\n")
     page = Path("mlp.html").read_text()
     assert page == pc.report(MLP).html
@@ -312,6 +312,37 @@ def test_the_command_writes_the_page_of_the_function(call: Call) -> None:
         "dense_1/kernel",
         "dense_1/bias",
     ]
+
+
+def test_a_page_has_the_name_of_the_file(call: Call) -> None:
+    """Files of one model have pages of their own, and so have a folder, a set, a URL and the default document."""
+    for file in ("s1.safetensors", "s2.h5", "v1.5/model.safetensors", "w.weights.h5"):
+        Path(file).parent.mkdir(exist_ok=True)
+        assert call("init", MLP, "-o", file)[0] == 0
+    assert call("save", MLP, "-o", "set/", "--max-shard-size", "40")[0] == 0
+    Path("model.yaml").write_text(Path(MLP).read_text())
+    (index,) = Path("set").glob("*.json")
+    for source, page in {
+        "s1.safetensors": "s1.html",
+        "s2.h5": "s2.html",
+        "v1.5": "v1.5.html",
+        "v1.5/": "v1.5.html",
+        "v1.5/model.safetensors": "model.html",
+        "set": "set.html",
+        str(index): "model.html",
+        "w.weights.h5": "w.html",
+        f"file://{Path('s1.safetensors').resolve()}": "s1.html",
+    }.items():
+        assert call("report", source, "--no-values", "--force") == (0, "", f"wrote {page}\n"), source
+    assert call("report", "--no-values", "--force") == (0, "", "wrote model.html\n")
+    for source, page in {
+        "https://example.invalid/a/big.safetensors?token=1/2": "big.html",
+        "hf://org/gpt2@main": "gpt2.html",
+        "hf://org/gpt2/model.safetensors": "model.html",
+    }.items():
+        Path(page).touch()
+        code, _, err = call("report", source)
+        assert (code, err) == (2, f"{page}: already exists (use --force to overwrite)\n"), source
 
 
 def test_a_page_never_replaces_a_checkpoint(call: Call) -> None:

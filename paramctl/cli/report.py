@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
+from os.path import abspath, basename, isdir
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command, short_help="Show all of this on one web page")
 @options.source
 @options.addresses
-@options.output("Page to write; '-' for standard output", default="the model's name, with .html")
+@options.output("Page to write; '-' for standard output", default="the file's name, with .html")
 @options.force
 @click.option("--title", metavar="HEADING", show_default="the file's name", help="Heading of the page")
 @click.option(
@@ -76,13 +78,14 @@ def report(
     if len(files) > 2:
         raise click.UsageError(f"A report is of one file, or of two to compare (got {len(files)} files)")
     # before the model is opened: a name that cannot be written should not cost a download
+    output = output or _page_name(source)
     if output is not None and output != "-":
         _check_output(output, force, files)
     opened = [inputs.open_argument(file, define, input_shape, lenient=len(files) > 1) for file in files]
     if state:
         for arrays, file in zip(opened, files, strict=True):
             inputs.note_state(arrays, file)
-    if output is None:
+    if output is None:  # standard input
         output = default_output(_model(opened[0]), ".html")
         _check_output(output, force, files)
     with progress.bar("reading") as shown:
@@ -108,6 +111,29 @@ def report(
 
 def _model(arrays: Model | Weights) -> Model:
     return arrays if isinstance(arrays, paramctl.Model) else arrays.model
+
+
+def _page_name(source: str | None) -> str | None:
+    """Return the name of the page about a file, folder or URL: that of its last part; None for standard input.
+
+    Models in one folder often share their name, as the copies of one do, but files do not.
+    """
+    from paramctl.store.foreign import DOCUMENTS
+    from paramctl.store.registry import FORMATS
+    from paramctl.store.urls import is_url, local_path
+
+    path = local_path(source or options.DEFAULT_MODEL)
+    if path == "-":
+        return None
+    if is_url(path):
+        name = re.split("[?#]", path)[0].partition("://")[2].rstrip("/").rpartition("/")[2]
+        name = name.partition("@")[0] if path.startswith("hf://") else name  # a revision
+    else:
+        name = basename(abspath(path))
+    suffixes = [*DOCUMENTS, *(suffix for each in FORMATS for suffix in (*each.suffixes, *each.read_suffixes))]
+    matching = [suffix for suffix in suffixes if name.lower().endswith(suffix) and not isdir(path)]
+    stem = name[: len(name) - max(map(len, matching), default=0)]
+    return f"{stem or name}.html" if name else None
 
 
 def _print(page: str) -> None:
