@@ -26,7 +26,11 @@ SECTIONS = {
 NAMES = tuple(name for names in SECTIONS.values() for name in names)
 
 CONTEXT: dict[str, Any] = {"auto_envvar_prefix": "PARAMCTL"}
-EPILOG = "'paramctl COMMAND --help' describes a command, 'man paramctl-model' the language of model documents."
+EPILOG = """\b
+Most parameters where? summary --top 10     Enough memory? summary --memory
+Same as before? diff A B, or verify FILE    Anything broken? check
+'paramctl COMMAND --help' describes a command,
+'man paramctl-model' the language of model documents."""
 
 
 def _load(name: str) -> click.Command:

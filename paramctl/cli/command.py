@@ -79,14 +79,16 @@ class Command(click.Command):
             args = args[:-1]  # TAB completes its value, and click would skip the arguments before it
         previous = [None, *args]
         end = args.index("--") if "--" in args else len(args)  # click itself takes what follows as arguments
-        return super().parse_args(
-            ctx,
-            [
-                # not after an option that takes a value: in '--scheme -1' the -1 is the value
-                f" {arg}" if place < end and _NEGATIVE_INDEX.match(arg) and before not in with_value else arg
-                for place, (before, arg) in enumerate(zip(previous, args, strict=False))
-            ],
-        )
+        spaced = [
+            # not after an option that takes a value: in '--scheme -1' the -1 is the value
+            f" {arg}" if place < end and _NEGATIVE_INDEX.match(arg) and before not in with_value else arg
+            for place, (before, arg) in enumerate(zip(previous, args, strict=False))
+        ]
+        try:
+            return super().parse_args(ctx, spaced)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # click's parser names no command where a value is missing or too many
+            raise
 
     @cached_property
     def _help(self) -> HelpOption:
@@ -123,7 +125,6 @@ class Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command, or None for an unknown name."""
         if cmd_name not in self.names:
-            self.commands = {name: self.load(name) for name in self.names}  # click suggests a similar one
             return None
         return self.load(cmd_name)
 

@@ -78,10 +78,10 @@ def _report(error: Exception) -> int:
         else:
             error.show()
     elif isinstance(error, click.UsageError):
-        if isinstance(error, (click.NoSuchOption, click.exceptions.NoSuchCommand)) and error.possibilities:
-            del error.possibilities[1:]  # the first is the most similar
+        from paramctl.cli.similar import explain  # most runs have no such error
+
         command = error.ctx.command_path if error.ctx else "paramctl"
-        rule = error.format_message()
+        rule = explain(error)
         end = "" if rule.endswith((".", "?")) else "."  # click's messages end in one of these, ours in neither
         _write_line(f"{command}: {rule}{end} See {command} --help.")
     elif isinstance(error, click.ClickException):

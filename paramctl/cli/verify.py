@@ -26,7 +26,7 @@ COLUMNS = [
 ]
 
 
-@click.command(cls=Command, short_help="Find out whether files have been altered")
+@click.command(cls=Command, short_help="Find out if saved files have been altered")
 @options.files
 @click.option("--against", metavar="SUMS", help="Check the values against the output of paramctl sum instead")
 @options.quiet("Print nothing; the exit code is the result")
