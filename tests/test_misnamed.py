@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+import paramctl as pc
 from paramctl.errors import ParamctlError
 from paramctl.source.open import open_path
 from paramctl.store.foreign import FOLDERS, KINDS
 from paramctl.store.registry import FORMATS
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
 
 
 def zipped(*names: str) -> bytes:
@@ -185,3 +186,30 @@ def test_an_empty_file_is_empty(paramctl: Run, tmp_path: Path) -> None:
             assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{name}: is empty (0 bytes)\n")
     done = paramctl("dump", "-", input="")
     assert (done.returncode, done.stderr) == (2, "<stdin>: is empty (0 bytes)\n")
+
+
+WRITTEN = {
+    "adapter.safetensors": {".safetensors"},
+    "torch_tied.pt": {".pt", ".pth", ".pth.tar", ".pkl", ".pickle"},
+    "keras2_weights.h5": {".h5", ".hdf5", ".weights.h5"},
+    "keras3_bf16.weights.h5": {".h5", ".hdf5", ".weights.h5"},
+    "keras3_nested.keras": {".keras"},
+    "tiny.gguf": {".gguf"},
+}
+"""Files of other programs, and the suffixes that they may have."""
+
+
+@pytest.mark.parametrize("fixture", WRITTEN)
+def test_a_suffix_of_another_format_is_a_finding(fixture: str, tmp_path: Path) -> None:
+    """A warning for every suffix of a format but the file's own; none for .bin, .ckpt and unknown suffixes."""
+    data = (ROOT / "tests/fixtures" / fixture).read_bytes()
+    single = {each for format_ in FORMATS for each in (*format_.suffixes, *format_.read_suffixes)} - {"/"}
+    assert len(single) > 15
+    harmless = {*WRITTEN[fixture], ".bin", ".ckpt", ".index", "", ".dat", ".old"}
+    for suffix in sorted((single | harmless) - {each for each in single if each.endswith((".json", ".metadata"))}):
+        path = tmp_path / f"m{suffix.upper() if suffix == '.safetensors' else suffix}"
+        path.write_bytes(data)
+        found = [each for each in pc.check(path, select="misnamed").findings if each.name == "misnamed"]
+        assert [(each.severity, each.place) for each in found] == [("warning", str(path))] * (suffix not in harmless)
+        assert all(f"the suffix {suffix} is of " in each.text for each in found)
+        path.unlink()

@@ -48,6 +48,8 @@ FORMATS: tuple[Format, ...] = (
     Hdf5(dialects=["paramctl.store.keras.dialect"]),  # last: a user block may begin as a file of any other format
 )
 """Every format. The first that matches a file reads it, so a special format precedes the general one."""
+COMMON_SUFFIXES = (".bin", ".ckpt", ".index")
+"""Suffixes that files of any kind have."""
 
 
 def detect(location: Location) -> Format | None:
@@ -81,6 +83,25 @@ def by_suffix(path: str) -> Format | None:
     return _by_longest_suffix(path, suffixes)
 
 
+def named_formats(path: str) -> tuple[str, list[Format]]:
+    """Return the longest suffix of a format in the name of a file, and the formats that a file of this name may have.
+
+    The suffix is empty without one, and for those of files of any kind. One format's files may be another's too: a file
+    m.weights.h5, m.h5 or m.hdf5 may be any HDF5 file, or one of Keras.
+    """
+    name = path.lower()
+    formats = {suffix: format_ for format_ in FORMATS for suffix in _all_suffixes(format_)}
+    named = [suffix for suffix in formats if name.endswith(suffix) and suffix not in COMMON_SUFFIXES]
+    if not named or name.endswith("/"):
+        return "", []
+    suffix = max(named, key=len)
+    general = tuple(other for each in named for other in _all_suffixes(formats[each]))
+    return suffix, [
+        formats[suffix],
+        *(each for each in FORMATS if any(other.endswith(general) for other in _all_suffixes(each))),
+    ]
+
+
 def rebuild_index(path: str) -> tuple[Format, NewIndex]:
     """Return a new index of the files in a folder, and the format of its set.
 
@@ -90,6 +111,10 @@ def rebuild_index(path: str) -> tuple[Format, NewIndex]:
         if new := format_.rebuild_index(path):
             return format_, new
     raise InputError(f"{path}: must have the files of a set, *.safetensors or *_00000.weights.h5")
+
+
+def _all_suffixes(format_: Format) -> tuple[str, ...]:
+    return (*format_.suffixes, *format_.read_suffixes)
 
 
 def for_writing(path: str) -> Format:

@@ -10,6 +10,8 @@ from paramctl.inspect.check.subject import Subject
 from paramctl.inspect.verify import ALTERED, frame_faults
 from paramctl.source.base import place_of
 from paramctl.source.save import verify
+from paramctl.store.registry import named_formats
+from paramctl.store.urls import is_url
 
 NEVER_WRITTEN = "never written"
 """Words in the kind of a skipped array without values."""
@@ -33,6 +35,21 @@ def unwritten(subject: Subject) -> Iterator[Observation]:
     for name, kind in subject.source.origin.skipped.items():
         if NEVER_WRITTEN in kind:
             yield Observation(subject.address(name), f"skipped: {kind}", (name,))
+
+
+@check("warning")
+def misnamed(subject: Subject) -> Iterator[Observation]:
+    """Find files whose name has the suffix of another format, by which other programs choose a reader."""
+    origin = subject.source.origin
+    location = origin.location
+    if location is None or is_url(location.name):
+        return
+    suffix, named = named_formats(location.name)
+    if named and origin.format not in (each.name for each in named):
+        text = (
+            f"the suffix {suffix} is of {named[0].name}, but the content is {origin.format}; other programs refuse it"
+        )
+        yield Observation(location.name, text)
 
 
 @check("error")
