@@ -532,6 +532,39 @@ def test_a_file_without_a_record_cannot_be_verified(folder: Path, call: Call) ->
     assert code == 2
 
 
+@pytest.mark.parametrize("name", ["m.h5", "m.keras", "m.weights.h5", "m.safetensors", "m.npz"])
+def test_every_kind_of_damage_has_one_exit_code(folder: Path, call: Call, name: str) -> None:
+    """An empty, replaced or truncated file: 1, one line that says that it cannot be read, and nothing of documents."""
+    save(name)
+    data = Path(name).read_bytes()
+    for damaged in (b"", b"hello\n", bytes(range(256)), data[:20], data[: len(data) // 2], data[:-9]):
+        Path(name).write_bytes(damaged)
+        code, out, error = call("verify", name)
+        assert (code, error, out.count("\n")) == (1, "", 1), (len(damaged), out, error)
+        assert f"{name}: altered: the file cannot be read: " in out
+        assert "document" not in out
+    Path(name).unlink()
+    assert call("verify", name)[:2] == (2, "")
+
+
+def test_a_file_of_a_set_that_is_none_is_named_so(folder: Path, call: Call) -> None:
+    save("m/")
+    first = min(Path("m").glob("*.safetensors"))
+    first.write_bytes(b"")
+    code, out, _ = call("verify", "m")
+    assert code == 1
+    assert f"{first}: altered: the file cannot be read: is empty (0 bytes)\n" in out
+
+
+def test_a_damaged_file_that_has_no_record_is_named_so(folder: Path, call: Call) -> None:
+    """A truncated file of torch: its damage, not the want of a record."""
+    data = (ROOT / "tests/fixtures/torch_tied.pt").read_bytes()
+    for size in (20, len(data) - 30):
+        Path("a.pt").write_bytes(data[:size])
+        code, out, error = call("verify", "a.pt")
+        assert (code, out, "records no hashes" in error, "damaged" in error) == (2, "", False, True), error
+
+
 def test_several_files_and_quiet(folder: Path, call: Call) -> None:
     save("m.h5")
     save("m.npz")

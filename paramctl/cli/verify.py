@@ -34,7 +34,7 @@ COLUMNS = [
 def verify(files: tuple[str, ...], against: str | None, quiet: bool, format: str) -> int:
     """Check that files are as paramctl saved them, to the last bit, and name what has changed.
 
-    Exit code: 0 everything matches; 1 something has changed; 2 error, or a file that cannot be verified.
+    Exit code: 0 everything matches; 1 something has changed, or cannot be read; 2 error, or a file without a record.
 
     Every file that paramctl saves records a hash of each array, and a seal of everything else: names, shapes, metadata,
     and the structure of the file. A set of files is checked by its index, which has the seals of its files. The record

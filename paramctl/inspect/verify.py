@@ -15,6 +15,7 @@ from paramctl.inspect.sums import content_sums
 from paramctl.parallel import Progress, advancing
 from paramctl.source.base import SelectedValues, Source
 from paramctl.store import registry
+from paramctl.store.foreign import check_not_foreign, may_be_document
 from paramctl.store.format import Format
 from paramctl.store.io.index_files import files_in_indexes
 from paramctl.store.location import LocalFile, Location, MissingFile
@@ -73,7 +74,8 @@ def verify_file(location: Location, progress: Progress | None = None, values: bo
     """Check a file, or a set of files by its index, against its record.
 
     values: False for everything but the values of arrays.
-    Raises InputError for a file without a record, and for one that cannot be read and has no part of one.
+    Raises InputError for a readable file without a record, and for one that cannot be read, unless it has a part of a
+        record or the format or suffix of a file that paramctl writes.
     """
     format_ = registry.detect(location)
     try:
@@ -81,13 +83,17 @@ def verify_file(location: Location, progress: Progress | None = None, values: bo
         files = sorted(format_.set_files(location)) if format_ is not None else []
         names = _names(location, format_) if record is not None and format_ is not None and values else {}
     except InputError as error:
-        if not is_recorded(location):
+        if not _may_be_written(location, format_) and not is_recorded(location):
             raise
-        return _unreadable(location, str(error).removeprefix(f"{location.name}: "))
+        return _unreadable(location, _reason(location, error))
     if record is None or format_ is None:
         # one changed bit can hide a record from its format, but not all of its text
         if location.connections <= 1 and is_recorded(location):
             return _unreadable(location, "its format is not recognized")
+        if fault := _fault(location, format_):
+            if not _may_be_written(location, format_):
+                raise fault
+            return _unreadable(location, _reason(location, fault))
         raise unverifiable(location, format_)
     if files:
         return _verify_set(location, format_, record, files, names, progress if values else None, values)
@@ -115,6 +121,32 @@ def unverifiable(location: Location, format_: Format | None) -> InputError:
         return InputError(f"{location.name}: {rule}")
     rule = f"{location.name}: records no hashes, so it cannot be verified"
     return InputError(message(rule, hint=AGAINST))
+
+
+def _may_be_written(location: Location, format_: Format | None) -> bool:
+    """Return whether a local file, which cannot be read, has the suffix of files that paramctl writes, or their format.
+
+    A remote file may only be out of reach. The suffix is more certain: the beginning of a .pt is that of any zip.
+    """
+    likely = registry.by_suffix(location.name) or format_
+    return location.connections <= 1 and likely is not None and likely.writable
+
+
+def _fault(location: Location, format_: Format | None) -> InputError | None:
+    """Return the error of a file that cannot be read; None for a checkpoint without faults, and for a document."""
+    try:
+        if format_ is None:
+            check_not_foreign(location)
+            format_ = None if may_be_document(location) else registry.by_suffix(location.name)
+        if format_ is not None:
+            registry.read(location, format_)
+    except InputError as error:
+        return error
+    return None
+
+
+def _reason(location: Location, error: InputError) -> str:
+    return str(error).removeprefix(f"{location.name}: ")
 
 
 def _unreadable(location: Location, reason: str) -> Verification:
@@ -178,11 +210,11 @@ def _verify_set(
         try:
             shard = read_record(file, shard_format) if shard_format is not None else None
         except InputError as error:
-            reason = str(error).removeprefix(f"{file.name}: ")
+            reason = _reason(file, error)
             rows.append(VerifyRow(place, None, "altered", expected, detail=f"the file cannot be read: {reason}"))
             continue
         if shard is None or shard_format is None:
-            rows.append(VerifyRow(place, None, "altered", expected, detail="the file records no hashes"))
+            rows.append(VerifyRow(place, None, "altered", expected, detail=_no_record(file, shard_format)))
         # whole by itself, such as one of an older set with the same names
         elif shard.is_whole and shard.seal != expected:
             words = "the file is another one than the index records"
@@ -200,6 +232,12 @@ def _verify_set(
     return Verification(index.name, rows, "the headers and the index")
 
 
+def _no_record(file: Location, format_: Format | None) -> str:
+    """Return why a file of a set has no record, in words."""
+    fault = _fault(file, format_)
+    return f"the file cannot be read: {_reason(file, fault)}" if fault else "the file records no hashes"
+
+
 def _empty_file(index: Location, name: str) -> VerifyRow:
     """Return the row of a file without arrays that the index does not name."""
     place = os.path.join(os.path.dirname(index.name), name)
@@ -214,7 +252,7 @@ def _empty_file(index: Location, name: str) -> VerifyRow:
         reason = str(error).removeprefix(f"{place}: ")
         return VerifyRow(place, None, "altered", detail=f"the file cannot be read: {reason}")
     if record is None or format_ is None:
-        return VerifyRow(place, None, "altered", detail="the file records no hashes")
+        return VerifyRow(place, None, "altered", detail=_no_record(file, format_))
     if record.arrays:
         return VerifyRow(place, None, "altered", detail="the file must have no arrays, because the index names none")
     if not record.is_whole:
