@@ -466,7 +466,8 @@ def test_the_files_of_other_programs_have_no_findings() -> None:
     for path in paths:
         # random numbers were written over all arrays of this file, its variances too
         ignored = ["negative-variance"] if path.name == "keras2_two_deep.h5" else []
-        assert pc.check(path, state=True, ignore=ignored).findings == [], path
+        expected = [("skipped", "sparse")] if path.name == "torch_training.ckpt" else []  # a sparse tensor
+        assert [(each.name, each.place) for each in pc.check(path, state=True, ignore=ignored).findings] == expected
     assert findings(fixtures / "odd/keras3_lost_layer.keras") == [("missing", "d2/kernel"), ("missing", "d2/bias")]
 
 
@@ -601,3 +602,21 @@ def test_the_list_has_every_check_in_every_format(call: Call) -> None:
         out = call("check", "--list", "--format", format_)[1]
         assert all(name in out for name in names)
     assert call("check", "--list", "--format", "sarif")[0] == 2
+
+
+def test_an_array_that_is_skipped_is_a_note_that_names_it(call: Call, tmp_path: Path) -> None:
+    """A sparse tensor of torch and an array of records, but no text; the exit code stays 0."""
+    found = pc.check(ROOT / "tests/fixtures/torch_training.ckpt").findings
+    assert [(each.severity, each.name, each.place, each.paths) for each in found] == [
+        ("note", "skipped", "sparse", ("sparse",))
+    ]
+    assert found[0].text == "not checked, because it is not read: a sparse tensor"
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file["w"] = values()
+        file["records"] = np.zeros(3, [("a", "f4"), ("b", "i4")])
+        file["words"] = "text"
+        file["link"] = h5py.SoftLink("/w")
+    code, out, err = call("check", "w.h5")
+    assert (code, out.splitlines()[2].split()[:3]) == (0, ["note", "skipped", "records"])
+    assert err.splitlines()[-1] == "0 errors, 0 warnings, 1 note: 1 array, 48 values checked"
+    assert len(out.splitlines()) == 3

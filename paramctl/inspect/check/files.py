@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from paramctl.errors import InputError
@@ -15,6 +16,10 @@ from paramctl.store.urls import is_url
 
 NEVER_WRITTEN = "never written"
 """Words in the kind of a skipped array without values."""
+UNREAD = re.compile(
+    r"(?<!not a )\b(tensor|array|type|dtype)\b|\bvalues (of|expanded)\b|^(u?int|b?float|complex)\d|^a storage"
+)
+"""Words in the kind of a skipped item that holds numbers; others are texts, links, objects and code."""
 
 
 @check("error")
@@ -35,6 +40,14 @@ def unwritten(subject: Subject) -> Iterator[Observation]:
     for name, kind in subject.source.origin.skipped.items():
         if NEVER_WRITTEN in kind:
             yield Observation(subject.address(name), f"skipped: {kind}", (name,))
+
+
+@check("note")
+def skipped(subject: Subject) -> Iterator[Observation]:
+    """Find arrays of kinds that are not read, such as sparse tensors."""
+    for name, kind in subject.source.origin.skipped.items():
+        if UNREAD.search(kind) and NEVER_WRITTEN not in kind:
+            yield Observation(subject.address(name), f"not checked, because it is not read: {kind}", (name,))
 
 
 @check("warning")
