@@ -236,3 +236,16 @@ def test_a_missing_file_of_a_set_is_not_forgotten(suffix: str, paramctl: Run, tm
         names = done.stderr.splitlines()[-1].removeprefix(f"m/{index.name}: the old index also names ")
         assert gone
         assert sorted(names.removesuffix(", which no file holds").split(", ")) == sorted([*gone, *parts])
+
+
+def test_files_that_are_missing_with_their_index_are_named(paramctl: Run, tmp_path: Path) -> None:
+    """The numbers of the others count them; a complete set has the usual hint alone."""
+    for number in (1, 3):
+        (tmp_path / "m").mkdir(exist_ok=True)
+        save_file({f"w{number}": np.ones(2)}, tmp_path / f"m/model-0000{number}-of-00003.safetensors")
+    done = paramctl("summary", "m")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert ", and so is model-00002-of-00003.safetensors. Get these files again too, because" in done.stderr
+    assert "paramctl save m --rebuild-index" in done.stderr
+    save_file({"w2": np.ones(2)}, tmp_path / "m/model-00002-of-00003.safetensors")
+    assert "again too" not in paramctl("summary", "m").stderr

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from paramctl.core.ordering import in_numeric_order
+from paramctl.core.text import abbreviate
 from paramctl.errors import InputError, message
 from paramctl.store.foreign import folder_kind
 from paramctl.store.io.index_files import MAX_INDEX_BYTES
@@ -21,6 +22,8 @@ SUFFIXES = (".safetensors.index.json", ".safetensors", ".weights.json")
 """The suffixes of the file that opens a folder, in order of preference."""
 SHARD_SUFFIXES = (".safetensors", ".weights.h5")
 MOST_NAMED = 5
+MOST_COUNTED = 1000
+"""The largest number of files in a name that counts."""
 
 
 def resolve_folder(path: str) -> str:
@@ -55,6 +58,10 @@ def choose(path: str, present: Sequence[str]) -> str:
     shards = [name for name in names if single[name] != name]
     if shards and not any(name.endswith(SUFFIXES[0]) for name in names):
         rule = f"{path}: the index of {shards[0]} is missing (*.safetensors.index.json)"
+        if absent := _absent(shards):
+            more = "Get these files again too, because a new index leaves their arrays out"
+            hint = f"{more}. {rebuild_hint(path)}" if rebuild_hint(path) else more
+            raise InputError(message(f"{rule}, and so is {abbreviate(absent)}", hint=hint))
         raise InputError(message(rule, hint=rebuild_hint(path)))
     several = [name for name in present if name.lower().endswith(_only_read())]
     if len(several) > 1 and not any(name.endswith(SUFFIXES) for name in present):
@@ -62,6 +69,16 @@ def choose(path: str, present: Sequence[str]) -> str:
     rule = "a folder must have one index (*.safetensors.index.json) or one safetensors file"
     is_set = any(name.endswith(SHARD_SUFFIXES) for name in names) and not any(name.endswith(".json") for name in names)
     raise InputError(message(f"{path}: {rule}", hint=rebuild_hint(path) if is_set else ""))
+
+
+def _absent(shards: Sequence[str]) -> list[str]:
+    """Return the files that the numbers of others count and that are not there: 2 of 3 beside 1 and 3."""
+    absent: dict[str, None] = {}
+    for name in shards:
+        match = re.fullmatch(r"(.*-)[0-9]{5}(-of-([0-9]{5})\.safetensors)", name)
+        if match is not None and int(match[3]) <= MOST_COUNTED:
+            absent |= dict.fromkeys(f"{match[1]}{number:05d}{match[2]}" for number in range(1, int(match[3]) + 1))
+    return [name for name in absent if name not in shards]
 
 
 def _only_read() -> tuple[str, ...]:
