@@ -52,8 +52,12 @@ PRINTING = {
     "split_ties",
     "list_",
     "fail_on",
+    "fits",
+    "phase",
 }
-"""Options about what a command prints, or whether it writes. ties --find prints what find_ties returns."""
+"""Options about what a command prints, or whether it writes. ties --find prints what find_ties returns, and summary
+--fits what MemoryRow.fits returns.
+"""
 
 NAMES_IN_PYTHON = {
     "source": "weights",

@@ -358,6 +358,43 @@ def test_altered_values_are_not_saved_under_a_new_record(folder: Path, call: Cal
     assert (code, error.count("\n")) == (2, 1)
 
 
+TIED_LATE = """input: [6]
+layers:
+  - dense: {name: first, units: 5}
+  - dense: {name: turned, units: 6}
+  - dense: {name: owner, units: 5}
+ties:
+  - {keep: owner/kernel, tie: first/kernel}
+  - {keep: owner/kernel, tie: turned/kernel, transpose: true}
+"""
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "m.h5"])
+def test_an_array_is_compared_though_the_file_has_it_under_a_tied_name(folder: Path, call: Call, name: str) -> None:
+    Path("late.yaml").write_text(TIED_LATE)
+    assert call("save", "late.yaml", "-o", name)[0] == 0
+    location = open_location(name)
+    format_ = detect(location)
+    assert format_ is not None
+    kernel = next(array for array in format_.stored_arrays(location) or () if array.path.endswith("/kernel"))
+    data = bytearray(Path(name).read_bytes())
+    data[kernel.begin] ^= 1
+    Path(name).write_bytes(data)
+    code, _, error = call("save", name, "-o", "new.npz")
+    assert (code, error.partition(". ")[0]) == (
+        2,
+        f"{name}: owner/kernel: its values do not match the recorded hash",
+    )
+
+
+def test_a_copy_under_a_tied_name_is_no_obstacle_to_an_edit(folder: Path, call: Call) -> None:
+    """An npz has a copy of the array for each tied name, each with a hash. An edit of the array replaces them."""
+    Path("late.yaml").write_text(TIED_LATE)
+    assert call("save", "late.yaml", "-o", "m.npz")[0] == 0
+    assert call("set", "m.npz", "owner/kernel = 0", "--in-place")[0] == 0
+    check(call, "m.npz", "set")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_check_compares_values_and_frame_with_the_record(folder: Path, call: Call, name: str) -> None:
     """A changed bit of an array, and one of the rest of a file, is one finding of check, which names the place."""

@@ -34,7 +34,12 @@ def recorded_sums(checkpoint: Checkpoint) -> dict[str, RecordedSum]:
         for file, format_ in _files(location, registry.by_name(checkpoint.origin.format)):
             record = read_record(file, format_) if _is_near(file, format_) else None
             for array, recorded in _of_file(file, format_, record) if record is not None else ():
-                sums[names.get(array.path, array.path)] = recorded
+                path = names.get(array.path, array.path)
+                tie = model.tied.get(path)
+                if tie is None:
+                    sums[path] = recorded
+                elif not tie.transpose:  # a file may have the array under a tied name; a copy of it is not read
+                    sums.setdefault(model.owner(path).path, recorded)
     empty = (owner for owner in model.owners() if not owner.size)
     if not sums:
         return {}
