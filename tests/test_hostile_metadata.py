@@ -25,6 +25,8 @@ def whole_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("whole")
     for name in ("m.h5", "m.safetensors", "m.npz"):
         pc.save(str(FIXTURES / "keras2_full_model.h5"), folder / name, state=True)
+    for name in ("m.h5", "m.safetensors"):  # a file whose record is wrong is refused at once
+        pc.set_metadata(folder / name, {}, drop_metadata="paramctl.sums")
     pc.save(str(ROOT / "sample_models/mlp.yaml"), folder / "m.keras")
     with h5py.File(folder / "plain.h5", "w") as file:
         for number in range(3):

@@ -293,7 +293,7 @@ def test_a_custom_scheme(paramctl: Run, tmp_path: Path) -> None:
         return paramctl("dump", "a.h5", "dense/kernel", "--format", "csv").stdout
 
     ramp = values("./own.py:ramp:scale=0.5")
-    assert ramp.splitlines()[1:4] == ['dense/kernel,"0,0",0.0', 'dense/kernel,"0,1",0.5', 'dense/kernel,"0,2",1.0']
+    assert ramp.splitlines()[1:4] == ["dense/kernel,0,0,0.0", "dense/kernel,0,1,0.5", "dense/kernel,0,2,1.0"]
     for name in ("noise", "Keraslike"):
         assert values(f"own.py:{name}") == values(f"own.py:{name}"), "its random numbers are the stream's"
 

@@ -268,7 +268,8 @@ def test_facts_of_a_large_model_are_all_kept(paramctl: Run, tmp_path: Path) -> N
     assert (tmp_path / "m.h5").read_bytes() == (tmp_path / "again.h5").read_bytes()
     with zipfile.ZipFile(tmp_path / "m.npz") as archive:
         said = [json.loads(member.comment) for member in archive.infolist()]
-        assert said[0] == {"axes": "in, out", "kind": "weight", "trainable": True, "scheme": "he_normal", "seed": 0}
+        facts = {"axes": "in, out", "kind": "weight", "trainable": True, "scheme": "he_normal", "seed": 0}
+        assert said[0] == {"sha256": said[0]["sha256"], **facts}
         assert sum(len(member.comment) for member in archive.infolist()) > 65_535
         assert "parameters" not in json.loads(archive.comment)
 
@@ -289,7 +290,7 @@ def test_more_ties_than_a_comment_has_room_for(paramctl: Run, tmp_path: Path) ->
     model = opened_npz(tmp_path / "m.npz").model
     assert model.ties == tuple(Tie(f"{names[0]}/kernel", f"{name}/kernel", True) for name in names[1:])
     with zipfile.ZipFile(tmp_path / "m.npz") as archive:
-        assert set(json.loads(archive.comment)) == {"version", "recipe", "written_by", "rest"}
+        assert set(json.loads(archive.comment)) == {"version", "recipe", "written_by", "sums", "rest"}
     paramctl("save", "m.npz", "-o", "again.npz")
     assert (tmp_path / "m.npz").read_bytes() == (tmp_path / "again.npz").read_bytes()
 
@@ -361,7 +362,8 @@ def test_a_configuration_of_keras_that_a_comment_has_no_room_for(paramctl: Run, 
     assert members["b"]["metadata.json"] == members["c"]["metadata.json"], "which version of Keras wrote it is kept"
     assert members["b"].keys() == members["c"].keys() == members["d"].keys()
     with zipfile.ZipFile(tmp_path / "m.npz") as archive:
-        assert json.loads(archive.infolist()[-1].comment) == {"kind": "bias", "trainable": True, "axes": "out"}
+        facts = json.loads(archive.infolist()[-1].comment)
+        assert facts == {"sha256": facts["sha256"], "kind": "bias", "trainable": True, "axes": "out"}
     assert len(np.load(tmp_path / "m.npz").files) == 400
 
 

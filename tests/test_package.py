@@ -46,7 +46,7 @@ def test_the_files_in_the_wheel(wheel: Path) -> None:
 def test_the_code_in_the_wheel_is_small(wheel: Path) -> None:
     """Manual pages may grow; tests/test_architecture.py limits the lines of a module."""
     members = zipfile.ZipFile(wheel).infolist()
-    assert sum(member.compress_size for member in members if member.filename.endswith(".py")) < 900_000
+    assert sum(member.compress_size for member in members if member.filename.endswith(".py")) < 1_100_000
 
 
 def test_the_wheel_runs_alone_from_where_it_is_installed(wheel: Path, tmp_path: Path) -> None:

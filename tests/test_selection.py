@@ -441,6 +441,10 @@ ADDRESSED = {
     "unfreeze": "{}|-o|-",
     "save": "{}|-o|-",
     "init": "{}|--dry-run",
+    "check": "{}",
+    "histogram": "{}",
+    "report": "{}|-o|-",
+    "sum": "{}",
 }
 """The commands that take addresses, and how."""
 

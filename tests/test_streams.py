@@ -556,7 +556,8 @@ def test_neither_threads_nor_the_format_change_values(suffix: str, tmp_path: Pat
         read = load_file(file)
         pipe = io.BytesIO()
         write_stream(source, pipe)
-        assert pipe.getvalue() == files[0], "nor does a pipe"
+        total = sum(each.bytes for each in built.owners())
+        assert pipe.getvalue()[-total:] == files[0][-total:], "nor does a pipe, whose header has no hashes"
     elif suffix == ".npz":
         read = np.load(file)
     elif suffix == ".h5":

@@ -163,7 +163,9 @@ def _target(path: str) -> SetTarget:
 def first_file(path: str) -> str:
     """Return the name of the file that Keras opens first, from the path or URL of the index."""
     name = path.partition("?")[0] if "://" in path else path
-    (first,) = NAMES.of(os.path.basename(name).removesuffix(SUFFIX), 1, 1)
+    base = os.path.basename(name)
+    stem = base[: -len(SUFFIX)] if base.lower().endswith(SUFFIX) else base
+    (first,) = NAMES.of(stem, 1, 1)
     return first
 
 

@@ -17,6 +17,8 @@ from paramctl.store.sums.stored_array import StoredArray
 
 MAX_RANGES = 16
 """Ranges to read from a server, each with a request."""
+MAX_FRAME = 1 << 20
+"""Bytes to read from a server that are not values. Those of compressed arrays, which paramctl never writes, count."""
 
 
 def recorded_sums(checkpoint: Checkpoint) -> dict[str, RecordedSum]:
@@ -66,4 +68,8 @@ def _files(location: Location, format_: Format) -> Iterator[tuple[Location, Form
 
 
 def _is_near(file: Location, format_: Format) -> bool:
-    return file.connections <= 1 or len(format_.stored_arrays(file) or ()) < MAX_RANGES
+    """Return whether everything but the values is read at little cost: from a disk, or in few and short ranges."""
+    if file.connections <= 1:
+        return True
+    arrays = format_.stored_arrays(file) or ()
+    return len(arrays) < MAX_RANGES and file.size() - sum(each.end - each.begin for each in arrays) < MAX_FRAME
