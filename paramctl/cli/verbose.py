@@ -62,7 +62,8 @@ class Activity:
 
             used = resource.getrusage(resource.RUSAGE_SELF)
             unit = 1 if sys.platform == "darwin" else 1024
-            yield f"{command}: processor {used.ru_utime + used.ru_stime:.2f} s, memory{binary(used.ru_maxrss * unit)}"
+            memory = binary(used.ru_maxrss * unit).strip(" ()")
+            yield f"{command}: processor {used.ru_utime + used.ru_stime:.2f} s, memory {memory}"
 
 
 EVENTS = {"paramctl.open": Activity.opened, "paramctl.read": Activity.read}
