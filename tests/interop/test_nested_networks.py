@@ -4,8 +4,10 @@ The model that Keras loads from .keras also loads the weights that are saved fro
 shards, and writes the same groups itself. Its own files, in the formats of Keras 2 and 3, come back as the same model.
 """
 
+import gc
 import json
 import random
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from keras.src.saving import serialization_lib
 
 from paramctl.conversion.match import like_reference, match_to
 from paramctl.conversion.report import Allowed
@@ -192,3 +195,25 @@ def test_weights_of_a_flat_model_fit_a_document_with_residual_blocks(tmp_path: P
     fitted, _ = match_to(document, like_reference(opened(tmp_path / "flat.keras")), Allowed(()))
     load_without_a_word(model, write(fitted, tmp_path / "back.weights.h5"))
     assert np.array_equal(*(keras.ops.convert_to_numpy(each(x)) for each in (drawn, model)))
+
+
+def test_keras_keeps_the_wrapped_layers_while_it_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras knows a layer that it serializes by its address, which another layer gets if the first one is freed."""
+    entry = {"bidirectional": {"layer": {"lstm": {"units": 2, "return_sequences": True}}}}
+    wrapped = {"time_distributed": {"layer": {"bidirectional": {"layer": {"gru": {"units": 2}}}}}}
+    document = {"name": "net", "input": [3, 5, 4], "layers": [wrapped, entry, entry]}
+    (tmp_path / "m.yaml").write_text(json.dumps(document))
+    seen: list[weakref.ref[Any]] = []
+    record = serialization_lib.record_object_after_serialization
+
+    def recorded(item: Any, config: dict[str, Any]) -> None:
+        seen.append(weakref.ref(item))
+        if isinstance(item, keras.layers.Bidirectional | keras.layers.RNN):
+            gc.collect()
+        assert all(reference() is not None for reference in seen)
+        record(item, config)
+
+    path = write(opened(tmp_path / "m.yaml"), tmp_path / "m.keras")
+    monkeypatch.setattr(serialization_lib, "record_object_after_serialization", recorded)
+    keras.models.load_model(path)
+    assert len(seen) >= 6

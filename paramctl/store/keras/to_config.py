@@ -7,7 +7,8 @@ https://github.com/keras-team/keras/blob/master/keras/src/models/functional.py (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from paramctl.core.parameter import FLOAT_DTYPES, Parameter
@@ -41,7 +42,25 @@ def model_config(model: Model, top: KerasObject) -> dict[str, Any]:
 
     top: the Keras model of this model (see network).
     """
-    return _ConfigBuilder(model).model(top)
+    config = _ConfigBuilder(model).model(top)
+    _number_wrapped_layers(config, count(1))
+    return config
+
+
+def _number_wrapped_layers(value: Any, numbers: Iterator[int]) -> None:
+    """Give each layer in a Bidirectional a shared_object_id, so that Keras keeps it while it loads the model.
+
+    Keras copies this layer and frees it. A later layer can get its address, by which Keras takes it for the same object
+    (bidirectional.py, __init__; serialization_lib.py, record_object_after_serialization).
+    """
+    if isinstance(value, dict):
+        if value.get("class_name") == "Bidirectional":
+            value["config"]["layer"]["shared_object_id"] = next(numbers)
+        for item in value.values():
+            _number_wrapped_layers(item, numbers)
+    elif isinstance(value, list):
+        for item in value:
+            _number_wrapped_layers(item, numbers)
 
 
 class _ConfigBuilder:
