@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from paramctl.library.value_rows import index_tuples, value_texts
+from paramctl.library.text_blocks import value_texts
+from paramctl.library.value_rows import index_tuples
 from tests import forks
 from tests.conftest import ROOT, Run
 from tests.formats import ANY, SUFFIXES

@@ -20,7 +20,8 @@ from paramctl.core.text import printable
 from paramctl.errors import AddressError
 from paramctl.library.arguments import choice, expect, filters, whole
 from paramctl.library.opening import Openable, as_source
-from paramctl.library.value_rows import choose_columns, value_texts, write_csv
+from paramctl.library.text_blocks import choice_block, join, value_block
+from paramctl.library.value_rows import blocks_of_values, choose_columns, write_csv
 from paramctl.library.value_tables import Stream, write_arrow, write_parquet
 from paramctl.source.base import SelectedValues, select_values
 from paramctl.store.io.extents import as_bytes
@@ -137,44 +138,26 @@ def _edges(selected: SelectedValues) -> Array:
     return array.reshape([min(size, 2 * EDGE + 1) for size in selected.selection.shape])
 
 
-def _json_texts(values: Array) -> list[str]:
-    """Return each value as JSON, which has no complex numbers, NaN or infinities: they become strings."""
-    texts = value_texts(values)
-    if values.dtype.kind == "c":
-        return [json.dumps(text) for text in texts]
-    if values.dtype.kind not in "biu" and not np.isfinite(values).all():
-        names = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
-        return [names.get(text, text) for text in texts]
-    return texts
-
-
 def _nested(selected: SelectedValues) -> Iterator[str]:
-    """Yield the pieces of an array as nested JSON lists.
+    """Yield the parts of an array as nested JSON lists.
 
-    Values arrive in C order. A list at depth k holds spans[k] values, so it opens before each value whose number is a
-    multiple of spans[k], and closes after the last of them: for shape (2, 3), "[[" before 0, "], [" before 3.
+    Values arrive in C order. A list at depth k holds spans[k] values, so it closes after each value whose number, from
+    1, is a multiple of spans[k], and the next one opens: for shape (2, 3), "], [" after 3, and "]]" after 6.
     """
     shape = selected.selection.shape
-    if not shape:
-        yield from (text for piece in selected.pieces() for text in _json_texts(piece))
-        return
-    if not prod(shape):
+    size, rank = prod(shape), len(shape)
+    if not size:
         yield json.dumps(np.empty(shape).tolist())
         return
-    spans = [prod(shape[axis:]) for axis in range(len(shape))]
-    row = spans[-1]
-    done = 0
-    for piece in selected.pieces():
-        texts = _json_texts(piece)
-        start = 0
-        while start < len(texts):
-            opened = sum(done % span == 0 for span in spans)
-            count = min(row - done % row, len(texts) - start)  # up to the end of the row, or of the piece
-            closed = sum((done + count) % span == 0 for span in spans)
-            before = ", " if done and opened else ""
-            within = ", " if not opened else ""
-            yield f"{before}{'[' * opened}{within}{', '.join(texts[start : start + count])}{']' * closed}"
-            done, start = done + count, start + count
+    spans = [prod(shape[axis:]) for axis in range(rank)]
+    separators = [f"{']' * closed}, {'[' * closed}" for closed in range(rank + 1)]
+    yield "[" * rank
+    for start, values in blocks_of_values(selected):
+        numbers = np.arange(start + 1, start + 1 + values.size)
+        closed = sum((numbers % span == 0 for span in spans), np.zeros(values.size, np.uint8))
+        text = join([value_block(values, as_json=True), choice_block(separators, closed)])
+        last = start + values.size == size
+        yield text[: -len(separators[rank])] + "]" * rank if last else text
 
 
 def _write_json(selections: Sequence[SelectedValues], file: IO[str]) -> None:

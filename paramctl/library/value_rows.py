@@ -6,16 +6,17 @@ last ones empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice, product, repeat, starmap
+from collections.abc import Iterator, Sequence
+from itertools import chain, product
 from math import prod
 from typing import IO
 
 import numpy as np
 
-from paramctl.core.dtypes import Array, numpy_dtype, to_native
+from paramctl.core.dtypes import Array, numpy_dtype
 from paramctl.core.text import csv_field
 from paramctl.errors import AddressError, suggest
+from paramctl.library.text_blocks import ROWS, constant_block, index_blocks, join, value_block
 from paramctl.source.base import SelectedValues
 
 MAX_INDICES = 1 << 16
@@ -71,72 +72,60 @@ def write_csv(selections: Sequence[SelectedValues], file: IO[str], columns: Sequ
     file.write(f"{','.join(columns)}\n")
     only_bools = all(selected.dtype == "bool" for selected in selections)
     for selected in selections:
-        parts = [part if isinstance(part, str) else _fixed_texts(part, selected) for part in _parts(selected, columns)]
-        for piece in selected.pieces():
-            values = piece if only_bools or piece.dtype.kind != "b" else piece.view(np.uint8)
-            texts = [_column(values, part) if isinstance(part, str) else islice(part, values.size) for part in parts]
-            file.writelines(map("".join, zip(*texts, strict=False)))
+        parts, ranges = _parts(selected, columns), selected.selection.ranges
+        for start, values in blocks_of_values(selected):
+            indices = index_blocks(ranges, start, values.size) if any(isinstance(part, int) for part in parts) else {}
+            if values.dtype.kind == "b" and not only_bools:
+                values = values.view(np.uint8)
+            file.write(join([indices[part] if isinstance(part, int) else _block(part, values) for part in parts]))
 
 
-Fixed = list[str | int]
-"""The text between two values of a line: constant texts, and the axes whose indices are between them."""
+def blocks_of_values(selected: SelectedValues) -> Iterator[tuple[int, Array]]:
+    """Yield the values in C order in parts of at most ROWS, each with the number of its first value."""
+    start = 0
+    for piece in selected.pieces():
+        for begin in range(0, piece.size, ROWS):
+            values = piece[begin : begin + ROWS]
+            yield start, values
+            start += values.size
 
 
-def _parts(selected: SelectedValues, columns: Sequence[str]) -> list[str | Fixed]:
-    """Return the parts of each line: columns of values, by their names, and the texts around them."""
+class Fixed(str):
+    """A text that is the same in each line."""
+
+
+def _parts(selected: SelectedValues, columns: Sequence[str]) -> list[str | int]:
+    """Return the parts of each line: names of columns of values, numbers of axes, and Fixed texts around them."""
     rank = len(selected.selection.ranges)
-    parts: list[str | Fixed] = []
-    fixed: Fixed = []
+    parts: list[str | int] = []
     for number, name in enumerate(columns):
-        fixed += [","] if number else []
+        parts += [Fixed(",")] if number else []
         if name in VALUES:
-            parts += [fixed, name]
-            fixed = []
+            parts.append(name)
         else:
             field = _field(selected.path, name, rank)
-            fixed += field if field or len(columns) > 1 else ['""']  # an empty line is no row
-    return [*parts, [*fixed, "\n"]]
+            parts += field if field or len(columns) > 1 else [Fixed('""')]  # an empty line is no row
+    return [*parts, Fixed("\n")]
 
 
-def _field(path: str, name: str, rank: int) -> Fixed:
-    """Return a column that is not of values."""
+def _field(path: str, name: str, rank: int) -> list[str | int]:
+    """Return the parts of a column that is not of values."""
     if name == "path":
-        return [csv_field(path)]
+        return [Fixed(csv_field(path))]
     if name != "index":
         axis = int(name[1:])
         return [axis] if axis < rank else []
-    quote = ['"'] if rank > 1 else []
-    between: Fixed = [part for axis in range(rank) for part in (",", axis)]
+    quote = [Fixed('"')] if rank > 1 else []
+    between: list[str | int] = [part for axis in range(rank) for part in (Fixed(","), axis)]
     return [*quote, *between[1:], *quote]
 
 
-def _fixed_texts(fixed: Fixed, selected: SelectedValues) -> Iterator[str]:
-    """Return an iterator of the text in each line."""
-    ranges = selected.selection.ranges
-    axes = [part for part in fixed if isinstance(part, int)]
-    if not axes:
-        return repeat("".join(map(str, fixed)))
-    if axes == list(range(len(ranges))):  # several times as fast as format
-        template = "".join("%s" if isinstance(part, int) else part.replace("%", "%%") for part in fixed)
-        return map(template.__mod__, index_tuples(ranges))
-    escaped = (f"{{{part}}}" if isinstance(part, int) else part.replace("{", "{{").replace("}", "}}") for part in fixed)
-    return starmap("".join(escaped).format, index_tuples(ranges))
-
-
-def _column(values: Array, name: str) -> Iterable[str]:
-    """Return the texts of a column of values. A real number has the imaginary part 0."""
-    if name == "value":
-        return value_texts(values)
-    if values.dtype.kind != "c":
-        return value_texts(values) if name == "real" else repeat("0")
-    return value_texts(values.real if name == "real" else values.imag)
-
-
-def value_texts(values: Array) -> list[str]:
-    """Return each value as the shortest text that reads back the same."""
-    values = to_native(values)
-    if values.dtype.kind == "b":
-        return ["true" if value else "false" for value in values.tolist()]
-    if values.dtype == np.float64:
-        return list(map(repr, values.tolist()))  # NumPy's text, in a third of the time
-    return list(map(str, values if values.dtype.kind == "f" else values.tolist()))
+def _block(part: str, values: Array) -> Array:
+    """Return the block of a Fixed text, or of a column of values. A real number has the imaginary part 0."""
+    if isinstance(part, Fixed):
+        return constant_block(part, values.size)
+    if part != "value" and values.dtype.kind == "c":
+        values = values.real if part == "real" else values.imag
+    elif part == "imag":
+        return constant_block("0", values.size)
+    return value_block(values)
