@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -15,6 +15,7 @@ from paramctl.cli.completions import complete_names
 from paramctl.cli.finding_formats import folded, github, sarif
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows, tell
 from paramctl.cli.several import of_each, refuse_standard_input, split_files
+from paramctl.core.text import quantity
 from paramctl.errors import ParamctlError
 
 SEVERITIES = ("error", "warning", "note")
@@ -45,6 +46,13 @@ def _known() -> list[str]:
     return [*(each.name for each in all_checks()), *SEVERITIES]
 
 
+def _names_option(name: str, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return an option that takes names of checks and severities. text: its help."""
+    return click.option(
+        name, metavar="NAME,...", multiple=True, callback=_names, shell_complete=complete_names(_known), help=text
+    )
+
+
 @click.command(cls=Command, short_help="Find faults, such as NaN and dead units")
 @options.source
 @options.addresses
@@ -53,22 +61,8 @@ def _known() -> list[str]:
 @click.option(
     "--as", "as_dtype", metavar="[PATTERN=]DTYPE", multiple=True, help="Find the values that this dtype cannot hold"
 )
-@click.option(
-    "--select",
-    metavar="NAME,...",
-    multiple=True,
-    callback=_names,
-    shell_complete=complete_names(_known),
-    help="Only these checks or severities",
-)
-@click.option(
-    "--ignore",
-    metavar="NAME,...",
-    multiple=True,
-    callback=_names,
-    shell_complete=complete_names(_known),
-    help="All but these checks or severities",
-)
+@_names_option("--select", "Only these checks or severities")
+@_names_option("--ignore", "All but these checks or severities")
 @click.option(
     "--fail-on",
     type=click.Choice(SEVERITIES),
@@ -185,12 +179,8 @@ def _lines(format: str, findings: Sequence[Any], several: bool) -> Iterator[str]
 
 def _closing(findings: Sequence[Any], results: Sequence[Any]) -> str:
     arrays, values = sum(result.arrays for result in results), sum(result.values for result in results)
-    checked = f"{_count(arrays, 'array')}, {_count(values, 'value')} checked"
+    checked = f"{quantity(arrays, 'array')}, {quantity(values, 'value')} checked"
     if not findings:
         return f"no findings: {checked}"
     counts = Counter(finding.severity for finding in findings)
-    return f"{', '.join(_count(counts[severity], severity) for severity in SEVERITIES)}: {checked}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{', '.join(quantity(counts[severity], severity) for severity in SEVERITIES)}: {checked}"

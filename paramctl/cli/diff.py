@@ -11,6 +11,7 @@ import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, choose, emit, numeric, rows, tell
+from paramctl.core.text import quantity
 
 if TYPE_CHECKING:
     from paramctl.library.measures import Difference
@@ -191,7 +192,7 @@ def _closing(difference: Difference, conditions: str) -> Iterable[str]:
     counts, arrays = difference.counts, difference.arrays
     differing = sum(counts.values())
     if left_out := differing - len(difference.rows):
-        yield "1 more row, not shown" if left_out == 1 else f"{left_out:,} more rows, not shown"
+        yield f"{quantity(left_out, 'more row')}, not shown"
     noun = "array" if arrays == 1 else "arrays"
     if not differing:
         yield f"no differences: {arrays:,} {noun} compared{conditions}"

@@ -15,7 +15,7 @@ from paramctl.cli.command import Command
 from paramctl.cli.display import is_terminal, screen, style
 from paramctl.cli.pictures import check_picture, new_figure, write_picture
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
-from paramctl.core.text import printable
+from paramctl.core.text import printable, quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -164,7 +164,7 @@ def _lines(drawn: Sequence[Histogram], log: bool) -> Iterator[str]:
 
 
 def _title(row: Histogram, log: bool) -> str:
-    values = "1 value" if row.size == 1 else f"{row.size:,} values"
+    values = quantity(row.size, "value")
     notes = (", by absolute value" if row.dtype.startswith("complex") else "") + (", log scale" if log else "")
     return printable(f"{row.path} {row.shape} {row.dtype}: {values}{notes}")
 

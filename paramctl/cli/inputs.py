@@ -10,7 +10,7 @@ import click
 
 from paramctl.cli.options import DEFAULT_MODEL
 from paramctl.cli.render import tell
-from paramctl.core.text import abbreviate
+from paramctl.core.text import abbreviate, quantity
 
 if TYPE_CHECKING:
     from paramctl.declare.located import Located
@@ -53,7 +53,7 @@ def open_argument(
     if opened.checkpoint and (location := opened.checkpoint.origin.location) and (others := others_of(location)):
         tell(f"{path}: reading {location.name.rpartition('/')[2]}, not {abbreviate(others)}")
     if opened.checkpoint and (skipped := opened.checkpoint.skipped):
-        items = "1 non-numeric item" if len(skipped) == 1 else f"{len(skipped):,} non-numeric items"
+        items = quantity(len(skipped), "non-numeric item")
         tell(f"{path}: skipped {items}: {abbreviate(skipped)}")
     return from_opened(opened)
 

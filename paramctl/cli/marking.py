@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from paramctl.cli.render import tell
 from paramctl.cli.retie import restructure
-from paramctl.core.text import abbreviate
+from paramctl.core.text import abbreviate, quantity
 
 if TYPE_CHECKING:
     from paramctl.library.weights import Weights
@@ -42,11 +42,11 @@ def _report(model: Model, paths: Sequence[str], changed: Sequence[str], state: S
 
     verb, result = ("unfroze", "trainable") if trainable else ("froze", "frozen")
     values = sum(model.parameters[path].size for path in changed)
-    parts = [f"{verb} {_count(len(changed), 'parameter')}, {_count(values, 'value')}"]
+    parts = [f"{verb} {quantity(len(changed), 'parameter')}, {quantity(values, 'value')}"]
     if unchanged := len(paths) - len(changed):
         parts.append(f"{unchanged:,} {'was' if unchanged == 1 else 'were'} {result} before")
     if state:
-        parts.append(f"{_count(len(state), 'array')} of state stay{'s' if len(state) == 1 else ''} as before")
+        parts.append(f"{quantity(len(state), 'array')} of state stay{'s' if len(state) == 1 else ''} as before")
     shared = [f"{tie.tied} ({shared_text(tie.kept, tie.transpose)})" for tie in model.ties if tie.kept in changed]
     if shared:
         parts.append(f"{result} through a tie: {abbreviate(shared)}")
@@ -59,7 +59,3 @@ def _without_initializer(model: Model, paths: Sequence[str]) -> list[str]:
 
     patterns = [compile_pattern(pattern) for pattern, _ in model.initializers]
     return [path for path in paths if any(matches(path) for matches in patterns)]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

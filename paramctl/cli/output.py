@@ -13,7 +13,7 @@ import paramctl
 from paramctl.cli import progress
 from paramctl.cli.options import DEFAULT_MODEL
 from paramctl.cli.render import tell
-from paramctl.core.text import abbreviate
+from paramctl.core.text import abbreviate, quantity
 
 if TYPE_CHECKING:
     from paramctl.library.weights import Weights
@@ -113,7 +113,7 @@ def note_ties(model: Model, changed: Collection[str]) -> None:
 def _state_text(model: Model) -> str:
     """Return the words for the arrays of an optimizer among those of a model."""
     count = sum(not owner.is_parameter for owner in model.owners())
-    return ", and " + ("1 array" if count == 1 else f"{count:,} arrays") + " of the optimizer" if count else ""
+    return f", and {quantity(count, 'array')} of the optimizer" if count else ""
 
 
 def report_written(weights: Weights, path: str, more: str = "", in_place: bool = False) -> None:
@@ -130,8 +130,8 @@ def report_written(weights: Weights, path: str, more: str = "", in_place: bool =
     path = written_name(path)
     sys.stdout.flush()  # the report comes first, also where both streams go to one file
     owners = [owner for owner in weights.model.owners() if owner.is_parameter]
-    count = "1 array" if len(owners) == 1 else f"{len(owners):,} arrays"
-    tell(f"wrote {path}: {count}, {totals(owners).parameters:,} values{_state_text(weights.model)}{more}")
+    arrays, values = quantity(len(owners), "array"), quantity(totals(owners).parameters, "value")
+    tell(f"wrote {path}: {arrays}, {values}{_state_text(weights.model)}{more}")
     for note in weights.notes:
         tell(f"note: {note}")
     source = weights.source

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from paramctl.cli.render import binary
-from paramctl.core.text import printable
+from paramctl.core.text import printable, quantity
 
 if TYPE_CHECKING:
     from paramctl.inspect.summary import Summary
@@ -27,7 +27,7 @@ def left_out_lines(summaries: Sequence[Summary], sort: str | None, parameters: b
     omitted = left_out and (left_out.parameters if parameters else left_out.layers)
     if not omitted or not omitted.rows:
         return
-    text = "1 more row" if omitted.rows == 1 else f"{omitted.rows:,} more rows"
+    text = quantity(omitted.rows, "more row")
     if len(summaries) > 1:
         text += f" of {of_files(len(summaries))}"
     totals = [facts.total(measure_of(sort)) for facts in summaries]
@@ -74,8 +74,7 @@ def total_lines(facts: Summary) -> Iterator[str]:
     from paramctl.model import shared_text
 
     if state := facts.optimizer_totals:
-        arrays = "1 array" if state.arrays == 1 else f"{state.arrays:,} arrays"
-        values = "1 value" if state.values == 1 else f"{state.values:,} values"
+        arrays, values = quantity(state.arrays, "array"), quantity(state.values, "value")
         yield f"Optimizer state: {arrays}, {values}, {state.bytes:,} bytes{binary(state.bytes)}"
     for tie in facts.ties:
         yield printable(f"Tied: {tie.tied} {shared_text(tie.kept, tie.transpose)}")

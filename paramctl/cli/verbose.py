@@ -13,7 +13,7 @@ import click
 
 from paramctl.cli.display import display
 from paramctl.cli.render import tell
-from paramctl.core.text import binary
+from paramctl.core.text import binary, quantity
 
 DETAILS = 2
 """The verbosity of -vv."""
@@ -35,9 +35,9 @@ class Activity:
 
         owners = list(model.owners())
         count, sizes = totals(owners).parameters, totals(owners).bytes
-        arrays = "1 array" if len(owners) == 1 else f"{len(owners):,} arrays"
+        arrays, values = quantity(len(owners), "array"), quantity(count, "value")
         size = sum(sizes.values())
-        text = f"{name}: {format_}: {arrays}, {count:,} values, {size:,} bytes{binary(size)}"
+        text = f"{name}: {format_}: {arrays}, {values}, {size:,} bytes{binary(size)}"
         if name not in self.files:
             self.files[name] = None
             tell(f"{text}, after {self.seconds()}" if self.details else text)
@@ -53,8 +53,7 @@ class Activity:
 
     def lines(self, command: str) -> Iterator[str]:
         """Yield the last lines: what was read in all, and the time; with details, the cost in processor and memory."""
-        files = "1 file" if len(self.files) == 1 else f"{len(self.files):,} files"
-        arrays = "1 array" if len(self.arrays) == 1 else f"{len(self.arrays):,} arrays"
+        files, arrays = quantity(len(self.files), "file"), quantity(len(self.arrays), "array")
         values = f", values of {arrays}: {self.bytes:,} bytes{binary(self.bytes)}" if self.arrays else ""
         yield f"{command}: {files}{values}, {self.seconds()}"
         if self.details:

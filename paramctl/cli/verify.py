@@ -11,7 +11,7 @@ from paramctl.cli import options, progress
 from paramctl.cli.command import Command
 from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
 from paramctl.cli.several import of_each, refuse_standard_input
-from paramctl.core.text import printable
+from paramctl.core.text import printable, quantity
 
 if TYPE_CHECKING:
     from paramctl.inspect.verify import Verification
@@ -74,9 +74,8 @@ def verify(files: tuple[str, ...], against: str | None, quiet: bool, format: str
 def _lines(result: Verification) -> list[str]:
     """Return a line for each part that has changed, or one for a file that matches."""
     if result.matches:
-        arrays = "1 array" if result.arrays == 1 else f"{result.arrays:,} arrays"
         frame = "and the header match" if result.frame else "match" if result.arrays != 1 else "matches"
-        return [f"{printable(result.file)}: {arrays} {frame}"]
+        return [f"{printable(result.file)}: {quantity(result.arrays, 'array')} {frame}"]
     return [
         printable(f"{row.file}: {f'{row.path}: ' if row.path else ''}{row.status}: {row.detail}")
         for row in result.altered

@@ -24,6 +24,11 @@ def csv_field(text: str) -> str:
     return text
 
 
+def quantity(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 array``, ``2,000 arrays``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def abbreviate(names: Sequence[str]) -> str:
     """Return the first names, and the number of the others: ``a, b, c, d, e and 3 more``."""
     more = len(names) - SHOWN_NAMES
@@ -57,7 +62,7 @@ def decimal(size: int) -> str:
     for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "KB")):
         if size >= 1000**power:
             return f"{f'{size / 1000**power:,.1f}'.removesuffix('.0')} {unit}"
-    return "1 byte" if size == 1 else f"{size} bytes"
+    return quantity(size, "byte")
 
 
 def binary(size: int) -> str:
