@@ -22,6 +22,12 @@ from paramctl.store.contents import connections
 
 DEFAULT_BINS = 20
 
+AT_ONCE = 1 << 15
+"""The number of values to count at once. As float64, they fit a processor's second-level cache."""
+
+LARGEST_MARGIN = 0.01
+"""The share of a bin up to which rounding may move a number. Beyond it, numpy.histogram is as fast."""
+
 EXACT_INTEGERS = 1 << 53
 """The integers up to this one are exact in float64."""
 
@@ -210,14 +216,38 @@ def count(values: Array, bins: Bins) -> Counts:
 
 def _count_inside(numbers: Array, edges: Array) -> Array:
     """Return the counts of numbers of which none is outside the edges."""
-    if not edges.size:
-        return np.zeros(0, np.int64)
+    if not edges.size or not numbers.size:
+        return np.zeros(max(edges.size - 1, 0), np.int64)
     low, high = edges[0], edges[-1]
     if low == high:
         return np.array([numbers.size])
     if isinf(high - low):  # NumPy finds the bin by this difference, unless it is given the edges
         return np.histogram(numbers, edges)[0]
-    return np.histogram(numbers, edges.size - 1, (low, high))[0]
+    bins = edges.size - 1
+    # how far rounding can move a number and the edges, in bins
+    margin = 16 * np.finfo(np.float64).eps * bins * (1 + max(abs(low), abs(high)) / (high - low))
+    if bins > AT_ONCE or not margin < LARGEST_MARGIN or high - low < np.finfo(np.float64).tiny * bins:
+        return np.histogram(numbers, bins, (low, high))[0]
+    result, edges = np.zeros(bins, np.int64), np.linspace(low, high, bins + 1)
+    for start in range(0, numbers.size, AT_ONCE):
+        result += _count_part(numbers[start : start + AT_ONCE], edges, margin)
+    return result
+
+
+def _count_part(numbers: Array, edges: Array, margin: float) -> Array:
+    """Return the counts of numpy.histogram, which compares every number with the edges of its bin.
+
+    Only numbers within the margin of an edge are compared here, and most arrays have few of them.
+    """
+    bins = edges.size - 1
+    places = numbers - edges[0]
+    places *= bins / (edges[-1] - edges[0])
+    chosen = places.astype(np.intp)
+    places -= np.rint(places)
+    near = np.flatnonzero(np.abs(places, out=places) <= margin)
+    if near.size:
+        chosen[near] = np.minimum(np.searchsorted(edges, numbers[near], "right") - 1, bins - 1)
+    return np.bincount(chosen, minlength=bins)
 
 
 def _real(values: Array) -> Array:
