@@ -147,7 +147,7 @@ def _measure_chunk(start: int, a: Array, b: Array, wide: Any, tolerance: Toleran
     if tolerance.any:
         differs &= ~tolerance.covers(a, b, distance_float, magnitude)
     different = int(np.count_nonzero(differs))
-    ratio = distance_float / magnitude
+    ratio = np.divide(distance_float, magnitude, out=magnitude)
     top = _argmax(distance, distance_float, differs, different)
     top_ratio = _argmax(ratio, ratio, differs, different)
     return Difference(
@@ -191,8 +191,11 @@ def _distance(a: Array, b: Array, x: Array, y: Array) -> Array:
     """
     distance: Array
     if a.dtype.kind not in "biu" or b.dtype.kind not in "biu":
-        distance = np.abs((x - y) + (_rounding(a, x) - _rounding(b, y)))
-        return distance
+        rest = _rounding(a, x) - _rounding(b, y)
+        distance = x - y
+        if isinstance(rest, np.ndarray):
+            distance += rest
+        return np.abs(distance) if distance.dtype.kind == "c" else np.abs(distance, out=distance)
     common: Any = np.result_type(a.dtype, b.dtype)
     if common.kind == "f":  # uint64 against a signed dtype: no NumPy integer holds both
         distance = np.abs(a.astype(object) - b.astype(object))

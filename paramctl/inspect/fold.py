@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from paramctl.core.dtypes import Array
 from paramctl.core.parameter import bytes_of
-from paramctl.parallel import in_parallel
+from paramctl.parallel import check_awaited, in_parallel, workers
 from paramctl.source.base import SelectedValues
+
+BATCH_PIECES, BATCH_BYTES = 8, 1 << 22
+"""The pieces that a worker measures before it reports. Each report wakes another thread, which costs as much as the
+measurement of a small piece. Slices and measurements wait in memory, so a batch stays small."""
 
 
 class Joinable(Protocol):
@@ -28,6 +32,7 @@ class Joinable(Protocol):
 
 Key = TypeVar("Key", bound=Hashable)
 Measurement = TypeVar("Measurement", bound=Joinable)
+Piece = TypeVar("Piece", bound="PieceToMeasure[Any, Any]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,35 @@ def fold(
     initial: measurements of earlier pieces, which these continue.
     """
     joined = dict(initial or {})
-    for piece, measurement in in_parallel(lambda piece: (piece, piece.measure()), pieces, threads):
-        before = joined.get(piece.key)
-        joined[piece.key] = measurement if before is None else before.join(measurement)
-        advance(piece.bytes)
+    count = threads or workers()
+    for batch in in_parallel(_measure_batch, _batches(pieces, count), count):
+        for piece, measurement in batch:
+            before = joined.get(piece.key)
+            joined[piece.key] = measurement if before is None else before.join(measurement)
+            advance(piece.bytes)
     return joined
+
+
+def _batches(pieces: Iterable[Piece], count: int) -> Iterator[list[Piece]]:
+    """Yield the pieces in batches, which grow, so that the pieces of a small file are spread over all workers."""
+    batch: list[Piece] = []
+    size = before = 0
+    for piece in pieces:
+        batch.append(piece)
+        size += piece.bytes
+        if len(batch) > min(before // (2 * count), BATCH_PIECES - 1) or size >= BATCH_BYTES:
+            yield batch
+            before += len(batch)
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _measure_batch(
+    batch: list[PieceToMeasure[Key, Measurement]],
+) -> list[tuple[PieceToMeasure[Key, Measurement], Measurement]]:
+    results = []
+    for piece in batch:
+        check_awaited()
+        results.append((piece, piece.measure()))
+    return results
