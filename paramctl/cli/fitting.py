@@ -236,6 +236,18 @@ def _mark() -> str:
     return "…" if encodes("…") else "..."
 
 
+def align(headings: Sequence[str], columns: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table: headings, rules, and rows, with each column as wide as its widest text."""
+    padded = []
+    for heading, texts in zip(headings, columns, strict=True):
+        column = [heading, *texts]
+        widths = [*map(display_width, column)]
+        width = max(widths)
+        column = [text + " " * (width - own) for text, own in zip(column, widths, strict=True)]
+        padded.append([column[0], "-" * width, *column[1:]])
+    return [(" " * GAP).join(line).rstrip() for line in zip(*padded, strict=True)]
+
+
 def widest(texts: Iterable[str]) -> int:
     return max(map(display_width, texts), default=0)
 

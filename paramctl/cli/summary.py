@@ -216,6 +216,7 @@ def summary(
             **filters,
             state=state,
             group=view.group,
+            only=view.only,
         )
         if facts.missing and (len(files) > 1 or format not in ("table", "tree", "json")):  # these show the parameters
             names = abbreviate([*facts.missing])

@@ -60,6 +60,13 @@ class View(NamedTuple):
         return self._choose(self.parameters, (*default, *self._kind), self.columns)
 
     @property
+    def only(self) -> str | None:
+        """The kind of rows that the format shows, None if it shows both."""
+        if self.format == "json" or (self.format == "tree" and self.parameters):
+            return None
+        return "parameters" if self.parameters and self.format != "tree" else "layers"
+
+    @property
     def has_shares(self) -> bool:
         """True if rows need their shares of the total."""
         return self.sort is not None or any(key.strip() in SHARES for key in (self.columns or "").split(","))

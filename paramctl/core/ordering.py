@@ -24,7 +24,7 @@ def in_numeric_order(names: Iterable[str]) -> list[str]:
     Formats and libraries list names as sorted text: [layer_0, layer_1, layer_10, layer_2]. Any other order is kept.
     """
     ordered = list(names)
-    if len(ordered) < 2:
+    if len(ordered) < 2 or not _NUMBER.search("".join(ordered)):  # such as kernel and bias, in each of many layers
         return ordered
     series: dict[str, list[int]] = {}  # the places of the names that differ only in numbers
     for place, name in enumerate(ordered):
@@ -33,7 +33,7 @@ def in_numeric_order(names: Iterable[str]) -> list[str]:
             series.setdefault(template, []).append(place)
     for places in series.values():
         members = [ordered[place] for place in places]
-        if all(one < other for one, other in pairwise(members)):
+        if len(members) > 1 and all(one < other for one, other in pairwise(members)):
             for place, name in zip(places, sorted(members, key=numeric_key), strict=True):
                 ordered[place] = name
     return ordered

@@ -119,12 +119,12 @@ class Parameter:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(axis.size for axis in self.axes)
+        return tuple([axis.size for axis in self.axes])
 
     @property
     def size(self) -> int:
         """The number of values."""
-        return prod(axis.size for axis in self.axes)
+        return prod([axis.size for axis in self.axes])  # a list takes half the time of a generator
 
     @property
     def bytes(self) -> int:

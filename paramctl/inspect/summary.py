@@ -90,6 +90,7 @@ def summarize(
     packed: Sequence[Packed] = (),
     optimizer: Sequence[Parameter | ParameterRow] = (),
     group: bool = False,
+    only: str | None = None,
 ) -> Summary:
     """Return the summary of a model.
 
@@ -101,6 +102,7 @@ def summarize(
     packed: the arrays that hold packed parameters.
     optimizer: the arrays of the file's optimizer. The model may have them too, and then they are rows.
     group: return one row for equal blocks, and for equal parameters; see Repeats.
+    only: ``layers`` or ``parameters`` to return rows of these alone, None for both.
 
     Raises AddressError for a pattern that matches nothing, and for a filter by what the file does not record.
     """
@@ -124,8 +126,8 @@ def summarize(
         model=model.name,
         inputs=model.inputs,
         outputs=model.outputs,
-        layers=list(rows.rows(model.blocks, 1)),
-        parameters=list(_parameter_rows(model, selected, schemes, counts, repeats)),
+        layers=list(rows.rows(model.blocks, 1)) if only != "parameters" else [],
+        parameters=list(_parameter_rows(model, selected, schemes, counts, repeats)) if only != "layers" else [],
         ties=tuple(tie for tie in model.ties if tie.kept in selected or tie.tied in selected),
         totals=totals(counted, counts),
         unbuilt=model.unbuilt,
@@ -217,16 +219,19 @@ class _LayerRows:
 
     def row(self, block: Block, level: int, expanded: bool) -> LayerRow:
         # The rows inside an expanded block count for themselves, and a reused layer was counted before.
-        blocks = [block] if expanded else [] if block.reuse_of else block.walk()
+        inside = list(block.walk()) if block.blocks and not expanded else [block]
+        blocks = [] if block.reuse_of and not expanded else inside
         parameters = [
             parameter for inner in blocks for parameter in inner.parameters if parameter.path in self.selected
         ]
         counted = [self.model.owner(parameter.path) for parameter in parameters if self.counts(parameter)]
         counts = totals(counted, self.parameter_counts)
         # an expanded block has no count, unless it holds parameters itself
-        known = bool(parameters) if expanded else not any(inner.unbuilt for inner in block.walk())
+        known = bool(parameters) if expanded else not any(inner.unbuilt for inner in inside)
         cost = self.costs.of(block)
-        missing = () if expanded else tuple(path for path in self.missing if path.startswith(f"{block.path}/"))
+        missing: tuple[str, ...] = ()
+        if self.missing and not expanded:
+            missing = tuple(path for path in self.missing if path.startswith(f"{block.path}/"))
         row = LayerRow(
             path=block.path,
             name=block.path.rpartition(self.model.separator)[2],
@@ -240,8 +245,8 @@ class _LayerRows:
             bytes=sum(counts.bytes.values()) if known else None,
             reuse_of=block.reuse_of,
             inputs=block.inputs,
-            shared=self.shared(block, parameters),
-            holds=tuple(parameter.path for parameter in parameters),
+            shared=self.shared(block, parameters) if len(counted) < len(parameters) or block.reuse_of else (),
+            holds=tuple([parameter.path for parameter in parameters]),
             macs=cost.macs,
             activations=cost.activations,
             expanded=expanded,
@@ -309,6 +314,7 @@ def _parameter_rows(
             continue
         owner, tie, counted_at = model.owner(path), model.tied.get(path), model.counted_at(path)
         place = repeats.parameters[path] if repeats else Shown(path, "", 1)
+        size = owner.size
         fan_in, fan_out = parameter.fans or (None, None)
         elsewhere = None if counted_at == path else _elsewhere(model, path, "", repeats)
         yield ParameterRow(
@@ -318,7 +324,7 @@ def _parameter_rows(
             bits=_bits(owner),
             kind=None if parameter.kind == "unknown" else parameter.kind,
             trainable=owner.trainable,
-            size=place.times * parameter.size,
+            size=place.times * size,
             bytes=place.times * owner.stored_bytes,
             axes=_roles(parameter),
             fan_in=fan_in,
@@ -327,7 +333,7 @@ def _parameter_rows(
             tied_to=None if tie is None else repeats.target(path, tie.kept) if repeats else tie.kept,
             counted_at=place.path if elsewhere is None else elsewhere.path,
             shared=elsewhere.text if elsewhere else "",
-            parameters=place.times * counts.get(owner.path, owner.size),
+            parameters=place.times * counts.get(owner.path, size),
             count=place.times,
         )
 
@@ -342,5 +348,5 @@ def _bits(parameter: Parameter) -> int | float:
 
 def _roles(parameter: Parameter) -> tuple[str, ...] | None:
     """Return the roles of the axes; None if the file does not record them."""
-    roles = tuple(axis.role for axis in parameter.axes)
+    roles = tuple([axis.role for axis in parameter.axes])
     return None if "unknown" in roles else roles

@@ -17,6 +17,8 @@ from paramctl.model import Model, Tie
 if TYPE_CHECKING:
     from paramctl.library.weights import Weights
 
+ROWS = ("layers", "parameters")
+
 
 def summary(
     model: Openable,
@@ -30,6 +32,7 @@ def summary(
     sort: str | None = None,
     top: int | None = None,
     group: bool = False,
+    only: str | None = None,
 ) -> Summary:
     """Summarize a model or a checkpoint: rows of layers and of parameters, and totals that count each array once.
 
@@ -46,6 +49,7 @@ def summary(
         default. Blocks that are expanded have no count of their own, and no row here. Parameters have no macs.
     top: the number of rows to keep of these, by parameters unless ``sort`` is given. Totals are still of all rows.
     group: one row for equal blocks, such as ``block-[0..11]``, with the sum of all. The path is a pattern.
+    only: ``layers`` or ``parameters`` for rows of these alone, which takes less time; rows of both by default.
 
     With sort or top, each row has its share of the total, ``percent``, and that of all rows up to it, ``cumulative``:
     of ``sort`` if it is a number, else of parameters.
@@ -54,15 +58,22 @@ def summary(
     selected = filters(trainable, dtype, kind, min_size)
     depth, top = whole("depth", depth, 1), whole("top", top, 1)
     choice("sort", sort, SORTS)
-    facts = _facts(openable(model), patterns, depth, selected, state, group)
+    choice("only", only, ROWS)
+    facts = _facts(openable(model), patterns, depth, selected, state, group, only)
     return facts if sort is None and top is None else rank([facts], sort, top)[0]
 
 
 def _facts(
-    arrays: Model | Weights, patterns: Sequence[str], depth: int | None, selected: Filters, state: bool, group: bool
+    arrays: Model | Weights,
+    patterns: Sequence[str],
+    depth: int | None,
+    selected: Filters,
+    state: bool,
+    group: bool,
+    only: str | None,
 ) -> Summary:
     if isinstance(arrays, Model):
-        return summarize(arrays, patterns, depth, None, selected, group=group)
+        return summarize(arrays, patterns, depth, None, selected, group=group, only=only)
     from paramctl.source.with_state import with_state  # imports NumPy, as weights do
 
     source, origin = arrays.source, arrays.source.origin
@@ -74,7 +85,7 @@ def _facts(
     packed = find_packed(arrays.model, read)
     optimizer = list(origin.optimizer.arrays.values()) if origin.optimizer is not None else []
     model = with_state(source).model if state else source.model
-    return summarize(model, patterns, depth, schemes, selected, origin.missing, packed, optimizer, group)
+    return summarize(model, patterns, depth, schemes, selected, origin.missing, packed, optimizer, group, only)
 
 
 def ties(model: Openable) -> tuple[Tie, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -215,11 +214,13 @@ class Model:
 
     def owner(self, path: str) -> Parameter:
         """Return the parameter that holds the values of this path: its own, or the one it is tied to."""
-        tie = self.tied.get(path)
+        tie = self.tied.get(path) if self.ties else None
         return self.parameters[tie.kept if tie else path]
 
     def counted_at(self, path: str) -> str:
         """Return the path at which this parameter's array is counted: the first of its names."""
+        if not self.ties:  # as most files of many arrays
+            return path
         kept = self.owner(path).path
         return self.first_names.get(kept, kept)
 
@@ -295,16 +296,19 @@ def totals(parameters: Iterable[Parameter], counts: Mapping[str, int] | None = N
     counts: the number of values by path, where it is not the size.
     """
     trainable = other = unknown = 0
-    by_dtype: Counter[str] = Counter()
+    by_dtype: dict[str, int] = {}
     for parameter in parameters:
         if not parameter.is_parameter:
             continue
-        by_dtype[parameter.stored_dtype] += parameter.stored_bytes
-        size = (counts or {}).get(parameter.path, parameter.size)
+        dtype = parameter.stored_dtype
+        by_dtype[dtype] = by_dtype.get(dtype, 0) + parameter.stored_bytes
+        size = counts.get(parameter.path) if counts else None
+        if size is None:
+            size = parameter.size
         if parameter.trainable:
             trainable += size
         elif parameter.trainable is None:  # the file does not record it
             unknown += size
         else:
             other += size
-    return Totals(trainable, other, dict(by_dtype), unknown)
+    return Totals(trainable, other, by_dtype, unknown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, get_args
 
 from paramctl.core.ordering import in_numeric_order
@@ -17,6 +18,8 @@ from paramctl.store.contents import OptimizerState, Origin, Reader
 
 MAX_NAME_PARTS = 10 * MAX_DEPTH
 KINDS = get_args(ParameterKind)
+CACHED = 256
+"""A file has few shapes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ def stored_parameter(
     encoding: of quantized values.
     """
     known = attributes if isinstance(attributes, dict) else {}
+    if not known:  # in the files of most programs, which may have many thousands of arrays
+        return Parameter(name, _unknown_axes(shape), "unknown", None, None, dtype, encoding)
     text = known.get("axes")
     roles = text.split(", ") if isinstance(text, str) and text else []
     roles = roles if len(roles) == len(shape) else ["unknown"] * len(shape)
@@ -55,9 +60,14 @@ def stored_parameter(
     return Parameter(name, axes, kind, trainable if isinstance(trainable, bool) else None, None, dtype, encoding)
 
 
+@lru_cache(CACHED)
+def _unknown_axes(shape: tuple[int, ...]) -> tuple[Axis, ...]:
+    return tuple(Axis(size, "unknown") for size in shape)
+
+
 def _parse_axis(size: int, text: str) -> Axis:
     """Parse an axis as metadata.axis_text writes it: ``out/4:2``. Its role is unknown if the text is malformed."""
-    if text == "unknown":  # in the files of most programs, which may have many thousands of arrays
+    if text == "unknown":
         return Axis(size, "unknown")
     role, _, stride = text.partition(":")
     role, _, groups = role.partition("/")
@@ -117,13 +127,19 @@ def name_tree(parameters: Mapping[str, Parameter], separator: str) -> tuple[Bloc
     if any(path.count("/") + path.count(".") > MAX_NAME_PARTS for path in parameters):
         raise TooManyParts(f"a name has more than {MAX_NAME_PARTS} parts")
     tree: dict[str, Any] = {}
+    groups = {"": tree}
+    """By the beginning of the paths in it."""
     for path, parameter in parameters.items():
-        *folders, _ = path.split(separator)
-        group = tree
-        for folder in folders:
-            # a group's key ends in the separator, so that it cannot clash with an array of the same name
-            group = group.setdefault(f"{folder}{separator}", {})
-        group[path] = parameter
+        name = path.rpartition(separator)[2]
+        folder = path[: len(path) - len(name)]
+        group = groups.get(folder)
+        if group is None:
+            group = tree
+            for part in folder.split(separator)[:-1]:
+                # a group's key ends in the separator, so that it cannot clash with an array of the same name
+                group = group.setdefault(f"{part}{separator}", {})
+            groups[folder] = group
+        group[name] = parameter
     return tuple(_blocks(tree, "", separator))
 
 
@@ -132,9 +148,10 @@ def _blocks(tree: Mapping[str, Any], prefix: str, separator: str) -> Iterator[Bl
         inner = tree[name]
         if isinstance(inner, dict):
             path = f"{prefix}{name.removesuffix(separator)}"
-            members = (inner[member] for member in in_numeric_order(inner))
-            parameters = tuple(member for member in members if isinstance(member, Parameter))
-            blocks = tuple(_blocks(inner, f"{path}{separator}", separator))
+            members = [inner[member] for member in in_numeric_order(inner)]
+            parameters = tuple([member for member in members if isinstance(member, Parameter)])
+            has_groups = len(parameters) < len(members)
+            blocks = tuple(_blocks(inner, f"{path}{separator}", separator)) if has_groups else ()
             yield Block(path, "group", None, (), parameters, blocks)
         elif not prefix:  # an array at the root is a row of its own
             yield Block(inner.path, "array", None, (), (inner,))

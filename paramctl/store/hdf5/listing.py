@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePath
 from typing import Any, TypedDict
 
@@ -19,7 +20,7 @@ from paramctl.store.contents import Provenance, Reader
 from paramctl.store.foreign import IN_A_SET, check_not_foreign
 from paramctl.store.hdf5 import user_block
 from paramctl.store.hdf5.client import Client, WorkerExited
-from paramctl.store.hdf5.element import ArrayEntry
+from paramctl.store.hdf5.element import ArrayEntry, Order
 from paramctl.store.hdf5.metadata_reader.parsed_file import ParsedFile, parse_file
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.location import LocalFile, Location
@@ -153,6 +154,14 @@ def link_ties(links: Sequence[Sequence[str]], names: Mapping[str, str], kept: Co
     return ties
 
 
+@cache
+def _dtype(name: str, order: Order) -> np.dtype[Any]:
+    return numpy_dtype(name).newbyteorder(order)
+
+
+UNRECORDED, UNWRITTEN = Provenance(), Provenance(unwritten=True)
+
+
 class ParameterCollector:
     """The parameters of a listing, collected under their names, with the extents or paths of their values."""
 
@@ -171,12 +180,16 @@ class ParameterCollector:
         if entry["dtype"] not in DTYPE_BYTES:
             raise InputError(f"{self.file.name}: {name} has the unsupported dtype {entry['dtype']}")
         self.parameters[name] = stored_parameter(name, tuple(entry["shape"]), entry["dtype"], attributes)
-        dtype = numpy_dtype(entry["dtype"]).newbyteorder(entry["order"])
+        dtype = _dtype(entry["dtype"], entry["order"])
         if entry["offset"] is None:
             self.by_library[name] = entry["path"], dtype
         else:
             self.extents[name] = Extent(self.begin + entry["offset"], dtype)
-        self.notes[name] = Provenance(attributes.get("scheme"), attributes.get("seed"), entry["unwritten"])
+        unwritten = entry["unwritten"]
+        if attributes:
+            self.notes[name] = Provenance(attributes.get("scheme"), attributes.get("seed"), unwritten)
+        else:
+            self.notes[name] = UNWRITTEN if unwritten else UNRECORDED
         if name != entry["path"]:  # Keras' "layers/dense/vars/0" is shown as "dense/kernel"
             self.stored[name] = entry["path"]
 

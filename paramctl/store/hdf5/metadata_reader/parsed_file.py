@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from paramctl.errors import InputError
 from paramctl.store.hdf5.budget import Budget
@@ -13,9 +14,9 @@ from paramctl.store.hdf5.element import OPAQUE, ArrayEntry, is_opaque, named_by
 from paramctl.store.hdf5.limits import size_of_data
 from paramctl.store.hdf5.metadata_reader.attribute import Attribute, Attributes, read_text
 from paramctl.store.hdf5.metadata_reader.blocks import Blocks
-from paramctl.store.hdf5.metadata_reader.datatype import Text, read_datatype
+from paramctl.store.hdf5.metadata_reader.datatype import Datatype, Text, read_datatype
 from paramctl.store.hdf5.metadata_reader.links import is_group, read_links
-from paramctl.store.hdf5.metadata_reader.messages import bytes_of, has_fill_value, read_dataspace, read_layout
+from paramctl.store.hdf5.metadata_reader.messages import CACHED, bytes_of, has_fill_value, read_dataspace, read_layout
 from paramctl.store.hdf5.metadata_reader.object_header import (
     DATASPACE,
     DATATYPE,
@@ -65,28 +66,34 @@ def _data_size(file: Location, size: int) -> int:
         return size
 
 
-class _Dataset:
-    """The header of a dataset."""
+class _Dataset(NamedTuple):
+    """A dataset without the place of its values.
 
-    def __init__(self, header: ObjectHeader) -> None:
+    shape: None if it is null. size: the bytes of the values.
+    has_fill_value: True if values that were never written read as a fill value.
+    """
+
+    datatype: Datatype
+    shape: tuple[int, ...] | None
+    size: int
+    has_fill_value: bool
+
+    @classmethod
+    def of(cls, header: ObjectHeader) -> _Dataset:
+        """Return the dataset that an object header describes. Raises Unknown."""
         single = header.single
-        self.header = header
-        self.datatype = read_datatype(single[DATATYPE])
-        self.shape = read_dataspace(single[DATASPACE])
+        return _dataset(single[DATATYPE], single[DATASPACE], single.get(FILL_VALUE), single.get(OLD_FILL_VALUE))
 
-    def storage(self, blocks: Blocks) -> Storage:
-        """Return the storage of the values in a file."""
-        size = 0 if self.shape is None else bytes_of(self.shape, self.datatype.element.size)
-        return read_layout(self.header.single[LAYOUT], size, blocks.base, blocks.end)
 
-    def has_fill_value(self) -> bool:
-        """Return whether values that were never written read as a fill value."""
-        single, size = self.header.single, self.datatype.element.size
-        old = single.get(OLD_FILL_VALUE)
-        # for old releases of the library, beside the newer message
-        if old is not None and (FILL_VALUE not in single or old[:4] != struct.pack("<I", size) or len(old) < 4 + size):
-            raise Unknown("a fill value of another version")
-        return has_fill_value(single.get(FILL_VALUE), size)
+@lru_cache(CACHED)
+def _dataset(datatype: bytes, dataspace: bytes, fill_value: bytes | None, old_fill_value: bytes | None) -> _Dataset:
+    """Return a dataset, given its messages: many datasets of a file have the same ones."""
+    type_, shape = read_datatype(datatype), read_dataspace(dataspace)
+    size, old = type_.element.size, old_fill_value
+    # for old releases of the library, beside the newer message
+    if old is not None and (fill_value is None or old[:4] != struct.pack("<I", size) or len(old) < 4 + size):
+        raise Unknown("a fill value of another version")
+    return _Dataset(type_, shape, 0 if shape is None else bytes_of(shape, size), has_fill_value(fill_value, size))
 
 
 class ParsedFile:
@@ -172,7 +179,7 @@ class ParsedFile:
                 continue
             header = read_object_header(self.blocks, address)
             if not is_group(header):
-                self._visit_dataset(_Dataset(header), address, path)
+                self._visit_dataset(header, address, path)
             elif len(above) >= MAX_DEPTH:
                 raise Unknown("groups are nested too deep")
             elif address in above:  # each array has a path that does not pass here again
@@ -181,17 +188,17 @@ class ParsedFile:
                 self.groups[path] = self._noted_attributes(header, path)
                 self._visit(self._links(header), f"{path}/", above | {address})
 
-    def _visit_dataset(self, dataset: _Dataset, address: int, path: str) -> None:
-        header, datatype, shape = dataset.header, dataset.datatype, dataset.shape
-        storage, element = dataset.storage(self.blocks), datatype.element
-        has_fill_value = dataset.has_fill_value()
+    def _visit_dataset(self, header: ObjectHeader, address: int, path: str) -> None:
+        (element, *_), shape, size, has_fill_value = _Dataset.of(header)
+        storage = self._storage(header, size)
         attributes = {attribute.name: attribute for attribute in self.attributes_of.of(header)}
         named = self.attributes_of.value(attributes["dtype"]) if "dtype" in attributes else None
         dtype = named_by(named, element.size) if element.name == OPAQUE else element.name
         if dtype is None or shape is None:
             self.skipped[path] = element.words if shape is not None else "a null dataspace"
             return
-        if not has_fill_value and not storage.size and 0 not in shape:
+        unwritten = not storage.size and 0 not in shape
+        if unwritten and not has_fill_value:
             self._skip(path, "an array that was never written and has no fill value")
             return
         self._note(attributes.values(), path)
@@ -209,10 +216,14 @@ class ParsedFile:
                 "dtype": dtype,
                 "order": element.order,
                 "offset": self.first[address][1],
-                "unwritten": not storage.size and 0 not in shape,
+                "unwritten": unwritten,
                 "attributes": self._native_attributes(attributes) if self.metadata is not None else {},
             }
         )
+
+    def _storage(self, header: ObjectHeader, size: int) -> Storage:
+        """Return the storage of a dataset's values. size: their bytes."""
+        return read_layout(header.single[LAYOUT], size, self.blocks.base, self.blocks.end)
 
     def _native_attributes(self, attributes: dict[str, Attribute]) -> dict[str, Any]:
         """Return the attributes of the native layout that have the right type."""
@@ -274,17 +285,18 @@ class ParsedFile:
         for name in TEXTS:
             item = items.get(name.encode())
             if item is not None:
-                dataset = _Dataset(read_object_header(self.blocks, item))
+                header_of_text = read_object_header(self.blocks, item)
+                dataset = _Dataset.of(header_of_text)
                 if dataset.shape == () and dataset.datatype.text is Text.FIXED:
-                    metadata[name] = self._text(dataset, f"{METADATA_GROUP}/{name}")
+                    storage = self._storage(header_of_text, dataset.size)
+                    metadata[name] = self._text(storage, dataset.datatype, f"{METADATA_GROUP}/{name}")
         for attribute in self.attributes_of.of(header):
             if attribute.name in NUMBERS and isinstance(number := self.attributes_of.value(attribute), int):
                 metadata[attribute.name] = number
         return metadata
 
-    def _text(self, dataset: _Dataset, path: str) -> str:
+    def _text(self, storage: Storage, datatype: Datatype, path: str) -> str:
         """Return a scalar text, checked like any other dataset before it is read."""
-        storage, datatype = dataset.storage(self.blocks), dataset.datatype
         if storage.offset is None or storage.size > min(MAX_TEXT, self.blocks.left):
             raise Unknown("a text that was never written, or too long")
         self.claims.add(storage, (), datatype.element, path)
