@@ -134,7 +134,9 @@ class Parameter:
     @property
     def stored_dtype(self) -> str:
         """The name of the encoding of the values, or else their dtype."""
-        return self.encoding.name if self.encoding and self.dtype == self.encoding.dtype else self.dtype
+        if self.encoding is None:
+            return self.dtype
+        return self.encoding.name if self.dtype == self.encoding.dtype else self.dtype
 
     @property
     def stored_bytes(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from paramctl.address.places import Places
-from paramctl.core.parameter import FLOAT_DTYPES, Parameter
+from paramctl.core.parameter import FLOAT_DTYPES, Parameter, bytes_of
 from paramctl.declare.located import Located, Plain
 from paramctl.model.display import Row, as_html, as_text
 from paramctl.model.layers import Layer, Sizes
@@ -301,10 +301,12 @@ def totals(parameters: Iterable[Parameter], counts: Mapping[str, int] | None = N
         if not parameter.is_parameter:
             continue
         dtype = parameter.stored_dtype
-        by_dtype[dtype] = by_dtype.get(dtype, 0) + parameter.stored_bytes
-        size = counts.get(parameter.path) if counts else None
-        if size is None:
-            size = parameter.size
+        size = parameter.size
+        # that of the property, without another product
+        stored = parameter.stored_bytes if parameter.encoding else bytes_of(dtype, size)
+        by_dtype[dtype] = by_dtype.get(dtype, 0) + stored
+        if counts:
+            size = counts.get(parameter.path, size)
         if parameter.trainable:
             trainable += size
         elif parameter.trainable is None:  # the file does not record it

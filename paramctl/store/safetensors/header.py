@@ -10,8 +10,9 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from math import prod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paramctl.address.quoting import address_of, shell_quoted
 from paramctl.core.dtypes import numpy_dtype
@@ -23,12 +24,17 @@ from paramctl.store.io.json_limits import parse_integer
 from paramctl.store.location import Location, SpooledPipe
 from paramctl.store.safetensors import MAX_HEADER
 
+if TYPE_CHECKING:
+    import numpy as np
+
 MAX_METADATA = 32_000_000
 MAX_ARRAYS = 300_000
 MAX_AXES = 64
 MAX_ENTRY = 8_192
 """Bytes of the JSON that describes one array."""
 MAX_SIZE = 2**63
+CACHED = 256
+"""A file has few shapes."""
 METADATA = "__metadata__"
 
 DTYPES = {
@@ -105,7 +111,7 @@ def parse_header(location: Location) -> Header:
             elif len(entries) >= MAX_ARRAYS:
                 raise ValueError(f"more than {MAX_ARRAYS:,} arrays")
             else:
-                entries[name] = _entry(name, text.flat_object())
+                entries[name] = text.plain_entry() or _entry(name, text.flat_object())
     except UnicodeDecodeError as error:
         raise ValueError("the header must be text in UTF-8") from error
     except json.JSONDecodeError as error:
@@ -167,6 +173,21 @@ class _Scanner:
                 raise ValueError(f"{METADATA} may have at most {limit}")
             yield key, self.string(_QUOTED, "a string")
 
+    def plain_entry(self) -> Entry | None:
+        """Return an entry that is written as safetensors or json write it, or None for any other value.
+
+        Most entries are. The rules are those of ``_entry``, in a quarter of its time.
+        """
+        match = _PLAIN.match(self.data, self.position)
+        if match is None:
+            return None
+        dtype, shape, begin, end = match.groups()
+        entry = Entry(sys.intern(dtype.decode()), _plain_shape(shape), int(begin), int(end))
+        if entry.dtype not in DTYPES or len(entry.shape) > MAX_AXES or not entry.begin <= entry.end:
+            return None
+        self.position = match.end()
+        return entry
+
     def flat_object(self) -> Any:
         """Return an object without nested objects, or None if the next value is anything else."""
         match = _FLAT.match(self.data, self.position)
@@ -184,7 +205,19 @@ _SPACE = rb"[ \t\n\r]*+"
 _OPEN, _CLOSE, _NEXT = (re.compile(rb"([%s])" % characters + _SPACE) for characters in (b"{", b"}", b",}"))
 _QUOTED = re.compile(rb'("(?:[^"\\\x00-\x1f]++|\\[^\x00-\x1f])*+")' + _SPACE)
 _KEY = re.compile(_QUOTED.pattern + rb":" + _SPACE)
+_NUMBER = rb"(?:0|[1-9][0-9]{0,17}+)"  # below 2^63
+_PLAIN = re.compile(
+    rb'\{"dtype": ?"([A-Z0-9_]++)", ?"shape": ?\[((?:N(?:, ?N)*+)?)\], ?"data_offsets": ?\[(N), ?(N)\]\}'.replace(
+        b"N", _NUMBER
+    )
+    + _SPACE
+)
 _FLAT = re.compile(rb"(\{[^{}]{0,%d}+\})" % MAX_ENTRY + _SPACE)
+
+
+@lru_cache(CACHED)
+def _plain_shape(text: bytes) -> tuple[int, ...]:
+    return tuple(map(int, text.split(b","))) if text else ()
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -257,7 +290,12 @@ def arrays_of(header: Header, location: Location) -> tuple[dict[str, Parameter],
 
 
 def _extent(offset: int, dtype: str) -> Extent:
-    return Extent(offset, numpy_dtype(dtype).newbyteorder("<"), PACKED_BITS.get(dtype))
+    return Extent(offset, _little_endian(dtype), PACKED_BITS.get(dtype))
+
+
+@cache
+def _little_endian(name: str) -> np.dtype[Any]:
+    return numpy_dtype(name).newbyteorder("<")
 
 
 def build_header(parameters: Sequence[Parameter], metadata: Mapping[str, str]) -> tuple[bytes, dict[str, Extent]]:
