@@ -29,7 +29,7 @@ class Budget:
         except UnicodeDecodeError as error:
             raise Refused(f"a name in {prefix or '/'} is not text in UTF-8") from error
         # the library would take the link "out/w" for a path, and open another object than the one listed
-        if b"/" in name or name in (b"", b"."):
+        if b"/" in name or not name or name == b".":
             raise Refused(f"{prefix or '/'} holds the name {text!r}, which HDF5 does not allow")
         path = f"{prefix}{text}"
         self.objects += 1

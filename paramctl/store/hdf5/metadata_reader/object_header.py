@@ -51,6 +51,8 @@ class ObjectHeader(NamedTuple):
 class _Messages:
     """The messages of one object so far, and the blocks in which others follow."""
 
+    __slots__ = ("continued", "count", "header")
+
     def __init__(self) -> None:
         self.header = ObjectHeader({}, [], [])
         self.continued: list[tuple[int, int]] = []
@@ -116,22 +118,23 @@ def _read(data: bytes, at: int, end: int, head: Struct, messages: _Messages, uni
         unit: the number of which every size is a multiple.
     """
     unpack, head_size, single = head.unpack_from, head.size, messages.header.single
+    count = 0
     while at + head_size <= end:  # fewer bytes are a gap
         kind, size, flags = unpack(data, at)
         at += head_size
         stop = at + size
         if stop > end or size % unit:
             raise Unknown("a message beyond its block")
-        messages.count += 1
+        count += 1
         if flags not in KNOWN_FLAGS:
             raise Unknown("a message that is shared, or must be understood")
-        if kind:
-            if kind not in SINGLE:
-                messages.add_other(kind, data[at:stop])
-            elif kind in single:
+        if kind in SINGLE:
+            if kind in single:
                 raise Unknown("a message occurs twice")
-            else:
-                single[kind] = data[at:stop]
+            single[kind] = data[at:stop]
+        elif kind:
+            messages.add_other(kind, data[at:stop])
         at = stop
+    messages.count += count
     if at != end and unit > 1:
         raise Unknown("a gap between messages")

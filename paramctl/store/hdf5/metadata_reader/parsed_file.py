@@ -193,7 +193,8 @@ class ParsedFile:
         storage = self._storage(header, size)
         attributes = {attribute.name: attribute for attribute in self.attributes_of.of(header)}
         named = self.attributes_of.value(attributes["dtype"]) if "dtype" in attributes else None
-        dtype = named_by(named, element.size) if element.name == OPAQUE else element.name
+        name = element.name
+        dtype = named_by(named, element.size) if name == OPAQUE else name
         if dtype is None or shape is None:
             self.skipped[path] = element.words if shape is not None else "a null dataspace"
             return
@@ -201,23 +202,26 @@ class ParsedFile:
         if unwritten and not has_fill_value:
             self._skip(path, "an array that was never written and has no fill value")
             return
-        self._note(attributes.values(), path)
+        if attributes:
+            self._note(attributes.values(), path)
         # the library refuses it, and so does the worker
-        if element.name != OPAQUE and is_opaque(named):
+        if named is not None and name != OPAQUE and is_opaque(named):
             raise Unknown("an attribute that gives another dtype")
         if address in self.first:  # the object header is the same, so this is a hard link to the same array
-            self.links.append([self.first[address][0], path])
+            first, offset = self.first[address]
+            self.links.append([first, path])
         else:
-            self.first[address] = path, self.claims.add(storage, shape, element, path)
+            offset = self.claims.add(storage, shape, element, path)
+            self.first[address] = path, offset
         self.arrays.append(
             {
                 "path": path,
                 "shape": list(shape),
                 "dtype": dtype,
                 "order": element.order,
-                "offset": self.first[address][1],
+                "offset": offset,
                 "unwritten": unwritten,
-                "attributes": self._native_attributes(attributes) if self.metadata is not None else {},
+                "attributes": self._native_attributes(attributes) if attributes and self.metadata is not None else {},
             }
         )
 

@@ -104,16 +104,17 @@ class _SymbolTable:
         count = int.from_bytes(data[6:8], "little")
         if data[:5] != b"SNOD\x01" or not 0 < count <= most:
             raise Unknown("a symbol table node")
+        names, links = self.heap.data, self.links
         for name_at, header, cached, scratch in ENTRY.iter_unpack(data[8 : 8 + count * ENTRY.size]):
-            name = self.heap.text(name_at)
+            name = names[name_at : names.index(b"\0", name_at)]  # as text() does
             # names in another order would be listed, and then not found by the library
             if not low < name <= high:
                 raise Unknown("a name out of order")
             low = name
             if cached == SOFT:  # the library reads its target, which must have an end
                 self.heap.text(int.from_bytes(scratch[:4], "little"))
-                self.links.append(Link(name, None))
+                links.append(Link(name, None))
             elif cached in (PLAIN, CACHED) and header != UNDEFINED:
-                self.links.append(Link(name, header))
+                links.append(Link(name, header))
             else:
                 raise Unknown("a symbol table entry")
