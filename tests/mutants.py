@@ -172,11 +172,11 @@ MUTANTS = [
         "streams -k high_end",
     ),
     Mutant(
-        "a stream ignores the path", "init/engines/native.py", r"\\0\{self\.path\}", "", "streams -k each_make_other"
+        "a stream ignores the path", "init/engines/streams.py", r"\\0\{self\.path\}", "", "streams -k each_make_other"
     ),
     Mutant(
         "all blocks have one stream",
-        "init/engines/native.py",
+        "init/engines/streams.py",
         r"spawn_key=\(block, ",
         "spawn_key=(0, ",
         "streams -k independent or other_machine",
@@ -190,10 +190,24 @@ MUTANTS = [
     ),
     Mutant(
         "the tails of the normal distribution are NumPy's",
-        "init/engines/native.py",
-        r"self\.replace_tails\(out\)",
+        "init/engines/normals.py",
+        r"tails\.replace\(values\)",
         "pass",
         "streams -k other_machine",
+    ),
+    Mutant(
+        "a word in the wedge takes no further word",
+        "init/engines/ziggurat.py",
+        r"inner\[starts \+ 1\] = False",
+        "pass",
+        "ziggurat",
+    ),
+    Mutant(
+        "the wedge is never below the density",
+        "init/engines/ziggurat.py",
+        r"height < density",
+        "height < 0",
+        "ziggurat",
     ),
     # source, store
     Mutant(

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import paramctl as pc
 from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import DTYPE_BYTES
-from paramctl.init.engines.native import BLOCK_SIZE
+from paramctl.init.engines.streams import BLOCK_SIZE
 from paramctl.inspect import diff, scaled
 from paramctl.inspect import difference as numeric
 from paramctl.inspect.diff import DiffRow, compare

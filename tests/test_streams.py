@@ -1,7 +1,7 @@
 """Values: that they follow their law, and that they depend on the seed, the path, the shape and the scheme alone.
 
 GOLDEN holds what the recipe promises: the same bytes on every machine, for whatever needs no LAPACK. Other hashes
-are another recipe: raise RECIPE in paramctl/init/engines/native.py, and only then write the table again, from what
+are another recipe: raise RECIPE in paramctl/init/engines/streams.py, and only then write the table again, from what
 ``python -m tests.test_streams`` prints in the folder above this one.
 """
 
@@ -49,7 +49,8 @@ from paramctl.init.distributions import (
 from paramctl.init.engines import ENGINES
 from paramctl.init.engines import native as streams
 from paramctl.init.engines.base import DrawRequest, TooLargeToDraw
-from paramctl.init.engines.native import BLOCK_SIZE, Stream, draw_whole
+from paramctl.init.engines.native import draw_whole
+from paramctl.init.engines.streams import BLOCK_SIZE, Stream
 from paramctl.init.registry import SCHEMES, Target, distribution, lookup
 from paramctl.init.rules import AssignedScheme, assign_schemes
 from paramctl.model import Model, load

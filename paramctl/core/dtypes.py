@@ -41,7 +41,8 @@ def cast(values: Array, name: str) -> Array:
         return values
     with np.errstate(all="ignore"):
         result = values.astype(target)
-        if _may_overflow(values.dtype, target) and not _keeps_finite(values, result):
+        overflows = _may_overflow(values.dtype, target) and not _is_within(values, target)
+        if overflows and not _keeps_finite(values, result):
             raise OverflowError(f"a value exceeds the range of {name}")
     return result
 
@@ -57,6 +58,14 @@ def _may_overflow(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
     low, high = _range(source)
     lowest, highest = _range(target)
     return low < lowest or high > highest
+
+
+def _is_within(values: Array, target: np.dtype[Any]) -> bool:
+    """Return True if floating-point numbers are in the range of a dtype; this saves a look at each rounded one."""
+    if values.dtype.kind != "f" or not values.size:
+        return False
+    lowest, highest = _range(target)
+    return bool(values.min() >= lowest and values.max() <= highest)  # False for NaN
 
 
 def _range(dtype: np.dtype[Any]) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from typing import Any
 from paramctl import __version__
 from paramctl.core.parameter import Axis, Parameter
 from paramctl.declare.located import MAX_INTEGER
-from paramctl.init.engines.native import RECIPE
+from paramctl.init.engines.streams import RECIPE
 from paramctl.model import Document, Tie
 from paramctl.store.contents import Contents, KerasLayout, MetadataItem, Omitted, OptimizerState, Provenance
 from paramctl.store.sums import KEY as SUMS

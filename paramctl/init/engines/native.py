@@ -6,10 +6,10 @@ depend on another parameter.
 
 Values have the same bits on every processor. Apart from the generator's integers, ``random`` and ``standard_normal``,
 only exact arithmetic is used. NumPy draws the tails of ``standard_normal`` with the C library's logarithm, whose last
-bits differ, so they are redrawn with the logarithm below. Orthogonal matrices need LAPACK; they have the same bits on
-the same machine only.
+bits differ, so they are redrawn with a logarithm of our own (normals.py). Orthogonal matrices need LAPACK; they have
+the same bits on the same machine only.
 
-RECIPE is the version of all of this. Any change of values must raise it.
+RECIPE, in streams.py, is the version of all of this. Any change of values must raise it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
-from math import log, prod, sqrt
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -42,13 +41,8 @@ from paramctl.init.distributions import (
     Uniform,
 )
 from paramctl.init.engines.base import DrawRequest, TooLargeToDraw
-
-RECIPE = 1
-TAILS = 1 << 30
-"""The branch of a stream for tails. Branches from 0 on are for the parts of a distribution, which are fewer."""
-
-BLOCK_SIZE = 1 << 18
-"""The number of values in a block."""
+from paramctl.init.engines.normals import normals
+from paramctl.init.engines.streams import BLOCK_SIZE, RECIPE, Stream
 
 MAX_DRAWN_WHOLE = 1 << 26
 """The largest number of values of a parameter that is drawn at once. That takes four times its size in memory."""
@@ -92,26 +86,6 @@ class NativeDraws:
         if is_drawn_whole(distribution):
             return draw_whole(distribution, stream, shape, dtype)
         return draw_block(distribution, stream, block, prod(shape), dtype)
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """The random numbers of one parameter. ``branch`` selects those of a part of its distribution."""
-
-    seed: int
-    path: str
-    branch: tuple[int, ...] = ()
-
-    def generator(self, block: int) -> np.random.Generator:
-        """Return a new generator at the start of a block."""
-        # hashed, so that similar seeds and paths give unrelated streams; no two (seed, path) have the same text
-        digest = blake2b(f"{RECIPE}\0{self.seed}\0{self.path}".encode("utf-8", "surrogatepass"), digest_size=16)
-        sequence = np.random.SeedSequence(int.from_bytes(digest.digest(), "little"), spawn_key=(block, *self.branch))
-        return np.random.Generator(np.random.SFC64(sequence))
-
-    def part(self, number: int) -> Stream:
-        """Return the stream of a part of the distribution, which is independent of this one."""
-        return Stream(self.seed, self.path, (*self.branch, number))
 
 
 def is_drawn_whole(distribution: Distribution) -> bool:
@@ -161,11 +135,9 @@ def _fill(distribution: Distribution, stream: Stream, block: int, start: int, ou
         case Uniform():
             _uniform_sum(distribution, stream, block, out)
         case Normal(mean, stddev):
-            _Normals(stream, block).fill(out)
-            _scale_normal(out, stddev, mean)
+            _scale_normal(normals(stream, block, out.size, out.dtype), stddev, mean, out)
         case TruncatedNormal(mean, stddev, low, high):
-            _truncated(low, high, _Normals(stream, block), out)
-            _scale_normal(out, stddev, mean)
+            _scale_normal(normals(stream, block, out.size, out.dtype, low, high), stddev, mean, out)
         case Delta(value, runs, _):
             out.fill(0)
             for first, step, count in runs:
@@ -186,20 +158,20 @@ def _fill(distribution: Distribution, stream: Stream, block: int, start: int, ou
             raise TypeError(f"{distribution} is drawn at once")
 
 
-def _scale(out: Array, factor: float, offset: float) -> None:
-    out *= _number(factor, out)
+def _scale(values: Array, factor: float, offset: float, out: Array) -> None:
+    np.multiply(values, _number(factor, out), out=out)
     if offset:
         out += _number(offset, out)
 
 
-def _scale_normal(out: Array, stddev: float, mean: float) -> None:
+def _scale_normal(values: Array, stddev: float, mean: float, out: Array) -> None:
     """Scale standard normal values. Raises OverflowError if the dtype could not hold some value of the distribution.
 
     Values beyond 10 standard deviations practically never occur. So the error depends on the distribution alone, not on
     which values are drawn.
     """
     _number(abs(mean) + 10 * stddev, out)
-    _scale(out, stddev, mean)
+    _scale(values, stddev, mean, out)
 
 
 def _number(value: float, like: Array) -> Any:
@@ -211,7 +183,7 @@ def _number(value: float, like: Array) -> Any:
 
 def _uniform(low: float, high: float, generator: np.random.Generator, out: Array) -> None:
     generator.random(out=out, dtype=out.dtype)
-    _scale(out, high - low, low)
+    _scale(out, high - low, low, out)
     if high > low:  # rounding may reach ``high``, which is excluded
         np.minimum(out, np.nextafter(out.dtype.type(high), out.dtype.type(low)), out=out)
 
@@ -226,100 +198,42 @@ def _uniform_sum(uniform: Uniform, stream: Stream, block: int, out: Array) -> No
         out += summand
 
 
-class _Normals:
-    """Standard normal values for one block: NumPy's ziggurat, with tails that have the same bits everywhere.
-
-    Source of the tails: Marsaglia (1964), "Generating a variable from the tail of the normal distribution".
-    """
-
-    LAST = 3.6541528853610088  # numpy/random/src/distributions/ziggurat_constants.h
-
-    def __init__(self, stream: Stream, block: int) -> None:
-        self.generator = stream.generator(block)
-        self.stream, self.block = stream.part(TAILS), block
-        self.tail_generator: np.random.Generator | None = None
-
-    def fill(self, out: Array) -> None:
-        """Write values into ``out``."""
-        self.generator.standard_normal(out=out, dtype=out.dtype)
-        self.replace_tails(out)
-
-    def more(self, size: int, like: Array) -> Array:
-        """Return further values, in the dtype of ``like``."""
-        values = self.generator.standard_normal(size, dtype=like.dtype)
-        self.replace_tails(values)
-        return values
-
-    def replace_tails(self, values: Array) -> None:
-        """Replace values beyond the ziggurat's last step by new ones with the same signs."""
-        beyond = np.flatnonzero(np.abs(values) > self.LAST)
-        if beyond.size:
-            values[beyond] = np.copysign(self.tails(beyond.size), values[beyond])
-
-    def tails(self, size: int) -> Array:
-        """Return positive values beyond the last step."""
-        if self.tail_generator is None:
-            self.tail_generator = self.stream.generator(self.block)
-        values = np.empty(size)
-        pending = np.arange(size)
-        while pending.size:
-            x = _log(1 - self.tail_generator.random(pending.size)) / -self.LAST  # 1 - u is in (0, 1], so its log exists
-            y = -_log(1 - self.tail_generator.random(pending.size))
-            accepted = y + y > x * x
-            values[pending[accepted]] = self.LAST + x[accepted]
-            pending = pending[~accepted]
-        return values
-
-
-def _log(values: Array) -> Array:
-    """Return the natural logarithm, ``2 atanh((m - 1) / (m + 1))`` of the mantissa m plus the exponent's.
-
-    Sums and products have the same bits on every processor; the C library's logarithm does not.
-    """
-    mantissa, exponent = np.frexp(values)
-    # a mantissa in [sqrt(1/2), sqrt(2)) keeps z below 0.172, where 13 terms of the series are enough for float64
-    small = mantissa < sqrt(0.5)
-    mantissa = np.where(small, mantissa * 2, mantissa)
-    z = (mantissa - 1) / (mantissa + 1)
-    square = z * z
-    total = np.zeros_like(z)
-    for odd in range(25, 0, -2):
-        total = total * square + 1 / odd
-    logarithm: Array = 2 * z * total + (exponent - small) * log(2)
-    return logarithm
-
-
-def _truncated(low: float, high: float, normals: _Normals, out: Array) -> None:
-    """Write standard normal values into ``out``, redrawn beyond the bounds."""
-    normals.fill(out)
-    beyond = np.flatnonzero((out < low) | (out > high))
-    while beyond.size:
-        redrawn = normals.more(beyond.size, out)
-        out[beyond] = redrawn
-        beyond = beyond[(redrawn < low) | (redrawn > high)]
-
-
 def _mixture(mixture: Mixture, stream: Stream, block: int, start: int, out: Array) -> None:
     """Write values into ``out``, each from the part that a uniform random number selects for it."""
     choice = stream.generator(block).random(out.size)
     below = 0.0
-    last = len(mixture.parts) - 1
     for number, (probability, part) in enumerate(mixture.parts):
-        # The last part takes the rest, because the probabilities may add up to slightly less than 1.
-        selected = (choice >= below) & (choice < below + probability) if number < last else choice >= below
-        indices = np.flatnonzero(selected)
-        out[indices] = _part(part, stream.part(number), block, start, out)[indices]
+        # Each part replaces those before it, so the last has the rest: probabilities may add up to less than 1.
+        if number == 0:
+            _fill(part, stream.part(number), block, start, out)
+        else:
+            indices = np.flatnonzero(choice >= below)
+            out[indices] = _part(part, stream.part(number), block, start, out)[indices]
         below += probability
 
 
 def _sections(sections: Sections, stream: Stream, block: int, start: int, out: Array) -> None:
     """Write values into ``out``, each from the part that its place in the last axis selects for it."""
-    parts, columns = sections.parts, sections.columns
-    section = (np.arange(start, start + out.size) % columns) // (columns // len(parts))
-    for number, part in enumerate(parts):
+    width = sections.columns // len(sections.parts)
+    for number, part in enumerate(sections.parts):
         # each part is drawn for the whole block and then picked from: a value must not depend on the others
-        indices = np.flatnonzero(section == number)
-        out[indices] = _part(part, stream.part(number), block, start, out)[indices]
+        values = _part(part, stream.part(number), block, start, out)
+        both = zip(_rows(out, start, sections.columns), _rows(values, start, sections.columns), strict=True)
+        for (rows, first), (drawn, _) in both:
+            section = slice(max(0, number * width - first), max(0, (number + 1) * width - first))
+            rows[:, section] = drawn[:, section]
+
+
+def _rows(values: Array, start: int, columns: int) -> Iterator[tuple[Array, int]]:
+    """Yield the rows of flat values, with the column that they begin at: a part of a row, whole rows, another part.
+
+    start: the flat index of the first value.
+    """
+    head = min(-start % columns, values.size)
+    tail = values.size - (values.size - head) % columns
+    yield values[:head].reshape(1, head), start % columns
+    yield values[head:tail].reshape(-1, columns), 0
+    yield values[tail:].reshape(1, values.size - tail), 0
 
 
 def _part(distribution: Distribution, stream: Stream, block: int, start: int, like: Array) -> Array:
@@ -353,7 +267,7 @@ def _orthogonal(matrix: Orthogonal, stream: Stream, dtype: np.dtype[Any]) -> Arr
 
 def _sparse(sparse: Sparse, stream: Stream, dtype: np.dtype[Any]) -> Array:
     values = _normals(stream, sparse.rows * sparse.columns, dtype).reshape(sparse.rows, sparse.columns)
-    _scale_normal(values, sparse.stddev, 0.0)
+    _scale_normal(values, sparse.stddev, 0.0, values)
     generator = stream.part(0).generator(0)
     step = max(1, BLOCK_SIZE // max(1, sparse.columns))  # rows at once, which bounds the memory of the sort
     for row in range(0, sparse.rows, step):
