@@ -166,7 +166,9 @@ class Configurable:
     @classmethod
     def read(cls, subject: str, at: Located, arguments: Mapping[str, Located]) -> Self:
         """Return an instance with options from arguments by name. See ``bind_options``."""
-        return cls(**bind_options(subject, at, arguments, cls.signature))
+        instance = cls.__new__(cls)
+        vars(instance).update(bind_options(subject, at, arguments, cls.signature))  # which has every option
+        return instance
 
     @classmethod
     def read_call(cls, subject: str, name: Located, arguments: Located | None) -> Self:

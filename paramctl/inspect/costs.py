@@ -103,13 +103,13 @@ class Costs:
         number = block.output_id
         if number not in self._costs:  # a block is within each block around it
             # nothing selects a part of a block that is applied again
-            self._costs[number] = sum_costs(self._parts(block, whole or block.reuse_of is not None))
+            if block.inner_ids:
+                self._costs[number] = sum_costs(self._parts(block, whole or block.reuse_of is not None))
+            else:
+                self._costs[number] = self._of_layer(block.layer, block.input_ids, block.output)
         return self._costs[number]
 
     def _parts(self, block: Block, whole: bool) -> Iterator[Cost]:
-        if not block.inner_ids:
-            yield self._of_layer(block.layer, block.input_ids, block.output)
-            return
         yield self.all(block.blocks, whole)
         merge = block.layer.merge_layer() if block.layer is not None else None
         if merge is not None and (whole or self.merges(block)):
@@ -120,7 +120,7 @@ class Costs:
         known = [shape for shape in shapes if shape is not None]
         if layer is None or output is None or len(known) < len(shapes):
             return UNKNOWN
-        names = layer.used_references()
+        names = layer.used_references() if layer.references else []
         count = len(known) - len(names)
         references = dict(zip(names, known[count:], strict=True))
         return Cost(layer.macs(*known[:count], **references), values_in(output))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 
 from paramctl.address.patterns import compile_pattern, is_pattern, nearest_hint
 from paramctl.core.parameter import Parameter
@@ -119,10 +120,21 @@ class _Matcher:
     """A finder of the parameters that names and patterns in a document match, with a limit on its work."""
 
     def __init__(self, model: Model) -> None:
-        self.parameters = model.parameters
-        self.unbuilt = model.unbuilt  # if so, parameters may be missing because an input shape is unknown
-        self.pattern_cost = sum(1 + len(path) // 32 for path in self.parameters) + 100
+        self.model = model
         self.remaining = MAX_COMPARISONS
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return self.model.parameters
+
+    @cached_property
+    def unbuilt(self) -> int:
+        """The number of layers that may have more parameters, because the shape of their input is unknown."""
+        return self.model.unbuilt
+
+    @cached_property
+    def pattern_cost(self) -> int:
+        return sum(1 + len(path) // 32 for path in self.parameters) + 100
 
     def find(self, node: Located) -> list[str]:
         """Return the paths that a name or pattern matches. Raises DocumentError if it matches nothing."""

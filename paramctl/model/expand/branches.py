@@ -49,8 +49,9 @@ def expand_branches(expander: Expander, layer: Branching, application: Applicati
     for name, output in outputs.items():
         if name:
             inner.scope.put(name, output)
-    block = Block(path, layer.type, shape, paths(inputs), (), tuple(blocks), layer)
-    return state.numbered(block, Output(path, shape, inner.scope), inputs, outputs.values())
+    merged = Output(path, shape, inner.scope)
+    numbers = state.numbers(merged, inputs, outputs.values())
+    return Expanded(Block(path, layer.type, shape, paths(inputs), (), tuple(blocks), layer, None, *numbers), merged)
 
 
 def _expand_branch(
@@ -67,6 +68,7 @@ def _expand_branch(
     blocks, output = expander.expand(branch.entries, context, taken)
     if not blocks or output is None:
         return [], taken
-    block = Block(path, "branch", output.shape, (taken.path,), (), tuple(blocks))
-    expanded = expander.state.numbered(block, Output(path, output.shape, context.scope), [taken], [output])
-    return [expanded.block], expanded.output
+    result = Output(path, output.shape, context.scope)
+    numbers = expander.state.numbers(result, [taken], [output])
+    block = Block(path, "branch", output.shape, (taken.path,), (), tuple(blocks), None, None, *numbers)
+    return [block], result

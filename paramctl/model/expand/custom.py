@@ -29,5 +29,6 @@ def expand_template(expander: Expander, application: Application) -> Expanded:
     blocks, output = expander.expand(template.layers, inner, taken)
     state.active_templates = outer_templates
     output = output or taken  # an empty block returns its input
-    block = Block(path, name, output.shape, paths(inputs), (), tuple(blocks))
-    return state.numbered(block, Output(path, output.shape, inner.scope), inputs, [output])
+    result = Output(path, output.shape, inner.scope)
+    numbers = state.numbers(result, inputs, [output])
+    return Expanded(Block(path, name, output.shape, paths(inputs), (), tuple(blocks), None, None, *numbers), result)

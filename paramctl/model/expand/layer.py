@@ -68,10 +68,11 @@ def apply_layer(state: State, layer: Layer, application: Application) -> Expande
     _check_input_count(layer, application)
     references = {name: context.find(node) for name in layer.references if (node := getattr(layer, name)) is not None}
     shape, parameters = infer(layer, application, inputs, references)
-    held = tuple(parameter.in_layer(path, context.dtype, context.trainable) for parameter in parameters)
+    held = tuple([parameter.in_layer(path, context.dtype, context.trainable) for parameter in parameters])
     all_inputs = [*inputs, *references.values()]
-    block = Block(path, layer.type, shape, paths(all_inputs), held, (), layer)
-    return state.numbered(block, Output(path, shape), all_inputs)
+    output = Output(path, shape)
+    numbers = state.numbers(output, all_inputs)
+    return Expanded(Block(path, layer.type, shape, paths(all_inputs), held, (), layer, None, *numbers), output)
 
 
 def _check_input_count(layer: Layer, application: Application) -> None:

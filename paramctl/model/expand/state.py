@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from paramctl.declare.located import Located
@@ -24,6 +23,14 @@ class Application(NamedTuple):
     context: Context
     inputs: list[Output]
     path: str
+
+
+class Numbers(NamedTuple):
+    """The numbers of outputs in a block, in the order of its arguments."""
+
+    input_ids: tuple[int, ...]
+    output_id: int
+    inner_ids: tuple[int, ...]
 
 
 class State:
@@ -62,14 +69,11 @@ class State:
             self.budget.charge(node, resolve_cost(node))
         return context.variables.resolve(node)
 
-    def numbered(
-        self, block: Block, output: Output, inputs: Iterable[Output], inner: Iterable[Output] = ()
-    ) -> Expanded:
-        """Return a block and its output, with numbers for the output, the inputs, and the inner outputs it merges."""
+    def numbers(self, output: Output, inputs: Iterable[Output], inner: Iterable[Output] = ()) -> Numbers:
+        """Give an output a number, and return the numbers of its block. inner: the outputs that the block merges."""
         self._numbered += 1
         output.number = self._numbered
-        block = replace(block, input_ids=_numbers(inputs), output_id=output.number, inner_ids=_numbers(inner))
-        return Expanded(block, output)
+        return Numbers(_numbers(inputs), output.number, _numbers(inner))
 
 
 class Expander(Protocol):
@@ -85,4 +89,4 @@ class Expander(Protocol):
 
 
 def _numbers(outputs: Iterable[Output]) -> tuple[int, ...]:
-    return tuple(output.number for output in outputs)
+    return tuple([output.number for output in outputs])
