@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from paramctl.address.resolve import resolve_whole
+from paramctl.core.blas import one_thread
 from paramctl.core.dtypes import Array
 from paramctl.core.indexing import select_all
 from paramctl.edit.lora_adapter import PREFIX
@@ -202,7 +203,8 @@ def factorize(matrix: Array, rank: int) -> tuple[Array, Array, float]:
 
     Eckart and Young (1936). The largest number of each column of B is positive, so that the signs are determined.
     """
-    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    with one_thread():  # on whose number the last bits of the factors depend
+        left, values, right = np.linalg.svd(matrix, full_matrices=False)
     root = np.sqrt(values[:rank])
     up, down = left[:, :rank] * root, right[:rank] * root[:, None]
     signs = np.where(up[np.abs(up).argmax(0), np.arange(rank)] < 0, -1.0, 1.0)

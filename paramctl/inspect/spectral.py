@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from paramctl.core.blas import one_thread
 from paramctl.core.dtypes import Array
 from paramctl.inspect.matrix import LOADED, Kernel, Matrices
 from paramctl.inspect.tally import Tally
@@ -56,6 +57,7 @@ class Spectrum:
     note: str = ""
 
 
+@one_thread()
 def spectrum(selected: SelectedValues, counts: Tally) -> Spectrum:
     """Return the spectrum of selected values. counts: their tally."""
     matrices = Matrices.of(selected, counts)

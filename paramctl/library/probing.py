@@ -11,6 +11,7 @@ from paramctl.compute.probe import Probe, judge
 from paramctl.compute.run import check_computable
 from paramctl.compute.signals import signals
 from paramctl.compute.values import Values
+from paramctl.core.blas import one_thread
 from paramctl.errors import AddressError
 from paramctl.init.rules import LSUV, resolve_seed
 from paramctl.library.arguments import InputLike, choice, whole
@@ -72,6 +73,7 @@ def probe(
     return probes
 
 
+@one_thread()
 def _probe(source: Source, scheme: str | None, inputs: InputLike, rows: int, seed: int | None, dtype: str) -> Probe:
     graph, number = check_computable(source), resolve_seed(source.model, seed)
     checked = checked_inputs(source.model, graph, inputs, rows, number, np.dtype(dtype), "probe")

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from paramctl.core.blas import one_thread
 from paramctl.core.dtypes import Array
 from paramctl.init.distributions import (
     DRAWN_WHOLE,
@@ -258,7 +259,9 @@ def _orthogonal(matrix: Orthogonal, stream: Stream, dtype: np.dtype[Any]) -> Arr
     Source: Mezzadri (2007), "How to generate random matrices from the classical compact groups".
     """
     tall, wide = max(matrix.rows, matrix.columns), min(matrix.rows, matrix.columns)
-    q, r = np.linalg.qr(_normals(stream, tall * wide, dtype).reshape(tall, wide))
+    normals = _normals(stream, tall * wide, dtype).reshape(tall, wide)
+    with one_thread():  # on whose number the last bits of the values depend
+        q, r = np.linalg.qr(normals)
     # LAPACK's choice of signs depends on the data, so Q alone is not uniform
     q *= np.where(np.diag(r) < 0, -1, 1).astype(dtype)
     q *= _number(matrix.gain, q)
