@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from paramctl.errors import AddressError
 
@@ -158,3 +158,54 @@ def boxes(shape: Sequence[int], start: int, stop: int) -> Iterator[tuple[range, 
     if last * row < stop:
         for box in boxes(shape[1:], 0, stop - last * row):
             yield (range(last, last + 1), *box)
+
+
+class Region(NamedTuple):
+    """Selected values of an array within one box of it. Axes of the array with one value are left out.
+
+    begin, end: the box among the values that the box is cut from, flat.
+    shape: of the box.
+    places: the selected values in the box, a slice for each axis and an ellipsis, so that NumPy gives an array.
+    positions: the same values in the selection.
+    """
+
+    begin: int
+    end: int
+    shape: tuple[int, ...]
+    places: tuple[Any, ...]
+    positions: tuple[Any, ...]
+
+
+def selected_regions(shape: Sequence[int], ranges: Sequence[range], start: int, stop: int) -> Iterator[Region]:
+    """Yield the selected values among those from ``start`` to ``stop`` of an array, without an index for each value.
+
+    ranges: the selected positions of each axis.
+    """
+    if not all(ranges):
+        return
+    long = [axis for axis, size in enumerate(shape) if size > 1]  # NumPy has at most 64 axes, a file may have more
+    begin = 0
+    for box in boxes([shape[axis] for axis in long], start, stop):
+        sizes = tuple(map(len, box))
+        end = begin + prod(sizes)
+        positions = tuple(_positions_within(ranges[axis], within) for axis, within in zip(long, box, strict=True))
+        chosen = [ranges[axis][position] for axis, position in zip(long, positions, strict=True)]
+        if all(chosen):
+            places = tuple(_slice_of(axis, within.start) for axis, within in zip(chosen, box, strict=True))
+            yield Region(begin, end, sizes, (*places, ...), (*positions, ...))
+        begin = end
+
+
+def _positions_within(axis: range, within: range) -> slice:
+    """Return the positions of a range whose values are within another of step 1."""
+    if axis.step > 0:
+        low, high = -((axis.start - within.start) // axis.step), -((axis.start - within.stop) // axis.step)
+    else:
+        low, high = (within.stop - axis.start) // axis.step + 1, (within.start - axis.start) // axis.step + 1
+    return slice(max(low, 0), min(max(high, 0), len(axis)))
+
+
+def _slice_of(axis: range, offset: int) -> slice:
+    """Return the slice of an axis whose first value is ``offset`` that has the values of a range."""
+    stop = axis.stop - offset
+    return slice(axis.start - offset, stop if stop >= 0 else None, axis.step)

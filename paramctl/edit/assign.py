@@ -21,8 +21,9 @@ from paramctl.errors import AddressError, InputError, without_credentials
 from paramctl.init.registry import SchemeMismatch, Target
 from paramctl.init.rules import AssignedScheme, Scheme
 from paramctl.model.document import parse_value
+from paramctl.source.arithmetic import OPERATIONS, Number
 from paramctl.source.base import Source
-from paramctl.source.edited import OPERATIONS, Change, Edited, Number
+from paramctl.source.edited import Change, Edited
 from paramctl.source.from_checkpoint import parse_scheme
 from paramctl.store.contents import check_decodable
 

@@ -23,9 +23,9 @@ from paramctl.library.initialization import as_scheme
 from paramctl.library.opening import Openable, as_model, as_source, openable, rename_rules, texts
 from paramctl.library.weights import Weights
 from paramctl.model import Model
+from paramctl.source.arithmetic import Number
 from paramctl.source.derived import Retied
 from paramctl.source.derived import rename as rename_source
-from paramctl.source.edited import Number
 
 
 def assign(

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
-from paramctl.core.dtypes import Array, cast, compute_dtype, numpy_dtype
-from paramctl.core.indexing import Selection
+from paramctl.core.dtypes import Array, compute_dtype
+from paramctl.core.indexing import Region, Selection, selected_regions
 from paramctl.core.parameter import Parameter
 from paramctl.errors import OutputError
 from paramctl.init.rules import AssignedScheme
+from paramctl.source.arithmetic import Number, compute, count_changed, to_dtype
 from paramctl.source.base import Derived, Source
 from paramctl.source.drawn import Drawn
 from paramctl.store.contents import Piece, Recorded, RecordedSum
-
-Number: TypeAlias = bool | int | float | complex
-"""A number of Python's own, which takes the dtype of the array that it meets (NEP 50). An array never does."""
 
 
 class Change(NamedTuple):
@@ -57,11 +57,15 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A piece after all changes: its values, the number that differ, and the largest absolute difference."""
+    """A piece after all changes: its values, the number that differ, and the largest absolute difference.
+
+    before: the values of the base, the same array if no change touches the piece.
+    """
 
     count: int
     max_abs: float
     values: Array
+    before: Array
 
 
 class Edited(Derived):
@@ -120,94 +124,78 @@ class Edited(Derived):
         after = before
         for change in self.by_path.get(path, ()):
             after = self._apply(change, after, start)
-        if after is before:
-            return Changed(0, 0.0, before)
-        # NaN differs from itself, but a NaN that was a NaN has not changed
-        different = np.flatnonzero((after != before) & ~((after != after) & (before != before)))
-        if not different.size:
-            return Changed(0, 0.0, after)
-        with np.errstate(all="ignore"):
-            wide: Any = np.complex128 if after.dtype.kind == "c" else np.float64
-            if after.dtype.kind in "iu" and after.dtype.itemsize == 8:
-                wide = object  # Python's integers: float64 would round those beyond 2^53
-            max_abs = float(np.max(np.abs(after[different].astype(wide) - before[different].astype(wide))))
-        return Changed(different.size, max_abs, after)
+        count, max_abs = (0, 0.0) if after is before else count_changed(before, after)
+        return Changed(count, max_abs, after, before)
 
     def _apply(self, change: Change, values: Array, start: int) -> Array:
         """Apply a change to values that begin at a flat index of the array."""
         owner = self.model.parameters[change.path]
         ranges = change.selection.ranges[::-1] if change.transpose else change.selection.ranges
-        selected, positions = _selected(owner.shape, ranges, start, values.size)
-        if not selected.size:
+        regions = list(selected_regions(owner.shape, ranges, start, start + values.size))
+        if not regions:
             return values
-        operand = self._operand(change, positions[::-1] if change.transpose else positions)
+        operands = self._operands(change, regions)
         result = values.copy()
+        # with an axis, because a sum of two objects without one is no array
+        selected = [
+            np.atleast_1d(result[region.begin : region.end].reshape(region.shape)[region.places]) for region in regions
+        ]
         try:
-            result[selected] = _compute(change.operator, result[selected], operand, owner.dtype)
+            # every result is checked before the first cast: the error does not depend on how the piece is cut
+            computed = [
+                compute(change.operator, values, operand, owner.dtype)
+                for values, operand in zip(selected, operands, strict=True)
+            ]
+            for target, numbers in zip(selected, computed, strict=True):
+                target[...] = to_dtype(numbers, owner.dtype)
         except OverflowError as error:
             raise OutputError(f"{change.text}: {error}") from error
         return result
 
-    def _operand(self, change: Change, positions: list[Array]) -> Array | Number:
-        """Return the assigned value at positions along the axes of the selection."""
+    def _operands(self, change: Change, regions: Sequence[Region]) -> Iterator[Array | Number]:
+        """Yield the assigned value for each region, or its values there."""
         if isinstance(change.value, Number):
-            return change.value
+            yield from [change.value] * len(regions)
+            return
+        shape = self.model.parameters[change.name].shape
         if isinstance(change.value, AssignedScheme):
-            return self._drawn_values(change, positions)
-        kept = [position for position, dropped in zip(positions, change.selection.dropped, strict=True) if not dropped]
+            yield from self._drawn_values(change, shape, regions)
+            return
         whole = np.broadcast_to(change.value, change.selection.shape)
-        return np.asarray(whole[tuple(kept)] if kept else whole)
+        # one axis for each of the array that has more than one value, as in a region
+        index = [
+            None if drop else slice(None) if size > 1 else 0
+            for drop, size in zip(change.selection.dropped, shape, strict=True)
+            if size > 1 or not drop
+        ]
+        whole = whole[(*index, ...)]
+        for region in regions:
+            yield (whole.T if change.transpose else whole)[region.positions]
 
-    def _drawn_values(self, change: Change, positions: list[Array]) -> Array:
-        """Return a scheme's values at positions along the axes of the selection.
+    def _drawn_values(self, change: Change, shape: Sequence[int], regions: Sequence[Region]) -> Iterator[Array]:
+        """Yield a scheme's values for each region.
 
         The scheme is drawn for the whole parameter, so a value does not depend on the selection.
         """
-        parameter = self.model.parameters[change.name]
-        coordinates = [
-            np.asarray(axis.start + position * axis.step)
-            for position, axis in zip(positions, change.selection.ranges, strict=True)
-        ]
-        flat = _flat_index(coordinates, parameter.shape)
-        low, high = int(flat.min()), int(flat.max()) + 1
-        values: Array = self._drawn[id(change)].read(change.name, low, high)[flat - low]
-        return values
+        ranges = [axis for axis, size in zip(change.selection.ranges, shape, strict=True) if size > 1]
+        steps = [prod(shape[axis + 1 :]) for axis, size in enumerate(shape) if size > 1]
+        grids = []  # of flat indices: the first, and the number and distance of the others along each axis
+        for region in regions:
+            positions = region.positions[-2::-1] if change.transpose else region.positions[:-1]
+            axes = [axis[position] for axis, position in zip(ranges, positions, strict=True)]
+            first = sum(axis[0] * step for axis, step in zip(axes, steps, strict=True))
+            grids.append((first, [(len(axis), axis.step * step) for axis, step in zip(axes, steps, strict=True)]))
+        low = min(first + sum(min(0, (size - 1) * step) for size, step in grid) for first, grid in grids)
+        high = max(first + sum(max(0, (size - 1) * step) for size, step in grid) for first, grid in grids)
+        values = self._drawn[id(change)].read(change.name, low, high + 1)
+        for first, grid in grids:
+            strides = [step * values.strides[0] for _, step in grid]
+            drawn = as_strided(values[first - low :], [size for size, _ in grid], strides, writeable=False)
+            yield drawn.T if change.transpose else drawn
 
 
 def _in_compute_dtype(parameter: Parameter) -> Parameter:
     return replace(parameter, initializer=None, dtype=str(compute_dtype(parameter.dtype)))
-
-
-def _selected(shape: Sequence[int], ranges: Sequence[range], start: int, size: int) -> tuple[Array, list[Array]]:
-    """Return which of ``size`` values from a flat index on are selected, and their positions along each range.
-
-    For the shape (2, 3), ranges (0:2, 1:3), start 0 and size 6: [1, 2, 4, 5], and positions [0, 0, 1, 1], [0, 1, 0, 1].
-    """
-    flat = np.arange(start, start + size)
-    is_selected: Any = np.ones(size, bool)
-    positions = []
-    for coordinate, axis in zip(_coordinates(flat, shape), ranges, strict=True):
-        position, rest = np.divmod(coordinate - axis.start, axis.step)
-        is_selected &= (rest == 0) & (position >= 0) & (position < len(axis))
-        positions.append(position)
-    selected = np.flatnonzero(is_selected)
-    return selected, [position[selected] for position in positions]
-
-
-def _coordinates(flat: Array, shape: Sequence[int]) -> Iterator[Array]:
-    """Yield the coordinates of flat indices along each axis. NumPy's own function takes at most 32 axes."""
-    long = tuple(size for size in shape if size != 1)
-    coordinates = iter(np.unravel_index(flat, long) if long else ())
-    for size in shape:
-        yield next(coordinates) if size != 1 else np.zeros_like(flat)
-
-
-def _flat_index(coordinates: Sequence[Array], shape: Sequence[int]) -> Array:
-    """Return the flat indices of coordinates; the inverse of _coordinates."""
-    long = [(coordinate, size) for coordinate, size in zip(coordinates, shape, strict=True) if size != 1]
-    if not long:
-        return np.zeros(max([coordinate.size for coordinate in coordinates], default=1), np.intp)
-    return np.ravel_multi_index(tuple(coordinate for coordinate, _ in long), tuple(size for _, size in long))
 
 
 def _flat_span(change: Change, owner: Parameter) -> range:
@@ -219,56 +207,3 @@ def _flat_span(change: Change, owner: Parameter) -> range:
     for axis, size in zip(ranges, owner.shape, strict=True):
         low, high = low * size + min(axis[0], axis[-1]), high * size + max(axis[0], axis[-1])
     return range(low, high + 1)
-
-
-OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "+=": np.add,
-    "-=": np.subtract,
-    "*=": np.multiply,
-    "/=": np.true_divide,
-}
-
-
-def _compute(operator: str, values: Array, operand: Array | Number, dtype: str) -> Array:
-    """Apply an operator as NumPy does, or exactly to integers, and cast to the dtype. Raises OverflowError."""
-    operands = np.asarray(operand)
-    if operator == "=":
-        return _to_dtype(operands, dtype)
-    if values.dtype.kind in "biu":
-        if operands.dtype.kind == "c" or not np.isfinite(operands.astype(np.float64)).all():
-            raise OverflowError(f"{dtype} cannot hold the value")
-        # integers are computed as Python's, which cannot overflow: the check against the dtype comes last
-        return _to_dtype(OPERATIONS[operator](values.astype(object), _exact(operands)), dtype)
-    with np.errstate(all="ignore"):
-        # in NumPy's dtype: a float16 array times a float32 array is float32, times a number of Python's it is float16
-        result = OPERATIONS[operator](values, operand)
-    if not np.isfinite(result[np.isfinite(values) & np.isfinite(operands)]).all():
-        raise OverflowError("the result of finite numbers must be finite")
-    return _to_dtype(result, dtype)
-
-
-def _exact(values: Array) -> Array:
-    """Return values as Python's integers and fractions, for arithmetic with integer arrays."""
-    from fractions import Fraction  # only integer arrays need it
-
-    numbers = values.reshape(-1).tolist()
-    exact = np.empty(len(numbers), object)
-    exact[:] = [Fraction(number) if isinstance(number, float) else number for number in numbers]
-    return exact.reshape(values.shape)
-
-
-def _to_dtype(values: Array, dtype: str) -> Array:
-    """Return values in a dtype, floats rounded. Raises OverflowError for a value that the dtype cannot hold."""
-    wanted = numpy_dtype(dtype)
-    if values.dtype.kind == "c" and wanted.kind != "c":
-        raise OverflowError(f"{dtype} cannot hold a complex value")
-    if wanted.kind in "biu":
-        try:
-            with np.errstate(all="ignore"):
-                converted = values.astype(wanted)
-        except (OverflowError, ValueError):
-            converted = None
-        if converted is None or not np.array_equal(converted.astype(object), values.astype(object)):
-            raise OverflowError(f"{dtype} cannot hold the value")
-        return converted
-    return cast(values, dtype)
