@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import cast
+from functools import partial
+from itertools import chain
+from typing import NamedTuple, cast
 
 from paramctl.core.dtypes import Array
 from paramctl.errors import OutputError, message
@@ -14,15 +16,16 @@ from paramctl.parallel import Progress, in_parallel
 from paramctl.source import save
 from paramctl.source.base import Source
 from paramctl.source.derived import Retied
-from paramctl.source.edited import Edited, Tally
+from paramctl.source.edited import Changed, Edited, Tally
 from paramctl.source.with_state import with_state
 from paramctl.store.contents import Contents, Piece, Provenance
 from paramctl.store.format import Patchable
-from paramctl.store.io.atomic import replacing
-from paramctl.store.io.extents import as_bytes
+from paramctl.store.io.atomic import COPY_AT_ONCE, Temporary, replacing
+from paramctl.store.io.extents import Extent, as_bytes
 from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.registry import by_name, for_writing
-from paramctl.store.sums.patching import seal_again, sealed
+from paramctl.store.sums.patching import ChangedSums, PieceSums, sealed
+from paramctl.store.sums.record import gaps
 
 
 def save_edited(
@@ -60,10 +63,13 @@ class _Counting:
         self.recorded_sums = edited.recorded_sums
 
     def read(self, path: str, start: int, stop: int) -> Array:
+        return self.read_changed(path, start, stop).values
+
+    def read_changed(self, path: str, start: int, stop: int) -> Changed:
         changed = self.edited.read_changed(path, start, stop)
         with self._lock:
             self.counted[path] = self.counted.get(path, Tally()).add(changed)
-        return changed.values
+        return changed
 
 
 def copies_file(edited: Edited, path: str, in_place: bool) -> bool:
@@ -78,33 +84,74 @@ def copies_file(edited: Edited, path: str, in_place: bool) -> bool:
 
 
 def _copy_and_patch(counting: _Counting, path: str, options: WriteOptions) -> Iterator[Written]:
+    """Write a copy of the file with other values. Only blocks without a change are copied, unless all are shared."""
     edited, origin = counting.edited, counting.origin
     assert origin.location is not None
-    format_ = by_name(origin.format)
-    record = sealed(origin.location, format_)
+    format_, source = by_name(origin.format), origin.location.descriptor()
+    sums = ChangedSums(sealed(origin.location, format_), origin.location.name)
     with replacing(path, options.force, options.confirm) as temporary:
-        temporary.copy(origin.location.descriptor())
+        unchanged = [] if temporary.share(source) else _unchanged(edited, temporary.reserve_like(source))
+        copies = (partial(temporary.copy_range, source, begin, end) for begin, end in unchanged)
+        pieces = (partial(_patch, counting, temporary, sums, piece) for piece in _pieces(edited, sums))
+        # in one pool: the disk writes the copies while the processors compute and hash
+        jobs: Iterator[Callable[[], _Patched | None]] = chain(copies, pieces)
+        for patched in in_parallel(_run, jobs):
+            if patched is not None:
+                sums.add(origin.extents[patched.written.path].offset, patched.sums)
+                yield patched.written
         base = edited.base.origin.provenance
         recorded = [name for name in edited.by_path if base.get(name, Provenance()) != Provenance()]
         if recorded:  # the values no longer come from the scheme and seed that the file records
             cast(Patchable, format_).clear_provenance(temporary, recorded)
+        sums.seal(temporary)
 
-        def write(piece: Piece) -> Written:
-            name, start, _ = piece
-            values = counting.read(*piece)
-            extent = origin.extents[name]
-            is_big_endian = extent.dtype.byteorder == ">"
-            # as_bytes is little-endian, as all files of paramctl are; a patched file keeps its own byte order
-            data = values.astype(extent.dtype).tobytes() if is_big_endian else as_bytes(values)
-            temporary.write(data, extent.offset + start * extent.dtype.itemsize)
-            return Written(name, values.size, values.nbytes)
 
-        touched = set()
-        for item in in_parallel(write, edited.touched()):
-            touched.add(origin.extents[item.path].offset)
-            yield item
-        if record is not None:
-            seal_again(temporary, origin.location, record, touched)
+class _Patched(NamedTuple):
+    """A piece of a changed array, and its hash before and after if the file records one."""
+
+    written: Written
+    sums: PieceSums | None
+
+
+def _run(job: Callable[[], _Patched | None]) -> _Patched | None:
+    return job()
+
+
+def _pieces(edited: Edited, sums: ChangedSums) -> Iterator[Piece]:
+    """Yield the pieces to write, and all others of an array whose hash is recorded, to hash it."""
+    for path in edited.by_path:
+        owner = edited.model.parameters[path]
+        if owner.size:  # an empty array has no values to change, and no extent
+            is_recorded = sums.has(edited.origin.extents[path].offset)
+            yield from (piece for piece in edited.pieces(owner) if is_recorded or edited.touches(*piece))
+
+
+def _patch(counting: _Counting, temporary: Temporary, sums: ChangedSums, piece: Piece) -> _Patched:
+    """Write a piece if a change may touch it, and hash it."""
+    (path, start, _), changed = piece, counting.read_changed(*piece)
+    extent = counting.origin.extents[path]
+    begin, is_touched = start * extent.dtype.itemsize, counting.edited.touches(*piece)
+    data = _as_stored(changed.values, extent)
+    if is_touched:
+        temporary.write(data, extent.offset + begin)
+    before = data if changed.before is changed.values else _as_stored(changed.before, extent)
+    count = changed.values.nbytes if is_touched else 0
+    return _Patched(Written(path, changed.values.size, count), sums.of_piece(extent.offset, begin, before, data))
+
+
+def _as_stored(values: Array, extent: Extent) -> memoryview | bytes:
+    """Return the bytes of values in a file. A patched file of another program keeps its own byte order."""
+    return values.astype(extent.dtype).tobytes() if extent.dtype.byteorder == ">" else as_bytes(values)
+
+
+def _unchanged(edited: Edited, size: int) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of a file of some size between the pieces that are written, in parts to copy at once."""
+    written = []
+    for path, start, stop in edited.touched():
+        extent = edited.origin.extents[path]
+        written.append((extent.offset + extent.bytes_before(start), extent.offset + extent.bytes_before(stop)))
+    for begin, end in gaps(written, size):
+        yield from ((at, min(at + COPY_AT_ONCE, end)) for at in range(begin, end, COPY_AT_ONCE))
 
 
 def with_kept_state(source: Contents) -> Contents:

@@ -25,20 +25,24 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def compute(operator: str, values: Array, operand: Array | Number, dtype: str) -> Array:
-    """Apply an operator as NumPy does, or exactly to integers. dtype: of the array, for errors. Raises OverflowError."""
+    """Apply an operator as NumPy does, or exactly to integers.
+
+    dtype: of the array, for errors.
+    Raises OverflowError if finite numbers have a result that is not.
+    """
     operands = np.asarray(operand)
     if operator == "=":
         return operands
     if values.dtype.kind in "biu":
         if operands.dtype.kind == "c" or not np.isfinite(operands.astype(np.float64)).all():
             raise OverflowError(f"{dtype} cannot hold the value")
-        result = _in_int64(operator, values, operands)
-        if result is None:  # computed as Python's integers, which cannot overflow: the check of the dtype comes last
-            result = OPERATIONS[operator](values.astype(object), _exact(operands))
-        return result
+        exact = _in_int64(operator, values, operands)
+        if exact is None:  # computed as Python's integers, which cannot overflow: the check of the dtype comes last
+            exact = OPERATIONS[operator](values.astype(object), _exact(operands))
+        return exact
     with np.errstate(all="ignore"):
         # in NumPy's dtype: a float16 array times a float32 array is float32, times a number of Python's it is float16
-        result = OPERATIONS[operator](values, operand)
+        result: Array = OPERATIONS[operator](values, operand)
     finite = np.isfinite(result)
     # the second question gathers values, so it is only asked where the first leaves a doubt
     if not finite.all() and not finite[np.isfinite(values) & np.isfinite(operands)].all():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
 
@@ -99,14 +100,23 @@ class Edited(Derived):
 
     def touched(self) -> Iterator[Piece]:
         """Yield the pieces that a change may touch."""
-        for path, changes in self.by_path.items():
+        for path in self.by_path:
             owner = self.model.parameters[path]
-            spans = [_flat_span(change, owner) for change in changes]
-            low, high = min(span.start for span in spans), max(span.stop for span in spans)
-            for piece in self.pieces(owner):
-                _, start, stop = piece
-                if start < high and stop > low:
-                    yield piece
+            yield from (piece for piece in self.pieces(owner) if self.touches(*piece))
+
+    def touches(self, path: str, start: int, stop: int) -> bool:
+        """Return whether a change may touch a piece."""
+        low, high = self._spans[path]
+        return start < high and stop > low
+
+    @cached_property
+    def _spans(self) -> dict[str, tuple[int, int]]:
+        """The flat indices of each changed array from the first to behind the last value that a change selects."""
+        spans = {}
+        for path, changes in self.by_path.items():
+            each = [_flat_span(change, self.model.parameters[path]) for change in changes]
+            spans[path] = (min(span.start for span in each), max(span.stop for span in each))
+        return spans
 
     def count_changes(self) -> dict[str, Tally]:
         """Return the changes of each array that some change touches. Reads their values."""

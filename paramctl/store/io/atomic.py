@@ -33,7 +33,7 @@ from paramctl.store.io.locks import (
 
 FICLONE = 0x40049409
 """Linux' ioctl by which a file shares the blocks of another."""
-COPY_AT_ONCE = 1 << 30
+COPY_AT_ONCE = 1 << 24
 READ_AT_ONCE = 1 << 20
 
 NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
@@ -70,27 +70,50 @@ class Temporary:
             while view:
                 count = os.pwrite(self.descriptor, view, offset)  # Linux writes at most 2 GiB at once
                 view, offset = view[count:], offset + count
-            if hasattr(os, "posix_fadvise"):  # start writing to the disk now, so that little is left to sync
-                os.posix_fadvise(self.descriptor, begin, offset - begin, os.POSIX_FADV_DONTNEED)
+            self._start_sync(begin, offset)
         except OSError as error:
             raise self.error(error) from error
 
     def copy(self, descriptor: int) -> None:
         """Copy an open file: by sharing its blocks where the file system can, otherwise in the kernel."""
+        if self.share(descriptor):
+            return
+        size = self.reserve_like(descriptor)
+        for begin in range(0, size, COPY_AT_ONCE):
+            self.copy_range(descriptor, begin, min(begin + COPY_AT_ONCE, size))
+
+    def share(self, descriptor: int) -> bool:
+        """Share the blocks of an open file until either changes, and return whether the file system can."""
+        # Btrfs, XFS, and others do it in constant time, whatever the size
+        with suppress(OSError):
+            fcntl.ioctl(self.descriptor, FICLONE, descriptor)
+            return True
+        return False
+
+    def reserve_like(self, descriptor: int) -> int:
+        """Reserve the space of an open file, and return its size."""
+        size = os.fstat(descriptor).st_size
+        self.reserve(size)
+        os.ftruncate(self.descriptor, size)
+        return size
+
+    def copy_range(self, descriptor: int, begin: int, end: int) -> None:
+        """Copy the bytes of an open file to the same place. Safe from several threads at once."""
+        offset = begin
         try:
-            # Btrfs, XFS, and others share the blocks in constant time, whatever the size
-            with suppress(OSError):
-                fcntl.ioctl(self.descriptor, FICLONE, descriptor)
-                return
-            left, offset = os.fstat(descriptor).st_size, 0
-            self.reserve(left)
-            while left:
-                count = _copy_range(descriptor, self.descriptor, left, offset)
+            while offset < end:
+                count = _copy_range(descriptor, self.descriptor, end - offset, offset)
                 if not count:
                     raise OSError(errno.EIO, "the source was truncated while it was copied")
-                left, offset = left - count, offset + count
+                offset += count
+            self._start_sync(begin, end)
         except OSError as error:
-            raise (error if isinstance(error, OutputError) else self.error(error)) from error
+            raise self.error(error) from error
+
+    def _start_sync(self, begin: int, end: int) -> None:
+        """Start writing a range to the disk, so that little is left to sync."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.descriptor, begin, end - begin, os.POSIX_FADV_DONTNEED)
 
     @property
     def address(self) -> str:
@@ -117,7 +140,7 @@ def _copy_range(source: int, target: int, size: int, offset: int) -> int:
     """Copy bytes at an offset of one file to the same offset of another, and return their number."""
     if hasattr(os, "copy_file_range"):
         with suppress(OSError):  # between file systems, or on one that cannot
-            return os.copy_file_range(source, target, min(size, COPY_AT_ONCE), offset, offset)
+            return os.copy_file_range(source, target, size, offset, offset)
     return os.pwrite(target, os.pread(source, min(size, READ_AT_ONCE), offset), offset)
 
 

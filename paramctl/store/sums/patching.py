@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from paramctl.errors import InputError
 from paramctl.parallel import in_parallel
@@ -12,7 +13,7 @@ from paramctl.store.location import Location
 from paramctl.store.sums.array_sum import ArraySum, leaf_bytes, sum_of
 from paramctl.store.sums.checking import RecordedFile, read_record
 from paramctl.store.sums.record import ReadBytes
-from paramctl.store.sums.sealing import altered, reading, seal_rest
+from paramctl.store.sums.sealing import altered, seal_rest
 from paramctl.store.sums.stored_array import StoredArray
 
 
@@ -27,20 +28,62 @@ def sealed(location: Location, format_: Format) -> RecordedFile | None:
     return record
 
 
-def seal_again(temporary: Temporary, location: Location, record: RecordedFile, changed: Collection[int]) -> None:
-    """Fill in the record of a changed copy of a file.
+class PieceSums(NamedTuple):
+    """The sums of a piece of an array before and after a change."""
 
-    changed: the offsets of the arrays whose values have changed. Those in the file must match their hashes.
+    old: ArraySum
+    new: ArraySum
+
+
+class ChangedSums:
+    """The hashes of arrays that are being changed in a copy of a file, before and after, joined piece by piece.
+
+    record: of the file that is copied, None if it has none.
     """
-    recorded = dict(zip(record.arrays, record.sums or (), strict=False))
-    arrays = [array for array in recorded if array.begin in changed]
-    for array, digest in array_sums(location.read, arrays, location.name):
-        if digest != recorded[array]:
-            raise altered(location.name, f"{array.path}: its values do not match the recorded hash")
-    # a hash is patched at the array's place in the record
-    positions = {array: position for position, array in enumerate(record.arrays)}
-    new = array_sums(reading(temporary), arrays, temporary.target)
-    seal_rest(temporary, record.ranges, record.seal, {positions[array]: digest for array, digest in new})
+
+    def __init__(self, record: RecordedFile | None, place: str) -> None:
+        self.record, self.place = record, place
+        stored = record.arrays if record is not None and record.sums is not None else ()
+        self.by_offset = {array.begin: (position, array) for position, array in enumerate(stored)}
+        self.old: dict[int, ArraySum] = {}
+        self.new: dict[int, ArraySum] = {}
+
+    def has(self, offset: int) -> bool:
+        """Return whether the hash of the array at an offset is recorded."""
+        return offset in self.by_offset
+
+    def of_piece(
+        self, offset: int, begin: int, before: memoryview | bytes, after: memoryview | bytes
+    ) -> PieceSums | None:
+        """Return the sums of a piece, None for an array without a recorded hash. Safe from several threads at once.
+
+        offset: of the array in the file. begin: of the piece in the array.
+        before, after: the bytes of the piece, the same object if nothing has changed.
+        """
+        if not self.has(offset):
+            return None
+        leaf = leaf_bytes(self.by_offset[offset][1].dtype)
+        old = sum_of(before, begin, leaf)
+        return PieceSums(old, old if after is before else sum_of(after, begin, leaf))
+
+    def add(self, offset: int, sums: PieceSums | None) -> None:
+        """Add the next piece of an array: all of its pieces, in order."""
+        for partial, part in zip((self.old, self.new), sums or (), strict=False):
+            partial[offset] = partial[offset].join(part) if offset in partial else part
+
+    def seal(self, temporary: Temporary) -> None:
+        """Fill in the record of the changed copy. The old values must match the hashes in the file; see altered."""
+        if self.record is None:
+            return
+        changed = {}
+        for offset, old in self.old.items():
+            position, array = self.by_offset[offset]
+            recorded = (self.record.sums or ())[position]
+            if old.size != array.end - array.begin or old.finish(array.dtype, array.shape) != recorded:
+                raise altered(self.place, f"{array.path}: its values do not match the recorded hash")
+            # a hash is patched at the array's place in the record
+            changed[position] = self.new[offset].finish(array.dtype, array.shape)
+        seal_rest(temporary, self.record.ranges, self.record.seal, changed)
 
 
 def array_sums(
