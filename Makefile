@@ -4,6 +4,7 @@
 PYTHON ?= python3
 SAMPLES := sample_models
 DEPENDENCIES ?=
+GROUPS ?=
 VENV := .venv$(addprefix -,$(DEPENDENCIES))
 PYTEST := $(VENV)/bin/python -m pytest -n auto --dist worksteal
 TORTURED := crash hostile hostile_checkpoints hostile_files npz edit save store dump verify
@@ -41,14 +42,9 @@ lint: .venv-lint/ready
 man: .venv/ready
 	.venv/bin/python man/generate.py
 
+# make bench GROUPS='startup text' runs these alone; the page keeps the results of the others.
 bench: .venv/ready .venv-interop/ready
-	KERAS_BACKEND=torch .venv/bin/python benchmarks/summary.py .venv-interop/bin/python
-	.venv/bin/python benchmarks/addresses.py
-	KERAS_BACKEND=torch .venv/bin/python benchmarks/values.py .venv-interop/bin/python
-	KERAS_BACKEND=torch .venv/bin/python benchmarks/checkpoints.py .venv-interop/bin/python
-	.venv-interop/bin/python benchmarks/forward.py
-	.venv-interop/bin/python benchmarks/quantized.py
-	.venv-interop/bin/python benchmarks/bundles.py
+	.venv/bin/python benchmarks/run.py $(GROUPS) --peers .venv-interop/bin/python
 
 clean:
 	rm -rf .venv .venv-oldest .venv-newest .venv-interop .venv-lint

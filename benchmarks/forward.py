@@ -1,9 +1,7 @@
-"""The cost of forward passes, here and by torch, with the same arrays and the same outputs.
+"""Forward passes: here and by torch, with the same arrays and the same outputs, measured inside of each process.
 
-``make bench`` runs it, by an interpreter that has torch. Each row is a process with one or two processors, in which
-both sides compute in turn: torch with as many threads, and paramctl with one, as its command does. The least processor
-time of several runs counts, because other programs disturb the rest. Memory is what a process of its own holds at most
-beyond its state before the pass.
+The command computes with one thread of OpenBLAS, and torch with a thread for each processor. Memory is what a pass
+holds at most beyond the state before it.
 """
 
 from __future__ import annotations
@@ -11,23 +9,20 @@ from __future__ import annotations
 import json
 import os
 import resource
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
+from bench import ROOT, SAMPLES, Bench
+from measure import Row, Side
+from proofs import text
 
-SAMPLES = Path(__file__).parent.parent / "sample_models"
-RUNS = {1: 9, 32: 3}
-"""The least number of runs, by batch."""
-LEAST_SECONDS = 2.0
-"""The runs of both sides take at least this long, because the least of a few short ones is not yet the least."""
+LEAST_SECONDS = 1.0
+"""The passes of a process take at least this long together, because the least of a few is not yet the least."""
 AIMS = {1: 1.5, 32: 3.0}
-MEMORY_AIM = 2.0
-SIDES = ("ours", "torch")
+"""By the size of the batch."""
 IMAGES = {"lenet": (28, 28, 1), "resnet50": (224, 224, 3)}
 TOKENS = 128
 SIZES: dict[str, dict[str, int]] = {
@@ -35,6 +30,7 @@ SIZES: dict[str, dict[str, int]] = {
     "gpt2": {"vocabulary": 1000, "context": TOKENS},
 }
 """The models of texts, which are TOKENS long, and their variables."""
+MODELS = (*IMAGES, *SIZES)
 
 
 def ours(name: str, batch: int) -> Callable[[], Any]:
@@ -206,17 +202,24 @@ def resnet50() -> Any:
     return nn.Sequential(*first, *blocks, *last).eval()
 
 
-def seconds(name: str, batch: int) -> list[list[float]]:
-    """Return the least processor time and the least elapsed time of each side. Both must compute the same."""
+def report(side: str, name: str, batch: int) -> None:
+    """Print the least processor time and elapsed time of several passes, the memory of the first, and its outputs."""
     import numpy as np
 
-    passes = [ours(name, batch), torchs(name, batch)]
-    outputs = [run() for run in passes]
-    assert np.allclose(*outputs, rtol=1e-3, atol=1e-5), np.abs(outputs[0] - outputs[1]).max()
-    rounds, begin = [], time.monotonic()
-    while len(rounds) < RUNS[batch] or time.monotonic() - begin < LEAST_SECONDS:
-        rounds.append([timed(run) for run in passes])
-    return [[min(times) for times in zip(*side, strict=True)] for side in zip(*rounds, strict=True)]
+    run = {"ours": ours, "torch": torchs}[side](name, batch)
+    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of the time before
+    outputs = np.ravel(run())
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    times, begin = [], time.monotonic()
+    while not times or time.monotonic() - begin < LEAST_SECONDS:
+        times.append(timed(run))
+    cpu, elapsed = map(min, zip(*times, strict=True))
+    # Weights that differ with the place show outputs in another order, which a plain sum would not.
+    weighted = outputs.astype("f8") @ np.cos(np.arange(outputs.size)) / np.linalg.norm(outputs)
+    proof = [outputs.size, *outputs[:100].astype("f8"), weighted]
+    megabytes = (int(peak.split()[1]) * 1024 - before) / 1e6
+    print(json.dumps({"cpu": cpu, "elapsed": elapsed, "megabytes": megabytes, "proof": proof}))
 
 
 def timed(run: Callable[[], Any]) -> tuple[float, float]:
@@ -225,46 +228,24 @@ def timed(run: Callable[[], Any]) -> tuple[float, float]:
     return time.process_time() - begun[0], time.perf_counter() - begun[1]
 
 
-def megabytes(side: str, name: str, batch: int) -> float:
-    """Return the most memory that one pass of a side holds beyond the state before it."""
-    run = {"ours": ours, "torch": torchs}[side](name, batch)
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of the time before
-    run()
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return (int(peak.split()[1]) * 1024 - before) / 1e6
+def rows(bench: Bench) -> Iterator[Row]:
+    bench.require("torch")
+    for name in bench.size(MODELS, MODELS[:1]):
+        for batch, threads in bench.size(((1, 1), (32, 1), (32, 2)), ((1, 1),)):
+            command = [bench.peers, __file__, "--report"]
+            # One thread of OpenBLAS, as the command sets it; torch has as many threads as processors.
+            environment = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL")}
+            environment |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+            processors = ",".join(map(str, sorted(os.sched_getaffinity(0))[:threads]))
+            sides = [
+                Side(label, ["taskset", "-c", processors, *command, side, name, str(batch)],
+                     environment=environment, reports=True)
+                for label, side in (("paramctl", "ours"), ("torch", "torch"))
+            ]  # fmt: skip
+            words = f"{name}, batch {batch}, {threads} core{'s' * (threads > 1)}"
+            yield Row(words, sides[0], sides[1:], text, {"torch": AIMS[batch]})
 
 
-def child(threads: int, *arguments: object) -> Any:
-    """Return the result of a process of this file that has this many processors, and threads of torch."""
-    environment = os.environ | {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL")}
-    environment["OPENBLAS_NUM_THREADS"] = "1"  # NumPy's, as the command sets it on any number of processors
-    processors = sorted(os.sched_getaffinity(0))[:threads]
-    done = subprocess.run(
-        [sys.executable, __file__, *map(str, arguments)],
-        stdout=subprocess.PIPE, check=True, env=environment, preexec_fn=lambda: os.sched_setaffinity(0, processors),
-    )  # fmt: skip
-    return json.loads(done.stdout)
-
-
-def main() -> None:
-    rows = []
-    for name in (*IMAGES, *SIZES):
-        for batch in RUNS:
-            memory = [child(1, "megabytes", side, name, batch) for side in SIDES]
-            for threads in (1, 2):
-                (cpu, elapsed), (their_cpu, their_elapsed) = child(threads, "seconds", name, batch)
-                row = (name, batch, threads, 1e3 * cpu, 1e3 * their_cpu, cpu / their_cpu, elapsed / their_elapsed)
-                rows.append((*row, AIMS[batch], *memory, memory[0] / memory[1], MEMORY_AIM))
-                print(f"{name}, batch {batch}, threads {threads}: {cpu / their_cpu:.3g}", file=sys.stderr, flush=True)
-    heads = ["network", "batch", "threads", "ours, CPU ms", "torch, CPU ms", "ratio", "elapsed, ratio", "aim: at most",
-         "ours, MB", "torch, MB", "ratio", "aim: at most"]  # fmt: skip
-    print(f"\nA forward pass, against torch\n\n{tabulate(rows, heads, floatfmt='.3g')}", flush=True)
-
-
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        function, *words = sys.argv[1:]
-        print(json.dumps(globals()[function](*(int(word) if word.isdigit() else word for word in words))))
-    else:
-        main()
+if __name__ == "__main__" and sys.argv[1:2] == ["--report"]:
+    side_, name_, batch_ = sys.argv[2:]
+    report(side_, name_, int(batch_))

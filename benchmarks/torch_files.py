@@ -1,72 +1,48 @@
-"""The cost of files of torch: 10,000 tensors opened, and 1 GB summarized and converted, here and by torch.
-
-An interpreter that has torch and safetensors is the argument. PARAMCTL_GIGABYTES is the size of the large file, 1 by
-default. Processes run in turn, on files that are in memory.
-"""
+"""PyTorch files: 10,000 tensors listed, and 1 GB summarized and converted, here and by torch."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
+from collections.abc import Iterator
 
-from measure import side_by_side
-from tabulate import tabulate
-
-PYTHON = sys.executable
-SIZE = float(os.environ.get("PARAMCTL_GIGABYTES", "1"))
-RUNS = 3
+from bench import Bench
+from measure import Row
+from proofs import arrays, written
 
 MAKE = """
 import sys, torch
-many = {f"layers.{k}.weight": torch.randn(16, 16) for k in range(10_000)}
+many = {f"layers.{k}.weight": torch.randn(16, 16) for k in range(int(sys.argv[1]))}
 torch.save(many, "many.pt")
 torch.save(many, "old.pt", _use_new_zipfile_serialization=False)
-count = int(float(sys.argv[1]) * 1e9 / 4_000_000)
-torch.save({"model": {f"layers.{k}.weight": torch.randn(1000, 1000) for k in range(count)}}, "large.pt")
+torch.save({"model": {f"layers.{k}.weight": torch.randn(1000, 1000) for k in range(int(sys.argv[2]))}}, "large.pt")
 """
-OURS = "import paramctl, time; t = time.perf_counter(); paramctl.open('{file}'); print(time.perf_counter() - t)"
-TORCH = "import torch, time; t = time.perf_counter(); torch.load('{file}'); print(time.perf_counter() - t)"
-SUMMARY = """
+LIST = """
 import torch
-for name, tensor in torch.load("large.pt", mmap=True)["model"].items():
-    print(name, tensor.shape, tensor.dtype)
+loaded = torch.load({path!r}, mmap={mmap})
+for name, tensor in loaded.get("model", loaded).items():
+    print(name, tuple(tensor.shape), tensor.dtype)
 """
 CONVERT = """
-import torch
+import os, torch
 from safetensors.torch import save_file
-save_file(torch.load("large.pt")["model"], "x.safetensors")
+save_file(torch.load({path!r})["model"], {out!r})
+os.fsync(os.open({out!r}, os.O_RDWR))
 """
 
 
-def seconds(python: str, code: str, folder: str) -> float:
-    """Return the least time that a piece of code prints."""
-    results = [subprocess.check_output([python, "-c", code], cwd=folder, text=True) for _ in range(RUNS)]
-    return min(map(float, results))
-
-
-def main() -> None:
-    peer = sys.argv[1]
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        subprocess.run([peer, "-c", MAKE, str(SIZE)], check=True, cwd=folder)
-        rows: list[list[object]] = [
-            [
-                f"open {file}",
-                seconds(PYTHON, OURS.format(file=file), folder),
-                seconds(peer, TORCH.format(file=file), folder),
-            ]
-            for file in ("many.pt", "old.pt", "large.pt")
-        ]
-        for words, ours, theirs in (
-            ("summary large.pt", ["summary", "large.pt"], SUMMARY),
-            ("save large.pt as safetensors", ["save", "large.pt", "-o", "x.safetensors", "--force"], CONVERT),
-        ):
-            commands = [[PYTHON, "-m", "paramctl", *ours], [peer, "-c", theirs]]
-            rows.append([words, *(cost.elapsed for cost in side_by_side(*commands, runs=RUNS))])
-    print(tabulate(rows, ["", "paramctl, s", "torch, s"], floatfmt=".2f"))
-
-
-if __name__ == "__main__":
-    main()
+def rows(bench: Bench) -> Iterator[Row]:
+    bench.require("torch")
+    bench.make(MAKE, bench.size(10_000, 5), bench.size(250, 2))
+    for words, name in (
+        ("10,000 tensors, zip", "many.pt"),
+        ("10,000 tensors, legacy", "old.pt"),
+        ("1 GB", "large.pt"),
+    ):
+        path = bench.path(name)
+        code = LIST.format(path=path, mmap=name != "old.pt")
+        ours = bench.ours("summary", path, "--parameters")
+        yield Row(f"summary --parameters, {words}", ours, [bench.script("torch.load", code, "torch")], arrays)
+    names = {"path": bench.path("large.pt"), "out": bench.path("out.safetensors")}
+    torch = bench.script("torch script", CONVERT.format(**names), "torch safetensors")
+    ours = bench.ours("save", names["path"], "-o", names["out"])
+    proof = written(names["out"], "exact")
+    yield Row("save 1 GB as safetensors", ours, [torch], proof, before=bench.remover("out.*"))
