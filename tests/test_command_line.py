@@ -1,6 +1,7 @@
 """The command line as a whole: help, suggestions, exit codes, closed pipes, completion."""
 
 import ast
+import itertools
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import textwrap
 from pathlib import Path
 
 import click
+import h5py
 import pytest
 
 from paramctl import __version__
@@ -130,6 +132,29 @@ def test_summary_imports_neither_numpy_nor_h5py_nor_another_command() -> None:
     assert "yaml" in modules
     assert not {"numpy", "h5py", "ml_dtypes"} & set(modules)
     assert {f"paramctl.cli.{name}" for name in NAMES} & set(modules) == {"paramctl.cli.summary"}
+
+
+@pytest.mark.parametrize("options", [[], ["--parameters", "--format", "json"], ["--format", "tree"]], ids=" ".join)
+@pytest.mark.parametrize("name", ["w.safetensors", "w/", "w.h5", "old.h5"])
+def test_summary_of_a_header_imports_no_numpy(paramctl: Run, tmp_path: Path, name: str, options: list[str]) -> None:
+    """A header is read without NumPy, which takes longer to import than the header to read."""
+    file = tmp_path / name
+    if name.endswith(".h5"):
+        with h5py.File(file, "w") as new:
+            for dtype, order in itertools.product(("f2", "f4", "i8", "u2", "c8"), "<>"):
+                new.create_dataset(f"layer_{dtype}/{'big' if order == '>' else 'kernel'}", (3, 2), f"{order}{dtype}")
+            if name == "w.h5":
+                new["layer_f4"].attrs["note"] = "trained"
+    else:
+        target = f"{file}/" if name.endswith("/") else str(file)
+        assert paramctl("init", MLP, "--dtype", "bfloat16", "-o", target).returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-c", LISTS_MODULES, "summary", str(file), *options], capture_output=True, text=True, cwd=ROOT
+    )
+    modules = json.loads(done.stderr.splitlines()[-1])
+    assert "paramctl.store.checkpoint" in modules
+    assert "kernel" in done.stdout or "layer_f4" in done.stdout or "dense" in done.stdout
+    assert not {"numpy", "h5py", "ml_dtypes"} & set(modules)
 
 
 def test_version(paramctl: Run) -> None:

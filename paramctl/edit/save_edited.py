@@ -130,7 +130,7 @@ def _patch(counting: _Counting, temporary: Temporary, sums: ChangedSums, piece: 
     """Write a piece if a change may touch it, and hash it."""
     (path, start, _), changed = piece, counting.read_changed(*piece)
     extent = counting.origin.extents[path]
-    begin, is_touched = start * extent.dtype.itemsize, counting.edited.touches(*piece)
+    begin, is_touched = extent.bytes_before(start), counting.edited.touches(*piece)
     data = _as_stored(changed.values, extent)
     if is_touched:
         temporary.write(data, extent.offset + begin)
@@ -141,7 +141,7 @@ def _patch(counting: _Counting, temporary: Temporary, sums: ChangedSums, piece: 
 
 def _as_stored(values: Array, extent: Extent) -> memoryview | bytes:
     """Return the bytes of values in a file. A patched file of another program keeps its own byte order."""
-    return values.astype(extent.dtype).tobytes() if extent.dtype.byteorder == ">" else as_bytes(values)
+    return values.astype(extent.numpy_dtype).tobytes() if extent.order == ">" else as_bytes(values)
 
 
 def _unchanged(edited: Edited, size: int) -> Iterator[tuple[int, int]]:

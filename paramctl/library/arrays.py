@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from paramctl.core.dtypes import Array, numpy_dtype
 from paramctl.core.indexing import Selection, Slice, select
 from paramctl.errors import AddressError
 from paramctl.store.contents import gather
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from paramctl.core.dtypes import Array
     from paramctl.core.parameter import Parameter
     from paramctl.source.base import Source
 
@@ -42,6 +43,8 @@ class LazyArray:
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        from paramctl.core.dtypes import numpy_dtype
+
         return numpy_dtype(self._source.model.owner(self.path).dtype)
 
     def __len__(self) -> int:
@@ -53,7 +56,7 @@ class LazyArray:
         """Return values as NumPy does. Integers, slices and an ellipsis read only what they select."""
         indices = _basic_indices(key)
         if indices is None:
-            return np.asarray(self)[key]  # arrays of indices, masks, new axes: NumPy's own rules, on all values
+            return self.__array__()[key]  # arrays of indices, masks, new axes: NumPy's own rules, on all values
         try:
             selection = select(indices, self.shape, self.path)
         except AddressError as error:
@@ -70,6 +73,8 @@ class LazyArray:
         return gather(self._source, self.path, select(None, self.shape, self.path))
 
     def _read(self, selection: Selection) -> Array:
+        import numpy as np  # for values alone: a file is opened and listed without it
+
         pieces = list(gather(self._source, self.path, selection))
         values = np.concatenate(pieces) if pieces else np.empty(0, self.dtype)
         return values.reshape(selection.shape)
@@ -84,7 +89,7 @@ def _basic_indices(key: Any) -> tuple[int | Slice | None, ...] | None:
     for part in key if isinstance(key, tuple) else (key,):
         if part is Ellipsis:
             indices.append(None)
-        elif isinstance(part, (int, np.integer)) and not isinstance(part, bool):
+        elif isinstance(part, Integral) and not isinstance(part, bool):
             indices.append(int(part))
         elif isinstance(part, slice):
             indices.append(Slice(part.start, part.stop, part.step))

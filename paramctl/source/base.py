@@ -9,16 +9,16 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from paramctl.address.resolve import NO_FILTERS, Filters, resolve_all
-from paramctl.core.dtypes import Array
 from paramctl.core.indexing import Selection, select, slice_text
 from paramctl.core.parameter import Parameter
 from paramctl.model import Model
 from paramctl.store.contents import Contents, Origin, Piece, Recorded, RecordedSum, check_decodable, gather
+
+if TYPE_CHECKING:
+    from paramctl.core.dtypes import Array
 
 Description = Mapping[str, Any]
 """A source in the types of JSON, from which edit.reopen.reopen makes it again in another process."""
@@ -73,6 +73,11 @@ class Derived:
         return {"source": self.operation, "base": self.base.describe(), **options}
 
 
+def _kept(values: Array) -> Array:
+    """Return the values themselves."""
+    return values
+
+
 def _type(parameter: Parameter) -> tuple[tuple[int, ...], str]:
     return parameter.shape, parameter.dtype
 
@@ -104,10 +109,12 @@ class SelectedValues(NamedTuple):
             pieces = source.pieces(source.model.owner(self.path))
             return ((stop - start, partial(source.read, owner, start, stop)) for owner, start, stop in pieces)
         # A slice is gathered in order, in this thread; only the measurement is left to the workers.
-        return ((values.size, partial(np.asarray, values)) for values in self.pieces())
+        return ((values.size, partial(_kept, values)) for values in self.pieces())
 
     def index_of(self, number: int) -> tuple[int, ...]:
         """Return the index, in the array under its selected name, of the value with this number in reading order."""
+        import numpy as np
+
         model, selection = self.source.model, self.selection
         tie = model.tied.get(self.path)
         shape = model.owner(self.path).shape if selection.everything else tuple(map(len, selection.ranges))

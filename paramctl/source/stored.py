@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from paramctl.core.dtypes import Array, cast
 from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError, OutputError
 from paramctl.source.base import Description
 from paramctl.store.checkpoint import Checkpoint
 from paramctl.store.contents import Piece, RecordedSum, blocks
+
+if TYPE_CHECKING:
+    from paramctl.core.dtypes import Array
 
 
 class Stored:
@@ -22,6 +25,8 @@ class Stored:
         self.model, self.origin = checkpoint.model.with_dtype(dtype), checkpoint.origin
 
     def read(self, path: str, start: int, stop: int) -> Array:
+        from paramctl.core.dtypes import cast  # NumPy, which a summary needs not
+
         array = self.checkpoint.reader.read(path, start, stop)
         sys.audit("paramctl.read", self.model.name, path, array.nbytes)
         try:

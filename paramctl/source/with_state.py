@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from paramctl.address.resolve import resolve_whole
-from paramctl.core.dtypes import Array, cast
 from paramctl.core.parameter import Parameter
 from paramctl.core.text import abbreviate
 from paramctl.errors import AddressError, InputError
@@ -15,6 +14,9 @@ from paramctl.model import Model
 from paramctl.source.base import Derived, Description, Source
 from paramctl.store.checkpoint import TooManyParts, name_tree
 from paramctl.store.contents import OptimizerState, Piece, blocks
+
+if TYPE_CHECKING:
+    from paramctl.core.dtypes import Array
 
 
 class WithState(Derived):
@@ -36,6 +38,8 @@ class WithState(Derived):
     def read(self, path: str, start: int, stop: int) -> Array:
         if path not in self.state.arrays:
             return self.base.read(path, start, stop)
+        from paramctl.core.dtypes import cast  # NumPy, which a summary needs not
+
         return cast(self.state.reader.read(path, start, stop), self.state.arrays[path].dtype)
 
 

@@ -11,11 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import prod
 from os.path import realpath
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
-
-from paramctl.core.dtypes import Array
 from paramctl.core.indexing import Selection
 from paramctl.core.parameter import PACKED_BITS, Parameter
 from paramctl.errors import InputError
@@ -25,6 +22,9 @@ from paramctl.store.io.extents import Extent
 from paramctl.store.location import LocalFile, Location
 from paramctl.store.parts import BLOCK_SIZE as BLOCK_SIZE  # the constant of every module that cuts arrays
 from paramctl.store.parts import MAX_GAP, Part, read_parts
+
+if TYPE_CHECKING:
+    from paramctl.core.dtypes import Array
 
 MAX_TRANSPOSED = 16 * BLOCK_SIZE
 """The number of values of a transposed array to gather at once. Each time, the whole array is read."""
@@ -260,6 +260,8 @@ def read_alias(contents: Contents, name: str, start: int, stop: int) -> Array:
     model = contents.model
     if not is_transposed(model, name):
         return contents.read(model.owner(name).path, start, stop)
+    import numpy as np  # for values alone: a checkpoint's header is read without it
+
     shape = model.parameters[name].shape
     # Transposed values are gathered by whole rows, so take the rows that contain the range and cut its ends off.
     row = prod(shape[1:])
@@ -310,6 +312,8 @@ def gather_reshaped(contents: Contents, path: str, shape: Sequence[int], selecti
 
 def _gather_transposed(contents: Contents, owner: Parameter, selection: Selection) -> Iterator[Array]:
     """Yield selected values of an array's transpose, several rows at a time: each row crosses the whole array."""
+    import numpy as np
+
     first, *rest = selection.ranges
     count = max(1, MAX_TRANSPOSED // max(1, prod(map(len, rest))))
     for start in range(0, len(first), count):

@@ -12,7 +12,6 @@ from typing import Any
 from paramctl import __version__
 from paramctl.core.parameter import Axis, Parameter
 from paramctl.declare.located import MAX_INTEGER
-from paramctl.init.engines.streams import RECIPE
 from paramctl.model import Document, Tie
 from paramctl.store.contents import Contents, KerasLayout, MetadataItem, Omitted, OptimizerState, Provenance
 from paramctl.store.sums import KEY as SUMS
@@ -25,6 +24,8 @@ MAX_SCHEME_TEXT = 4_000
 
 def file_metadata(contents: Contents) -> dict[str, Any]:
     """Return the metadata of a new file. Its key ``parameters`` maps paths to array_attributes."""
+    from paramctl.init.engines.streams import RECIPE  # NumPy comes with it, which reading needs not
+
     model, origin = contents.model, contents.origin
     metadata: dict[str, Any] = {
         "version": VERSION,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from paramctl.core.dtypes import Array
+if TYPE_CHECKING:
+    from paramctl.core.dtypes import Array
 
 BLOCK_SIZE = 1 << 18
 """The number of values that are read, written, and compared at once."""
@@ -39,6 +38,8 @@ class Part(NamedTuple):
         start, stop = self.span
         size = prod(self.shape)
         if stop - start < size:
+            import numpy as np  # for values alone: a header is read without it
+
             whole: Array = np.empty(size, values.dtype)
             whole[start:stop] = values
             values = whole

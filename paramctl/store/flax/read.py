@@ -49,9 +49,8 @@ class ChunkReader:
 
     def _extents(self) -> Iterator[tuple[str, Extent]]:
         for path, array in self.arrays.items():
-            dtype = numpy_dtype(array.dtype).newbyteorder("<")
             for number, (offset, _) in enumerate(array.chunks):
-                yield f"{path} {number}", Extent(offset, dtype)
+                yield f"{path} {number}", Extent(offset, array.dtype)
 
 
 def read(location: Location) -> Checkpoint:

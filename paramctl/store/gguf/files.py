@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError
 from paramctl.store.checkpoint import Checkpoint, build_model, stored_parameter
@@ -104,9 +103,7 @@ def _parameters(tensors: Mapping[str, Tensor]) -> dict[str, Parameter]:
 
 def _readers(location: Location, tensors: Mapping[str, Tensor]) -> dict[str, Reader]:
     plain = {name: tensor for name, tensor in tensors.items() if tensor.code in DTYPES}
-    extents = {
-        name: Extent(tensor.begin, numpy_dtype(DTYPES[tensor.code]).newbyteorder("<")) for name, tensor in plain.items()
-    }
+    extents = {name: Extent(tensor.begin, DTYPES[tensor.code]) for name, tensor in plain.items()}
     quantized = {name: tensor for name, tensor in tensors.items() if name not in plain}
     return {
         **dict.fromkeys(plain, ExtentReader(location, extents)),

@@ -15,7 +15,6 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import Parameter, bytes_of
 from paramctl.errors import OutputError, message
 from paramctl.model import Model
@@ -192,7 +191,7 @@ def lay_out(
     )
     temporary.reserve(temporary.size())  # the layout is sparse: the library allocates no blocks for the values
     return {
-        parameter.path: Extent(offset, numpy_dtype(parameter.dtype).newbyteorder("<"))
+        parameter.path: Extent(offset, parameter.dtype)
         for (parameter, _, _), offset in zip(arrays, answer["offsets"], strict=True)
         if offset is not None and parameter.size
     }

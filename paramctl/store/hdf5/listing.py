@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import PurePath
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-import numpy as np
-
-from paramctl.core.dtypes import Array, numpy_dtype
 from paramctl.core.parameter import DTYPE_BYTES, Parameter
 from paramctl.errors import InputError
 from paramctl.model import Tie
@@ -24,6 +20,9 @@ from paramctl.store.hdf5.element import ArrayEntry, Order
 from paramctl.store.hdf5.metadata_reader.parsed_file import ParsedFile, parse_file
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.location import LocalFile, Location
+
+if TYPE_CHECKING:
+    from paramctl.core.dtypes import Array
 
 _PROC = os.path.isdir("/proc/self/fd")
 
@@ -154,11 +153,6 @@ def link_ties(links: Sequence[Sequence[str]], names: Mapping[str, str], kept: Co
     return ties
 
 
-@cache
-def _dtype(name: str, order: Order) -> np.dtype[Any]:
-    return numpy_dtype(name).newbyteorder(order)
-
-
 UNRECORDED, UNWRITTEN = Provenance(), Provenance(unwritten=True)
 
 
@@ -169,8 +163,8 @@ class ParameterCollector:
         self.file, self.client, self.begin = listing.file, listing.client, listing.begin
         self.parameters: dict[str, Parameter] = {}
         self.extents: dict[str, Extent] = {}
-        self.by_library: dict[str, tuple[str, np.dtype[Any]]] = {}
-        """Parameters that only the library can read: the stored path and dtype of each."""
+        self.by_library: dict[str, tuple[str, str, Order]] = {}
+        """Parameters that only the library can read: the stored path, the dtype and the byte order of each."""
         self.notes: dict[str, Provenance] = {}
         self.stored: dict[str, str] = {}
         """The stored path of each parameter that has another name."""
@@ -180,11 +174,10 @@ class ParameterCollector:
         if entry["dtype"] not in DTYPE_BYTES:
             raise InputError(f"{self.file.name}: {name} has the unsupported dtype {entry['dtype']}")
         self.parameters[name] = stored_parameter(name, tuple(entry["shape"]), entry["dtype"], attributes)
-        dtype = _dtype(entry["dtype"], entry["order"])
         if entry["offset"] is None:
-            self.by_library[name] = entry["path"], dtype
+            self.by_library[name] = entry["path"], entry["dtype"], entry["order"]
         else:
-            self.extents[name] = Extent(self.begin + entry["offset"], dtype)
+            self.extents[name] = Extent(self.begin + entry["offset"], entry["dtype"], entry["order"])
         unwritten = entry["unwritten"]
         if attributes:
             self.notes[name] = Provenance(attributes.get("scheme"), attributes.get("seed"), unwritten)
@@ -201,15 +194,18 @@ class ParameterCollector:
 class _Reader:
     """A reader of extents, which has the worker read every other array."""
 
-    def __init__(
-        self, extents: ExtentReader, client: Client, by_library: Mapping[str, tuple[str, np.dtype[Any]]]
-    ) -> None:
+    def __init__(self, extents: ExtentReader, client: Client, by_library: Mapping[str, tuple[str, str, Order]]) -> None:
         self.extents, self.client, self.by_library = extents, client, by_library
 
     def read(self, path: str, start: int, stop: int) -> Array:
         if path not in self.by_library:
             return self.extents.read(path, start, stop)
-        stored, dtype = self.by_library[path]
+        import numpy as np  # for values alone: a file is listed without it
+
+        from paramctl.core.dtypes import numpy_dtype
+
+        stored, name, order = self.by_library[path]
+        dtype = numpy_dtype(name).newbyteorder(order)
         if start == stop:  # no request for an empty array, whose space may be unallocated
             return np.empty(0, dtype.newbyteorder("="))
         file = self.extents.location.name

@@ -1,34 +1,41 @@
 """Extents: the place of each array's values in a file.
 
 A checkpoint whose arrays are contiguous is a header plus extents, whatever its format. Only this module reads values
-from such a file.
+from such a file. NumPy is imported for values alone: headers are read without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
-
-from paramctl.core.dtypes import Array
+from paramctl.core.parameter import bytes_of
 from paramctl.errors import InputError
 from paramctl.store.location import Location
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from paramctl.core.dtypes import Array
+
 
 class Extent(NamedTuple):
-    """The offset of an array's first byte, and the dtype of its values, which follow in C order.
-
-    bits: of a value, if the dtype is packed; the dtype is then that of a byte.
-    """
+    """The offset of an array's first byte, and the dtype and byte order of its values, which follow in C order."""
 
     offset: int
-    dtype: np.dtype[Any]
-    bits: int | None = None
+    dtype: str
+    order: Literal["<", ">"] = "<"
 
     def bytes_before(self, index: int) -> int:
         """Return the bytes of the values before an index. Pieces of packed values begin with a byte."""
-        return index * self.dtype.itemsize if self.bits is None else index * self.bits // 8
+        return bytes_of(self.dtype, index)
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """NumPy's dtype for the values as the file has them; single bytes for packed ones."""
+        from paramctl.core.dtypes import numpy_dtype
+
+        return numpy_dtype(self.dtype).newbyteorder(self.order)
 
 
 class ExtentReader:
@@ -39,9 +46,11 @@ class ExtentReader:
 
     def read(self, path: str, start: int, stop: int) -> Array:
         """Return the values from index start to stop in C order, in the machine's byte order; packed ones as bytes."""
+        import numpy as np
+
         extent = self.extents[path]
-        begin = extent.bytes_before(start)
-        values = np.empty((extent.bytes_before(stop) - begin) // extent.dtype.itemsize, extent.dtype)
+        begin, dtype = extent.bytes_before(start), extent.numpy_dtype
+        values = np.empty((extent.bytes_before(stop) - begin) // dtype.itemsize, dtype)
         buffer = values.view(np.uint8).data
         # a short read would leave uninitialized memory in the rest of the array
         if self.location.read_into(extent.offset + begin, buffer) < len(buffer):
@@ -51,6 +60,8 @@ class ExtentReader:
 
 def as_bytes(values: Array) -> memoryview:
     """Return the bytes of an array in C order, little-endian, without a copy if the array is stored that way."""
+    import numpy as np
+
     if not values.dtype.isnative or (values.dtype.byteorder == ">"):
         values = values.astype(values.dtype.newbyteorder("<"))
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data

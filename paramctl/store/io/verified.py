@@ -37,7 +37,7 @@ class VerifiedReader:
         array, coverage = self.arrays[path], self.coverage[path]
         values = array.reader.read(path, start, stop)
         if coverage.whole is None:
-            dtype = array.reader.extents[path].dtype
+            dtype = array.reader.extents[path].numpy_dtype
             # the checksum is that of the bytes in the file, whose order may not be the machine's
             data = values.astype(dtype, copy=False).view("u1").data
             first = start * dtype.itemsize

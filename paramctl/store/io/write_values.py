@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from paramctl.core.dtypes import Array
 from paramctl.core.indexing import select_all
 from paramctl.core.parameter import Parameter
 from paramctl.parallel import in_parallel
@@ -17,7 +16,10 @@ from paramctl.store.sums.array_sum import ArraySum
 from paramctl.store.sums.record import Range
 from paramctl.store.sums.sealing import NewSums, Placed, new_sums, piece_sum, seal_file
 
-Measure = Callable[[str, Array], Any]
+if TYPE_CHECKING:
+    from paramctl.core.dtypes import Array
+
+Measure: TypeAlias = "Callable[[str, Array], Any]"
 
 
 class Sealed(NamedTuple):

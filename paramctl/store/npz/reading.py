@@ -106,7 +106,7 @@ def read_single(file: Location, name: str) -> Checkpoint:
     if header.fortran:
         source = SlabArray(header.shape, header.dtype, FileBytes(file, header.begin, name))
         return Checkpoint(model, SlabReader({name: source}), Origin(file, "npy"))
-    extent = Extent(header.begin, header.dtype)
+    extent = _extent(header.begin, header)
     return Checkpoint(model, ExtentReader(file, {name: extent}), Origin(file, "npy"))
 
 
@@ -208,12 +208,16 @@ def _reader(file: Location, archive: zipfile.ZipFile, members: Mapping[str, _Sto
     for name, (member, _, header, begin) in members.items():
         in_place = member.compress_type == zipfile.ZIP_STORED
         if not header.size or (in_place and not header.fortran):
-            extents[name] = Extent(begin, header.dtype)
+            extents[name] = _extent(begin, header)
             continue
         shape = header.shape if header.fortran else (prod(header.shape),)
         source = FileBytes(file, begin, name) if in_place else _inflated(file, archive, member, header)
         slabs[name] = SlabArray(shape, header.dtype, source)
     return _Reader(ExtentReader(file, extents), SlabReader(slabs))
+
+
+def _extent(begin: int, header: Header) -> Extent:
+    return Extent(begin, header.dtype.name, ">" if header.dtype.str.startswith(">") else "<")
 
 
 def _inflated(file: Location, archive: zipfile.ZipFile, member: zipfile.ZipInfo, header: Header) -> InflatedStream:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import Parameter
 from paramctl.errors import InputError
 from paramctl.model import Tie
@@ -110,7 +109,7 @@ class _Arrays:
         self.readers[name] = _decoded(reader, name, kind)
 
     def _add_raw(self, name: str, location: Location, offset: int, kind: ElementType) -> None:
-        dtype = numpy_dtype("uint8" if kind.bits < 8 else kind.dtype).newbyteorder("<")
+        dtype = "uint8" if kind.bits < 8 else kind.dtype
         self.readers[name] = _decoded(ExtentReader(location, {name: Extent(offset, dtype)}), name, kind)
 
 

@@ -10,12 +10,11 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from paramctl.address.quoting import address_of, shell_quoted
-from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import DTYPE_BYTES, PACKED_BITS, Parameter, bytes_of
 from paramctl.errors import OutputError
 from paramctl.store.checkpoint import stored_parameter
@@ -23,9 +22,6 @@ from paramctl.store.io.extents import Extent
 from paramctl.store.io.json_limits import parse_integer
 from paramctl.store.location import Location, SpooledPipe
 from paramctl.store.safetensors import MAX_HEADER
-
-if TYPE_CHECKING:
-    import numpy as np
 
 MAX_METADATA = 32_000_000
 MAX_ARRAYS = 300_000
@@ -281,21 +277,12 @@ def arrays_of(header: Header, location: Location) -> tuple[dict[str, Parameter],
         if not needed and prod(n for n in entry.shape if n) * DTYPE_BYTES.get(dtype, 1) >= MAX_SIZE:
             raise ValueError(f"{name!r} is empty, and its shape {entry.shape} exceeds NumPy's limit")
         parameters[name] = stored_parameter(name, entry.shape, dtype)
-        extents[name] = _extent(header.start + entry.begin, dtype)
+        extents[name] = Extent(header.start + entry.begin, dtype)
         end = entry.end
     # a pipe is not read to its end for its size
     if not isinstance(location, SpooledPipe) and location.size() != header.start + end:
         raise ValueError(f"the file has {location.size():,} bytes, but its header describes {header.start + end:,}")
     return parameters, extents
-
-
-def _extent(offset: int, dtype: str) -> Extent:
-    return Extent(offset, _little_endian(dtype), PACKED_BITS.get(dtype))
-
-
-@cache
-def _little_endian(name: str) -> np.dtype[Any]:
-    return numpy_dtype(name).newbyteorder("<")
 
 
 def build_header(parameters: Sequence[Parameter], metadata: Mapping[str, str]) -> tuple[bytes, dict[str, Extent]]:
@@ -317,7 +304,7 @@ def build_header(parameters: Sequence[Parameter], metadata: Mapping[str, str]) -
         raise OutputError(f"the header must have at most {MAX_HEADER:,} bytes (got {len(data):,}). Save it as .h5")
     start = 8 + len(data)
     extents = {
-        parameter.path: _extent(start + offsets[parameter.path], parameter.dtype)
+        parameter.path: Extent(start + offsets[parameter.path], parameter.dtype)
         for parameter in parameters
         if parameter.size
     }

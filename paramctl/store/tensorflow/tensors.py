@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import prod
 
-from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import DTYPE_BYTES
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.io.verified import Checked, VerifiedReader
@@ -36,8 +35,7 @@ def open_tensors(bundle: Bundle, names: Mapping[str, str], location: Location, p
     shards = open_shards(bundle, stored, location, prefix)
     extents: dict[int, dict[str, Extent]] = defaultdict(dict)
     for name, entry in stored.items():
-        dtype = numpy_dtype(DTYPES[entry.dtype]).newbyteorder(">" if bundle.big_endian else "<")
-        extents[entry.shard][name] = Extent(entry.offset, dtype)
+        extents[entry.shard][name] = Extent(entry.offset, DTYPES[entry.dtype], ">" if bundle.big_endian else "<")
     readers = {shard: ExtentReader(shards[shard], found) for shard, found in extents.items()}
     checked = {
         name: Checked(

@@ -85,7 +85,8 @@ def _stored_reader(tensors: Mapping[str, Tensor], file: Location) -> JoinedReade
         contiguous = is_contiguous(tensor.shape, tensor.strides)
         if not prod(tensor.shape) or (in_file and contiguous):
             _, places = extents.setdefault(id(source), (source, {}))
-            places[path] = Extent(storage.begin + tensor.offset * dtype.itemsize, dtype)
+            begin = storage.begin + tensor.offset * dtype.itemsize
+            places[path] = Extent(begin, tensor.dtype, ">" if tensor.is_big_endian else "<")
             continue
         # without its axes, a contiguous array is divided into slabs of any size
         shape, strides = ((prod(tensor.shape),), (1,)) if contiguous else (tensor.shape, tensor.strides)

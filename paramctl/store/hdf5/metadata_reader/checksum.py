@@ -34,6 +34,8 @@ class Checksums:
 
     def check(self) -> None:
         """Check all that was added. Raises Unknown if one is wrong."""
+        if not self.pending:
+            return
         from paramctl.store.hdf5.metadata_reader.lookup3 import lookup3  # a worker starts while this loads NumPy
 
         # long ones first, so that at each step those that are not yet complete are at the beginning
