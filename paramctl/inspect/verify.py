@@ -97,7 +97,16 @@ def verify_file(location: Location, progress: Progress | None = None, values: bo
         raise unverifiable(location, format_)
     if files:
         return _verify_set(location, format_, record, files, names, progress if values else None, values)
-    record = record if values else record._replace(sums=None)
+    return _verify_single(location, format_, record if values else record._replace(sums=None), names, progress)
+
+
+def _verify_single(
+    location: Location,
+    format_: Format,
+    record: RecordedFile,
+    names: Mapping[str, str],
+    progress: Progress | None = None,
+) -> Verification:
     advance = advancing(progress, sum(end - begin for begin, end in record.ranges))
     return Verification(location.name, list(_rows(location, format_, record, names, advance)), format_.frame)
 
@@ -106,12 +115,15 @@ def frame_faults(location: Location) -> list[VerifyRow]:
     """Return the changes of a file, or a set of files, besides those of values; none of a file without a record."""
     format_ = registry.detect(location)
     try:
-        if format_ is None or read_record(location, format_) is None:
+        record = read_record(location, format_) if format_ is not None else None
+        if record is None or format_ is None:
             return []
+        files = sorted(format_.set_files(location))
     except InputError:
-        if not is_recorded(location):
-            return []
-    return verify_file(location, values=False).altered
+        return verify_file(location, values=False).altered if is_recorded(location) else []
+    if files:
+        return _verify_set(location, format_, record, files, {}, None, values=False).altered
+    return _verify_single(location, format_, record._replace(sums=None), {}).altered
 
 
 def unverifiable(location: Location, format_: Format | None) -> InputError:
