@@ -10,8 +10,9 @@ Names are imported when they are first used, so that importing this package cost
 all by examples.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # type checkers take it as true; --version needs no import of typing
+if TYPE_CHECKING:
+    import typing
 
 __version__ = "0.1.0"
 
@@ -98,7 +99,9 @@ if TYPE_CHECKING:  # the same names again, for type checkers and editors; a test
     from paramctl.model import Model as Model
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "typing.Any":
+    from importlib import import_module  # for the same reason
+
     if name not in _HOMES:
         raise AttributeError(f"module 'paramctl' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

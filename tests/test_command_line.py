@@ -115,6 +115,26 @@ def test_help_version_and_completion_import_nothing_heavy(arguments: list[str], 
     assert done.stdout
 
 
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version_alone_is_printed_without_click_and_as_click_prints_it(option: str) -> None:
+    code = "import sys; from paramctl.__main__ import main; main(); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-S", "-c", code, option], capture_output=True, text=True, cwd=ROOT)
+    ours = [name for name in done.stderr.split() if name.startswith("paramctl")]
+    assert ours == ["paramctl", "paramctl.__main__"]
+    assert not {"click", "typing", "re", "importlib"} & {*done.stderr.split()}
+    with_click = subprocess.run([sys.executable, "-c", LISTS_MODULES, option], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == with_click.stdout == f"paramctl {__version__}\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_the_version_on_a_full_disk_is_an_error() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "paramctl", "--version"], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+    assert (done.returncode, done.stderr) == (2, "standard output: No space left on device\n")
+
+
 def test_help_that_lists_presets_imports_the_registry_and_nothing_heavier() -> None:
     done = subprocess.run(
         [sys.executable, "-c", LISTS_MODULES, "init", "--help"], capture_output=True, text=True, cwd=ROOT
