@@ -202,8 +202,9 @@ _OPEN, _CLOSE, _NEXT = (re.compile(rb"([%s])" % characters + _SPACE) for charact
 _QUOTED = re.compile(rb'("(?:[^"\\\x00-\x1f]++|\\[^\x00-\x1f])*+")' + _SPACE)
 _KEY = re.compile(_QUOTED.pattern + rb":" + _SPACE)
 _NUMBER = rb"(?:0|[1-9][0-9]{0,17}+)"  # below 2^63
+# no possessive group here: with early releases of Python 3.11 it takes the comma of "1,"
 _PLAIN = re.compile(
-    rb'\{"dtype": ?"([A-Z0-9_]++)", ?"shape": ?\[((?:N(?:, ?N)*+)?)\], ?"data_offsets": ?\[(N), ?(N)\]\}'.replace(
+    rb'\{"dtype": ?"([A-Z0-9_]++)", ?"shape": ?\[((?:N(?:, ?N)*)?)\], ?"data_offsets": ?\[(N), ?(N)\]\}'.replace(
         b"N", _NUMBER
     )
     + _SPACE
