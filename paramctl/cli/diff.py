@@ -193,13 +193,13 @@ def _closing(difference: Difference, conditions: str) -> Iterable[str]:
     differing = sum(counts.values())
     if left_out := differing - len(difference.rows):
         yield f"{quantity(left_out, 'more row')}, not shown"
-    noun = "array" if arrays == 1 else "arrays"
+    compared = quantity(arrays, "array")
     if not differing:
-        yield f"no differences: {arrays:,} {noun} compared{conditions}"
+        yield f"no differences: {compared} compared{conditions}"
     else:
         kinds = ", ".join(f"{counts[status]:,} {words}" for status, words in KINDS.items() if counts.get(status))
         verb = "differs" if differing == 1 else "differ"
         named = "" if counts.get("values") == differing else f": {kinds}"
-        yield f"{differing:,} of {arrays:,} {noun} {verb}{conditions}{named}"
+        yield f"{differing:,} of {compared} {verb}{conditions}{named}"
     if difference.hint:
         yield f"note: the names differ. {difference.hint}"

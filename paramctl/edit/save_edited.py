@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from operator import call
 from typing import NamedTuple, cast
 
 from paramctl.core.dtypes import Array
@@ -20,7 +21,7 @@ from paramctl.source.edited import Changed, Edited, Tally
 from paramctl.source.with_state import with_state
 from paramctl.store.contents import Contents, Piece, Provenance
 from paramctl.store.format import Patchable
-from paramctl.store.io.atomic import COPY_AT_ONCE, Temporary, replacing
+from paramctl.store.io.atomic import Temporary, parts_to_copy, replacing
 from paramctl.store.io.extents import Extent, as_bytes
 from paramctl.store.io.write_values import WriteOptions, Written
 from paramctl.store.registry import by_name, for_writing
@@ -95,7 +96,7 @@ def _copy_and_patch(counting: _Counting, path: str, options: WriteOptions) -> It
         pieces = (partial(_patch, counting, temporary, sums, piece) for piece in _pieces(edited, sums))
         # in one pool: the disk writes the copies while the processors compute and hash
         jobs: Iterator[Callable[[], _Patched | None]] = chain(copies, pieces)
-        for patched in in_parallel(_run, jobs):
+        for patched in in_parallel(call, jobs):
             if patched is not None:
                 sums.add(origin.extents[patched.written.path].offset, patched.sums)
                 yield patched.written
@@ -111,10 +112,6 @@ class _Patched(NamedTuple):
 
     written: Written
     sums: PieceSums | None
-
-
-def _run(job: Callable[[], _Patched | None]) -> _Patched | None:
-    return job()
 
 
 def _pieces(edited: Edited, sums: ChangedSums) -> Iterator[Piece]:
@@ -151,7 +148,7 @@ def _unchanged(edited: Edited, size: int) -> Iterator[tuple[int, int]]:
         extent = edited.origin.extents[path]
         written.append((extent.offset + extent.bytes_before(start), extent.offset + extent.bytes_before(stop)))
     for begin, end in gaps(written, size):
-        yield from ((at, min(at + COPY_AT_ONCE, end)) for at in range(begin, end, COPY_AT_ONCE))
+        yield from parts_to_copy(begin, end)
 
 
 def with_kept_state(source: Contents) -> Contents:

@@ -95,18 +95,21 @@ def verify_file(location: Location, progress: Progress | None = None, values: bo
                 raise fault
             return _unreadable(location, _reason(location, fault))
         raise unverifiable(location, format_)
-    if files:
-        return _verify_set(location, format_, record, files, names, progress if values else None, values)
-    return _verify_single(location, format_, record if values else record._replace(sums=None), names, progress)
+    return _verify_recorded(location, format_, record, files, names, progress if values else None, values)
 
 
-def _verify_single(
+def _verify_recorded(
     location: Location,
     format_: Format,
     record: RecordedFile,
+    files: Sequence[str],
     names: Mapping[str, str],
-    progress: Progress | None = None,
+    progress: Progress | None,
+    values: bool,
 ) -> Verification:
+    if files:
+        return _verify_set(location, format_, record, files, names, progress, values)
+    record = record if values else record._replace(sums=None)
     advance = advancing(progress, sum(end - begin for begin, end in record.ranges))
     return Verification(location.name, list(_rows(location, format_, record, names, advance)), format_.frame)
 
@@ -121,9 +124,7 @@ def frame_faults(location: Location) -> list[VerifyRow]:
         files = sorted(format_.set_files(location))
     except InputError:
         return verify_file(location, values=False).altered if is_recorded(location) else []
-    if files:
-        return _verify_set(location, format_, record, files, {}, None, values=False).altered
-    return _verify_single(location, format_, record._replace(sums=None), {}).altered
+    return _verify_recorded(location, format_, record, files, {}, None, values=False).altered
 
 
 def unverifiable(location: Location, format_: Format | None) -> InputError:

@@ -39,6 +39,12 @@ def text_block(texts: Sequence[str], width: int = 1) -> Array:
     return filled
 
 
+def four_digits() -> Array:
+    """Return the block of the four digits of 0 to 9999, with leading zeros."""
+    digits = np.arange(10_000)[:, None] // [1000, 100, 10, 1] % 10 + ord("0")
+    return digits.astype(np.uint8)
+
+
 class _Tables(NamedTuple):
     """The constants of the computation.
 
@@ -75,7 +81,6 @@ def _tables() -> _Tables:
         lead = zeros.encode().ljust(6, b"\xff") + point.encode().rjust(1, b"\xff")
         before += [b"\xff" + lead, b"-" + lead]
         after.append(f"e-{-exponent:02}".encode() if exponent < -4 else b"\xff" * 4)
-    digits = np.arange(10_000)[:, None] // [1000, 100, 10, 1] % 10 + ord("0")
     dropped = np.where(np.arange(1, 9) >= np.arange(10)[:, None], PAD, 0)
     return _Tables(
         np.array(scale),
@@ -83,7 +88,7 @@ def _tables() -> _Tables:
         np.array(exponents),
         np.frombuffer(b"".join(before), np.uint64),
         np.frombuffer(b"".join(after), np.uint32),
-        digits.astype(np.uint8).view(np.uint32).ravel(),
+        four_digits().view(np.uint32).ravel(),
         dropped.astype(np.uint8).view(np.uint32),
     )
 

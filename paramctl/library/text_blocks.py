@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from paramctl.core.dtypes import Array, to_native
-from paramctl.library.float_texts import PAD, float32_block, text_block
+from paramctl.library.float_texts import PAD, float32_block, four_digits, text_block
 
 ROWS = 1 << 14
 """The number of rows of a block, which is small enough for a processor's cache."""
@@ -80,7 +80,7 @@ def _groups() -> tuple[Array, Array]:
 
     In the second table, of the digits before the last four, the first number has no digits.
     """
-    digits = np.arange(10_000)[:, None] // [1000, 100, 10, 1] % 10 + ord("0")
+    digits = four_digits()
     leading = np.arange(10_000)[:, None] < [1000, 100, 10, 0]
     last = np.concatenate([np.where(leading, PAD, digits), digits]).astype(np.uint8).view(np.uint32).ravel()
     before = last.copy()

@@ -56,7 +56,7 @@ def _between(low: float, high: float, draw: Draw, size: int, tails: Tails | None
         if tails:
             tails.replace(redrawn)
         values[beyond] = redrawn
-        beyond = beyond[(redrawn < low) | (redrawn > high)]
+        beyond = beyond[_beyond(low, high, redrawn)]
     return values
 
 

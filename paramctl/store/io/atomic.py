@@ -78,9 +78,8 @@ class Temporary:
         """Copy an open file: by sharing its blocks where the file system can, otherwise in the kernel."""
         if self.share(descriptor):
             return
-        size = self.reserve_like(descriptor)
-        for begin in range(0, size, COPY_AT_ONCE):
-            self.copy_range(descriptor, begin, min(begin + COPY_AT_ONCE, size))
+        for begin, end in parts_to_copy(0, self.reserve_like(descriptor)):
+            self.copy_range(descriptor, begin, end)
 
     def share(self, descriptor: int) -> bool:
         """Share the blocks of an open file until either changes, and return whether the file system can."""
@@ -134,6 +133,11 @@ class Temporary:
     def error(self, error: OSError) -> OutputError:
         """Return a system error as an OutputError that names the target."""
         return OutputError(f"{self.target}: {error.strerror or error}", error.errno)
+
+
+def parts_to_copy(begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a range in which it is copied."""
+    return ((at, min(at + COPY_AT_ONCE, end)) for at in range(begin, end, COPY_AT_ONCE))
 
 
 def _copy_range(source: int, target: int, size: int, offset: int) -> int:
