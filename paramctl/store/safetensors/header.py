@@ -179,7 +179,7 @@ class _Scanner:
             return None
         dtype, shape, begin, end = match.groups()
         entry = Entry(sys.intern(dtype.decode()), _plain_shape(shape), int(begin), int(end))
-        if entry.dtype not in DTYPES or len(entry.shape) > MAX_AXES or not entry.begin <= entry.end:
+        if entry.dtype not in DTYPES or not entry.begin <= entry.end:
             return None
         self.position = match.end()
         return entry
@@ -203,10 +203,10 @@ _QUOTED = re.compile(rb'("(?:[^"\\\x00-\x1f]++|\\[^\x00-\x1f])*+")' + _SPACE)
 _KEY = re.compile(_QUOTED.pattern + rb":" + _SPACE)
 _NUMBER = rb"(?:0|[1-9][0-9]{0,17}+)"  # below 2^63
 # no possessive group here: with early releases of Python 3.11 it takes the comma of "1,"
+_SIZES = rb"(?:%b(?:, ?%b){0,%d})?" % (_NUMBER, _NUMBER, MAX_AXES - 1)
 _PLAIN = re.compile(
-    rb'\{"dtype": ?"([A-Z0-9_]++)", ?"shape": ?\[((?:N(?:, ?N)*)?)\], ?"data_offsets": ?\[(N), ?(N)\]\}'.replace(
-        b"N", _NUMBER
-    )
+    rb'\{"dtype": ?"([A-Z0-9_]++)", ?"shape": ?\[(%b)\], ?"data_offsets": ?\[(%b), ?(%b)\]\}'
+    % (_SIZES, _NUMBER, _NUMBER)
     + _SPACE
 )
 _FLAT = re.compile(rb"(\{[^{}]{0,%d}+\})" % MAX_ENTRY + _SPACE)
