@@ -31,4 +31,4 @@ def rows(bench: Bench) -> Iterator[Row]:
             command = differs(bench.ours(name, *arguments))
             peer = Side(**(vars(command) | {"name": "the command"}))
             ours = Side("paramctl", bench.script("", code).command, environment=UNSET)
-            yield Row(f"pc.{name}, 1 GB, {files.kind}", ours, [peer], proof, {peer.name: 1.1})
+            yield Row(f"pc.{name}, 1 GB, {files.kind}", ours, [peer], proof, {peer.name: 1.0})

@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple
@@ -42,6 +42,27 @@ class Cost(NamedTuple):
     elapsed: float
     cpu: float
     megabytes: float
+
+
+FIGURES: dict[str, Callable[[Cost, Cost], float]] = {
+    "": lambda ours, theirs: ours.elapsed / theirs.elapsed,
+    " of the CPU time": lambda ours, theirs: ours.cpu / theirs.cpu,
+    " s": lambda ours, _: ours.elapsed,
+    " s of CPU time": lambda ours, _: ours.cpu,
+    " s more": lambda ours, theirs: ours.elapsed - theirs.elapsed,
+}
+"""What a goal bounds, by the words after its number: the ratio to a peer, or seconds."""
+
+
+class Goal(NamedTuple):
+    """The most that a figure should be, and what keeps paramctl from it, by profile: printed if the goal is missed."""
+
+    most: float
+    figure: str = ""
+    limit: str = ""
+
+    def __str__(self) -> str:
+        return f"at most {self.most:g}{self.figure}"
 
 
 @dataclass(frozen=True)
@@ -74,12 +95,18 @@ class Row:
     ours: Side
     peers: list[Side]
     proof: Proof
-    goals: dict[str, float] = field(default_factory=dict)
-    """By the name of a peer: the ratio of elapsed seconds that paramctl should not exceed."""
+    goals: Mapping[str, float | Goal | Sequence[Goal]] = field(default_factory=dict)
+    """By the name of a peer; a number is a goal for the ratio of the elapsed seconds."""
     before: Callable[[], None] | None = None
     """Called before each run, such as to remove what the run before it wrote."""
     tolerance: float = 2e-3
     """The largest difference of numbers in the proofs, relative or absolute."""
+
+    def goals_beside(self, peer: str) -> list[Goal]:
+        goals = self.goals.get(peer, ())
+        if isinstance(goals, (int, float)):
+            return [Goal(goals)]
+        return [goals] if isinstance(goals, Goal) else [*goals]
 
 
 class Result(NamedTuple):
@@ -87,7 +114,7 @@ class Result(NamedTuple):
 
     row: str
     peer: str
-    goal: float | None
+    goals: list[Goal]
     yardstick: bool
     ours: Cost | None
     theirs: Cost | None
@@ -95,6 +122,14 @@ class Result(NamedTuple):
     @property
     def ratio(self) -> float | None:
         return self.ours.elapsed / self.theirs.elapsed if self.ours and self.theirs else None
+
+    @property
+    def missed(self) -> list[tuple[Goal, float]]:
+        """The goals that paramctl misses, and what it reaches."""
+        if self.ours is None or self.theirs is None:
+            return []
+        reached = [(goal, FIGURES[goal.figure](self.ours, self.theirs)) for goal in self.goals]
+        return [(goal, figure) for goal, figure in reached if round(figure, 2) > goal.most]
 
 
 def measure(row: Row, runs: int | None = None) -> list[Result]:
@@ -112,7 +147,7 @@ def measure(row: Row, runs: int | None = None) -> list[Result]:
     costs = [least(list(each)) for each in zip(*rounds, strict=True)] if rounds else [None] * len(sides)
     peers = zip(sides[1:], costs[1:], strict=True)
     return [
-        Result(row.name, peer.name, row.goals.get(peer.name), peer.at_least, costs[0], used) for peer, used in peers
+        Result(row.name, peer.name, row.goals_beside(peer.name), peer.at_least, costs[0], used) for peer, used in peers
     ]
 
 

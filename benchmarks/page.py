@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import ROOT
-from measure import Cost, Result
+from measure import Cost, Goal, Result
 
 PACKAGES = (
     *("numpy", "h5py", "click", "pyyaml", "safetensors", "torch", "torchinfo", "keras", "tensorflow-cpu", "gguf"),
@@ -85,10 +85,12 @@ def plain(result: Result) -> dict[str, Any]:
 
 
 def group_of(fields: dict[str, Any]) -> Group:
-    results = [
-        Result(**{**each, **{side: Cost(*each[side]) for side in ("ours", "theirs")}}) for each in fields["results"]
-    ]
-    return Group(**{**fields, "results": results})
+    return Group(**{**fields, "results": [*map(result_of, fields["results"])]})
+
+
+def result_of(fields: dict[str, Any]) -> Result:
+    costs = {side: Cost(*fields[side]) for side in ("ours", "theirs")}
+    return Result(**{**fields, **costs, "goals": [Goal(*goal) for goal in fields["goals"]]})
 
 
 def text(record: Record) -> Iterator[str]:
@@ -108,37 +110,36 @@ def text(record: Record) -> Iterator[str]:
         yield f"\nMeasured on {group.date} at commit {group.commit}.\n"
 
 
-def wrapped(words: str) -> str:
-    """Return a paragraph, wrapped to the width of the pages."""
-    return textwrap.fill(words, 118, break_long_words=False, break_on_hyphens=False)
+def wrapped(words: str, indent: str = "") -> str:
+    """Return a paragraph, wrapped to the width of the pages. indent: what the lines after the first begin with."""
+    return textwrap.fill(words, 118, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def behind(record: Record) -> Iterator[str]:
     """Yield the list of everything that a peer does faster, and of the goals that are missed."""
     results = [result for group in record.groups.values() for result in group.results if result.ratio is not None]
     slower = [result for result in results if not result.yardstick and result.ratio > 1]  # type: ignore[operator]
-    missed = [result for result in results if is_missed(result)]
+    missed = [(result, *missed) for result in results for missed in result.missed]
     yield "## Where paramctl is behind\n"
     yield (
         "Peers that do the same work in less time:\n"
         if slower
-        else "No peer of the rows below does the same work in less time.\n"
+        else "No peer of the rows below does the same work in less time."
     )
     yield from (f"- {result.row}: {result.ratio:.2f} times the time of {result.peer}" for result in slower)
-    yield "\nGoals that are missed:\n" if missed else "No goal is missed."
-    yield from (f"- {r.row}, beside {r.peer}: {r.ratio:.2f}, the goal is at most {r.goal:g}" for r in missed)
+    goals = sum(len(result.goals) for result in results)
+    yield f"\nOf {goals} goals, {len(missed)} are missed:\n" if missed else f"\nNone of {goals} goals is missed."
+    for result, goal, reached in missed:
+        words = f"{result.row}, beside {result.peer}: {reached:.2f}{goal.figure}; the goal is {goal}. {goal.limit}"
+        yield wrapped(f"- {words.strip()}", "  ")
     yield ""
-
-
-def is_missed(result: Result) -> bool:
-    return result.goal is not None and result.ratio is not None and result.ratio > result.goal
 
 
 def cells(result: Result) -> list[str]:
     assert result.ours
     assert result.theirs
     peer = f"*{result.peer}*" if result.yardstick else result.peer
-    goal = "" if result.goal is None else f"at most {result.goal:g}{': **missed**' * is_missed(result)}"
+    goal = "; ".join(map(str, result.goals)) + ": **missed**" * bool(result.missed)
     costs = (result.ours.cpu, result.theirs.cpu, result.ours.megabytes, result.theirs.megabytes)
     times = (figure(result.ours.elapsed), figure(result.theirs.elapsed), f"{result.ratio:.2f}")
     return [result.row.replace("|", "\\|").replace("*", "\\*"), peer, *times, goal, *map(figure, costs)]
@@ -152,7 +153,7 @@ def line(result: Result) -> str:
     """Return a result as a line for the terminal."""
     if result.ours is None or result.theirs is None:
         return f"{result.row}, beside {result.peer}: the same work"
-    goal = "" if result.goal is None else f", goal {result.goal:g}" + ": MISSED" * is_missed(result)
+    goal = "".join(f", goal {goal}" for goal in result.goals) + ": MISSED" * bool(result.missed)
     seconds = f"{figure(result.ours.elapsed)} s to {figure(result.theirs.elapsed)} s"
     cpu = f"CPU {figure(result.ours.cpu)} s to {figure(result.theirs.cpu)} s"
     memory = f"{result.ours.megabytes:.0f} MB to {result.theirs.megabytes:.0f} MB"
@@ -168,7 +169,7 @@ def machine(folder: str | None) -> str:
         kilobytes = int(Path("/proc/meminfo").read_text().split()[1])
         memory = f", {kilobytes / 1024**2:.0f} GiB of memory"
         system = f"{platform.freedesktop_os_release().get('PRETTY_NAME', 'Linux')}, kernel {platform.release()}"
-    kind = printed("stat", "-f", "-c", "%T", folder or tempfile.gettempdir())
+    kind = printed("df", "--output=fstype", folder or tempfile.gettempdir()).rpartition("\n")[2]
     return f"{cpu}, {os.cpu_count()} cores{memory}; {system}; files on {kind or 'a disk'}"
 
 

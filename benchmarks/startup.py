@@ -20,18 +20,20 @@ def rows(bench: Bench) -> Iterator[Row]:
     yield Row(
         "init mlp.yaml", bench.ours("init", mlp, "-o", weights, "--force"), bases(bench), written(weights, "drawn")
     )
-    for name, arguments, words in (
-        ("--version", ["--version"], ["paramctl"]),
-        ("--help", ["--help"], ["summary", "init", "Options"]),
-        ("summary mlp.yaml", ["summary", mlp], ["Total parameters:  25"]),
-        ("summary gpt2.yaml", ["summary", gpt2], ["124,439,808"]),
-        ("dump mlp.yaml dense_1/bias", ["dump", mlp, "dense_1/bias"], ["[0.]"]),
-        ("stat mlp.h5", ["stat", weights], ["dense/kernel", "dense_1/bias"]),
+    for name, arguments, words, goal in (
+        ("--version", ["--version"], ["paramctl"], 2.0),
+        ("--help", ["--help"], ["summary", "init", "Options"], 5.0),
+        ("summary mlp.yaml", ["summary", mlp], ["Total parameters:  25"], 9.0),
+        ("summary gpt2.yaml", ["summary", gpt2], ["124,439,808"], None),
+        ("dump mlp.yaml dense_1/bias", ["dump", mlp, "dense_1/bias"], ["[0.]"], None),
+        ("stat mlp.h5", ["stat", weights], ["dense/kernel", "dense_1/bias"], None),
     ):
         peers = bases(bench, frameworks=name == "summary mlp.yaml")
-        yield Row(name, bench.ours(*arguments, expected=words), peers, contains(*words))
+        goals = {peers[0].name: goal} if goal else {}
+        yield Row(name, bench.ours(*arguments, expected=words), peers, contains(*words), goals)
     ours = bench.ours(environment=COMPLETION, expected=["summary"])
-    yield Row("TAB completion", ours, bases(bench), contains("summary"))
+    peers = bases(bench)
+    yield Row("TAB completion", ours, peers, contains("summary"), {peers[0].name: 2.0})
 
 
 def bases(bench: Bench, frameworks: bool = False) -> list[Side]:

@@ -58,3 +58,28 @@ def test_a_peer_that_does_other_work_is_an_error(text: str) -> None:
     assert done.returncode == 1
     assert "ProofError: list: peer did other work" in done.stderr
     assert "True" not in done.stdout
+
+
+PAGE = """
+import json
+from measure import Cost, Goal, Result
+from page import Group, Record, group_of, plain, text
+goals = [Goal(1.5, limit="The disk."), Goal(3.0, " of the CPU time"), Goal(0.5, " s more", "The start of Python.")]
+result = Result("list", "peer", goals, False, Cost(3.0, 3.0, 9.0), Cost(1.0, 1.0, 9.0))
+equal = Result("level", "peer", [Goal(1.0)], False, Cost(1.004, 1.0, 9.0), Cost(1.0, 1.0, 9.0))
+group = Group("lists", "Lists", "about", "2026-01-01", "0123456", [result, equal], [])
+stored = json.loads(json.dumps({**group._asdict(), "results": [plain(each) for each in group.results]}))
+assert group_of(stored) == group
+print("\\n".join(text(Record("machine", "versions", {"lists": group_of(stored)}))))
+"""
+
+
+def test_each_goal_that_is_missed_is_listed_with_what_it_reaches_and_its_limit() -> None:
+    page = run("-c", PAGE).stdout
+    missed = page.partition("Of 4 goals, 2 are missed:\n\n")[2].partition("\n\n")[0]
+    assert missed.splitlines() == [
+        "- list, beside peer: 3.00; the goal is at most 1.5. The disk.",
+        "- list, beside peer: 2.00 s more; the goal is at most 0.5 s more. The start of Python.",
+    ]
+    assert "| at most 1.5; at most 3 of the CPU time; at most 0.5 s more: **missed** |" in page
+    assert "| at most 1 |" in page
