@@ -29,6 +29,7 @@ COLUMNS = [
     numeric("measured_mean", "Sample mean", priority=2),
     numeric("measured_stddev", "Sample std", priority=2),
 ]
+EXACTLY = Column("exactly", "Exactly", lambda row: row.exactly, priority=1)
 PLANNED = COLUMNS[:9]
 """The columns of a dry run, which generates no values."""
 
@@ -37,6 +38,12 @@ def _preset_names() -> Iterable[str]:
     from paramctl.init.presets import PRESETS
 
     return PRESETS
+
+
+def _frameworks() -> Iterable[str]:
+    from paramctl.conversion.exact.registry import FRAMEWORKS
+
+    return FRAMEWORKS
 
 
 @click.command(cls=Command, short_help="Initialize parameters by named schemes")
@@ -55,6 +62,24 @@ def _preset_names() -> Iterable[str]:
     "--preset",
     type=options.LazyChoice(_preset_names),
     help="Schemes of a framework or model family, where nothing else applies",
+)
+@click.option(
+    "--exactly",
+    type=options.LazyChoice(_frameworks),
+    metavar="FRAMEWORK",
+    help="A framework's own initial values, bit for bit: torch, flax:linen, keras:jax, ...",
+)
+@click.option(
+    "--order",
+    metavar="ITEM",
+    multiple=True,
+    help="For --exactly: layers in their order of construction; rand(SIZES); PATTERN=SCHEME; repeatable",
+)
+@click.option(
+    "--allow",
+    type=click.Choice(("close",)),
+    multiple=True,
+    help="For --exactly: allow values that differ in their last bits",
 )
 @options.fan_convention("the preset's, or true")
 @options.seed
@@ -76,6 +101,9 @@ def init(
     input_: tuple[str, ...],
     rules_: tuple[str, ...],
     preset: str | None,
+    exactly: str | None,
+    order: tuple[str, ...],
+    allow: tuple[str, ...],
     fan_convention: str | None,
     seed: int | None,
     dtype: str | None,
@@ -143,9 +171,13 @@ def init(
         layout=layout,
         like=inputs.open_argument(like) if like is not None else None,
         inputs=inputs.input_files(input_),
+        exactly=exactly,
+        order=order,
+        allow=allow,
     )
+    more = [EXACTLY] if exactly is not None else []
     if dry_run:
-        emit(rows(format, weights.report, PLANNED))
+        emit(rows(format, weights.report, [*PLANNED, *more]))
         for note in weights.notes if not quiet else ():
             tell(f"note: {note}")
     elif output == "-":
@@ -155,7 +187,7 @@ def init(
         reports = not quiet and (report or _is_format_typed())
         plan = write_file(weights, path, force=force, measure=reports)
         if reports:
-            emit(rows(format, plan, COLUMNS))
+            emit(rows(format, plan, [*COLUMNS, *more]))
         if not quiet:
             if weights.model.ties:
                 note_ties(weights.model, {row.path for row in weights.report if row.reason.startswith("--rule")})

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from paramctl.address.resolve import Filters
+from paramctl.conversion.exact.registry import FRAMEWORKS
+from paramctl.conversion.exact.source import Exactly
 from paramctl.conversion.match import align_lenient, like_reference, match_to, to_keras, to_torch, torch_reference
 from paramctl.conversion.report import Allowed
 from paramctl.conversion.weight_norm import Factors, Folded
@@ -20,11 +22,11 @@ from paramctl.edit.combine import combine
 from paramctl.edit.merge import merge
 from paramctl.errors import InputError
 from paramctl.init.rules import AssignedScheme
-from paramctl.model import Document, Tie, from_document
+from paramctl.model import Document, Model, Tie, from_document
 from paramctl.source.base import Description, Source
 from paramctl.source.combined import rule_from_json
 from paramctl.source.derived import Marked, Partial, Retied, rename
-from paramctl.source.describe import distribution_from_json
+from paramctl.source.describe import assigned_from_json
 from paramctl.source.drawn import Drawn
 from paramctl.source.from_checkpoint import parse_scheme
 from paramctl.source.open import open_path
@@ -54,29 +56,31 @@ def _stored(path: str, fingerprint: list[Any], dtype: str | None) -> Source:
     return Stored(checkpoint, dtype)
 
 
-def _drawn(
-    seed: int,
-    assigned: Mapping[str, list[Any]],
-    base: Description | None = None,
-    text: str = "",
-    name: str = "",
-    variables: Mapping[str, Any] | None = None,
-    input_shapes: list[list[Any]] | None = None,
-    dtypes: Mapping[str, str] | None = None,
+def _model(
+    text: str, name: str, variables: Mapping[str, Any], input_shapes: list[list[Any]], dtypes: Mapping[str, str]
+) -> Model:
+    """Return the model of a description by describe.model_to_json."""
+    shapes = tuple((key, shape) for key, shape in input_shapes)
+    model = from_document(Document(text, name, variables, shapes), name)
+    # --dtype may have changed those of the document
+    return model.map_parameters(lambda parameter: replace(parameter, dtype=dtypes[parameter.path]))
+
+
+def _drawn(seed: int, assigned: Mapping[str, list[Any]], base: Description | None = None, **document: Any) -> Source:
+    stored = reopen(base) if base is not None else None
+    model = stored.model if stored is not None else _model(**document)
+    return Drawn(model, _assigned_schemes(model, assigned), seed, stored)
+
+
+def _exactly(
+    framework: str, seed: int, assigned: Mapping[str, list[Any]], order: list[str], close: bool, **document: Any
 ) -> Source:
-    if base is not None:
-        stored = reopen(base)
-        model = stored.model
-    else:
-        shapes = tuple((key, shape) for key, shape in input_shapes or ())
-        stored, model = None, from_document(Document(text, name, variables or {}, shapes), name)
-        typed = dtypes or {}  # --dtype may have changed those of the document
-        model = model.map_parameters(lambda parameter: replace(parameter, dtype=typed[parameter.path]))
-    schemes = {
-        path: AssignedScheme(scheme, distribution_from_json(law, model.parameters[path], reopen), reason)
-        for path, (scheme, law, reason) in assigned.items()
-    }
-    return Drawn(model, schemes, seed, stored)
+    model = _model(**document)
+    return Exactly(model, FRAMEWORKS[framework], _assigned_schemes(model, assigned), seed, order, close)
+
+
+def _assigned_schemes(model: Model, assigned: Mapping[str, list[Any]]) -> dict[str, AssignedScheme]:
+    return {path: assigned_from_json(scheme, model.parameters[path], reopen) for path, scheme in assigned.items()}
 
 
 def _retied(base: Description, ties: list[list[Any]]) -> Source:
@@ -140,6 +144,7 @@ def _merged(
 OPERATIONS: Mapping[str, Callable[..., Source]] = {
     "stored": _stored,
     "drawn": _drawn,
+    "exactly": _exactly,
     "rename": lambda base, rules: rename(reopen(base), rules),
     "cast": lambda base, rules, allow: cast_source(reopen(base), rules, allow),
     "partial": lambda base, allowed: Partial(reopen(base), allowed),

@@ -71,15 +71,20 @@ class InitRequest:
 
 
 class AssignedScheme(NamedTuple):
-    """The scheme of a parameter: its text, its distribution, and what assigned it."""
+    """The scheme of a parameter: its text, its distribution, and what assigned it.
+
+    node: the scheme as it is written; None for the default of the layer's type, and for a scheme that is not named.
+    """
 
     scheme: str
     distribution: Distribution
     reason: str
+    node: Located | None = None
 
 
 NO_REQUEST = InitRequest()
 SCHEME = "--scheme"
+DEFAULT = "the type's default"
 LSUV = "lsuv"
 """The name of the scheme that computes with the model; see compute.lsuv."""
 
@@ -119,10 +124,14 @@ def assign_schemes(model: Model, request: InitRequest = NO_REQUEST, stored: bool
         if key not in cache:
             distribution = _required_distribution(scheme, Target.of(parameter, request.convention))
             cache[key] = scheme.text, distribution
-        assigned[parameter.path] = AssignedScheme(*cache[key], reason)
+        assigned[parameter.path] = AssignedScheme(*cache[key], reason, _written(scheme) if reason != DEFAULT else None)
     if stored and not request.rules:
         _check_has_effect(assigned, request, model.name)
     return assigned
+
+
+def _written(scheme: Scheme) -> Located | None:
+    return scheme.node if isinstance(scheme, LocatedScheme) else None
 
 
 def _check_has_effect(assigned: Mapping[str, AssignedScheme], request: InitRequest, name: str) -> None:
@@ -169,7 +178,7 @@ def _declared(parameter: Parameter, document: _Initializers, request: InitReques
         match = document.find(parameter.path)
         if match:
             return LocatedScheme(match[1]), f"initializers: {match[0]}"
-    return _of_preset(parameter, request) or (LocatedScheme(initializer), "the type's default")
+    return _of_preset(parameter, request) or (LocatedScheme(initializer), DEFAULT)
 
 
 class _Initializers:
@@ -222,7 +231,8 @@ def _by_rule(model: Model, request: InitRequest) -> tuple[dict[str, AssignedSche
                 continue
             applied += 1
             if new:
-                ruled[owner.path] = AssignedScheme(rule.scheme.text, distribution, f"--rule {rule.pattern}")
+                reason = f"--rule {rule.pattern}"
+                ruled[owner.path] = AssignedScheme(scheme.text, distribution, reason, _written(scheme))
         if rule.scheme is not None and not applied:
             raise AddressError(f"--rule {rule.pattern}: {rule.scheme.text} applies to none of its matches", refusal)
     return ruled, kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from paramctl.init.distributions import moments
 from paramctl.init.fans import fans
@@ -18,6 +19,7 @@ class PlanRow:
     scheme, reason: its scheme, and what assigned it; None and "kept" for an array that keeps its values.
     mean, stddev: of the scheme's distribution; None if unknown.
     measured_mean, measured_stddev: of the values written; None if none were measured.
+    exactly: the framework whose own values they are, with the versions and machines that have the same bits.
     """
 
     path: str
@@ -31,6 +33,7 @@ class PlanRow:
     stddev: float | None
     measured_mean: float | None
     measured_stddev: float | None
+    exactly: str | None = None
 
 
 def plan(
@@ -38,12 +41,14 @@ def plan(
     assigned: Mapping[str, AssignedScheme],
     convention: str = "true",
     measured: Callable[[str], tuple[float, float] | None] = lambda path: None,
+    exactly: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[PlanRow]:
     """Yield a row for each stored array, in the model's order.
 
     assigned: the scheme of each array that gets values, by path.
     convention: the convention of the fans.
     measured: returns the mean and the standard deviation measured in an array, by path.
+    exactly: the framework whose own values an array has, by path.
     """
     for parameter in model.owners():
         assignment = assigned.get(parameter.path)
@@ -62,6 +67,7 @@ def plan(
             stddev=stddev,
             measured_mean=measured_mean,
             measured_stddev=measured_stddev,
+            exactly=exactly.get(parameter.path),
         )
 
 

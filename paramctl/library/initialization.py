@@ -13,6 +13,7 @@ from paramctl.init.rules import LSUV, InitRequest, Rule, Scheme, assign_schemes,
 from paramctl.inspect.plan import PlanRow, plan
 from paramctl.library.arguments import InputLike, as_json, choice, expect
 from paramctl.library.arguments import seed as checked_seed
+from paramctl.library.exact import exact_request, initialized_exactly
 from paramctl.library.opening import Openable, as_source, openable, texts
 from paramctl.library.weights import Weights
 from paramctl.model import Model
@@ -39,6 +40,9 @@ def initialize(
     layout: str | None = None,
     like: Openable | None = None,
     inputs: InputLike = None,
+    exactly: str | None = None,
+    order: str | Sequence[str] = (),
+    allow: str | Sequence[str] = (),
 ) -> Weights:
     """Initialize a model by named schemes, or some arrays of a checkpoint.
 
@@ -52,10 +56,19 @@ def initialize(
     dtype: of floating-point arrays.
     layout, like: for a checkpoint that does not record the roles of its axes. ``torch``: arrays called weight have the
         fans of torch.nn.init. like: the model whose arrays these are, in the layout of their names or this one.
+    exactly: the framework whose own initial values the model gets, bit for bit: ``torch``, ``flax:linen``,
+        ``keras:jax``. Schemes are then those that the layers are constructed with, or torch.nn.init after that.
+    order: for ``exactly``, the order in which the layers are constructed, if it is not the document's: patterns,
+        ``rand(2, 4)`` for numbers drawn before, and ``pattern=scheme`` for parameters that are initialized again.
+    allow: ``close`` for values that do not have the framework's bits, such as orthogonal ones, which LAPACK computes.
     Values are generated when they are read. They depend only on the seed, each parameter's path and shape, and its
     scheme. The report has the scheme of each array and what chose it.
     Raises DocumentError for a scheme that is unknown or does not fit, and AddressError for a rule that matches nothing.
     """
+    unsupported = {"fan_convention": fan_convention, "layout": layout, "like": like, "inputs": inputs}
+    exact = exact_request(
+        exactly, texts(order), texts(allow), unsupported | {"scheme": scheme} if scheme == LSUV else unsupported
+    )
     if scheme == LSUV:
         from paramctl.library.lsuv import scaled  # computes with the model
 
@@ -98,6 +111,8 @@ def initialize(
         chosen.schemes(structure) if chosen else {},
         convention,
     )
+    if exact is not None:
+        return initialized_exactly(typed, exact, request, seed, base)
     assigned = assign_schemes(known, request, stored=base is not None)
 
     def report(measured: Mapping[str, Any]) -> list[PlanRow]:

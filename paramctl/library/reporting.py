@@ -23,6 +23,7 @@ from paramctl.library.structure import summary
 from paramctl.model import Model
 from paramctl.parallel import Progress
 from paramctl.store.io.atomic import write_text
+from paramctl.store.metadata import ORIGIN_KEYS
 from paramctl.store.urls import check_local
 
 if TYPE_CHECKING:
@@ -129,12 +130,12 @@ def report(
 
 
 def _metadata(weights: Weights) -> list[MetadataRow]:
-    """Return the metadata of a file, without the schemes and seeds, which the arrays have as facts of their own."""
+    """Return the metadata of a file, without the origins of values, which the arrays have as facts of their own."""
     provenance = weights.source.origin.provenance
 
     def is_elsewhere(row: MetadataRow) -> bool:
         recorded = provenance.get(row.place or "")
-        return recorded is not None and row.key in ("scheme", "seed") and row.value == getattr(recorded, row.key)
+        return recorded is not None and row.key in ORIGIN_KEYS and row.value == getattr(recorded, row.key)
 
     return [row for row in metadata(weights) if not is_elsewhere(row)]
 

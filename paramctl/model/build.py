@@ -61,6 +61,7 @@ def build(
         blocks=tuple(blocks),
         output_ids=tuple(output.number for output in outputs),
         seed=header.seed,
+        order=tuple(str(node.value) for node in header.order or ()),
     )
     matcher = _Matcher(model)
     ties = _ties(header, matcher)

@@ -77,6 +77,7 @@ class Header(Configurable):
     ties: Annotated[list[Located], TiesType()] | None = None
     initializers: Annotated[Located, MappingType()] | None = None
     seed: Natural | None = None
+    order: Names | None = None
     dtype: Annotated[str, ChoiceType(*FLOAT_DTYPES)] = "float32"
 
 

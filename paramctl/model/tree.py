@@ -141,6 +141,7 @@ class Model:
     output_ids: the outputs by number, as in Block.
     initializers: (pattern, scheme) pairs. The first pattern that matches a parameter applies.
     seed: the document's seed, if any.
+    order: the items of the order in which a program constructs the layers; see conversion.exact.order.
     document: the document it was built from, if known.
     """
 
@@ -151,6 +152,7 @@ class Model:
     ties: tuple[Tie, ...] = ()
     initializers: tuple[tuple[str, Located], ...] = ()
     seed: int | None = None
+    order: tuple[str, ...] = ()
     document: Document | None = None
     separator: str = "/"
     """Separates the names in a path: ``/``, or ``.`` in a checkpoint whose names contain no slash."""

@@ -53,12 +53,14 @@ class JoinedReader:
 class Provenance:
     """The origin of one array's values, as its file records it: the scheme, and the seed if they were drawn.
 
+    exactly: the framework whose own initial values they are, with the versions and machines that have these.
     unwritten: True if the file has no bytes for the values. Its readers take them for zeros.
     """
 
     scheme: str | None = None
     seed: int | None = None
     unwritten: bool = False
+    exactly: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

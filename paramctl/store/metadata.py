@@ -20,6 +20,8 @@ from paramctl.store.sums import SUMMARY
 VERSION = 1
 """The version of this metadata."""
 MAX_SCHEME_TEXT = 4_000
+ORIGIN_KEYS = ("scheme", "seed", "exactly")
+"""The attributes of an array that record the origin of its values."""
 
 
 def file_metadata(contents: Contents) -> dict[str, Any]:
@@ -64,15 +66,20 @@ def array_attributes(parameter: Parameter, provenance: Provenance | None) -> dic
         "trainable": parameter.trainable,
         "scheme": provenance.scheme[:MAX_SCHEME_TEXT] if provenance.scheme else None,
         "seed": provenance.seed,
+        "exactly": provenance.exactly,
     }
     return {name: value for name, value in attributes.items() if value is not None}
 
 
 def provenance_of(attributes: Mapping[str, Any]) -> Provenance:
     """Return what the attributes of an array record of how it came by its values."""
-    scheme, seed = attributes.get("scheme"), attributes.get("seed")
+    scheme, seed, exactly = (attributes.get(key) for key in ORIGIN_KEYS)
     has_seed = type(seed) is int and 0 <= seed <= MAX_INTEGER
-    return Provenance(scheme if isinstance(scheme, str) else None, seed if has_seed else None)
+    return Provenance(
+        scheme if isinstance(scheme, str) else None,
+        seed if has_seed else None,
+        exactly=exactly if isinstance(exactly, str) else None,
+    )
 
 
 def axis_text(axis: Axis) -> str:
@@ -136,8 +143,8 @@ def record_items(record: Mapping[str, Any]) -> Iterator[MetadataItem]:
 
 
 def origin_items(path: str, attributes: object) -> Iterator[MetadataItem]:
-    """Yield the scheme and the seed among the attributes of an array."""
-    for key in ("scheme", "seed"):
+    """Yield the scheme, the seed and the framework among the attributes of an array."""
+    for key in ORIGIN_KEYS:
         if isinstance(attributes, Mapping) and key in attributes:
             yield MetadataItem(path, key, attributes[key])
 

@@ -13,13 +13,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from paramctl.core.dtypes import Array
-from paramctl.init.distributions import Distribution
 
 
 class DrawRequest(NamedTuple):
-    """A parameter to draw: its distribution, its shape, and the dtype to draw in, float32 or float64."""
+    """A parameter to draw: its distribution, its shape, and the dtype to draw in.
 
-    distribution: Distribution
+    distribution: one of init.distributions, or a law that the engine of a framework declares beside itself.
+    dtype: float32 or float64 in the native engine; in that of a framework, any dtype in which the framework draws.
+    """
+
+    distribution: Any
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 

@@ -18,6 +18,7 @@ from paramctl.store.hdf5 import user_block
 from paramctl.store.hdf5.client import Client, WorkerExited
 from paramctl.store.hdf5.element import ArrayEntry, Order
 from paramctl.store.hdf5.metadata_reader.parsed_file import ParsedFile, parse_file
+from paramctl.store.hdf5.native import PROVENANCE
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.location import LocalFile, Location
 
@@ -180,7 +181,8 @@ class ParameterCollector:
             self.extents[name] = Extent(self.begin + entry["offset"], entry["dtype"], entry["order"])
         unwritten = entry["unwritten"]
         if attributes:
-            self.notes[name] = Provenance(attributes.get("scheme"), attributes.get("seed"), unwritten)
+            scheme, seed, exactly = map(attributes.get, PROVENANCE)
+            self.notes[name] = Provenance(scheme, seed, unwritten, exactly)
         else:
             self.notes[name] = UNWRITTEN if unwritten else UNRECORDED
         if name != entry["path"]:  # Keras' "layers/dense/vars/0" is shown as "dense/kernel"

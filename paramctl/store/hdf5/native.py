@@ -17,7 +17,7 @@ TEXTS = ("document", "model", "ties", "keras")
 """Scalar text datasets in the metadata group. All but the document hold JSON."""
 NUMBERS = ("version", "recipe")
 """Integer attributes of the metadata group: the version of this layout, and of the recipe that drew the values."""
-ATTRIBUTES: dict[str, type] = {"axes": str, "kind": str, "scheme": str, "seed": int, "trainable": bool}
+ATTRIBUTES: dict[str, type] = {"axes": str, "kind": str, "scheme": str, "seed": int, "exactly": str, "trainable": bool}
 """The attributes of a parameter's dataset, and the type of each."""
-PROVENANCE = ("scheme", "seed")
+PROVENANCE = ("scheme", "seed", "exactly")
 """The ATTRIBUTES that record the origin of the values."""

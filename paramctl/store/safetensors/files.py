@@ -25,6 +25,7 @@ from paramctl.store.io.json_limits import parse_json
 from paramctl.store.io.write_values import WriteOptions, Written, write_values
 from paramctl.store.location import LocalFile, Location
 from paramctl.store.metadata import (
+    ORIGIN_KEYS,
     document_of,
     file_metadata,
     keras_of,
@@ -201,7 +202,7 @@ def clear_provenance(temporary: Temporary, paths: Sequence[str]) -> None:
     if not isinstance(attributes, dict):
         return
     for path in paths:
-        for name in ("scheme", "seed"):
+        for name in ORIGIN_KEYS:
             if isinstance(attributes.get(path), dict):
                 attributes[path].pop(name, None)
     metadata = header.metadata | {RECORD: json.dumps(record, ensure_ascii=False)}

@@ -1,0 +1,69 @@
+"""The order in which a program makes its layers: items of the option --order and the document's key ``order``.
+
+encoder/**                 these layers are constructed next
+rand(2, 4), randn(2, 4)    numbers that the program draws before or between, which are thrown away
+dense/kernel=normal        these parameters are initialized again
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+from paramctl.address.quoting import partition_address
+from paramctl.declare.located import Located
+from paramctl.errors import AddressError
+from paramctl.init.rules import LocatedScheme
+from paramctl.source.from_checkpoint import parse_scheme
+
+THROWN_AWAY = ("rand", "randn")
+MAX_AXES = 64
+
+
+class Constructed(NamedTuple):
+    """Layers that are constructed next: the pattern of their paths, or of their parameters' paths."""
+
+    pattern: str
+
+
+class ThrownAway(NamedTuple):
+    """Numbers that the program draws and this model does not use. function: ``rand`` or ``randn``."""
+
+    function: str
+    shape: tuple[int, ...]
+
+
+class InitializedAgain(NamedTuple):
+    """Parameters that are initialized again, after their construction, by a scheme as it is written."""
+
+    pattern: str
+    scheme: Located
+
+
+OrderItem: TypeAlias = Constructed | ThrownAway | InitializedAgain
+
+
+def parse_order(items: Sequence[str], option: str = "--order") -> list[OrderItem]:
+    """Return the items of an order. Raises AddressError for an item that cannot be read. option: for errors."""
+    return [_parse(item.strip(), option) for item in items]
+
+
+def _parse(item: str, option: str) -> OrderItem:
+    call = re.fullmatch(r"([a-z]+)\(([0-9, ]*)\)", item)
+    if call is not None:
+        if call[1] not in THROWN_AWAY:
+            raise AddressError(f"{option}: must call {' or '.join(THROWN_AWAY)}", repr(item))
+        sizes = [size.strip() for size in call[2].split(",") if size.strip()]
+        if len(sizes) > MAX_AXES or any(not size.isdecimal() or len(size) > 18 for size in sizes):
+            raise AddressError(f"{option}: a shape has at most {MAX_AXES} sizes of at most 18 digits", repr(item))
+        return ThrownAway(call[1], tuple(map(int, sizes)))
+    pattern, equals, scheme = (part.strip() for part in partition_address(item))
+    if not pattern or (equals and not scheme):
+        raise AddressError(f"{option}: must be PATTERN, rand(SIZES), randn(SIZES) or PATTERN=SCHEME", repr(item))
+    if not equals:
+        return Constructed(pattern)
+    parsed = parse_scheme(scheme, f"{option} {pattern}")
+    if not isinstance(parsed, LocatedScheme):
+        raise AddressError(f"{option} {pattern}: requires a named scheme", repr(scheme))
+    return InitializedAgain(pattern, parsed.node)

@@ -1,0 +1,9 @@
+"""The registry of frameworks whose own initial values are known. To add one, add its object here."""
+
+from __future__ import annotations
+
+from paramctl.conversion.exact.plan import Framework
+
+_KNOWN: tuple[Framework, ...] = ()
+FRAMEWORKS: dict[str, Framework] = {framework.name: framework for framework in _KNOWN}
+"""Every framework, by the name that is chosen."""

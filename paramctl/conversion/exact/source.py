@@ -1,0 +1,69 @@
+"""A source with a framework's own initial values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from paramctl.address.quoting import shell_quoted
+from paramctl.conversion.exact.order import parse_order
+from paramctl.conversion.exact.plan import ExactPlan, Framework
+from paramctl.errors import AddressError
+from paramctl.init.rules import AssignedScheme
+from paramctl.model import Block, Model
+from paramctl.source.arranged import Arranged
+from paramctl.source.base import Description
+from paramctl.source.describe import assigned_to_json, model_to_json
+from paramctl.source.replayed import Replayed
+from paramctl.store.contents import Provenance
+
+CLOSE = "close"
+"""The word that allows values which do not have the framework's bits."""
+LISTED = 3
+
+
+class Exactly(Arranged):
+    """A model with the initial values that a framework gives it.
+
+    assigned: the scheme of each stored parameter, by path; see Framework.plan.
+    order: the items of the order of construction, as text; see order.py.
+    close: True to allow values that do not have the framework's bits.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        framework: Framework,
+        assigned: Mapping[str, AssignedScheme],
+        seed: int,
+        order: Sequence[str] = (),
+        close: bool = False,
+    ) -> None:
+        plan = framework.plan(model, assigned, parse_order(order))
+        if not close:
+            _refuse_close(plan, framework)
+        tensors = Model(model.name, (), (), (Block("tensors", "group", None, (), tuple(plan.tensors.values())),))
+        super().__init__(Replayed(tensors, plan.engine, plan.requests, seed), model, plan.arrangements, "exactly")
+        self.framework, self.plan, self.seed, self.order, self.close = framework, plan, seed, [*order], close
+        self.assigned = {
+            path: scheme._replace(scheme=plan.schemes.get(path, scheme.scheme)) for path, scheme in assigned.items()
+        }
+        provenance = {
+            path: Provenance(scheme.scheme, seed, exactly=plan.promises[path].text)
+            for path, scheme in self.assigned.items()
+        }
+        self.origin = replace(self.origin, provenance=provenance)
+
+    def describe(self) -> Description:
+        assigned = {path: assigned_to_json(scheme) for path, scheme in self.assigned.items()}
+        options = {"framework": self.framework.name, "seed": self.seed, "order": self.order, "close": self.close}
+        return {"source": self.operation, "assigned": assigned, **options, **model_to_json(self.model)}
+
+
+def _refuse_close(plan: ExactPlan, framework: Framework) -> None:
+    """Raise AddressError if some values do not have the framework's bits."""
+    close = [path for path, promise in plan.promises.items() if not promise.is_exact]
+    if close:
+        names = ", ".join(map(shell_quoted, close[:LISTED])) + (", ..." if len(close) > LISTED else "")
+        rule = f"--exactly {framework.name}: {plan.promises[close[0]].text}; add --allow {CLOSE} to accept that"
+        raise AddressError(rule, names)

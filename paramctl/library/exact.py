@@ -1,0 +1,98 @@
+"""initialize(exactly=...): a framework's own initial values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from paramctl.conversion.exact.plan import Framework
+from paramctl.conversion.exact.registry import FRAMEWORKS
+from paramctl.conversion.exact.source import CLOSE, Exactly
+from paramctl.errors import AddressError
+from paramctl.init.presets import PRESETS
+from paramctl.init.rules import DEFAULT, AssignedScheme, InitRequest, assign_schemes, resolve_seed
+from paramctl.inspect.plan import PlanRow, plan
+from paramctl.library.arguments import choice
+from paramctl.library.weights import Weights
+from paramctl.model import Model
+from paramctl.source.base import Source
+
+
+class ExactRequest(NamedTuple):
+    """A requested framework, the order of construction, and whether values may be only close."""
+
+    framework: Framework
+    order: Sequence[str]
+    close: bool
+
+
+def exact_request(
+    exactly: str | None, order: Sequence[str], allow: Sequence[str], others: Mapping[str, Any]
+) -> ExactRequest | None:
+    """Return the request for a framework's own values, or None without one.
+
+    others: further arguments, which are not for a framework's own values.
+    Raises AddressError for an unknown framework, and for arguments that do not belong together.
+    """
+    choice("exactly", exactly, FRAMEWORKS)
+    for word in allow:
+        choice("allow", word, (CLOSE,))
+    if exactly is None:
+        for name, words in (("order", order), ("allow", allow)):
+            if words:
+                raise AddressError(f"{name} is for a framework's own values and requires exactly", ", ".join(words))
+        return None
+    for name, value in others.items():
+        if value is not None:
+            raise AddressError(f"{name} is not for a framework's own values", f"exactly {exactly}")
+    return ExactRequest(FRAMEWORKS[exactly], order, CLOSE in allow)
+
+
+def initialized_exactly(
+    model: Model, exact: ExactRequest, request: InitRequest, seed: int | None, base: Source | None
+) -> Weights:
+    """Return a model with the initial values that a framework gives it.
+
+    request: the rules and the scheme; without a preset, the framework's defaults apply to all other parameters.
+    base: the checkpoint whose arrays they are, which has no order of construction and is refused.
+    Raises AddressError for a layer or a scheme whose values in the framework are unknown.
+    """
+    chosen = exact.framework
+    if base is not None:
+        raise AddressError(f"exactly {chosen.name} requires a model document, which has layers in order", model.name)
+    preset = PRESETS[chosen.preset]
+    if not request.preset:
+        request = replace(request, from_preset=preset.schemes(model), preset=preset.name)
+    assigned = {
+        path: _checked(scheme, chosen, f"--preset {preset.name}")
+        for path, scheme in assign_schemes(model, replace(request, convention=preset.convention)).items()
+    }
+    source = Exactly(model, chosen, assigned, resolve_seed(model, seed), exact.order or model.order, exact.close)
+    exactly = {path: promise.text for path, promise in source.plan.promises.items()}
+
+    def report(measured: Mapping[str, Any]) -> list[PlanRow]:
+        moments = {path: sums.mean_and_stddev for path, sums in measured.items()}
+        return list(plan(model, source.assigned, preset.convention, moments.get, exactly))
+
+    return Weights(source, report, seed=source.seed, notes=_notes(source))
+
+
+def _checked(assigned: AssignedScheme, framework: Framework, default: str) -> AssignedScheme:
+    """Return a scheme, or the framework's default in place of the layer type's.
+
+    Raises AddressError for a scheme that is not named, which no framework has.
+    """
+    if assigned.reason in (DEFAULT, default):
+        return assigned._replace(reason=f"the default of {framework.name}", node=None)
+    if assigned.node is None:
+        raise AddressError(f"exactly {framework.name} requires named schemes", repr(assigned.scheme))
+    return assigned
+
+
+def _notes(source: Exactly) -> list[str]:
+    """Return what holds for all values: where they have the framework's bits, and what a sequence costs."""
+    notes = [f"the bits of {source.framework.versions}"]
+    if not source.plan.engine.addressable:
+        notes.append("the framework draws in sequence, so reading one parameter passes over all draws before it")
+    return notes

@@ -1,0 +1,192 @@
+"""`init --exactly`: the plan of a framework's draws, the promise of its values, and what is recorded of them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+import paramctl as pc
+from paramctl.conversion.exact.order import Constructed, InitializedAgain, ThrownAway, parse_order
+from paramctl.conversion.exact.plan import ExactPlan, Promise
+from paramctl.conversion.exact.registry import FRAMEWORKS
+from paramctl.core.dtypes import numpy_dtype
+from paramctl.core.views import Arrangement, view
+from paramctl.edit.reopen import reopen
+from paramctl.init.distributions import Constant
+from paramctl.init.engines.base import DrawRequest
+from paramctl.store.contents import blocks
+
+
+class Counting:
+    """An engine whose values count on from one request to the next, as a sequence does."""
+
+    name, recipe, addressable = "counting", 1, False
+
+    def start(self, seed, requests):
+        return CountingDraws(seed, requests)
+
+
+@dataclass
+class CountingDraws:
+    seed: int
+    requests: Mapping[str, DrawRequest]
+
+    def block_size(self, path):
+        return 4
+
+    def draw(self, path, block):
+        start = self.seed
+        for name, request in self.requests.items():
+            size = int(np.prod(request.shape))
+            if name == path:
+                return np.arange(start + 4 * block, start + min(4 * block + 4, size), dtype=request.dtype)
+            start += size
+
+
+@dataclass(frozen=True)
+class Fake:
+    """A framework that draws each kernel transposed, in the order given, and whose biases are only close."""
+
+    name: str = "fake"
+    preset: str = "torch"
+    versions: str = "fake 1.0"
+
+    def plan(self, model, assigned, order):
+        parameters = model.parameters
+        items = order or [Constructed(path) for path in parameters]
+        requests, tensors, arrangements, promises = {}, {}, {}, {}
+        for number, item in enumerate(items):
+            if isinstance(item, ThrownAway):
+                requests[f"#{number}"] = DrawRequest(Constant(0.0), item.shape, np.dtype("float32"))
+                continue
+            parameter = parameters[item.pattern]
+            name = f"tensor {item.pattern}"
+            axes = tuple(reversed(parameter.axes))
+            requests[name] = DrawRequest(Constant(0.0), parameter.shape[::-1], numpy_dtype(parameter.dtype))
+            tensors[name] = replace(parameter, path=name, axes=axes)
+            order_of_axes = tuple(reversed(range(len(axes))))
+            arrangements[item.pattern] = Arrangement(
+                parameter.shape, (view(name, parameter.shape[::-1], order_of_axes),)
+            )
+            exact = parameter.kind != "bias"
+            promises[item.pattern] = Promise(exact, self.versions if exact else "within 1e-7 of fake 1.0")
+        return ExactPlan(Counting(), requests, tensors, arrangements, promises, {"dense/kernel": "counted_()"})
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch):
+    monkeypatch.setitem(FRAMEWORKS, "fake", Fake())
+
+
+MODEL = "input: [2]\nlayers: [{dense: 3}, {dense: 2}]\n"
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "m.yaml"
+    path.write_text(MODEL)
+    return str(path)
+
+
+def test_values_come_from_the_framework_s_tensors_in_its_order_and_are_turned(model):
+    weights = pc.initialize(model, exactly="fake", allow="close", seed=100)
+    assert np.array_equal(np.asarray(weights["dense/kernel"]), np.arange(100, 106).reshape(3, 2).T)
+    assert np.array_equal(np.asarray(weights["dense/bias"]), [106, 107, 108])
+    assert np.array_equal(np.asarray(weights["dense_1/kernel"]), np.arange(109, 115).reshape(2, 3).T)
+
+
+def test_an_order_moves_a_layer_and_throws_numbers_away(model):
+    order = ["rand(2, 5)", "dense_1/kernel", "dense/kernel", "dense/bias", "dense_1/bias"]
+    weights = pc.initialize(model, exactly="fake", order=order, allow=["close"])
+    assert np.asarray(weights["dense_1/kernel"])[0, 0] == 10
+    assert np.asarray(weights["dense/kernel"])[0, 0] == 16
+
+
+def test_the_order_of_a_document_is_used_unless_an_argument_has_one(tmp_path):
+    path = tmp_path / "m.yaml"
+    path.write_text(MODEL + "order: ['rand(7)', dense/kernel, dense/bias, dense_1/kernel, dense_1/bias]\n")
+    assert np.asarray(pc.initialize(path, exactly="fake", allow="close")["dense/kernel"])[0, 0] == 7
+    order = ["dense/kernel", "dense/bias", "dense_1/kernel", "dense_1/bias"]
+    assert np.asarray(pc.initialize(path, exactly="fake", allow="close", order=order)["dense/kernel"])[0, 0] == 0
+
+
+def test_values_that_are_only_close_are_refused_unless_allowed(call, model, tmp_path):
+    code, _, stderr = call("init", model, "--exactly", "fake", "-o", str(tmp_path / "a.h5"))
+    assert code == 2
+    assert "within 1e-7 of fake 1.0; add --allow close" in stderr
+    assert "'dense/bias', 'dense_1/bias'" in stderr
+    assert not (tmp_path / "a.h5").exists()
+
+
+@pytest.mark.parametrize("suffix", ["h5", "safetensors", "npz", "weights.h5"])
+def test_a_file_records_the_framework_s_law_and_promise(call, model, tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    code, _, stderr = call("init", model, "--exactly", "fake", "--allow", "close", "--seed", "3", "-o", str(path))
+    assert code == 0, stderr
+    assert "note: the bits of fake 1.0" in stderr
+    assert "draws in sequence" in stderr
+    listed = json.loads(call("summary", str(path), "--metadata", "--format", "json")[1])
+    if suffix != "weights.h5":  # Keras' own layout has no place for it
+        assert "within 1e-7 of fake 1.0" in json.dumps(listed)
+        origin = pc.open(path).source.origin.provenance["dense/kernel"]
+        assert (origin.scheme, origin.seed, origin.exactly) == ("counted_()", 3, "fake 1.0")
+
+
+def test_the_report_has_the_law_and_the_promise_of_each_parameter(call, model):
+    _, stdout, _ = call("init", model, "--exactly", "fake", "--allow", "close", "--dry-run", "--format", "json")
+    rows = {row["path"]: row for row in json.loads(stdout)}
+    assert rows["dense/kernel"]["scheme"] == "counted_()"
+    assert rows["dense/kernel"]["reason"] == "the default of fake"
+    assert rows["dense/bias"]["exactly"] == "within 1e-7 of fake 1.0"
+
+
+def test_a_source_is_made_again_from_its_description(model):
+    weights = pc.initialize(model, exactly="fake", allow="close", seed=5, rules={"dense/kernel": "normal"})
+    again = reopen(json.loads(json.dumps(weights.describe())))
+    assert np.array_equal(again.read("dense_1/kernel", 0, 6), weights.source.read("dense_1/kernel", 0, 6))
+    assert again.origin.provenance == weights.source.origin.provenance
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--order", "dense"], "order is for a framework's own values"),
+        (["--allow", "close"], "allow is for a framework's own values"),
+        (["--exactly", "fake", "--fan-convention", "keras"], "fan_convention is not for a framework's own values"),
+        (["--exactly", "fake", "--scheme", "lsuv"], "scheme is not for a framework's own values"),
+        (["--exactly", "fake", "--order", "ones(2)"], "must call rand or randn"),
+        (["--exactly", "fake", "--order", "=normal"], "must be PATTERN"),
+        (["--exactly", "jax"], "'jax' is not one of"),
+    ],
+)
+def test_options_that_do_not_belong_together_are_refused(call, model, options, words):
+    code, stdout, stderr = call("init", model, *options, "--dry-run")
+    assert code == 2
+    assert words in stderr
+    assert stdout == ""
+
+
+def test_a_checkpoint_has_no_order_of_construction(call, model, tmp_path):
+    call("init", model, "-o", str(tmp_path / "a.h5"))
+    code, stdout, stderr = call("init", str(tmp_path / "a.h5"), "--exactly", "fake", "-o", str(tmp_path / "b.h5"))
+    assert code == 2
+    assert stdout == ""
+    assert "requires a model document" in stderr
+
+
+def test_items_of_an_order():
+    first, second, third = parse_order(["block-*/**", "randn( 2,3 )", "dense/kernel = normal:stddev=0.01"])
+    assert first == Constructed("block-*/**")
+    assert second == ThrownAway("randn", (2, 3))
+    assert isinstance(third, InitializedAgain)
+    assert third.pattern == "dense/kernel"
+
+
+def test_blocks_are_the_engine_s(model):
+    weights = pc.initialize(model, exactly="fake", allow="close")
+    base = weights.source.base
+    assert list(base.pieces(base.model.parameters["tensor dense/kernel"])) == list(
+        blocks(base.model.parameters["tensor dense/kernel"], 4)
+    )
