@@ -17,13 +17,12 @@ from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p
 from paramctl.store.hdf5.carry_over import SPARE, size_of
 from paramctl.store.hdf5.element_types import holds_references
 from paramctl.store.hdf5.limits import limit_parsing, size_of_data
-from paramctl.store.hdf5.native import ATTRIBUTES, MAX_OBJECTS
+from paramctl.store.hdf5.native import ATTRIBUTES, MAX_OBJECTS, PROVENANCE
 from paramctl.store.hdf5.refusal import Refused
 from paramctl.store.hdf5.window import Whole, Window
 
-OWN = {*ATTRIBUTES, "type", "dtype"}
+HIDDEN = {*ATTRIBUTES, "type", "dtype"} - {*PROVENANCE}
 """The attributes of groups and arrays in a native file that are not shown as metadata, but as facts of these."""
-SHOWN = {"scheme", "seed"}
 
 
 def read_attributes(whole: Whole, is_native: bool) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def read_attributes(whole: Whole, is_native: bool) -> dict[str, Any]:
                 left -= size_of(value) + len(name)
                 if left < 0:
                     raise Refused("the values of its attributes exceed the size of the whole file")
-                if not (is_native and name in OWN - SHOWN):
+                if not (is_native and name in HIDDEN):
                     items.append([place, name, *_as_json(value)])
     return {"items": items}
 
