@@ -15,6 +15,7 @@ from paramctl.model.layers.order import Order, TorchInput, after_features_last, 
 from paramctl.model.layers.relative_position import TABLE, RelativePosition, RelativePositionOption
 from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, known_size, product, total
 from paramctl.model.layers.torch import Shapes, TorchTensor, projected, same
+from paramctl.model.layers.torch_draws import InitCall, multihead_attention, projections
 from paramctl.model.layers.torch_options import CARRIED, IN_CODE, argument, options, remark
 
 _POSITIONS = ("rope_theta", "relative_position")
@@ -217,6 +218,9 @@ class AttentionLayer(Layer, abstract=True):
         if TABLE in shapes:
             yield same("relative_position.weight", TABLE, shapes[TABLE])  # of an nn.Embedding
 
+    def torch_draws(self, tensors: Shapes) -> Iterator[InitCall]:
+        return projections(tensors)
+
     def keras_lacks(self) -> Iterator[str]:
         for name in _POSITIONS:
             if getattr(self, name) is not None:
@@ -317,6 +321,9 @@ class MultiHeadAttention(AttentionLayer):
             biases = tuple(view(f"{name}/bias", (features,)) for name in parts)
             yield TorchTensor("in_proj_bias", Arrangement((3 * features,), biases))
         yield from projected(shapes, "attention_output", "out_proj.")
+
+    def torch_draws(self, tensors: Shapes) -> Iterator[InitCall]:
+        return multihead_attention(tensors) if "out_proj.weight" in tensors else projections(tensors)
 
     def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
         return super().torch_arguments(x) | {"batch_first": True}

@@ -22,6 +22,7 @@ from paramctl.model.layers.call import Array, Call, NotComputed
 from paramctl.model.layers.order import CHANNELS_FIRST, CHANNELS_LAST, PLAIN, UNKNOWN, Order, TorchInput
 from paramctl.model.layers.shapes import ShapeError, Sizes
 from paramctl.model.layers.torch import NoCounterpart, Shapes, TorchTensor
+from paramctl.model.layers.torch_draws import InitCall
 from paramctl.model.layers.torch_options import TorchOption, option_text, options
 
 LAYERS: dict[str, type[Layer]] = {}
@@ -205,6 +206,15 @@ class Layer(Configurable):
         shapes: of the parameters, by path relative to the layer. x: the first input.
         """
         raise NoCounterpart(f"torch.nn has no layer {self.type}")
+
+    def torch_draws(self, tensors: Shapes) -> Iterable[InitCall]:
+        """Return the calls of torch.nn.init in the constructor of the layer's module, in order.
+
+        By default none: torch.nn has no such module, and torch code makes the tensors itself.
+
+        tensors: the shapes of the tensors of `torch`, by name.
+        """
+        return ()
 
     def torch_tensors(self, shapes: Shapes, x: TorchInput) -> list[TorchTensor]:
         """Return the tensors of `torch`. Raises NoCounterpart also if the order of the input does not allow it."""

@@ -27,6 +27,7 @@ from paramctl.model.layers.spatial import (
     windows,
 )
 from paramctl.model.layers.torch import Shapes, TorchTensor, convolution_weight, depthwise_weight, optional_bias
+from paramctl.model.layers.torch_draws import linear, separable
 from paramctl.model.layers.torch_options import CARRIED, IN_CODE, argument, options, per_axis
 
 Margin = Annotated[tuple[int, ...], PerAxisType(item=NATURAL)]
@@ -45,6 +46,7 @@ class Padded(Layer, abstract=True):
         use_bias: bool
 
     torch_module = "Conv{}d"
+    torch_draws = staticmethod(linear)
 
     def compute(self, call: Call, x: Array) -> Array:
         x = channels_last(call.xp, x, self.data_format)
@@ -209,6 +211,7 @@ class DepthwiseConv2D(DepthwiseConvolution, rank=2):
 class SeparableConvolution(Padded, abstract=True):
     """A depthwise convolution, then a convolution of size 1 across channels."""
 
+    torch_draws = staticmethod(separable)
     torch_options = options(
         depth_multiplier=CARRIED,
         **{name: option for name, option in Convolution.torch_options.items() if name != "groups"},
@@ -282,6 +285,7 @@ class TransposedConvolution(Layer, abstract=True):
     """The transpose of a convolution: strides make the output larger than the input."""
 
     torch_module = "ConvTranspose{}d"
+    torch_draws = staticmethod(linear)
     torch_options = options(
         output_padding=IN_CODE,
         **{name: option for name, option in Convolution.torch_options.items() if name != "groups"},

@@ -23,6 +23,7 @@ from paramctl.model.layers.order import (
 )
 from paramctl.model.layers.shapes import ShapeError, Sizes, known_size, product
 from paramctl.model.layers.torch import Shapes, TorchTensor, channels_first, optional_bias, same, transposed
+from paramctl.model.layers.torch_draws import InitCall, linear
 from paramctl.model.layers.torch_options import CARRIED, IN_CODE, options, remark
 
 
@@ -76,6 +77,9 @@ class Dense(Layer):
             yield transposed("weight", "kernel", (inputs, units), (1, 0))
         yield from optional_bias(shapes)
 
+    def torch_draws(self, tensors: Shapes) -> Iterator[InitCall]:
+        return linear(tensors)
+
 
 class Embedding(Layer):
     """Table lookup: a row of embeddings for each integer of the input; with mask_zero, 0 is padding."""
@@ -125,6 +129,9 @@ class Embedding(Layer):
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         yield same("weight", "embeddings", shapes["embeddings"])
 
+    def torch_draws(self, tensors: Shapes) -> Iterator[InitCall]:
+        yield InitCall("weight", "normal_", padded=self.mask_zero)
+
 
 class PositionEmbedding(Layer):
     """Learned vectors added to the positions of a sequence. Not in Keras."""
@@ -155,6 +162,9 @@ class PositionEmbedding(Layer):
 
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         yield same("weight", "embeddings", shapes["embeddings"])
+
+    def torch_draws(self, tensors: Shapes) -> Iterator[InitCall]:
+        yield InitCall("weight", "normal_")
 
 
 class ClassToken(Layer):

@@ -23,6 +23,7 @@ from paramctl.model.layers.torch import (
     normalized_axes,
     required_by_normalized,
 )
+from paramctl.model.layers.torch_draws import normalization
 from paramctl.model.layers.torch_options import CARRIED, IN_CODE, argument, options
 
 EPS = argument("eps", 1e-5)
@@ -80,6 +81,7 @@ class AroundChannels(Layer, abstract=True):
     """A normalization with parameters for each channel, whose axis is known: an input has its order."""
 
     keras_any_rank = False
+    torch_draws = staticmethod(normalization)
 
     if TYPE_CHECKING:
         axis: int
@@ -93,6 +95,8 @@ class AroundChannels(Layer, abstract=True):
 
 class OverAxes(Layer, abstract=True):
     """A normalization over one or more axes, with parameters for each place on them."""
+
+    torch_draws = staticmethod(normalization)
 
     if TYPE_CHECKING:
         axis: tuple[int, ...]

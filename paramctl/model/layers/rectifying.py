@@ -11,6 +11,7 @@ from paramctl.model.layers.functions import exponential_below, leaky, rectified,
 from paramctl.model.layers.order import Order, TorchInput, around_axis, required_around_axis
 from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, known_size
 from paramctl.model.layers.torch import NoCounterpart, Shapes, TorchTensor, check_channel_axis, features, moved_axes
+from paramctl.model.layers.torch_draws import InitCall, constant
 from paramctl.model.layers.torch_options import CARRIED, IN_CODE, argument, options, remark
 
 
@@ -83,6 +84,9 @@ class PReLU(Layer):
         if axes:
             check_channel_axis("PReLU", axes[0], TorchInput(x.order, (None, *shape)))
         yield features("weight", "alpha", axes or [1], x, (prod(shape),))
+
+    def torch_draws(self, tensors: Shapes) -> Iterator[InitCall]:
+        yield constant("weight", 0.25)
 
     def _own_axes(self, shape: Sizes) -> list[int]:
         """Return the axes along which slopes differ."""

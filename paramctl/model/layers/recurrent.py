@@ -1,6 +1,7 @@
 """Recurrent layers: a cell applied at each step of a sequence."""
 
 from collections.abc import Callable, Iterator, Sequence
+from math import sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from paramctl.core.parameter import Axis, Parameter, batch_axis, bias, in_axis, out_axis, weight
@@ -14,6 +15,7 @@ from paramctl.model.layers.functions import Relu, Sigmoid, Tanh
 from paramctl.model.layers.order import PLAIN, Order, TorchInput, for_features_last
 from paramctl.model.layers.shapes import Sizes, known_size, product
 from paramctl.model.layers.torch import Shapes, TorchTensor, same
+from paramctl.model.layers.torch_draws import InitCall, symmetric
 from paramctl.model.layers.torch_options import CARRIED, TorchOption, only, options, remark
 
 State = tuple[Array, ...]
@@ -189,6 +191,9 @@ class Recurrent(Layer, abstract=True):
 
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         yield from self.torch_cell(shapes, f"{self.type}_cell/", "_l0")
+
+    def torch_draws(self, tensors: Shapes) -> Iterator[InitCall]:
+        return (symmetric(name, 1.0 / sqrt(self.units)) for name in tensors)
 
     def torch_arguments(self, x: TorchInput) -> dict[str, Any]:
         return super().torch_arguments(x) | {"batch_first": True}

@@ -26,6 +26,7 @@ from paramctl.model.layers.order import (
 from paramctl.model.layers.recurrent import LAST_STEP, Recurrent
 from paramctl.model.layers.shapes import ShapeError, Sizes, product
 from paramctl.model.layers.torch import Shapes, TorchTensor
+from paramctl.model.layers.torch_draws import InitCall
 from paramctl.model.layers.torch_options import IN_CODE, options, remark
 from paramctl.model.names import check_name
 
@@ -153,6 +154,9 @@ class Bidirectional(Layer):
         for direction, suffix in (("forward", "_l0"), ("backward", "_l0_reverse")):
             yield from inner.torch_cell(shapes, f"{self._name(direction)}/{inner.type}_cell/", suffix)
 
+    def torch_draws(self, tensors: Shapes) -> Iterable[InitCall]:
+        return self._recurrent.torch_draws(tensors)
+
     def keras_attributes(self, folders: Sequence[str]) -> list[str]:
         direction = folders[0].partition("_")[0]
         return [f"{direction}_layer", *self.layer.layer.keras_attributes(folders[1:])]
@@ -259,6 +263,11 @@ class TimeDistributed(Layer):
         inner_shapes = {path.removeprefix(f"{name}/"): shape for path, shape in shapes.items()}
         for tensor in self.layer.layer.torch_tensors(inner_shapes, self._step(x)):
             yield tensor.under(name)
+
+    def torch_draws(self, tensors: Shapes) -> Iterator[InitCall]:
+        name = self.layer.name
+        inner = {path.removeprefix(f"{name}."): shape for path, shape in tensors.items()}
+        return (call.under(name) for call in self.layer.layer.torch_draws(inner))
 
     def keras_attributes(self, folders: Sequence[str]) -> list[str]:
         return ["layer", *self.layer.layer.keras_attributes(folders[1:])]
