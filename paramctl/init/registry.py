@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from paramctl.core.parameter import Axis, Parameter
 from paramctl.declare.located import Located, parse_call, preview
@@ -93,13 +93,18 @@ def distribution(node: Located, target: Target) -> Distribution:
 
 def distribution_if_applicable(node: Located, target: Target) -> Distribution:
     """Return the distribution of a parameter by a scheme. Raises SchemeMismatch if it does not apply."""
-    name, registered, arguments = lookup(node)
-    by_name = arguments_by_name(registered.name, arguments, registered.options)
-    options = bind_options(registered.name, arguments or name, by_name, registered.options)
+    registered, options = bound_scheme(node)
     try:
         return registered.function(target, **options)
     except OverflowError:  # such as gain 1e200, which is squared
         raise SchemeMismatch("its options are too large: the result exceeds float64") from None
+
+
+def bound_scheme(node: Located) -> tuple[RegisteredScheme, dict[str, Any]]:
+    """Return the scheme that a call names, and the value of each of its options."""
+    name, registered, arguments = lookup(node)
+    by_name = arguments_by_name(registered.name, arguments, registered.options)
+    return registered, bind_options(registered.name, arguments or name, by_name, registered.options)
 
 
 def lookup(node: Located) -> tuple[Located, RegisteredScheme, Located | None]:

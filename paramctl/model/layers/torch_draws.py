@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import prod, sqrt
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from paramctl.model.layers.torch import Shapes
 
@@ -24,7 +24,7 @@ class InitCall(NamedTuple):
 
     tensor: str
     function: str
-    arguments: Mapping[str, float] = MappingProxyType({})
+    arguments: Mapping[str, Any] = MappingProxyType({})
     padded: bool = False
 
     def under(self, name: str) -> InitCall:
