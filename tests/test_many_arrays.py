@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tabulate
 from safetensors.numpy import save_file
 
 import paramctl as pc
@@ -40,8 +41,16 @@ TEXTS = [
 ]
 
 
+def by_tabulate(headings: list[str], columns: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the lines of a table of aligned texts, as tabulate writes it without space around headings."""
+    monkeypatch.setattr(tabulate, "MIN_PADDING", 0)
+    rows = [*zip(*columns, strict=True)]
+    options: Any = {"tablefmt": "simple", "disable_numparse": True, "preserve_whitespace": True}
+    return [line.rstrip() for line in tabulate.tabulate(rows, headers=headings, **options).split("\n")]
+
+
 @pytest.mark.parametrize("seed", range(30))
-def test_a_long_table_is_that_of_tabulate(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_is_that_of_tabulate(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lines are equal for texts of each kind, for numbers with notes, and for a table without rows."""
     rng = random.Random(seed)  # noqa: S311
     rows = [
@@ -53,20 +62,10 @@ def test_a_long_table_is_that_of_tabulate(seed: int, monkeypatch: pytest.MonkeyP
         render.Column("size", "Size", lambda row: row.size, right=True, note=lambda row: row.note),
         render.Column("name", "Last", lambda row: row.name),
     ]
-    short = list(render.table(rows, columns))
-    monkeypatch.setattr(render, "MANY", -1)
-    assert list(render.table(rows, columns)) == short
-
-
-def test_a_long_table_does_without_tabulate(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> list[str]:
-        raise AssertionError("tabulate was used")
-
-    monkeypatch.setattr(render, "_tabulate", fail)
-    rows = [SimpleNamespace(name=str(number)) for number in range(render.MANY + 1)]
-    assert len(list(render.table(rows, [render.Column("name", "Name", lambda row: row.name)]))) == len(rows) + 2
-    with pytest.raises(AssertionError, match="was used"):
-        list(render.table(rows[1:], [render.Column("name", "Name", lambda row: row.name)]))
+    texts = [column.texts(rows) for column in columns]
+    headings = [column.heading.rjust(column.text_width) for column in texts]
+    expected = by_tabulate(headings, [column.cells() for column in texts], monkeypatch)
+    assert list(render.table(rows, columns)) == expected
 
 
 def test_align() -> None:

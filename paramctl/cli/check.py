@@ -13,7 +13,7 @@ from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
 from paramctl.cli.completions import complete_names
 from paramctl.cli.finding_formats import folded, github, sarif
-from paramctl.cli.render import ROW_FORMATS, Column, emit, rows, tell
+from paramctl.cli.render import FOR_PEOPLE, ROW_FORMATS, Column, emit, rows, tell
 from paramctl.cli.several import of_each, refuse_standard_input, split_files
 from paramctl.core.text import quantity
 from paramctl.errors import ParamctlError
@@ -170,7 +170,7 @@ def _lines(format: str, findings: Sequence[Any], several: bool) -> Iterator[str]
         yield from sarif(findings)
     elif format == "github":
         yield from github(findings)
-    elif format in ("table", "markdown"):
+    elif format in FOR_PEOPLE:
         if findings:
             yield from rows(format, folded(findings), [FILE, *COLUMNS] if several else COLUMNS)
     else:

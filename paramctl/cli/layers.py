@@ -7,7 +7,7 @@ import click
 import paramctl
 from paramctl.cli import options
 from paramctl.cli.command import Command
-from paramctl.cli.render import ROW_FORMATS, Column, emit, rows
+from paramctl.cli.render import FOR_PEOPLE, ROW_FORMATS, Column, emit, rows
 
 
 def _default_text(row: Any) -> str:
@@ -56,6 +56,5 @@ def layers(types: tuple[str, ...], format: str) -> None:
       paramctl layers conv2d lstm
       paramctl layers --format json
     """
-    for_people = format in ("table", "markdown")
-    of_options, of_types = (OPTION_TABLE, TYPE_TABLE) if for_people else (OPTION_COLUMNS, TYPE_COLUMNS)
+    of_options, of_types = (OPTION_TABLE, TYPE_TABLE) if format in FOR_PEOPLE else (OPTION_COLUMNS, TYPE_COLUMNS)
     emit(rows(format, paramctl.layers(*types), of_options if types else of_types))

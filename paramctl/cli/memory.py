@@ -53,7 +53,7 @@ def print_memory(memory: Memory, format: str, size: int | None, phase: str | Non
         raise click.UsageError("--for requires --fits")
     if format == "json":
         emit([json_text(_object(memory, size))])
-    elif format in ("csv", "jsonl", "markdown"):
+    elif format not in ("table", "tree"):
         emit(rows(format, memory.rows, EXPORTED))
         for line in (*_assumption(memory), *_fit_lines(memory, size)):
             tell(f"{memory.model}: {line}")

@@ -1,4 +1,4 @@
-"""Rows as tables, trees, JSON, JSON lines, CSV and Markdown. The only user of tabulate.
+"""Rows as tables, trees, JSON, JSON lines, CSV, Markdown, HTML and LaTeX. The only user of tabulate.
 
 A column has a value, for machines, and a text, for people. The text is escaped, so that a name from a hostile file
 cannot move the cursor or imitate a row. The value is exact. Only a table on a terminal is made to fit.
@@ -25,10 +25,12 @@ from paramctl.errors import without_credentials
 if TYPE_CHECKING:
     from paramctl.cli.fitting import Fitted, TextColumn
 
-ROW_FORMATS = ("table", "json", "jsonl", "csv", "markdown")
+MARKUP = ("html", "latex")
+"""The formats that tabulate writes, under its names for them."""
+FOR_PEOPLE = ("table", "markdown", *MARKUP)
+"""The formats that have the texts of columns. Others have exact values."""
+ROW_FORMATS = ("table", "json", "jsonl", "csv", "markdown", *MARKUP)
 
-MANY = 250
-"""Rows of a table that has no need of tabulate."""
 ALWAYS = -1
 """The priority of a column that is never left out."""
 
@@ -70,7 +72,7 @@ class Column:
 
     def texts(self, items: Sequence[Any]) -> TextColumn:
         """Return the texts of all rows. Those of a value that is not a string are never shortened."""
-        from paramctl.cli.fitting import TextColumn  # as tabulate: only for tables
+        from paramctl.cli.fitting import TextColumn  # only for tables
 
         shrinks = not self.right and any(_has_words(self.value(item)) for item in items)
         notes = [self.note_text(item) for item in items] if self.note else ()
@@ -123,6 +125,8 @@ def tell(text: str) -> None:
 
 def rows(format_: str, items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
     """Yield the lines of rows in one of ROW_FORMATS."""
+    if format_ in MARKUP:
+        return _markup(format_, items, columns)
     writers = {"table": table, "json": _json, "jsonl": _jsonl, "csv": _csv, "markdown": _markdown}
     return writers[format_](items, columns)
 
@@ -134,30 +138,14 @@ def table(items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
     width = table_width()
     every = [column.texts(items) for column in columns]
     fitted = fit(every, width) if width is not None else Fitted(every, [], [])
-    # Aligned here, not by tabulate: a note after a number must not shift it.
+    # Aligned here, not by tabulate: a note after a number must not shift it, and to import tabulate takes longer than
+    # to read a small model.
     headings = [column.heading.rjust(column.text_width) for column in fitted.columns]
-    cells = [column.cells() for column in fitted.columns]
-    # tabulate takes 40 times as long
-    heading, *rest = align(headings, cells) if len(items) > MANY else _tabulate(headings, cells)
+    heading, *rest = align(headings, [column.cells() for column in fitted.columns])
     yield style(heading, bold=True)
     yield from rest
     for line in _left_out(fitted, width):
         yield style(line, dim=True)
-
-
-def _tabulate(headings: Sequence[str], columns: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table, as ``align`` does."""
-    import tabulate
-
-    tabulate.MIN_PADDING = 0  # by default a column is two wider than its heading
-    text = tabulate.tabulate(
-        list(zip(*columns, strict=True)),
-        headers=headings,
-        tablefmt="simple",
-        disable_numparse=True,
-        preserve_whitespace=True,
-    )
-    return [line.rstrip() for line in text.split("\n")]
 
 
 def _left_out(fitted: Fitted, width: int | None) -> list[str]:
@@ -252,6 +240,21 @@ def _markdown(items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
     yield line("---:" if column.right else "---" for column in columns)
     for item in items:
         yield line(column.cell(item) for column in columns)
+
+
+def _markup(format_: str, items: Sequence[Any], columns: Sequence[Column]) -> Iterator[str]:
+    """Yield the lines of a table in one of MARKUP, with the characters escaped that it would take for markup."""
+    from tabulate import tabulate
+
+    cells = [[column.cell(item) for column in columns] for item in items]
+    text = tabulate(
+        cells or [[""] * len(columns)],  # without rows, a table in LaTeX would declare no columns
+        headers=[column.heading for column in columns],
+        tablefmt=format_,
+        disable_numparse=True,
+        colalign=["right" if column.right else "left" for column in columns],
+    )
+    yield from text.split("\n")
 
 
 def _exact(value: Any) -> str:

@@ -16,7 +16,7 @@ from paramctl.cli.completions import complete_columns
 from paramctl.cli.display import display, screen, style, table_width
 from paramctl.cli.memory import print_memory
 from paramctl.cli.metadata import check_alone, print_metadata
-from paramctl.cli.render import Column, emit, json_text, rows, table, tell
+from paramctl.cli.render import FOR_PEOPLE, ROW_FORMATS, Column, emit, json_text, rows, table, tell
 from paramctl.cli.several import of_each, refuse_standard_input, split_files, summary_lines
 from paramctl.cli.summary_columns import COSTS, LAYER_COLUMNS, PARAMETER_COLUMNS, shape_text
 from paramctl.cli.summary_totals import left_out_lines, of_files, total_lines
@@ -92,7 +92,7 @@ def _columns(context: click.Context) -> Sequence[Column]:
 @options.state
 @options.define
 @options.input_shape
-@options.format_("table", "tree", "json", "jsonl", "csv", "markdown")
+@options.format_("table", "tree", *ROW_FORMATS[1:])
 def summary(
     model: str | None,
     patterns: tuple[str, ...],
@@ -237,7 +237,7 @@ def _lines_of_several(summaries: Sequence[tuple[str, Summary]], view: View) -> I
     """Yield the lines of the summaries of several files."""
     ranked = _with_shares([facts for _, facts in summaries], view)
     summaries = [(file, facts) for (file, _), facts in zip(summaries, ranked, strict=True)]
-    shown = view.shown if view.format in ("table", "markdown") else view.exported
+    shown = view.shown if view.format in FOR_PEOPLE else view.exported
     # a share is of the total of the files together, as its heading says
     shown = [
         replace(each, heading=f"{each.heading} of {of_files(len(ranked))}") if each.key == "percent" else each
@@ -288,8 +288,8 @@ def _print_one(facts: Summary, view: View) -> None:
     more = [*left_out_lines([facts], view.sort, view.parameters)]
     if view.format == "json":
         emit([json_text(view.as_object(facts))])
-    elif view.format in ("jsonl", "csv", "markdown"):
-        emit(rows(view.format, items, shown if view.format == "markdown" else view.exported))
+    elif view.format not in ("table", "tree"):
+        emit(rows(view.format, items, shown if view.format in FOR_PEOPLE else view.exported))
         for line in more:
             tell(f"{facts.model}: {line}")
     else:

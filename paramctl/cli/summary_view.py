@@ -135,7 +135,7 @@ def view_of(
     if format == "tree" and (sort is not None or top is not None):
         option = "--top" if sort is None else "--sort"
         raise click.UsageError(f"{option} requires a format with rows (got {format})")
-    if depth is not None and parameters and format in ("table", "jsonl", "csv", "markdown"):
+    if depth is not None and parameters and format not in ("tree", "json"):
         raise click.UsageError("--depth applies to layers, and --parameters prints no rows for them")
     if is_several and format == "tree":
         raise click.UsageError("--format tree is for one file")

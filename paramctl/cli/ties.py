@@ -10,7 +10,7 @@ import click
 import paramctl
 from paramctl.cli import inputs, options, progress
 from paramctl.cli.command import Command
-from paramctl.cli.render import ROW_FORMATS, Column, emit, rows, tell
+from paramctl.cli.render import FOR_PEOPLE, ROW_FORMATS, Column, emit, rows, tell
 
 COLUMNS = [
     Column("keep", "Kept", lambda row: row.kept),
@@ -53,7 +53,7 @@ def ties(source: str | None, find: bool, define: tuple[str, ...], input_shape: t
 
 def _print(format: str, items: Sequence[Any], columns: Sequence[Column], nothing: str) -> None:
     """Print rows. nothing: the line on standard error in place of a table without rows."""
-    if items or format not in ("table", "markdown"):
+    if items or format not in FOR_PEOPLE:
         emit(rows(format, items, columns))
     else:
         tell(nothing)
