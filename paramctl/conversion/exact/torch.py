@@ -9,9 +9,9 @@ from math import frexp, prod
 from paramctl.conversion.exact.order import OrderItem
 from paramctl.conversion.exact.plan import ExactPlan, Promise
 from paramctl.conversion.exact.torch_program import Draw, Program
-from paramctl.init.distributions import Constant, Delta, Orthogonal, Padded, Uniform
+from paramctl.init.distributions import Constant, Delta, Padded, Uniform
 from paramctl.init.engines.base import DrawRequest, Engine
-from paramctl.init.engines.torch_laws import ZeroedUniform
+from paramctl.init.engines.torch_laws import OrthogonalRows, ZeroedBelow
 from paramctl.init.rules import AssignedScheme
 from paramctl.model import Model
 
@@ -66,18 +66,19 @@ class Torch:
 
 def _needs(request: DrawRequest) -> Iterator[str]:
     """Yield what the bits of a draw depend on."""
-    law = request.distribution
-    if isinstance(law, Padded):
-        yield from _needs(request._replace(distribution=law.rest))
-    elif isinstance(law, (Uniform, ZeroedUniform)):
-        low, high = (law.low, law.high) if isinstance(law, Uniform) else (-law.bound, law.bound)
-        # x * (high - low) + low: with one exact operation, it does not matter whether both round at once
-        if low and frexp(high - low)[0] != 0.5:
-            yield MACHINE
-    elif isinstance(law, Orthogonal):
-        yield LAPACK
-    elif not isinstance(law, (Constant, Delta)):  # normal values
-        yield MACHINE if prod(request.shape) >= SMALL else LIBM
+    match request.distribution:
+        case Constant() | Delta():
+            return
+        case Padded(rest) | ZeroedBelow(rest):
+            yield from _needs(request._replace(distribution=rest))
+        case Uniform(low, high):
+            # x * (high - low) + low: if one operation is exact, it does not matter whether both are rounded once
+            if low and frexp(high - low)[0] != 0.5:
+                yield MACHINE
+        case OrthogonalRows():
+            yield LAPACK
+        case _:  # normal values
+            yield MACHINE if prod(request.shape) >= SMALL else LIBM
 
 
 def _requests(draws: Sequence[Draw], last: Mapping[str, Draw], read: set[str]) -> dict[str, DrawRequest]:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from math import ceil, prod, sqrt
 from typing import Any
 
-from paramctl.init.distributions import Constant, Delta, Normal, Orthogonal, Padded, Uniform
-from paramctl.init.engines.torch_laws import SparseColumns, TruncNormal, ZeroedUniform
+from paramctl.init.distributions import Constant, Delta, Normal, Padded, Uniform
+from paramctl.init.engines.torch_laws import OrthogonalRows, SparseColumns, TruncatedAt, ZeroedBelow
 from paramctl.init.gains import GAINS
 from paramctl.init.registry import SchemeMismatch
 from paramctl.model.layers.torch_draws import InitCall
@@ -51,8 +51,8 @@ def normal_(shape: Shape, mean: float = 0.0, std: float = 1.0) -> Normal:
     return Normal(mean, std)
 
 
-def trunc_normal_(shape: Shape, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> TruncNormal:
-    return TruncNormal(mean, std, a, b)
+def trunc_normal_(shape: Shape, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> TruncatedAt:
+    return TruncatedAt(mean, std, a, b)
 
 
 def constant_(shape: Shape, val: float) -> Constant:
@@ -110,22 +110,21 @@ def _kaiming_std(shape: Shape, a: float, mode: str, nonlinearity: str) -> float:
     return gain / sqrt({"fan_in": fan_in, "fan_out": fan_out}[mode])
 
 
-def orthogonal_(shape: Shape, gain: float = 1.0) -> Orthogonal:
+def orthogonal_(shape: Shape, gain: float = 1.0) -> OrthogonalRows:
     if len(shape) < 2:
         raise SchemeMismatch("orthogonal_ requires two or more axes")
-    return Orthogonal(gain, shape[0], prod(shape[1:]))
+    return OrthogonalRows(gain)
 
 
 def sparse_(shape: Shape, sparsity: float, std: float = 0.01) -> SparseColumns:
     if len(shape) != 2:
         raise SchemeMismatch("sparse_ requires two axes")
-    rows, columns = shape
-    return SparseColumns(std, rows, columns, ceil(sparsity * rows))
+    return SparseColumns(std, ceil(sparsity * shape[0]))
 
 
-def zeroed_uniform_(shape: Shape, bound: float, threshold: float) -> ZeroedUniform:
+def zeroed_uniform_(shape: Shape, bound: float, threshold: float) -> ZeroedBelow:
     """Not of torch.nn.init: uniform_(-bound, bound), then ``tensor *= tensor.abs() >= threshold``; D2L's my_init."""
-    return ZeroedUniform(bound, threshold)
+    return ZeroedBelow(Uniform(-bound, bound), threshold)
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:

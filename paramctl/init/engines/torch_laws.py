@@ -1,33 +1,52 @@
-"""The laws of torch.nn.init that the distributions of init.distributions do not express. The engine draws them."""
+"""What torch.nn.init does beyond the plain distributions: its bounds are absolute, and its matrices have rows first."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from paramctl.init.distributions import Distribution
+
 
 @dataclass(frozen=True, slots=True)
-class TruncNormal:
-    """``trunc_normal_(tensor, mean, std, a, b)``: the bounds a and b are values, not multiples of std."""
+class TruncatedAt:
+    """trunc_normal_: Normal(mean, stddev), redrawn beyond ``low`` and ``high``, which are values."""
 
     mean: float
-    std: float
-    a: float
-    b: float
+    stddev: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class OrthogonalRows:
+    """orthogonal_: a matrix of the first axis by all others, with orthonormal rows or columns, times the gain."""
+
+    gain: float
 
 
 @dataclass(frozen=True, slots=True)
 class SparseColumns:
-    """``sparse_(tensor, sparsity, std)``: normal, but ``zeros`` values of each column, which randperm picks, are 0."""
+    """sparse_: Normal(0, stddev), with ``zeros`` values of each column of a matrix, chosen at random, set to 0."""
 
-    std: float
-    rows: int
-    columns: int
+    stddev: float
     zeros: int
 
 
 @dataclass(frozen=True, slots=True)
-class ZeroedUniform:
-    """``uniform_(tensor, -bound, bound)``, then ``tensor *= tensor.abs() >= threshold``: zeros keep their signs."""
+class Zeroed:
+    """A law whose values from one flat index to another are set to 0 once they are drawn, such as a padding row."""
 
-    bound: float
-    threshold: float
+    rest: Distribution | TorchLaw
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroedBelow:
+    """A law whose values below ``least`` in magnitude are set to 0 once they are drawn."""
+
+    rest: Distribution | TorchLaw
+    least: float
+
+
+TorchLaw = TruncatedAt | OrthogonalRows | SparseColumns | Zeroed | ZeroedBelow
