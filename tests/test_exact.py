@@ -156,7 +156,7 @@ def test_a_source_is_made_again_from_its_description(model):
         (["--order", "dense"], "order is for a framework's own values"),
         (["--allow", "close"], "allow is for a framework's own values"),
         (["--exactly", "fake", "--fan-convention", "keras"], "fan_convention is not for a framework's own values"),
-        (["--exactly", "fake", "--scheme", "lsuv"], "scheme is not for a framework's own values"),
+        (["--exactly", "fake", "--scheme", "lsuv"], "the scheme lsuv is not for a framework's own values"),
         (["--exactly", "fake", "--order", "ones(2)"], "must call rand or randn"),
         (["--exactly", "fake", "--order", "=normal"], "must be PATTERN"),
         (["--exactly", "jax"], "'jax' is not 'fake'"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from paramctl.conversion.exact.plan import Framework
 from paramctl.conversion.exact.registry import FRAMEWORKS
@@ -16,51 +16,21 @@ from paramctl.inspect.plan import PlanRow, plan
 from paramctl.library.arguments import choice
 from paramctl.library.weights import Weights
 from paramctl.model import Model
-from paramctl.source.base import Source
-
-
-class ExactRequest(NamedTuple):
-    """A requested framework, the order of construction, and whether values may be only close."""
-
-    framework: Framework
-    order: Sequence[str]
-    close: bool
-
-
-def exact_request(
-    exactly: str | None, order: Sequence[str], allow: Sequence[str], others: Mapping[str, Any]
-) -> ExactRequest | None:
-    """Return the request for a framework's own values, or None without one.
-
-    others: further arguments, which are not for a framework's own values.
-    Raises AddressError for an unknown framework, and for arguments that do not belong together.
-    """
-    choice("exactly", exactly, FRAMEWORKS)
-    for word in allow:
-        choice("allow", word, (CLOSE,))
-    if exactly is None:
-        for name, words in (("order", order), ("allow", allow)):
-            if words:
-                raise AddressError(f"{name} is for a framework's own values and requires exactly", ", ".join(words))
-        return None
-    for name, value in others.items():
-        if value is not None:
-            raise AddressError(f"{name} is not for a framework's own values", f"exactly {exactly}")
-    return ExactRequest(FRAMEWORKS[exactly], order, CLOSE in allow)
 
 
 def initialized_exactly(
-    model: Model, exact: ExactRequest, request: InitRequest, seed: int | None, base: Source | None
+    model: Model, framework: str, request: InitRequest, seed: int | None, order: Sequence[str], allow: Sequence[str]
 ) -> Weights:
     """Return a model with the initial values that a framework gives it.
 
     request: the rules and the scheme; without a preset, the framework's defaults apply to all other parameters.
-    base: the checkpoint whose arrays they are, which has no order of construction and is refused.
+    order, allow: see ``initialize``.
     Raises AddressError for a layer or a scheme whose values in the framework are unknown.
     """
-    chosen = exact.framework
-    if base is not None:
-        raise AddressError(f"exactly {chosen.name} requires a model document, which has layers in order", model.name)
+    choice("exactly", framework, FRAMEWORKS)
+    for word in allow:
+        choice("allow", word, (CLOSE,))
+    chosen = FRAMEWORKS[framework]
     preset = PRESETS[chosen.preset]
     if not request.preset:
         request = replace(request, from_preset=preset.schemes(model), preset=preset.name)
@@ -68,7 +38,7 @@ def initialized_exactly(
         path: _checked(scheme, chosen, f"--preset {preset.name}")
         for path, scheme in assign_schemes(model, replace(request, convention=preset.convention)).items()
     }
-    source = Exactly(model, chosen, assigned, resolve_seed(model, seed), exact.order or model.order, exact.close)
+    source = Exactly(model, chosen, assigned, resolve_seed(model, seed), order or model.order, CLOSE in allow)
     exactly = {path: promise.text for path, promise in source.plan.promises.items()}
 
     def report(measured: Mapping[str, Any]) -> list[PlanRow]:

@@ -13,7 +13,6 @@ from paramctl.init.rules import LSUV, InitRequest, Rule, Scheme, assign_schemes,
 from paramctl.inspect.plan import PlanRow, plan
 from paramctl.library.arguments import InputLike, as_json, choice, expect
 from paramctl.library.arguments import seed as checked_seed
-from paramctl.library.exact import exact_request, initialized_exactly
 from paramctl.library.opening import Openable, as_source, openable, texts
 from paramctl.library.weights import Weights
 from paramctl.model import Model
@@ -65,10 +64,12 @@ def initialize(
     scheme. The report has the scheme of each array and what chose it.
     Raises DocumentError for a scheme that is unknown or does not fit, and AddressError for a rule that matches nothing.
     """
-    unsupported = {"fan_convention": fan_convention, "layout": layout, "like": like, "inputs": inputs}
-    exact = exact_request(
-        exactly, texts(order), texts(allow), unsupported | {"scheme": scheme} if scheme == LSUV else unsupported
-    )
+    if exactly is None:
+        for name, items in (("order", order), ("allow", allow)):
+            if items:
+                raise AddressError(f"{name} is for a framework's own values: add exactly", ", ".join(texts(items)))
+    elif scheme == LSUV:
+        raise AddressError("the scheme lsuv is not for a framework's own values", f"exactly {exactly}")
     if scheme == LSUV:
         from paramctl.library.lsuv import scaled  # computes with the model
 
@@ -111,8 +112,13 @@ def initialize(
         chosen.schemes(structure) if chosen else {},
         convention,
     )
-    if exact is not None:
-        return initialized_exactly(typed, exact, request, seed, base)
+    if exactly is not None:
+        from paramctl.library.exact import initialized_exactly  # the engines of the frameworks
+
+        _check_alone(exactly, fan_convention=fan_convention, layout=layout, like=like)
+        if base is not None:
+            raise AddressError(f"exactly {exactly} requires a model document, which has an order", structure.name)
+        return initialized_exactly(typed, exactly, request, seed, texts(order), texts(allow))
     assigned = assign_schemes(known, request, stored=base is not None)
 
     def report(measured: Mapping[str, Any]) -> list[PlanRow]:
@@ -121,6 +127,13 @@ def initialize(
 
     source = Drawn(typed, assigned, resolve_seed(structure, seed), base)
     return Weights(source, report, seed=source.seed)
+
+
+def _check_alone(exactly: str, **others: Any) -> None:
+    """Raise AddressError for an argument that is not for a framework's own values."""
+    for name, value in others.items():
+        if value is not None:
+            raise AddressError(f"{name} is not for a framework's own values", f"exactly {exactly}")
 
 
 def _scheme_rules(patterns: Sequence[str], scheme: SchemeLike | None) -> list[tuple[str, SchemeLike | None]]:

@@ -9,6 +9,7 @@ from os import PathLike, fspath
 from os.path import realpath
 from typing import IO, Any, NamedTuple
 
+from paramctl.conversion.exact.source import Exactly
 from paramctl.edit.save_edited import rewrite_target, save_edited, with_kept_state
 from paramctl.errors import OutputError
 from paramctl.inspect.combined import count_nonfinite
@@ -141,7 +142,7 @@ def _write_file(
         return save_edited(source, path, options, in_place, progress)
     if in_place:
         path, options = rewrite_target(path, source, options)
-    if measure and isinstance(source, Drawn):
+    if measure and isinstance(source, (Drawn, Exactly)):
         options = replace(options, measure=sums_about(shifts(source.model, source.assigned)))
     elif measure and isinstance(source, (Combined, Merged)):
         options = replace(options, measure=count_nonfinite)
