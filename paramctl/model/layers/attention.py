@@ -7,6 +7,7 @@ from paramctl.core.parameter import Axis, Parameter, bias, in_axis, out_axis, we
 from paramctl.core.views import Arrangement, view
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import Axes, Count, Counts, Flag, Positive, Scheme, UnitInterval
+from paramctl.model.layers import flax as flax_modules
 from paramctl.model.layers.attending import attend, join_positions, project, rotate, split_positions
 from paramctl.model.layers.attention_options import PROJECTIONS, Biases
 from paramctl.model.layers.base import Layer, Reference, default_scheme
@@ -220,6 +221,9 @@ class AttentionLayer(Layer, abstract=True):
 
     def torch_draws(self, tensors: Shapes) -> Iterator[InitCall]:
         return projections(tensors)
+
+    def flax(self, shapes: Shapes) -> Iterator[flax_modules.FlaxModule]:
+        yield flax_modules.attention("MultiHeadDotProductAttention", shapes, self.dropout)
 
     def keras_lacks(self) -> Iterator[str]:
         for name in _POSITIONS:

@@ -19,6 +19,7 @@ from paramctl.declare.located import Located
 from paramctl.declare.option_types import POSITIVE, ListType, OptionType
 from paramctl.declare.options import Configurable, Option
 from paramctl.model.layers.call import Array, Call, NotComputed
+from paramctl.model.layers.flax import FlaxModule
 from paramctl.model.layers.order import CHANNELS_FIRST, CHANNELS_LAST, PLAIN, UNKNOWN, Order, TorchInput
 from paramctl.model.layers.shapes import ShapeError, Sizes
 from paramctl.model.layers.torch import NoCounterpart, Shapes, TorchTensor
@@ -215,6 +216,19 @@ class Layer(Configurable):
         tensors: the shapes of the tensors of `torch`, by name.
         """
         return ()
+
+    def flax(self, shapes: Shapes) -> Iterable[FlaxModule]:
+        """Return the modules of flax.linen that compute the same. Raises NoCounterpart if there are none.
+
+        shapes: of the parameters, by path relative to the layer.
+        """
+        if shapes:
+            raise NoCounterpart(f"Flax has no layer {self.type}")
+        return ()
+
+    def nnx(self, shapes: Shapes) -> Iterable[FlaxModule]:
+        """Return the modules of flax.nnx that compute the same, as `flax` does."""
+        return self.flax(shapes)
 
     def torch_tensors(self, shapes: Shapes, x: TorchInput) -> list[TorchTensor]:
         """Return the tensors of `torch`. Raises NoCounterpart also if the order of the input does not allow it."""

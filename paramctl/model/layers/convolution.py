@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from paramctl.core.parameter import Parameter, batch_axis, bias, field_axis, in_axis, out_axis, weight
 from paramctl.declare.option_types import NATURAL, ChoiceType, Count, Flag, Scheme
+from paramctl.model.layers import flax as flax_modules
 from paramctl.model.layers.activations import APPLIED, Activation, Function, activate, activated_shape
 from paramctl.model.layers.base import Layer, PerAxis, PerAxisType, default_scheme
 from paramctl.model.layers.call import Array, Call
@@ -46,6 +47,7 @@ class Padded(Layer, abstract=True):
         use_bias: bool
 
     torch_module = "Conv{}d"
+    flax = staticmethod(flax_modules.convolution)
     torch_draws = staticmethod(linear)
 
     def compute(self, call: Call, x: Array) -> Array:
@@ -149,13 +151,13 @@ class Conv3D(Convolution, rank=3):
 def depthwise(call: Call, x: Array, kernel: Array, bias: Array | None, window: Window) -> Array:
     """Return the convolution of each channel by itself. kernel: (window..., channels, kernels for each channel)."""
     *sizes, channels, multiplier = kernel.shape
-    kernel = call.xp.reshape(kernel, (*sizes, 1, channels * multiplier))
-    return call.xp.convolution(x, kernel, bias, window, channels)
+    return call.xp.convolution(x, call.xp.reshape(kernel, (*sizes, 1, channels * multiplier)), bias, window, channels)
 
 
 class DepthwiseConvolution(Padded, abstract=True):
     """A convolution of each channel by itself, with depth_multiplier kernels."""
 
+    flax = staticmethod(flax_modules.depthwise_convolution)
     torch_options = options(
         depth_multiplier=CARRIED,
         **{name: option for name, option in Convolution.torch_options.items() if name not in ("filters", "groups")},
@@ -285,6 +287,7 @@ class TransposedConvolution(Layer, abstract=True):
     """The transpose of a convolution: strides make the output larger than the input."""
 
     torch_module = "ConvTranspose{}d"
+    flax = staticmethod(flax_modules.transposed_convolution)
     torch_draws = staticmethod(linear)
     torch_options = options(
         output_padding=IN_CODE,

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from paramctl.core.parameter import Parameter, batch_axis, bias, in_axis, out_axis, weight
 from paramctl.core.views import Arrangement, view
 from paramctl.declare.option_types import Count, Flag, Number, Positive, Scheme
+from paramctl.model.layers import flax as flax_modules
 from paramctl.model.layers.activations import APPLIED, AnyActivation, activate, activated_shape
 from paramctl.model.layers.activations import Activation as ActivationOption
 from paramctl.model.layers.base import Layer, default_scheme
 from paramctl.model.layers.call import Array, Call, NotComputed
+from paramctl.model.layers.flax import FlaxModule
 from paramctl.model.layers.order import (
     ANY_AXES,
     CHANNELS_FIRST,
@@ -80,6 +82,8 @@ class Dense(Layer):
     def torch_draws(self, tensors: Shapes) -> Iterator[InitCall]:
         return linear(tensors)
 
+    flax = staticmethod(flax_modules.linear)
+
 
 class Embedding(Layer):
     """Table lookup: a row of embeddings for each integer of the input; with mask_zero, 0 is padding."""
@@ -131,6 +135,9 @@ class Embedding(Layer):
 
     def torch_draws(self, tensors: Shapes) -> Iterator[InitCall]:
         yield InitCall("weight", "normal_", padded=self.mask_zero)
+
+    def flax(self, shapes: Shapes) -> Iterator[FlaxModule]:
+        yield FlaxModule("Embed", (flax_modules.tensor("embedding", "embeddings", shapes["embeddings"], "embed"),))
 
 
 class PositionEmbedding(Layer):

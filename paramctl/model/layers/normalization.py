@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from paramctl.core.parameter import Axis, Parameter, batch_axis, norm, state
 from paramctl.core.views import Arrangement
 from paramctl.declare.option_types import Axes, Flag, Integer, IntegerType, Positive, Scheme, UnitInterval
+from paramctl.model.layers import flax as flax_modules
 from paramctl.model.layers.base import Layer, default_scheme
 from paramctl.model.layers.call import Array, Call, NotComputed
+from paramctl.model.layers.flax import FlaxModule
 from paramctl.model.layers.functions import unit
 from paramctl.model.layers.order import Order, TorchInput, after_normalized, around_axis, required_around_axis
 from paramctl.model.layers.shapes import ShapeError, Sizes, axes_of, axis_of, known_size
@@ -183,6 +185,9 @@ class BatchNormalization(AroundChannels):
         # torch counts the batches; Keras has no such parameter
         yield TorchTensor("num_batches_tracked", Arrangement(()), "int64", synthetic=True)
 
+    def flax(self, shapes: Shapes) -> Iterator[FlaxModule]:
+        return flax_modules.normalization("BatchNorm", shapes)
+
 
 class LayerNormalization(OverAxes):
     """Normalization of each example over one or more axes: gamma * (x - mean) / sqrt(variance + epsilon) + beta.
@@ -215,6 +220,9 @@ class LayerNormalization(OverAxes):
         axes = normalized_axes("LayerNorm", self.axis, x)
         if shapes:
             yield from affine(shapes, axes, x, _sizes(axes, x) or next(iter(shapes.values())))
+
+    def flax(self, shapes: Shapes) -> Iterator[FlaxModule]:
+        return flax_modules.normalization("LayerNorm", shapes)
 
 
 class GroupNormalization(AroundChannels):
@@ -274,6 +282,9 @@ class GroupNormalization(AroundChannels):
         if shapes:
             yield from affine(shapes, [self.axis], x, next(iter(shapes.values())))
 
+    def flax(self, shapes: Shapes) -> Iterator[FlaxModule]:
+        return flax_modules.normalization("GroupNorm", shapes)
+
 
 class RMSNormalization(OverAxes):
     """Division by the root mean square over one or more axes: scale * x / sqrt(mean(x^2) + epsilon).
@@ -299,6 +310,9 @@ class RMSNormalization(OverAxes):
     def torch(self, shapes: Shapes, x: TorchInput) -> Iterator[TorchTensor]:
         axes = normalized_axes("RMSNorm", self.axis, x)
         yield features("weight", "scale", axes, x, _sizes(axes, x) or shapes["scale"])
+
+    def flax(self, shapes: Shapes) -> Iterator[FlaxModule]:
+        return flax_modules.normalization("RMSNorm", shapes)
 
 
 def _sizes(axes: Sequence[int], x: TorchInput) -> tuple[int, ...]:

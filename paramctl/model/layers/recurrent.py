@@ -8,9 +8,11 @@ from paramctl.core.parameter import Axis, Parameter, batch_axis, bias, in_axis, 
 from paramctl.core.views import Arrangement, view
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import Count, Flag, Scheme, UnitInterval
+from paramctl.model.layers import flax as flax_modules
 from paramctl.model.layers.activations import Activation, Function, activated_shape
 from paramctl.model.layers.base import Layer, default_scheme
 from paramctl.model.layers.call import Array, Call, NotComputed, check_mask
+from paramctl.model.layers.flax import FlaxCell, FlaxModule, Gates
 from paramctl.model.layers.functions import Relu, Sigmoid, Tanh
 from paramctl.model.layers.order import PLAIN, Order, TorchInput, for_features_last
 from paramctl.model.layers.shapes import Sizes, known_size, product
@@ -85,6 +87,8 @@ class Recurrent(Layer, abstract=True):
     gates: ClassVar[int] = 1
     torch_gates: ClassVar[tuple[int, ...]] = (0,)
     """The gates in torch's order, as indices in Keras' order."""
+    flax_cell: ClassVar[FlaxCell]
+    """The class of its cell in Flax."""
     states: ClassVar[int] = 1
     """The number of arrays that the cell keeps."""
     input_axes = "batch, steps, features"
@@ -211,6 +215,16 @@ class Recurrent(Layer, abstract=True):
         yield same(f"bias_ih{suffix}", path, shape)
         yield TorchTensor(f"bias_hh{suffix}", Arrangement(shape), adds_to=path)
 
+    def flax(self, shapes: Shapes) -> Iterator[FlaxModule]:
+        yield self.flax_module(shapes, "")
+
+    def nnx(self, shapes: Shapes) -> Iterator[FlaxModule]:
+        yield self.flax_module(shapes, "", is_nnx=True)
+
+    def flax_module(self, shapes: Shapes, prefix: str, is_nnx: bool = False) -> FlaxModule:
+        """Return the cell of one direction. prefix: of the cell's parameters."""
+        return self.flax_cell.module(Gates(f"{prefix}{self.type}_cell/", shapes, self.gates), is_nnx)
+
     def _torch_gates(self, path: str, shape: tuple[int, ...]) -> Arrangement:
         """Return a kernel (in, gates * units) as (gates * units, in), with the gates in torch's order."""
         inputs, size = shape
@@ -229,6 +243,7 @@ class SimpleRNN(Recurrent):
     """Simple recurrence: state = activation(x @ kernel + state @ recurrent_kernel + bias). Elman (1990)."""
 
     torch_module = "RNN"
+    flax_cell = flax_modules.SIMPLE_CELL
     torch_options = options(
         **{name: option for name, option in Recurrent.torch_options.items() if name != "activation"},
         activation=TorchOption("nonlinearity", "tanh", lambda function: function.name, supports=is_default(Tanh, Relu)),
@@ -255,6 +270,7 @@ class LSTM(Recurrent):
     """
 
     torch_module = "LSTM"
+    flax_cell = flax_modules.LSTM_CELL
     torch_options = options(
         **Recurrent.torch_options, recurrent_activation=only(is_default(Sigmoid)), unit_forget_bias=CARRIED
     )
@@ -303,6 +319,7 @@ class GRU(Recurrent):
     """Gated recurrent unit with gates z, r, h; with reset_after, the bias has two rows. Cho et al. (2014)."""
 
     torch_module = "GRU"
+    flax_cell = flax_modules.GRU_CELL
     torch_options = options(
         **Recurrent.torch_options, recurrent_activation=only(is_default(Sigmoid)), reset_after=only(bool)
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import sqrt
 
 from paramctl.declare.option_types import Rate, Shape, UnitInterval
+from paramctl.model.layers import flax as flax_modules
 from paramctl.model.layers.base import Layer
 from paramctl.model.layers.call import Array, Call, NotComputed
 from paramctl.model.layers.order import PLAIN, UNKNOWN, Order
@@ -53,6 +54,7 @@ class Dropout(Layer):
     """
 
     torch_module = "Dropout"
+    flax = staticmethod(flax_modules.dropout)
     keeps_mask = True
     torch_options = options(rate=RATE, noise_shape=NOISE_SHAPE)
     rate: UnitInterval
@@ -68,6 +70,7 @@ class SpatialDropout(Layer, abstract=True):
     keras_trainable = False
     keeps_mask = True
     torch_module = "Dropout{}d"
+    flax = staticmethod(flax_modules.dropout)
     torch_options = options(rate=RATE, data_format=CARRIED)
     rate: UnitInterval
 

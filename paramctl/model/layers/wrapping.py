@@ -12,6 +12,7 @@ from paramctl.errors import suggest
 from paramctl.model.layers.base import LAYERS, Layer
 from paramctl.model.layers.branching import Branching, Reuse
 from paramctl.model.layers.call import Array, Call, NotComputed
+from paramctl.model.layers.flax import FlaxModule
 from paramctl.model.layers.order import (
     ANY_AXES,
     CHANNELS_LAST,
@@ -156,6 +157,17 @@ class Bidirectional(Layer):
 
     def torch_draws(self, tensors: Shapes) -> Iterable[InitCall]:
         return self._recurrent.torch_draws(tensors)
+
+    def flax(self, shapes: Shapes) -> Iterator[FlaxModule]:
+        return self._flax_modules(shapes, is_nnx=False)
+
+    def nnx(self, shapes: Shapes) -> Iterator[FlaxModule]:
+        return self._flax_modules(shapes, is_nnx=True)
+
+    def _flax_modules(self, shapes: Shapes, is_nnx: bool) -> Iterator[FlaxModule]:
+        for direction in ("forward", "backward"):
+            module = self._recurrent.flax_module(shapes, f"{self._name(direction)}/", is_nnx)
+            yield module._replace(attribute=f"{direction}_rnn/cell")
 
     def keras_attributes(self, folders: Sequence[str]) -> list[str]:
         direction = folders[0].partition("_")[0]
