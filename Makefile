@@ -9,6 +9,9 @@ VENV := .venv$(addprefix -,$(DEPENDENCIES))
 PYTEST := $(VENV)/bin/python -m pytest -n auto --dist worksteal
 TORTURED := crash hostile hostile_checkpoints hostile_files npz edit save store dump verify
 
+# The tests start Python some thousand times: without the compiled files, each start would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test torture mutants interop lint man bench clean
 
 demo: .venv/ready

@@ -20,8 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple
 
-LEAST_RUNS, MOST_RUNS, ENOUGH_SECONDS = 3, 15, 5.0
-"""A row is repeated until its runs took ENOUGH_SECONDS, within these numbers of runs."""
+LEAST_RUNS, MOST_RUNS, ENOUGH_SECONDS, MOST_SECONDS = 3, 15, 5.0, 60.0
+"""A row is repeated until its runs took ENOUGH_SECONDS, within these numbers of runs; MOST_SECONDS end it sooner."""
 UNIT = 1024 if sys.platform == "linux" else 1024**2
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -152,7 +152,9 @@ def measure(row: Row, runs: int | None = None) -> list[Result]:
 
 
 def more(rounds: int, seconds: float) -> bool:
-    return rounds < LEAST_RUNS or (rounds < MOST_RUNS and seconds < ENOUGH_SECONDS)
+    """Return whether a row needs another round. The first is complete however long it takes."""
+    enough = MOST_SECONDS if rounds < LEAST_RUNS else ENOUGH_SECONDS
+    return rounds == 0 or (rounds < MOST_RUNS and seconds < enough)
 
 
 def least(costs: list[Cost]) -> Cost:

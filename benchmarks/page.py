@@ -31,8 +31,9 @@ How it is measured:
 - Each command is a whole process, so that the start of Python counts, and so do the writing and the syncing of files.
 - Before anything is timed, each command runs once and proves its work: the arrays that it lists, the values that it
   prints or the file that it writes must agree with those of paramctl. Otherwise the run ends with an error.
-- paramctl and its peers then run in turn, 3 to 15 times each. Times are the least of these runs, because other programs
-  on the machine only add to them. Memory is the most that all processes of a command hold.
+- paramctl and its peers then run in turn, 3 to 15 times each, and less often only if that takes longer than a minute.
+  Times are the least of these runs, because other programs on the machine only add to them. Memory is the most that all
+  processes of a command hold.
 - Files are made by the benchmark. They are on a disk, and in the system's cache when they are read.
 
 How to read it: the ratio is the time of paramctl divided by that of the peer. Below 1, paramctl is faster. A peer in

@@ -3,8 +3,10 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -92,9 +94,23 @@ ONLY_IN = {
 }
 
 
+class Facts(NamedTuple):
+    """The modules that a file imports, anywhere in it, those for type checkers alone too; its calls; its docstring."""
+
+    imports: list[str]
+    calls: list[str]
+    docstring: str | None
+
+
+@cache
+def facts(path: Path) -> Facts:
+    tree = ast.parse(path.read_text())
+    calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return Facts(imported_by(tree, path), calls, ast.get_docstring(tree))
+
+
 def imported(path: Path) -> list[str]:
-    """Return the modules that a file imports, anywhere in it; those for type checkers alone too."""
-    return imported_by(ast.parse(path.read_text()), path)
+    return facts(path).imports
 
 
 def imported_by(tree: ast.Module, path: Path) -> list[str]:
@@ -139,7 +155,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
     graph = {}
     for module, path in modules.items():
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text())  # which is changed here
         for node in ast.walk(tree):
             if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
                 node.body = []
@@ -168,16 +184,15 @@ def test_packages_used_by_one_place_only(library: str, allowed: set[str]) -> Non
     ids=lambda path: path.name,
 )
 def test_the_core_does_not_print_or_exit(path: Path) -> None:
-    calls = [ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    calls = facts(path).calls
     assert not set(calls) & {"print", "exit", "quit", "input", "eval", "exec", "breakpoint", "sys.exit", "os._exit"}
     assert not [name for name in calls if name.startswith(("sys.stdout", "sys.stderr"))]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_has_one_idea_and_says_which(path: Path) -> None:
-    text = path.read_text()
-    assert ast.get_docstring(ast.parse(text)), "a module says in its docstring what it is for"
-    assert len(text.splitlines()) <= 400
+    assert facts(path).docstring, "a module says in its docstring what it is for"
+    assert len(path.read_text().splitlines()) <= 400
 
 
 def test_the_parts_of_a_page_are_as_short_as_modules() -> None:
