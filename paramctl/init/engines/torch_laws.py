@@ -43,7 +43,7 @@ class Zeroed:
 
 @dataclass(frozen=True, slots=True)
 class ZeroedBelow:
-    """A law whose values below ``least`` in magnitude are set to 0 once they are drawn."""
+    """A law whose values below ``least`` in magnitude are multiplied by 0 once they are drawn."""
 
     rest: Distribution | TorchLaw
     least: float
