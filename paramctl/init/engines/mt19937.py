@@ -35,8 +35,9 @@ class Words:
     """
 
     def __init__(self, seed: int) -> None:
-        self._bits: Any = np.random.MT19937()
-        self._bits.state = np.random.RandomState(seed & 0xFFFFFFFF).get_state(legacy=False)
+        self._bits = np.random.MT19937()
+        state: State = np.random.RandomState(seed & 0xFFFFFFFF).get_state(legacy=False)
+        self._bits.state = state
         self._generator = np.random.Generator(self._bits)
         self._position = 0
         self._kept: dict[int, State] = {0: self._bits.state}

@@ -65,7 +65,7 @@ class TorchEngine:
 
 
 class TorchDraws:
-    """The values of a model under one seed, by the names of its tensors."""
+    """The values of a program under one seed, by the names of its tensors."""
 
     def __init__(self, kernels: Kernels, requests: Mapping[str, DrawRequest]) -> None:
         self.kernels, self.requests = kernels, requests
