@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+from pathlib import Path
 from typing import NamedTuple
+
+import paramctl as pc
+from paramctl.core.indexing import select_all
+from paramctl.source.base import Source
+from paramctl.store.contents import gather
+from tests.conftest import model
+
+RECORDED = Path(__file__).parent / "fixtures" / "exact" / "torch.json"
+"""The hashes of the values that torch 2.13 gives: by framework, network and seed."""
 
 SEEDS = (0, 1, 42, 2**31 + 3, 2**32 + 5)
 
@@ -227,6 +238,7 @@ NETWORKS = {
     "recurrent": Network(RECURRENT),
     "encoder": Network(ENCODER),
     "encoder in bfloat16": Network(ENCODER, dtype="bfloat16"),
+    "encoder layer": Network(ENCODER, order=("residual", "residual_1")),
     "decoder": Network(DECODER),
     "gpt": Network(GPT),
     "gpt initialized again": Network(GPT, order=("**", "**/kernel=normal:stddev=0.02", "wte=normal:stddev=0.02")),
@@ -236,3 +248,20 @@ NETWORKS = {
     "formula": Network(FORMULA, order=("fixed",)),
     "schemes": Network(SCHEMES),
 }
+
+
+def initialized(name: str, seed: int, exactly: str = "torch") -> pc.Weights:
+    """Return the values of a network as paramctl gives them."""
+    network = NETWORKS[name]
+    structure = model(network.document)
+    return pc.initialize(structure, exactly=exactly, order=network.order, dtype=network.dtype, seed=seed)
+
+
+def hash_of(source: Source) -> str:
+    """Return the hash of arrays, sorted by name: of each name and of its bytes."""
+    digest = sha256()
+    for parameter in sorted(source.model.owners(), key=lambda parameter: parameter.path):
+        digest.update(parameter.path.encode())
+        for piece in gather(source, parameter.path, select_all(parameter.shape)):
+            digest.update(piece.tobytes())
+    return digest.hexdigest()

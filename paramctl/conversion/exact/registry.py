@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from paramctl.conversion.exact.plan import Framework
+from paramctl.conversion.exact.torch import Torch
 
-_KNOWN: tuple[Framework, ...] = ()
+_KNOWN: tuple[Framework, ...] = (Torch(), Torch(fused=False))
 FRAMEWORKS: dict[str, Framework] = {framework.name: framework for framework in _KNOWN}
 """Every framework, by the name that is chosen."""

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import frexp, prod
 
+import numpy as np
+
 from paramctl.conversion.exact.order import OrderItem
 from paramctl.conversion.exact.plan import ExactPlan, Promise
 from paramctl.conversion.exact.torch_program import Draw, Program
 from paramctl.init.distributions import Constant, Delta, Padded, Uniform
-from paramctl.init.engines.base import DrawRequest, Engine
+from paramctl.init.engines.base import DrawRequest
 from paramctl.init.engines.torch_laws import OrthogonalRows, ZeroedBelow
+from paramctl.init.engines.torch_mt import TorchEngine
 from paramctl.init.rules import AssignedScheme
 from paramctl.model import Model
 
@@ -24,12 +27,23 @@ MACHINE, LIBM, LAPACK = "machine", "libm", "lapack"
 
 @dataclass(frozen=True, slots=True)
 class Torch:
-    """torch on a CPU. name: as it is chosen. engine: of its stream. machine: on which equal bits are promised."""
+    """torch on a CPU. fused: True for its kernels for processors with AVX2 and FMA, False for its default ones."""
 
-    name: str
-    engine: Engine
-    machine: str
+    fused: bool = True
     preset: str = "torch"
+
+    @property
+    def engine(self) -> TorchEngine:
+        return TorchEngine(self.fused)
+
+    @property
+    def name(self) -> str:
+        return self.engine.name
+
+    @property
+    def machine(self) -> str:
+        """The condition under which torch takes these kernels."""
+        return "x86-64 with AVX2" if self.fused else "ATEN_CPU_CAPABILITY=default"
 
     @property
     def versions(self) -> str:
@@ -57,28 +71,35 @@ class Torch:
 
     def _promise(self, draws: Sequence[Draw]) -> Promise:
         """Return how far the values of draws agree with torch's: as far as those that agree the least."""
-        needs = {need for draw in draws for need in _needs(draw.request)}
+        needs = {need for draw in draws for need in _needs(draw.request, self.fused)}
         if LAPACK in needs:
             return Promise(False, f"the values of {draws[0].text} are only close, because they depend on LAPACK")
         conditions = [self.machine] if MACHINE in needs else []
         return Promise(True, ", ".join([VERSIONS, *conditions, *(["glibc"] if LIBM in needs else [])]))
 
 
-def _needs(request: DrawRequest) -> Iterator[str]:
+def _needs(request: DrawRequest, fused: bool) -> Iterator[str]:
     """Yield what the bits of a draw depend on."""
     match request.distribution:
         case Constant() | Delta():
             return
         case Padded(rest) | ZeroedBelow(rest):
-            yield from _needs(request._replace(distribution=rest))
+            yield from _needs(request._replace(distribution=rest), fused)
         case Uniform(low, high):
-            # x * (high - low) + low: if one operation is exact, it does not matter whether both are rounded once
-            if low and frexp(high - low)[0] != 0.5:
+            kind = np.float64 if request.dtype == np.float64 else np.float32
+            # x * (high - low) + low: if one operation is exact, it does not matter whether both are rounded at once
+            if low and frexp(kind(high) - kind(low))[0] != 0.5:
                 yield MACHINE
         case OrthogonalRows():
             yield LAPACK
         case _:  # normal values
-            yield MACHINE if prod(request.shape) >= SMALL else LIBM
+            is_small = prod(request.shape) < SMALL
+            if not is_small:
+                yield MACHINE
+            if (
+                is_small or not fused or request.dtype == np.float64
+            ):  # otherwise the kernels have a logarithm of their own
+                yield LIBM
 
 
 def _requests(draws: Sequence[Draw], last: Mapping[str, Draw], read: set[str]) -> dict[str, DrawRequest]:

@@ -1,0 +1,129 @@
+"""--exactly torch: the recorded bits of torch, the order of its draws, and what it refuses. No test imports torch."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import paramctl as pc
+from paramctl.conversion.torch import torch_layout
+from paramctl.errors import AddressError
+from paramctl.model.layers import LAYERS
+from tests.conftest import model
+from tests.exact_d2l import PAGES, Page
+from tests.exact_torch_networks import NETWORKS, RECORDED, SEEDS, hash_of, initialized
+from tests.test_layers import CASES
+
+MLP = NETWORKS["mlp"].document
+BARE = {"class_token", "expression", "normalization", "scale"}
+"""Layers of which torch.nn has no module, so that torch code makes their tensors itself."""
+
+
+@pytest.mark.parametrize("exactly", ["torch", "torch:no-fma"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_recorded_bits(name: str, exactly: str) -> None:
+    """Five seeds each. tests/interop/test_exact_torch.py tests that the hashes are torch's."""
+    recorded = json.loads(RECORDED.read_text())[exactly][name]
+    assert {str(seed): hash_of(initialized(name, seed, exactly).source.base) for seed in SEEDS} == recorded
+
+
+def test_only_promised_bits_depend_on_the_kernels() -> None:
+    """A parameter is equal with both kinds of kernels if its promise names no machine, and most others differ."""
+    equal, different = 0, 0
+    for name in NETWORKS:
+        fused, default = initialized(name, 1), initialized(name, 1, "torch:no-fma")
+        for path, promise in fused.source.plan.promises.items():
+            same = fused[path][...].tobytes() == default[path][...].tobytes()
+            if "AVX2" not in promise.text:
+                assert same, (name, path)
+                equal += 1
+            elif not same:
+                different += 1
+    assert equal > 20
+    assert different > 50
+
+
+def test_every_layer_says_what_its_module_draws() -> None:
+    """The calls of the constructor fill every tensor of torch's module, and no other."""
+    seen = set()
+    for document in [*(case[0] for case in CASES.values()), *(network.document for network in NETWORKS.values())]:
+        structure = model(document)
+        layout = torch_layout(structure)
+        for block in structure.walk():
+            tensors = {
+                name.removeprefix(f"{block.path.replace('/', '.')}."): tensor.arrangement.shape
+                for name, tensor in layout.tensors.items()
+                if tensor.layer == block.path
+            }
+            if tensors and block.reuse_of is None and block.type not in BARE:
+                assert {call.tensor for call in block.layer.torch_draws(tensors)} == tensors.keys(), document
+                seen.add(block.type)
+    default = LAYERS["flatten"].torch_draws
+    assert seen == {name for name, layer in LAYERS.items() if layer.torch_draws is not default}
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_the_lines_that_d2l_prints(page: Page) -> None:
+    drawn = pc.initialize(model(page.document), exactly="torch", order=page.order, seed=0)
+    for address, line in page.lines.items():
+        path, bracket, indices = address.partition("[")
+        values = np.asarray(drawn[path][...])
+        values = eval(f"values[{indices}", {"values": values}) if bracket else values  # noqa: S307
+        assert ", ".join(f"{value:.4f}" for value in np.ravel(values)) == line, address
+
+
+REFUSED = {
+    "layers: [{dense: {units: 3, kernel_initializer: he_normal}}]": "has no he_normal; use kaiming_normal",
+    "layers: [{dense: {units: 3, kernel_initializer: variance_scaling}}]": "has no variance_scaling",
+    "layers: [{dense: {units: 3, kernel_initializer: {lecun_uniform: 2}}}]": "no lecun_uniform with a gain",
+    "layers: [{dense: {units: 3, kernel_initializer: {he_uniform: fan_avg}}}]": "has no mode fan_avg",
+    "layers: [{dense: {units: 3, kernel_initializer: {kaiming_normal: {nonlinearity: gelu}}}}]": "not support gelu",
+    "layers: [{dense: {units: 3, kernel_initializer: {mixture: [[0.5, ones], [0.5, zeros]]}}}]": "only mixtures of 0",
+    "layers: [{dense: {units: 3, kernel_initializer: orthogonal}}]": "add --allow close",
+    "layers: [{expression: {formula: x @ w, params: {w: {shape: [4, 2]}}}}]": "Write its initializer",
+    "layers: [{p_re_lu: {name: a}}, {unit_normalization: {}}, {conv_lstm: 3}]": "conv_lstm",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED.items())
+def test_what_torch_does_not_draw_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError if "conv_lstm" in text else AddressError, match=message):
+        pc.initialize(model(f"input: [4]\n{text}"), exactly="torch")
+
+
+ORDERS = {
+    ("dense/kernel=normal",): "is not constructed yet",
+    ("**", "dense/bias=xavier_uniform"): "requires fans",
+    ("**", "dense/kernel[0]=normal"): "not slices",
+    ("conv",): "has no parameter with this name",
+    ("**", "**/kernel=he_normal"): "use kaiming_normal",
+}
+
+
+@pytest.mark.parametrize(("order", "message"), ORDERS.items())
+def test_an_order_that_no_program_has_is_refused(order: tuple[str, ...], message: str) -> None:
+    with pytest.raises(AddressError, match=message):
+        pc.initialize(model(MLP), exactly="torch", order=order)
+
+
+def test_one_tensor_has_one_scheme() -> None:
+    document = "input: [6, 8]\nlayers: [{multi_head_attention: {num_heads: 2, key_dim: 4}}]\n"
+    rules = {"*/query/kernel": "normal"}
+    with pytest.raises(AddressError, match=r"in_proj_weight is one tensor, so its parts must have the same scheme"):
+        pc.initialize(model(document), exactly="torch", rules=rules)
+
+
+def test_a_pattern_skips_parameters_to_which_a_scheme_does_not_apply() -> None:
+    drawn = pc.initialize(model(MLP), exactly="torch", order=["**", "**=xavier_uniform"])
+    schemes = {row.path: row.scheme for row in drawn.report}
+    assert schemes["dense/kernel"] == "xavier_uniform_(gain=1.0)"
+    assert schemes["dense/bias"] == "uniform_(a=-0.5, b=0.5)"
+
+
+def test_a_scheme_of_a_recurrent_bias_is_that_of_the_sum() -> None:
+    """torch adds two biases, of which the second is then 0."""
+    document = "input: [6, 8]\nlayers: [{lstm: {units: 3, bias_initializer: {constant: 2}, unit_forget_bias: false}}]"
+    drawn = pc.initialize(model(document), exactly="torch")
+    assert set(np.ravel(drawn["lstm/lstm_cell/bias"][...])) == {2.0}
