@@ -159,7 +159,7 @@ def test_a_source_is_made_again_from_its_description(model):
         (["--exactly", "fake", "--scheme", "lsuv"], "the scheme lsuv is not for a framework's own values"),
         (["--exactly", "fake", "--order", "ones(2)"], "must call rand or randn"),
         (["--exactly", "fake", "--order", "=normal"], "must be PATTERN"),
-        (["--exactly", "jax"], "'jax' is not 'fake'"),
+        (["--exactly", "jax"], "'jax' is not one of 'torch'"),
     ],
 )
 def test_options_that_do_not_belong_together_are_refused(call, model, options, words):
