@@ -115,6 +115,7 @@ def inverse(arrangements: Mapping[str, Arrangement], shapes: Mapping[str, tuple[
     """Return the arrangements that rebuild the original arrays from the rearranged ones, by the original's path.
 
     Each value of an original must be in exactly one rearranged array, in views that slice at most one of its axes.
+    A view may also reverse whole axes.
 
     arrangements: the rearranged arrays by name. shapes: the shapes of the originals by path.
     """
@@ -124,6 +125,9 @@ def inverse(arrangements: Mapping[str, Arrangement], shapes: Mapping[str, tuple[
         for part in arrangement.views:
             axis, size = arrangement.axis, part.result_shape[arrangement.axis]
             ranges = {f"axis{axis}": range(start, start + size)}
+            for place, old in enumerate(part.axes):  # a mirror image is its own inverse
+                if part.ranges[old].step < 0:
+                    ranges[f"axis{place}"] = ranges.get(f"axis{place}", range(part.result_shape[place]))[::-1]
             axes = tuple(map(part.axes.index, range(len(part.axes))))  # the inverse permutation
             pairs.setdefault(part.path, []).append((part, view(name, arrangement.joined_shape, axes, **ranges)))
             start += size
@@ -133,7 +137,7 @@ def inverse(arrangements: Mapping[str, Arrangement], shapes: Mapping[str, tuple[
 def _joined(pairs: Sequence[tuple[View, View]], shape: tuple[int, ...]) -> Arrangement:
     """Return the arrangement that joins the second views in the order in which the first ones slice the array."""
     first = pairs[0][0]
-    sliced = [axis for axis, indices in enumerate(first.ranges) if not _is_whole(indices, first.shape[axis])]
+    sliced = [axis for axis, indices in enumerate(first.ranges) if len(indices) < first.shape[axis]]
     axis = sliced[0] if sliced else 0
     in_order = sorted(pairs, key=lambda pair: pair[0].ranges[axis].start if pair[0].ranges else 0)
     return Arrangement(shape, tuple(other for _, other in in_order), axis)
