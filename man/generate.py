@@ -1,5 +1,7 @@
 """Write the man pages from the commands and the registries; ``--check`` reports pages that are stale.
 
+It writes the texts of paramctl/quick, too.
+
 Section 1 has a page for paramctl and one for each command, from click's declarations. Section 5 has the language of
 model documents: model.mdoc in this folder, with the layers, activation functions and schemes inserted.
 """
@@ -16,6 +18,7 @@ import click
 
 from paramctl import __version__
 from paramctl.cli import CONTEXT, all_commands, paramctl
+from paramctl.cli.quick_texts import quick_texts
 from paramctl.declare.located import scalar_text
 from paramctl.declare.options import Option
 from paramctl.init.registry import SCHEMES
@@ -23,6 +26,7 @@ from paramctl.inspect.layers import default_text, first_paragraph
 from paramctl.model.layers import FUNCTIONS, LAYERS
 
 HERE = Path(__file__).parent
+QUICK = "../paramctl/quick"
 DATE = "November 28, 2026"
 
 EXIT_STATUS = """.Sh EXIT STATUS
@@ -149,7 +153,7 @@ def pages() -> dict[str, str]:
     for command in all_commands():
         texts[f"man1/paramctl-{command.name}.1"] = command_page(command)
     texts["man5/paramctl-model.5"] = model_page()
-    return texts
+    return texts | {f"{QUICK}/{name}": content for name, content in quick_texts().items()}
 
 
 def main_page() -> str:
@@ -302,9 +306,11 @@ def main() -> int:
     """Write the pages, or with --check only compare them, and return 1 if any is stale."""
     expected = pages()
     found = {str(path.relative_to(HERE)): path.read_text(encoding="utf-8") for path in HERE.glob("man*/*.*")}
+    texts = (HERE / QUICK).glob("*.txt")
+    found |= {f"{QUICK}/{path.name}": path.read_text(encoding="utf-8") for path in texts}
     if "--check" in sys.argv[1:]:
         stale = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        sys.stderr.writelines(f"man/{name} is stale. Run make man\n" for name in stale)
+        sys.stderr.writelines(f"{name} is stale. Run make man\n" for name in stale)
         return 1 if stale else 0
     for name in found.keys() - expected.keys():
         (HERE / name).unlink()

@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground up: a module may import what stands above it in this list, and its own folder.
 FLOORS = [
-    ["errors", "parallel"],
+    ["errors", "parallel", "quick"],
     ["declare"],
     ["core"],
     ["address"],

@@ -32,7 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_files_in_the_wheel(wheel: Path) -> None:
-    """The modules, the parts of a report, the manual pages, and its own metadata: nothing else."""
+    """The modules, the parts of a report, texts, the manual pages, and its own metadata: nothing else."""
     names = set(zipfile.ZipFile(wheel).namelist())
     shared = f"paramctl-{__version__}.data/data/share/man"
     pages = {f"{shared}/{path.parent.name}/{path.name}" for path in (ROOT / "man").glob("man*/*.*")}
@@ -40,7 +40,8 @@ def test_the_files_in_the_wheel(wheel: Path) -> None:
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "paramctl").rglob("*.py")}
     page = {f"paramctl/inspect/report/page.{kind}" for kind in ("html", "css", "js")}
     metadata = {name for name in names if name.startswith(f"paramctl-{__version__}.dist-info/")}
-    assert names == modules | pages | page | metadata | {"paramctl/py.typed"}
+    texts = {f"paramctl/quick/{name}.txt" for name in ("help", "words")}
+    assert names == modules | pages | page | texts | metadata | {"paramctl/py.typed"}
 
 
 def test_the_code_in_the_wheel_is_small(wheel: Path) -> None:
