@@ -23,7 +23,15 @@ from paramctl.store.contents import Contents, Origin
 from paramctl.store.hdf5 import NAME, user_block
 from paramctl.store.hdf5.client import Client, WorkerExited
 from paramctl.store.hdf5.dialect import Dialect
-from paramctl.store.hdf5.listing import Listing, ParameterCollector, link_ties, list_file, model_name, shared_file
+from paramctl.store.hdf5.listing import (
+    ENTRIES,
+    Listing,
+    ParameterCollector,
+    link_ties,
+    list_file,
+    model_name,
+    shared_file,
+)
 from paramctl.store.hdf5.metadata_reader.parsed_file import ParsedFile
 from paramctl.store.hdf5.native import TEXTS
 from paramctl.store.io.atomic import Temporary, replacing
@@ -200,7 +208,8 @@ def lay_out(
 def stored_arrays(file: Location, begin: int = 0, size: int | None = None) -> list[StoredArray]:
     """Return the places of the arrays' values in a file; see read. Arrays in chunks are left out. Raises InputError."""
     arrays: dict[int, StoredArray] = {}
-    for entry in list_file(file, begin, size).arrays:
+    entries = ENTRIES.get(file, begin, size)
+    for entry in list_file(file, begin, size).arrays if entries is None else entries:
         if entry["offset"] is not None:
             first, shape = begin + entry["offset"], tuple(entry["shape"])
             end = first + bytes_of(entry["dtype"], prod(shape))

@@ -19,11 +19,15 @@ from paramctl.store.hdf5.client import Client, WorkerExited
 from paramctl.store.hdf5.element import ArrayEntry, Order
 from paramctl.store.hdf5.metadata_reader.parsed_file import ParsedFile, parse_file
 from paramctl.store.hdf5.native import PROVENANCE
+from paramctl.store.header_cache import HeaderCache
 from paramctl.store.io.extents import Extent, ExtentReader
 from paramctl.store.location import LocalFile, Location
 
 if TYPE_CHECKING:
     from paramctl.core.dtypes import Array
+
+ENTRIES: HeaderCache[Sequence[ArrayEntry]] = HeaderCache()
+"""The arrays of the files that were listed."""
 
 _PROC = os.path.isdir("/proc/self/fd")
 
@@ -90,6 +94,7 @@ def list_file(
     used_library = answer is None
     if answer is None:
         answer = _ask(client)
+    ENTRIES.put(file, answer["arrays"], begin, size)
     return Listing(file, client, begin, used_library=used_library, **answer)
 
 

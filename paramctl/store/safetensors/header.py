@@ -18,6 +18,7 @@ from paramctl.address.quoting import address_of, shell_quoted
 from paramctl.core.parameter import DTYPE_BYTES, PACKED_BITS, Parameter, bytes_of
 from paramctl.errors import OutputError
 from paramctl.store.checkpoint import stored_parameter
+from paramctl.store.header_cache import HeaderCache
 from paramctl.store.io.extents import Extent
 from paramctl.store.io.json_limits import parse_integer
 from paramctl.store.location import Location, SpooledPipe
@@ -81,11 +82,20 @@ class Header(NamedTuple):
     start: int
 
 
-def parse_header(location: Location) -> Header:
-    """Parse the header of a file, entry by entry, so that a hostile one never becomes large objects in memory.
+_HEADERS: HeaderCache[Header] = HeaderCache()
 
-    Raises ValueError.
-    """
+
+def parse_header(location: Location) -> Header:
+    """Return the header of a file, parsed once while the file is open. Raises ValueError."""
+    header = _HEADERS.get(location)
+    if header is None:
+        header = _parse_header(location)
+        _HEADERS.put(location, header)
+    return header
+
+
+def _parse_header(location: Location) -> Header:
+    """Parse the header of a file, entry by entry, so that a hostile one never becomes large objects in memory."""
     start = location.read(0, 8)
     if len(start) < 8:
         raise ValueError(f"truncated within the length of the header: {len(start)} of 8 bytes")
