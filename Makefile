@@ -6,7 +6,8 @@ SAMPLES := sample_models
 DEPENDENCIES ?=
 GROUPS ?=
 VENV := .venv$(addprefix -,$(DEPENDENCIES))
-PYTEST := $(VENV)/bin/python -m pytest -n auto --dist worksteal
+IN_PARALLEL := -n auto --dist worksteal
+PYTEST := $(VENV)/bin/python -m pytest $(IN_PARALLEL)
 TORTURED := crash hostile hostile_checkpoints hostile_files npz edit save store dump verify
 
 # The tests start Python some thousand times: without the compiled files, each start would compile the package again.
@@ -34,7 +35,7 @@ mutants: $(VENV)/ready
 	$(VENV)/bin/python -m tests.mutants
 
 interop: .venv-interop/ready
-	.venv-interop/bin/python -m pytest tests/interop
+	.venv-interop/bin/python -m pytest $(IN_PARALLEL) tests/interop
 
 lint: .venv-lint/ready
 	.venv-lint/bin/ruff check

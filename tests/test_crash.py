@@ -89,8 +89,8 @@ def hashes(document: str, suffix: str) -> dict[str, int]:
     server = Server()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "m.yaml").write_text(DOCUMENTS[document])
-        for seed in SEEDS:
-            assert server.run(Path(folder), command(f"a{suffix}", seed), anew=True).code == 0
+        for seed in SEEDS:  # the first by a process from its start on
+            assert server.run(Path(folder), command(f"a{suffix}", seed), anew=seed == SEEDS[0]).code == 0
             known[sha256(Path(folder) / f"a{suffix}")] = seed
     assert len(known) == len(SEEDS)
     return known
