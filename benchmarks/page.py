@@ -60,15 +60,18 @@ class Record(NamedTuple):
     versions: str
     groups: dict[str, Group]
 
-    def kept(self, path: Path, order: Sequence[str]) -> Record:
+    def kept(self, path: Path) -> Record:
         """Return this record with the results of an earlier run, if machine and versions are those of this one."""
         if not path.exists():
             return self
         earlier = json.loads(path.read_text())
         if (earlier["machine"], earlier["versions"]) != (self.machine, self.versions):
             return self
-        groups = {name: group_of(earlier["groups"][name]) for name in order if name in earlier["groups"]}
-        return self._replace(groups=groups)
+        return self._replace(groups={name: group_of(group) for name, group in earlier["groups"].items()})
+
+    def in_order(self, names: Sequence[str]) -> Record:
+        """Return this record with its groups in an order; a group that is not named is dropped."""
+        return self._replace(groups={name: self.groups[name] for name in names if name in self.groups})
 
     def write(self, path: Path, page: Path) -> None:
         groups = {

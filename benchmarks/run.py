@@ -63,16 +63,22 @@ def main() -> None:
         parser.error(f"unknown group {', '.join(unknown)}. Choose from {', '.join(GROUPS)}.")
     os.environ["PYTHONPATH"] = str(ROOT)  # measures this checkout
     proofs.PROVER[:] = [arguments.peers]
-    record = Record(machine(arguments.folder), versions(arguments.peers), {})
-    record = record.kept(ROOT / "benchmarks/results.json", GROUPS)
     for name in arguments.groups or GROUPS:
         with tempfile.TemporaryDirectory(prefix="paramctl-bench-", dir=arguments.folder) as folder:
             try:
-                record.groups[name] = run(name, Bench(Path(folder), arguments.peers, arguments.small), arguments.runs)
+                group = run(name, Bench(Path(folder), arguments.peers, arguments.small), arguments.runs)
             except ProofError as error:
                 sys.exit(f"{name}: {error}")
         if not arguments.small and arguments.runs != 0:
-            record.write(ROOT / "benchmarks/results.json", ROOT / "docs/benchmarks.md")
+            write(group, arguments.folder, arguments.peers)
+
+
+def write(group: Group, folder: str | None, peers: str) -> None:
+    """Write the results of a group, and the page of all."""
+    results = ROOT / "benchmarks/results.json"
+    record = Record(machine(folder), versions(peers), {}).kept(results)
+    record.groups[group.name] = group
+    record.in_order(GROUPS).write(results, ROOT / "docs/benchmarks.md")
 
 
 if __name__ == "__main__":

@@ -70,7 +70,8 @@ equal = Result("level", "peer", [Goal(1.0)], False, Cost(1.004, 1.0, 9.0), Cost(
 group = Group("lists", "Lists", "about", "2026-01-01", "0123456", [result, equal], [])
 stored = json.loads(json.dumps({**group._asdict(), "results": [plain(each) for each in group.results]}))
 assert group_of(stored) == group
-print("\\n".join(text(Record("machine", "versions", {"lists": group_of(stored)}))))
+record = Record("machine", "versions", {"gone": group, "lists": group_of(stored)}).in_order(["new", "lists"])
+print("\\n".join(text(record)))
 """
 
 
