@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -93,11 +94,17 @@ def _parameter(path: str, array: Array, known: Parameter | None) -> Parameter:
     return Parameter(path, axes, "unknown", None, None, array.dtype.name)
 
 
-def new_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return an array without values: in memory, or if it is large, in a temporary file that disappears with it."""
+def new_array(shape: tuple[int, ...], dtype: np.dtype[Any], in_memory: int = MAX_IN_MEMORY) -> Array:
+    """Return an array without values: in memory, or in a temporary file that disappears with it.
+
+    in_memory: the largest size in memory, in bytes.
+    Raises OSError if the disk has no space for it.
+    """
     size = prod(shape) * dtype.itemsize
-    if size <= MAX_IN_MEMORY:
+    if size <= in_memory:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile() as file:
+        if hasattr(os, "posix_fallocate"):  # without the space, a write to the memory would end the process
+            os.posix_fallocate(file.fileno(), 0, size)
         file.truncate(size)
         return np.memmap(file, dtype, "r+", shape=shape)

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property, partial
 
-from paramctl.core.dtypes import Array, cast
+from paramctl.core.dtypes import Array, cast, numpy_dtype
 from paramctl.core.parameter import Parameter
 from paramctl.errors import AddressError, InputError, OutputError
 from paramctl.init.engines.base import DrawRequest, Engine, TooLargeToDraw
 from paramctl.model import Model
-from paramctl.source.base import Description
+from paramctl.parallel import in_parallel
+from paramctl.source.base import BlockCache, Description
+from paramctl.source.computed import new_array
 from paramctl.source.drawn import BlockReader
 from paramctl.store.contents import Origin, Piece
+
+MAX_IN_MEMORY = 32 << 20
+"""Bytes of a tensor that is kept in memory. A larger one is in a temporary file."""
+KEPT = 2
 
 
 class Replayed:
     """The tensors of a framework, drawn as the framework draws them.
 
     engine: the framework's generator. requests: its draws in order, by name; ``model`` has those whose values are read.
+    reread: the tensors that are read many times over. They are drawn once, and the last ones are kept.
     """
 
-    def __init__(self, model: Model, engine: Engine, requests: Mapping[str, DrawRequest], seed: int) -> None:
-        self.model, self.engine, self.requests, self.seed = model, engine, requests, seed
+    def __init__(
+        self,
+        model: Model,
+        engine: Engine,
+        requests: Mapping[str, DrawRequest],
+        seed: int,
+        reread: Collection[str] = (),
+    ) -> None:
+        self.model, self.engine, self.requests, self.seed, self.reread = model, engine, requests, seed, reread
         self.origin = Origin()
+        self._kept = BlockCache(KEPT)
 
     @cached_property
     def _blocks(self) -> BlockReader:
@@ -32,11 +47,26 @@ class Replayed:
     def read(self, path: str, start: int, stop: int) -> Array:
         parameter = self.model.parameters[path]
         try:
+            if path in self.reread:
+                return self._kept.get(path, partial(self._whole, parameter))[start:stop]
             return cast(self._blocks.read(path, parameter.size, start, stop), parameter.dtype)
-        except OverflowError as error:
+        except (OverflowError, OSError) as error:
             raise OutputError(f"{path}: {error}") from error
         except TooLargeToDraw as error:
             raise AddressError(f"{path}: {error}", str(parameter.shape)) from error
+
+    def _whole(self, parameter: Parameter) -> Array:
+        """Return all values of a tensor, flat."""
+        whole = new_array((parameter.size,), numpy_dtype(parameter.dtype), MAX_IN_MEMORY)
+
+        def draw(piece: Piece) -> None:
+            _, start, stop = piece
+            whole[start:stop] = cast(self._blocks.draws.draw(parameter.path, start // step), parameter.dtype)
+
+        step = self._blocks.draws.block_size(parameter.path)
+        for _ in in_parallel(draw, self._blocks.pieces(parameter)):
+            pass
+        return whole
 
     def pieces(self, parameter: Parameter) -> Iterator[Piece]:
         return self._blocks.pieces(parameter)

@@ -11,7 +11,7 @@ from paramctl.conversion.exact.plan import ExactPlan, Framework
 from paramctl.errors import AddressError
 from paramctl.init.rules import AssignedScheme
 from paramctl.model import Block, Model
-from paramctl.source.arranged import Arranged
+from paramctl.source.arranged import MIN_SLAB_BYTES, Arranged
 from paramctl.source.base import Description
 from paramctl.source.describe import assigned_to_json, model_to_json
 from paramctl.source.replayed import Replayed
@@ -43,7 +43,8 @@ class Exactly(Arranged):
         if not close:
             _refuse_close(plan, framework)
         tensors = Model(model.name, (), (), (Block("tensors", "group", None, (), tuple(plan.tensors.values())),))
-        super().__init__(Replayed(tensors, plan.engine, plan.requests, seed), model, plan.arrangements, "exactly")
+        replayed = Replayed(tensors, plan.engine, plan.requests, seed, _reread(plan))
+        super().__init__(replayed, model, plan.arrangements, "exactly")
         self.framework, self.plan, self.seed, self.order, self.close = framework, plan, seed, [*order], close
         self.assigned = {
             path: scheme._replace(scheme=plan.schemes.get(path, scheme.scheme)) for path, scheme in assigned.items()
@@ -58,6 +59,13 @@ class Exactly(Arranged):
         assigned = {path: assigned_to_json(scheme) for path, scheme in self.assigned.items()}
         options = {"framework": self.framework.name, "seed": self.seed, "order": self.order, "close": self.close}
         return {"source": self.operation, "assigned": assigned, **options, **model_to_json(self.model)}
+
+
+def _reread(plan: ExactPlan) -> set[str]:
+    """Return the tensors that are rearranged in several slabs, each of which passes over the whole tensor."""
+    moved = (arrangement for arrangement in plan.arrangements.values() if not arrangement.is_identity)
+    names = {name for arrangement in moved for name in arrangement.paths}
+    return {name for name in names if plan.tensors[name].bytes > MIN_SLAB_BYTES}
 
 
 def _refuse_close(plan: ExactPlan, framework: Framework) -> None:
