@@ -128,6 +128,14 @@ layers:
   - time_distributed: {{layer: {{dense: 2}}}}
 """
 
+STATISTICS = f"""
+{TEXT}
+layers:
+  - normalization
+  - gru: {{units: 5, return_sequences: true}}
+  - gru: {{units: 4, use_bias: false}}
+"""
+
 ENCODER = """
 input: [6, 8]
 layers:
@@ -236,6 +244,7 @@ NETWORKS = {
     "classifier": Network(CLASSIFIER),
     "classifier in float64": Network(CLASSIFIER, dtype="float64"),
     "recurrent": Network(RECURRENT),
+    "statistics": Network(STATISTICS),
     "encoder": Network(ENCODER),
     "encoder in bfloat16": Network(ENCODER, dtype="bfloat16"),
     "encoder layer": Network(ENCODER, order=("residual", "residual_1")),

@@ -64,6 +64,12 @@ def test_every_layer_says_what_its_module_draws() -> None:
     assert seen == {name for name, layer in LAYERS.items() if layer.torch_draws is not default}
 
 
+def test_the_recorded_networks_have_every_layer_that_torch_has() -> None:
+    blocks = [block for network in NETWORKS.values() for block in model(network.document).walk()]
+    default = LAYERS["flatten"].torch
+    assert {block.type for block in blocks} >= {name for name, layer in LAYERS.items() if layer.torch is not default}
+
+
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_the_lines_that_d2l_prints(page: Page) -> None:
     drawn = pc.initialize(model(page.document), exactly="torch", order=page.order, seed=0)
@@ -72,6 +78,19 @@ def test_the_lines_that_d2l_prints(page: Page) -> None:
         values = np.asarray(drawn[path][...])
         values = eval(f"values[{indices}", {"values": values}) if bracket else values  # noqa: S307
         assert ", ".join(f"{value:.4f}" for value in np.ravel(values)) == line, address
+
+
+def test_what_a_truncated_law_depends_on_is_carried_to_all_draws_after_it() -> None:
+    """Its bits decide how many numbers it takes. A bias of U(-0.5, 0.5) alone has the same bits everywhere."""
+    layers = ["{dense: 4}", "{dense: {units: 4, kernel_initializer: {trunc_normal: {std: 0.1}}}}", "{dense: 4}"]
+    rules = {"dense/bias": "random_uniform:minval=-0.5,maxval=0.5", "dense_2/bias": "random_uniform:minval=0,maxval=1"}
+    drawn = pc.initialize(model(f"input: [4]\nlayers: [{', '.join(layers)}]"), exactly="torch", rules=rules)
+    promised = {row.path: row.exactly for row in drawn.report}
+    assert promised["dense/bias"] == "torch>=2.12"
+    assert promised["dense_1/kernel"] == "torch>=2.12, x86-64 with AVX2"
+    assert promised["dense_2/bias"] == "torch>=2.12, x86-64 with AVX2"
+    small = initialized("mlp in bfloat16", 0).source.plan.promises["dense/bias"]
+    assert small.text == "torch>=2.13"
 
 
 REFUSED = {

@@ -122,6 +122,16 @@ def recurrent() -> Parts:
     }
 
 
+def statistics() -> Parts:
+    return {
+        "normalization.mean": torch.zeros(10),
+        "normalization.variance": torch.ones(10),
+        "normalization.count": torch.zeros((), dtype=torch.int32),
+        "gru": nn.GRU(10, 5),
+        "gru_1": nn.GRU(5, 4, bias=False),
+    }
+
+
 def encoder() -> Parts:
     return {
         "residual.multi_head_attention": nn.MultiheadAttention(8, 2),
@@ -254,6 +264,7 @@ PROGRAMS: dict[str, Callable[[], Parts]] = {
     "classifier": classifier,
     "classifier in float64": classifier,
     "recurrent": recurrent,
+    "statistics": statistics,
     "encoder": encoder,
     "encoder in bfloat16": encoder,
     "encoder layer": encoder_layer,

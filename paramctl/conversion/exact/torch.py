@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import frexp, prod
 
@@ -13,7 +13,7 @@ from paramctl.conversion.exact.plan import ExactPlan, Promise
 from paramctl.conversion.exact.torch_program import Draw, Program
 from paramctl.init.distributions import Constant, Delta, Padded, Uniform
 from paramctl.init.engines.base import DrawRequest
-from paramctl.init.engines.torch_laws import OrthogonalRows, ZeroedBelow
+from paramctl.init.engines.torch_laws import OrthogonalRows, TruncatedAt, ZeroedBelow
 from paramctl.init.engines.torch_mt import TorchEngine
 from paramctl.init.rules import AssignedScheme
 from paramctl.model import Model
@@ -21,8 +21,10 @@ from paramctl.model import Model
 VERSIONS = "torch>=2.12"
 SMALL = 16
 """Fewer normal values are drawn one pair at a time, in float64."""
-MACHINE, LIBM, LAPACK = "machine", "libm", "lapack"
-"""What the bits of values may depend on: fused multiply-adds, the C library's functions, its linear algebra."""
+HALF_VERSIONS = "torch>=2.13"
+"""Older versions draw float16 and bfloat16 otherwise, or were not tried."""
+MACHINE, LIBM, LAPACK, HALF = "machine", "libm", "lapack", "half"
+"""What the bits of values may depend on: fused multiply-adds, the C library, linear algebra, a half dtype."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +62,45 @@ class Torch:
         arrangements = {path: arrangement for path, arrangement in inverse.items() if path in stored}
         sources = {path: [last[name] for name in arrangement.paths] for path, arrangement in arrangements.items()}
         read = {draw.name for each in sources.values() for draw in each}
+        needs = _all_needs(draws, self.fused)
+        schemes = {path: " + ".join(dict.fromkeys(draw.text for draw in each)) for path, each in sources.items()}
         return ExactPlan(
             self.engine,
             _requests(draws, last, read),
             {name: parameter for name, parameter in program.tensors.items() if name in read},
             arrangements,
-            {path: self._promise(each) for path, each in sources.items()},
-            {path: " + ".join(dict.fromkeys(draw.text for draw in each)) for path, each in sources.items()},
+            {path: self._promise([needs[draw.name] for draw in each], schemes[path]) for path, each in sources.items()},
+            schemes,
         )
 
-    def _promise(self, draws: Sequence[Draw]) -> Promise:
-        """Return how far the values of draws agree with torch's: as far as those that agree the least."""
-        needs = {need for draw in draws for need in _needs(draw.request, self.fused)}
-        if LAPACK in needs:
-            return Promise(False, f"the values of {draws[0].text} are only close, because they depend on LAPACK")
-        conditions = [self.machine] if MACHINE in needs else []
-        return Promise(True, ", ".join([VERSIONS, *conditions, *(["glibc"] if LIBM in needs else [])]))
+    def _promise(self, needs: Sequence[frozenset[str]], law: str) -> Promise:
+        """Return how far values agree with torch's, from what the bits of each draw depend on. law: in words."""
+        needed = frozenset().union(*needs)
+        if LAPACK in needed:
+            return Promise(False, f"the values of {law} are only close, because they depend on LAPACK")
+        versions = HALF_VERSIONS if HALF in needed else VERSIONS
+        conditions = [word for need, word in ((MACHINE, self.machine), (LIBM, "glibc")) if need in needed]
+        return Promise(True, ", ".join([versions, *conditions]))
+
+
+def _all_needs(draws: Iterable[Draw], fused: bool) -> dict[str, frozenset[str]]:
+    """Return what the bits of each tensor depend on, by name."""
+    needs, carried = {}, frozenset[str]()
+    for name, request, _ in draws:
+        own = frozenset(_needs(request, fused))
+        needs[name] = own if _draws_nothing(request) else own | carried
+        # how many numbers a truncated law takes depends on their bits, and so does all that is drawn after it
+        carried |= own if isinstance(request.distribution, TruncatedAt) else frozenset()
+    return needs
 
 
 def _needs(request: DrawRequest, fused: bool) -> Iterator[str]:
     """Yield what the bits of a draw depend on."""
+    if _draws_nothing(request):
+        return
+    if request.dtype.itemsize == 2:
+        yield HALF
     match request.distribution:
-        case Constant() | Delta():
-            return
         case Padded(rest) | ZeroedBelow(rest):
             yield from _needs(request._replace(distribution=rest), fused)
         case Uniform(low, high):
@@ -96,10 +114,13 @@ def _needs(request: DrawRequest, fused: bool) -> Iterator[str]:
             is_small = prod(request.shape) < SMALL
             if not is_small:
                 yield MACHINE
-            if (
-                is_small or not fused or request.dtype == np.float64
-            ):  # otherwise the kernels have a logarithm of their own
+            # only the fused kernels for float32 have functions of their own
+            if is_small or not fused or request.dtype == np.float64:
                 yield LIBM
+
+
+def _draws_nothing(request: DrawRequest) -> bool:
+    return isinstance(request.distribution, (Constant, Delta))
 
 
 def _requests(draws: Sequence[Draw], last: Mapping[str, Draw], read: set[str]) -> dict[str, DrawRequest]:
@@ -110,6 +131,6 @@ def _requests(draws: Sequence[Draw], last: Mapping[str, Draw], read: set[str]) -
     requests = {}
     for number, draw in enumerate(draws, 1):
         is_last = last[draw.name] is draw
-        if (is_last and draw.name in read) or not isinstance(draw.request.distribution, (Constant, Delta)):
+        if (is_last and draw.name in read) or not _draws_nothing(draw.request):
             requests[draw.name if is_last else f"{draw.name}, call {number}"] = draw.request
     return requests
