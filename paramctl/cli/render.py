@@ -74,9 +74,11 @@ class Column:
         """Return the texts of all rows. Those of a value that is not a string are never shortened."""
         from paramctl.cli.fitting import TextColumn  # only for tables
 
-        shrinks = not self.right and any(_has_words(self.value(item)) for item in items)
+        values = [] if self.text and self.right else [*map(self.value, items)]
+        shrinks = not self.right and any(map(_has_words, values))
         notes = [self.note_text(item) for item in items] if self.note else ()
-        return TextColumn(self.heading, [*map(self.bare, items)], notes, self.right, shrinks, self.priority)
+        texts = [*map(self.text, items)] if self.text else _plain_texts(values)
+        return TextColumn(self.heading, [*map(printable, texts)], notes, self.right, shrinks, self.priority)
 
 
 def choose(
@@ -93,6 +95,12 @@ def choose(
             raise click.UsageError(f"No such column: {key!r}. The columns are {', '.join(by_key)}")
     kept = asked if keys is None else chosen
     return [replace(by_key[key], priority=ALWAYS) if key in kept else by_key[key] for key in chosen]
+
+
+def _plain_texts(values: Sequence[Any]) -> list[str]:
+    """Return the plain text of each value. Shapes are few, and each is written once."""
+    shapes = {value: plain(value) for value in {value for value in values if type(value) is tuple}}
+    return [shapes[value] if type(value) is tuple else plain(value) for value in values]
 
 
 def _has_words(value: Any) -> bool:

@@ -65,6 +65,11 @@ def find_packed(model: Model, read: Callable[[str], bytes]) -> list[Packed]:
     return [*found, *_nvfp4(model), *_mxfp4(model)]
 
 
+def _named(model: Model, end: str) -> list[tuple[str, Parameter]]:
+    """Return the parameters whose paths have an end: none of many thousands, in most files."""
+    return [(path, parameter) for path, parameter in model.parameters.items() if path.endswith(end)]
+
+
 def parameter_counts(packed: Sequence[Packed]) -> Mapping[str, int]:
     """Return the number of parameters of each array that holds another number of them than of values."""
     counts = dict.fromkeys((path for each in packed for path in each.scales), 0)
@@ -105,10 +110,10 @@ def _parse_state(data: bytes) -> tuple[tuple[int, ...], int] | None:
 
 def _eight_bits(model: Model) -> Iterator[Packed]:
     """Yield the weights of bitsandbytes in 8 bits, which hold one parameter a value."""
-    for path, scale in model.parameters.items():
+    for path, scale in _named(model, "SCB"):
         start = path.removesuffix("SCB")
         weight = model.parameters.get(f"{start}weight")
-        if start == path or weight is None or weight.dtype != "int8" or len(weight.shape) != 2:
+        if weight is None or weight.dtype != "int8" or len(weight.shape) != 2:
             continue
         if scale.dtype == "float32" and scale.shape == weight.shape[:1]:
             others = [name for name in (path, f"{start}weight_format") if name in model.parameters]
@@ -116,9 +121,9 @@ def _eight_bits(model: Model) -> Iterator[Packed]:
 
 
 def _qweights(model: Model) -> Iterator[Packed]:
-    for path, weight in model.parameters.items():
-        start, name = path[: -len("qweight")], path[-len("qweight") :]
-        if name != "qweight" or (start and not start.endswith(model.separator)) or weight.dtype not in INTEGERS:
+    for path, weight in _named(model, "qweight"):
+        start = path.removesuffix("qweight")
+        if (start and not start.endswith(model.separator)) or weight.dtype not in INTEGERS:
             continue
         beside = {key: model.parameters.get(start + key) for key in ("scales", "qzeros", "g_idx")}
         scales, zeros, groups = beside["scales"], beside["qzeros"], beside["g_idx"]
@@ -170,11 +175,11 @@ def _for_vectors(weight: Parameter, scales: Parameter, zeros: Parameter) -> tupl
 
 
 def _nvfp4(model: Model) -> Iterator[Packed]:
-    for path, weight in model.parameters.items():
+    for path, weight in _named(model, "_packed"):
         start = path.removesuffix("_packed")
         beside = [model.parameters.get(f"{start}{name}") for name in ("_scale", "_global_scale")]
         scale, factor = beside
-        if start == path or scale is None or factor is None or weight.dtype != "uint8" or len(weight.shape) != 2:
+        if scale is None or factor is None or weight.dtype != "uint8" or len(weight.shape) != 2:
             continue
         outputs, inputs = weight.shape[0], 2 * weight.shape[1]
         is_scale = scale.dtype == "float8_e4m3fn" and inputs % 16 == 0 and scale.shape == (outputs, inputs // 16)
@@ -183,10 +188,9 @@ def _nvfp4(model: Model) -> Iterator[Packed]:
 
 
 def _mxfp4(model: Model) -> Iterator[Packed]:
-    for path, blocks in model.parameters.items():
-        start = path.removesuffix("_blocks")
-        scales = model.parameters.get(f"{start}_scales")
-        if start == path or scales is None or blocks.dtype != "uint8" or scales.dtype != "uint8":
+    for path, blocks in _named(model, "_blocks"):
+        scales = model.parameters.get(f"{path.removesuffix('_blocks')}_scales")
+        if scales is None or blocks.dtype != "uint8" or scales.dtype != "uint8":
             continue
         *groups, size = blocks.shape or (0,)
         if size == 16 and groups and scales.shape == tuple(groups):
@@ -195,10 +199,10 @@ def _mxfp4(model: Model) -> Iterator[Packed]:
 
 
 def _compressed(model: Model, read: Callable[[str], bytes]) -> Iterator[Packed]:
-    for path, weight in model.parameters.items():
+    for path, weight in _named(model, "_packed"):
         start = path.removesuffix("_packed")
         shape, scale = model.parameters.get(f"{start}_shape"), model.parameters.get(f"{start}_scale")
-        if start == path or shape is None or scale is None or weight.dtype != "int32" or len(weight.shape) != 2:
+        if shape is None or scale is None or weight.dtype != "int32" or len(weight.shape) != 2:
             continue
         if shape.dtype not in ("int32", "int64") or shape.shape != (2,) or len(scale.shape) != 2:
             continue

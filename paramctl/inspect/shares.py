@@ -94,7 +94,7 @@ def _rank(
         else:
             running += number
             percent, cumulative = 100 * number / total, 100 * running / total  # type: ignore[operator]
-            kept[place].append(replace(row, percent=percent, cumulative=cumulative))
+            kept[place].append(row._replace(percent=percent, cumulative=cumulative))
     rest = [row for _, row in pairs[len(pairs) if top is None else top :]]
     return _Ranked(kept, Omitted(len(rest), _sum(row.counted(measure) for row in rest if row.kind != "optimizer")))
 

@@ -7,7 +7,7 @@ and for any selection.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -281,8 +281,7 @@ def _of_group(row: LayerRow, block: Block, repeats: Repeats) -> LayerRow:
     """Return the row of a block as that of all blocks which are equal to it."""
     place, shown = repeats.blocks[id(block)], repeats.parameters
     sums = {name: place.times * number for name in _SUMS if (number := getattr(row, name)) is not None}
-    return replace(
-        row,
+    return row._replace(
         path=place.path,
         name=place.name,
         count=place.times,
@@ -309,33 +308,55 @@ def _parameter_rows(
     counts: Mapping[str, int],
     repeats: Repeats | None,
 ) -> Iterator[ParameterRow]:
+    # most arrays of a large file have the axes of another, and the very same ones: see stored_parameter
+    known: dict[tuple[int, str, Encoding | None], _Facts] = {}
     for path, parameter in model.parameters.items():
         if path not in selected or (repeats and path not in repeats.parameters):
             continue
         owner, tie, counted_at = model.owner(path), model.tied.get(path), model.counted_at(path)
         place = repeats.parameters[path] if repeats else Shown(path, "", 1)
-        size = owner.size
-        fan_in, fan_out = parameter.fans or (None, None)
+        kind = id(parameter.axes), owner.dtype, owner.encoding
+        facts = known.get(kind) or known.setdefault(kind, _facts(parameter, owner))
         elsewhere = None if counted_at == path else _elsewhere(model, path, "", repeats)
         yield ParameterRow(
             path=place.path,
-            shape=parameter.shape,
-            dtype=owner.stored_dtype,
-            bits=_bits(owner),
+            shape=facts.shape,
+            dtype=facts.dtype,
+            bits=facts.bits,
             kind=None if parameter.kind == "unknown" else parameter.kind,
             trainable=owner.trainable,
-            size=place.times * size,
-            bytes=place.times * owner.stored_bytes,
-            axes=_roles(parameter),
-            fan_in=fan_in,
-            fan_out=fan_out,
+            size=place.times * facts.size,
+            bytes=place.times * facts.bytes,
+            axes=facts.roles,
+            fan_in=facts.fan_in,
+            fan_out=facts.fan_out,
             scheme=schemes.get(owner.path),
             tied_to=None if tie is None else repeats.target(path, tie.kept) if repeats else tie.kept,
             counted_at=place.path if elsewhere is None else elsewhere.path,
             shared=elsewhere.text if elsewhere else "",
-            parameters=place.times * counts.get(owner.path, size),
+            parameters=place.times * counts.get(owner.path, facts.size),
             count=place.times,
         )
+
+
+class _Facts(NamedTuple):
+    """The facts of a parameter that follow from its axes, and from the dtype and encoding of its array."""
+
+    shape: tuple[int, ...]
+    size: int
+    dtype: str
+    bits: int | float
+    bytes: int
+    roles: tuple[str, ...] | None
+    fan_in: int | float | None
+    fan_out: int | None
+
+
+def _facts(parameter: Parameter, owner: Parameter) -> _Facts:
+    roles, fans = _roles(parameter), parameter.fans or (None, None)
+    return _Facts(
+        parameter.shape, owner.size, owner.stored_dtype, _bits(owner), owner.stored_bytes, roles, fans[0], fans[1]
+    )
 
 
 def _bits(parameter: Parameter) -> int | float:

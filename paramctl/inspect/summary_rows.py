@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from paramctl.core.parameter import Parameter
 from paramctl.model.layers import Sizes
@@ -23,8 +22,7 @@ class CountedElsewhere(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class LayerRow:
+class LayerRow(NamedTuple):
     """A row of the table of layers.
 
     parameters: the number of values counted here; None if the rows below count them, or an input's shape is unknown.
@@ -61,7 +59,7 @@ class LayerRow:
     expanded: bool
     missing: tuple[str, ...] = ()
     name: str = ""
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # not the method of tuples
     percent: float | None = None
     cumulative: float | None = None
 
@@ -78,8 +76,7 @@ class LayerRow:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterRow:
+class ParameterRow(NamedTuple):
     """A parameter.
 
     dtype, bits, trainable, scheme: of its array, which may be another parameter's. dtype: of the stored values, such as
@@ -107,11 +104,14 @@ class ParameterRow:
     counted_at: str
     shared: str
     parameters: int
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # not the method of tuples
     percent: float | None = None
     cumulative: float | None = None
 
-    expanded: ClassVar[bool] = False
+    @property
+    def expanded(self) -> bool:
+        """False: nothing is inside a parameter."""
+        return False
 
     def counted(self, measure: str) -> int | None:
         """Return the parameters or bytes that this row counts: 0 if another row has them."""

@@ -81,8 +81,9 @@ def as_checkpoint(
     by_path = record.get("parameters")
     attributes = by_path if isinstance(by_path, dict) else {}
     attributes = {path: value for path, value in attributes.items() if isinstance(value, dict)}
-    for path, parameter in parameters.items():
-        parameters[path] = stored_parameter(path, parameter.shape, parameter.dtype, attributes.get(path))
+    for path in parameters.keys() & attributes.keys():  # the others are as they were stored
+        parameter = parameters[path]
+        parameters[path] = stored_parameter(path, parameter.shape, parameter.dtype, attributes[path])
     state = take_state(parameters, reader)
     # A tie is an entry {second name: first name}. Other texts, such as {"format": "pt"}, name no array of the file.
     plain = tuple(
