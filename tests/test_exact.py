@@ -143,6 +143,19 @@ def test_the_report_has_the_law_and_the_promise_of_each_parameter(call, model):
     assert rows["dense/bias"]["exactly"] == "within 1e-7 of fake 1.0"
 
 
+def test_the_report_names_the_item_of_an_order_that_initializes_again(call, model):
+    items = ["dense/kernel", "dense/bias", "dense_1/kernel", "dense_1/bias", "dense*/kernel=constant:7"]
+    options = [word for item in items for word in ("--order", item)]
+    rule = ("--rule", "dense_1/kernel=ones")
+    report = ("--dry-run", "--format", "json")
+    _, stdout, _ = call("init", model, "--exactly", "torch", *options, *rule, *report)
+    rows = {row["path"]: row for row in json.loads(stdout)}
+    again = rows["dense/kernel"]
+    assert (again["reason"], again["mean"], again["stddev"]) == ("--order dense*/kernel", 7, 0)
+    assert rows["dense_1/kernel"]["reason"] == "--rule dense_1/kernel"
+    assert rows["dense_1/bias"]["reason"] == "the default of torch"
+
+
 def test_a_source_is_made_again_from_its_description(model):
     weights = pc.initialize(model, exactly="fake", allow="close", seed=5, rules={"dense/kernel": "normal"})
     again = reopen(json.loads(json.dumps(weights.describe())))

@@ -37,6 +37,8 @@ class ShiftedSums(NamedTuple):
         if not self.size or not isfinite(self.total) or not isfinite(self.squares):
             return None
         offset = self.total / self.size
+        if self.size == 1:  # not the rounding of the square
+            return self.shift + offset, 0.0
         return self.shift + offset, sqrt(max(self.squares / self.size - offset**2, 0.0))
 
 

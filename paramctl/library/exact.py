@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from paramctl.address.resolve import resolve
+from paramctl.conversion.exact.order import InitializedAgain, OrderItem, parse_order
 from paramctl.conversion.exact.plan import Framework
 from paramctl.conversion.exact.registry import FRAMEWORKS
 from paramctl.conversion.exact.source import CLOSE, Exactly
 from paramctl.errors import AddressError
 from paramctl.init.presets import PRESETS
+from paramctl.init.registry import SchemeMismatch, Target, distribution_if_applicable, format_scheme
 from paramctl.init.rules import DEFAULT, AssignedScheme, InitRequest, assign_schemes, resolve_seed
 from paramctl.inspect.plan import PlanRow, plan
 from paramctl.library.arguments import choice
@@ -38,7 +42,9 @@ def initialized_exactly(
         path: _checked(scheme, chosen, f"--preset {preset.name}")
         for path, scheme in assign_schemes(model, replace(request, convention=preset.convention)).items()
     }
-    source = Exactly(model, chosen, assigned, resolve_seed(model, seed), order or model.order, CLOSE in allow)
+    items = order or model.order
+    assigned |= _initialized_again(model, assigned, parse_order(items), preset.convention)
+    source = Exactly(model, chosen, assigned, resolve_seed(model, seed), items, CLOSE in allow)
     exactly = {path: promise.text for path, promise in source.plan.promises.items()}
 
     def report(measured: Mapping[str, Any]) -> list[PlanRow]:
@@ -58,6 +64,25 @@ def _checked(assigned: AssignedScheme, framework: Framework, default: str) -> As
     if assigned.node is None:
         raise AddressError(f"exactly {framework.name} requires named schemes", repr(assigned.scheme))
     return assigned
+
+
+def _initialized_again(
+    model: Model, assigned: Mapping[str, AssignedScheme], order: Sequence[OrderItem], convention: str
+) -> dict[str, AssignedScheme]:
+    """Return the schemes of the parameters that an order initializes again, and no later scheme after it."""
+    again = {}
+    for item in order:
+        if not isinstance(item, InitializedAgain):
+            continue
+        text = format_scheme(item.scheme)
+        for path in {model.owner(path).path for path in resolve(model, item.pattern).paths}:
+            if assigned[path].node is None:
+                with suppress(SchemeMismatch):  # a pattern skips parameters to which its scheme does not apply
+                    distribution = distribution_if_applicable(
+                        item.scheme, Target.of(model.parameters[path], convention)
+                    )
+                    again[path] = AssignedScheme(text, distribution, f"--order {item.pattern}")
+    return again
 
 
 def _notes(source: Exactly) -> list[str]:
