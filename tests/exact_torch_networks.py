@@ -228,6 +228,16 @@ layers:
 initializers: {{"**/bias": zeros}}
 """
 
+RARE = """
+inputs: {words: {shape: [6], dtype: int32}}
+layers:
+  - embedding: {input_dim: 9, output_dim: 10, embeddings_initializer: {padded: {initializer: {uniform: [-1, 1]}}}}
+  - dense: {units: 40, kernel_initializer: {sparse: {sparsity: 0.3}}}
+  - dense: {units: 7, kernel_initializer: {glorot_uniform: relu}, bias_initializer: ones}
+  - dense: {units: 4, kernel_initializer: {mixture: [[0.4, zeros], [0.3, {uniform: [2, 5]}], [0.3, {uniform: [-5, -2]}]]}}
+  - dense: 3
+"""
+
 NETWORKS = {
     "mlp": Network(MLP),
     "mlp in float64": Network(MLP, dtype="float64"),
@@ -256,6 +266,7 @@ NETWORKS = {
     "vit": Network(VIT),
     "formula": Network(FORMULA, order=("fixed",)),
     "schemes": Network(SCHEMES),
+    "rare schemes": Network(RARE),
 }
 
 

@@ -100,6 +100,7 @@ REFUSED = {
     "layers: [{dense: {units: 3, kernel_initializer: {he_uniform: fan_avg}}}]": "has no mode fan_avg",
     "layers: [{dense: {units: 3, kernel_initializer: {kaiming_normal: {nonlinearity: gelu}}}}]": "not support gelu",
     "layers: [{dense: {units: 3, kernel_initializer: {mixture: [[0.5, ones], [0.5, zeros]]}}}]": "only mixtures of 0",
+    "layers: [{dense: {units: 3, kernel_initializer: {trunc_normal: {a: 1, b: 2}}}}]": "few values are within",
     "layers: [{dense: {units: 3, kernel_initializer: orthogonal}}]": "add --allow close",
     "layers: [{expression: {formula: x @ w, params: {w: {shape: [4, 2]}}}}]": "Write its initializer",
     "layers: [{p_re_lu: {name: a}}, {unit_normalization: {}}, {conv_lstm: 3}]": "conv_lstm",

@@ -248,6 +248,24 @@ def schemes() -> Parts:
     return parts
 
 
+def rare_schemes() -> Parts:
+    parts = {
+        "embedding": nn.Embedding(9, 10),
+        "dense": nn.Linear(10, 40),
+        "dense_1": nn.Linear(40, 7),
+        "dense_2": nn.Linear(7, 4),
+        "dense_3": nn.Linear(4, 3),
+    }
+    init.uniform_(parts["embedding"].weight, -1, 1)
+    parts["embedding"].weight.data[0] = 0
+    init.sparse_(parts["dense"].weight, 0.3)
+    init.xavier_uniform_(parts["dense_1"].weight, init.calculate_gain("relu"))
+    init.ones_(parts["dense_1"].bias)
+    init.uniform_(parts["dense_2"].weight, -5, 5)
+    parts["dense_2"].weight.data *= parts["dense_2"].weight.data.abs() >= 2
+    return parts
+
+
 PROGRAMS: dict[str, Callable[[], Parts]] = {
     "mlp": mlp,
     "mlp in float64": mlp,
@@ -276,6 +294,7 @@ PROGRAMS: dict[str, Callable[[], Parts]] = {
     "vit": vit,
     "formula": formula,
     "schemes": schemes,
+    "rare schemes": rare_schemes,
 }
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from math import ceil, prod, sqrt
 from typing import Any
 
-from paramctl.init.distributions import Constant, Delta, Normal, Padded, Uniform
+from paramctl.init.distributions import Constant, Delta, Normal, Padded, Uniform, normal_mass
 from paramctl.init.engines.torch_laws import OrthogonalRows, SparseColumns, TruncatedAt, ZeroedBelow
+from paramctl.init.engines.torch_truncated import BY_NORMALS
 from paramctl.init.gains import GAINS
 from paramctl.init.registry import SchemeMismatch
 from paramctl.model.layers.torch_draws import InitCall
@@ -52,6 +53,9 @@ def normal_(shape: Shape, mean: float = 0.0, std: float = 1.0) -> Normal:
 
 
 def trunc_normal_(shape: Shape, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> TruncatedAt:
+    if normal_mass((a - mean) / std, (b - mean) / std) <= BY_NORMALS:
+        rule = "torch draws trunc_normal_ otherwise if few values are within the bounds, which is not supported"
+        raise SchemeMismatch(rule)
     return TruncatedAt(mean, std, a, b)
 
 
