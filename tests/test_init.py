@@ -498,7 +498,7 @@ def test_init_prints_a_line_and_its_report_only_if_asked(paramctl: Run) -> None:
 
 
 def test_the_measured_deviation_of_one_value_is_0(paramctl: Run, tmp_path: Path) -> None:
-    run = paramctl("init", f"{SAMPLES}/mlp.yaml", "--preset", "torch", "-o", f"{tmp_path}/a.h5", "--format", "json")
+    run = paramctl("init", MLP, "--preset", "torch", "-o", f"{tmp_path}/a.h5", "--format", "json")
     (row,) = (row for row in json.loads(run.stdout) if row["path"] == "dense_1/bias")
     assert row["measured_mean"] != 0
     assert row["measured_stddev"] == 0  # not the rounding of a square
