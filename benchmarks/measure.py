@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple
 
-LEAST_RUNS, MOST_RUNS, ENOUGH_SECONDS, MOST_SECONDS = 3, 15, 5.0, 60.0
+LEAST_RUNS, MOST_RUNS, ENOUGH_SECONDS, MOST_SECONDS = 3, 15, 5.0, 30.0
 """A row is repeated until its runs took ENOUGH_SECONDS, within these numbers of runs; MOST_SECONDS end it sooner."""
 UNIT = 1024 if sys.platform == "linux" else 1024**2
 PR_SET_CHILD_SUBREAPER = 36

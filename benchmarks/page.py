@@ -31,7 +31,7 @@ How it is measured:
 - Each command is a whole process, so that the start of Python counts, and so do the writing and the syncing of files.
 - Before anything is timed, each command runs once and proves its work: the arrays that it lists, the values that it
   prints or the file that it writes must agree with those of paramctl. Otherwise the run ends with an error.
-- paramctl and its peers then run in turn, 3 to 15 times each, and less often only if that takes longer than a minute.
+- paramctl and its peers then run in turn, 3 to 15 times each, and less often only if that takes more than 30 seconds.
   Times are the least of these runs, because other programs on the machine only add to them. Memory is the most that all
   processes of a command hold.
 - Files are made by the benchmark. They are on a disk, and in the system's cache when they are read.
