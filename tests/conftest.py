@@ -13,10 +13,13 @@ import pytest
 from paramctl.cli.main import run
 from paramctl.model import Model, build
 from paramctl.model.document import parse, parse_value
+from paramctl.store.hdf5 import client
 from tests import forks
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a script; children would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+forks.serve_workers(client)
 
 ROOT = Path(__file__).parent.parent
 UNSET = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PAGER", "PYTHONIOENCODING")

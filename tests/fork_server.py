@@ -2,7 +2,8 @@
 
 A fork is a process like any other: with its own files, folder, environment, signals, limits and exit code. Only the
 start of Python and the imports are saved, 0.2 to 0.4 s each. The processes that parse HDF5 are forks too: of the
-command that starts them. tests/forks.py is the other side; tests/fork_client.py is ``paramctl`` for a shell.
+command that starts them, or of this program for a test that calls the library. tests/forks.py is the other side;
+tests/fork_client.py is ``paramctl`` for a shell.
 
 A request is a connection to the listening socket (whose descriptor is the argument): three open files, then JSON. Lines of JSON answer it:
 the process id, then the exit code and costs. The connection closes when no process of that command is left.
@@ -131,6 +132,9 @@ def _become(request: Mapping[str, Any], files: Sequence[int]) -> NoReturn:
     exec(request["before"], names)  # noqa: S102
     if request["anew"]:
         os.execv(sys.executable, [sys.executable, "-m", "paramctl", *request["arguments"]])  # noqa: S606
+    if code := request.get("code"):
+        os.setsid()
+        _exit_as_python_does(lambda: exec(code, {"__name__": "__main__"}))  # noqa: S102
     sys.argv = ["paramctl", *request["arguments"]]
     _exit_as_python_does(lambda: main.main())
 

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
@@ -109,14 +110,16 @@ class ForkServer:
         delay: float | None = None,
         by: int = signal.SIGKILL,
         whole: bool = False,
+        code: str = "",
     ) -> Fork:
         """Start a command line.
 
         files: its standard files. before: Python, run in its process first. anew: as ``python -m paramctl``. delay:
-        when a signal ends it. whole: its end is that of every process it starts.
+        when a signal ends it. whole: its end is that of every process it starts. code: Python to run instead.
         """
         request = {"arguments": [*arguments], "folder": str(folder), "env": dict(os.environ if env is None else env)}
         request |= {"before": before, "anew": anew, "delay": delay, "signal": by, "whole": whole}
+        request |= {"code": code}
         data = json.dumps(request).encode()
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(self.path)
@@ -130,6 +133,37 @@ class ForkServer:
         self.process.stdin.close()
         self.process.wait()
         self.folder.cleanup()
+
+
+class ServedWorker:
+    """A ``subprocess.Popen`` of ``python -c CODE`` by a fork, with pipes for input and output."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], **_: object) -> None:
+        requests, to_requests = os.pipe()
+        from_answers, answers = os.pipe()
+        null = os.open(os.devnull, os.O_WRONLY)
+        self.fork = fork_server().fork([], os.getcwd(), [requests, answers, null], env, code=command[-1])
+        for file in (requests, answers, null):
+            os.close(file)
+        self.stdin, self.stdout = os.fdopen(to_requests, "wb"), os.fdopen(from_answers, "rb")
+        self.pid = self.fork.pid
+        self.returncode: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            self.returncode = self.fork.ended().code
+        return self.returncode
+
+    def kill(self) -> None:
+        if self.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+def serve_workers(module: Any) -> None:
+    """Let a module of paramctl start its workers as forks, in this process too."""
+    if not TORTURE and sys.platform == "linux":
+        module.subprocess = SimpleNamespace(**vars(subprocess) | {"Popen": ServedWorker})
 
 
 @cache
