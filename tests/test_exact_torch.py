@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import paramctl as pc
 from paramctl.conversion.torch import torch_layout
+from paramctl.edit.reopen import reopen
 from paramctl.errors import AddressError
 from paramctl.model.layers import LAYERS
 from tests.conftest import model
@@ -91,6 +93,26 @@ def test_what_a_truncated_law_depends_on_is_carried_to_all_draws_after_it() -> N
     assert promised["dense_2/bias"] == "torch>=2.12, x86-64 with AVX2"
     small = initialized("mlp in bfloat16", 0).source.plan.promises["dense/bias"]
     assert small.text == "torch>=2.13"
+
+
+@pytest.mark.parametrize("name", ["classifier", "gpt", "resnet", "decoder"])
+def test_the_torch_layout_has_the_tensors_that_torch_drew(name: str, tmp_path: Path) -> None:
+    """Both biases of a recurrent layer too, of which the model has the sum. A description gives the same values."""
+    (tmp_path / "m.yaml").write_text(NETWORKS[name].document)
+    drawn = pc.initialize(tmp_path / "m.yaml", exactly="torch", order=NETWORKS[name].order, seed=1)
+    tensors = pc.convert(drawn, layout="torch")
+    again = reopen(json.loads(json.dumps(tensors.describe())))
+    for path, parameter in drawn.source.base.model.parameters.items():
+        expected = drawn.source.base.read(path, 0, parameter.size)
+        assert tensors[path][...].tobytes() == expected.tobytes(), path
+        assert again.read(path, 0, parameter.size).tobytes() == expected.tobytes(), path
+        assert tensors.source.origin.provenance[path].exactly.startswith("torch>=2.12")
+    if name == "gpt":
+        assert np.array_equal(tensors["head.weight"][...], tensors["wte.weight"][...])
+    if name == "classifier":
+        assert np.any(tensors["lstm.bias_hh_l0"][...])
+    if name == "resnet":
+        assert tensors["unit0.add.batch_normalization.num_batches_tracked"][...] == 0
 
 
 REFUSED = {

@@ -40,7 +40,7 @@ class Tens:
 def tensor(engine: Tens, *reread: str) -> Replayed:
     parameter = Parameter("a", (out_axis(35),), dtype="bfloat16")
     model = Model("m", (), (), (Block("tensors", "group", None, (), (parameter,)),))
-    return Replayed(model, engine, {"a": DrawRequest(Constant(0.0), (35,), np.dtype("f4"))}, 0, reread)
+    return Replayed(model, engine, {"a": DrawRequest(Constant(0.0), (35,), np.dtype("f4"))}, 0, dict, reread)
 
 
 @pytest.mark.parametrize("in_memory", [0, 1 << 20])

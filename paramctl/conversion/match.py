@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from paramctl.conversion.exact.source import Exactly
 from paramctl.conversion.keras_places import paths_by_place
 from paramctl.conversion.report import (
     TIED,
@@ -28,7 +29,7 @@ from paramctl.core.parameter import Parameter
 from paramctl.core.views import Arrangement, view
 from paramctl.errors import AddressError
 from paramctl.model import Document, Model, Tie, from_document
-from paramctl.model.layers.torch import NoCounterpart
+from paramctl.model.layers.torch import NoCounterpart, same
 from paramctl.source.arranged import Arranged
 from paramctl.source.base import Source
 from paramctl.store.checkpoint import build_model
@@ -99,10 +100,28 @@ def to_torch(source: Source, allowed: Allowed) -> Converted:
         is_copy = name not in kept and tied & set(tensor.arrangement.paths)
         note = f"{TIED}{kept[name]}" if name in kept else "a copy: torch cannot share the array" if is_copy else ""
         rows.append(row_of(name, tensor.arrangement, model, NOT_IN_KERAS if tensor.synthetic else note))
-    arrangements = {name: tensor.arrangement for name, tensor in layout.tensors.items()}
+    arrangements: Mapping[str, Arrangement] = {name: each.arrangement for name, each in layout.tensors.items()}
     document = model.document or source.origin.document
-    arranged = Arranged(source, converted, arrangements, "to_torch", document=document, partial=allowed.patterns)
+    base, arrangements = _as_drawn(source, arrangements, converted.ties)
+    arranged = Arranged(base, converted, arrangements, "to_torch", document=document, partial=allowed.patterns)
     return Converted(arranged, rows + mismatches.rows, grouped_notes(layout.notes))
+
+
+def _as_drawn(
+    source: Source, arrangements: Mapping[str, Arrangement], ties: Sequence[Tie]
+) -> tuple[Source, Mapping[str, Arrangement]]:
+    """Return the tensors that torch drew and their arrangements, if the source has them; else the same as given.
+
+    The model does not have all of them: where torch adds two biases, it has the sum.
+    """
+    if not isinstance(source, Exactly) or source.framework.preset != "torch":
+        return source, arrangements
+    drawn = source.tensors.model.parameters
+    own = {name: same(name, name, parameter.shape).arrangement for name, parameter in drawn.items()}
+    own |= {tie.tied: own[tie.kept] for tie in ties if tie.kept in own}
+    # a transposed tie that torch cannot share is a copy, whose values only the model has
+    is_complete = all(name in own or not arrangement.views for name, arrangement in arrangements.items())
+    return (source.tensors, {**arrangements, **own}) if is_complete else (source, arrangements)
 
 
 def torch_model(model: Model, layout: TorchLayout | None = None) -> Model:

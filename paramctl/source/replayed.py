@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property, partial
 
 from paramctl.core.dtypes import Array, cast, numpy_dtype
 from paramctl.core.parameter import Parameter
-from paramctl.errors import AddressError, InputError, OutputError
+from paramctl.errors import AddressError, OutputError
 from paramctl.init.engines.base import DrawRequest, Engine, TooLargeToDraw
 from paramctl.model import Model
 from paramctl.parallel import in_parallel
@@ -25,6 +25,7 @@ class Replayed:
     """The tensors of a framework, drawn as the framework draws them.
 
     engine: the framework's generator. requests: its draws in order, by name; ``model`` has those whose values are read.
+    describe: returns the description of the model that has the tensors.
     reread: the tensors that are read many times over. They are drawn once, and the last ones are kept.
     """
 
@@ -34,9 +35,11 @@ class Replayed:
         engine: Engine,
         requests: Mapping[str, DrawRequest],
         seed: int,
+        describe: Callable[[], Description],
         reread: Collection[str] = (),
     ) -> None:
         self.model, self.engine, self.requests, self.seed, self.reread = model, engine, requests, seed, reread
+        self.describe = describe
         self.origin = Origin()
         self._kept = BlockCache(KEPT)
 
@@ -70,6 +73,3 @@ class Replayed:
 
     def pieces(self, parameter: Parameter) -> Iterator[Piece]:
         return self._blocks.pieces(parameter)
-
-    def describe(self) -> Description:
-        raise InputError(f"{self.model.name}: the tensors of a framework are described by the model that has them")

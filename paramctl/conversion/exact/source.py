@@ -28,6 +28,7 @@ class Exactly(Arranged):
     assigned: the scheme of each stored parameter, by path; see Framework.plan.
     order: the items of the order of construction, as text; see order.py.
     close: True to allow values that do not have the framework's bits.
+    tensors: the framework's own tensors, in its layout.
     """
 
     def __init__(
@@ -43,8 +44,8 @@ class Exactly(Arranged):
         if not close:
             _refuse_close(plan, framework)
         tensors = Model(model.name, (), (), (Block("tensors", "group", None, (), tuple(plan.tensors.values())),))
-        replayed = Replayed(tensors, plan.engine, plan.requests, seed, _reread(plan))
-        super().__init__(replayed, model, plan.arrangements, "exactly")
+        self.tensors = Replayed(tensors, plan.engine, plan.requests, seed, self.describe, _reread(plan))
+        super().__init__(self.tensors, model, plan.arrangements, "exactly")
         self.framework, self.plan, self.seed, self.order, self.close = framework, plan, seed, [*order], close
         self.assigned = {
             path: scheme._replace(scheme=plan.schemes.get(path, scheme.scheme)) for path, scheme in assigned.items()
@@ -54,6 +55,9 @@ class Exactly(Arranged):
             for path, scheme in self.assigned.items()
         }
         self.origin = replace(self.origin, provenance=provenance)
+        sources = {path: arrangement.paths for path, arrangement in plan.arrangements.items()}
+        by_tensor = {name: provenance[path] for path, names in sources.items() for name in names}
+        self.tensors.origin = replace(self.tensors.origin, provenance=by_tensor)
 
     def describe(self) -> Description:
         assigned = {path: assigned_to_json(scheme) for path, scheme in self.assigned.items()}
