@@ -149,5 +149,5 @@ def _largest_difference(before: Array, after: Array) -> float:
     if narrow is np.float64 or not np.isfinite(largest):
         return float(largest)
     # Rounding keeps the order, so float32 finds the values with the largest difference; float64 says how large it is.
-    found = difference == largest
+    found = np.flatnonzero(difference == largest)
     return float(np.abs(after[found].astype(np.float64) - before[found].astype(np.float64)).max())

@@ -140,6 +140,16 @@ class Edited(Derived):
     def _apply(self, change: Change, values: Array, start: int) -> Array:
         """Apply a change to values that begin at a flat index of the array."""
         owner = self.model.parameters[change.path]
+        try:
+            # without copies of the values, which cost as much as the arithmetic
+            if change.selection.everything and isinstance(change.value, Number) and change.operator != "=":
+                return to_dtype(compute(change.operator, values, change.value, owner.dtype), owner.dtype)
+            return self._apply_to_regions(change, owner, values, start)
+        except OverflowError as error:
+            raise OutputError(f"{change.text}: {error}") from error
+
+    def _apply_to_regions(self, change: Change, owner: Parameter, values: Array, start: int) -> Array:
+        """Return a copy of the values in which the selected ones are changed. Raises OverflowError."""
         ranges = change.selection.ranges[::-1] if change.transpose else change.selection.ranges
         regions = list(selected_regions(owner.shape, ranges, start, start + values.size))
         if not regions:
@@ -150,16 +160,13 @@ class Edited(Derived):
         selected = [
             np.atleast_1d(result[region.begin : region.end].reshape(region.shape)[region.places]) for region in regions
         ]
-        try:
-            # every result is checked before the first cast: the error does not depend on how the piece is cut
-            computed = [
-                compute(change.operator, values, operand, owner.dtype)
-                for values, operand in zip(selected, operands, strict=True)
-            ]
-            for target, numbers in zip(selected, computed, strict=True):
-                target[...] = to_dtype(numbers, owner.dtype)
-        except OverflowError as error:
-            raise OutputError(f"{change.text}: {error}") from error
+        # every result is checked before the first cast: the error does not depend on how the piece is cut
+        computed = [
+            compute(change.operator, values, operand, owner.dtype)
+            for values, operand in zip(selected, operands, strict=True)
+        ]
+        for target, numbers in zip(selected, computed, strict=True):
+            target[...] = to_dtype(numbers, owner.dtype)
         return result
 
     def _operands(self, change: Change, regions: Sequence[Region]) -> Iterator[Array | Number]:
