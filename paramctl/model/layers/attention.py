@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import paramctl.model.layers.flax as flax_modules
 from paramctl.core.parameter import Axis, Parameter, bias, in_axis, out_axis, weight
 from paramctl.core.views import Arrangement, view
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import Axes, Count, Counts, Flag, Positive, Scheme, UnitInterval
-from paramctl.model.layers import flax as flax_modules
 from paramctl.model.layers.attending import attend, join_positions, project, rotate, split_positions
 from paramctl.model.layers.attention_options import PROJECTIONS, Biases
 from paramctl.model.layers.base import Layer, Reference, default_scheme

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any
 
+import paramctl.model.layers.flax as flax_modules
 from paramctl.core.parameter import Parameter, batch_axis, bias, field_axis, in_axis, out_axis, weight
 from paramctl.declare.option_types import NATURAL, ChoiceType, Count, Flag, Scheme
-from paramctl.model.layers import flax as flax_modules
 from paramctl.model.layers.activations import APPLIED, Activation, Function, activate, activated_shape
 from paramctl.model.layers.base import Layer, PerAxis, PerAxisType, default_scheme
 from paramctl.model.layers.call import Array, Call

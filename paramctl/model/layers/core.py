@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+import paramctl.model.layers.flax as flax_modules
 from paramctl.core.parameter import Parameter, batch_axis, bias, in_axis, out_axis, weight
 from paramctl.core.views import Arrangement, view
 from paramctl.declare.option_types import Count, Flag, Number, Positive, Scheme
-from paramctl.model.layers import flax as flax_modules
 from paramctl.model.layers.activations import APPLIED, AnyActivation, activate, activated_shape
 from paramctl.model.layers.activations import Activation as ActivationOption
 from paramctl.model.layers.base import Layer, default_scheme

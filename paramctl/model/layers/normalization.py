@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any
 
+import paramctl.model.layers.flax as flax_modules
 from paramctl.core.parameter import Axis, Parameter, batch_axis, norm, state
 from paramctl.core.views import Arrangement
 from paramctl.declare.option_types import Axes, Flag, Integer, IntegerType, Positive, Scheme, UnitInterval
-from paramctl.model.layers import flax as flax_modules
 from paramctl.model.layers.base import Layer, default_scheme
 from paramctl.model.layers.call import Array, Call, NotComputed
 from paramctl.model.layers.flax import FlaxModule

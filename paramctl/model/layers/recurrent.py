@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from math import sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import paramctl.model.layers.flax as flax_modules
 from paramctl.core.parameter import Axis, Parameter, batch_axis, bias, in_axis, out_axis, weight
 from paramctl.core.views import Arrangement, view
 from paramctl.declare.located import Located
 from paramctl.declare.option_types import Count, Flag, Scheme, UnitInterval
-from paramctl.model.layers import flax as flax_modules
 from paramctl.model.layers.activations import Activation, Function, activated_shape
 from paramctl.model.layers.base import Layer, default_scheme
 from paramctl.model.layers.call import Array, Call, NotComputed, check_mask

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from math import sqrt
 
+import paramctl.model.layers.flax as flax_modules
 from paramctl.declare.option_types import Rate, Shape, UnitInterval
-from paramctl.model.layers import flax as flax_modules
 from paramctl.model.layers.base import Layer
 from paramctl.model.layers.call import Array, Call, NotComputed
 from paramctl.model.layers.order import PLAIN, UNKNOWN, Order
