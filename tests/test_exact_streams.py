@@ -76,7 +76,7 @@ def test_reading_in_order_passes_over_each_word_once(monkeypatch: pytest.MonkeyP
     seek = Words._seek
 
     def counted(self: Words, start: int) -> None:
-        positions = [*self._kept, *self._recent]
+        positions = [*self._kept, *self._recent, self._position]
         passed.append(start - max(position for position in positions if position <= start))
         seek(self, start)
 

@@ -17,12 +17,14 @@ import numpy as np
 
 from paramctl.core.dtypes import Array
 
+AT_ONCE = 1 << 16
+"""The number of words to draw at once, while they are in the processor's cache."""
 SKIPPED = 1 << 18
 """The number of words to pass over at once."""
 STRIDE = 1 << 22
 """The distance of the states that are kept for good: 2.5 KB for 16 MiB of float32 values."""
 RECENT = 64
-"""The number of states after the last reads that are kept: enough for threads that read near each other."""
+"""The number of further states that are kept, from where reads ended that others did not continue."""
 
 State: TypeAlias = Any
 """A state of NumPy's generator, as its attribute ``state``."""
@@ -50,38 +52,41 @@ class Words:
         words = np.empty(count, np.uint32)
         with self._lock:
             self._seek(start)
-            pairs = self._generator.integers(0, 1 << 64, count // 2, dtype=np.uint64)
-            if count % 2:
-                words[-1] = self._generator.integers(0, 1 << 32, dtype=np.uint32)
+            for begin in range(0, count, AT_ONCE):
+                self._draw(words[begin : begin + AT_ONCE])
             self._move(start + count)
-        halves = pairs.astype("<u8", copy=False).view("<u4")  # two words at once are faster; the first is the high half
-        words[0 : count - 1 : 2] = halves[1::2]
-        words[1::2] = halves[::2]
         return words
+
+    def _draw(self, out: Array) -> None:
+        """Write the next words into ``out``."""
+        # two words at once are faster than one; the first is the high half
+        pairs = self._generator.integers(0, 1 << 64, out.size // 2, dtype=np.uint64).astype("<u8", copy=False)
+        halves = pairs.view("<u4")
+        out[0 : out.size - 1 : 2], out[1::2] = halves[1::2], halves[::2]
+        if out.size % 2:
+            out[-1] = self._generator.integers(0, 1 << 32, dtype=np.uint32)
 
     def _seek(self, start: int) -> None:
         """Bring the generator to a position, from the nearest known state before it."""
         if start == self._position:
             return
+        self._recent[self._position] = self._bits.state  # a reader may continue there
+        self._recent.move_to_end(self._position)
+        if len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
         known = self._positions[bisect_right(self._positions, start) - 1]
         recent = max((position for position in self._recent if position <= start), default=0)
-        nearest = max(known, recent)
-        if not nearest <= self._position <= start:
-            self._bits.state = self._recent[nearest] if recent >= known and recent else self._kept[nearest]
-            self._position = nearest
+        self._position = max(known, recent)
+        self._bits.state = self._kept[known] if known >= recent else self._recent[recent]
+        skipped = np.empty(min(SKIPPED, start - self._position), np.uint32)
         while self._position < start:
             count = min(SKIPPED, start - self._position)
-            self._generator.integers(0, 1 << 64, count // 2, dtype=np.uint64)
-            self._generator.integers(0, 1 << 32, count % 2, dtype=np.uint32)
+            self._draw(skipped[:count])
             self._move(self._position + count)
 
     def _move(self, position: int) -> None:
-        """Note the generator's new position, and keep its state."""
+        """Note the generator's new position, and keep its state at wide steps."""
         self._position = position
-        self._recent[position] = state = self._bits.state
-        self._recent.move_to_end(position)
-        if len(self._recent) > RECENT:
-            self._recent.popitem(last=False)
         if position - self._positions[bisect_right(self._positions, position) - 1] >= STRIDE:
             insort(self._positions, position)
-            self._kept[position] = state
+            self._kept[position] = self._bits.state

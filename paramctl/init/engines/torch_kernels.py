@@ -14,7 +14,7 @@ from paramctl.init.engines.mt19937 import Words
 
 PAIR = 4
 """The words of a pair of small normal values: two numbers of float64."""
-AT_ONCE = 1 << 16
+AT_ONCE = 1 << 15
 """The number of uniform values to compute at once, while they are in the processor's cache."""
 
 
