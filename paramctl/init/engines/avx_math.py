@@ -42,7 +42,7 @@ COS = _with_large(*_constants(np.float64, 2.443315711809948e-5, -1.3887316254937
 MINUS_HALF_PI = np.array(-2 * sum(_constants(np.float64, 0.78515625, 2.4187564849853515625e-4, 3.77489497744594108e-8)))
 """Cephes adds it in three steps, of which only the last rounds."""
 (HALF_64,) = _constants(np.float64, 0.5)
-LN2_LOW, LN2_HIGH, STEP = _constants(np.float32, -2.12194440e-4, 0.693359375, np.float32(2 * pi) * 2.0**-24)
+LN2_LOW, LN2_HIGH, STEP = _constants(np.float32, -2.12194440e-4, 0.693359375, float(np.float32(2 * pi)) * 2**-24)
 HALF, ONE, MINUS_TWO, BIAS = _constants(np.float32, 0.5, 1, -2, 127 + 24)
 FULL, EIGHTH, FRACTION, SIGN = _constants(np.int32, 1 << 24, 1 << 21, (1 << 23) - 1, -1 << 31)
 ROOT_HALF, ONE_LESS = _constants(np.int32, 0x3F3504F3, 0x3F800000 - 0x3F3504F3)
