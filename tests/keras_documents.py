@@ -1,5 +1,12 @@
 """Model documents whose initial values in Keras are known, by name; tests/interop/keras_programs.py has their programs."""
 
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+BACKENDS = ("torch", "jax", "tensorflow")
 SEEDS = (0, 1, 7, 12345, 4294967295)
 
 DOCUMENTS = {
@@ -221,3 +228,11 @@ layers:
   - dense: 2
 """,
 }
+
+
+def fingerprint(arrays: Iterable[np.ndarray[Any, Any]]) -> str:
+    """A hash of the bytes of arrays."""
+    digest = sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:24]

@@ -1,11 +1,12 @@
 """Keras programs of the documents in tests/keras_documents.py, as one writes them by hand.
 
-``python -m tests.interop.keras_programs FILE.npz`` builds each of them under each seed, on the backend that
-KERAS_BACKEND names, and writes all initial values as ``PROGRAM SEED PATH``.
+``python -m tests.interop.keras_programs FOLDER`` builds each of them under each seed, on the backend that KERAS_BACKEND
+names, and writes the initial values of each into FOLDER/PROGRAM.npz, as ``SEED NUMBER``.
 """
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
@@ -324,11 +325,13 @@ def initial_values(build: Program, seed: int) -> list[np.ndarray[Any, Any]]:
     return [keras.ops.convert_to_numpy(variable.value) for layer in layers for variable in layer.weights]
 
 
+def main(folder: Path) -> None:
+    for name, build in PROGRAMS.items():
+        arrays = {
+            f"{seed} {number}": array for seed in SEEDS for number, array in enumerate(initial_values(build, seed))
+        }
+        np.savez(folder / f"{name}.npz", **arrays)
+
+
 if __name__ == "__main__":
-    arrays = {
-        f"{name} {seed} {number}": array
-        for name, build in PROGRAMS.items()
-        for seed in SEEDS
-        for number, array in enumerate(initial_values(build, seed))
-    }
-    np.savez(sys.argv[1], **arrays)
+    main(Path(sys.argv[1]))

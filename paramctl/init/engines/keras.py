@@ -20,6 +20,7 @@ import numpy as np
 
 from paramctl.core.blas import one_thread
 from paramctl.core.dtypes import Array
+from paramctl.errors import AddressError
 from paramctl.init.distributions import Constant, Delta, Normal, Orthogonal, TruncatedNormal, Uniform
 from paramctl.init.engines import jax_random, philox
 from paramctl.init.engines.base import DrawRequest, TooLargeToDraw
@@ -82,9 +83,9 @@ class KerasEngine:
     addressable: bool = True
 
     def start(self, seed: int, requests: Mapping[str, DrawRequest]) -> KerasDraws:
-        """Return the values for a seed of set_random_seed. Raises ValueError for a seed that it refuses."""
+        """Return the values for a seed of set_random_seed. Raises AddressError for a seed that it refuses."""
         if not 0 <= seed <= MAX_SEED:
-            raise ValueError(f"Keras' seed must be from 0 to {MAX_SEED} (got {seed})")
+            raise AddressError(f"--exactly {self.name}: the seed must be from 0 to {MAX_SEED:,}", str(seed))
         return KerasDraws(self.backend, requests, _seeds(seed, requests))
 
 
