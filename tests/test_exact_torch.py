@@ -139,6 +139,7 @@ ORDERS = {
     ("dense/kernel=normal",): "is not constructed yet",
     ("**", "dense/bias=xavier_uniform"): "requires fans",
     ("**", "dense/kernel[0]=normal"): "not slices",
+    ("rand(99999, 99999)",): "throws away at most",
     ("conv",): "has no parameter with this name",
     ("**", "**/kernel=he_normal"): "use kaiming_normal",
 }
@@ -148,6 +149,13 @@ ORDERS = {
 def test_an_order_that_no_program_has_is_refused(order: tuple[str, ...], message: str) -> None:
     with pytest.raises(AddressError, match=message):
         pc.initialize(model(MLP), exactly="torch", order=order)
+
+
+def test_the_documents_order_applies_unless_another_one_is_given() -> None:
+    drawn = pc.initialize(model(f"order: ['rand(2, 4)']\n{MLP}"), exactly="torch")
+    assert hash_of(drawn.source.base) == hash_of(initialized("lazy mlp", 0).source.base)
+    plain = pc.initialize(model(f"order: ['rand(2, 4)']\n{MLP}"), exactly="torch", order=["**"])
+    assert hash_of(plain.source.base) == hash_of(initialized("mlp", 0).source.base)
 
 
 def test_one_tensor_has_one_scheme() -> None:

@@ -57,6 +57,19 @@ def test_the_bits_are_torchs(name: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(drawn[path][...], array[...], err_msg=path)
 
 
+def test_orthogonal_matrices_are_close_and_all_after_them_exact() -> None:
+    """LAPACK rounds otherwise on other machines; the numbers that it starts from are exact."""
+    document = "input: [48]\nlayers: [{dense: {units: 64, name: a}}, {dense: {units: 5, name: b}}]\n"
+    order = ["**", "a/kernel=orthogonal:gain=2", "b/kernel=normal"]
+    drawn = pc.initialize(model(document), exactly="torch", order=order, seed=3, allow="close")
+    torch.manual_seed(3)
+    parts = [torch.nn.Linear(48, 64), torch.nn.Linear(64, 5)]
+    torch.nn.init.orthogonal_(parts[0].weight, 2)
+    torch.nn.init.normal_(parts[1].weight, std=0.05)
+    np.testing.assert_allclose(drawn["a/kernel"][...], parts[0].weight.detach().numpy().T, rtol=0, atol=2e-6)
+    np.testing.assert_array_equal(drawn["b/kernel"][...], parts[1].weight.detach().numpy().T)
+
+
 if __name__ == "__main__":
     RECORDED.parent.mkdir(exist_ok=True)
     RECORDED.write_text(json.dumps(recorded_by_torch(), indent=1) + "\n")

@@ -7,6 +7,7 @@ the schemes that were chosen for them. A tensor has the values of the last call 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from typing import NamedTuple
 
 from paramctl.address.resolve import Match, resolve
@@ -25,6 +26,9 @@ from paramctl.model.layers.torch_draws import InitCall, constant
 
 FIXED = ("zeros", "ones", "constant")
 """The schemes that draw nothing."""
+
+MAX_THROWN_AWAY = 1 << 32
+"""Numbers that are thrown away are drawn, too: so many take half a minute."""
 
 
 class Draw(NamedTuple):
@@ -157,4 +161,6 @@ def _call(node: Located, name: str) -> InitCall:
 def _thrown_away(item: ThrownAway) -> Draw:
     call = InitCall("", "uniform_" if item.function == "rand" else "normal_")
     name = f"{item.function}({', '.join(map(str, item.shape))})"
+    if prod(item.shape) > MAX_THROWN_AWAY:
+        raise AddressError(f"an order throws away at most {MAX_THROWN_AWAY:,} numbers at once", name)
     return Draw(name, DrawRequest(law_of(call, item.shape), item.shape, numpy_dtype("float32")), call_text(call))
