@@ -21,7 +21,7 @@ from page import Group, Record, line, machine, now, revision, versions
 
 GROUPS = (
     *("startup", "headers", "documents", "frameworks", "scan", "library", "text", "edit", "init", "conversion"),
-    *("torch_files", "bundles", "quantized", "addresses", "forward"),
+    *("torch_files", "bundles", "quantized", "addresses", "forward", "exact"),
 )
 
 
