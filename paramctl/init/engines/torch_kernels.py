@@ -120,15 +120,35 @@ class Kernels:
         values = self._runs(place + each * start, max(runs - start, 0), tensor, mean, stddev)
         if stop <= tensor.size - RUN or stop <= full == tensor.size:
             return values[: stop - start]
-        # The last 16 values come from words of their own, and replace those of the last full run.
-        last = after_normal(tensor).word - each * RUN
-        tail, begin = self._runs(last, RUN, tensor, mean, stddev), tensor.size - RUN
+        # the tail replaces values of the last full run
+        tail, begin = self._tail(tensor, mean, stddev), tensor.size - RUN
         whole = np.concatenate([values[: max(begin - start, 0)], tail[max(start - begin, 0) :]])
         return whole[: stop - start]
 
+    def normal_at(self, tensor: Tensor, mean: float, stddev: float, start: int, stop: int, indices: Array) -> Array:
+        """Return those values of ``normal`` that are at some indices, in order. Only their runs are computed."""
+        first_of_tail = tensor.size - (RUN if tensor.size % RUN else 0) - start
+        runs, where = np.unique(indices[indices < first_of_tail] // RUN, return_inverse=True)
+        if tensor.size < RUN or 2 * runs.size * RUN > stop - start:
+            return self.normal(tensor, mean, stddev, start, stop)[indices]
+        each, within = tensor.words_each, where.size
+        words = self.words.read(tensor.place.word + each * start, (stop - start) // RUN * RUN * each)
+        drawn = self._computed(words.reshape(-1, RUN * each)[runs].reshape(-1), tensor, mean, stddev)
+        values: Array = drawn[where * RUN + indices[:within] % RUN]
+        if within < indices.size:
+            tail = self._tail(tensor, mean, stddev)[indices[within:] - first_of_tail]
+            values = np.concatenate([values, tail])
+        return values
+
     def _runs(self, word: int, count: int, tensor: Tensor, mean: float, stddev: float) -> Array:
         """Return the normal values of whole runs."""
-        words = self.words.read(word, count * tensor.words_each)
+        return self._computed(self.words.read(word, count * tensor.words_each), tensor, mean, stddev)
+
+    def _tail(self, tensor: Tensor, mean: float, stddev: float) -> Array:
+        """Return the last 16 values of a tensor whose size is not a multiple of 16. They have words of their own."""
+        return self._runs(after_normal(tensor).word - tensor.words_each * RUN, RUN, tensor, mean, stddev)
+
+    def _computed(self, words: Array, tensor: Tensor, mean: float, stddev: float) -> Array:
         if tensor.dtype == np.float64:
             return normals64(words, mean, stddev)
         values = normals(words, float(np.float32(mean)), float(np.float32(stddev)), self.fused)

@@ -40,7 +40,7 @@ def _draw(law: TruncatedAt, tensor: Tensor, kernels: Kernels, start: int, stop: 
     rounds = 1
     while pending.size:
         tensor = tensor._replace(place=after_normal(tensor))
-        further = kernels.normal(tensor, law.mean, law.stddev, start, stop)[pending]
+        further = kernels.normal_at(tensor, law.mean, law.stddev, start, stop, pending)
         drawn[pending] = further
         pending = pending[(further < lowest) | (further > highest)]
         rounds += 1
