@@ -61,9 +61,8 @@ class _Scope:
             name = f"{class_name}_{self.numbers[class_name]}"
             self.numbers[class_name] += 1
         if name in self.names:
-            raise AddressError(
-                "--exactly flax:linen: two modules have one name; name the layers", f"{block.path} {name}"
-            )
+            rule = f"--exactly flax:linen: two modules have the name {name}"
+            raise AddressError(rule, block.path, "Give the layer another name.")
         self.names.add(name)
         return (*self.path, name)
 

@@ -12,6 +12,7 @@ from math import erf, sqrt
 import numpy as np
 
 from paramctl.core.dtypes import Array, numpy_dtype
+from paramctl.init.engines.fused import fma32
 from paramctl.init.engines.threefry import STRIDE, RandomBits
 from paramctl.init.engines.xla import erf_inv
 
@@ -64,14 +65,15 @@ def _uniform(bits: Array, dtype: str, low: float, high: float) -> Array:
     """Return uniform values in a dtype, from as many random bits as BITS has for it."""
     number = numpy_dtype(dtype).type
     least, width = float(number(low)), float(number(number(high) - number(low)))
-    fraction = (bits >> np.uint32(BITS[dtype] - MANTISSA[dtype])) * 2.0 ** -MANTISSA[dtype]
+    fraction = (bits >> np.uint32(BITS[dtype] - MANTISSA[dtype])).astype(np.float32)
+    fraction *= np.float32(2.0 ** -MANTISSA[dtype])
     if dtype == "float32":
-        fraction *= width  # exact in float64: a fused multiply-add
+        values = fma32(fraction, width, least)
     else:  # XLA computes each operation in float32, and rounds its result
-        fraction = (fraction.astype(np.float32) * np.float32(width)).astype(number).astype(np.float32)
-    fraction += least
-    values: Array = np.maximum(fraction.astype(number), number(low))
-    return values
+        product = (fraction * np.float32(width)).astype(number).astype(np.float32)
+        values = (product + np.float32(least)).astype(number)
+    bounded: Array = np.maximum(values, number(low))
+    return bounded
 
 
 def _quantile(values: Array, dtype: str) -> Array:
