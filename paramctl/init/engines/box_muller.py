@@ -86,20 +86,28 @@ def _sin_cos(steps: Array, sin: Array, cos: Array, scratch: Scratch, fused: bool
 def normals64(words: Array, mean: float, stddev: float) -> Array:
     """Return normal numbers in float64, one for each two of a multiple of 32 words, with the C library's functions."""
     uniform = uniform64(words).reshape(-1, 2, RUN // 2)
-    radius = [math.sqrt(-2 * math.log(1 - x)) for x in uniform[:, 0].ravel().tolist()]
-    angles = (2 * math.pi * uniform[:, 1].ravel()).tolist()
+    radius = np.sqrt(-2 * np.array([*map(math.log, (1 - uniform[:, 0]).ravel().tolist())]))
+    angles = (2 * math.pi * uniform[:, 1]).ravel().tolist()
     points = np.array([*map(math.cos, angles), *map(math.sin, angles)]).reshape(2, -1)
-    points *= np.array(radius)
+    points *= radius
     values = points.reshape(2, -1, RUN // 2).transpose(1, 0, 2).reshape(-1)
-    return fma64(values, stddev, mean)
+    return fma64(values, stddev, mean) if mean else values * stddev + 0.0  # no -0, as in torch
 
 
 def uniform64(words: Array) -> Array:
     """Return numbers in [0, 1) in float64, one for each two words."""
-    first, second = words.reshape(-1, 2).astype(np.uint64).T
-    uniform: Array = (((first << 32) | second) & ((1 << 53) - 1)).astype(np.float64)
+    uniform: Array = steps64(words).astype(np.float64)
     uniform *= 2.0**-53
     return uniform
+
+
+def steps64(words: Array) -> Array:
+    """Return the integers in [0, 2^53), in int64, that two words each make. The first word has the high bits."""
+    pairs = words.astype("<u4", copy=False).view("<u8")
+    steps = pairs << 32
+    steps &= (1 << 53) - 1
+    steps |= pairs >> 32
+    return steps.view(np.int64)
 
 
 def pair(words: Sequence[int] | Array) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from paramctl.core.dtypes import Array
-from paramctl.init.engines.box_muller import RUN, normals, normals64, pair, uniform64
+from paramctl.init.engines.box_muller import RUN, normals, normals64, pair, steps64, uniform64
 from paramctl.init.engines.fused import fma32, fma64
 from paramctl.init.engines.mt19937 import Words
 
@@ -71,7 +71,10 @@ class Kernels:
         each = tensor.words_each
         words = self.words.read(tensor.place.word + each * start, each * (stop - start))
         if tensor.dtype == np.float64:
-            values = self._scaled64(uniform64(words), low, high)
+            values = np.empty(stop - start)
+            for begin in range(0, values.size, AT_ONCE):
+                piece = words[2 * begin : 2 * (begin + AT_ONCE)]
+                values[begin : begin + AT_ONCE] = self._uniform64(piece, low, high)
         else:
             values = words.view(np.float32)  # in place
             for begin in range(0, values.size, AT_ONCE):
@@ -103,10 +106,16 @@ class Kernels:
         else:
             out[:] = fma32(out, float(width), float(first))
 
-    def _scaled64(self, values: Array, low: float, high: float) -> Array:
-        if self.fused:
-            return fma64(values, high - low, low)
-        values *= high - low
+    def _uniform64(self, words: Array, low: float, high: float) -> Array:
+        width = float(high) - low
+        if self.fused and low == -width / 2 and width > 1e-200:  # one product, as in float32
+            values: Array = (steps64(words) - (1 << 52)).astype(np.float64)
+            values *= width * 2.0**-53
+            return values
+        values = uniform64(words)
+        if self.fused and low:
+            return fma64(values, width, low)
+        values *= width
         values += low
         return values
 
