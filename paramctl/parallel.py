@@ -6,9 +6,11 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -42,6 +44,8 @@ def in_parallel(work: Callable[[Job], Result], jobs: Iterable[Job], threads: int
     The first error, or closing the iterator, cancels the jobs that have not begun, and those that look whether they
     are cancelled.
     """
+    from concurrent.futures import ThreadPoolExecutor  # imports logging, which no reader of headers needs
+
     keep_freed_memory()
     count = threads or workers()
     pending: deque[Future[Result]] = deque()
@@ -77,6 +81,8 @@ def _ended() -> tuple[threading.Event, ...]:
 def check_awaited() -> None:
     """Raise CancelledError in a job whose result is no longer awaited. A job that takes seconds calls this."""
     if any(event.is_set() for event in _ended()):
+        from concurrent.futures import CancelledError
+
         raise CancelledError
 
 

@@ -85,7 +85,7 @@ ONLY_IN = {
     },
     "ml_dtypes": {"core/dtypes.py"},
     "random": {"init/engines/keras.py"},  # Keras draws the seeds of its initializers by Python's own generator
-    "secrets": {"cli/options.py", "store/io/atomic.py"},
+    "secrets": {"cli/options.py"},
     "subprocess": {"cli/pager.py", "store/hdf5/client.py", "address/expressions.py"},
     "ssl": {"store/remote/http.py", "store/remote/http_ranges.py"},
     "fsspec": {"store/remote/fsspec_files.py"},

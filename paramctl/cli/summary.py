@@ -14,8 +14,6 @@ from paramctl.cli import inputs, options
 from paramctl.cli.command import Command
 from paramctl.cli.completions import complete_columns
 from paramctl.cli.display import display, screen, style, table_width
-from paramctl.cli.memory import print_memory
-from paramctl.cli.metadata import check_alone, print_metadata
 from paramctl.cli.render import FOR_PEOPLE, ROW_FORMATS, Column, emit, json_text, rows, table, tell
 from paramctl.cli.several import of_each, refuse_standard_input, split_files, summary_lines
 from paramctl.cli.summary_columns import COSTS, LAYER_COLUMNS, PARAMETER_COLUMNS, shape_text
@@ -188,6 +186,8 @@ def summary(
     if memory:
         if len(files) > 1:
             raise click.UsageError("--memory is for one model")
+        from paramctl.cli.memory import print_memory  # most summaries need neither this nor the next
+
         _check_memory_options(bool(patterns), depth, parameters, columns, sort, top, group, filters, state)
         arrays = inputs.open_argument(model, define, input_shape)
         estimate = paramctl.memory(arrays, optimizer=optimizer or "adam", batch=batch or 1, dtype=filters["dtype"])
@@ -195,6 +195,8 @@ def summary(
     if metadata:
         if len(files) > 1:
             raise click.UsageError("--metadata is for one file")
+        from paramctl.cli.metadata import check_alone, print_metadata
+
         check_alone(format)
         print_metadata(paramctl.metadata(inputs.open_argument(model)), model, format)
         return 0

@@ -34,18 +34,17 @@ from paramctl.model import Block
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-_LAYER_NORM = re.compile(r"(^|_)(ln|layer_?norm(alization)?)(_|[0-9]|$)")
-_RMS_NORM = re.compile(r"(^|_)rms_?norm(alization)?(_|[0-9]|$)")
-_LINEAR = re.compile(r"(_proj|(^|_)(lm_head|linear|dense|fc)[0-9]*|^attn_(q|k|v|qkv|output)|^ffn_(gate|up|down))$")
-_EMBEDDING = re.compile(r"^(wte|wpe|embed_tokens|(word|position|token_type)_embeddings|tok_embeddings|token_embd)$")
-_CONV = re.compile(r"conv(olution)?([0-9]*d?)?(_|[0-9]|$)")
-_NOT_CONV = re.compile(
-    r"trans|deconv|(^|_)[dt]_?conv|up|conv_?t(_|[0-9]|$)|tconv|depthwise|dw|separable|inverse|backward|bilinear"
-)
-_INSTANCE_NORM = re.compile(r"inst|^(i_?norm|in)[0-9]*$")
-_ROUTER = re.compile(r"(^|_)router(_|$)")
-_TRANSFORMERS_CONV1D = re.compile(r"^(c_attn|c_proj|c_fc|q_attn)$")
-_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+# texts, which re compiles when a checkpoint first needs them: a model document needs none
+_LAYER_NORM = r"(^|_)(ln|layer_?norm(alization)?)(_|[0-9]|$)"
+_RMS_NORM = r"(^|_)rms_?norm(alization)?(_|[0-9]|$)"
+_LINEAR = r"(_proj|(^|_)(lm_head|linear|dense|fc)[0-9]*|^attn_(q|k|v|qkv|output)|^ffn_(gate|up|down))$"
+_EMBEDDING = r"^(wte|wpe|embed_tokens|(word|position|token_type)_embeddings|tok_embeddings|token_embd)$"
+_CONV = r"conv(olution)?([0-9]*d?)?(_|[0-9]|$)"
+_NOT_CONV = r"trans|deconv|(^|_)[dt]_?conv|up|conv_?t(_|[0-9]|$)|tconv|depthwise|dw|separable|inverse|backward|bilinear"
+_INSTANCE_NORM = r"inst|^(i_?norm|in)[0-9]*$"
+_ROUTER = r"(^|_)router(_|$)"
+_TRANSFORMERS_CONV1D = r"^(c_attn|c_proj|c_fc|q_attn)$"
+_HUMP = r"(?<=[a-z])(?=[A-Z])"
 _LLAMA = ("input_layernorm", "post_attention_layernorm")
 _GATES = {4: "lstm", 3: "gru", 1: "simple_rnn"}
 
@@ -120,7 +119,7 @@ class LayerTypes:
         """Return the last name of a block in snake_case: layer_norm for LayerNorm."""
         name = block.path.rpartition(self.separator)[2]
         lower = name.lower()
-        return lower if lower == name else _HUMP.sub("_", name).lower()
+        return lower if lower == name else re.sub(_HUMP, "_", name).lower()
 
 
 def _shapes(block: Block) -> Shapes:
@@ -190,7 +189,7 @@ def _normalization(name: str, shapes: Shapes, level: _Level) -> str | None:
         ("gamma", "beta", "moving_mean", "moving_variance"),
     ):
         if {mean, variance} <= names <= {scale, offset, mean, variance}:
-            return None if _INSTANCE_NORM.search(name) else "batch_normalization"
+            return None if re.search(_INSTANCE_NORM, name) else "batch_normalization"
         is_keras = names == {"gamma", "beta"} and _keras_name(name) == "layer_normalization"
         if names == {scale, offset} and (is_keras or _is_layer_norm(name, level)):
             return "layer_normalization"
@@ -202,12 +201,12 @@ def _is_layer_norm(name: str, level: _Level) -> bool:
         return False  # some give this name to a normalization of groups, beside a convolution
     # torch.nn.TransformerEncoderLayer and TransformerDecoderLayer
     is_torch = level.names >= {"linear1", "linear2", "norm1", "norm2", "self_attn"}
-    return bool(_LAYER_NORM.search(name)) or (is_torch and re.fullmatch("norm[123]", name) is not None)
+    return bool(re.search(_LAYER_NORM, name)) or (is_torch and re.fullmatch("norm[123]", name) is not None)
 
 
 def _is_rms_norm(name: str, level: _Level) -> bool:
     is_t5 = name == "layer_norm" and not {"self_attention", "dense_relu_dense"}.isdisjoint(level.names)
-    return is_t5 or bool(_RMS_NORM.search(name))
+    return is_t5 or bool(re.search(_RMS_NORM, name))
 
 
 def _matrices(name: str, shapes: Shapes, level: _Level) -> str | None:
@@ -215,13 +214,13 @@ def _matrices(name: str, shapes: Shapes, level: _Level) -> str | None:
     if shapes.keys() == {"embeddings"}:
         return "embedding" if len(shapes["embeddings"]) == 2 else None
     weight, bias = _weight(shapes), shapes.get("bias")
-    if weight is None or len(weight) != 2 or "einsum" in name or _ROUTER.search(name):
+    if weight is None or len(weight) != 2 or "einsum" in name or re.search(_ROUTER, name):
         return None
     if bias is None:
         if "kernel" in shapes:
             return "dense"
-        return "embedding" if _EMBEDDING.match(name) else "dense" if _LINEAR.search(name) else None
-    outputs = weight[1] if "kernel" in shapes or _TRANSFORMERS_CONV1D.match(name) else weight[0]
+        return "embedding" if re.match(_EMBEDDING, name) else "dense" if re.search(_LINEAR, name) else None
+    outputs = weight[1] if "kernel" in shapes or re.match(_TRANSFORMERS_CONV1D, name) else weight[0]
     return "dense" if bias == (outputs,) else None
 
 
@@ -235,7 +234,7 @@ def _convolution(name: str, shapes: Shapes, following: tuple[int, ...] | None) -
     if not 3 <= len(weight) <= 5:
         return None
     kind = f"conv{len(weight) - 2}d"
-    is_named = bool(_CONV.search(name)) and not _NOT_CONV.search(name)
+    is_named = bool(re.search(_CONV, name)) and not re.search(_NOT_CONV, name)
     if "kernel" in shapes:  # transposed kernels of Flax have the axes of others
         if _keras_name(name) == f"{kind}_transpose":
             return f"{kind}_transpose"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from math import prod
@@ -103,6 +102,8 @@ def new_array(shape: tuple[int, ...], dtype: np.dtype[Any], in_memory: int = MAX
     size = prod(shape) * dtype.itemsize
     if size <= in_memory:
         return np.empty(shape, dtype)
+    import tempfile  # slow to import, and needed by few commands
+
     with tempfile.TemporaryFile() as file:
         if hasattr(os, "posix_fallocate"):  # without the space, a write to the memory would end the process
             os.posix_fallocate(file.fileno(), 0, size)

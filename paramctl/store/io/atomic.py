@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -256,7 +255,7 @@ def remove(paths: Iterable[str]) -> None:
 
 def new_name(folder: str) -> str:
     """Return a path for a temporary file or folder that no other writer has."""
-    return os.path.join(folder, f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}")
+    return os.path.join(folder, f"{PREFIX}{os.urandom(8).hex()}{SUFFIX}")
 
 
 def _create(folder: str, target: str, created: list[str]) -> Temporary:
