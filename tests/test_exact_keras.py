@@ -136,6 +136,7 @@ REFUSED = {
     ),
     "orthogonal": ("input: [4, 4]\nlayers: [{gru: 2}]", {}, "orthogonal values are only close"),
     "half": ("input: [4, 4]\nlayers: [{gru: 2}]", {"dtype": "float16"}, "no orthogonal matrix in float16"),
+    "dtype": (MLP, {"dtype": "float64", "exactly": "keras:tensorflow"}, "the values in float64 are unknown"),
     "ties": (
         "input: [4]\nlayers: [{dense: {units: 4, name: a}}, {dense: {units: 4, name: b}}]\n"
         "ties: [{keep: a/kernel, tie: b/kernel}]",
@@ -149,5 +150,5 @@ REFUSED = {
 def test_what_keras_cannot_do_is_refused_in_one_line(name, written):
     text, options, rule = REFUSED[name]
     with pytest.raises(AddressError, match=rule) as error:
-        np.asarray(pc.initialize(written(text), exactly="keras:torch", **options)["dense/kernel"])
+        np.asarray(pc.initialize(written(text), **{"exactly": "keras:torch"} | options)["dense/kernel"])
     assert "\n" not in str(error.value)

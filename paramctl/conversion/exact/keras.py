@@ -15,7 +15,7 @@ from paramctl.conversion.exact.keras_initializers import RANDOM, KerasInitialize
 from paramctl.conversion.exact.order import Constructed, OrderItem
 from paramctl.conversion.exact.plan import ExactPlan, Promise
 from paramctl.core.dtypes import numpy_dtype
-from paramctl.core.parameter import Parameter, batch_axis
+from paramctl.core.parameter import FLOAT_DTYPES, Parameter, batch_axis
 from paramctl.core.views import Arrangement, view
 from paramctl.errors import AddressError
 from paramctl.init.distributions import Constant, Delta, Distribution, Orthogonal, Uniform
@@ -38,11 +38,13 @@ class Keras:
     """Keras on one backend.
 
     uniforms, normals: the versions and machines that have the bits of these values.
+    dtypes: in which the values are known.
     """
 
     engine: KerasEngine
     uniforms: str
     normals: str
+    dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32")
     preset: str = "keras"
 
     @property
@@ -200,6 +202,8 @@ class _Program:
             raise self._refusal(parameter.path, str(mismatch)) from None
         if isinstance(law, Orthogonal) and parameter.dtype in HALF_DTYPES:
             raise self._refusal(parameter.path, f"Keras draws no orthogonal matrix in {parameter.dtype}")
+        if parameter.dtype in FLOAT_DTYPES and parameter.dtype not in self.framework.dtypes:
+            raise self._refusal(parameter.path, f"the values in {parameter.dtype} are unknown")
         request = Again(again, law) if again and isinstance(law, RANDOM) else law
         self.requests[name] = DrawRequest(request, shape, numpy_dtype(parameter.dtype))
         self.tensors[name] = Parameter(name, tuple(map(batch_axis, shape)), dtype=parameter.dtype)
@@ -232,7 +236,7 @@ def _with_wrapped(layer: Layer) -> Iterator[Layer]:
 
 VERSION = "keras 3.15"
 KERAS: tuple[Keras, ...] = (
-    Keras(ON_TORCH, f"{VERSION}, torch>=2.12", f"{VERSION}, torch>=2.12, x86-64 with AVX2"),
-    Keras(ON_JAX, f"{VERSION}, jax>=0.5, x86-64 with FMA", f"{VERSION}, jax>=0.5, x86-64 with FMA"),
-    Keras(ON_TENSORFLOW, f"{VERSION}, tensorflow>=2.16", f"{VERSION}, tensorflow>=2.16, glibc"),
+    Keras(ON_TORCH, f"{VERSION}, torch>=2.12", f"{VERSION}, torch>=2.12, x86-64 with AVX2", FLOAT_DTYPES),
+    Keras(ON_JAX, f"{VERSION}, jax>=0.10, x86-64 with FMA", f"{VERSION}, jax>=0.10, x86-64 with FMA"),
+    Keras(ON_TENSORFLOW, f"{VERSION}, tensorflow>=2.21", f"{VERSION}, tensorflow>=2.21, glibc"),
 )

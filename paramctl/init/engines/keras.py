@@ -182,10 +182,14 @@ def _with_torch(law: Uniform | Normal | TruncatedNormal, block: Block) -> Array:
 
 
 def _by_scalars(values: Array, factor: float, offset: float) -> Array:
-    """Return values times a number plus a number, as torch does it: half types are computed in float32."""
-    wide = np.float32 if values.dtype.itemsize == 2 else values.dtype.type
-    product = (values.astype(wide, copy=False) * wide(factor)).astype(values.dtype, copy=False)
-    return (product.astype(wide, copy=False) + wide(offset)).astype(values.dtype, copy=False)
+    """Return values times a number plus a number, as torch does it.
+
+    Half types are computed in float32, where a factor is rounded to float32 alone, but a summand to the half type.
+    """
+    dtype = values.dtype
+    wide = np.float32 if dtype.itemsize == 2 else dtype.type
+    product = (values.astype(wide, copy=False) * wide(factor)).astype(dtype, copy=False)
+    return (product.astype(wide, copy=False) + wide(dtype.type(offset))).astype(dtype, copy=False)
 
 
 def _with_jax(law: Uniform | Normal | TruncatedNormal, block: Block) -> Array:
