@@ -14,8 +14,9 @@ with open({path!r}) as file:
     print(len(yaml.load(file, yaml.CSafeLoader)["layers"]))
 """
 KERAS = """
-import os
+import os, sys
 os.environ["KERAS_BACKEND"] = "torch"
+sys.setrecursionlimit(100_000)  # Keras follows the layers by recursion
 import keras
 layers = [keras.layers.Dense(4, activation="relu") for _ in range({count})]
 keras.Sequential([keras.Input((4,)), *layers]).summary()
