@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 import zipfile
 from itertools import product
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+import paramctl as pc
 from tests.conftest import ROOT, Run
 from tests.formats import ANY
 
@@ -215,3 +217,18 @@ def test_a_report_names_the_file_to_open(paramctl: Run, tmp_path: Path) -> None:
         done = paramctl("save", "m.yaml", "-o", f"{name[0]}.safetensors", "--max-shard-size", size)
         assert done.stderr.startswith(f"wrote {name}: 4 arrays")
         assert paramctl("summary", name).returncode == 0
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".h5", ".npz"])
+def test_memory_is_bounded_by_the_arrays_in_work(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays of less than a leaf of their hash: once, the bytes of each were kept until the last was written."""
+    monkeypatch.setattr("paramctl.parallel.workers", lambda: 2)
+    size, count = 200_000, 60
+    save_file({f"a{k}": np.full(size, k, "float32") for k in range(count)}, tmp_path / "m.safetensors")
+    tracemalloc.start()
+    try:
+        pc.save(tmp_path / "m.safetensors", tmp_path / f"x{suffix}")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * size * count / 2

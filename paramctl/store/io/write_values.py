@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from paramctl.core.indexing import select_all
@@ -84,10 +85,14 @@ def write_values(
 
     owners = [parameter for parameter in present if parameter.path not in tied]
     threads = options.threads or connections(contents)
-    for item, part in in_parallel(write, (piece for owner in owners for piece in contents.pieces(owner)), threads):
-        sums.add(item.path, part)
-        yield item
-    placed += [_placed(owner, extents[owner.path], sums.finish(owner.path, owner)) for owner in owners]
+    pieces = in_parallel(write, (piece for owner in owners for piece in contents.pieces(owner)), threads)
+    for path, group in groupby(pieces, lambda piece: piece[0].path):
+        for item, part in group:
+            sums.add(path, part)
+            yield item
+        # at once: until then, the sum holds the bytes of the last leaf, and small arrays are all of it
+        owner = contents.model.parameters[path]
+        placed.append(_placed(owner, extents[path], sums.finish(path, owner)))
     for parameter in copies:
         values = gather(contents, parameter.path, select_all(parameter.shape))
         stored = replace(parameter, dtype=contents.model.owner(parameter.path).dtype)
