@@ -182,6 +182,34 @@ def test_options_that_do_not_belong_together_are_refused(call, model, options, w
     assert stdout == ""
 
 
+def test_presets_of_another_framework_are_refused(call, model):
+    code, stdout, stderr = call("init", model, "--exactly", "torch", "--preset", "keras", "--dry-run")
+    assert code == 2
+    assert "torch has its own defaults" in stderr
+    assert stdout == ""
+
+
+def test_a_preset_of_a_family_is_used_and_the_rest_has_the_framework_s_defaults(call, tmp_path):
+    path = tmp_path / "m.yaml"
+    path.write_text("input: [5, 2]\nlayers: [{lstm: 3}, {dense: 2}, batch_normalization]\n")
+    _, stdout, _ = call("init", str(path), "--exactly", "torch", "--preset", "gpt2", "--dry-run", "--format", "json")
+    rows = {row["path"]: row for row in json.loads(stdout)}
+    assert (rows["dense/kernel"]["scheme"], rows["dense/kernel"]["stddev"]) == ("normal_(mean=0.0, std=0.02)", 0.02)
+    assert rows["lstm/lstm_cell/kernel"]["reason"] == "--preset gpt2"
+    assert rows["batch_normalization/gamma"]["reason"] == "the default of torch"
+
+
+def test_torch_s_layout_keeps_both_biases_of_a_recurrent_layer(call, tmp_path):
+    path, both, one = tmp_path / "m.yaml", tmp_path / "both.safetensors", tmp_path / "one.safetensors"
+    path.write_text("input: [5, 2]\nlayers: [{lstm: 3}]\n")
+    call("init", str(path), "--exactly", "torch", "--layout", "torch", "-o", str(both))
+    call("init", str(path), "--exactly", "torch", "-o", str(one))
+    with pc.open(both) as of_torch, pc.open(one) as of_model:
+        first, second = (np.asarray(of_torch[f"lstm.bias_{name}_l0"]) for name in ("ih", "hh"))
+        assert second.any()
+        assert np.array_equal(first + second, np.asarray(of_model["lstm/lstm_cell/bias"]))
+
+
 def test_a_checkpoint_has_no_order_of_construction(call, model, tmp_path):
     call("init", model, "-o", str(tmp_path / "a.h5"))
     code, stdout, stderr = call("init", str(tmp_path / "a.h5"), "--exactly", "fake", "-o", str(tmp_path / "b.h5"))

@@ -18,17 +18,24 @@ from paramctl.init.registry import SchemeMismatch, Target, distribution_if_appli
 from paramctl.init.rules import DEFAULT, AssignedScheme, InitRequest, assign_schemes, resolve_seed
 from paramctl.inspect.plan import PlanRow, plan
 from paramctl.library.arguments import choice
+from paramctl.library.converting import convert
 from paramctl.library.weights import Weights
 from paramctl.model import Model
 
 
 def initialized_exactly(
-    model: Model, framework: str, request: InitRequest, seed: int | None, order: Sequence[str], allow: Sequence[str]
+    model: Model,
+    framework: str,
+    request: InitRequest,
+    seed: int | None,
+    order: Sequence[str],
+    allow: Sequence[str],
+    layout: str | None,
 ) -> Weights:
     """Return a model with the initial values that a framework gives it.
 
     request: the rules and the scheme; without a preset, the framework's defaults apply to all other parameters.
-    order, allow: see ``initialize``.
+    order, allow, layout: see ``initialize``.
     Raises AddressError for a layer or a scheme whose values in the framework are unknown.
     """
     choice("exactly", framework, FRAMEWORKS)
@@ -36,12 +43,7 @@ def initialized_exactly(
         choice("allow", word, (CLOSE,))
     chosen = FRAMEWORKS[framework]
     preset = PRESETS[chosen.preset]
-    if not request.preset:
-        request = replace(request, from_preset=preset.schemes(model), preset=preset.name)
-    assigned = {
-        path: _checked(scheme, chosen, f"--preset {preset.name}")
-        for path, scheme in assign_schemes(model, replace(request, convention=preset.convention)).items()
-    }
+    assigned = _assigned(model, request, chosen)
     items = order or model.order
     assigned |= _initialized_again(model, assigned, parse_order(items), preset.convention)
     source = Exactly(model, chosen, assigned, resolve_seed(model, seed), items, CLOSE in allow)
@@ -51,7 +53,32 @@ def initialized_exactly(
         moments = {path: sums.mean_and_stddev for path, sums in measured.items()}
         return list(plan(model, source.assigned, preset.convention, moments.get, exactly))
 
-    return Weights(source, report, seed=source.seed, notes=_notes(source))
+    weights = Weights(source, report, seed=source.seed, notes=_notes(source))
+    if layout != "torch":
+        return weights
+    converted = convert(weights, layout=layout)  # not in two steps: a file has one bias where torch adds two
+    return Weights(converted.source, report, seed=source.seed, notes=[*weights.notes, *converted.notes])
+
+
+def _assigned(model: Model, request: InitRequest, framework: Framework) -> dict[str, AssignedScheme]:
+    """Return the scheme of each parameter: a requested one, or the framework's default.
+
+    Raises AddressError for a preset that is another framework's, which has no parameter of this one's.
+    """
+    own = PRESETS[framework.preset]
+    if (
+        request.preset
+        and request.preset != own.name
+        and request.preset in {each.preset for each in FRAMEWORKS.values()}
+    ):
+        raise AddressError(f"exactly {framework.name} has its own defaults, not a preset's", request.preset)
+    request = replace(request, convention=own.convention)
+    defaults = assign_schemes(model, replace(request, preset=own.name, from_preset=own.schemes(model)))
+    assigned = defaults if request.preset in ("", own.name) else assign_schemes(model, request)
+    return {
+        path: _checked(defaults[path] if scheme.reason == DEFAULT else scheme, framework, f"--preset {own.name}")
+        for path, scheme in assigned.items()
+    }
 
 
 def _checked(assigned: AssignedScheme, framework: Framework, default: str) -> AssignedScheme:

@@ -54,7 +54,8 @@ def initialize(
     seed: the document's by default, else 0.
     dtype: of floating-point arrays.
     layout, like: for a checkpoint that does not record the roles of its axes. ``torch``: arrays called weight have the
-        fans of torch.nn.init. like: the model whose arrays these are, in the layout of their names or this one.
+        fans of torch.nn.init. like: the model whose arrays these are, in the layout of their names or this one. With
+        ``exactly``, the layout of the result.
     exactly: the framework whose own initial values the model gets, bit for bit: ``torch``, ``flax:linen``,
         ``keras:jax``. Schemes are then those that the layers are constructed with, or torch.nn.init after that.
     order: for ``exactly``, the order in which the layers are constructed, if it is not the document's: patterns,
@@ -64,12 +65,7 @@ def initialize(
     scheme. The report has the scheme of each array and what chose it.
     Raises DocumentError for a scheme that is unknown or does not fit, and AddressError for a rule that matches nothing.
     """
-    if exactly is None:
-        for name, items in (("order", order), ("allow", allow)):
-            if items:
-                raise AddressError(f"{name} is for a framework's own values: add exactly", ", ".join(texts(items)))
-    elif scheme == LSUV:
-        raise AddressError("the scheme lsuv is not for a framework's own values", f"exactly {exactly}")
+    _check_exactly(exactly, scheme, {"order": order, "allow": allow}, {"fan_convention": fan_convention, "like": like})
     if scheme == LSUV:
         from paramctl.library.lsuv import scaled  # computes with the model
 
@@ -95,15 +91,13 @@ def initialize(
     arrays = openable(model)
     structure = require_built(arrays if isinstance(arrays, Model) else arrays.model)
     base = None if isinstance(arrays, Model) else _in_dtype(arrays.source, dtype)
-    typed = structure.with_dtype(dtype)
+    typed = known = structure.with_dtype(dtype)
     chosen = PRESETS[preset] if preset is not None else None
     pairs = rules.items() if isinstance(rules, Mapping) else [*map(_pair, rules)]
     pairs = [*pairs, *_scheme_rules(texts(patterns), scheme)]
-    if layout is not None or like is not None:
+    if exactly is None and (layout is not None or like is not None):
         typed, known = _with_roles(typed, base is not None, layout, like, scheme if not patterns else None)
         fan_convention = _convention(fan_convention, layout, like)
-    else:
-        known = typed
     convention = fan_convention or (chosen.convention if chosen else "true")
     request = InitRequest(
         tuple(_rule(pattern, value) for pattern, value in pairs),
@@ -115,10 +109,9 @@ def initialize(
     if exactly is not None:
         from paramctl.library.exact import initialized_exactly  # the engines of the frameworks
 
-        _check_alone(exactly, fan_convention=fan_convention, layout=layout, like=like)
         if base is not None:
             raise AddressError(f"exactly {exactly} requires a model document, which has an order", structure.name)
-        return initialized_exactly(typed, exactly, request, seed, texts(order), texts(allow))
+        return initialized_exactly(typed, exactly, request, seed, texts(order), texts(allow), layout)
     assigned = assign_schemes(known, request, stored=base is not None)
 
     def report(measured: Mapping[str, Any]) -> list[PlanRow]:
@@ -129,11 +122,20 @@ def initialize(
     return Weights(source, report, seed=source.seed)
 
 
-def _check_alone(exactly: str, **others: Any) -> None:
-    """Raise AddressError for an argument that is not for a framework's own values."""
-    for name, value in others.items():
-        if value is not None:
+def _check_exactly(
+    exactly: str | None, scheme: SchemeLike | None, own: Mapping[str, Any], others: Mapping[str, Any]
+) -> None:
+    """Raise AddressError for arguments that do not belong together.
+
+    own, others: the arguments that are only for a framework's own values, and those that are not for them.
+    """
+    for name, value in (own if exactly is None else others).items():
+        if value and exactly is None:
+            raise AddressError(f"{name} is for a framework's own values: add exactly", ", ".join(texts(value)))
+        if value is not None and exactly is not None:
             raise AddressError(f"{name} is not for a framework's own values", f"exactly {exactly}")
+    if scheme == LSUV and exactly is not None:
+        raise AddressError("the scheme lsuv is not for a framework's own values", f"exactly {exactly}")
 
 
 def _scheme_rules(patterns: Sequence[str], scheme: SchemeLike | None) -> list[tuple[str, SchemeLike | None]]:
