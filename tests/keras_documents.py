@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 
 BACKENDS = ("torch", "jax", "tensorflow")
+HALF_DTYPES = ("float16", "bfloat16")
+IN_HALF = ("normals", "constants")
+"""The documents that are also drawn in half precision, under the first seed."""
 SEEDS = (0, 1, 7, 12345, 4294967295)
 
 DOCUMENTS = {

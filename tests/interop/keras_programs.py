@@ -15,7 +15,7 @@ from keras import Input, Sequential
 from keras import initializers as init
 from keras import layers as L  # noqa: N812
 
-from tests.keras_documents import SEEDS
+from tests.keras_documents import HALF_DTYPES, IN_HALF, SEEDS
 
 Program: TypeAlias = Callable[[], keras.Model | list[keras.Layer]]
 
@@ -325,11 +325,24 @@ def initial_values(build: Program, seed: int) -> list[np.ndarray[Any, Any]]:
     return [keras.ops.convert_to_numpy(variable.value) for layer in layers for variable in layer.weights]
 
 
+def half_values(build: Program, dtype: str) -> list[np.ndarray[Any, Any]]:
+    """The initial values of a program under a policy of half precision, as float32."""
+    keras.config.set_dtype_policy(dtype)
+    keras.utils.set_random_seed(SEEDS[0])
+    built = build()
+    keras.config.set_dtype_policy("float32")
+    assert not isinstance(built, list)
+    return [keras.ops.convert_to_numpy(keras.ops.cast(variable.value, "float32")) for variable in built.weights]
+
+
 def main(folder: Path) -> None:
     for name, build in PROGRAMS.items():
         arrays = {
             f"{seed} {number}": array for seed in SEEDS for number, array in enumerate(initial_values(build, seed))
         }
+        if name in IN_HALF:
+            for dtype in HALF_DTYPES:
+                arrays |= {f"{dtype} {number}": array for number, array in enumerate(half_values(build, dtype))}
         np.savez(folder / f"{name}.npz", **arrays)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import paramctl as pc
 from tests.interop.keras_programs import PROGRAMS
-from tests.keras_documents import BACKENDS, DOCUMENTS, SEEDS, fingerprint
+from tests.keras_documents import BACKENDS, DOCUMENTS, HALF_DTYPES, IN_HALF, SEEDS, fingerprint
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = json.loads((ROOT / "tests/fixtures/exact/keras.json").read_text())
@@ -47,3 +47,9 @@ def test_every_program_has_the_same_bytes(backend: str, tmp_path: Path) -> None:
                     exact.append(theirs)
                 assert fingerprint(exact) == GOLDEN[backend][name][str(seed)], (name, seed)
                 assert f"{seed} {len(weights.report)}" not in arrays
+            for dtype in HALF_DTYPES if name in IN_HALF else ():
+                weights = pc.initialize(str(model), exactly=f"keras:{backend}", seed=SEEDS[0], dtype=dtype)
+                for number, row in enumerate(weights.report):
+                    ours, theirs = np.asarray(weights[row.path]), arrays[f"{dtype} {number}"]
+                    assert ours.dtype.name == dtype
+                    assert ours.astype(np.float32).tobytes() == theirs.tobytes(), (name, dtype, row.path)
