@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tabulate
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import paramctl as pc
 from paramctl.cli import render
@@ -19,6 +19,7 @@ from paramctl.core.ordering import in_numeric_order
 from paramctl.core.parameter import Parameter
 from paramctl.model import Block
 from paramctl.store.checkpoint import name_tree, stored_parameter
+from paramctl.store.io import write_values
 from paramctl.store.location import open_location
 from paramctl.store.safetensors import header
 from tests.conftest import ROOT, Run
@@ -218,3 +219,21 @@ def test_a_summary_of_many_arrays(options: list[str], paramctl: Run, tmp_path: P
     if "tree" not in options:
         assert shown == paths
     assert "Total parameters:  1,200" in text
+
+
+def test_small_arrays_are_written_in_few_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = []
+
+    def counted(work: Any, batches: Any, threads: int | None) -> Any:
+        for batch in batches:
+            jobs.append([stop - start for _, start, stop in batch])
+            yield work(batch)
+
+    monkeypatch.setattr(write_values, "in_parallel", counted)
+    arrays = {f"w{k:03}": np.full(3_000, k, "float32") for k in range(100)} | {"x": np.arange(600_000, dtype="int32")}
+    save_file(arrays, tmp_path / "a.safetensors")
+    pc.save(str(tmp_path / "a.safetensors"), tmp_path / "many.safetensors")
+    assert [len(job) for job in jobs] == [88, 13, 1, 1], "at least 2^18 values each, a small array never cut"
+    assert sum(map(sum, jobs)) == 900_000
+    loaded = load_file(tmp_path / "many.safetensors")
+    assert all(np.array_equal(loaded[path], array) for path, array in arrays.items())

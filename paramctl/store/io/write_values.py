@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from paramctl.core.indexing import select_all
 from paramctl.core.parameter import Parameter
 from paramctl.parallel import in_parallel
-from paramctl.store.contents import Contents, Piece, blocks, connections, gather
+from paramctl.store.contents import BLOCK_SIZE, Contents, Piece, blocks, connections, gather
 from paramctl.store.io.atomic import Temporary
 from paramctl.store.io.extents import Extent, as_bytes
 from paramctl.store.sums.array_sum import ArraySum
@@ -84,9 +84,11 @@ def write_values(
         return written(path, values, options.measure), digest
 
     owners = [parameter for parameter in present if parameter.path not in tied]
-    threads = options.threads or connections(contents)
-    pieces = in_parallel(write, (piece for owner in owners for piece in contents.pieces(owner)), threads)
-    for path, group in groupby(pieces, lambda piece: piece[0].path):
+    requests = connections(contents)
+    # a server answers a request for each piece at once
+    jobs = _batches(chain.from_iterable(map(contents.pieces, owners)), BLOCK_SIZE if requests is None else 1)
+    results = in_parallel(lambda batch: [*map(write, batch)], jobs, options.threads or requests)
+    for path, group in groupby(chain.from_iterable(results), lambda result: result[0].path):
         for item, part in group:
             sums.add(path, part)
             yield item
@@ -99,6 +101,21 @@ def write_values(
         placed.append((yield from _write_in_order(stored, values, temporary, extents[parameter.path])))
     placed += yield from _write_optimizer(contents, temporary, extents)
     return Sealed(seal_file(temporary, placed), [array.range for array in placed])
+
+
+def _batches(pieces: Iterable[Piece], size: int) -> Iterator[list[Piece]]:
+    """Yield the pieces in batches of at least ``size`` values: to hand over a job costs as much as a small piece."""
+    batch: list[Piece] = []
+    values = 0
+    for piece in pieces:
+        _, start, stop = piece
+        batch.append(piece)
+        values += stop - start
+        if values >= size:
+            yield batch
+            batch, values = [], 0
+    if batch:
+        yield batch
 
 
 def _placed(parameter: Parameter, extent: Extent, digest: str) -> Placed:
