@@ -51,7 +51,7 @@ FIGURES: dict[str, Callable[[Cost, Cost], float]] = {
     " s of CPU time": lambda ours, _: ours.cpu,
     " s more": lambda ours, theirs: ours.elapsed - theirs.elapsed,
 }
-"""What a goal bounds, by the words after its number: the ratio to a peer, or seconds."""
+"""The figures that a goal may bound, by the words after its number: the ratio to a peer, or seconds."""
 
 
 class Goal(NamedTuple):
