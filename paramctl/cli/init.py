@@ -67,7 +67,7 @@ def _frameworks() -> Iterable[str]:
     "--exactly",
     type=options.LazyChoice(_frameworks),
     metavar="FRAMEWORK",
-    help="A framework's own initial values, bit for bit: torch, flax:linen, keras:jax, ...",
+    help="A framework's own initial values, bit for bit: torch, keras:jax and others",
 )
 @click.option(
     "--order",
