@@ -9,7 +9,7 @@ from paramctl import __version__
 
 
 def main() -> None:
-    """Print a quick answer if there is one, or run the command line."""
+    """Print a quick answer, or run the command line if it has none."""
     if not _print(_quick_answer(sys.argv[1:])):
         import gc
 

@@ -1,4 +1,4 @@
-"""What each command imports: a module that takes long to import, only if the command needs it."""
+"""The imports of each command: a module that takes long to import, only if the command needs it."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from tests.conftest import ROOT, Run
 MLP = str(ROOT / "sample_models/mlp.yaml")
 NUMPY = {"numpy", "h5py", "ml_dtypes"}
 THREADS = {"concurrent.futures", "logging", "secrets", "random", "tempfile"}
-"""What commands that read headers alone, or nothing, do without."""
+"""Modules that no command which reads headers alone, or nothing, imports."""
 MODELS = {"yaml", "paramctl.model", "paramctl.init"}
 NEVER = {"tabulate", "h5py", "matplotlib", "fsspec", "ssl", "email", "socket", "asyncio", "multiprocessing", "unittest"}
-"""What no command below imports. tabulate is for HTML and LaTeX, h5py for its worker, ssl for URLs."""
+"""Modules that no command below imports. tabulate is for HTML and LaTeX, h5py for its worker, ssl for URLs."""
 RANDOM = {"secrets", "random"}
-"""What numpy.random imports, and so each command that draws values."""
+"""Modules that numpy.random imports, and so each command that draws values."""
 VALUES = {"autograd", "paramctl.compute"} | RANDOM
-"""What commands that read and write values do without."""
+"""Modules that commands import which compute with values, not those that read and write them."""
 
 COMMANDS: dict[str, tuple[str, set[str]]] = {
     "summary": (f"{MLP}", NUMPY | THREADS),

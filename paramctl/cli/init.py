@@ -73,7 +73,7 @@ def _frameworks() -> Iterable[str]:
     "--order",
     metavar="ITEM",
     multiple=True,
-    help="For --exactly: layers in their order of construction; rand(SIZES); PATTERN=SCHEME; repeatable",
+    help="For --exactly: the next layers that are constructed, or rand(SIZES); repeatable",
 )
 @click.option(
     "--allow",
@@ -84,7 +84,7 @@ def _frameworks() -> Iterable[str]:
 @options.fan_convention("the preset's, or true")
 @options.seed
 @options.dtype
-@options.layout("Layout of a checkpoint without roles of axes; with --exactly, of the file", "that of --like")
+@options.layout("Layout of a checkpoint, or of an exact file", "that of --like")
 @click.option("--like", metavar="MODEL", help="Model whose layers the arrays of a checkpoint belong to")
 @options.output("File to write; '-' is a safetensors stream", default="MODEL.h5, by the model's name")
 @options.force

@@ -117,11 +117,11 @@ def _as_drawn(
     if not isinstance(source, Exactly) or source.framework.preset != "torch":
         return source, arrangements
     drawn = source.tensors.model.parameters
-    own = {name: same(name, name, parameter.shape).arrangement for name, parameter in drawn.items()}
-    own |= {tie.tied: own[tie.kept] for tie in ties if tie.kept in own}
+    unchanged = {name: same(name, name, parameter.shape).arrangement for name, parameter in drawn.items()}
+    unchanged |= {tie.tied: unchanged[tie.kept] for tie in ties if tie.kept in unchanged}
     # a transposed tie that torch cannot share is a copy, whose values only the model has
-    is_complete = all(name in own or not arrangement.views for name, arrangement in arrangements.items())
-    return (source.tensors, {**arrangements, **own}) if is_complete else (source, arrangements)
+    is_complete = all(name in unchanged or not arrangement.views for name, arrangement in arrangements.items())
+    return (source.tensors, {**arrangements, **unchanged}) if is_complete else (source, arrangements)
 
 
 def torch_model(model: Model, layout: TorchLayout | None = None) -> Model:

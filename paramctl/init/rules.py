@@ -73,7 +73,7 @@ class InitRequest:
 class AssignedScheme(NamedTuple):
     """The scheme of a parameter: its text, its distribution, and what assigned it.
 
-    node: the scheme as it is written; None for the default of the layer's type, and for a scheme that is not named.
+    node: the scheme as written; None for the default of the layer's type, and for a scheme that is not named.
     """
 
     scheme: str

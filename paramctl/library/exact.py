@@ -65,18 +65,18 @@ def _assigned(model: Model, request: InitRequest, framework: Framework) -> dict[
 
     Raises AddressError for a preset that is another framework's, which has no parameter of this one's.
     """
-    own = PRESETS[framework.preset]
+    native = PRESETS[framework.preset]
     if (
         request.preset
-        and request.preset != own.name
+        and request.preset != native.name
         and request.preset in {each.preset for each in FRAMEWORKS.values()}
     ):
         raise AddressError(f"exactly {framework.name} has its own defaults, not a preset's", request.preset)
-    request = replace(request, convention=own.convention)
-    defaults = assign_schemes(model, replace(request, preset=own.name, from_preset=own.schemes(model)))
-    assigned = defaults if request.preset in ("", own.name) else assign_schemes(model, request)
+    request = replace(request, convention=native.convention)
+    defaults = assign_schemes(model, replace(request, preset=native.name, from_preset=native.schemes(model)))
+    assigned = defaults if request.preset in ("", native.name) else assign_schemes(model, request)
     return {
-        path: _checked(defaults[path] if scheme.reason == DEFAULT else scheme, framework, f"--preset {own.name}")
+        path: _checked(defaults[path] if scheme.reason == DEFAULT else scheme, framework, f"--preset {native.name}")
         for path, scheme in assigned.items()
     }
 

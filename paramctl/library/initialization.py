@@ -123,13 +123,13 @@ def initialize(
 
 
 def _check_exactly(
-    exactly: str | None, scheme: SchemeLike | None, own: Mapping[str, Any], others: Mapping[str, Any]
+    exactly: str | None, scheme: SchemeLike | None, only: Mapping[str, Any], others: Mapping[str, Any]
 ) -> None:
     """Raise AddressError for arguments that do not belong together.
 
-    own, others: the arguments that are only for a framework's own values, and those that are not for them.
+    only, others: the arguments that are only for a framework's own values, and those that are not for them.
     """
-    for name, value in (own if exactly is None else others).items():
+    for name, value in (only if exactly is None else others).items():
         if value and exactly is None:
             raise AddressError(f"{name} is for a framework's own values: add exactly", ", ".join(texts(value)))
         if value is not None and exactly is not None:

@@ -65,7 +65,7 @@ def _from_json(value: Any, parameter: Parameter, reopen: Callable[[Description],
 
 
 def assigned_to_json(assigned: AssignedScheme) -> list[Any]:
-    """Describe an assigned scheme: its text, its distribution, what assigned it, and the scheme as it is written."""
+    """Describe an assigned scheme: its text, its distribution, what assigned it, and the scheme as written."""
     node = assigned.node.plain() if assigned.node is not None else None
     return [assigned.scheme, distribution_to_json(assigned.distribution), assigned.reason, node]
 

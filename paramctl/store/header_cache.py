@@ -17,7 +17,7 @@ class HeaderCache(Generic[Value]):
         self.values: WeakKeyDictionary[Location, tuple[list[Any], Value]] = WeakKeyDictionary()
 
     def get(self, file: Location, *part: int | None) -> Value | None:
-        """Return the value of a file, None without one. part: the part of the file that is meant."""
+        """Return the value of a file, None without one. part: the offset and the size, if it is of a part."""
         facts, value = self.values.get(file, (None, None))
         return value if facts == [*file.fingerprint(), *part] else None
 

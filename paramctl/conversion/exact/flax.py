@@ -39,7 +39,7 @@ class Draw(NamedTuple):
 class Flax:
     """An interface of Flax on a CPU, with JAX's default settings.
 
-    name: as it is chosen. tensors: the function from a model and an order of construction to the parameters.
+    name: by which a user chooses it. tensors: the function from a model and an order of construction to the parameters.
     """
 
     name: str

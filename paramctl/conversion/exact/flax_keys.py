@@ -27,7 +27,7 @@ class PlacedTensor(NamedTuple):
 
     name: in Flax: ``params/Dense_0/kernel``.
     tensor: it, with its parameters under their paths in the model.
-    data: what is folded into the key of the seed for it; 0 if it takes no key.
+    data: the number that is folded into the key of the seed for it; 0 if it takes no key.
     """
 
     name: str

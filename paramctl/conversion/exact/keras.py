@@ -120,11 +120,11 @@ class _Program:
         layer = block.layer
         if layer is None:
             return
-        for each in _with_wrapped(layer):
-            if not each.in_keras and block.parameters:
-                raise self._refusal(block.path, f"Keras has no layer {each.type}")
-            for lacking in each.keras_lacks():
-                raise self._refusal(block.path, f"Keras' {each.type} has no {lacking}")
+        for part in _with_wrapped(layer):
+            if not part.in_keras and block.parameters:
+                raise self._refusal(block.path, f"Keras has no layer {part.type}")
+            for lacking in part.keras_lacks():
+                raise self._refusal(block.path, f"Keras' {part.type} has no {lacking}")
         if block.unbuilt and constructor_seeds(layer, []):
             raise self._refusal(block.path, "the shape of its input is unknown")
         if layer.in_keras:

@@ -35,7 +35,7 @@ class ThrownAway(NamedTuple):
 
 
 class InitializedAgain(NamedTuple):
-    """Parameters that are initialized again, after their construction, by a scheme as it is written."""
+    """Parameters that are initialized again, after their construction, by a scheme as written."""
 
     pattern: str
     scheme: Located

@@ -15,7 +15,7 @@ from paramctl.model import Model
 
 
 class Promise(NamedTuple):
-    """How far the values of a parameter agree with the framework's.
+    """The agreement of a parameter's values with the framework's.
 
     is_exact: True for equal bits, False if the values are only close.
     text: where that holds, ``torch>=2.12, x86-64 with AVX2``; or why the values are only close.
@@ -49,7 +49,7 @@ class ExactPlan:
 class Framework(Protocol):
     """A framework, on one of its backends, whose initial values are known.
 
-    name: as it is chosen, ``torch`` or ``keras:jax``.
+    name: by which a user chooses it, ``torch`` or ``keras:jax``.
     preset: the preset of its default initializers.
     versions: the versions and machines that equal bits are promised for.
     """

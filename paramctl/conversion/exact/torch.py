@@ -24,7 +24,7 @@ SMALL = 16
 HALF_VERSIONS = "torch>=2.13"
 """Older versions draw float16 and bfloat16 otherwise, or were not tried."""
 MACHINE, LIBM, LAPACK, HALF = "machine", "libm", "lapack", "half"
-"""What the bits of values may depend on: fused multiply-adds, the C library, linear algebra, a half dtype."""
+"""The dependencies of the bits of values: fused multiply-adds, the C library, linear algebra, a half dtype."""
 
 
 @dataclass(frozen=True, slots=True)

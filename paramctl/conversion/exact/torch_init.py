@@ -64,7 +64,10 @@ def constant_(shape: Shape, val: float) -> Constant:
 
 
 def eye_(shape: Shape, gain: float = 1.0) -> Delta:
-    """The gain is not torch's: a program would multiply by it, which rounds once, as a cast of the gain does."""
+    """Return an identity matrix times a gain.
+
+    torch has no gain here: a program would multiply by it, which rounds once, as a cast of the gain does.
+    """
     if len(shape) != 2:
         raise SchemeMismatch("eye_ requires two axes")
     rows, columns = shape

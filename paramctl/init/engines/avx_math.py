@@ -1,7 +1,7 @@
 """The logarithm, sine and cosine of torch's normal numbers on processors with AVX2 and FMA.
 
 torch computes them in float32 by the polynomials of the Cephes library, 8 values at once, with fused multiply-adds. The
-arguments are multiples of 2^-24 from 0 to 1, so there are 2^24 of each function, and all of them were compared with an
+arguments are multiples of 2^-24 from 0 to 1, so each function has 2^24 of them, and all were compared with an
 exact evaluation: here a fused step is a product and a sum in float64, rounded to float32, which could round twice but
 never does for these arguments.
 

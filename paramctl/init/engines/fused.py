@@ -34,7 +34,7 @@ def fma32(x: Array, y: float, z: float) -> Array:
 
 
 def fma64(x: Array, y: float, z: float) -> Array:
-    """Return ``x * y + z`` for float64 numbers, rounded once, but for cases whose last error is itself a tie.
+    """Return ``x * y + z`` for float64 numbers, rounded once, except where the last error is itself a tie.
 
     Source: Dekker (1971), "A floating-point technique for extending the available precision".
     """

@@ -1,4 +1,4 @@
-"""What torch.nn.init does beyond the plain distributions: its bounds are absolute, and its matrices have rows first."""
+"""The laws of torch.nn.init beyond the plain distributions: absolute bounds, and matrices that have rows first."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ class Layer(Configurable):
         return ()
 
     def flax(self, shapes: Shapes) -> Iterable[FlaxModule]:
-        """Return the modules of flax.linen that compute the same. Raises NoCounterpart if there are none.
+        """Return the modules of flax.linen that compute the same. Raises NoCounterpart if Flax has none.
 
         shapes: of the parameters, by path relative to the layer.
         """

@@ -81,7 +81,7 @@ def as_checkpoint(
     by_path = record.get("parameters")
     attributes = by_path if isinstance(by_path, dict) else {}
     attributes = {path: value for path, value in attributes.items() if isinstance(value, dict)}
-    for path in parameters.keys() & attributes.keys():  # the others are as they were stored
+    for path in parameters.keys() & attributes.keys():  # the others keep what the header says
         parameter = parameters[path]
         parameters[path] = stored_parameter(path, parameter.shape, parameter.dtype, attributes[path])
     state = take_state(parameters, reader)
