@@ -54,9 +54,9 @@ def _print(text: str | None) -> bool:
     if not text or sys.stdout is None:
         return False
     try:
-        sys.stdout.buffer.write(text.encode())
+        sys.stdout.write(text)
         sys.stdout.flush()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: its encoding lacks a character
         return False
     return True
 

@@ -1,7 +1,9 @@
 """Answers without click: equal to click's for every command and option, in each shell; everything else is left to it."""
 
+import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -98,7 +100,50 @@ def test_words_that_bash_splits_are_left_to_click() -> None:
 
 @pytest.mark.parametrize("name", ["help.txt", "words.txt"])
 def test_the_texts_are_those_of_the_commands(name: str) -> None:
-    assert texts.read_text(name) == quick_texts()[name], "Run make man"
+    assert (ROOT / "paramctl/quick" / name).read_text() == quick_texts()[name], "Run make man"
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of the files from which the texts are written, and of the texts."""
+    for folder in ("cli", "inspect", "quick"):
+        shutil.copytree(ROOT / "paramctl" / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("change", ["cli/summary.py", "cli/render.py", "inspect/sorts.py", "cli/new.py"])
+def test_texts_of_other_commands_are_left_to_click(change: str, package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "__file__", str(package / "quick/texts.py"))
+    assert texts.help_text(None)
+    assert completion.complete([], "s")
+    file = package / change
+    file.write_text(file.read_text().replace("a", "b") if file.exists() else "")  # of the same size
+    assert texts.help_text(None) == ""
+    assert completion.complete([], "s") is None
+
+
+def test_every_choice_is_from_a_file_that_the_mark_covers() -> None:
+    """A name in click.Choice is of the module itself, or imported from the command line or one of ELSEWHERE."""
+    covered = {f"paramctl.{name.removesuffix('.py').replace('/', '.')}" for name in texts.ELSEWHERE}
+    used = set()
+    for path in (ROOT / "paramctl/cli").glob("*.py"):
+        tree = ast.parse(path.read_text())
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        choices = [each for call in calls if ast.unparse(call.func) == "click.Choice" for each in call.args]
+        names = {node.id for each in choices for node in ast.walk(each) if isinstance(node, ast.Name)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and names & {alias.name for alias in node.names}:
+                used.add(str(node.module))
+    assert {module for module in used if not module.startswith("paramctl.cli.")} == covered
+
+
+def test_the_help_has_the_encoding_of_standard_output() -> None:
+    for encoding in ("utf-16", "ascii"):
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+        environment = {key: value for key, value in environment.items() if key not in ("COLUMNS", "LINES")}
+        program = [sys.executable, "-m", "paramctl", "--help"]
+        done = subprocess.run(program, capture_output=True, env=environment)
+        assert done.stdout.decode(encoding) == texts.help_text(None)
 
 
 def test_without_the_texts_click_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,12 @@ import click
 
 from paramctl.cli import CONTEXT, all_commands, paramctl
 from paramctl.cli.completions import FILES, Completed, complete_by_metavar
+from paramctl.quick.texts import sources_mark
 
 
 def quick_texts() -> dict[str, str]:
-    """Return the texts by the names of their files in paramctl/quick."""
-    return {"help.txt": _help(), "words.txt": _words()}
+    """Return the texts by the names of their files in paramctl/quick, each after the mark of the commands' sources."""
+    return {name: f"{sources_mark()}\n{text}" for name, text in (("help.txt", _help()), ("words.txt", _words()))}
 
 
 def _help() -> str:
