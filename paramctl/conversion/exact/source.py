@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from paramctl.address.quoting import shell_quoted
+from paramctl.conversion.exact.laws import distribution_of
 from paramctl.conversion.exact.order import parse_order
 from paramctl.conversion.exact.plan import ExactPlan, Framework
 from paramctl.errors import AddressError
@@ -48,7 +49,12 @@ class Exactly(Arranged):
         super().__init__(self.tensors, model, plan.arrangements, "exactly")
         self.framework, self.plan, self.seed, self.order, self.close = framework, plan, seed, [*order], close
         self.assigned = {
-            path: scheme._replace(scheme=plan.schemes.get(path, scheme.scheme)) for path, scheme in assigned.items()
+            path: scheme._replace(
+                scheme=plan.schemes.get(path, scheme.scheme),
+                # not paramctl's own, whose fans may differ
+                distribution=distribution_of(plan.arrangements[path], plan.requests),
+            )
+            for path, scheme in assigned.items()
         }
         provenance = {
             path: Provenance(scheme.scheme, seed, exactly=plan.promises[path].text)

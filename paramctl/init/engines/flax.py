@@ -21,9 +21,7 @@ from paramctl.init.engines.jax_random import normal, truncated_normal, uniform
 from paramctl.init.engines.native import MAX_DRAWN_WHOLE
 from paramctl.init.engines.streams import BLOCK_SIZE
 from paramctl.init.engines.threefry import RandomBits, fold_in, key
-
-TRUNCATED_STDDEV = 0.87962566103423978
-"""The standard deviation of a normal distribution that is truncated at 2, as JAX writes it."""
+from paramctl.init.schemes import TRUNCATED_STDDEV
 
 
 @dataclass(frozen=True, slots=True)
