@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import paramctl as pc
-from paramctl.conversion.exact.order import Constructed, InitializedAgain, ThrownAway, parse_order
+from paramctl.conversion.exact.order import Constructed, InitializedAgain, NamedBlocks, ThrownAway, parse_order
 from paramctl.conversion.exact.plan import ExactPlan, Promise
 from paramctl.conversion.exact.registry import FRAMEWORKS
 from paramctl.core.dtypes import numpy_dtype
@@ -16,6 +16,7 @@ from paramctl.core.views import Arrangement, view
 from paramctl.edit.reopen import reopen
 from paramctl.init.distributions import Constant
 from paramctl.init.engines.base import DrawRequest
+from paramctl.model import Block
 from paramctl.store.contents import blocks
 
 
@@ -171,6 +172,12 @@ def test_a_source_is_made_again_from_its_description(model):
         (["--exactly", "fake", "--fan-convention", "keras"], "fan_convention is not for a framework's own values"),
         (["--exactly", "fake", "--scheme", "lsuv"], "the scheme lsuv is not for a framework's own values"),
         (["--exactly", "fake", "--order", "ones(2)"], "must call rand or randn"),
+        (["--exactly", "fake", "--order", "rand((2, 4))"], "as in 'rand(2, 4)' (got 'rand((2, 4))')"),
+        (["--exactly", "fake", "--order", "torch.randn(2)"], "as in 'rand(2, 4)'"),
+        (["--exactly", "flax:nnx", "--order", "rand(2,  3)"], "an order names layers only"),
+        (["--exactly", "flax:nnx", "--order", "rand(2,  3)"], "(got rand(2, 3))"),
+        (["--exactly", "keras:jax", "--order", "dense=normal:stddev=2"], "(got dense=random_normal(stddev=2))"),
+        (["--exactly", "fake", "--layout", "jax"], "'jax' is not one of"),
         (["--exactly", "fake", "--order", "=normal"], "must be PATTERN"),
         (["--exactly", "jax"], "'jax' is not one of 'torch'"),
     ],
@@ -232,3 +239,37 @@ def test_blocks_are_the_engine_s(model):
     assert list(base.pieces(base.model.parameters["tensor dense/kernel"])) == list(
         blocks(base.model.parameters["tensor dense/kernel"], 4)
     )
+
+
+@pytest.mark.parametrize("framework", ["flax:nnx", "keras:jax"])
+def test_an_order_names_a_block_for_all_layers_in_it(tmp_path, framework):
+    path = tmp_path / "m.yaml"
+    path.write_text("blocks: {twice: {layers: [{dense: 2}, {dense: 2}]}}\ninput: [2]\nlayers: [{dense: 2}, twice]\n")
+    whole = pc.initialize(path, exactly=framework, order="twice")
+    layers = pc.initialize(path, exactly=framework, order=["twice/dense", "twice/dense_1"])
+    document = pc.initialize(path, exactly=framework)
+    assert all(np.array_equal(whole[name], layers[name]) for name in whole)
+    assert not np.array_equal(whole["dense/kernel"], document["dense/kernel"])
+
+
+class CountedPath(str):
+    """A path that counts how often its start is compared."""
+
+    compared = 0
+
+    def startswith(self, *prefix):
+        CountedPath.compared += 1
+        return super().startswith(*prefix)
+
+
+def test_an_order_of_many_names_looks_at_each_block_once():
+    blocks = NamedBlocks(Block(CountedPath(f"dense_{n}"), "dense", None, (), ()) for n in range(1000))
+    CountedPath.compared = 0
+    for n in range(1000):
+        assert [block.path for block in blocks.named(f"dense_{n}")] == [f"dense_{n}"]
+    assert CountedPath.compared < 1000
+
+
+def test_the_layout_of_the_result_is_a_known_one(model):
+    with pytest.raises(pc.AddressError, match="layout must be one of keras, torch"):
+        pc.initialize(model, exactly="torch", layout="jax")

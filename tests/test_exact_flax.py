@@ -142,7 +142,7 @@ def test_options_that_flax_lacks_are_refused(layer: str, message: str) -> None:
     ("framework", "order", "message"),
     [
         ("flax:linen", "dense", "depend on the names of modules"),
-        ("flax:nnx", "convolution", "names no layer"),
+        ("flax:nnx", "convolution", "no layer matches"),
         ("flax:nnx", "rand(2)", "names layers only"),
         ("flax:nnx", "dense/kernel=normal", "use --rule"),
     ],

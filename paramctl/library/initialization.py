@@ -87,6 +87,7 @@ def initialize(
     choice("preset", preset, PRESETS)
     choice("fan_convention", fan_convention, CONVENTIONS)
     choice("dtype", dtype, FLOAT_DTYPES)
+    choice("layout", layout, ("keras", "torch"))
     seed = checked_seed(seed)
     arrays = openable(model)
     structure = require_built(arrays if isinstance(arrays, Model) else arrays.model)
@@ -156,7 +157,6 @@ def _with_roles(
     from paramctl.conversion.match import like_reference
     from paramctl.conversion.roles import with_roles_of, with_torch_roles
 
-    choice("layout", layout, ("keras", "torch"))
     if not stored:
         raise AddressError("--layout and --like are for checkpoints, because a document has layers", model.name)
     if like is not None:

@@ -11,11 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
-from itertools import chain
 from typing import NamedTuple
 
-from paramctl.address.patterns import compile_pattern
-from paramctl.conversion.exact.order import Constructed, OrderItem
+from paramctl.conversion.exact.order import Constructed, NamedBlocks, OrderItem
 from paramctl.errors import AddressError
 from paramctl.model import Block, Model
 from paramctl.model.layers.flax import FlaxModule, FlaxTensor
@@ -126,9 +124,8 @@ def nnx(model: Model, order: Sequence[OrderItem]) -> Iterator[PlacedTensor]:
     order: of construction. Layers that it does not name are made after its items, in the document's order.
     Raises AddressError for a layer without a counterpart, and for an item that is no pattern of layers.
     """
-    layers = [block for block in model.walk() if block.layer is not None and block.reuse_of is None]
     number = 0
-    for block in _in_order(layers, order):
+    for block in _in_order([block for block in model.walk() if block.reuse_of is None], order):
         for module in _modules(block, "flax:nnx"):
             for tensor in module.tensors:
                 name = "/".join(filter(None, (block.path, module.attribute, tensor.name)))
@@ -137,25 +134,18 @@ def nnx(model: Model, order: Sequence[OrderItem]) -> Iterator[PlacedTensor]:
             number += module.forks
 
 
-def _in_order(layers: Sequence[Block], order: Sequence[OrderItem]) -> Iterable[Block]:
-    """Return layers in the order of construction."""
-    waiting = {block.path: block for block in layers}
-    ordered = []
+def _in_order(blocks: Sequence[Block], order: Sequence[OrderItem]) -> Iterator[Block]:
+    """Yield layers in the order of construction."""
+    waiting = {block.path: block for block in blocks if block.layer is not None}
+    by_name = NamedBlocks(blocks)
     for item in order:
         if not isinstance(item, Constructed):
-            raise AddressError(
-                "--exactly flax:nnx: an order names layers only; use --rule for other schemes", str(item)
-            )
-        matches = compile_pattern(item.pattern)
-        named = [
-            block
-            for block in layers
-            if any(map(matches, (block.path, *(parameter.path for parameter in block.parameters))))
-        ]
-        if not named:
-            raise AddressError("--exactly flax:nnx: the order names no layer", repr(item.pattern))
-        ordered += [waiting.pop(block.path) for block in named if block.path in waiting]
-    return chain(ordered, waiting.values())
+            rule = "an order names layers only; use --rule for other schemes"
+            raise AddressError(f"--exactly flax:nnx: {rule}", item.text)
+        for block in by_name.named(item.pattern):
+            if block.path in waiting:
+                yield waiting.pop(block.path)
+    yield from waiting.values()
 
 
 def _modules(block: Block, framework: str) -> tuple[FlaxModule, ...]:

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from paramctl.address.patterns import compile_pattern, nearest_hint
 from paramctl.conversion.exact.keras_initializers import RANDOM, KerasInitializer, keras_initializer, law_of
-from paramctl.conversion.exact.order import Constructed, OrderItem
+from paramctl.conversion.exact.order import Constructed, NamedBlocks, OrderItem
 from paramctl.conversion.exact.plan import ExactPlan, Promise
 from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.parameter import FLOAT_DTYPES, Parameter, batch_axis
@@ -87,8 +86,12 @@ class _Program:
         """Return the plan of the whole program."""
         waiting = {block.path: block for block in self.model.walk() if block.reuse_of is None}
         called = list(waiting.values())
+        blocks = NamedBlocks(called)
         for item in order:
-            for block in self._named(item, called):
+            if not isinstance(item, Constructed):
+                rule = "an order names layers only: a Keras program gives schemes to the layers that it constructs"
+                raise AddressError(f"--exactly {self.framework.name}: {rule}", item.text)
+            for block in blocks.named(item.pattern):
                 if waiting.pop(block.path, None):
                     self._construct(block)
         for block in called:
@@ -98,22 +101,6 @@ class _Program:
                 self._use(block, build_seeds(block.layer, _paths(block)))
             self._add_constants(block)
         return ExactPlan(self.framework.engine, self.requests, self.tensors, self.arrangements, self.promises)
-
-    def _named(self, item: OrderItem, blocks: Iterable[Block]) -> list[Block]:
-        """Return the layers that an item of the order names, with those inside them."""
-        if not isinstance(item, Constructed):
-            rule = "an order names layers only: a Keras program gives schemes to the layers that it constructs"
-            raise AddressError(f"--exactly {self.framework.name}: {rule}", str(item[0]))
-        matches, named, inside = compile_pattern(item.pattern), [], ""
-        for block in blocks:
-            is_inside = bool(inside) and block.path.startswith(inside)
-            if is_inside or matches(block.path) or any(matches(parameter.path) for parameter in block.parameters):
-                named.append(block)
-                inside = inside if is_inside else f"{block.path}/"
-        if not named:
-            hint = nearest_hint(item.pattern, (block.path for block in blocks))
-            raise AddressError("order: no layer matches", repr(item.pattern), hint)
-        return named
 
     def _construct(self, block: Block) -> None:
         """Add the draws of a layer's constructor."""

@@ -8,13 +8,16 @@ dense/kernel=normal        these parameters are initialized again
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
+from paramctl.address.patterns import compile_pattern, is_pattern, nearest_hint
 from paramctl.address.quoting import partition_address
 from paramctl.declare.located import Located
 from paramctl.errors import AddressError
+from paramctl.init.registry import format_scheme
 from paramctl.init.rules import LocatedScheme
+from paramctl.model import Block
 from paramctl.source.from_checkpoint import parse_scheme
 
 THROWN_AWAY = ("rand", "randn")
@@ -26,12 +29,20 @@ class Constructed(NamedTuple):
 
     pattern: str
 
+    @property
+    def text(self) -> str:
+        return self.pattern
+
 
 class ThrownAway(NamedTuple):
     """Numbers that the program draws and this model does not use. function: ``rand`` or ``randn``."""
 
     function: str
     shape: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        return f"{self.function}({', '.join(map(str, self.shape))})"
 
 
 class InitializedAgain(NamedTuple):
@@ -40,8 +51,46 @@ class InitializedAgain(NamedTuple):
     pattern: str
     scheme: Located
 
+    @property
+    def text(self) -> str:
+        return f"{self.pattern}={format_scheme(self.scheme)}"
+
 
 OrderItem: TypeAlias = Constructed | ThrownAway | InitializedAgain
+
+
+class NamedBlocks:
+    """The blocks of a model, for items of an order that name them. blocks: each before those inside it."""
+
+    def __init__(self, blocks: Iterable[Block]) -> None:
+        self.blocks = [*blocks]
+        self.numbers = {each.path: number for number, block in enumerate(self.blocks) for each in block.parameters}
+        self.numbers |= {block.path: number for number, block in enumerate(self.blocks)}
+
+    def named(self, pattern: str) -> list[Block]:
+        """Return the blocks whose paths match a pattern, or whose parameters' paths do, with those inside them.
+
+        Raises AddressError if there is none.
+        """
+        matches, numbers = compile_pattern(pattern), self.numbers
+        found = filter(matches, numbers) if is_pattern(pattern) else [pattern] if pattern in numbers else []
+        named: dict[str, Block] = {}
+        for number in sorted({numbers[name] for name in found}):
+            if self.blocks[number].path not in named:
+                named |= {block.path: block for block in self._with_inner(number)}
+        if not named:
+            hint = nearest_hint(pattern, (block.path for block in self.blocks))
+            raise AddressError("order: no layer matches", repr(pattern), hint)
+        return [*named.values()]
+
+    def _with_inner(self, number: int) -> Iterator[Block]:
+        """Yield a block and those inside it, which follow it."""
+        first = self.blocks[number]
+        yield first
+        for later in range(number + 1, len(self.blocks)):
+            if not self.blocks[later].path.startswith(f"{first.path}/"):
+                return
+            yield self.blocks[later]
 
 
 def parse_order(items: Sequence[str], option: str = "--order") -> list[OrderItem]:
@@ -58,6 +107,8 @@ def _parse(item: str, option: str) -> OrderItem:
         if len(sizes) > MAX_AXES or any(not size.isdecimal() or len(size) > 18 for size in sizes):
             raise AddressError(f"{option}: a shape has at most {MAX_AXES} sizes of at most 18 digits", repr(item))
         return ThrownAway(call[1], tuple(map(int, sizes)))
+    if re.match(r"(torch\.)?randn?\(", item):
+        raise AddressError(f"{option}: numbers that are thrown away have sizes alone, as in 'rand(2, 4)'", repr(item))
     pattern, equals, scheme = (part.strip() for part in partition_address(item))
     if not pattern or (equals and not scheme):
         raise AddressError(f"{option}: must be PATTERN, rand(SIZES), randn(SIZES) or PATTERN=SCHEME", repr(item))

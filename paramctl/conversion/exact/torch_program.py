@@ -160,7 +160,7 @@ def _call(node: Located, name: str) -> InitCall:
 
 def _thrown_away(item: ThrownAway) -> Draw:
     call = InitCall("", "uniform_" if item.function == "rand" else "normal_")
-    name = f"{item.function}({', '.join(map(str, item.shape))})"
+    name = item.text
     if prod(item.shape) > MAX_THROWN_AWAY:
         raise AddressError(f"an order throws away at most {MAX_THROWN_AWAY:,} numbers at once", name)
     return Draw(name, DrawRequest(law_of(call, item.shape), item.shape, numpy_dtype("float32")), call_text(call))
