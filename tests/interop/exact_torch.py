@@ -113,6 +113,15 @@ def classifier() -> Parts:
     }
 
 
+def classifier_matrices_again() -> Parts:
+    """A function that skips vectors leaves both biases of a recurrent layer as they were."""
+    parts = classifier()
+    for tensor in (*parts["lstm"].parameters(), *parts["lstm_1"].parameters()):
+        if tensor.dim() > 1:
+            init.xavier_uniform_(tensor)
+    return parts
+
+
 def recurrent() -> Parts:
     return {
         "bidirectional": nn.GRU(10, 4, bidirectional=True),
@@ -271,16 +280,19 @@ PROGRAMS: dict[str, Callable[[], Parts]] = {
     "mlp in float64": mlp,
     "mlp in bfloat16": mlp,
     "lazy mlp": lazy_mlp,
+    "lazy mlp in float64": lazy_mlp,
     "lenet": lenet,
     "lenet in float16": lenet,
     "resnet": resnet,
     "mobilenet": mobilenet,
     "unet": unet,
     "unet, decoder first": unet_decoder_first,
+    "unet, decoder first, in bfloat16": unet_decoder_first,
     "volume": volume,
     "signal": signal,
     "classifier": classifier,
     "classifier in float64": classifier,
+    "classifier, matrices again": classifier_matrices_again,
     "recurrent": recurrent,
     "statistics": statistics,
     "encoder": encoder,

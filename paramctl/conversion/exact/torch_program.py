@@ -16,6 +16,7 @@ from paramctl.conversion.exact.torch_init import call_text, law_of
 from paramctl.conversion.exact.torch_schemes import init_call
 from paramctl.conversion.torch import PlacedTensor, torch_layout, torch_parameters, torch_ties
 from paramctl.core.dtypes import numpy_dtype
+from paramctl.core.parameter import FLOAT_DTYPES
 from paramctl.declare.located import Located
 from paramctl.errors import AddressError
 from paramctl.init.engines.base import DrawRequest
@@ -51,22 +52,26 @@ class Program:
         for reason in self.layout.unsupported.values():
             raise AddressError("--exactly torch requires layers of torch.nn", reason)
         self.tensors = torch_parameters(self.layout, model)
+        dtypes = {tensor.dtype for tensor in self.tensors.values()} & {*FLOAT_DTYPES}
+        self.dtype = dtypes.pop() if len(dtypes) == 1 else "float32"
+        """The default dtype in torch while the program runs."""
         # tied parameters are constructed each in its module, and share one tensor from then on
         self.shared = {tie.tied: tie.kept for tie in torch_ties(self.layout.tensors.values(), model)}
         self.layers = {path: each.layer for each in self.layout.tensors.values() for path in each.arrangement.paths}
+        self.filled = self._filled()
         self.bare: set[str] = set()
         """The parameters that no constructor of torch.nn initializes."""
         self.modules = self._modules()
 
     def draws(self, order: Sequence[OrderItem]) -> Iterator[Draw]:
         """Yield all draws. order: of the program. Modules that it does not name are constructed after its items."""
-        waiting = dict(self.modules)
+        waiting, position = dict(self.modules), {layer: number for number, layer in enumerate(self.modules)}
         for item in order:
             if isinstance(item, ThrownAway):
-                yield _thrown_away(item)
+                yield _thrown_away(item, self.dtype)
             elif isinstance(item, Constructed):
                 layers = {self.layers[path] for path in self._match(item.pattern).paths}
-                for layer in [layer for layer in waiting if layer in layers]:
+                for layer in sorted(layers & waiting.keys(), key=position.__getitem__):
                     yield from map(self._draw, waiting.pop(layer))
             else:
                 yield from self._initialized_again(item.pattern, item.scheme, waiting)
@@ -74,6 +79,14 @@ class Program:
             yield from map(self._draw, calls)
         for call in self._initialized({path: node for path, node in self.chosen.items() if path not in self.bare}):
             yield self._draw(call)
+
+    def _filled(self) -> dict[str, list[tuple[int, str]]]:
+        """Return the numbers and names of the tensors that have the values of each parameter, by its path."""
+        filled: dict[str, list[tuple[int, str]]] = {}
+        for number, (name, tensor) in enumerate(self.layout.tensors.items()):
+            for path in (*tensor.arrangement.paths, *filter(None, [tensor.adds_to])):
+                filled.setdefault(path, []).append((number, name))
+        return filled
 
     def _modules(self) -> dict[str, list[InitCall]]:
         """Return the calls in the constructor of each layer's module, by the layer's path, in the document's order."""
@@ -91,8 +104,9 @@ class Program:
         for name in tensors.keys() - {call.tensor for call in calls}:
             self.bare |= {*tensors[name].arrangement.paths}
         for name, tensor in tensors.items():
-            for parameter in self.bare.intersection(tensor.arrangement.paths):
-                yield self._bare(name, parameter)
+            for parameter in tensor.arrangement.paths:
+                if parameter in self.bare:
+                    yield self._bare(name, parameter)
 
     def _bare(self, name: str, path: str) -> InitCall:
         """Return the call that torch code makes for a parameter without a module, by its own scheme."""
@@ -109,14 +123,18 @@ class Program:
             if self.layers[path] in waiting:
                 hint = "Name it before, or '**' for all modules."
                 raise AddressError(f"order {pattern}={scheme}: the module is not constructed yet", path, hint)
-        applied, last_error = 0, None
+        applied, last_error, skipped = 0, None, set[str]()
         for call in self._initialized(dict.fromkeys(match.paths, node)):
+            tensor = self.layout.tensors[call.tensor]
+            if tensor.adds_to in skipped:
+                continue
             try:
                 draw = self._draw(call._replace(tensor=self.shared.get(call.tensor, call.tensor)))
             except AddressError as error:
                 if not match.is_pattern:
                     raise
                 last_error = error
+                skipped.update(tensor.arrangement.paths)
                 continue
             applied += 1
             yield draw
@@ -125,7 +143,8 @@ class Program:
 
     def _initialized(self, schemes: Mapping[str, Located]) -> Iterator[InitCall]:
         """Yield the calls that initialize the tensors of parameters by their schemes, in the order of the tensors."""
-        for name, tensor in self.layout.tensors.items():
+        for _, name in sorted({each for path in schemes for each in self.filled.get(path, ())}):
+            tensor = self.layout.tensors[name]
             if tensor.adds_to in schemes:  # the parameter is the sum of two biases
                 yield constant(name, 0.0)
             paths = tensor.arrangement.paths
@@ -158,9 +177,9 @@ def _call(node: Located, name: str) -> InitCall:
         raise AddressError(f"--exactly torch: {mismatch}", f"{format_scheme(node)} for {name}") from None
 
 
-def _thrown_away(item: ThrownAway) -> Draw:
+def _thrown_away(item: ThrownAway, dtype: str) -> Draw:
     call = InitCall("", "uniform_" if item.function == "rand" else "normal_")
     name = item.text
     if prod(item.shape) > MAX_THROWN_AWAY:
         raise AddressError(f"an order throws away at most {MAX_THROWN_AWAY:,} numbers at once", name)
-    return Draw(name, DrawRequest(law_of(call, item.shape), item.shape, numpy_dtype("float32")), call_text(call))
+    return Draw(name, DrawRequest(law_of(call, item.shape), item.shape, numpy_dtype(dtype)), call_text(call))
