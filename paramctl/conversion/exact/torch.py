@@ -112,7 +112,7 @@ def _needs(request: DrawRequest, fused: bool) -> Iterator[str]:
             yield LAPACK
         case _:  # normal values
             is_small = prod(request.shape) < SMALL
-            if not is_small:
+            if not is_small or getattr(request.distribution, "mean", None):  # a product and a sum
                 yield MACHINE
             # only the fused kernels for float32 have functions of their own
             if is_small or not fused or request.dtype == np.float64:

@@ -53,6 +53,8 @@ def normal_(shape: Shape, mean: float = 0.0, std: float = 1.0) -> Normal:
 
 
 def trunc_normal_(shape: Shape, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> TruncatedAt:
+    if not std:
+        raise SchemeMismatch("trunc_normal_ requires a standard deviation above 0")
     if normal_mass((a - mean) / std, (b - mean) / std) <= BY_NORMALS:
         rule = "torch draws trunc_normal_ otherwise if few values are within the bounds, which is not supported"
         raise SchemeMismatch(rule)
