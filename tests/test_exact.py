@@ -273,3 +273,16 @@ def test_an_order_of_many_names_looks_at_each_block_once():
 def test_the_layout_of_the_result_is_a_known_one(model):
     with pytest.raises(pc.AddressError, match="layout must be one of keras, torch"):
         pc.initialize(model, exactly="torch", layout="jax")
+
+
+def test_a_file_in_another_dtype_promises_no_bits(call, model, tmp_path):
+    exact, half = str(tmp_path / "exact.npz"), str(tmp_path / "half.npz")
+    call("init", model, "--exactly", "torch", "-o", exact)
+    call("save", exact, "--dtype", "dense/*=float16", "-o", half)
+    with pc.open(half) as weights:
+        origins = weights.source.origin.provenance
+    assert (origins["dense/kernel"].scheme, origins["dense/kernel"].exactly) == (
+        "kaiming_uniform_(a=2.23606797749979)",
+        None,
+    )
+    assert origins["dense_1/kernel"].exactly == "torch>=2.12, x86-64 with AVX2"

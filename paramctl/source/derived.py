@@ -68,6 +68,16 @@ def _move_provenance(source: Source, old_names: Mapping[str, str]) -> dict[str, 
     return {new: provenance[old] for new, old in old_names.items() if old in provenance}
 
 
+def _cast_provenance(base: Source, typed: Model) -> dict[str, Provenance]:
+    """Return the provenance of arrays in the dtypes of a model."""
+    before, after = base.model.parameters, typed.parameters
+    return {
+        path: known if before[path].dtype == after[path].dtype else known.cast()
+        for path, known in base.origin.provenance.items()
+        if path in after
+    }
+
+
 class Cast(Derived):
     """A source whose arrays have the dtypes of ``model``. losses: the allowed losses, by path (see checked_cast)."""
 
@@ -75,7 +85,8 @@ class Cast(Derived):
 
     def __init__(self, base: Source, model: Model, losses: Callable[[str], frozenset[str]], **options: Any) -> None:
         # a copy of the file would keep its dtypes, so its values cannot be changed there
-        super().__init__(base, model, replace(base.origin, extents={}), "cast", **options)
+        origin = replace(base.origin, extents={}, provenance=_cast_provenance(base, model))
+        super().__init__(base, model, origin, "cast", **options)
         self.losses = losses
 
     def read(self, path: str, start: int, stop: int) -> Array:

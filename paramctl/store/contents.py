@@ -62,6 +62,10 @@ class Provenance:
     unwritten: bool = False
     exactly: str | None = None
 
+    def cast(self) -> Provenance:
+        """Return the origin of these values in another dtype, in which a framework would draw others."""
+        return replace(self, exactly=None)
+
 
 @dataclass(frozen=True, slots=True)
 class KerasLayout:
