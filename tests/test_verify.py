@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
@@ -80,17 +81,20 @@ def test_the_documented_definition_gives_the_hashes_of_sum(folder: Path) -> None
 
 
 def test_pieces_cut_anywhere_join_to_the_same_hash() -> None:
-    """The head and the tail of a piece are kept until their leaf is whole, and never more than that."""
+    """The head of a piece is kept until its leaf is whole, and never more than that."""
     data, leaf = randomness(3).randbytes(5_003), 64
     whole = sum_of(data, 0, leaf)
+    leaves = [sha256(data[at : at + leaf]).digest() for at in range(0, len(data), leaf)]
+    expected = sha256(f"paramctl array 1 uint8 [{len(data)}]\n".encode() + b"".join(leaves)).hexdigest()
     for seed in range(40):
         cuts = sorted({0, len(data), *randomness(seed).choices(range(len(data)), k=1 + seed * 4)})
         parts = [sum_of(data[a:b], a, leaf) for a, b in pairwise(cuts)]
-        assert all(len(part.head) <= leaf and len(part.tail) < leaf for part in parts)
+        assert all(len(part.head) <= leaf for part in parts)
         while len(parts) > 1:  # joined in any grouping, as partial results of several workers
             place = randomness(len(parts)).randrange(len(parts) - 1)
             parts[place : place + 2] = [parts[place].join(parts[place + 1])]
-        assert parts[0] == whole
+        assert parts[0].size == whole.size == len(data)
+        assert parts[0].finish("uint8", (len(data),)) == whole.finish("uint8", (len(data),)) == expected
     assert leaf_bytes("bfloat16") == 2 << 18
 
 

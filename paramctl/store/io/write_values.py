@@ -92,7 +92,7 @@ def write_values(
         for item, part in group:
             sums.add(path, part)
             yield item
-        # at once: until then, the sum holds the bytes of the last leaf, and small arrays are all of it
+        # at once, so that the sums of a million arrays are not held together
         owner = contents.model.parameters[path]
         placed.append(_placed(owner, extents[path], sums.finish(path, owner)))
     for parameter in copies:

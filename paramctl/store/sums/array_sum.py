@@ -12,12 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from paramctl.core.parameter import bytes_of
 from paramctl.store.parts import BLOCK_SIZE
 
 VERSION = 1
+
+
+class Begun(NamedTuple):
+    """The hash of the first bytes of a leaf, and their number."""
+
+    hash: Any
+    size: int
 
 
 class ArraySum(NamedTuple):
@@ -27,33 +34,36 @@ class ArraySum(NamedTuple):
     leaf: the bytes of a whole leaf.
     head: the bytes before the first whole leaf; all of them if they do not reach the end of their leaf.
     leaves: the hashes of the whole leaves.
-    tail: the bytes after the last whole leaf.
+    tail: the leaf that is begun after the last whole one. Its bytes are not kept: small arrays are all tail.
     """
 
     begin: int
     leaf: int
     head: bytes
     leaves: bytes
-    tail: bytes
+    tail: Begun | None
 
     @property
     def size(self) -> int:
         """The number of bytes."""
-        return len(self.head) + len(self.leaves) // sha256().digest_size * self.leaf + len(self.tail)
+        tail = self.tail.size if self.tail is not None else 0
+        return len(self.head) + len(self.leaves) // sha256().digest_size * self.leaf + tail
 
     def join(self, later: ArraySum) -> ArraySum:
         """Return the sum of both together; ``later`` begins where this one ends."""
         if self.begin % self.leaf and (self.begin + len(self.head)) % self.leaf:  # still within its first leaf
             return ArraySum(self.begin, self.leaf, self.head + later.head, later.leaves, later.tail)
-        middle = self.tail + later.head
-        if middle and len(middle) == self.leaf:
-            return self._replace(leaves=self.leaves + sha256(middle).digest() + later.leaves, tail=later.tail)
-        # without a middle, ``later`` begins with a leaf
-        return self._replace(leaves=self.leaves + later.leaves, tail=middle + later.tail)
+        if self.tail is None:  # ``later`` begins with a leaf
+            return self._replace(leaves=self.leaves + later.leaves, tail=later.tail)
+        hashed, size = self.tail.hash.copy(), self.tail.size + len(later.head)
+        hashed.update(later.head)
+        if size < self.leaf:
+            return self._replace(tail=Begun(hashed, size))
+        return self._replace(leaves=self.leaves + hashed.digest() + later.leaves, tail=later.tail)
 
     def finish(self, dtype: str, shape: Sequence[int]) -> str:
         """Return the hash of a whole array, as 64 hexadecimal digits."""
-        last = sha256(self.tail).digest() if self.tail else b""
+        last = self.tail.hash.digest() if self.tail is not None else b""
         return sha256(_line(dtype, shape) + self.leaves + last).hexdigest()
 
 
@@ -63,7 +73,8 @@ def sum_of(data: memoryview | bytes, begin: int, leaf: int) -> ArraySum:
     first = min(-begin % leaf, len(view))
     last = first + (len(view) - first) // leaf * leaf
     leaves = b"".join(sha256(view[at : at + leaf]).digest() for at in range(first, last, leaf))
-    return ArraySum(begin, leaf, bytes(view[:first]), leaves, bytes(view[last:]))
+    tail = Begun(sha256(view[last:]), len(view) - last) if last < len(view) else None
+    return ArraySum(begin, leaf, bytes(view[:first]), leaves, tail)
 
 
 def leaf_bytes(dtype: str) -> int:
