@@ -286,3 +286,32 @@ def test_a_file_in_another_dtype_promises_no_bits(call, model, tmp_path):
         None,
     )
     assert origins["dense_1/kernel"].exactly == "torch>=2.12, x86-64 with AVX2"
+
+
+def test_a_random_seed_is_one_that_every_framework_accepts(call, model, monkeypatch):
+    monkeypatch.setattr("secrets.randbits", lambda bits: (1 << bits) - 1)
+    for framework in FRAMEWORKS:
+        code, _, stderr = call(
+            "init", model, "--exactly", framework, "--allow", "close", "--seed", "random", "--dry-run"
+        )
+        assert code == 0, stderr
+
+
+def test_the_note_has_all_conditions_of_the_promises(model):
+    assert pc.initialize(model, exactly="torch", rules={"dense/kernel": "ones"}).notes[0].endswith("with AVX2")
+    half = pc.initialize(model, exactly="torch", dtype="float16", scheme="random_normal")
+    assert half.notes[0] == "the bits of torch>=2.13, glibc, x86-64 with AVX2"
+    fixed = pc.initialize(model, exactly="torch", rules={"**": "ones"})
+    assert fixed.notes[0] == "the bits of torch>=2.12"
+    close = pc.initialize(model, exactly="torch", rules={"*/kernel": "orthogonal"}, allow="close")
+    assert close.notes[1] == "2 of 4 parameters are only close"
+
+
+def test_a_document_s_order_does_not_keep_it_from_frameworks_that_have_none(tmp_path, model):
+    path = tmp_path / "o.yaml"
+    path.write_text(f"{MODEL}order: [dense_1, 'rand(2)']\n")
+    ordered, plain = (pc.initialize(each, exactly="flax:linen") for each in (path, model))
+    assert all(np.array_equal(ordered[name], plain[name]) for name in plain)
+    path.write_text(f"{MODEL}order: ['dense/kernel=normal']\n")
+    with pytest.raises(pc.AddressError, match="depend on the names of modules"):
+        pc.initialize(path, exactly="flax:linen")

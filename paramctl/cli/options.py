@@ -63,7 +63,7 @@ class Seed(click.ParamType[int]):
         if value == "random":
             import secrets
 
-            return secrets.randbits(48)
+            return secrets.randbits(32)  # keras.utils.set_random_seed accepts no larger one
         from paramctl.declare.located import MAX_INTEGER
 
         if not value.isdecimal() or int(value[:20]) > MAX_INTEGER:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from paramctl.address.resolve import resolve
 from paramctl.conversion.exact.order import InitializedAgain, OrderItem, parse_order
-from paramctl.conversion.exact.plan import Framework
+from paramctl.conversion.exact.plan import Framework, Promise
 from paramctl.conversion.exact.registry import FRAMEWORKS
 from paramctl.conversion.exact.source import CLOSE, Exactly
 from paramctl.errors import AddressError
@@ -114,7 +115,25 @@ def _initialized_again(
 
 def _notes(source: Exactly) -> list[str]:
     """Return what holds for all values: where they have the framework's bits, and what a sequence costs."""
-    notes = [f"the bits of {source.framework.versions}"]
+    promises = source.plan.promises.values()
+    notes = [f"the bits of {conditions}"] if (conditions := _conditions(promises)) else []
+    if close := sum(not promise.is_exact for promise in promises):
+        notes.append(f"{close:,} of {len(promises):,} parameters are only close")
     if not source.plan.engine.addressable:
         notes.append("the framework draws in sequence, so reading one parameter passes over all draws before it")
     return notes
+
+
+def _conditions(promises: Iterable[Promise]) -> str:
+    """Return all conditions under which values have the framework's bits: of each library, its newest version."""
+    needed: dict[str, str] = {}
+    for promise in promises:
+        for condition in promise.text.split(", ") if promise.is_exact else ():
+            library = condition.partition(">=")[0]
+            needed[library] = max(needed.get(library, condition), condition, key=_numbers)
+    return ", ".join(needed.values())
+
+
+def _numbers(condition: str) -> list[int]:
+    """Return the numbers of a version: 2 and 12 for ``torch>=2.12``."""
+    return [int(number) for number in re.findall("[0-9]+", condition.partition(">=")[2])]

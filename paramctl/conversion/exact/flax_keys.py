@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import NamedTuple
 
-from paramctl.conversion.exact.order import Constructed, NamedBlocks, OrderItem
+from paramctl.conversion.exact.order import Constructed, InitializedAgain, NamedBlocks, OrderItem, parse_order
 from paramctl.errors import AddressError
 from paramctl.model import Block, Model
 from paramctl.model.layers.flax import FlaxModule, FlaxTensor
@@ -36,10 +36,11 @@ class PlacedTensor(NamedTuple):
 def linen(model: Model, order: Sequence[OrderItem]) -> Iterator[PlacedTensor]:
     """Yield the parameters that init of a module of flax.linen makes.
 
-    Raises AddressError for a layer without a counterpart, two modules of one name, and for an order, which has no
-    effect.
+    Raises AddressError for a layer without a counterpart, two modules of one name, and an order, which has no effect.
+    That of the document is ignored, unless it initializes parameters again.
     """
-    if order:
+    by_document = list(order) == parse_order(model.order)  # which other frameworks may need
+    if order and (not by_document or any(isinstance(item, InitializedAgain) for item in order)):
         rule = "the values depend on the names of modules, so an order of construction has no effect"
         raise AddressError(f"--exactly flax:linen: {rule}", model.name)
     return _linen_blocks(model.blocks, _Scope())
