@@ -12,7 +12,7 @@ import pytest
 import paramctl as pc
 from paramctl.conversion.torch import torch_layout
 from paramctl.edit.reopen import reopen
-from paramctl.errors import AddressError
+from paramctl.errors import AddressError, OutputError
 from paramctl.model.layers import LAYERS
 from tests.conftest import model
 from tests.exact_d2l import PAGES, Page
@@ -111,6 +111,13 @@ def test_a_few_normal_values_with_a_mean_depend_on_the_kernels() -> None:
     assert promises["dense/bias"].text == "torch>=2.12, glibc"
 
 
+@pytest.mark.parametrize(("scheme", "dtype"), [("random_normal:stddev=1e300", "float32"), ("constant:1e6", "float16")])
+def test_values_beyond_the_range_of_a_dtype_are_an_error(scheme: str, dtype: str) -> None:
+    drawn = pc.initialize(model(MLP), exactly="torch", dtype=dtype, rules={"dense/kernel": scheme})
+    with pytest.raises(OutputError, match=f"dense.weight: a value exceeds the range of {dtype}"):
+        drawn["dense/kernel"][...]
+
+
 @pytest.mark.parametrize("name", ["classifier", "gpt", "resnet", "decoder"])
 def test_the_torch_layout_has_the_tensors_that_torch_drew(name: str, tmp_path: Path) -> None:
     """Both biases of a recurrent layer too, of which the model has the sum. A description gives the same values."""
@@ -140,6 +147,7 @@ REFUSED = {
     "layers: [{dense: {units: 3, kernel_initializer: {mixture: [[0.5, ones], [0.5, zeros]]}}}]": "only mixtures of 0",
     "layers: [{dense: {units: 3, kernel_initializer: {trunc_normal: {a: 1, b: 2}}}}]": "few values are within",
     "layers: [{dense: {units: 3, kernel_initializer: {truncated_normal: {stddev: 0}}}}]": "a standard deviation above 0",
+    "layers: [{dense: {units: 3, kernel_initializer: {uniform: [-3.0e+38, 3.0e+38]}}}]": "in the range of float32",
     "layers: [{dense: {units: 3, kernel_initializer: orthogonal}}]": "add --allow close",
     "layers: [{expression: {formula: x @ w, params: {w: {shape: [4, 2]}}}}]": "Write its initializer",
     "layers: [{p_re_lu: {name: a}}, {unit_normalization: {}}, {conv_lstm: 3}]": "conv_lstm",
@@ -166,6 +174,12 @@ ORDERS = {
 def test_an_order_that_no_program_has_is_refused(order: tuple[str, ...], message: str) -> None:
     with pytest.raises(AddressError, match=message):
         pc.initialize(model(MLP), exactly="torch", order=order)
+
+
+def test_random_values_of_integers_are_refused() -> None:
+    order = ["**", "normalization/count=uniform"]
+    with pytest.raises(AddressError, match="torch draws no random values in int32"):
+        pc.initialize(model("input: [4]\nlayers: [normalization]"), exactly="torch", order=order)
 
 
 def test_the_documents_order_applies_unless_another_one_is_given() -> None:

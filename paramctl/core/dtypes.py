@@ -55,8 +55,8 @@ def _may_overflow(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
     """
     if target.kind in "iub":
         return False
-    low, high = _range(source)
-    lowest, highest = _range(target)
+    low, high = finite_range(source)
+    lowest, highest = finite_range(target)
     return low < lowest or high > highest
 
 
@@ -64,11 +64,11 @@ def _is_within(values: Array, target: np.dtype[Any]) -> bool:
     """Return True if floating-point numbers are in the range of a dtype; this saves a look at each rounded one."""
     if values.dtype.kind != "f" or not values.size:
         return False
-    lowest, highest = _range(target)
+    lowest, highest = finite_range(target)
     return bool(values.min() >= lowest and values.max() <= highest)  # False for NaN
 
 
-def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
+def finite_range(dtype: np.dtype[Any]) -> tuple[float, float]:
     """Return the smallest and the largest finite value of a dtype. float8_e8m0fnu has only positive ones."""
     if dtype.kind == "b":
         return 0.0, 1.0

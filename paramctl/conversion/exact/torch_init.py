@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from math import ceil, prod, sqrt
 from typing import Any
 
+from paramctl.core.dtypes import finite_range, numpy_dtype
+from paramctl.core.parameter import FLOAT_DTYPES
 from paramctl.init.distributions import Constant, Delta, Normal, Padded, Uniform, normal_mass
 from paramctl.init.engines.torch_laws import OrthogonalRows, SparseColumns, TruncatedAt, ZeroedBelow
 from paramctl.init.engines.torch_truncated import BY_NORMALS
@@ -27,12 +29,16 @@ TORCH_GAINS = {
 """The functions that torch.nn.init.calculate_gain supports."""
 
 
-def law_of(call: InitCall, shape: Shape) -> Any:
+def law_of(call: InitCall, shape: Shape, dtype: str) -> Any:
     """Return the law of the values that a call gives a tensor: a distribution, or a law of torch's engine.
 
-    Raises SchemeMismatch if the function does not apply to tensors of this shape.
+    Raises SchemeMismatch if the function does not apply to tensors of this shape and dtype.
     """
     law = FUNCTIONS[call.function](shape, **call.arguments)
+    if dtype not in FLOAT_DTYPES and not isinstance(law, (Constant, Delta)):
+        raise SchemeMismatch(f"torch draws no random values in {dtype}")
+    if isinstance(law, Uniform) and max(-law.low, law.high, law.high - law.low) > finite_range(numpy_dtype(dtype))[1]:
+        raise SchemeMismatch(f"uniform_ requires bounds, and a width between them, in the range of {dtype}")
     return Padded(law, prod(shape[1:]), prod(shape)) if call.padded else law
 
 

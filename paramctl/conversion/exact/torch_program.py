@@ -164,7 +164,7 @@ class Program:
     def _draw(self, call: InitCall) -> Draw:
         parameter = self.tensors[call.tensor]
         try:
-            law = law_of(call, parameter.shape)
+            law = law_of(call, parameter.shape, parameter.dtype)
         except SchemeMismatch as mismatch:
             raise AddressError(f"--exactly torch: {mismatch}", f"{call.tensor} {parameter.shape}") from None
         return Draw(call.tensor, DrawRequest(law, parameter.shape, numpy_dtype(parameter.dtype)), call_text(call))
@@ -182,4 +182,4 @@ def _thrown_away(item: ThrownAway, dtype: str) -> Draw:
     name = item.text
     if prod(item.shape) > MAX_THROWN_AWAY:
         raise AddressError(f"an order throws away at most {MAX_THROWN_AWAY:,} numbers at once", name)
-    return Draw(name, DrawRequest(law_of(call, item.shape), item.shape, numpy_dtype(dtype)), call_text(call))
+    return Draw(name, DrawRequest(law_of(call, item.shape, dtype), item.shape, numpy_dtype(dtype)), call_text(call))
