@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
@@ -118,3 +119,13 @@ def test_a_changed_value_writes_one_block(tmp_path: Path, suffix: str, shares: b
     assert after[700, 3] == 7.0
     assert np.count_nonzero(before != after) == 1
     assert {row.status for row in paramctl.verify(target).rows} == {"match"}
+
+
+@pytest.mark.parametrize("operator", OPERATIONS)
+def test_arithmetic_with_signaling_nans_warns_of_nothing(operator: str) -> None:
+    """A warning of NumPy would be a second line on standard error."""
+    bits = np.arange(0x7F80, 0x8000, dtype="uint16")  # infinity, and each NaN
+    values = bits.view(numpy_dtype("bfloat16"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not np.isfinite(compute(operator, values, 1e-3, "bfloat16").astype("float64")).any()

@@ -43,10 +43,10 @@ def compute(operator: str, values: Array, operand: Array | Number, dtype: str) -
     with np.errstate(all="ignore"):
         # in NumPy's dtype: a float16 array times a float32 array is float32, times a number of Python's it is float16
         result: Array = OPERATIONS[operator](values, operand)
-    finite = np.isfinite(result)
-    # the second question gathers values, so it is only asked where the first leaves a doubt
-    if not finite.all() and not finite[np.isfinite(values) & np.isfinite(operands)].all():
-        raise OverflowError("the result of finite numbers must be finite")
+        finite = np.isfinite(result)  # which warns of a signaling NaN in bfloat16
+        # the second question gathers values, so it is only asked where the first leaves a doubt
+        if not finite.all() and not finite[np.isfinite(values) & np.isfinite(operands)].all():
+            raise OverflowError("the result of finite numbers must be finite")
     return result
 
 
