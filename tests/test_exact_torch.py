@@ -111,6 +111,16 @@ def test_a_few_normal_values_with_a_mean_depend_on_the_kernels() -> None:
     assert promises["dense/bias"].text == "torch>=2.12, glibc"
 
 
+def test_a_padded_truncated_law_carries_what_it_depends_on_too() -> None:
+    embedding = "{embedding: {input_dim: 9, output_dim: 6, embeddings_initializer: {padded: {initializer: %s}}}}"
+    document = f"inputs: {{w: {{shape: [6], dtype: int32}}}}\nlayers: [{embedding}, {{dense: 4}}]"
+    rules = {"dense/bias": "random_uniform:minval=0,maxval=1"}
+    laws = ("{trunc_normal: {std: 0.1}}", "{random_normal: {stddev: 0.1}}")
+    drawn = [pc.initialize(model(document % law), exactly="torch", rules=rules) for law in laws]
+    promised = [each.source.plan.promises["dense/bias"].text for each in drawn]
+    assert promised == ["torch>=2.12, x86-64 with AVX2", "torch>=2.12"]
+
+
 @pytest.mark.parametrize(("scheme", "dtype"), [("random_normal:stddev=1e300", "float32"), ("constant:1e6", "float16")])
 def test_values_beyond_the_range_of_a_dtype_are_an_error(scheme: str, dtype: str) -> None:
     drawn = pc.initialize(model(MLP), exactly="torch", dtype=dtype, rules={"dense/kernel": scheme})
@@ -174,6 +184,20 @@ ORDERS = {
 def test_an_order_that_no_program_has_is_refused(order: tuple[str, ...], message: str) -> None:
     with pytest.raises(AddressError, match=message):
         pc.initialize(model(MLP), exactly="torch", order=order)
+
+
+def test_orthogonal_values_in_a_half_dtype_are_refused() -> None:
+    """torch.linalg.qr has none either."""
+    for dtype in ("float16", "bfloat16"):
+        with pytest.raises(AddressError, match=f"orthogonal_ requires float32 or float64, not {dtype}"):
+            pc.initialize(model(MLP), exactly="torch", dtype=dtype, rules={"dense/kernel": "orthogonal"}, allow="close")
+
+
+@pytest.mark.parametrize("scheme", ["orthogonal", "{sparse: {sparsity: 0.5}}"])
+def test_a_padded_law_has_independent_values(scheme: str) -> None:
+    order = ["**", f"embedding/embeddings={{padded: {{initializer: {scheme}}}}}"]
+    with pytest.raises(AddressError, match="no independent values, which padded requires"):
+        pc.initialize(model(NETWORKS["classifier"].document), exactly="torch", order=order, allow="close")
 
 
 def test_random_values_of_integers_are_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import frexp, prod
+from typing import Any
 
 import numpy as np
 
@@ -90,8 +91,12 @@ def _all_needs(draws: Iterable[Draw], fused: bool) -> dict[str, frozenset[str]]:
         own = frozenset(_needs(request, fused))
         needs[name] = own if _draws_nothing(request) else own | carried
         # how many numbers a truncated law takes depends on their bits, and so does all that is drawn after it
-        carried |= own if isinstance(request.distribution, TruncatedAt) else frozenset()
+        carried |= own if _is_truncated(request.distribution) else frozenset()
     return needs
+
+
+def _is_truncated(law: Any) -> bool:
+    return isinstance(law, TruncatedAt) or (isinstance(law, Padded) and _is_truncated(law.rest))
 
 
 def _needs(request: DrawRequest, fused: bool) -> Iterator[str]:

@@ -39,6 +39,10 @@ def law_of(call: InitCall, shape: Shape, dtype: str) -> Any:
         raise SchemeMismatch(f"torch draws no random values in {dtype}")
     if isinstance(law, Uniform) and max(-law.low, law.high, law.high - law.low) > finite_range(numpy_dtype(dtype))[1]:
         raise SchemeMismatch(f"uniform_ requires bounds, and a width between them, in the range of {dtype}")
+    if isinstance(law, OrthogonalRows) and dtype not in ("float32", "float64"):
+        raise SchemeMismatch(f"orthogonal_ requires float32 or float64, not {dtype}")
+    if call.padded and isinstance(law, (OrthogonalRows, SparseColumns)):
+        raise SchemeMismatch(f"{call.function} gives no independent values, which padded requires")
     return Padded(law, prod(shape[1:]), prod(shape)) if call.padded else law
 
 
