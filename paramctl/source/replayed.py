@@ -53,8 +53,11 @@ class Replayed:
             if path in self.reread:
                 return self._kept.get(path, partial(self._whole, parameter))[start:stop]
             return cast(self._blocks.read(path, parameter.size, start, stop), parameter.dtype)
-        except (OverflowError, OSError) as error:
+        except OverflowError as error:
             raise OutputError(f"{path}: {error}") from error
+        except OSError as error:
+            rule = f"the temporary file of its values: {error.strerror}; TMPDIR names the folder"
+            raise OutputError(f"{path}: {rule}") from error
         except TooLargeToDraw as error:
             raise AddressError(f"{path}: {error}", str(parameter.shape)) from error
 
