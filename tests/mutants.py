@@ -49,6 +49,21 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
+    # quick
+    Mutant(
+        "the help of older commands is shown",
+        "quick/texts.py",
+        r"return text if mark == sources_mark\(\) else \"\"",
+        "return text",
+        "quick -k texts_of_other",
+    ),
+    Mutant(
+        "an option that is used is completed again",
+        "quick/completion.py",
+        r"\(each\.many or each not in used\)",
+        "True",
+        "quick -k a_command_is_clicks and save",
+    ),
     # cli
     Mutant(
         "exit code 1 becomes 0",
@@ -614,8 +629,8 @@ MUTANTS = [
     Mutant(
         "the leaf between two pieces is hashed last",
         "store/sums/array_sum.py",
-        r"self\.leaves \+ sha256\(middle\)\.digest\(\) \+ later\.leaves",
-        "self.leaves + later.leaves + sha256(middle).digest()",
+        r"self\.leaves \+ hashed\.digest\(\) \+ later\.leaves",
+        "self.leaves + later.leaves + hashed.digest()",
         "verify -k pieces",
     ),
     Mutant(
