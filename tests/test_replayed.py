@@ -70,6 +70,6 @@ def test_a_full_disk_is_an_error_and_not_a_signal(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(replayed, "MAX_IN_MEMORY", 0)
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(
-        OutputError, match="^a: the temporary file of its values: No space left on device; TMPDIR names the folder$"
+        OutputError, match=r"^a: the temporary file of its values: No space left on device; TMPDIR names the folder$"
     ):
         tensor(Tens(), "a").read("a", 0, 1)
