@@ -217,6 +217,22 @@ def test_torch_s_layout_keeps_both_biases_of_a_recurrent_layer(call, tmp_path):
         assert np.array_equal(first + second, np.asarray(of_model["lstm/lstm_cell/bias"]))
 
 
+@pytest.mark.parametrize("framework", ["torch", "keras:jax"])
+def test_the_report_of_torch_s_layout_has_the_moments_of_each_array(call, tmp_path, framework):
+    path, rows = tmp_path / "m.yaml", []
+    path.write_text("input: [5, 2]\nlayers: [{gru: {units: 3, use_bias: false}}, {dense: 4}]\n")
+    for number, layout in enumerate([(), ("--layout", "torch")]):
+        options = ("--allow", "close", *layout, "-o", str(tmp_path / f"{number}.safetensors"))
+        code, stdout, stderr = call("init", str(path), "--exactly", framework, *options, "--format", "json")
+        assert code == 0, stderr
+        rows.append({row["path"]: (row["measured_mean"], row["measured_stddev"]) for row in json.loads(stdout)})
+    own, converted = rows
+    assert own.keys() == converted.keys()
+    for name, moments in own.items():
+        assert None not in moments
+        assert converted[name] == pytest.approx(moments, abs=1e-6)
+
+
 def test_a_checkpoint_has_no_order_of_construction(call, model, tmp_path):
     call("init", model, "-o", str(tmp_path / "a.h5"))
     code, stdout, stderr = call("init", str(tmp_path / "a.h5"), "--exactly", "fake", "-o", str(tmp_path / "b.h5"))

@@ -22,6 +22,8 @@ from paramctl.library.arguments import choice
 from paramctl.library.converting import convert
 from paramctl.library.weights import Weights
 from paramctl.model import Model
+from paramctl.source.arranged import Arranged
+from paramctl.source.base import Source
 
 
 def initialized_exactly(
@@ -58,7 +60,25 @@ def initialized_exactly(
     if layout != "torch":
         return weights
     converted = convert(weights, layout=layout)  # not in two steps: a file has one bias where torch adds two
-    return Weights(converted.source, report, seed=source.seed, notes=[*weights.notes, *converted.notes])
+    same = _same_values(source, converted.source)
+
+    def report_of_tensors(measured: Mapping[str, Any]) -> list[PlanRow]:
+        return report({path: measured[name] for path, name in same.items() if name in measured})
+
+    notes = [*weights.notes, *converted.notes]
+    return Weights(converted.source, report_of_tensors, seed=source.seed, notes=notes)
+
+
+def _same_values(exactly: Exactly, converted: Source) -> dict[str, str]:
+    """Return the array of the converted source that has all values of a parameter, and no other, by its path."""
+    pairs = [(path, {*arrangement.paths}) for path, arrangement in exactly.plan.arrangements.items()]
+    if isinstance(converted, Arranged):
+        pairs += [(path, {name}) for name, each in converted.arrangements.items() for path in each.paths]
+    parameters, arrays = exactly.model.parameters, converted.model.parameters
+    single = [
+        (path, *names) for path, names in pairs if len(names) == 1 and path in parameters and names <= arrays.keys()
+    ]
+    return {path: name for path, name in single if arrays[name].size == parameters[path].size}
 
 
 def _assigned(model: Model, request: InitRequest, framework: Framework) -> dict[str, AssignedScheme]:

@@ -20,6 +20,7 @@ from paramctl.library.converting import convert
 from paramctl.library.opening import Openable, openable
 from paramctl.model import Model
 from paramctl.parallel import Progress
+from paramctl.source.arranged import Arranged
 from paramctl.source.base import Source
 from paramctl.source.combined import Combined
 from paramctl.source.drawn import Drawn
@@ -144,6 +145,8 @@ def _write_file(
         path, options = rewrite_target(path, source, options)
     if measure and isinstance(source, (Drawn, Exactly)):
         options = replace(options, measure=sums_about(shifts(source.model, source.assigned)))
+    elif measure and isinstance(source, Arranged):  # drawn in another layout
+        options = replace(options, measure=sums_about({}))
     elif measure and isinstance(source, (Combined, Merged)):
         options = replace(options, measure=count_nonfinite)
     return save_source(with_kept_state(source) if in_place else source, path, options, progress)
