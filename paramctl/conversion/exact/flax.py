@@ -45,7 +45,6 @@ class Flax:
     name: str
     tensors: Callable[[Model, Sequence[OrderItem]], Iterator[PlacedTensor]]
     preset: str = "flax"
-    versions: str = f"{VERSIONS}, {MACHINE}"
 
     def plan(self, model: Model, assigned: Mapping[str, AssignedScheme], order: Sequence[OrderItem]) -> ExactPlan:
         """Return the plan of a model whose modules have the assigned schemes as kernel_init, bias_init and so on."""

@@ -50,10 +50,6 @@ class Keras:
     def name(self) -> str:
         return self.engine.name
 
-    @property
-    def versions(self) -> str:
-        return self.normals
-
     def plan(self, model: Model, assigned: Mapping[str, AssignedScheme], order: Sequence[OrderItem]) -> ExactPlan:
         """Return the plan of a program that makes each layer with the initializers that are assigned."""
         if model.ties:

@@ -51,7 +51,6 @@ class Framework(Protocol):
 
     name: by which a user chooses it, ``torch`` or ``keras:jax``.
     preset: the preset of its default initializers.
-    versions: the versions and machines that equal bits are promised for.
     """
 
     @property
@@ -59,9 +58,6 @@ class Framework(Protocol):
 
     @property
     def preset(self) -> str: ...
-
-    @property
-    def versions(self) -> str: ...
 
     def plan(self, model: Model, assigned: Mapping[str, AssignedScheme], order: Sequence[OrderItem]) -> ExactPlan:
         """Return the plan of a model.

@@ -48,10 +48,6 @@ class Torch:
         """The condition under which torch takes these kernels."""
         return "x86-64 with AVX2" if self.fused else "ATEN_CPU_CAPABILITY=default"
 
-    @property
-    def versions(self) -> str:
-        return f"{VERSIONS}, {self.machine}"
-
     def plan(self, model: Model, assigned: Mapping[str, AssignedScheme], order: Sequence[OrderItem]) -> ExactPlan:
         """Return the plan of a program that constructs the modules, and then initializes by the assigned schemes."""
         chosen = {path: scheme.node for path, scheme in assigned.items() if scheme.node is not None}
