@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from paramctl.address.quoting import shell_quoted
-from paramctl.conversion.exact.laws import distribution_of
 from paramctl.conversion.exact.order import parse_order
 from paramctl.conversion.exact.plan import ExactPlan, Framework
 from paramctl.errors import AddressError
@@ -41,6 +40,8 @@ class Exactly(Arranged):
         order: Sequence[str] = (),
         close: bool = False,
     ) -> None:
+        from paramctl.conversion.exact.laws import distribution_of  # the engines of all frameworks
+
         plan = framework.plan(model, assigned, parse_order(order))
         if not close:
             _refuse_close(plan, framework)
