@@ -44,12 +44,15 @@ def linen_tensors(name: str, seed: int) -> dict[str, bytes]:
     return {"/".join(str(key.key) for key in path): np.asarray(values).tobytes() for path, values in leaves}
 
 
-def nnx_tensors(name: str, seed: int) -> dict[str, bytes]:
+def nnx_tensors(network: str, seed: int) -> dict[str, bytes]:
     """Return the bytes of all parameters and statistics by name."""
     tensors = {}
-    for path, module in parts_of(name, NETWORKS[name].dtype, seed).items():
+    for path, module in parts_of(network, NETWORKS[network].dtype, seed).items():
         for key, values in _flat(nnx.to_pure_dict(nnx.state(module, nnx.Any(nnx.Param, nnx.BatchStat)))):
-            tensors[f"{path}/{key.replace('if_/', 'if/').replace('in_/', 'in/')}"] = np.asarray(values).tobytes()
+            name = key.replace("if_/", "if/").replace("in_/", "in/")
+            if isinstance(module, nnx.SimpleCell):  # which the model names as flax.linen does
+                name = name.removeprefix("dense_")
+            tensors[f"{path}/{name}"] = np.asarray(values).tobytes()
     return tensors
 
 
