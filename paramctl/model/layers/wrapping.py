@@ -281,5 +281,8 @@ class TimeDistributed(Layer):
         inner = {path.removeprefix(f"{name}."): shape for path, shape in tensors.items()}
         return (call.under(name) for call in self.layer.layer.torch_draws(inner))
 
+    def flax(self, shapes: Shapes) -> Iterable[FlaxModule]:
+        return super().flax(shapes) if shapes else self.layer.layer.flax(shapes)  # a Dropout takes a key in nnx
+
     def keras_attributes(self, folders: Sequence[str]) -> list[str]:
         return ["layer", *self.layer.layer.keras_attributes(folders[1:])]
