@@ -14,6 +14,7 @@ from paramctl.conversion.exact.registry import FRAMEWORKS
 from paramctl.core.dtypes import numpy_dtype
 from paramctl.core.views import Arrangement, view
 from paramctl.edit.reopen import reopen
+from paramctl.errors import AddressError, OutputError
 from paramctl.init.distributions import Constant
 from paramctl.init.engines.base import DrawRequest
 from paramctl.model import Block
@@ -331,3 +332,21 @@ def test_a_document_s_order_does_not_keep_it_from_frameworks_that_have_none(tmp_
     path.write_text(f"{MODEL}order: ['dense/kernel=normal']\n")
     with pytest.raises(pc.AddressError, match="depend on the names of modules"):
         pc.initialize(path, exactly="flax:linen")
+
+
+TOO_LARGE = {
+    "float32": ("{random_normal: {stddev: 1e39}}", "{random_uniform: [-3e38, 3e38]}"),
+    "bfloat16": ("{random_normal: {stddev: 1e39}}", "{random_uniform: [-3e38, 3e38]}"),
+    "float16": ("{random_normal: {stddev: 30000}}", "{random_uniform: [-1e5, 1e5]}"),
+}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("dtype", TOO_LARGE)
+@pytest.mark.filterwarnings("error")
+def test_values_that_a_dtype_cannot_hold_are_refused(tmp_path, framework, dtype):
+    document = tmp_path / "wide.yaml"
+    for law in TOO_LARGE[dtype]:
+        document.write_text(f"input: [40]\nlayers: [{{dense: {{units: 30, kernel_initializer: {law}}}}}]")
+        with pytest.raises((AddressError, OutputError), match=f"the range of {dtype}"):
+            np.asarray(pc.initialize(str(document), exactly=framework, dtype=dtype)["dense/kernel"])

@@ -27,12 +27,12 @@ def test_recorded_bits(name: str, framework: str) -> None:
 
 
 def test_every_layer_with_modules_in_flax_is_in_a_network() -> None:
-    """Layers whose class overrides the default, which is that Flax has none."""
+    """Layers whose class overrides the default, which is that Flax has none. That at each step has a wrapped one's."""
     default = LAYERS["flatten"].flax
     with_modules = {name for name, layer in LAYERS.items() if layer.flax is not default}
     used = {block.type for network in NETWORKS.values() for block in model(network.document).walk()}
     assert len(with_modules) > 20
-    assert {name.rstrip("123d") for name in with_modules - used} <= {
+    assert {name.rstrip("123d") for name in with_modules - used - {"time_distributed"}} <= {
         "spatial_dropout",
         "separable_conv",
         "grouped_query_attention",
@@ -70,6 +70,14 @@ def test_another_layer_changes_no_key_in_linen_but_all_later_ones_in_nnx() -> No
         assert (first["dense_1/kernel"][...].tobytes() == second["dense_1/kernel"][...].tobytes()) == is_equal
 
 
+def test_a_dropout_at_each_step_takes_a_key_in_nnx() -> None:
+    plain, wrapped = (
+        pc.initialize(model(f"input: [4, 6]\nlayers: [{layer}, {{dense: 2}}]\n"), exactly="flax:nnx", seed=1)
+        for layer in ("{dropout: 0.5}", "{time_distributed: {dropout: 0.5}}")
+    )
+    assert plain["dense/kernel"][...].tobytes() == wrapped["dense/kernel"][...].tobytes()
+
+
 def test_a_large_parameter_is_drawn_in_blocks() -> None:
     """Values from anywhere in an array are those of the whole, which jax.random draws under the folded key."""
     drawn = pc.initialize(
@@ -98,6 +106,18 @@ def test_promises_name_what_the_bits_depend_on() -> None:
     assert "FMA" in promises["dense/kernel"].text
     assert "FMA" in promises["conv2d_2/kernel"].text  # from -0.3 to 0.45
     assert "FMA" not in promises["conv2d_1/bias"].text
+
+
+def test_the_promise_of_a_uniform_distribution_depends_on_its_width_in_the_dtype() -> None:
+    """In float32, 0.001 + 2 - 0.001 is not 2. In half precision, each operation is rounded by itself."""
+    for bounds, dtype, needs_fma in (
+        ("[0.001, 2.001]", "float32", True),
+        ("[0.5, 2.5]", "float32", False),
+        ("[-0.3, 0.45]", "bfloat16", False),
+    ):
+        text = f"input: [4]\nlayers: [{{dense: {{units: 3, kernel_initializer: {{random_uniform: {bounds}}}}}}}]"
+        promises = pc.initialize(model(text), exactly="flax:nnx", dtype=dtype).source.plan.promises
+        assert ("FMA" in promises["dense/kernel"].text) == needs_fma
 
 
 DENSE = "layers: [{dense: {units: 3, kernel_initializer: %s}}]"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property, partial
+
+import numpy as np
 
 from paramctl.core.dtypes import Array, cast, numpy_dtype
 from paramctl.core.parameter import Parameter
 from paramctl.errors import AddressError, OutputError
-from paramctl.init.engines.base import DrawRequest, Engine, TooLargeToDraw
+from paramctl.init.engines.base import DrawRequest, Draws, Engine, TooLargeToDraw
 from paramctl.model import Model
 from paramctl.parallel import in_parallel
 from paramctl.source.base import BlockCache, Description
@@ -19,6 +22,28 @@ from paramctl.store.contents import Origin, Piece
 MAX_IN_MEMORY = 32 << 20
 """Bytes of a tensor that is kept in memory. A larger one is in a temporary file."""
 KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Finite:
+    """Draws that raise OverflowError for a value that the dtype cannot hold, where a framework has an infinite one."""
+
+    draws: Draws
+    requests: Mapping[str, DrawRequest]
+
+    def block_size(self, path: str) -> int:
+        return self.draws.block_size(path)
+
+    def draw(self, path: str, block: int) -> Array:
+        dtype = self.requests[path].dtype
+        try:
+            with np.errstate(over="raise", invalid="raise"):
+                values = self.draws.draw(path, block)
+        except FloatingPointError:
+            raise OverflowError(f"a value exceeds the range of {dtype}") from None
+        if dtype.name == "bfloat16" and not np.isfinite(values).all():  # whose operations report no overflow
+            raise OverflowError(f"a value exceeds the range of {dtype}")
+        return values
 
 
 class Replayed:
@@ -45,7 +70,7 @@ class Replayed:
 
     @cached_property
     def _blocks(self) -> BlockReader:
-        return BlockReader(self.engine.start(self.seed, self.requests))
+        return BlockReader(_Finite(self.engine.start(self.seed, self.requests), self.requests))
 
     def read(self, path: str, start: int, stop: int) -> Array:
         parameter = self.model.parameters[path]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import frexp
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from paramctl.conversion.exact.flax_keys import PlacedTensor, linen, nnx
 from paramctl.conversion.exact.flax_laws import DEFAULTS, Initializer, constant, initializer_of
 from paramctl.conversion.exact.order import OrderItem
@@ -110,15 +112,18 @@ def _promise(draws: Sequence[Draw]) -> Promise:
     """Return how far the values of draws agree with Flax': as far as those that agree the least."""
     laws = [draw.request.distribution for draw in draws]
     random = [law.law for law in laws if isinstance(law, Keyed)]
+    dtype = draws[0].request.dtype
     if any(isinstance(law, (Orthogonal, Centered)) for law in random):
         return Promise(False, f"the values of {draws[0].text} are only close, because they depend on LAPACK")
-    return Promise(True, f"{VERSIONS}, {MACHINE}" if any(map(_needs_fma, random)) else VERSIONS)
+    return Promise(True, f"{VERSIONS}, {MACHINE}" if any(_needs_fma(law, dtype) for law in random) else VERSIONS)
 
 
-def _needs_fma(law: Any) -> bool:
+def _needs_fma(law: Any, dtype: np.dtype[Any]) -> bool:
     """Return whether the bits of values depend on fused multiply-adds."""
     if isinstance(law, Uniform):  # with one exact operation, it does not matter whether both round at once
-        return law.low != 0 and frexp(law.high - law.low)[0] != 0.5
+        with np.errstate(over="ignore"):
+            width = np.float32(law.high) - np.float32(law.low)
+        return dtype == np.float32 and law.low != 0 and frexp(width)[0] != 0.5
     return not (isinstance(law, VarianceScaling) and law.shape == "uniform")
 
 

@@ -154,7 +154,9 @@ def _law(request: DrawRequest) -> Any:
 
 def _checked(value: float, dtype: np.dtype[Any]) -> float:
     """Return a value. Raises OverflowError if the dtype cannot hold it."""
-    if dtype.kind not in "iu" and not np.isfinite(np.array(value).astype(dtype)):
+    with np.errstate(over="ignore"):
+        is_held = dtype.kind in "iu" or np.isfinite(np.array(value).astype(dtype))
+    if not is_held:
         raise OverflowError(f"a value exceeds the range of {dtype}")
     return value
 
