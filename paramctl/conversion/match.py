@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paramctl.conversion.exact.source import Exactly
 from paramctl.conversion.keras_places import paths_by_place
 from paramctl.conversion.report import (
     TIED,
@@ -114,6 +113,8 @@ def _as_drawn(
 
     The model does not have all of them: where torch adds two biases, it has the sum.
     """
+    from paramctl.conversion.exact.source import Exactly  # with the schemes, which a comparison of files needs not
+
     if not isinstance(source, Exactly) or source.framework.preset != "torch":
         return source, arrangements
     drawn = source.tensors.model.parameters
