@@ -350,3 +350,16 @@ def test_values_that_a_dtype_cannot_hold_are_refused(tmp_path, framework, dtype)
         document.write_text(f"input: [40]\nlayers: [{{dense: {{units: 30, kernel_initializer: {law}}}}}]")
         with pytest.raises((AddressError, OutputError), match=f"the range of {dtype}"):
             np.asarray(pc.initialize(str(document), exactly=framework, dtype=dtype)["dense/kernel"])
+
+
+@pytest.mark.parametrize(("dtype", "kept"), [((), "torch>=2.12"), (["float16"], None)])
+def test_arrays_that_a_combination_leaves_unchanged_lose_the_promise_with_their_dtype(tmp_path, dtype, kept):
+    first, other = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    (tmp_path / "a.yaml").write_text("input: [2]\nlayers: [{dense: {name: x, units: 3}}, {dense: {name: y, units: 1}}]")
+    (tmp_path / "b.yaml").write_text("input: [2]\nlayers: [{dense: {name: x, units: 3}}]")
+    for path in (first, other):
+        pc.save(pc.initialize(path.with_suffix(".yaml"), exactly="torch"), path)
+    averaged = pc.average([first, other], partial=["y/**"], dtype=dtype)
+    assert averaged.source.origin.provenance["y/bias"].seed == 0
+    promise = averaged.source.origin.provenance["y/bias"].exactly
+    assert promise is None if kept is None else promise.startswith(kept)

@@ -48,7 +48,7 @@ def combine(
         first = Retied(first, replace(first.model, ties=tuple(common)))
     paired = pair({**sources, key: first}, partial)
     typed = cast_source(first, dtype, allow)
-    provenance = {path: known for path, known in first.origin.provenance.items() if path in paired.unchanged}
+    provenance = {path: known for path, known in typed.origin.provenance.items() if path in paired.unchanged}
     origin = combined_origin(first.origin, [other.origin for other in others], provenance)
     options = {"partial": list(partial), "dtype": list(dtype), "allow": list(allow)}
     combined = Combined({**sources, key: first}, rule, typed, origin, paired.kept, paired.names, **options)

@@ -65,7 +65,7 @@ def merge(
             changes.setdefault(path, []).append(change)
             rows.append(_row(base.model, path, change, adapter))
     typed = cast_source(base, dtype, allow)
-    provenance = {path: known for path, known in base.origin.provenance.items() if path not in changes}
+    provenance = {path: known for path, known in typed.origin.provenance.items() if path not in changes}
     origin = combined_origin(base.origin, [adapter.source.origin for adapter in adapters], provenance)
     options = {"adapters": [*paths], "scale": scale, "dtype": [*dtype], "allow": [*allow]}
     return MergeResult(Merged(typed, origin, changes, **options), rows, notes)
