@@ -24,7 +24,9 @@ from tests.interop.exact_torch import PROGRAMS, hashes, tensors
 
 def recorded_by_torch() -> dict[str, dict[str, dict[str, str]]]:
     """Return the hashes of both kinds of kernels."""
-    assert torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"), "the fused kernels require a processor with AVX2"
+    assert torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"), (
+        "the fused kernels require a processor with AVX2"
+    )
     command = [sys.executable, "-m", "tests.interop.exact_torch"]
     environment = os.environ | {"ATEN_CPU_CAPABILITY": "default", "PYTHONPATH": str(ROOT)}
     other = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
