@@ -195,7 +195,10 @@ def test_every_command_has_help_with_examples_that_name_it(paramctl: Run, name: 
         (["sumary"], "paramctl: No such command 'sumary'. Did you mean 'summary'? See paramctl --help."),
         (["summary", "--paramters"], "paramctl summary: No such option '--paramters'. Did you mean '--parameters'?"),
         (["summary", "--depth", "0"], "Invalid value for '--depth': 0 is not in the range x>=1."),
-        (["summary", "--format", "yaml"], "'yaml' is not one of 'table', 'tree', 'json', 'jsonl', 'csv', 'markdown'."),
+        (
+            ["summary", "--format", "yaml"],
+            "'yaml' is not one of 'table', 'tree', 'json', 'jsonl', 'csv', 'markdown', 'html', 'latex'.",
+        ),
         (["summary", "missing.yaml"], "missing.yaml: No such file or directory"),
         (["layers", "dens"], "no layer or activation function has this type (got 'dens'). Did you mean 'dense'?"),
         (["completion", "tcsh"], "'tcsh' is not one of 'bash', 'zsh', 'fish'."),

@@ -26,6 +26,7 @@ from paramctl.compute.signals import LayerSignal, ParameterSignal
 from paramctl.conversion.report import TensorRow
 from paramctl.edit.extract_lora import ExtractedRow
 from paramctl.edit.merge import MergeRow
+from paramctl.inspect.summary_rows import LayerRow, ParameterRow
 from paramctl.library.gradients import GradientRow
 from paramctl.library.printing import BINARY, FORMATS
 from paramctl.model import Tie
@@ -496,6 +497,7 @@ def test_columns_are_called_as_the_fields_of_rows() -> None:
         if dataclasses.is_dataclass(row)
         for field in dataclasses.fields(row)
     }
+    fields |= {*ParameterRow._fields, *LayerRow._fields}
     others = (ExtractedRow, MergeRow, TensorRow, Tie, GradientRow, LayerSignal, ParameterSignal, Probe)
     fields |= {field.name for row in others for field in dataclasses.fields(row)}
     seen = 0

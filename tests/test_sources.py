@@ -148,6 +148,11 @@ def merged(tmp_path: Path) -> Source:
     return merge(open_checkpoint(f"{tmp_path}/base.safetensors"), [f"{tmp_path}/adapter"], 0.5).source
 
 
+def exactly(tmp_path: Path) -> Source:
+    order, rules = ["rand(2, 4)", "dense_1"], {"dense/bias": "normal:stddev=0.1"}
+    return pc.initialize(MLP, exactly="torch", seed=3, order=order, rules=rules).source
+
+
 KINDS: dict[str, Callable[[Path], Source]] = {
     "drawn": drawn,
     "stored": stored,
@@ -168,6 +173,7 @@ KINDS: dict[str, Callable[[Path], Source]] = {
     "combine": combined,
     "merge": merged,
     "mark": frozen,
+    "exactly": exactly,
 }
 
 REOPENED = """

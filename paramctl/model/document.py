@@ -327,7 +327,8 @@ def _check_number(text: str, source: str) -> None:
 
 
 def _compose(text: str, source: str, integers: range = INTEGERS) -> Located | None:
-    if len(text) > MAX_NODES:  # each value takes at least one character
+    # an indicator begins at most three values, as { in {a}: the mapping, its key, and the missing value
+    if 3 * sum(map(text.count, ",:-?[{\n")) > MAX_NODES:
         _check_number(text, source)
     composer = _Composer(source, integers)
     next_event = _loader(text, source).get_event

@@ -70,7 +70,7 @@ class NamedBlocks:
     def named(self, pattern: str) -> list[Block]:
         """Return the blocks whose paths match a pattern, or whose parameters' paths do, with those inside them.
 
-        Raises AddressError if there is none.
+        Raises AddressError if it matches none.
         """
         matches, numbers = compile_pattern(pattern), self.numbers
         found = filter(matches, numbers) if is_pattern(pattern) else [pattern] if pattern in numbers else []

@@ -92,7 +92,12 @@ def _all_needs(draws: Iterable[Draw], fused: bool) -> dict[str, frozenset[str]]:
 
 
 def _is_truncated(law: Any) -> bool:
-    return isinstance(law, TruncatedAt) or (isinstance(law, Padded) and _is_truncated(law.rest))
+    match law:
+        case TruncatedAt():
+            return True
+        case Padded(rest):
+            return _is_truncated(rest)
+    return False
 
 
 def _needs(request: DrawRequest, fused: bool) -> Iterator[str]:
