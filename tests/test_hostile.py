@@ -227,7 +227,8 @@ ACCEPTED = {
 }
 
 
-USUAL = 0.15
+USUAL = 0.1
+"""The processor time of an ordinary run on the machine that the limits are for. It follows the start of paramctl."""
 
 
 def usual() -> float:
