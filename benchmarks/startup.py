@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench import SAMPLES, Bench
-from measure import Row, Side
+from measure import Goal, Row, Side
 from proofs import contains, nothing, text, written
 
+SUMMARY = Goal(
+    9.0,
+    limit="Python's own imports and those of click and yaml take 6.5; most of the rest declares layers and options.",
+)
 COMPLETION: dict[str, str | None] = {
     "_PARAMCTL_COMPLETE": "bash_complete",
     "COMP_WORDS": "paramctl su",
@@ -23,7 +27,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     for name, arguments, words, goal in (
         ("--version", ["--version"], ["paramctl"], 2.0),
         ("--help", ["--help"], ["summary", "init", "Options"], 5.0),
-        ("summary mlp.yaml", ["summary", mlp], ["Total parameters:  25"], 9.0),
+        ("summary mlp.yaml", ["summary", mlp], ["Total parameters:  25"], SUMMARY),
         ("summary gpt2.yaml", ["summary", gpt2], ["124,439,808"], None),
         ("dump mlp.yaml dense_1/bias", ["dump", mlp, "dense_1/bias"], ["[0.]"], None),
         ("stat mlp.h5", ["stat", weights], ["dense/kernel", "dense_1/bias"], None),
