@@ -127,13 +127,17 @@ def _whole(law: Orthogonal | Centered, source: RandomBits, size: int, dtype: np.
         kernel = np.zeros((law.fields, law.inner.rows * law.inner.columns), dtype)
         kernel[law.position] = _whole(law.inner, source, kernel.shape[1], dtype)
         return kernel.reshape(-1)
-    tall, wide = max(law.rows, law.columns), min(law.rows, law.columns)
+    return orthonormal(law, normal(source, 0, size, dtype.name), _number(law.gain, dtype))
+
+
+def orthonormal(matrix: Orthogonal, normals: Array, gain: Any) -> Array:
+    """Return an orthogonal matrix, flat, from standard normal values, as JAX and Keras compute it by LAPACK."""
+    tall, wide = max(matrix.rows, matrix.columns), min(matrix.rows, matrix.columns)
     with one_thread():
-        q, r = np.linalg.qr(normal(source, 0, tall * wide, dtype.name).reshape(tall, wide))
+        q, r = np.linalg.qr(normals.reshape(tall, wide))
     q *= np.sign(np.diag(r))
-    q *= _number(law.gain, dtype)
-    matrix: Array = q.T if law.rows < law.columns else q
-    return np.ascontiguousarray(matrix).reshape(-1)
+    q *= gain
+    return np.ascontiguousarray(q.T if matrix.rows < matrix.columns else q).reshape(-1)
 
 
 def _number(value: float, dtype: np.dtype[Any]) -> Any:

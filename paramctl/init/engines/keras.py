@@ -18,12 +18,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from paramctl.core.blas import one_thread
 from paramctl.core.dtypes import Array
 from paramctl.errors import AddressError
 from paramctl.init.distributions import Constant, Delta, Normal, Orthogonal, TruncatedNormal, Uniform
 from paramctl.init.engines import jax_random, philox
 from paramctl.init.engines.base import DrawRequest, TooLargeToDraw
+from paramctl.init.engines.flax import orthonormal
 from paramctl.init.engines.mt19937 import Words
 from paramctl.init.engines.native import MAX_DRAWN_WHOLE
 from paramctl.init.engines.philox import Philox
@@ -135,16 +135,11 @@ class KerasDraws:
 
     def _orthogonal(self, matrix: Orthogonal, seed: int, dtype: np.dtype[Any]) -> Array:
         """Return an orthogonal matrix, flat. Its last bits depend on LAPACK."""
-        tall, wide = max(matrix.rows, matrix.columns), min(matrix.rows, matrix.columns)
-        size = tall * wide
+        size = matrix.rows * matrix.columns
         if size > MAX_DRAWN_WHOLE:
             raise TooLargeToDraw(f"orthogonal supports at most {MAX_DRAWN_WHOLE:,} values, not {size:,}")
-        normals = self.backend(Normal(0.0, 1.0), Block(seed, size, 0, size, dtype)).reshape(tall, wide)
-        with one_thread():
-            q, r = np.linalg.qr(normals)
-        q *= np.sign(np.diag(r))
-        q *= dtype.type(matrix.gain)
-        return np.ascontiguousarray(q.T if matrix.rows < matrix.columns else q).reshape(-1)
+        normals = self.backend(Normal(0.0, 1.0), Block(seed, size, 0, size, dtype))
+        return orthonormal(matrix, normals, dtype.type(matrix.gain))
 
 
 def _law(request: DrawRequest) -> Any:
